@@ -1,0 +1,243 @@
+//! Error codes, and the one map from what went wrong to status, code and sentence. REST, WebSocket and SSE use it alike.
+
+use std::fmt;
+
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    auth::AuthError,
+    domain::{DataError, name::NameError},
+    query::parse::FilterError,
+    service::ServiceError,
+    store::StoreError,
+    writer::WriteError,
+};
+
+/// What went wrong, in a word that programs can compare. One list for every transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// 401: nobody is known to ask.
+    Unauthorized,
+    /// 403: the caller is known, but may not.
+    Forbidden,
+    /// 404: no such collection.
+    InvalidCollection,
+    /// 400: a name that no collection can have.
+    InvalidCollectionName,
+    /// 404: no such document.
+    DocumentNotFound,
+    /// 400: the body or message can't be understood.
+    InvalidBody,
+    /// 400: a filter or parameter can't be understood.
+    InvalidFilter,
+    /// 400: a cursor that is none.
+    InvalidCursor,
+    /// 404: no such route.
+    NotFound,
+    /// 405: the route has other methods.
+    MethodNotAllowed,
+    /// 409: taken, or in contradiction to what is there.
+    Conflict,
+    /// 412: a precondition doesn't hold.
+    PreconditionFailed,
+    /// 413: larger than a limit.
+    PayloadTooLarge,
+    /// 503: try again.
+    Overloaded,
+    /// 500: ours to mend.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The HTTP status.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::InvalidCollection | Self::DocumentNotFound | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::InvalidCollectionName | Self::InvalidBody | Self::InvalidFilter | Self::InvalidCursor => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::InvalidCollection | Self::InvalidCollectionName => "INVALID_COLLECTION",
+            Self::DocumentNotFound => "DOCUMENT_NOT_FOUND",
+            Self::InvalidBody => "INVALID_BODY",
+            Self::InvalidFilter => "INVALID_FILTER",
+            Self::InvalidCursor => "INVALID_CURSOR",
+            Self::NotFound => "NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::Conflict => "CONFLICT",
+            Self::PreconditionFailed => "PRECONDITION_FAILED",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::Overloaded => "OVERLOADED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// An answer that is an error: a code and a sentence that helps.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    /// The code.
+    pub code: ErrorCode,
+    /// The sentence.
+    pub message: String,
+    /// More for programs, if there is more.
+    pub details: Option<Value>,
+}
+
+/// The sentence of the specification for missing and bad credentials alike.
+pub const UNAUTHORIZED: &str = "Invalid or missing authentication token";
+/// The sentence of the specification for an unknown collection.
+pub const UNKNOWN_COLLECTION: &str = "Collection does not exist";
+
+impl ApiError {
+    /// An error with a sentence.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: None }
+    }
+
+    /// Nobody is known to ask.
+    pub fn unauthorized() -> Self {
+        Self::new(ErrorCode::Unauthorized, UNAUTHORIZED)
+    }
+
+    /// A failure of ours: the cause goes to the log, and the caller gets an id to find it by.
+    fn internal(cause: &dyn fmt::Display) -> Self {
+        let id = uuid::Uuid::now_v7().to_string();
+        tracing::error!(request = %id, "request {id} failed: {cause}");
+        Self {
+            code: ErrorCode::Internal,
+            message: format!("the server failed; its log says why under request {id}"),
+            details: Some(json!({ "requestId": id })),
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut error = json!({ "code": self.code.as_str(), "message": self.message });
+        if let Some(details) = &self.details {
+            error["details"] = details.clone();
+        }
+        let mut response = HttpResponse::build(self.status_code());
+        if self.code == ErrorCode::Overloaded {
+            response.insert_header((header::RETRY_AFTER, "1"));
+        }
+        if self.code == ErrorCode::Unauthorized {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        response.json(json!({ "success": false, "error": error }))
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(err: StoreError) -> Self {
+        if err.is_of_statement() {
+            return Self::internal(&err);
+        }
+        tracing::error!("the database can't be used: {err}");
+        Self::new(ErrorCode::Overloaded, "the database can't be reached; try again")
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(err: AuthError) -> Self {
+        match err {
+            AuthError::Unknown => Self::unauthorized(),
+            AuthError::Store(err) => err.into(),
+        }
+    }
+}
+
+impl From<ServiceError> for ApiError {
+    fn from(err: ServiceError) -> Self {
+        match err {
+            ServiceError::Forbidden(err) => Self::new(ErrorCode::Forbidden, err.to_string()),
+            ServiceError::UnknownCollection => Self::new(ErrorCode::InvalidCollection, UNKNOWN_COLLECTION),
+            ServiceError::UnknownDocument => {
+                Self::new(ErrorCode::DocumentNotFound, "Document does not exist")
+            }
+            ServiceError::Write(err) => err.into(),
+            ServiceError::Store(err) => err.into(),
+        }
+    }
+}
+
+impl From<WriteError> for ApiError {
+    fn from(err: WriteError) -> Self {
+        let code = match &err {
+            WriteError::UnknownCollection => return ServiceError::UnknownCollection.into(),
+            WriteError::UnknownDocument => return ServiceError::UnknownDocument.into(),
+            WriteError::Store(err) => return Self::internal(err),
+            WriteError::BadCollectionName(_) => ErrorCode::InvalidCollectionName,
+            WriteError::CollectionExists(_)
+            | WriteError::IdempotencyConflict
+            | WriteError::UniqueViolation => ErrorCode::Conflict,
+            WriteError::PreconditionFailed => ErrorCode::PreconditionFailed,
+            WriteError::TooLarge { .. } | WriteError::TooManyBytes { .. } => ErrorCode::PayloadTooLarge,
+            WriteError::Data(_) => ErrorCode::InvalidBody,
+            WriteError::QueueFull | WriteError::Unavailable => ErrorCode::Overloaded,
+        };
+        Self::new(code, err.to_string())
+    }
+}
+
+impl From<DataError> for ApiError {
+    fn from(err: DataError) -> Self {
+        Self::new(ErrorCode::InvalidBody, err.to_string())
+    }
+}
+
+impl From<FilterError> for ApiError {
+    fn from(err: FilterError) -> Self {
+        Self::new(ErrorCode::InvalidFilter, err.to_string())
+    }
+}
+
+impl From<NameError> for ApiError {
+    fn from(err: NameError) -> Self {
+        Self::new(ErrorCode::InvalidBody, err.to_string())
+    }
+}
+
+/// Answers a path that no route has.
+pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::new(
+        ErrorCode::NotFound,
+        format!("there is no `{}`; the README lists the routes", request.path()),
+    ))
+}
+
+/// Answers a method that the route doesn't have.
+pub async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let message = format!("`{}` does not answer {}", request.path(), request.method());
+    Err(ApiError::new(ErrorCode::MethodNotAllowed, message))
+}

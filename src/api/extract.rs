@@ -1,0 +1,276 @@
+//! What handlers receive: who is asking, a checked body, parsed headers. Never a token.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::{Decompress, Payload},
+    http::header::{self, HeaderMap},
+    web,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::error::{ApiError, ErrorCode};
+use crate::{
+    auth::{KeyRing, Principal},
+    config::Limits,
+    service::documents::RequestKey,
+    writer::Precondition,
+};
+
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who is asking: the holder of the key in `Authorization: Bearer` or `x-api-key`.
+pub struct Caller(pub Arc<Principal>);
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let key = credential(request.headers())?.ok_or_else(ApiError::unauthorized)?;
+            Ok(Self(key_ring(&request)?.authenticate(key).await?))
+        })
+    }
+}
+
+/// The keys that this server knows.
+pub fn key_ring(request: &HttpRequest) -> Result<&web::Data<KeyRing>, ApiError> {
+    // `app` registers it before any route.
+    request.app_data().ok_or_else(ApiError::unauthorized)
+}
+
+/// The credential in the headers, if there is one.
+///
+/// # Errors
+/// `UNAUTHORIZED` if two headers name two different ones, or one can't be read.
+pub fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let mut found = None;
+    let bearer = headers.get_all(header::AUTHORIZATION).map(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let keys = headers.get_all("x-api-key").map(|value| value.to_str().ok().map(str::trim));
+    for credential in bearer.chain(keys) {
+        let credential = credential.ok_or_else(ApiError::unauthorized)?;
+        if found.is_some_and(|other| other != credential) {
+            return Err(ApiError::unauthorized());
+        }
+        found = Some(credential);
+    }
+    Ok(found)
+}
+
+/// A request's whole body, decompressed.
+pub struct Body(pub Bytes);
+
+impl FromRequest for Body {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limit = request.app_data::<web::Data<Limits>>().map_or(0, |limits| limits.body_bytes);
+        let announced =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let stream = Decompress::from_headers(payload.take(), request.headers());
+        Box::pin(async move {
+            if announced.is_some_and(|announced: u64| announced > limit as u64) {
+                return Err(body_too_large(limit));
+            }
+            let read = tokio::time::timeout(BODY_TIMEOUT, read_body(stream, limit)).await;
+            read.unwrap_or_else(|_| {
+                Err(ApiError::new(ErrorCode::InvalidBody, "the body did not arrive in 30 s"))
+            })
+        })
+    }
+}
+
+async fn read_body(
+    mut stream: impl futures_util::Stream<Item = Result<Bytes, actix_web::error::PayloadError>> + Unpin,
+    limit: usize,
+) -> Result<Body, ApiError> {
+    let mut whole: Option<Bytes> = None;
+    let mut parts = BytesMut::new();
+    while let Some(part) = stream.next().await {
+        let part = part.map_err(|err| {
+            ApiError::new(ErrorCode::InvalidBody, format!("the body can't be read or decompressed: {err}"))
+        })?;
+        // Most bodies come in one piece, which needs no copy.
+        match whole.take() {
+            None if parts.is_empty() => whole = Some(part),
+            first => {
+                parts.extend_from_slice(&first.unwrap_or_default());
+                parts.extend_from_slice(&part);
+            }
+        }
+        if whole.as_ref().map_or(parts.len(), Bytes::len) > limit {
+            return Err(body_too_large(limit));
+        }
+    }
+    Ok(Body(whole.unwrap_or_else(|| parts.freeze())))
+}
+
+fn body_too_large(limit: usize) -> ApiError {
+    ApiError::new(ErrorCode::PayloadTooLarge, format!("the body is larger than {limit} bytes"))
+}
+
+impl Body {
+    /// Reads a JSON body of known members.
+    ///
+    /// # Errors
+    /// `INVALID_BODY`, which says what doesn't fit.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_slice(&self.0).map_err(|err| {
+            ApiError::new(ErrorCode::InvalidBody, format!("the body can't be understood: {err}"))
+        })
+    }
+}
+
+/// A header as text; `None` if it isn't there.
+///
+/// # Errors
+/// `INVALID_BODY` if it is there more than once, or isn't ASCII.
+fn header_text<'a>(request: &'a HttpRequest, name: &str) -> Result<Option<&'a str>, ApiError> {
+    let mut values = request.headers().get_all(name);
+    let Some(value) = values.next() else { return Ok(None) };
+    match (value.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(text.trim())),
+        _ => Err(ApiError::new(ErrorCode::InvalidBody, format!("the header {name} can't be understood"))),
+    }
+}
+
+/// `If-Match` and `If-None-Match` of a write.
+///
+/// # Errors
+/// `INVALID_BODY` for a form that a write can't use.
+pub fn precondition(request: &HttpRequest) -> Result<Precondition, ApiError> {
+    let if_match = header_text(request, "If-Match")?;
+    let if_none_match = header_text(request, "If-None-Match")?;
+    let refuse = |message: &str| Err(ApiError::new(ErrorCode::InvalidBody, message));
+    match (if_match, if_none_match) {
+        (None, None) => Ok(Precondition::None),
+        (Some("*"), None) => Ok(Precondition::Exists),
+        (Some(tags), None) => match entity_tags(tags) {
+            Some(tags) => Ok(Precondition::Tag(tags)),
+            None => refuse("If-Match takes `*` or entity tags in quotes, as the header ETag gives them"),
+        },
+        (None, Some("*")) => Ok(Precondition::Absent),
+        (None, Some(_)) => refuse("a write takes `If-None-Match: *` only"),
+        (Some(_), Some(_)) => refuse("If-Match and If-None-Match can't both hold"),
+    }
+}
+
+/// Whether `If-None-Match` of a read names this entity tag.
+///
+/// # Errors
+/// `INVALID_BODY` if it can't be understood.
+pub fn is_unchanged(request: &HttpRequest, entity_tag: &str) -> Result<bool, ApiError> {
+    let Some(text) = header_text(request, "If-None-Match")? else { return Ok(false) };
+    // RFC 9110, section 13.1.2: a weak comparison.
+    Ok(text == "*" || text.split(',').any(|tag| tag.trim().trim_start_matches("W/") == entity_tag))
+}
+
+/// Reads `"a", "b"`; a weak tag stays as it is, and so equals none of ours.
+fn entity_tags(text: &str) -> Option<Vec<String>> {
+    let tag = |tag: &str| {
+        let tag = tag.trim();
+        let quoted = tag.strip_prefix("W/").unwrap_or(tag);
+        (quoted.len() >= 2 && quoted.starts_with('"') && quoted.ends_with('"')).then(|| tag.to_owned())
+    };
+    text.split(',').map(tag).collect()
+}
+
+/// `Idempotency-Key` of a write, with the hash of the request.
+///
+/// # Errors
+/// `INVALID_BODY` for a key that is empty, too long or not plain text.
+pub fn request_key(request: &HttpRequest, body: &[u8]) -> Result<Option<RequestKey>, ApiError> {
+    let Some(key) = header_text(request, "Idempotency-Key")? else { return Ok(None) };
+    if key.is_empty() || key.len() > 255 {
+        return Err(ApiError::new(ErrorCode::InvalidBody, "an Idempotency-Key is 1 to 255 characters"));
+    }
+    let mut hash = Sha256::new();
+    let header = |name| request.headers().get(name).map_or(&b""[..], |value| value.as_bytes());
+    for part in [
+        request.method().as_str().as_bytes(),
+        request.path().as_bytes(),
+        header("if-match"),
+        header("if-none-match"),
+        body,
+    ] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    Ok(Some(RequestKey { key: key.to_owned(), request: format!("{:x}", hash.finalize()) }))
+}
+
+/// The parameters of a URL, decoded, in their order.
+pub struct Parameters(Vec<(String, String)>);
+
+impl FromRequest for Parameters {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+        let refuse =
+            |err| ApiError::new(ErrorCode::InvalidFilter, format!("the query string can't be read: {err}"));
+        std::future::ready(pairs.map(|pairs| Self(pairs.into_inner())).map_err(refuse))
+    }
+}
+
+impl Parameters {
+    /// All of them.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// One that may be given once.
+    ///
+    /// # Errors
+    /// `INVALID_FILTER` if it is given more than once.
+    pub fn single(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        let mut values = self.pairs().filter(|(key, _)| *key == name).map(|(_, value)| value);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => {
+                Err(ApiError::new(ErrorCode::InvalidFilter, format!("`{name}` is given more than once")))
+            }
+            (value, None) => Ok(value),
+        }
+    }
+
+    /// A whole number within bounds.
+    ///
+    /// # Errors
+    /// `INVALID_FILTER` for anything else.
+    pub fn number(&self, name: &str, default: u64, least: u64, most: u64) -> Result<u64, ApiError> {
+        let Some(text) = self.single(name)? else { return Ok(default) };
+        text.parse().ok().filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::InvalidFilter,
+                format!("`{name}` is a whole number from {least} to {most}"),
+            )
+        })
+    }
+
+    /// Refuses parameters that this version doesn't serve, so that they are never ignored.
+    ///
+    /// # Errors
+    /// `INVALID_FILTER` naming the first.
+    pub fn refuse(&self, names: &[&str]) -> Result<(), ApiError> {
+        match names.iter().find(|name| self.pairs().any(|(key, _)| key == **name)) {
+            Some(name) => {
+                let message =
+                    format!("`{name}` is not available here; `{name}__eq` filters by a field of this name");
+                Err(ApiError::new(ErrorCode::InvalidFilter, message))
+            }
+            None => Ok(()),
+        }
+    }
+}

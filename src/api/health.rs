@@ -1,0 +1,26 @@
+//! Whether the process runs, and whether it can do its work.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web::Data as State};
+use serde_json::json;
+
+use super::error::{ApiError, ErrorCode};
+use crate::store::Db;
+
+/// How long the database may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// `GET /health/live` → 200 while the process serves requests at all.
+pub async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "live" }))
+}
+
+/// `GET /health/ready` → 200, or 503 while the database does not answer.
+pub async fn ready(db: State<Db>) -> Result<HttpResponse, ApiError> {
+    if db.is_reachable(PATIENCE).await {
+        Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
+    } else {
+        Err(ApiError::new(ErrorCode::Overloaded, "the database does not answer"))
+    }
+}

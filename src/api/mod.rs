@@ -1,0 +1,58 @@
+//! Every door into the server. With `app`, the only place that knows of HTTP: bytes become types here, services decide.
+//!
+//! Reading order: this file (the route table), [`error`], [`extract`], [`rest`], [`realtime`], [`health`], [`site`].
+
+pub mod error;
+pub mod extract;
+pub mod health;
+pub mod realtime;
+pub mod rest;
+pub mod site;
+
+use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put, resource};
+
+use rest::{collections, documents};
+
+/// Every route of the server.
+pub fn routes(config: &mut ServiceConfig) {
+    let unknown_method = || web::route().to(error::method_not_allowed);
+    config
+        .service(resource("/").route(get().to(site::home)).default_service(unknown_method()))
+        .service(resource("/health/live").route(get().to(health::live)).default_service(unknown_method()))
+        .service(resource("/health/ready").route(get().to(health::ready)).default_service(unknown_method()))
+        .service(resource("/realtime").route(get().to(realtime::ws::open)).default_service(unknown_method()))
+        .service(
+            resource("/realtime/sse/{collection}")
+                .route(get().to(realtime::sse::open))
+                .default_service(unknown_method()),
+        )
+        .service(
+            resource("/collections")
+                .route(get().to(collections::list))
+                .route(post().to(collections::create))
+                .default_service(unknown_method()),
+        )
+        // Before `{id}`: the verb is never a document's id.
+        .service(
+            resource("/collections/{collection}/settings")
+                .route(get().to(collections::get))
+                .route(patch().to(collections::change))
+                .default_service(unknown_method()),
+        )
+        .service(
+            resource("/collections/{collection}")
+                .route(get().to(documents::list))
+                .route(post().to(documents::create))
+                .route(delete().to(collections::remove))
+                .default_service(unknown_method()),
+        )
+        .service(
+            resource("/collections/{collection}/{id}")
+                .route(get().to(documents::get))
+                .route(put().to(documents::put))
+                .route(patch().to(documents::merge))
+                .route(delete().to(documents::delete))
+                .default_service(unknown_method()),
+        )
+        .default_service(web::route().to(error::not_found));
+}

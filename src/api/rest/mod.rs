@@ -1,0 +1,91 @@
+//! The documented API over REST, one file per resource. Success is `{"success":true,"data":…}`; `error` says failure.
+
+pub mod collections;
+pub mod documents;
+
+use actix_web::{HttpResponseBuilder, http::header};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    auth::Principal,
+    domain::{Collection, Document},
+    writer::Committed,
+};
+
+/// An answer that is none of the errors.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Success<T> {
+    success: bool,
+    data: T,
+    #[serde(flatten)]
+    page: Option<PageEnd>,
+}
+
+/// What a list adds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PageEnd {
+    /// `null` at the end.
+    next_cursor: Option<String>,
+    cursor: String,
+}
+
+impl<T> Success<T> {
+    fn new(data: T) -> Self {
+        Self { success: true, data, page: None }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DocumentBody<'a> {
+    id: &'a str,
+    collection: &'a str,
+    data: &'a RawValue,
+    created_at: String,
+    updated_at: String,
+    version: u64,
+}
+
+impl<'a> DocumentBody<'a> {
+    fn new(collection: &'a str, document: &'a Document) -> Self {
+        Self {
+            id: document.id.as_str(),
+            collection,
+            // A document's text is JSON by construction; `null` would be a bug, not a crash.
+            data: serde_json::from_str(document.data.text()).unwrap_or(RawValue::NULL),
+            created_at: document.created_at.to_string(),
+            updated_at: document.updated_at.to_string(),
+            version: document.version,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CollectionBody<'a> {
+    id: &'a str,
+    name: &'a str,
+    created_at: String,
+}
+
+impl<'a> CollectionBody<'a> {
+    fn new(collection: &'a Collection) -> Self {
+        Self {
+            id: collection.id.as_str(),
+            name: collection.name.as_str(),
+            created_at: collection.created_at.to_string(),
+        }
+    }
+}
+
+/// The header of every answer to a write: where in the log its last change is.
+fn add_cursor(response: &mut HttpResponseBuilder, principal: &Principal, committed: &Committed) {
+    response.insert_header(("X-Cursor", committed.cursor.encode(&principal.project)));
+}
+
+fn add_entity_tag(response: &mut HttpResponseBuilder, document: &Document) {
+    response.insert_header((header::ETAG, document.entity_tag()));
+}

@@ -1,0 +1,138 @@
+//! API keys: made at random, stored as SHA-256, and remembered while they are good.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{KeyKind, Principal, Scopes};
+use crate::{
+    domain::{KeyId, ProjectId, Timestamp},
+    store::{Db, Lane, StoreError, keys, keys::StoredKey},
+};
+
+/// Why a credential doesn't say who is asking.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// It is unknown, revoked, or no credential at all; which of these is not said.
+    #[error("invalid or missing authentication token")]
+    Unknown,
+    /// The database could not be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Knows every good key that was used since the start. Cheap to clone.
+#[derive(Clone)]
+pub struct KeyRing {
+    db: Db,
+    cache: Arc<RwLock<Cache>>,
+}
+
+#[derive(Default)]
+struct Cache {
+    principals: HashMap<String, Arc<Principal>>,
+    /// Revoked keys of which this process has heard: one may still be on its way out of the database.
+    revoked: HashSet<KeyId>,
+}
+
+impl KeyRing {
+    /// Starts empty.
+    pub fn new(db: Db) -> Self {
+        Self { db, cache: Arc::default() }
+    }
+
+    /// Finds out who holds `key`.
+    ///
+    /// # Errors
+    /// [`AuthError::Unknown`] for everything but a good key.
+    pub async fn authenticate(&self, key: &str) -> Result<Arc<Principal>, AuthError> {
+        if KeyKind::of_key(key).is_none() {
+            return Err(AuthError::Unknown);
+        }
+        let hash = hash_key(key);
+        if let Some(principal) = self.read(|cache| cache.principals.get(&hash).cloned()) {
+            return Ok(principal);
+        }
+        let wanted = hash.clone();
+        let found =
+            self.db.read(Lane::Point, |db| async move { keys::find_by_hash(&db, &wanted).await }).await?;
+        let stored = found.filter(|key| key.revoked_at.is_none()).ok_or(AuthError::Unknown)?;
+        let principal = Arc::new(to_principal(stored).ok_or(AuthError::Unknown)?);
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        if cache.revoked.contains(&principal.key) {
+            return Err(AuthError::Unknown);
+        }
+        cache.principals.insert(hash, principal.clone());
+        Ok(principal)
+    }
+
+    /// Whether a principal that was authenticated earlier is still good.
+    pub fn is_good(&self, principal: &Principal) -> bool {
+        self.read(|cache| !cache.revoked.contains(&principal.key))
+    }
+
+    /// Forgets a key that the log says is revoked.
+    pub fn forget(&self, key: &KeyId) {
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.principals.retain(|_, principal| principal.key != *key);
+        cache.revoked.insert(key.clone());
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Cache) -> T) -> T {
+        read(&self.cache.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A row with a word that this version doesn't know opens nothing.
+fn to_principal(stored: StoredKey) -> Option<Principal> {
+    let scopes = match &stored.scopes {
+        None => Scopes::all(),
+        Some(text) => Scopes::parse(text).ok()?,
+    };
+    Some(Principal { project: stored.project, key: stored.id, kind: KeyKind::parse(&stored.kind)?, scopes })
+}
+
+/// What is stored of a key.
+pub fn stored_key(project: &ProjectId, kind: KeyKind, scopes: &Scopes, key: &str) -> StoredKey {
+    StoredKey {
+        id: KeyId::generate(),
+        project: project.clone(),
+        kind: kind.as_str().to_owned(),
+        // Enough to recognise it in a list; of the shortest key, 11 characters stay unknown.
+        prefix: key.chars().take(8).collect(),
+        hash: hash_key(key),
+        scopes: scopes.to_stored(),
+        created_at: Timestamp::now(),
+        revoked_at: None,
+    }
+}
+
+/// A key's hash as it is stored. A key has over 95 bits of chance, so a fast hash without salt is enough.
+pub fn hash_key(key: &str) -> String {
+    Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |mut text, byte| {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+        text
+    })
+}
+
+/// Draws a new key: its prefix and 32 random letters and digits, 190 bits.
+///
+/// # Errors
+/// The operating system's, if it has no randomness to give.
+pub fn generate_key(kind: KeyKind) -> Result<String, getrandom::Error> {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut key = kind.prefix().to_owned();
+    let mut bytes = [0; 64];
+    while key.len() < kind.prefix().len() + 32 {
+        getrandom::fill(&mut bytes)?;
+        // 248 is the last multiple of 62 in a byte: above it, some letters would be likelier than others.
+        let fair =
+            bytes.iter().filter(|byte| **byte < 248).map(|byte| ALPHABET[usize::from(*byte) % 62] as char);
+        key.extend(fair.take(kind.prefix().len() + 32 - key.len()));
+    }
+    Ok(key)
+}

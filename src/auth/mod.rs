@@ -1,0 +1,11 @@
+//! Who is asking, and may they. One check for REST, WebSocket, SSE and replay.
+//!
+//! Reading order: [`principal`], [`keys`], [`permission`].
+
+pub mod keys;
+pub mod permission;
+pub mod principal;
+
+pub use keys::{AuthError, KeyRing};
+pub use permission::{Action, Forbidden};
+pub use principal::{KeyKind, Principal, Scopes};

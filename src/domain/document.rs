@@ -1,0 +1,235 @@
+//! Collections and documents.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Number, Value};
+
+use super::{CollectionId, CollectionName, DocumentId, Timestamp};
+
+/// A named set of documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collection {
+    /// Stays the same when the name changes.
+    pub id: CollectionId,
+    /// Unique in the project.
+    pub name: CollectionName,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// One JSON object of a collection, with what the server knows of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// Unique in its collection.
+    pub id: DocumentId,
+    /// The caller's object.
+    pub data: Data,
+    /// When it was made; made again under its old id, it has another one.
+    pub created_at: Timestamp,
+    /// When it was last written.
+    pub updated_at: Timestamp,
+    /// Writes to it, counted from 1.
+    pub version: u64,
+}
+
+impl Document {
+    /// The strong entity tag, quotes included. Made of version and creation time, so that a document which was made
+    /// again under its old id has another one.
+    pub fn entity_tag(&self) -> String {
+        format!("\"{}-{:x}\"", self.version, self.created_at.0)
+    }
+}
+
+/// Why JSON can't be a document's data.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DataError {
+    /// Not JSON at all, a number that is no double, a lone surrogate, or nested past what a parser should follow.
+    #[error("the body is not valid JSON: {0}")]
+    Syntax(String),
+    /// JSON, but not an object.
+    #[error("a document is a JSON object; this is {0}")]
+    NotAnObject(&'static str),
+    /// Nested too deeply; the document itself is level 1.
+    #[error("the document is nested deeper than {0} levels")]
+    TooDeep(usize),
+    /// PostgreSQL can't store it, and both databases shall give the same answer.
+    #[error("a string or field name contains the character U+0000, which can't be stored")]
+    Nul,
+}
+
+/// The most levels that a document may have.
+pub const MAX_DEPTH: usize = 64;
+
+/// A document's data: a JSON object in its one canonical form.
+///
+/// Canonical: of a doubled key the last, keys sorted, no white space, and numbers in one spelling, so that the
+/// matcher, SQLite and PostgreSQL see the same document, and equal values have equal texts. A number is a signed
+/// 64-bit integer or else an IEEE double: larger integers become the nearest double, and a double that is whole
+/// and fits is that integer. The text is made once, and is what is stored, sent and bounded in bytes.
+#[derive(Clone, Debug)]
+pub struct Data {
+    fields: Arc<Map<String, Value>>,
+    text: Arc<str>,
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Data {
+    /// Reads a document from a request's body.
+    ///
+    /// # Errors
+    /// [`DataError`], whose message can be shown to the caller.
+    pub fn parse(json: &[u8]) -> Result<Self, DataError> {
+        let value: Value = serde_json::from_slice(json).map_err(|err| DataError::Syntax(err.to_string()))?;
+        Self::from_value(value)
+    }
+
+    /// Brings a value into canonical form.
+    ///
+    /// # Errors
+    /// [`DataError`], whose message can be shown to the caller.
+    pub fn from_value(value: Value) -> Result<Self, DataError> {
+        let mut fields = match value {
+            Value::Object(fields) => fields,
+            other => return Err(DataError::NotAnObject(kind_of(&other))),
+        };
+        canonicalise_fields(&mut fields, 1)?;
+        let text = serde_json::to_string(&fields).map_err(|err| DataError::Syntax(err.to_string()))?;
+        Ok(Self { fields: Arc::new(fields), text: text.into() })
+    }
+
+    /// Takes the text of data that was stored, in whatever spelling the database gives it back.
+    ///
+    /// # Errors
+    /// [`DataError`] if it is none, which means that something else wrote to the database.
+    pub fn from_stored(text: &str) -> Result<Self, DataError> {
+        Self::parse(text.as_bytes())
+    }
+
+    /// The object.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
+    /// The canonical JSON text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// This object with the top-level members of `patch` put over it; `null` is a value like any other.
+    ///
+    /// # Errors
+    /// None in practice: both are canonical already, and members keep their depth.
+    pub fn merge(&self, patch: &Data) -> Result<Self, DataError> {
+        let mut fields = (*self.fields).clone();
+        fields.extend(patch.fields.iter().map(|(key, value)| (key.clone(), value.clone())));
+        let text = serde_json::to_string(&fields).map_err(|err| DataError::Syntax(err.to_string()))?;
+        Ok(Self { fields: Arc::new(fields), text: text.into() })
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Brings any JSON value into the canonical form of [`Data`]; `depth` is the level that it stands on.
+///
+/// # Errors
+/// [`DataError::TooDeep`] and [`DataError::Nul`].
+pub fn canonicalise(value: &mut Value, depth: usize) -> Result<(), DataError> {
+    match value {
+        Value::Number(number) => canonicalise_number(number),
+        Value::String(text) if text.contains('\0') => return Err(DataError::Nul),
+        Value::Array(items) => {
+            check_depth(depth)?;
+            for item in items {
+                canonicalise(item, depth + 1)?;
+            }
+        }
+        Value::Object(fields) => canonicalise_fields(fields, depth)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn canonicalise_fields(fields: &mut Map<String, Value>, depth: usize) -> Result<(), DataError> {
+    check_depth(depth)?;
+    for (key, value) in fields.iter_mut() {
+        if key.contains('\0') {
+            return Err(DataError::Nul);
+        }
+        canonicalise(value, depth + 1)?;
+    }
+    Ok(())
+}
+
+fn check_depth(depth: usize) -> Result<(), DataError> {
+    if depth > MAX_DEPTH { Err(DataError::TooDeep(MAX_DEPTH)) } else { Ok(()) }
+}
+
+fn canonicalise_number(number: &mut Number) {
+    if number.is_i64() {
+        return;
+    }
+    let Some(double) = number.as_f64() else { return };
+    // 2^63 is the first double that is no signed 64-bit integer.
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    if double.fract() == 0.0 && (-LIMIT..LIMIT).contains(&double) {
+        *number = Number::from(double as i64);
+    } else if let Some(exact) = Number::from_f64(double) {
+        *number = exact;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_documents_have_equal_texts() {
+        for (why, json, text) in [
+            ("keys are sorted", r#"{"b":1,"a":2}"#, r#"{"a":2,"b":1}"#),
+            ("of a doubled key the last counts", r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+            ("a whole double is an integer", r#"{"a":[1.0,-0.0,1e3]}"#, r#"{"a":[1,0,1000]}"#),
+            ("2^60 as a double", r#"{"a":1.152921504606847e18}"#, r#"{"a":1152921504606846976}"#),
+            ("past 64 bits a double", r#"{"a":18446744073709551615}"#, r#"{"a":1.8446744073709552e19}"#),
+            ("i64 exactly", r#"{"a":-9223372036854775808}"#, r#"{"a":-9223372036854775808}"#),
+            ("fractions stay", r#"{"a":0.1}"#, r#"{"a":0.1}"#),
+        ] {
+            assert_eq!(Data::parse(json.as_bytes()).unwrap().text(), text, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_no_database_could_keep_is_refused() {
+        let deep = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        assert!(Data::parse(deep(64).as_bytes()).is_ok());
+        assert_eq!(Data::parse(deep(65).as_bytes()), Err(DataError::TooDeep(64)));
+        assert!(matches!(Data::parse(deep(100_000).as_bytes()), Err(DataError::Syntax(_))));
+        assert_eq!(Data::parse(br#"{"a":"\u0000"}"#), Err(DataError::Nul));
+        assert_eq!(Data::parse(br#"{"\u0000":1}"#), Err(DataError::Nul));
+        assert_eq!(Data::parse(b"[]"), Err(DataError::NotAnObject("an array")));
+        for broken in [&br#"{"a":"\ud800"}"#[..], br#"{"a":1e400}"#, b"{", b"{\"a\":\"\xff\"}", b"", b"{} {}"]
+        {
+            assert!(matches!(Data::parse(broken), Err(DataError::Syntax(_))), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn merge_replaces_top_level_members_only() {
+        let old = Data::parse(br#"{"a":{"x":1},"b":1,"c":3}"#).unwrap();
+        let patch = Data::parse(br#"{"a":{"y":2},"b":null}"#).unwrap();
+        assert_eq!(old.merge(&patch).unwrap().text(), r#"{"a":{"y":2},"b":null,"c":3}"#);
+    }
+}

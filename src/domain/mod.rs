@@ -1,0 +1,13 @@
+//! The vocabulary: what a document, a collection and a change are. No I/O, and no module of this crate is used.
+//!
+//! Reading order: [`name`], [`time`], [`document`], [`change`].
+
+pub mod change;
+pub mod document;
+pub mod name;
+pub mod time;
+
+pub use change::{Change, ChangeKind, Control, Entry, Position};
+pub use document::{Collection, Data, DataError, Document};
+pub use name::{CollectionId, CollectionName, DocumentId, FieldPath, KeyId, ProjectId, Segment};
+pub use time::Timestamp;

@@ -1,0 +1,268 @@
+//! Names and ids: parsed once, so always valid.
+
+use std::{fmt, sync::Arc};
+
+/// An id of ours: UUIDv7 as text.
+macro_rules! own_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// A new one; later ones sort after earlier ones.
+            pub fn generate() -> Self {
+                Self(uuid::Uuid::now_v7().to_string().into())
+            }
+
+            /// Takes text that came out of the database, where only ids of ours are.
+            pub fn from_stored(text: &str) -> Self {
+                Self(text.into())
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+own_id! {
+    /// Identifies a project.
+    ProjectId
+}
+own_id! {
+    /// Identifies a collection, through every rename.
+    CollectionId
+}
+own_id! {
+    /// Identifies an API key, without being one.
+    KeyId
+}
+
+/// Why text is no name or id. The message completes the sentence "`x` is not a valid … :".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NameError(&'static str);
+
+/// The name of a collection: `[A-Za-z][A-Za-z0-9_-]{0,63}`, case-sensitive.
+///
+/// `documents` and `file` are taken by paths of the API, and whatever has the form of a UUID would be read as an id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CollectionName(Arc<str>);
+
+impl CollectionName {
+    /// Checks the form.
+    ///
+    /// # Errors
+    /// [`NameError`] with a sentence for the caller.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let bytes = text.as_bytes();
+        let form = bytes.first().is_some_and(u8::is_ascii_alphabetic)
+            && bytes.len() <= 64
+            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        if !form {
+            return Err(NameError(
+                "a collection name is a letter followed by at most 63 letters, digits, `_` or `-`",
+            ));
+        }
+        if matches!(text, "documents" | "file") {
+            return Err(NameError(
+                "`documents` and `file` are paths of the API and can't be collection names",
+            ));
+        }
+        if uuid::Uuid::try_parse(text).is_ok() {
+            return Err(NameError("a collection name can't have the form of a UUID"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Takes text that came out of the database, where only checked names are.
+    pub fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CollectionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Identifies a document in its collection: `[A-Za-z0-9_-]{1,64}` if the caller chose it, else a UUIDv7.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DocumentId(Arc<str>);
+
+/// Second path segments that are verbs of the API, and so never ids.
+const VERBS: [&str; 6] = ["documents", "batch", "batch-delete", "query", "export", "settings"];
+
+impl DocumentId {
+    /// A new one; later ones sort after earlier ones.
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7().to_string().into())
+    }
+
+    /// Checks an id that a caller chose.
+    ///
+    /// # Errors
+    /// [`NameError`] with a sentence for the caller.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let form = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        if !form {
+            return Err(NameError("a document id is 1 to 64 letters, digits, `_` or `-`"));
+        }
+        if VERBS.contains(&text) {
+            return Err(NameError("this word is a path of the API and can't be a document id"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Takes text that came out of the database, where only checked ids are.
+    pub fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DocumentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One step of a [`FieldPath`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Segment {
+    /// Enters an object, never an array.
+    Key(String),
+    /// Enters an array, never an object; counted from 0.
+    Index(u32),
+}
+
+/// Where a value is inside a document's data. Never empty; at most 16 segments.
+///
+/// As text, segments are parted by dots; one of digits is an index. `\.` is a dot in a key, `\\` a backslash, and
+/// `\` before a digit makes a key of digits. Any other JSON key stands as it is, spaces included.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FieldPath(Vec<Segment>);
+
+impl FieldPath {
+    /// Reads the text form.
+    ///
+    /// # Errors
+    /// [`NameError`] with a sentence for the caller: an empty segment of several, too many segments, a NUL.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        if text.contains('\0') {
+            return Err(NameError("a field name can't contain the character U+0000"));
+        }
+        let mut segments = Vec::new();
+        let (mut key, mut escaped) = (String::new(), false);
+        let mut chars = text.chars();
+        loop {
+            match chars.next() {
+                Some('\\') => {
+                    escaped = true;
+                    match chars.next() {
+                        Some(next @ ('.' | '\\' | '0'..='9')) => key.push(next),
+                        Some(other) => key.extend(['\\', other]),
+                        None => key.push('\\'),
+                    }
+                }
+                Some('.') => segments.push(segment(&mut key, &mut escaped)),
+                Some(other) => key.push(other),
+                None => break,
+            }
+        }
+        segments.push(segment(&mut key, &mut escaped));
+        if segments.len() > 1 && segments.contains(&Segment::Key(String::new())) {
+            return Err(NameError("a dot enters an object: `a.b`; write `\\.` for a dot in a field's name"));
+        }
+        if segments.len() > 16 {
+            return Err(NameError("a field path has at most 16 parts"));
+        }
+        Ok(Self(segments))
+    }
+
+    /// The steps, outermost first.
+    pub fn segments(&self) -> &[Segment] {
+        &self.0
+    }
+}
+
+fn segment(key: &mut String, escaped: &mut bool) -> Segment {
+    let was_escaped = std::mem::take(escaped);
+    let key = std::mem::take(key);
+    let digits = !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit());
+    match key.parse::<u32>() {
+        // Databases count array elements with 32-bit signed integers.
+        Ok(index) if digits && !was_escaped && index <= i32::MAX as u32 => Segment::Index(index),
+        _ => Segment::Key(key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Segment {
+        Segment::Key(text.to_owned())
+    }
+
+    #[test]
+    fn a_path_is_read_as_the_protocol_says() {
+        for (text, expected) in [
+            ("status", vec![key("status")]),
+            ("Major Genre", vec![key("Major Genre")]),
+            ("author.name", vec![key("author"), key("name")]),
+            ("tags.0", vec![key("tags"), Segment::Index(0)]),
+            (r"a\.b", vec![key("a.b")]),
+            (r"a.\0", vec![key("a"), key("0")]),
+            (r"back\\slash", vec![key(r"back\slash")]),
+            ("", vec![key("")]),
+            ("99999999999", vec![key("99999999999")]),
+        ] {
+            assert_eq!(FieldPath::parse(text).map(|path| path.0), Ok(expected), "{text}");
+        }
+        for text in ["a..b", ".a", "a.", "a\0"] {
+            assert!(FieldPath::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_the_api_needs_are_refused() {
+        for (name, valid) in [
+            ("posts", true),
+            ("P-1_x", true),
+            ("documents", false),
+            ("file", false),
+            ("1posts", false),
+            ("", false),
+            ("b1a4e6f0-0000-7000-8000-000000000000", false),
+            ("b1a4e6f0000070008000000000000000", false),
+            ("naïve", false),
+        ] {
+            assert_eq!(CollectionName::parse(name).is_ok(), valid, "{name}");
+        }
+        assert!(CollectionName::parse(&"a".repeat(64)).is_ok());
+        assert!(CollectionName::parse(&"a".repeat(65)).is_err());
+        assert!(DocumentId::parse("settings").is_err());
+        assert!(DocumentId::parse("a b").is_err());
+    }
+}

@@ -1,0 +1,426 @@
+//! The hub's own task: filters, recent changes, and who gets what.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{
+    Encode, Event, EventKind, Form, SubscriptionId, event_for,
+    index::{FilterIndex, Subscriber},
+    shard::ToShard,
+    subscription::Subscription,
+};
+use crate::{
+    domain::{Change, CollectionId, Control, Entry, KeyId, Position, ProjectId},
+    query::cursor::Epoch,
+};
+
+/// Commands that may wait. Full, its senders wait: the hub itself never does, so that is short.
+const COMMAND_CHANNEL: usize = 4096;
+/// A subscription that is further behind reads the log, even where the ring would reach.
+const MAX_REPLAY: u64 = 256;
+/// What the rings of all projects may hold together, by [`Change::weight`].
+const RING_BYTES: usize = 64 * 1024 * 1024;
+/// How often idle live subscriptions learn how far the log has come.
+const MARK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the hub can be asked to do; sent only by [`HubHandle`].
+enum Command {
+    AddShard { id: u32, sender: mpsc::Sender<Vec<ToShard>>, is_overrun: Arc<AtomicBool> },
+    Subscribe(Subscription),
+    Unsubscribe(SubscriptionId),
+    SetHead { project: ProjectId, epoch: Epoch, head: Position },
+    Publish { project: ProjectId, changes: Vec<Arc<Change>> },
+}
+
+/// The way to the hub. Cheap to clone; the hub ends when the last one is dropped.
+#[derive(Clone)]
+pub struct HubHandle {
+    commands: mpsc::Sender<Command>,
+}
+
+/// Starts the hub on the runtime that this is called from.
+pub fn start(encode: Arc<dyn Encode>) -> HubHandle {
+    let (sender, receiver) = mpsc::channel(COMMAND_CHANNEL);
+    tokio::spawn(run(Hub::new(encode), receiver));
+    HubHandle { commands: sender }
+}
+
+impl HubHandle {
+    /// Registers a worker thread's shard.
+    pub(super) fn add_shard(&self, id: u32, sender: mpsc::Sender<Vec<ToShard>>, is_overrun: Arc<AtomicBool>) {
+        let command = Command::AddShard { id, sender, is_overrun };
+        if self.commands.try_send(command).is_err() {
+            tracing::error!(
+                shard = id,
+                "the hub took no shard {id}: streams of this worker thread will get nothing"
+            );
+        }
+    }
+
+    /// Enters a subscription; the answer comes through its shard.
+    pub(super) async fn subscribe(&self, subscription: Subscription) {
+        self.send(Command::Subscribe(subscription)).await;
+    }
+
+    /// Takes a subscription out; unknown ones are no error.
+    pub(super) async fn unsubscribe(&self, id: SubscriptionId) {
+        self.send(Command::Unsubscribe(id)).await;
+    }
+
+    /// The same from where nothing can be awaited.
+    pub(super) fn unsubscribe_detached(&self, id: SubscriptionId) {
+        if let Err(mpsc::error::TrySendError::Full(command)) =
+            self.commands.try_send(Command::Unsubscribe(id))
+        {
+            let handle = self.clone();
+            tokio::spawn(async move { handle.send(command).await });
+        }
+    }
+
+    /// Says where a project's log ends without saying what is in it. Live subscriptions that didn't hear of changes up
+    /// to there go back to the log.
+    pub async fn set_head(&self, project: ProjectId, epoch: Epoch, head: Position) {
+        self.send(Command::SetHead { project, epoch, head }).await;
+    }
+
+    /// Publishes the next changes of a project, in order and without gap. Waits while the hub is busy.
+    pub async fn publish(&self, project: ProjectId, changes: Vec<Arc<Change>>) {
+        self.send(Command::Publish { project, changes }).await;
+    }
+
+    async fn send(&self, command: Command) {
+        // It can only be closed when the process is ending, and then nobody is left to be told.
+        let _ = self.commands.send(command).await;
+    }
+}
+
+struct Hub {
+    encode: Arc<dyn Encode>,
+    shards: HashMap<u32, ShardLink>,
+    projects: HashMap<ProjectId, Project>,
+    /// Where each subscription stands.
+    places: HashMap<SubscriptionId, (ProjectId, CollectionId)>,
+}
+
+struct ShardLink {
+    sender: mpsc::Sender<Vec<ToShard>>,
+    is_overrun: Arc<AtomicBool>,
+    /// What the commands at hand have for it.
+    pending: Vec<ToShard>,
+    /// Revocations that didn't fit into its channel.
+    revoked: Vec<KeyId>,
+    /// It was overrun, and may sleep without knowing: a message, even an empty one, wakes it.
+    must_wake: bool,
+}
+
+struct Project {
+    epoch: Epoch,
+    head: Position,
+    /// The head that the shards were told last.
+    marked: u64,
+    collections: HashMap<CollectionId, FilterIndex>,
+    ring: Ring,
+}
+
+/// The most recent changes, the last of them at the head.
+#[derive(Default)]
+struct Ring {
+    changes: VecDeque<Arc<Change>>,
+    bytes: usize,
+}
+
+impl Ring {
+    fn push(&mut self, change: Arc<Change>, max_bytes: usize) {
+        self.bytes += change.weight();
+        self.changes.push_back(change);
+        while self.bytes > max_bytes || self.changes.len() as u64 > 4 * MAX_REPLAY {
+            let Some(oldest) = self.changes.pop_front() else { break };
+            self.bytes -= oldest.weight();
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+async fn run(mut hub: Hub, mut receiver: mpsc::Receiver<Command>) {
+    let mut commands = Vec::new();
+    let mut marks = tokio::time::interval(MARK_INTERVAL);
+    marks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            count = receiver.recv_many(&mut commands, 256) => {
+                if count == 0 {
+                    return;
+                }
+                commands.drain(..).for_each(|command| hub.handle(command));
+            }
+            _ = marks.tick() => hub.mark(),
+        }
+        hub.flush();
+    }
+}
+
+impl Hub {
+    fn new(encode: Arc<dyn Encode>) -> Self {
+        Self { encode, shards: HashMap::new(), projects: HashMap::new(), places: HashMap::new() }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::AddShard { id, sender, is_overrun } => {
+                self.shards.insert(
+                    id,
+                    ShardLink {
+                        sender,
+                        is_overrun,
+                        pending: Vec::new(),
+                        revoked: Vec::new(),
+                        must_wake: false,
+                    },
+                );
+            }
+            Command::Subscribe(subscription) => self.subscribe(subscription),
+            Command::Unsubscribe(id) => self.unsubscribe(id),
+            Command::SetHead { project, epoch, head } => self.set_head(project, epoch, head),
+            Command::Publish { project, changes } => {
+                for change in changes {
+                    self.publish(&project, change);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, shard: u32, message: ToShard) {
+        if let Some(link) = self.shards.get_mut(&shard) {
+            link.pending.push(message);
+        }
+    }
+
+    /// Enters the filter and sends what the ring holds after the position, in one step, so that there is no seam.
+    fn subscribe(&mut self, subscription: Subscription) {
+        let SubscriptionId { shard, serial } = subscription.id;
+        if let Some(old) = subscription.replaces {
+            self.unsubscribe(old);
+        }
+        let Some(project) = self.projects.get_mut(&subscription.project) else {
+            // The relay has not heard of this project yet; the log knows it.
+            return self.tell(shard, ToShard::ReadOn { serial });
+        };
+        let replay = match subscription.position {
+            None => Vec::new(),
+            Some(position) => match project.changes_after(position) {
+                Some(changes) => changes,
+                None => return self.tell(shard, ToShard::ReadOn { serial }),
+            },
+        };
+        let index = project.collections.entry(subscription.collection.clone()).or_default();
+        let subscriber = Subscriber {
+            id: subscription.id,
+            form: subscription.form,
+            asked_name: subscription.asked_name.clone(),
+        };
+        if index.insert(&subscription.filter, subscriber).is_err() {
+            return self.tell(shard, ToShard::Refused { serial });
+        }
+        let (epoch, head) = (project.epoch, project.head);
+        self.places.insert(subscription.id, (subscription.project.clone(), subscription.collection.clone()));
+        for change in replay {
+            match &change.entry {
+                Entry::Document { collection, before, after } if *collection == subscription.collection => {
+                    let event =
+                        event_for(before.as_ref(), after.as_ref(), |d| subscription.filter.matches(d));
+                    if let Some((kind, document)) = event {
+                        let event = Event {
+                            project: &subscription.project,
+                            epoch,
+                            position: change.position,
+                            kind,
+                            document,
+                            collection: &subscription.asked_name,
+                        };
+                        let frame = self.encode.encode(&event, subscription.form);
+                        self.tell(
+                            shard,
+                            ToShard::Deliver { frame, position: change.position, serials: vec![serial] },
+                        );
+                    }
+                }
+                Entry::Control(Control::CollectionRemoved { collection })
+                    if *collection == *subscription.collection.as_str() =>
+                {
+                    self.unsubscribe(subscription.id);
+                    return self.tell(shard, ToShard::Removed { serial });
+                }
+                _ => {}
+            }
+        }
+        self.tell(shard, ToShard::Joined { serial, epoch, head });
+    }
+
+    fn unsubscribe(&mut self, id: SubscriptionId) {
+        let Some((project, collection)) = self.places.remove(&id) else { return };
+        let Some(project) = self.projects.get_mut(&project) else { return };
+        if let Some(index) = project.collections.get_mut(&collection) {
+            index.remove(id);
+            if index.is_empty() {
+                project.collections.remove(&collection);
+            }
+        }
+    }
+
+    fn set_head(&mut self, id: ProjectId, epoch: Epoch, head: Position) {
+        let Some(project) = self.projects.get_mut(&id) else {
+            let project =
+                Project { epoch, head, marked: 0, collections: HashMap::new(), ring: Ring::default() };
+            self.projects.insert(id, project);
+            return;
+        };
+        if project.epoch == epoch && project.head == head {
+            return;
+        }
+        (project.epoch, project.head) = (epoch, head);
+        project.ring.clear();
+        let indexes = std::mem::take(&mut project.collections);
+        for subscriber in indexes.values().flat_map(FilterIndex::subscribers) {
+            self.places.remove(&subscriber.id);
+            self.tell(subscriber.id.shard, ToShard::ReadOn { serial: subscriber.id.serial });
+        }
+    }
+
+    fn publish(&mut self, id: &ProjectId, change: Arc<Change>) {
+        let max_bytes = RING_BYTES / self.projects.len().max(1);
+        let Some(project) = self.projects.get_mut(id) else { return };
+        project.head = change.position;
+        project.ring.push(change.clone(), max_bytes);
+        match &change.entry {
+            Entry::Document { collection, before, after } => {
+                let Some(index) = project.collections.get(collection) else { return };
+                let deliveries = deliveries(
+                    index,
+                    &*self.encode,
+                    |kind, collection| {
+                        let image = if kind == EventKind::Deleted { before } else { after };
+                        Some(Event {
+                            project: id,
+                            epoch: project.epoch,
+                            position: change.position,
+                            kind,
+                            document: image.as_ref()?,
+                            collection,
+                        })
+                    },
+                    before.as_ref().map(|document| index.matching(document)).unwrap_or_default(),
+                    after.as_ref().map(|document| index.matching(document)).unwrap_or_default(),
+                );
+                for (frame, targets) in deliveries {
+                    for (shard, serials) in targets {
+                        let position = change.position;
+                        self.tell(shard, ToShard::Deliver { frame: frame.clone(), position, serials });
+                    }
+                }
+            }
+            Entry::Control(Control::CollectionRemoved { collection }) => {
+                let Some(index) = project.collections.remove(&CollectionId::from_stored(collection)) else {
+                    return;
+                };
+                for subscriber in index.subscribers() {
+                    self.places.remove(&subscriber.id);
+                    self.tell(subscriber.id.shard, ToShard::Removed { serial: subscriber.id.serial });
+                }
+            }
+            Entry::Control(control) => {
+                if let Some(key) = control.revoked_key() {
+                    self.shards.values_mut().for_each(|link| link.revoked.push(key.clone()));
+                }
+            }
+        }
+    }
+
+    /// Tells every shard how far each project's log has come.
+    fn mark(&mut self) {
+        for (id, project) in &mut self.projects {
+            if project.marked != project.head.sequence {
+                project.marked = project.head.sequence;
+                for link in self.shards.values_mut() {
+                    link.pending.push(ToShard::Mark { project: id.clone(), position: project.head });
+                }
+            }
+        }
+    }
+
+    /// One message per shard for all that the commands at hand brought.
+    fn flush(&mut self) {
+        let mut overrun = Vec::new();
+        for (id, link) in &mut self.shards {
+            let revoked = std::mem::take(&mut link.revoked);
+            link.pending.extend(revoked.iter().map(|key| ToShard::Revoked { key: key.clone() }));
+            if link.pending.is_empty() && !link.must_wake {
+                continue;
+            }
+            let sent = link.sender.try_send(std::mem::take(&mut link.pending));
+            link.must_wake = matches!(sent, Err(mpsc::error::TrySendError::Full(_)));
+            if link.must_wake {
+                // A revocation is not in the shard's reach elsewhere: it is tried again.
+                link.revoked = revoked;
+                link.is_overrun.store(true, Ordering::Release);
+                overrun.push(*id);
+            }
+        }
+        for shard in overrun {
+            tracing::warn!(shard, "worker thread {shard} doesn't keep up; its subscriptions read the log");
+            let ids: Vec<_> = self.places.keys().filter(|id| id.shard == shard).copied().collect();
+            ids.into_iter().for_each(|id| self.unsubscribe(id));
+        }
+    }
+}
+
+impl Project {
+    /// What the ring holds after `position`; `None` if it doesn't reach there, or that would be too much.
+    fn changes_after(&self, position: Position) -> Option<Vec<Arc<Change>>> {
+        let behind = self.head.sequence.saturating_sub(position.sequence);
+        let held = self.ring.changes.len() as u64;
+        if behind > MAX_REPLAY || behind > held {
+            return None;
+        }
+        Some(self.ring.changes.iter().skip((held - behind) as usize).cloned().collect())
+    }
+}
+
+type Targets = Vec<(u32, Vec<u64>)>;
+
+/// The events of one change: each distinct form once, with those who get it, by shard.
+fn deliveries<'a>(
+    index: &'a FilterIndex,
+    encode: &dyn Encode,
+    event: impl Fn(EventKind, &'a str) -> Option<Event<'a>>,
+    before: Vec<usize>,
+    after: Vec<usize>,
+) -> Vec<(Bytes, Targets)> {
+    let mut kinds: HashMap<usize, EventKind> =
+        after.into_iter().map(|key| (key, EventKind::Created)).collect();
+    for key in before {
+        kinds.entry(key).and_modify(|kind| *kind = EventKind::Updated).or_insert(EventKind::Deleted);
+    }
+    let mut distinct: HashMap<(EventKind, Form, &str), HashMap<u32, Vec<u64>>> = HashMap::new();
+    for (key, kind) in kinds {
+        for subscriber in index.subscribers_of(key) {
+            let targets = distinct.entry((kind, subscriber.form, &*subscriber.asked_name)).or_default();
+            targets.entry(subscriber.id.shard).or_default().push(subscriber.id.serial);
+        }
+    }
+    let encoded = distinct.into_iter().filter_map(|((kind, form, name), targets)| {
+        Some((encode.encode(&event(kind, name)?, form), targets.into_iter().collect()))
+    });
+    encoded.collect()
+}

@@ -1,0 +1,22 @@
+//! The in-process actor that fans committed changes out to subscriptions. It never waits: no database, no connection.
+//!
+//! To the hub a connection is an id and a queue. One [`Shard`] runs on each worker thread and owns the queues of that
+//! thread's connections; the [`actor`](HubHandle) owns the filters, and sends each shard one message per batch of
+//! changes. Whatever does not fit, in a queue or in a shard's channel, goes back to the log: its subscriptions are
+//! `CatchingUp`, and nothing is lost.
+//!
+//! Reading order: [`subscription`], [`index`], [`encode`], [`actor`](HubHandle), [`shard`], [`outbox`], [`relay`].
+
+mod actor;
+pub mod encode;
+pub mod index;
+pub mod outbox;
+pub mod relay;
+pub mod shard;
+pub mod subscription;
+
+pub use actor::{HubHandle, start};
+pub use encode::{Encode, Event, Form};
+pub use outbox::{CloseReason, Outbox};
+pub use shard::{Shard, Slot, SlotState};
+pub use subscription::{EventKind, SubscriptionId, event_for};

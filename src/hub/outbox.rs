@@ -1,0 +1,196 @@
+//! The bounded queue between a connection and its peer.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::domain::KeyId;
+
+/// The most frames that wait for a peer.
+pub const MAX_FRAMES: usize = 256;
+/// The most bytes that wait for a peer; one frame may be larger.
+pub const MAX_BYTES: usize = 256 * 1024;
+
+/// Why a connection is ended by the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The principal is no longer good.
+    NotAllowed,
+    /// What it missed can't be sent any more.
+    Behind,
+}
+
+/// The frames that a connection's peer has not taken yet, ready to be written as they are.
+///
+/// Lives on one worker thread. Frames leave in the order in which they came. Reading the body is polling this queue;
+/// when the body is dropped, the peer is gone.
+#[derive(Default)]
+pub struct Outbox {
+    queue: RefCell<Queue>,
+    /// Wakes the connection's task: there is room again, a subscription fell back to the log, or it must end.
+    changed: Notify,
+    /// The key by which the connection's principal came, for revocations.
+    key: RefCell<Option<KeyId>>,
+    /// Whether the shard has put something in during this batch.
+    pub(super) touched: Cell<bool>,
+}
+
+#[derive(Default)]
+struct Queue {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    taken: u64,
+    waker: Option<Waker>,
+    close: Option<CloseReason>,
+    /// Nothing more comes; the body ends when the queue is empty.
+    is_finished: bool,
+    is_gone: bool,
+}
+
+impl Outbox {
+    /// Adds a frame, without waking the peer's side. False if it doesn't fit: then nothing was added.
+    pub fn push(&self, frame: Bytes) -> bool {
+        let mut queue = self.queue.borrow_mut();
+        let fits = queue.frames.is_empty()
+            || (queue.frames.len() < MAX_FRAMES && queue.bytes + frame.len() <= MAX_BYTES);
+        if !fits || queue.is_finished || queue.close.is_some() {
+            return false;
+        }
+        queue.bytes += frame.len();
+        queue.frames.push_back(frame);
+        true
+    }
+
+    /// Adds a frame and wakes the peer's side.
+    pub fn send(&self, frame: Bytes) -> bool {
+        let fitted = self.push(frame);
+        self.wake_body();
+        fitted
+    }
+
+    /// Has the waiting frames written.
+    pub fn wake_body(&self) {
+        if let Some(waker) = self.queue.borrow_mut().waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Adds the last frames, whatever the bound says, and ends the body after them.
+    pub fn finish(&self, last: impl IntoIterator<Item = Bytes>) {
+        let mut queue = self.queue.borrow_mut();
+        queue.frames.extend(last);
+        queue.is_finished = true;
+        drop(queue);
+        self.wake_body();
+    }
+
+    /// Asks the connection's task to end. If the principal is no longer good, what waits is dropped at once.
+    pub fn close(&self, reason: CloseReason) {
+        let mut queue = self.queue.borrow_mut();
+        if queue.close.is_none() {
+            queue.close = Some(reason);
+            if reason == CloseReason::NotAllowed {
+                queue.frames.clear();
+                queue.bytes = 0;
+            }
+        }
+        drop(queue);
+        self.notify();
+    }
+
+    /// Why the connection must end, if it must.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.queue.borrow().close
+    }
+
+    /// Whether the peer's side was dropped.
+    pub fn is_gone(&self) -> bool {
+        self.queue.borrow().is_gone
+    }
+
+    /// Whether nothing more needs to be done for the peer: it is gone, or the connection must end.
+    pub fn is_ending(&self) -> bool {
+        let queue = self.queue.borrow();
+        queue.is_gone || queue.is_finished || queue.close.is_some()
+    }
+
+    /// How many frames the peer's side has taken so far.
+    pub fn taken(&self) -> u64 {
+        self.queue.borrow().taken
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.borrow().frames.is_empty()
+    }
+
+    /// Whether at least half of the queue is free.
+    pub fn has_room(&self) -> bool {
+        let queue = self.queue.borrow();
+        queue.frames.len() <= MAX_FRAMES / 2 && queue.bytes <= MAX_BYTES / 2
+    }
+
+    /// Waits until at least half of the queue is free, or the connection is to end.
+    pub async fn room(&self) {
+        while !self.has_room() && !self.is_ending() {
+            self.changed().await;
+        }
+    }
+
+    /// Waits for the next change of the kinds that [`Outbox::notify`] reports. It may come without one.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Wakes everyone on the connection's side.
+    pub fn notify(&self) {
+        self.changed.notify_waiters();
+        // For one who is not waiting yet.
+        self.changed.notify_one();
+    }
+
+    /// Notes whose connection this is.
+    pub fn set_key(&self, key: KeyId) {
+        *self.key.borrow_mut() = Some(key);
+    }
+
+    pub(super) fn belongs_to(&self, key: &KeyId) -> bool {
+        self.key.borrow().as_ref() == Some(key)
+    }
+
+    /// Takes the next frame; `None` when the body ends.
+    pub fn poll_frame(&self, context: &Context<'_>) -> Poll<Option<Bytes>> {
+        let mut queue = self.queue.borrow_mut();
+        let was_full = queue.frames.len() > MAX_FRAMES / 2 || queue.bytes > MAX_BYTES / 2;
+        let Some(frame) = queue.frames.pop_front() else {
+            if queue.is_finished {
+                return Poll::Ready(None);
+            }
+            queue.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        };
+        queue.bytes = queue.bytes.saturating_sub(frame.len());
+        queue.taken += 1;
+        let is_full = queue.frames.len() > MAX_FRAMES / 2 || queue.bytes > MAX_BYTES / 2;
+        drop(queue);
+        if was_full && !is_full {
+            self.notify();
+        }
+        Poll::Ready(Some(frame))
+    }
+
+    /// The peer's side was dropped.
+    pub fn set_gone(&self) {
+        let mut queue = self.queue.borrow_mut();
+        queue.is_gone = true;
+        queue.frames.clear();
+        queue.bytes = 0;
+        drop(queue);
+        self.notify();
+    }
+}

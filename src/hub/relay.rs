@@ -1,0 +1,207 @@
+//! What this process has published. Its own commits go to the hub at once when they follow on that; what other processes
+//! committed is read from the log, so that the hub hears every change of a project once and in order.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use super::HubHandle;
+use crate::{
+    domain::{Change, Control, Entry, Position, ProjectId},
+    query::cursor::Epoch,
+};
+
+/// How often the heads are looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Batches of the writer that may wait. Full, the writer waits.
+const CHANNEL: usize = 64;
+
+/// Where a project's log begins and ends.
+#[derive(Clone, Debug)]
+pub struct LogHead {
+    /// The project.
+    pub project: ProjectId,
+    /// Which history.
+    pub epoch: Epoch,
+    /// Its last change.
+    pub head: Position,
+}
+
+/// A part of a log.
+pub struct LogPart {
+    /// Entries after the position that was asked for, without gap.
+    pub changes: Vec<Arc<Change>>,
+    /// The entries after that position are partly pruned, so there would be a gap.
+    pub is_pruned: bool,
+}
+
+/// The log could not be read; the message is for the server's own log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LogError(pub String);
+
+/// Reads the change log for the relay; `app` hands the implementation in.
+pub trait LogReader: Send + Sync + 'static {
+    /// Every project's head.
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<LogHead>, LogError>>;
+    /// The next entries of a project; none at its end.
+    fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>>;
+}
+
+/// Hears of each control entry before the hub does; `app` hands the implementation in.
+pub trait ControlObserver: Send + Sync + 'static {
+    /// Called once for each, in order.
+    fn observe(&self, project: &ProjectId, sequence: u64, control: &Control);
+}
+
+/// The writer's way to the relay.
+#[derive(Clone)]
+pub struct RelayHandle {
+    commits: mpsc::Sender<Vec<Arc<Change>>>,
+}
+
+impl RelayHandle {
+    /// Hands over changes that are committed: one project's, in order, without gap. Waits while the relay is busy.
+    pub async fn publish(&self, changes: Vec<Arc<Change>>) {
+        // Closed only when the process is ending.
+        let _ = self.commits.send(changes).await;
+    }
+
+    /// Has the heads looked at now: a commit's outcome is unknown.
+    pub async fn check_heads(&self) {
+        self.publish(Vec::new()).await;
+    }
+}
+
+/// Starts the relay on the runtime that this is called from. What is in the log by now counts as published.
+///
+/// # Errors
+/// The reader's.
+pub async fn start(
+    hub: HubHandle,
+    reader: Arc<dyn LogReader>,
+    observer: Arc<dyn ControlObserver>,
+) -> Result<RelayHandle, LogError> {
+    let mut relay = Relay { hub, reader, observer, published: HashMap::new(), is_failing: false };
+    for head in relay.reader.heads().await? {
+        relay.begin(head.project, head.epoch, head.head).await;
+    }
+    let (commits, receiver) = mpsc::channel(CHANNEL);
+    tokio::spawn(relay.run(receiver));
+    Ok(RelayHandle { commits })
+}
+
+struct Relay {
+    hub: HubHandle,
+    reader: Arc<dyn LogReader>,
+    observer: Arc<dyn ControlObserver>,
+    published: HashMap<ProjectId, (Epoch, Position)>,
+    /// Whether the log could not be read when it was last tried; said once.
+    is_failing: bool,
+}
+
+impl Relay {
+    async fn run(mut self, mut commits: mpsc::Receiver<Vec<Arc<Change>>>) {
+        let mut poll = tokio::time::interval(POLL_INTERVAL);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                changes = commits.recv() => match changes {
+                    Some(changes) if changes.is_empty() => self.poll().await,
+                    Some(changes) => self.take(changes).await,
+                    None => return,
+                },
+                _ = poll.tick() => self.poll().await,
+            }
+        }
+    }
+
+    async fn begin(&mut self, project: ProjectId, epoch: Epoch, position: Position) {
+        self.published.insert(project.clone(), (epoch, position));
+        self.hub.set_head(project, epoch, position).await;
+    }
+
+    /// Publishes this process's own commit, if it follows on what was published; else the log is read.
+    async fn take(&mut self, changes: Vec<Arc<Change>>) {
+        let Some((first, last)) = changes.first().zip(changes.last()) else { return };
+        let (project, last) = (first.project.clone(), last.position);
+        let Some((_, published)) = self.published.get(&project) else { return self.poll().await };
+        let next = published.sequence + 1;
+        if first.position.sequence <= next {
+            let fresh = changes.into_iter().filter(|change| change.position.sequence >= next).collect();
+            self.publish(&project, fresh).await;
+        } else {
+            let outcome = self.read_on(&project, last).await;
+            self.report(outcome);
+        }
+    }
+
+    async fn poll(&mut self) {
+        let outcome = self.look_at_heads().await;
+        self.report(outcome);
+    }
+
+    async fn look_at_heads(&mut self) -> Result<(), LogError> {
+        for head in self.reader.heads().await? {
+            match self.published.get(&head.project) {
+                // A project that another process made: all of its log is news.
+                None => {
+                    self.begin(head.project.clone(), head.epoch, Position::default()).await;
+                    self.read_on(&head.project, head.head).await?;
+                }
+                Some((epoch, _)) if *epoch != head.epoch => {
+                    self.begin(head.project, head.epoch, head.head).await
+                }
+                Some((_, published)) if published.sequence < head.head.sequence => {
+                    self.read_on(&head.project, head.head).await?;
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads and publishes a project's log up to `until`.
+    async fn read_on(&mut self, project: &ProjectId, until: Position) -> Result<(), LogError> {
+        while let Some((epoch, published)) = self.published.get(project).copied()
+            && published.sequence < until.sequence
+        {
+            let part = self.reader.read_after(project.clone(), published).await?;
+            if part.is_pruned {
+                // Nobody can be told what was in between: everyone goes to the log, which says so.
+                self.begin(project.clone(), epoch, until).await;
+            } else if part.changes.is_empty() {
+                return Ok(());
+            } else {
+                self.publish(project, part.changes).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, project: &ProjectId, changes: Vec<Arc<Change>>) {
+        let Some(last) = changes.last().map(|change| change.position) else { return };
+        for change in &changes {
+            if let Entry::Control(control) = &change.entry {
+                self.observer.observe(project, change.position.sequence, control);
+            }
+        }
+        self.hub.publish(project.clone(), changes).await;
+        if let Some((_, published)) = self.published.get_mut(project) {
+            *published = last;
+        }
+    }
+
+    fn report(&mut self, outcome: Result<(), LogError>) {
+        let was_failing = std::mem::replace(&mut self.is_failing, outcome.is_err());
+        match outcome {
+            Ok(()) if was_failing => tracing::info!("the change log can be read again"),
+            Err(err) if !was_failing => {
+                tracing::error!("the change log can't be read, live streams stand still: {err}");
+            }
+            _ => {}
+        }
+    }
+}

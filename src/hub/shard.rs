@@ -1,0 +1,362 @@
+//! The hub's part on one worker thread: it owns the places of that thread's subscriptions and fills their queues.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{CloseReason, Form, HubHandle, Outbox, SubscriptionId, subscription::Subscription};
+use crate::{
+    domain::{CollectionId, KeyId, Position, ProjectId},
+    query::{
+        Filter,
+        cursor::{Cursor, Epoch},
+    },
+};
+
+/// Messages from the hub that a shard may have waiting; each is a whole batch.
+pub(super) const SHARD_CHANNEL: usize = 1024;
+
+/// What the hub tells a shard, in the order in which it happened.
+pub(super) enum ToShard {
+    /// An event for some of this shard's subscriptions.
+    Deliver { frame: Bytes, position: Position, serials: Vec<u64> },
+    /// The subscription is live; everything up to here was sent.
+    Joined { serial: u64, epoch: Epoch, head: Position },
+    /// The hub can't serve it from where it is: it must read the log.
+    ReadOn { serial: u64 },
+    /// There are too many filters of its kind.
+    Refused { serial: u64 },
+    /// Its collection is gone.
+    Removed { serial: u64 },
+    /// Everything up to here was sent to every live subscription of this project.
+    Mark { project: ProjectId, position: Position },
+    /// A key is no longer good.
+    Revoked { key: KeyId },
+}
+
+/// How a subscription is being served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// It reads the log, or waits to.
+    CatchingUp,
+    /// It asked the hub to go live and hasn't heard yet; events are taken already.
+    Joining,
+    /// The hub sends it every event.
+    Live,
+    /// Its collection is gone.
+    Removed,
+    /// The hub has too many filters of its kind.
+    Refused,
+}
+
+/// A subscription on its worker thread: what it wants, and how far it has been served.
+///
+/// A change is sent if, and only if, its sequence is after the position, which then moves to it. That one comparison
+/// removes duplicates wherever log and hub overlap.
+pub struct Slot {
+    /// The project.
+    pub project: ProjectId,
+    /// The collection.
+    pub collection: CollectionId,
+    /// Which documents.
+    pub filter: Arc<Filter>,
+    /// How its events are written.
+    pub form: Form,
+    /// The name or id that it was asked with.
+    pub asked_name: Arc<str>,
+    outbox: Rc<Outbox>,
+    state: Cell<SlotState>,
+    /// `None` until it is live for the first time, if it began at "now".
+    position: Cell<Option<Position>>,
+    /// The history that the position is in; known with it.
+    epoch: Cell<Option<Epoch>>,
+    serial: Cell<u64>,
+    is_catching_up: Cell<bool>,
+}
+
+impl Slot {
+    /// A subscription of the documents of `collection` that match, from now on.
+    pub fn new(
+        (project, collection): (ProjectId, CollectionId),
+        filter: Arc<Filter>,
+        form: Form,
+        asked_name: Arc<str>,
+        outbox: Rc<Outbox>,
+    ) -> Self {
+        Self {
+            project,
+            collection,
+            filter,
+            form,
+            asked_name,
+            outbox,
+            state: Cell::new(SlotState::CatchingUp),
+            position: Cell::new(None),
+            epoch: Cell::new(None),
+            serial: Cell::new(0),
+            is_catching_up: Cell::new(false),
+        }
+    }
+
+    /// Goes on from a cursor, whatever was before.
+    pub fn restart_from(&self, cursor: Cursor) {
+        self.position.set(Some(cursor.position));
+        self.epoch.set(Some(cursor.epoch));
+    }
+
+    /// The place up to which it has been served, as a client may keep it; `None` until it was live.
+    pub fn cursor(&self) -> Option<Cursor> {
+        Some(Cursor { epoch: self.epoch.get()?, position: self.position.get()? })
+    }
+
+    /// The queue that its events go to.
+    pub fn outbox(&self) -> &Rc<Outbox> {
+        &self.outbox
+    }
+
+    /// How it is being served.
+    pub fn state(&self) -> SlotState {
+        self.state.get()
+    }
+
+    /// Up to where it has been served.
+    pub fn position(&self) -> Option<Position> {
+        self.position.get()
+    }
+
+    /// Notes that somebody brings it up to date; false if somebody does already.
+    pub fn begin_catching_up(&self) -> bool {
+        !self.is_catching_up.replace(true)
+    }
+
+    /// Notes that nobody does any more.
+    pub fn end_catching_up(&self) {
+        self.is_catching_up.set(false);
+    }
+
+    /// Moves the position forward, past changes that were no events for it; never back.
+    pub fn pass(&self, position: Position) {
+        if self.position.get().is_none_or(|passed| passed.sequence < position.sequence) {
+            self.position.set(Some(position));
+        }
+    }
+
+    /// Sends an event if its change is after the position. False if the queue is full: then nothing moved.
+    pub fn offer(&self, position: Position, frame: Bytes) -> bool {
+        if self.position.get().is_some_and(|passed| position.sequence <= passed.sequence) {
+            return true;
+        }
+        let fitted = self.outbox.push(frame);
+        if fitted {
+            self.position.set(Some(position));
+        }
+        fitted
+    }
+
+    fn set_state(&self, state: SlotState) {
+        self.state.set(state);
+        self.outbox.notify();
+    }
+}
+
+/// One worker thread's part of the hub. Lives on that thread.
+pub struct Shard {
+    id: u32,
+    hub: HubHandle,
+    slots: RefCell<HashMap<u64, Rc<Slot>>>,
+    outboxes: RefCell<HashMap<u64, Rc<Outbox>>>,
+    marks: RefCell<HashMap<ProjectId, Position>>,
+    next_serial: Cell<u64>,
+    /// The hub gave up on this shard's channel: every subscription must go back to the log.
+    is_overrun: Arc<AtomicBool>,
+}
+
+impl Shard {
+    /// Makes a shard and registers it with the hub. The caller spawns the returned loop on this thread; it runs until
+    /// the hub ends.
+    pub fn new(id: u32, hub: HubHandle) -> (Rc<Self>, impl Future<Output = ()>) {
+        let (sender, receiver) = mpsc::channel(SHARD_CHANNEL);
+        let is_overrun = Arc::new(AtomicBool::new(false));
+        hub.add_shard(id, sender, is_overrun.clone());
+        let shard = Rc::new(Self {
+            id,
+            hub,
+            slots: RefCell::default(),
+            outboxes: RefCell::default(),
+            marks: RefCell::default(),
+            next_serial: Cell::new(1),
+            is_overrun,
+        });
+        (shard.clone(), run(shard, receiver))
+    }
+
+    /// Makes a connection known, so that a revocation finds it. The returned number is for [`Shard::remove_outbox`].
+    pub fn add_outbox(&self, outbox: &Rc<Outbox>) -> u64 {
+        let serial = self.take_serial();
+        self.outboxes.borrow_mut().insert(serial, outbox.clone());
+        serial
+    }
+
+    /// Forgets a connection.
+    pub fn remove_outbox(&self, serial: u64) {
+        self.outboxes.borrow_mut().remove(&serial);
+    }
+
+    /// Asks the hub to serve the subscription from its position on, and waits for the answer, which is its state:
+    /// `Live`, `CatchingUp` (read the log first), `Refused` or `Removed`.
+    pub async fn join(&self, slot: &Rc<Slot>) -> SlotState {
+        self.leave(slot).await;
+        self.ask(slot, None).await
+    }
+
+    /// Lets a subscription take the place of a live one in one step of the hub, so that no change is between them.
+    pub async fn replace(&self, slot: &Rc<Slot>, old: &Rc<Slot>) -> SlotState {
+        let state = self.ask(slot, Some(SubscriptionId { shard: self.id, serial: old.serial.get() })).await;
+        self.slots.borrow_mut().remove(&old.serial.get());
+        state
+    }
+
+    async fn ask(&self, slot: &Rc<Slot>, replaces: Option<SubscriptionId>) -> SlotState {
+        let serial = self.take_serial();
+        slot.serial.set(serial);
+        slot.state.set(SlotState::Joining);
+        self.slots.borrow_mut().insert(serial, slot.clone());
+        let subscription = Subscription {
+            id: SubscriptionId { shard: self.id, serial },
+            project: slot.project.clone(),
+            collection: slot.collection.clone(),
+            filter: slot.filter.clone(),
+            form: slot.form,
+            asked_name: slot.asked_name.clone(),
+            position: slot.position.get(),
+            replaces,
+        };
+        self.hub.subscribe(subscription).await;
+        while slot.state.get() == SlotState::Joining && !slot.outbox.is_ending() {
+            slot.outbox.changed().await;
+        }
+        slot.state.get()
+    }
+
+    /// Ends a subscription: from here on it gets nothing.
+    pub async fn leave(&self, slot: &Slot) {
+        let serial = slot.serial.replace(0);
+        if serial != 0 {
+            self.slots.borrow_mut().remove(&serial);
+            self.hub.unsubscribe(SubscriptionId { shard: self.id, serial }).await;
+        }
+    }
+
+    /// Ends a subscription from where nothing can be awaited.
+    pub fn leave_detached(&self, slot: &Slot) {
+        let serial = slot.serial.replace(0);
+        if serial != 0 {
+            self.slots.borrow_mut().remove(&serial);
+            self.hub.unsubscribe_detached(SubscriptionId { shard: self.id, serial });
+        }
+    }
+
+    /// Moves a live subscription's position to the last mark: nothing before it is still to come.
+    pub fn pass_mark(&self, slot: &Slot) {
+        if slot.state() == SlotState::Live
+            && let Some(mark) = self.marks.borrow().get(&slot.project)
+        {
+            slot.pass(*mark);
+        }
+    }
+
+    fn take_serial(&self) -> u64 {
+        self.next_serial.replace(self.next_serial.get() + 1)
+    }
+
+    fn find(&self, serial: u64) -> Option<Rc<Slot>> {
+        self.slots.borrow().get(&serial).cloned()
+    }
+
+    /// Back to the log. The stale registration is given up when it joins again.
+    fn fall_back(&self, slot: &Slot) {
+        self.slots.borrow_mut().remove(&slot.serial.get());
+        slot.set_state(SlotState::CatchingUp);
+    }
+
+    fn handle(&self, message: ToShard, touched: &mut Vec<Rc<Outbox>>) {
+        match message {
+            ToShard::Deliver { frame, position, serials } => {
+                for serial in serials {
+                    let Some(slot) = self.find(serial) else { continue };
+                    if !slot.offer(position, frame.clone()) {
+                        self.fall_back(&slot);
+                    }
+                    if !slot.outbox.touched.replace(true) {
+                        touched.push(slot.outbox.clone());
+                    }
+                }
+            }
+            ToShard::Joined { serial, epoch, head } => {
+                let Some(slot) = self.find(serial) else { return };
+                if slot.epoch.get().is_some_and(|known| known != epoch) {
+                    // Another history: the log will say so.
+                    return self.fall_back(&slot);
+                }
+                slot.epoch.set(Some(epoch));
+                slot.pass(head);
+                slot.set_state(SlotState::Live);
+            }
+            ToShard::ReadOn { serial } => {
+                if let Some(slot) = self.find(serial) {
+                    self.fall_back(&slot);
+                }
+            }
+            ToShard::Refused { serial } => {
+                if let Some(slot) = self.find(serial) {
+                    slot.set_state(SlotState::Refused);
+                }
+            }
+            ToShard::Removed { serial } => {
+                if let Some(slot) = self.find(serial) {
+                    slot.set_state(SlotState::Removed);
+                }
+            }
+            ToShard::Mark { project, position } => {
+                self.marks.borrow_mut().insert(project, position);
+            }
+            ToShard::Revoked { key } => {
+                let outboxes: Vec<_> = self.outboxes.borrow().values().cloned().collect();
+                for outbox in outboxes.iter().filter(|outbox| outbox.belongs_to(&key)) {
+                    outbox.close(CloseReason::NotAllowed);
+                }
+            }
+        }
+    }
+}
+
+async fn run(shard: Rc<Shard>, mut receiver: mpsc::Receiver<Vec<ToShard>>) {
+    let (mut batches, mut touched) = (Vec::new(), Vec::new());
+    while receiver.recv_many(&mut batches, 64).await > 0 {
+        for message in batches.drain(..).flatten() {
+            shard.handle(message, &mut touched);
+        }
+        // What was in the channel is still good; what didn't fit into it must come from the log.
+        if shard.is_overrun.swap(false, Ordering::AcqRel) {
+            let slots: Vec<_> = shard.slots.borrow().values().cloned().collect();
+            for slot in slots {
+                shard.fall_back(&slot);
+            }
+        }
+        for outbox in touched.drain(..) {
+            outbox.touched.set(false);
+            outbox.wake_body();
+        }
+        // The connections of this thread write now; more batches may have come when it is our turn again.
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,158 @@
+//! Create, get, list, replace, merge and delete documents.
+
+use std::sync::Arc;
+
+use super::{ServiceError, find_collection};
+use crate::{
+    auth::{Action, Principal, permission},
+    domain::{Collection, Data, Document, DocumentId},
+    query::{Filter, page::Page},
+    store::{
+        Db, Lane,
+        catalog::Catalogs,
+        documents::{self, Listed},
+        idempotency::IdempotencyKey,
+    },
+    writer::{Committed, Mutation, Operation, Precondition, WriterHandle, mutation::Idempotency},
+};
+
+/// A request's idempotency key, and the hash by which a repetition is known to be one.
+#[derive(Clone, Debug)]
+pub struct RequestKey {
+    /// The client's text.
+    pub key: String,
+    /// Hash of method, path, preconditions and body.
+    pub request: String,
+}
+
+/// The use cases of documents. Cheap to clone.
+#[derive(Clone)]
+pub struct Documents {
+    /// Where they are read.
+    pub db: Db,
+    /// Where collections are found.
+    pub catalogs: Catalogs,
+    /// Where they are written.
+    pub writer: WriterHandle,
+}
+
+impl Documents {
+    /// Makes a document; makes the collection on its first write.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn create(
+        &self,
+        principal: &Principal,
+        collection: String,
+        data: Data,
+        request_key: Option<RequestKey>,
+    ) -> Result<Committed, ServiceError> {
+        let operation = Operation::CreateDocument { collection, id: DocumentId::generate(), data };
+        self.write(principal, operation, request_key).await
+    }
+
+    /// Makes the document or replaces its data; makes the collection on its first write.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn put(
+        &self,
+        principal: &Principal,
+        (collection, id): (String, DocumentId),
+        data: Data,
+        precondition: Precondition,
+        request_key: Option<RequestKey>,
+    ) -> Result<Committed, ServiceError> {
+        let operation = Operation::PutDocument { collection, id, data, precondition };
+        self.write(principal, operation, request_key).await
+    }
+
+    /// Puts top-level members over those of a document.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn merge(
+        &self,
+        principal: &Principal,
+        (collection, id): (String, DocumentId),
+        patch: Data,
+        precondition: Precondition,
+        request_key: Option<RequestKey>,
+    ) -> Result<Committed, ServiceError> {
+        let operation = Operation::MergeDocument { collection, id, patch, precondition };
+        self.write(principal, operation, request_key).await
+    }
+
+    /// Deletes a document.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn delete(
+        &self,
+        principal: &Principal,
+        (collection, id): (String, DocumentId),
+        precondition: Precondition,
+        request_key: Option<RequestKey>,
+    ) -> Result<Committed, ServiceError> {
+        let operation = Operation::DeleteDocument { collection, id, precondition };
+        self.write(principal, operation, request_key).await
+    }
+
+    /// Reads a document, with its collection.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn get(
+        &self,
+        principal: &Principal,
+        collection: &str,
+        id: &DocumentId,
+    ) -> Result<(Arc<Collection>, Document), ServiceError> {
+        permission::check(principal, Action::ReadDocuments)?;
+        let collection = find_collection(&self.catalogs, principal, collection).await?;
+        let key = (collection.id.clone(), id.clone());
+        let found =
+            self.db.read(Lane::Point, |db| async move { documents::find(&db, &key.0, &key.1).await }).await?;
+        Ok((collection, found.ok_or(ServiceError::UnknownDocument)?))
+    }
+
+    /// Lists the documents that match, with their collection and the log position of the read.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn list(
+        &self,
+        principal: &Principal,
+        collection: &str,
+        filter: Filter,
+        page: Page,
+    ) -> Result<(Arc<Collection>, Listed), ServiceError> {
+        permission::check(principal, Action::ReadDocuments)?;
+        let collection = find_collection(&self.catalogs, principal, collection).await?;
+        let (project, id) = (principal.project.clone(), collection.id.clone());
+        let read = move |db| async move { documents::list(&db, &project, &id, &filter, &page).await };
+        let listed = self.db.read(Lane::Scan, read).await?;
+        Ok((collection, listed.ok_or(ServiceError::UnknownCollection)?))
+    }
+
+    async fn write(
+        &self,
+        principal: &Principal,
+        operation: Operation,
+        request_key: Option<RequestKey>,
+    ) -> Result<Committed, ServiceError> {
+        permission::check(principal, Action::WriteDocuments)?;
+        let idempotency = request_key.map(|RequestKey { key, request }| Idempotency {
+            key: IdempotencyKey {
+                project: principal.project.clone(),
+                caller: principal.key.to_string(),
+                key,
+            },
+            request,
+        });
+        let mutation =
+            Mutation { project: principal.project.clone(), operations: vec![operation], idempotency };
+        Ok(self.writer.submit(mutation).await?)
+    }
+}

@@ -1,0 +1,51 @@
+//! Use cases: what a request means, as a query or as a mutation. Checks permission first, and knows nothing of HTTP.
+//!
+//! Reading order: [`documents`], [`collections`], [`streams`], [`setup`].
+
+pub mod collections;
+pub mod documents;
+pub mod setup;
+pub mod streams;
+
+use std::sync::Arc;
+
+use crate::{
+    auth::{Forbidden, Principal},
+    domain::Collection,
+    store::{StoreError, catalog::Catalogs},
+    writer::WriteError,
+};
+
+pub use collections::Collections;
+pub use documents::Documents;
+pub use streams::Streams;
+
+/// Why a use case came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The principal may not do this.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// No such collection.
+    #[error("collection does not exist")]
+    UnknownCollection,
+    /// No such document.
+    #[error("document does not exist")]
+    UnknownDocument,
+    /// The mutation did not happen.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Finds a collection by what stands in a path.
+async fn find_collection(
+    catalogs: &Catalogs,
+    principal: &Principal,
+    name_or_id: &str,
+) -> Result<Arc<Collection>, ServiceError> {
+    let catalog = catalogs.get(&principal.project).await?;
+    catalog.find(name_or_id).cloned().ok_or(ServiceError::UnknownCollection)
+}

@@ -1,0 +1,125 @@
+//! The collections of each project in memory, as fresh as the log.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{Db, Lane, Result, collections, heads};
+use crate::domain::{Collection, CollectionId, CollectionName, ProjectId};
+
+/// A project's collections at one control sequence.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Sequence of the last control entry that is contained (later ones may be).
+    pub control: u64,
+    by_name: HashMap<CollectionName, Arc<Collection>>,
+    by_id: HashMap<CollectionId, Arc<Collection>>,
+}
+
+impl Catalog {
+    /// Indexes collections that were read after `control` was.
+    pub fn new(control: u64, collections: Vec<Collection>) -> Self {
+        let mut catalog = Self { control, ..Self::default() };
+        for collection in collections {
+            catalog.insert(Arc::new(collection));
+        }
+        catalog
+    }
+
+    /// Finds a collection by what stands in a path: its name or its id.
+    pub fn find(&self, name_or_id: &str) -> Option<&Arc<Collection>> {
+        match self.by_id.get(&CollectionId::from_stored(name_or_id)) {
+            Some(collection) => Some(collection),
+            None => self.by_name.get(&CollectionName::from_stored(name_or_id)),
+        }
+    }
+
+    /// Adds a collection, or puts it in the place of the one with its id.
+    pub fn insert(&mut self, collection: Arc<Collection>) {
+        self.remove(&collection.id);
+        self.by_name.insert(collection.name.clone(), collection.clone());
+        self.by_id.insert(collection.id.clone(), collection);
+    }
+
+    /// Takes a collection away.
+    pub fn remove(&mut self, id: &CollectionId) {
+        if let Some(collection) = self.by_id.remove(id) {
+            self.by_name.remove(&collection.name);
+        }
+    }
+
+    /// All collections, by name.
+    pub fn list(&self) -> Vec<Arc<Collection>> {
+        let mut all: Vec<_> = self.by_id.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    /// The least control sequence that counts.
+    required: u64,
+    catalog: Option<Arc<Catalog>>,
+}
+
+/// The catalogs of all projects. Cheap to clone.
+#[derive(Clone)]
+pub struct Catalogs {
+    db: Db,
+    slots: Arc<Mutex<HashMap<ProjectId, Slot>>>,
+}
+
+impl Catalogs {
+    /// Starts empty; a project's catalog is read when it is first asked for.
+    pub fn new(db: Db) -> Self {
+        Self { db, slots: Arc::default() }
+    }
+
+    /// A project's catalog, which contains every control entry that this process has heard of.
+    ///
+    /// # Errors
+    /// The database's own, if it has to be read.
+    pub async fn get(&self, project: &ProjectId) -> Result<Arc<Catalog>> {
+        if let Some(catalog) = self.cached(project) {
+            return Ok(catalog);
+        }
+        let id = project.clone();
+        let read = move |db| async move {
+            // The sequence first: what is read after it may be newer, never older.
+            let heads = heads::list(&db).await?;
+            let control = heads.iter().find(|head| head.project == id).map_or(0, |head| head.control);
+            Ok(Catalog::new(control, collections::list(&db, &id).await?))
+        };
+        let catalog = Arc::new(self.db.read(Lane::Point, read).await?);
+        self.put(project, &catalog);
+        Ok(catalog)
+    }
+
+    /// The catalog if it is in memory and fresh.
+    pub fn cached(&self, project: &ProjectId) -> Option<Arc<Catalog>> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.get(project)?.catalog.clone()
+    }
+
+    /// Offers a catalog; it is kept if it is fresh and newer than the one that is there.
+    pub fn put(&self, project: &ProjectId, catalog: &Arc<Catalog>) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.entry(project.clone()).or_default();
+        let newest = slot.catalog.as_ref().map_or(slot.required, |cached| cached.control.max(slot.required));
+        if catalog.control >= newest {
+            slot.catalog = Some(catalog.clone());
+        }
+    }
+
+    /// Says that the log has a control entry at `sequence`: an older catalog counts no more.
+    pub fn require(&self, project: &ProjectId, sequence: u64) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.entry(project.clone()).or_default();
+        slot.required = slot.required.max(sequence);
+        if slot.catalog.as_ref().is_some_and(|catalog| catalog.control < slot.required) {
+            slot.catalog = None;
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Opening the pools: each connection's settings, and the migrations.
+
+use std::{str::FromStr, time::Duration};
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{DatabaseConnection, DbBackend, SqlxPostgresConnector, SqlxSqliteConnector};
+use sqlx::{
+    ConnectOptions,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Db, Result, StoreError};
+
+/// What a committed write survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut: the disk is waited for.
+    Full,
+    /// A crash of the process; a power cut may take the last writes.
+    Normal,
+}
+
+/// Why the database could not be opened; a sentence for whoever starts the server.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL is none of ours.
+    #[error("DATABASE_URL is not valid: {0}. It starts with sqlite:// or postgres://")]
+    BadUrl(String),
+    /// It can't be reached or opened. The URL may hold a password, so it is not shown.
+    #[error("the database can't be opened: {0}")]
+    Unreachable(#[from] sqlx::Error),
+}
+
+/// How long a request waits for a free connection, and a new one for its server.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a connection of SQLite waits for the writer of another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A query that runs longer is ended by PostgreSQL; so is a writer that hangs while it holds the head.
+const STATEMENT_TIMEOUT: &str = "10s";
+
+pub(super) async fn connect(url: &str, durability: Durability) -> std::result::Result<Db, ConnectError> {
+    let runtime = tokio::runtime::Handle::current();
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let [write, scan, point] = connect_postgres(url, durability).await?;
+        Ok(Db { backend: DbBackend::Postgres, write, scan, point, runtime })
+    } else if url.starts_with("sqlite:") {
+        let [write, scan, point] = connect_sqlite(url, durability).await?;
+        Ok(Db { backend: DbBackend::Sqlite, write, scan, point, runtime })
+    } else {
+        Err(ConnectError::BadUrl("the scheme is unknown".to_owned()))
+    }
+}
+
+async fn connect_sqlite(
+    url: &str,
+    durability: Durability,
+) -> std::result::Result<[DatabaseConnection; 3], ConnectError> {
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|err| ConnectError::BadUrl(err.to_string()))?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match durability {
+            Durability::Full => SqliteSynchronous::Full,
+            Durability::Normal => SqliteSynchronous::Normal,
+        })
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
+    // The writer first: it creates the file and puts it into WAL mode, which readers can't.
+    let pool = |connections: u32| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let write = pool(1).min_connections(1).connect_with(options.clone()).await?;
+    let readers = options.pragma("query_only", "1");
+    let scan = pool(4).connect_with(readers.clone()).await?;
+    let point = pool(2).connect_with(readers).await?;
+    Ok([write, scan, point].map(SqlxSqliteConnector::from_sqlx_sqlite_pool))
+}
+
+async fn connect_postgres(
+    url: &str,
+    durability: Durability,
+) -> std::result::Result<[DatabaseConnection; 3], ConnectError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|err| ConnectError::BadUrl(err.to_string()))?
+        .application_name("coir")
+        .disable_statement_logging();
+    let pool = |connections: u32| {
+        PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).max_lifetime(None)
+    };
+    let synchronous_commit = match durability {
+        Durability::Full => "on",
+        Durability::Normal => "off",
+    };
+    let writer = options.clone().options([
+        ("synchronous_commit", synchronous_commit),
+        ("statement_timeout", STATEMENT_TIMEOUT),
+        // A writer that hangs must not hold its project's head for ever.
+        ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+    ]);
+    let reader =
+        options.options([("statement_timeout", STATEMENT_TIMEOUT), ("default_transaction_read_only", "on")]);
+    let write = pool(1).connect_with(writer).await?;
+    let scan = pool(8).connect_with(reader.clone()).await?;
+    let point = pool(4).connect_with(reader).await?;
+    Ok([write, scan, point].map(SqlxPostgresConnector::from_sqlx_postgres_pool))
+}
+
+/// Any number, the same in every version of Coir: who holds this lock migrates.
+const MIGRATION_LOCK: i64 = 0x0043_4f49_5221;
+
+pub(super) async fn migrate(db: &Db) -> Result<()> {
+    if db.backend != DbBackend::Postgres {
+        return Ok(Migrator::up(&db.write, None).await?);
+    }
+    // The lock needs a session of its own; a reader's will do, since an advisory lock writes nothing.
+    let mut session = db.scan.get_postgres_connection_pool().acquire().await.map_err(driver_error)?;
+    lock(&mut session, "SELECT pg_advisory_lock($1)").await?;
+    let migrated = Migrator::up(&db.write, None).await;
+    lock(&mut session, "SELECT pg_advisory_unlock($1)").await?;
+    Ok(migrated?)
+}
+
+async fn lock(session: &mut sqlx::PgConnection, sql: &'static str) -> Result<()> {
+    sqlx::query(sql).bind(MIGRATION_LOCK).execute(session).await.map(|_| ()).map_err(driver_error)
+}
+
+fn driver_error(err: sqlx::Error) -> StoreError {
+    StoreError::custom(err.to_string())
+}

@@ -1,0 +1,251 @@
+//! The current state of documents. The table's name is known here alone, so that a table per project stays possible.
+
+use std::sync::Arc;
+
+use sea_orm::{
+    ConnectionTrait, DbBackend, QueryResult,
+    sea_query::{Alias, Expr, Query, SelectStatement},
+};
+
+use super::{
+    Result, Sql, StoreError, WriteTx,
+    heads::{Head, read_head},
+    rows::Rows,
+};
+use crate::{
+    domain::{CollectionId, Data, Document, DocumentId, ProjectId, Timestamp},
+    query::{
+        Filter,
+        page::{Direction, Page},
+        sql,
+    },
+};
+
+/// A document's place: which collection, which id.
+pub type DocumentKey = (CollectionId, DocumentId);
+
+const FIND: Sql = Sql {
+    sqlite: "SELECT id, json(data), created_at, updated_at, version FROM documents WHERE collection_id = ? AND id = ?",
+    postgres: "SELECT id, data::text, created_at, updated_at, version FROM documents \
+               WHERE collection_id = $1 AND id = $2",
+};
+
+/// The data of a document is left out once those before it, in the order asked for, fill $2 bytes.
+const GET_MANY: Sql = Sql {
+    sqlite: "SELECT id, iif(preceding < ?2, json(data), NULL), created_at, updated_at, version, place FROM ( \
+                 SELECT d.*, k.key AS place, SUM(d.size) OVER (ORDER BY k.key) - d.size AS preceding \
+                 FROM json_each(?1) AS k CROSS JOIN documents AS d \
+                 WHERE d.collection_id = k.value ->> 0 AND d.id = k.value ->> 1)",
+    postgres: "SELECT id, CASE WHEN preceding < $2 THEN data::text END, created_at, updated_at, version, place FROM ( \
+                   SELECT d.*, k.place - 1 AS place, (SUM(d.size) OVER (ORDER BY k.place))::bigint - d.size AS preceding \
+                   FROM json_array_elements($1::json) WITH ORDINALITY AS k(v, place) \
+                   JOIN documents AS d ON d.collection_id = k.v ->> 0 AND d.id = k.v ->> 1) AS found",
+};
+
+const INSERT: Sql = Sql {
+    sqlite: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
+             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
+                    jsonb_extract(value, '$[6]') FROM json_each(?1)",
+    postgres: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
+               SELECT v ->> 0, v ->> 1, (v ->> 2)::bigint, (v ->> 3)::bigint, (v ->> 4)::bigint, (v ->> 5)::bigint, \
+                      (v -> 6)::jsonb FROM json_array_elements($1::json) AS t(v)",
+};
+
+const UPDATE: Sql = Sql {
+    sqlite: "UPDATE documents SET size = value ->> 2, created_at = value ->> 3, updated_at = value ->> 4, \
+                    version = value ->> 5, data = jsonb_extract(value, '$[6]') \
+             FROM json_each(?1) WHERE collection_id = value ->> 0 AND id = value ->> 1",
+    postgres: "UPDATE documents SET size = (v ->> 2)::bigint, created_at = (v ->> 3)::bigint, \
+                      updated_at = (v ->> 4)::bigint, version = (v ->> 5)::bigint, data = (v -> 6)::jsonb \
+               FROM json_array_elements($1::json) AS t(v) WHERE collection_id = v ->> 0 AND id = v ->> 1",
+};
+
+const DELETE: Sql = Sql {
+    sqlite: "DELETE FROM documents WHERE (collection_id, id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))",
+    postgres: "DELETE FROM documents USING json_array_elements($1::json) AS t(v) \
+               WHERE collection_id = v ->> 0 AND id = v ->> 1",
+};
+
+const DELETE_SOME: Sql = Sql {
+    sqlite: "DELETE FROM documents WHERE rowid IN (SELECT rowid FROM documents WHERE collection_id = ?1 LIMIT ?2)",
+    postgres: "DELETE FROM documents WHERE collection_id = $1 AND id IN \
+               (SELECT id FROM documents WHERE collection_id = $1 LIMIT $2)",
+};
+
+/// What [`get_many`] found of a document that exists.
+pub enum Found {
+    /// The document.
+    Document(Arc<Document>),
+    /// It is there, but not read: those before it filled the bound.
+    BeyondBound,
+}
+
+/// Reads one document.
+///
+/// # Errors
+/// The database's own.
+pub async fn find(
+    db: &impl ConnectionTrait,
+    collection: &CollectionId,
+    id: &DocumentId,
+) -> Result<Option<Document>> {
+    let values = [collection.as_str().into(), id.as_str().into()];
+    let row = db.query_one_raw(FIND.bind(db.get_database_backend(), values)).await?;
+    row.map(|row| read_document(&row, 0)).transpose()
+}
+
+/// Reads documents before they are written: each that exists, with its place in `keys`. Once the data of those before
+/// it comes to `max_bytes`, a document is only said to be there.
+///
+/// # Errors
+/// The database's own.
+pub async fn get_many(tx: &WriteTx, keys: &[DocumentKey], max_bytes: usize) -> Result<Vec<(usize, Found)>> {
+    let mut asked = Rows::default();
+    for (collection, id) in keys {
+        asked.row().text(collection.as_str()).text(id.as_str());
+    }
+    let rows = tx.query(GET_MANY, [asked.into_value(), (max_bytes as i64).into()]).await?;
+    let read = |row: &QueryResult| {
+        let place = row.try_get_by_index::<i64>(5)? as usize;
+        let found = match row.try_get_by_index::<Option<String>>(1)? {
+            Some(_) => Found::Document(Arc::new(read_document(row, 0)?)),
+            None => Found::BeyondBound,
+        };
+        Ok((place, found))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// The last states of the documents that a batch writes.
+#[derive(Default)]
+pub struct DocumentWrites<'a> {
+    /// Documents that are gone.
+    pub deletes: Vec<&'a DocumentKey>,
+    /// Documents that were there before and still are.
+    pub updates: Vec<(&'a DocumentKey, &'a Document)>,
+    /// Documents that were not there before.
+    pub inserts: Vec<(&'a DocumentKey, &'a Document)>,
+}
+
+/// Writes them with at most three statements: what leaves a place goes before what takes it.
+///
+/// # Errors
+/// The database's own; a unique index may refuse the whole statement.
+pub async fn write_many(tx: &WriteTx, writes: &DocumentWrites<'_>) -> Result<()> {
+    if !writes.deletes.is_empty() {
+        let mut rows = Rows::default();
+        for (collection, id) in &writes.deletes {
+            rows.row().text(collection.as_str()).text(id.as_str());
+        }
+        tx.execute(DELETE, [rows.into_value()]).await?;
+    }
+    for (sql, documents) in [(UPDATE, &writes.updates), (INSERT, &writes.inserts)] {
+        if documents.is_empty() {
+            continue;
+        }
+        let mut rows = Rows::default();
+        for ((collection, id), document) in documents {
+            rows.row()
+                .text(collection.as_str())
+                .text(id.as_str())
+                .integer(document.data.text().len() as i64)
+                .integer(document.created_at.0)
+                .integer(document.updated_at.0)
+                .integer(document.version as i64)
+                .json(document.data.text());
+        }
+        tx.execute(sql, [rows.into_value()]).await?;
+    }
+    Ok(())
+}
+
+/// Deletes at most `limit` documents of a removed collection and returns how many there were. The log has one entry for
+/// the collection, and none for these.
+///
+/// # Errors
+/// The database's own.
+pub async fn delete_some(tx: &WriteTx, collection: &CollectionId, limit: u64) -> Result<u64> {
+    let values = [collection.as_str().into(), (limit as i64).into()];
+    Ok(tx.execute(DELETE_SOME, values).await?.rows_affected())
+}
+
+/// A page of a list, and the log position that it was read at.
+pub struct Listed {
+    /// In the page's order.
+    pub documents: Vec<Document>,
+    /// The project's head at the moment of the read.
+    pub head: Head,
+}
+
+/// Lists the documents of a collection that match. One statement, so that the head belongs to exactly this result.
+/// `None` if there is no such project.
+///
+/// # Errors
+/// The database's own.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    project: &ProjectId,
+    collection: &CollectionId,
+    filter: &Filter,
+    page: &Page,
+) -> Result<Option<Listed>> {
+    let select = list_statement(db.get_database_backend(), project, collection, filter, page);
+    let rows = db.query_all(&select).await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let head = read_head(first, 5)?;
+    let found = rows.iter().filter(|row| matches!(row.try_get_by_index::<Option<String>>(0), Ok(Some(_))));
+    let documents = found.map(|row| read_document(row, 0)).collect::<Result<_>>()?;
+    Ok(Some(Listed { documents, head }))
+}
+
+fn list_statement(
+    backend: DbBackend,
+    project: &ProjectId,
+    collection: &CollectionId,
+    filter: &Filter,
+    page: &Page,
+) -> SelectStatement {
+    let text = if backend == DbBackend::Postgres { "data::text" } else { "json(data)" };
+    let mut documents = Query::select();
+    documents
+        .column("id")
+        .expr_as(Expr::cust(text), Alias::new("text"))
+        .columns(["created_at", "updated_at", "version"])
+        .from("documents")
+        .and_where(sea_orm::sea_query::ExprTrait::eq(Expr::col("collection_id"), collection.as_str()));
+    sql::apply_filter(&mut documents, filter, backend);
+    sql::apply_page(&mut documents, page);
+    let order = match page.direction {
+        Direction::Ascending => sea_orm::Order::Asc,
+        Direction::Descending => sea_orm::Order::Desc,
+    };
+    let mut select = Query::select();
+    select
+        .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
+        .columns(
+            ["project_id", "epoch", "head", "head_at", "floor", "floor_at", "control"]
+                .map(|column| ("heads", column)),
+        )
+        .from("heads")
+        .join_subquery(sea_orm::JoinType::LeftJoin, documents, "d", Expr::cust("TRUE"))
+        .and_where(sea_orm::sea_query::ExprTrait::eq(Expr::col(("heads", "project_id")), project.as_str()))
+        .order_by(("d", "created_at"), order.clone())
+        .order_by(("d", "id"), order);
+    select
+}
+
+/// Reads the columns `id, data, created_at, updated_at, version`, the first of them at `column`.
+fn read_document(row: &QueryResult, column: usize) -> Result<Document> {
+    let integer = |at: usize| row.try_get_by_index::<i64>(column + at);
+    let id = row.try_get_by_index::<String>(column)?;
+    let text = row.try_get_by_index::<String>(column + 1)?;
+    let data = Data::from_stored(&text)
+        .map_err(|err| StoreError::custom(format!("document `{id}` can't be read: {err}")))?;
+    Ok(Document {
+        id: DocumentId::from_stored(&id),
+        data,
+        created_at: Timestamp(integer(2)?),
+        updated_at: Timestamp(integer(3)?),
+        version: integer(4)? as u64,
+    })
+}

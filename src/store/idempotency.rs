@@ -1,0 +1,101 @@
+//! Outcomes of writes with an `Idempotency-Key`, rows of the transaction that did the write.
+
+use super::{Result, Sql, WriteTx, rows::Rows};
+use crate::domain::{ProjectId, Timestamp};
+
+/// Whose key: a client's key counts for one caller of one project.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey {
+    /// The project.
+    pub project: ProjectId,
+    /// Id of the API key that asks.
+    pub caller: String,
+    /// The client's text.
+    pub key: String,
+}
+
+/// What was done under a key.
+#[derive(Clone, Debug)]
+pub struct StoredOutcome {
+    /// Hash of the request.
+    pub request: String,
+    /// The outcome, as JSON text.
+    pub outcome: String,
+}
+
+const GET_MANY: Sql = Sql {
+    sqlite: "SELECT k.key, i.request, i.outcome FROM json_each(?1) AS k CROSS JOIN idempotency AS i \
+             WHERE i.project_id = k.value ->> 0 AND i.caller = k.value ->> 1 AND i.key = k.value ->> 2 \
+             AND i.created_at > ?2",
+    postgres: "SELECT k.place - 1, i.request, i.outcome FROM json_array_elements($1::json) WITH ORDINALITY AS k(v, place) \
+               JOIN idempotency AS i ON i.project_id = k.v ->> 0 AND i.caller = k.v ->> 1 AND i.key = k.v ->> 2 \
+               WHERE i.created_at > $2",
+};
+// An outcome that is too old to count may still be there: it is replaced.
+const INSERT: Sql = Sql {
+    sqlite: "INSERT INTO idempotency (project_id, caller, key, request, outcome, created_at) \
+             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?1) \
+             WHERE TRUE ON CONFLICT (project_id, caller, key) DO UPDATE \
+             SET request = excluded.request, outcome = excluded.outcome, created_at = excluded.created_at",
+    postgres: "INSERT INTO idempotency (project_id, caller, key, request, outcome, created_at) \
+               SELECT v ->> 0, v ->> 1, v ->> 2, v ->> 3, v ->> 4, (v ->> 5)::bigint \
+               FROM json_array_elements($1::json) AS t(v) ON CONFLICT (project_id, caller, key) DO UPDATE \
+               SET request = excluded.request, outcome = excluded.outcome, created_at = excluded.created_at",
+};
+const DELETE_OLD: Sql = Sql::same("DELETE FROM idempotency WHERE created_at <= $1");
+
+/// Reads the outcomes that are younger than `since`, each with its place in `keys`.
+///
+/// # Errors
+/// The database's own.
+pub async fn get_many(
+    tx: &WriteTx,
+    keys: &[IdempotencyKey],
+    since: Timestamp,
+) -> Result<Vec<(usize, StoredOutcome)>> {
+    let mut asked = Rows::default();
+    for key in keys {
+        asked.row().text(key.project.as_str()).text(&key.caller).text(&key.key);
+    }
+    let rows = tx.query(GET_MANY, [asked.into_value(), since.0.into()]).await?;
+    rows.iter()
+        .map(|row| {
+            let outcome =
+                StoredOutcome { request: row.try_get_by_index(1)?, outcome: row.try_get_by_index(2)? };
+            Ok((row.try_get_by_index::<i64>(0)? as usize, outcome))
+        })
+        .collect()
+}
+
+/// Adds outcomes.
+///
+/// # Errors
+/// The database's own.
+pub async fn insert_many(
+    tx: &WriteTx,
+    outcomes: &[(IdempotencyKey, StoredOutcome)],
+    at: Timestamp,
+) -> Result<()> {
+    let mut rows = Rows::default();
+    for (key, stored) in outcomes {
+        rows.row()
+            .text(key.project.as_str())
+            .text(&key.caller)
+            .text(&key.key)
+            .text(&stored.request)
+            .text(&stored.outcome)
+            .integer(at.0);
+    }
+    if !rows.is_empty() {
+        tx.execute(INSERT, [rows.into_value()]).await?;
+    }
+    Ok(())
+}
+
+/// Forgets outcomes as old as `until` or older.
+///
+/// # Errors
+/// The database's own.
+pub async fn delete_old(tx: &WriteTx, until: Timestamp) -> Result<()> {
+    tx.execute(DELETE_OLD, [until.0.into()]).await.map(|_| ())
+}

@@ -1,0 +1,244 @@
+//! All SQL, and nothing else: functions take a connection or a transaction and speak of the domain's types.
+//!
+//! [`Db`] holds the pools. Reads go through [`Db::read`], which runs them on the main runtime in a task of their own;
+//! writes happen in a [`WriteTx`], which only [`Db::begin_write`] opens. Both keep a database future from being
+//! dropped half-way: a cancelled `begin` leaves a pooled PostgreSQL connection inside an open transaction.
+//!
+//! Reading order: this file, [`heads`], [`changes`], [`documents`], [`collections`], [`keys`], [`projects`],
+//! [`idempotency`], and [`catalog`], the cache over collections.
+
+pub mod catalog;
+pub mod changes;
+pub mod collections;
+mod connect;
+pub mod documents;
+pub mod heads;
+pub mod idempotency;
+pub mod keys;
+pub mod projects;
+mod rows;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+
+pub use connect::{ConnectError, Durability};
+
+/// The database failed, or can't be reached. Its cause is for the log, never for a caller.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the database failed: {0}")]
+pub struct StoreError(pub Arc<DbErr>);
+
+impl From<DbErr> for StoreError {
+    fn from(err: DbErr) -> Self {
+        Self(Arc::new(err))
+    }
+}
+
+impl StoreError {
+    /// Whether a unique index refused a row.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self.0.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
+    }
+
+    /// Whether a statement was refused because of what it says, rather than because the database is in trouble.
+    pub fn is_of_statement(&self) -> bool {
+        let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(driver))
+        | DbErr::Query(sea_orm::RuntimeErr::SqlxError(driver))) = &*self.0
+        else {
+            return false;
+        };
+        let Some(err) = driver.as_database_error() else { return false };
+        let code = err.code().unwrap_or_default();
+        if err.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+            // Data exceptions, integrity violations, limits of the program.
+            return ["22", "23", "54"].iter().any(|class| code.starts_with(class));
+        }
+        // SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH; an extended code has its primary in the low byte.
+        code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20))
+    }
+
+    fn custom(message: impl Into<String>) -> Self {
+        DbErr::Custom(message.into()).into()
+    }
+}
+
+/// Result of everything in this module.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// A statement with one text for each database.
+#[derive(Clone, Copy)]
+struct Sql {
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+impl Sql {
+    const fn same(text: &'static str) -> Self {
+        Self { sqlite: text, postgres: text }
+    }
+
+    fn bind(self, backend: DbBackend, values: impl IntoIterator<Item = Value>) -> Statement {
+        let text = if backend == DbBackend::Postgres { self.postgres } else { self.sqlite };
+        Statement::from_sql_and_values(backend, text, values)
+    }
+}
+
+/// The database and its pools. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    backend: DbBackend,
+    /// One connection, used by the writer alone.
+    write: DatabaseConnection,
+    /// Scans: lists and the log.
+    scan: DatabaseConnection,
+    /// Reads by id, which no scan can hold up.
+    point: DatabaseConnection,
+    /// The main runtime: a PostgreSQL connection belongs to the runtime that opened it.
+    runtime: tokio::runtime::Handle,
+}
+
+/// Which connections a read uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Reads by id.
+    Point,
+    /// Reads that may take long.
+    Scan,
+}
+
+/// A write transaction: on SQLite `BEGIN IMMEDIATE`, on PostgreSQL READ COMMITTED. Dropped, it is rolled back.
+pub struct WriteTx {
+    tx: DatabaseTransaction,
+}
+
+impl Db {
+    /// Opens the pools, on the runtime that this is called from. Nothing is created or migrated.
+    ///
+    /// # Errors
+    /// [`ConnectError`] with a sentence for whoever starts the server.
+    pub async fn connect(url: &str, durability: Durability) -> std::result::Result<Self, ConnectError> {
+        connect::connect(url, durability).await
+    }
+
+    /// Brings the schema up to date; safe beside other processes that do the same.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn migrate(&self) -> Result<()> {
+        connect::migrate(self).await
+    }
+
+    /// Runs `read` on a pooled connection, in a task of the main runtime that ends even if the caller hangs up.
+    ///
+    /// # Errors
+    /// What `read` returns, or that its task ended early because the runtime is shutting down.
+    pub async fn read<T, F, R>(&self, lane: Lane, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(DatabaseConnection) -> R + Send + 'static,
+        R: Future<Output = Result<T>> + Send + 'static,
+    {
+        let connection = match lane {
+            Lane::Point => self.point.clone(),
+            Lane::Scan => self.scan.clone(),
+        };
+        let task = self.runtime.spawn(async move { read(connection).await });
+        task.await.unwrap_or_else(|_| Err(StoreError::custom("the read was cut short by the shutdown")))
+    }
+
+    /// Opens a write transaction. Only the writer calls it: SQLite has one writer, and so has each node.
+    ///
+    /// # Errors
+    /// The database's own, also when no connection is to be had.
+    pub async fn begin_write(&self) -> Result<WriteTx> {
+        let options = TransactionOptions {
+            // A transaction that reads before it writes fails with SQLITE_BUSY whatever the timeout is.
+            sqlite_transaction_mode: (self.backend == DbBackend::Sqlite)
+                .then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        Ok(WriteTx { tx: self.write.begin_with_options(options).await? })
+    }
+
+    /// Whether the database answers within `limit`.
+    pub async fn is_reachable(&self, limit: Duration) -> bool {
+        let probe = self.read(Lane::Point, |db| async move { Ok(db.execute_unprepared("SELECT 1").await?) });
+        matches!(tokio::time::timeout(limit, probe).await, Ok(Ok(_)))
+    }
+
+    /// How the writer's connection is set: `synchronous` of SQLite (2 is FULL), `synchronous_commit` of PostgreSQL.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn durability_report(&self) -> Result<String> {
+        let sql = Sql { sqlite: "PRAGMA synchronous", postgres: "SHOW synchronous_commit" };
+        let row = self.write.query_one_raw(sql.bind(self.backend, [])).await?;
+        let row = row.ok_or_else(|| StoreError::custom("no answer"))?;
+        Ok(match self.backend {
+            DbBackend::Postgres => format!("synchronous_commit = {}", row.try_get_by_index::<String>(0)?),
+            _ => format!("synchronous = {}", row.try_get_by_index::<i64>(0)?),
+        })
+    }
+
+    /// Ends the pools; on SQLite the log file is first written back, so that the data is one file.
+    pub async fn close(self) {
+        if self.backend == DbBackend::Sqlite
+            && let Err(err) = self.write.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await
+        {
+            tracing::warn!("could not write the log file back into the database: {err}");
+        }
+        for pool in [self.point, self.scan, self.write] {
+            if let Err(err) = pool.close().await {
+                tracing::warn!("could not close the database: {err}");
+            }
+        }
+    }
+}
+
+impl WriteTx {
+    /// Commits. An error leaves the outcome unknown: the log has to be read to know it.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn commit(self) -> Result<()> {
+        Ok(self.tx.commit().await?)
+    }
+
+    /// Gives everything up.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn rollback(self) -> Result<()> {
+        Ok(self.tx.rollback().await?)
+    }
+
+    /// Marks a place to which [`WriteTx::rollback_to_savepoint`] returns.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn savepoint(&self) -> Result<()> {
+        self.tx.execute_unprepared("SAVEPOINT coir").await?;
+        Ok(())
+    }
+
+    /// Undoes what was written since the savepoint, which stays.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn rollback_to_savepoint(&self) -> Result<()> {
+        self.tx.execute_unprepared("ROLLBACK TO SAVEPOINT coir").await?;
+        Ok(())
+    }
+
+    async fn execute(&self, sql: Sql, values: impl IntoIterator<Item = Value>) -> Result<ExecResult> {
+        Ok(self.tx.execute_raw(sql.bind(self.tx.get_database_backend(), values)).await?)
+    }
+
+    async fn query(&self, sql: Sql, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>> {
+        Ok(self.tx.query_all_raw(sql.bind(self.tx.get_database_backend(), values)).await?)
+    }
+}

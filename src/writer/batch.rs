@@ -1,0 +1,390 @@
+//! Mutations in order over an in-memory overlay → row operations and changes. Pure: no database, no clock.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::mutation::{Committed, Mutation, Operation, Outcome, WriteError};
+use crate::{
+    domain::{
+        Change, Collection, CollectionId, CollectionName, Control, Data, Document, Entry, KeyId, Position,
+        ProjectId, Timestamp,
+    },
+    query::cursor::Cursor,
+    store::{
+        catalog::Catalog,
+        documents::{DocumentKey, DocumentWrites},
+        heads::Head,
+        idempotency::{IdempotencyKey, StoredOutcome},
+    },
+};
+
+/// What the database holds, as far as the mutations at hand need it. Heads are locked, so it stays true.
+#[derive(Clone, Debug, Default)]
+pub struct Base {
+    /// The project's heads.
+    pub heads: HashMap<ProjectId, Head>,
+    /// Their collections.
+    pub catalogs: HashMap<ProjectId, Arc<Catalog>>,
+    /// Documents that were looked for; one that isn't here isn't there.
+    pub documents: HashMap<DocumentKey, Arc<Document>>,
+    /// Outcomes under idempotency keys that were looked for.
+    pub outcomes: HashMap<IdempotencyKey, StoredOutcome>,
+    /// The wall clock, once for the batch.
+    pub now: Timestamp,
+    /// The largest document, in bytes of its canonical text.
+    pub max_document_bytes: usize,
+}
+
+/// A batch in the making: what the database holds, and what the mutations so far make of it.
+pub struct Batch {
+    base: Base,
+    next: Base,
+    /// Documents that are written, in the order of their first write, each once.
+    written: Vec<DocumentKey>,
+    is_written: HashSet<DocumentKey>,
+    plan: Plan,
+}
+
+/// Everything but the documents that a batch writes, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The log's new entries.
+    pub changes: Vec<Arc<Change>>,
+    /// Collections that are new.
+    pub new_collections: Vec<(ProjectId, Collection)>,
+    /// Collections that have another name.
+    pub renamed_collections: Vec<(CollectionId, CollectionName)>,
+    /// Collections that are gone.
+    pub removed_collections: Vec<CollectionId>,
+    /// Keys that are no longer good.
+    pub revoked_keys: Vec<KeyId>,
+    /// Outcomes to keep.
+    pub outcomes: Vec<(IdempotencyKey, StoredOutcome)>,
+}
+
+/// One mutation's effects, before it is known that all of its operations happen.
+struct Staged {
+    project: ProjectId,
+    head: Head,
+    at: Timestamp,
+    catalog: Option<Catalog>,
+    documents: HashMap<DocumentKey, Option<Arc<Document>>>,
+    order: Vec<DocumentKey>,
+    plan: Plan,
+}
+
+impl Batch {
+    /// Starts with nothing done.
+    pub fn new(base: Base) -> Self {
+        let next = base.clone();
+        Self { base, next, written: Vec::new(), is_written: HashSet::new(), plan: Plan::default() }
+    }
+
+    /// Does one mutation, wholly or not at all.
+    ///
+    /// # Errors
+    /// [`WriteError`] if it can't be done; then nothing of it was.
+    pub fn apply(&mut self, mutation: &Mutation) -> Result<Committed, WriteError> {
+        if let Some(idempotency) = &mutation.idempotency
+            && let Some(stored) = self.next.outcomes.get(&idempotency.key)
+        {
+            if stored.request != idempotency.request {
+                return Err(WriteError::IdempotencyConflict);
+            }
+            return Committed::from_stored(&stored.outcome).ok_or(WriteError::IdempotencyConflict);
+        }
+        // A principal's project was read from the database, and projects are never removed.
+        let head = self.next.heads.get(&mutation.project).cloned().ok_or(WriteError::Unavailable)?;
+        let mut staged = Staged {
+            project: mutation.project.clone(),
+            // Log order and time order agree, whatever the clock does.
+            at: self.next.now.max(head.head.at),
+            head,
+            catalog: None,
+            documents: HashMap::new(),
+            order: Vec::new(),
+            plan: Plan::default(),
+        };
+        let outcomes = mutation
+            .operations
+            .iter()
+            .map(|operation| self.apply_operation(&mut staged, operation))
+            .collect::<Result<Vec<_>, _>>()?;
+        let cursor = Cursor { epoch: staged.head.epoch, position: staged.head.head };
+        let committed = Committed { outcomes, cursor };
+        if let Some(idempotency) = &mutation.idempotency {
+            // What is in it was JSON before.
+            let outcome = committed.to_stored().map_err(|_| WriteError::Unavailable)?;
+            let stored = StoredOutcome { request: idempotency.request.clone(), outcome };
+            staged.plan.outcomes.push((idempotency.key.clone(), stored));
+        }
+        self.absorb(staged);
+        Ok(committed)
+    }
+
+    /// The documents to write: the last state of each, and whether the database has it.
+    pub fn document_writes(&self) -> DocumentWrites<'_> {
+        let mut writes = DocumentWrites::default();
+        for key in &self.written {
+            match (self.base.documents.contains_key(key), self.next.documents.get(key)) {
+                (true, Some(document)) => writes.updates.push((key, document)),
+                (false, Some(document)) => writes.inserts.push((key, document)),
+                (true, None) => writes.deletes.push(key),
+                (false, None) => {}
+            }
+        }
+        writes
+    }
+
+    /// Everything else to write.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The heads that moved.
+    pub fn moved_heads(&self) -> impl Iterator<Item = &Head> {
+        let moved = |head: &&Head| self.base.heads.get(&head.project).is_none_or(|old| old.head != head.head);
+        self.next.heads.values().filter(moved)
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.plan.changes.is_empty() && self.plan.outcomes.is_empty()
+    }
+
+    /// What was done is in the database now: goes on from there.
+    pub fn keep(&mut self) {
+        self.base = self.next.clone();
+        self.clear();
+    }
+
+    /// What was done since the last [`Batch::keep`] is not in the database: forgets it.
+    pub fn discard(&mut self) {
+        self.next = self.base.clone();
+        self.clear();
+    }
+
+    /// The collections of each project as they are now.
+    pub fn into_catalogs(self) -> HashMap<ProjectId, Arc<Catalog>> {
+        self.next.catalogs
+    }
+
+    fn clear(&mut self) {
+        self.written.clear();
+        self.is_written.clear();
+        self.plan = Plan::default();
+    }
+
+    fn absorb(&mut self, staged: Staged) {
+        for key in staged.order {
+            if self.is_written.insert(key.clone()) {
+                self.written.push(key);
+            }
+        }
+        for (key, document) in staged.documents {
+            match document {
+                Some(document) => self.next.documents.insert(key, document),
+                None => self.next.documents.remove(&key),
+            };
+        }
+        if let Some(catalog) = staged.catalog {
+            self.next.catalogs.insert(staged.project.clone(), Arc::new(catalog));
+        }
+        self.next.heads.insert(staged.project, staged.head);
+        for (key, stored) in &staged.plan.outcomes {
+            self.next.outcomes.insert(key.clone(), stored.clone());
+        }
+        let Plan {
+            changes,
+            new_collections,
+            renamed_collections,
+            removed_collections,
+            revoked_keys,
+            outcomes,
+        } = staged.plan;
+        self.plan.changes.extend(changes);
+        self.plan.new_collections.extend(new_collections);
+        self.plan.renamed_collections.extend(renamed_collections);
+        self.plan.removed_collections.extend(removed_collections);
+        self.plan.revoked_keys.extend(revoked_keys);
+        self.plan.outcomes.extend(outcomes);
+    }
+
+    fn apply_operation(&self, staged: &mut Staged, operation: &Operation) -> Result<Outcome, WriteError> {
+        match operation {
+            Operation::CreateDocument { collection, id, data } => {
+                let collection = self.find_or_create(staged, collection)?;
+                let key = (collection.id.clone(), id.clone());
+                self.write(staged, &collection, key, None, data.clone())
+            }
+            Operation::PutDocument { collection, id, data, precondition } => {
+                let collection = self.find_or_create(staged, collection)?;
+                let key = (collection.id.clone(), id.clone());
+                let before = self.document(staged, &key);
+                precondition.check(before.as_deref())?;
+                self.write(staged, &collection, key, before, data.clone())
+            }
+            Operation::MergeDocument { collection, id, patch, precondition } => {
+                let collection = self.find(staged, collection)?;
+                let key = (collection.id.clone(), id.clone());
+                let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
+                precondition.check(Some(&before))?;
+                let data = before.data.merge(patch).map_err(|err| WriteError::Data(Arc::new(err)))?;
+                self.write(staged, &collection, key, Some(before), data)
+            }
+            Operation::DeleteDocument { collection, id, precondition } => {
+                let collection = self.find(staged, collection)?;
+                let key = (collection.id.clone(), id.clone());
+                let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
+                precondition.check(Some(&before))?;
+                staged.log(Entry::Document {
+                    collection: collection.id.clone(),
+                    before: Some(before),
+                    after: None,
+                });
+                staged.set_document(key, None);
+                Ok(Outcome::Deleted { id: id.clone() })
+            }
+            Operation::CreateCollection { name } => {
+                if self.catalog(staged).find(name.as_str()).is_some() {
+                    return Err(WriteError::CollectionExists(name.clone()));
+                }
+                Ok(Outcome::Collection(self.create_collection(staged, name.clone())))
+            }
+            Operation::RenameCollection { collection, name } => {
+                self.rename_collection(staged, collection, name)
+            }
+            Operation::RemoveCollection { collection } => {
+                let collection = self.find(staged, collection)?;
+                staged.control(Control::CollectionRemoved { collection: collection.id.to_string() });
+                staged.plan.removed_collections.push(collection.id.clone());
+                self.change_catalog(staged, |catalog| catalog.remove(&collection.id));
+                Ok(Outcome::Removed { collection: collection.id.clone() })
+            }
+            Operation::RevokeKey { key } => {
+                staged.control(Control::KeyRevoked { key: key.to_string() });
+                staged.plan.revoked_keys.push(key.clone());
+                Ok(Outcome::Revoked)
+            }
+        }
+    }
+
+    /// Writes the next version of a document.
+    fn write(
+        &self,
+        staged: &mut Staged,
+        collection: &Collection,
+        key: DocumentKey,
+        before: Option<Arc<Document>>,
+        data: Data,
+    ) -> Result<Outcome, WriteError> {
+        let (actual, limit) = (data.text().len(), self.base.max_document_bytes);
+        if actual > limit {
+            return Err(WriteError::TooLarge { actual, limit });
+        }
+        let document = Arc::new(Document {
+            id: key.1.clone(),
+            data,
+            created_at: before.as_ref().map_or(staged.at, |before| before.created_at),
+            updated_at: staged.at,
+            version: before.as_ref().map_or(1, |before| before.version + 1),
+        });
+        let is_new = before.is_none();
+        staged.log(Entry::Document {
+            collection: collection.id.clone(),
+            before,
+            after: Some(document.clone()),
+        });
+        staged.set_document(key, Some(document.clone()));
+        Ok(Outcome::Document { collection: collection.name.clone(), document, is_new })
+    }
+
+    fn rename_collection(
+        &self,
+        staged: &mut Staged,
+        collection: &str,
+        name: &CollectionName,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find(staged, collection)?;
+        if collection.name == *name {
+            return Ok(Outcome::Collection(collection));
+        }
+        if self.catalog(staged).find(name.as_str()).is_some() {
+            return Err(WriteError::CollectionExists(name.clone()));
+        }
+        let renamed = Arc::new(Collection { name: name.clone(), ..(*collection).clone() });
+        staged.control(Control::CollectionRenamed {
+            collection: renamed.id.to_string(),
+            name: name.to_string(),
+        });
+        staged.plan.renamed_collections.push((renamed.id.clone(), name.clone()));
+        self.change_catalog(staged, |catalog| catalog.insert(renamed.clone()));
+        Ok(Outcome::Collection(renamed))
+    }
+
+    fn create_collection(&self, staged: &mut Staged, name: CollectionName) -> Arc<Collection> {
+        let collection = Collection { id: CollectionId::generate(), name, created_at: staged.at };
+        staged.control(Control::CollectionCreated {
+            collection: collection.id.to_string(),
+            name: collection.name.to_string(),
+        });
+        staged.plan.new_collections.push((staged.project.clone(), collection.clone()));
+        let collection = Arc::new(collection);
+        self.change_catalog(staged, |catalog| catalog.insert(collection.clone()));
+        collection
+    }
+
+    fn find(&self, staged: &Staged, name_or_id: &str) -> Result<Arc<Collection>, WriteError> {
+        self.catalog(staged).find(name_or_id).cloned().ok_or(WriteError::UnknownCollection)
+    }
+
+    fn find_or_create(&self, staged: &mut Staged, name_or_id: &str) -> Result<Arc<Collection>, WriteError> {
+        if let Some(collection) = self.catalog(staged).find(name_or_id) {
+            return Ok(collection.clone());
+        }
+        let name = CollectionName::parse(name_or_id).map_err(WriteError::BadCollectionName)?;
+        Ok(self.create_collection(staged, name))
+    }
+
+    fn catalog<'a>(&'a self, staged: &'a Staged) -> &'a Catalog {
+        static EMPTY: std::sync::LazyLock<Catalog> = std::sync::LazyLock::new(Catalog::default);
+        let batch = self.next.catalogs.get(&staged.project).map_or(&*EMPTY, |catalog| catalog);
+        staged.catalog.as_ref().unwrap_or(batch)
+    }
+
+    fn change_catalog(&self, staged: &mut Staged, change: impl FnOnce(&mut Catalog)) {
+        let mut catalog = self.catalog(staged).clone();
+        change(&mut catalog);
+        catalog.control = staged.head.control;
+        staged.catalog = Some(catalog);
+    }
+
+    fn document(&self, staged: &Staged, key: &DocumentKey) -> Option<Arc<Document>> {
+        match staged.documents.get(key) {
+            Some(document) => document.clone(),
+            None => self.next.documents.get(key).cloned(),
+        }
+    }
+}
+
+impl Staged {
+    /// Gives the entry the log's next place.
+    fn log(&mut self, entry: Entry) {
+        let position = Position { sequence: self.head.head.sequence + 1, at: self.at };
+        self.head.head = position;
+        self.plan.changes.push(Arc::new(Change { project: self.project.clone(), position, entry }));
+    }
+
+    fn control(&mut self, control: Control) {
+        self.log(Entry::Control(control));
+        self.head.control = self.head.head.sequence;
+    }
+
+    fn set_document(&mut self, key: DocumentKey, document: Option<Arc<Document>>) {
+        if self.documents.insert(key.clone(), document).is_none() {
+            self.order.push(key);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The change log as the hub's relay reads it.
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    domain::{Position, ProjectId},
+    hub::relay::{LogError, LogHead, LogPart, LogReader},
+    store::{
+        Db, Lane, StoreError,
+        changes::{self, PageSize},
+        heads,
+    },
+};
+
+/// How much is read at once.
+const PAGE: PageSize = PageSize { entries: 512, bytes: 4 * 1024 * 1024 };
+
+/// Reads the log of a database.
+pub struct StoredLog(pub Db);
+
+impl LogReader for StoredLog {
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<LogHead>, LogError>> {
+        Box::pin(async {
+            let heads = self.0.read(Lane::Point, |db| async move { heads::list(&db).await }).await?;
+            let head =
+                |head: heads::Head| LogHead { project: head.project, epoch: head.epoch, head: head.head };
+            Ok(heads.into_iter().map(head).collect())
+        })
+    }
+
+    fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>> {
+        Box::pin(async move {
+            let read =
+                move |db| async move { changes::read_project(&db, &project, after.sequence, PAGE).await };
+            let page = self.0.read(Lane::Scan, read).await?;
+            Ok(match page {
+                None => LogPart { changes: Vec::new(), is_pruned: false },
+                Some(page) => {
+                    LogPart { is_pruned: page.head.floor.sequence > after.sequence, changes: page.entries }
+                }
+            })
+        })
+    }
+}
+
+impl From<StoreError> for LogError {
+    fn from(err: StoreError) -> Self {
+        Self(err.to_string())
+    }
+}

@@ -1,0 +1,15 @@
+//! The write path: every write of the server goes through one task, which commits what is waiting as a group.
+//!
+//! One transaction, and so one wait for the disk, serves every request that came while the last one was committing.
+//! There is no timer: a lone request is committed at once. The writer is a task of its own, so a client that hangs up
+//! can't stop its mutation half-way.
+//!
+//! Reading order: [`mutation`], [`batch`], [`actor`](WriterHandle), [`log`].
+
+mod actor;
+pub mod batch;
+pub mod log;
+pub mod mutation;
+
+pub use actor::{WriterHandle, start};
+pub use mutation::{Committed, Mutation, Operation, Outcome, Precondition, WriteError};

@@ -1,0 +1,354 @@
+//! A write that was asked for, and what it came to.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    domain::{
+        Collection, CollectionId, CollectionName, Data, DataError, Document, DocumentId, KeyId, Position,
+        ProjectId, Timestamp, name::NameError,
+    },
+    query::cursor::{Cursor, Epoch},
+    store::{StoreError, idempotency::IdempotencyKey},
+};
+
+/// A write that was asked for: its operations happen all, or none of them.
+#[derive(Clone, Debug)]
+pub struct Mutation {
+    /// The project whose log it goes to.
+    pub project: ProjectId,
+    /// In order.
+    pub operations: Vec<Operation>,
+    /// If the caller wants repetitions of this request to be answered and not done.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What makes a repeated request known.
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    /// The key, and whose it is.
+    pub key: IdempotencyKey,
+    /// Hash of the request: the same key with another one is a conflict.
+    pub request: String,
+}
+
+/// One step of a mutation. Collections are named as the caller names them: by name or by id.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Makes a document with an id of ours; makes the collection if need be.
+    CreateDocument {
+        /// Name or id.
+        collection: String,
+        /// Chosen before the mutation is queued, so that ids sort as the requests came.
+        id: DocumentId,
+        /// The new data.
+        data: Data,
+    },
+    /// Makes the document, or replaces all of its data; makes the collection if need be.
+    PutDocument {
+        /// Name or id.
+        collection: String,
+        /// The caller's id.
+        id: DocumentId,
+        /// The new data.
+        data: Data,
+        /// What must hold.
+        precondition: Precondition,
+    },
+    /// Puts top-level members over those of a document that is there.
+    MergeDocument {
+        /// Name or id.
+        collection: String,
+        /// Which document.
+        id: DocumentId,
+        /// The members.
+        patch: Data,
+        /// What must hold.
+        precondition: Precondition,
+    },
+    /// Deletes a document that is there.
+    DeleteDocument {
+        /// Name or id.
+        collection: String,
+        /// Which document.
+        id: DocumentId,
+        /// What must hold.
+        precondition: Precondition,
+    },
+    /// Makes a collection.
+    CreateCollection {
+        /// Its name.
+        name: CollectionName,
+    },
+    /// Gives a collection another name.
+    RenameCollection {
+        /// Name or id.
+        collection: String,
+        /// The new name.
+        name: CollectionName,
+    },
+    /// Removes a collection with its documents.
+    RemoveCollection {
+        /// Name or id.
+        collection: String,
+    },
+    /// Revokes an API key.
+    RevokeKey {
+        /// By its id.
+        key: KeyId,
+    },
+}
+
+/// What must hold of a document for an operation to happen (RFC 9110, section 13).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    #[default]
+    None,
+    /// `If-Match: *`: it is there.
+    Exists,
+    /// `If-Match`: it has one of these entity tags.
+    Tag(Vec<String>),
+    /// `If-None-Match: *`: it isn't there.
+    Absent,
+}
+
+/// What a mutation came to.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// One for each operation.
+    pub outcomes: Vec<Outcome>,
+    /// The log's place of its last change; the head if it changed nothing.
+    pub cursor: Cursor,
+}
+
+/// What an operation came to.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The document as it is now.
+    Document {
+        /// Its collection's name.
+        collection: CollectionName,
+        /// The document.
+        document: Arc<Document>,
+        /// Whether it wasn't there before.
+        is_new: bool,
+    },
+    /// The document is gone.
+    Deleted {
+        /// Its id.
+        id: DocumentId,
+    },
+    /// The collection as it is now.
+    Collection(Arc<Collection>),
+    /// The collection is gone.
+    Removed {
+        /// Its id.
+        collection: CollectionId,
+    },
+    /// The key is revoked.
+    Revoked,
+}
+
+/// Why a mutation did not happen. It left no trace.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteError {
+    /// No such collection.
+    #[error("collection does not exist")]
+    UnknownCollection,
+    /// It can't be made, because its name is none.
+    #[error("{0}")]
+    BadCollectionName(NameError),
+    /// No such document.
+    #[error("document does not exist")]
+    UnknownDocument,
+    /// The name is taken.
+    #[error("a collection named `{0}` exists already")]
+    CollectionExists(CollectionName),
+    /// A precondition doesn't hold.
+    #[error("the document is not in the state that the request's precondition names")]
+    PreconditionFailed,
+    /// The document would be too large.
+    #[error("the document is {actual} bytes; the limit is {limit}")]
+    TooLarge {
+        /// Length of its canonical text.
+        actual: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// It needs more images than the writer may hold at once.
+    #[error("the request touches more than {limit} bytes of documents; split it")]
+    TooManyBytes {
+        /// The bound.
+        limit: usize,
+    },
+    /// The data can't be stored.
+    #[error(transparent)]
+    Data(#[from] Arc<DataError>),
+    /// The idempotency key was used for another request.
+    #[error("this idempotency key was used with another request")]
+    IdempotencyConflict,
+    /// A unique index refused it.
+    #[error("another document has this value in a unique index")]
+    UniqueViolation,
+    /// Too much is waiting.
+    #[error("too many writes are waiting; try again")]
+    QueueFull,
+    /// The database failed. The write may have happened or not; an idempotency key makes trying again safe.
+    #[error("the database can't be reached; try again")]
+    Unavailable,
+    /// This mutation alone makes the database fail.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// An outcome in the form in which it is kept under an idempotency key.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+enum StoredOutcome {
+    #[serde(rename_all = "camelCase")]
+    Document {
+        collection: String,
+        id: String,
+        is_new: bool,
+        created_at: i64,
+        updated_at: i64,
+        version: u64,
+        data: Value,
+    },
+    Deleted {
+        id: String,
+    },
+    #[serde(rename_all = "camelCase")]
+    Collection {
+        id: String,
+        name: String,
+        created_at: i64,
+    },
+    Removed {
+        collection: String,
+    },
+    Revoked,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredCommitted {
+    outcomes: Vec<StoredOutcome>,
+    epoch: String,
+    sequence: u64,
+    at: i64,
+}
+
+impl Committed {
+    /// The text that is kept under an idempotency key.
+    pub fn to_stored(&self) -> serde_json::Result<String> {
+        let outcomes = self.outcomes.iter().map(|outcome| match outcome {
+            Outcome::Document { collection, document, is_new } => StoredOutcome::Document {
+                collection: collection.to_string(),
+                id: document.id.to_string(),
+                is_new: *is_new,
+                created_at: document.created_at.0,
+                updated_at: document.updated_at.0,
+                version: document.version,
+                data: Value::Object(document.data.fields().clone()),
+            },
+            Outcome::Deleted { id } => StoredOutcome::Deleted { id: id.to_string() },
+            Outcome::Collection(collection) => StoredOutcome::Collection {
+                id: collection.id.to_string(),
+                name: collection.name.to_string(),
+                created_at: collection.created_at.0,
+            },
+            Outcome::Removed { collection } => StoredOutcome::Removed { collection: collection.to_string() },
+            Outcome::Revoked => StoredOutcome::Revoked,
+        });
+        serde_json::to_string(&StoredCommitted {
+            outcomes: outcomes.collect(),
+            epoch: self.cursor.epoch.to_text(),
+            sequence: self.cursor.position.sequence,
+            at: self.cursor.position.at.0,
+        })
+    }
+
+    /// Reads it back; `None` for text that is none of ours.
+    pub fn from_stored(text: &str) -> Option<Self> {
+        let stored: StoredCommitted = serde_json::from_str(text).ok()?;
+        let outcome = |outcome| {
+            Some(match outcome {
+                StoredOutcome::Document { collection, id, is_new, created_at, updated_at, version, data } => {
+                    let document = Document {
+                        id: DocumentId::from_stored(&id),
+                        data: Data::from_value(data).ok()?,
+                        created_at: Timestamp(created_at),
+                        updated_at: Timestamp(updated_at),
+                        version,
+                    };
+                    let collection = CollectionName::from_stored(&collection);
+                    Outcome::Document { collection, document: Arc::new(document), is_new }
+                }
+                StoredOutcome::Deleted { id } => Outcome::Deleted { id: DocumentId::from_stored(&id) },
+                StoredOutcome::Collection { id, name, created_at } => {
+                    Outcome::Collection(Arc::new(Collection {
+                        id: CollectionId::from_stored(&id),
+                        name: CollectionName::from_stored(&name),
+                        created_at: Timestamp(created_at),
+                    }))
+                }
+                StoredOutcome::Removed { collection } => {
+                    Outcome::Removed { collection: CollectionId::from_stored(&collection) }
+                }
+                StoredOutcome::Revoked => Outcome::Revoked,
+            })
+        };
+        let position = Position { sequence: stored.sequence, at: Timestamp(stored.at) };
+        Some(Self {
+            outcomes: stored.outcomes.into_iter().map(outcome).collect::<Option<_>>()?,
+            cursor: Cursor { epoch: Epoch::from_stored(&stored.epoch), position },
+        })
+    }
+}
+
+impl Operation {
+    /// The document that must be read before this can be done: name or id of its collection, and its id.
+    pub fn needs(&self) -> Option<(&str, &DocumentId)> {
+        match self {
+            Self::PutDocument { collection, id, .. }
+            | Self::MergeDocument { collection, id, .. }
+            | Self::DeleteDocument { collection, id, .. } => Some((collection, id)),
+            _ => None,
+        }
+    }
+
+    /// Bytes that it brings.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::CreateDocument { data, .. } | Self::PutDocument { data, .. } => data.text().len(),
+            Self::MergeDocument { patch, .. } => patch.text().len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Mutation {
+    /// Bytes that it brings, and some for itself.
+    pub fn bytes(&self) -> usize {
+        self.operations.iter().map(|operation| operation.bytes() + 200).sum()
+    }
+}
+
+impl Precondition {
+    /// Checks it against the document as it is.
+    ///
+    /// # Errors
+    /// [`WriteError::PreconditionFailed`].
+    pub fn check(&self, document: Option<&Document>) -> Result<(), WriteError> {
+        let holds = match self {
+            Self::None => true,
+            Self::Exists => document.is_some(),
+            Self::Absent => document.is_none(),
+            Self::Tag(tags) => document.is_some_and(|document| tags.contains(&document.entity_tag())),
+        };
+        if holds { Ok(()) } else { Err(WriteError::PreconditionFailed) }
+    }
+}

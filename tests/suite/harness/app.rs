@@ -1,0 +1,198 @@
+//! A server inside the test's process, on a free port and a fresh database.
+
+use std::time::{Duration, Instant};
+
+use coir::{
+    app::{self, Running},
+    config::Config,
+};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Database, TestSocket, TestStream, postgres};
+
+/// The secret key of every test's project `default`.
+pub const SECRET_KEY: &str = "sk_0123456789abcdefSECRET";
+/// The publishable key of every test's project `default`.
+pub const PUBLISHABLE_KEY: &str = "pk_0123456789abcdefPUBLISHABLE";
+
+/// A running server and a client of it.
+pub struct TestApp {
+    /// `http://127.0.0.1:port`.
+    pub url: String,
+    /// For requests of another form than [`TestApp::request`] makes.
+    pub http: reqwest::Client,
+    /// What the server was started with; start another one with it for a second node.
+    pub config: Config,
+    running: Running,
+    /// Dropped last: it holds the SQLite file.
+    directory: Option<TempDir>,
+}
+
+/// An answer of the server, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// The JSON body; null if it is empty or none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The member `data` of a success.
+    pub fn data(&self) -> &Value {
+        assert_eq!(self.body["success"], true, "{self:?}");
+        &self.body["data"]
+    }
+
+    /// Status and code of a failure.
+    pub fn error(&self) -> (u16, &str) {
+        assert_eq!(self.body["success"], false, "{self:?}");
+        assert!(self.body["error"]["message"].as_str().is_some_and(|message| message.len() > 5), "{self:?}");
+        (self.status.as_u16(), self.body["error"]["code"].as_str().unwrap())
+    }
+
+    /// The header's text.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
+    }
+}
+
+impl TestApp {
+    /// Starts a server on a fresh database.
+    pub async fn start(database: Database) -> Self {
+        Self::start_with(database, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(database: Database, change: impl FnOnce(&mut Config)) -> Self {
+        let directory = (database == Database::Sqlite).then(|| tempfile::tempdir().unwrap());
+        let url = match &directory {
+            Some(directory) => format!("sqlite://{}", directory.path().join("coir.db").display()),
+            None => tokio::task::spawn_blocking(postgres::database_url).await.unwrap(),
+        };
+        let mut config = config(&url);
+        change(&mut config);
+        Self::start_on(config, directory).await
+    }
+
+    /// Starts another server on the database of this one: a second node.
+    pub async fn start_second_node(&self) -> Self {
+        Self::start_on(self.config.clone(), None).await
+    }
+
+    /// Starts a server with exactly these settings.
+    pub async fn start_on(config: Config, directory: Option<TempDir>) -> Self {
+        let running = app::start(config.clone()).await.unwrap();
+        let url = format!("http://{}", running.address);
+        Self { url, http: reqwest::Client::new(), config, running, directory }
+    }
+
+    /// Stops the server. Fails if a stream is still open a moment after the test's clients are gone.
+    pub async fn stop(self) {
+        let begun = Instant::now();
+        while self.running.live_connections() > 0 {
+            assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "{} streams are left",
+                self.running.live_connections()
+            );
+            tokio::task::yield_now().await;
+        }
+        self.running.stop().await.unwrap();
+    }
+
+    /// Stops the server while clients are connected, and starts it again on the same database (and another port).
+    pub async fn restart(self) -> Self {
+        let Self { config, running, directory, .. } = self;
+        running.stop().await.unwrap();
+        Self::start_on(config, directory).await
+    }
+
+    /// How many live streams the server has.
+    pub fn live_connections(&self) -> usize {
+        self.running.live_connections()
+    }
+
+    /// A request with the secret key: `app.request(Method::PUT, "/collections/posts/a")`.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request_as(SECRET_KEY, method, path)
+    }
+
+    /// A request with any key.
+    pub fn request_as(&self, key: &str, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url)).bearer_auth(key)
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.unwrap();
+        Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::POST, path).json(&body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PUT, path).json(&body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path)).await
+    }
+
+    /// Creates a document, which must succeed, and returns it.
+    pub async fn create(&self, collection: &str, data: Value) -> Value {
+        let answer = self.post(&format!("/collections/{collection}"), data).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        answer.data().clone()
+    }
+
+    /// A WebSocket that has authenticated with the secret key.
+    pub async fn socket(&self) -> TestSocket {
+        let mut socket = self.anonymous_socket().await;
+        socket.authenticate(SECRET_KEY).await;
+        socket
+    }
+
+    /// A WebSocket that has not said who it is.
+    pub async fn anonymous_socket(&self) -> TestSocket {
+        TestSocket::connect(&format!("{}/realtime", self.url.replace("http", "ws"))).await
+    }
+
+    /// An SSE stream, opened with the secret key: `app.stream("/realtime/sse/posts", None)`.
+    pub async fn stream(&self, path: &str, last_event_id: Option<&str>) -> TestStream {
+        let mut request = self.request(Method::GET, path);
+        if let Some(id) = last_event_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        TestStream::open(request).await
+    }
+}
+
+/// The settings of a test's server: as without any setting, but for address, database and keys.
+pub fn config(database_url: &str) -> Config {
+    let settings = [
+        ("COIR_LISTEN", "127.0.0.1:0"),
+        ("DATABASE_URL", database_url),
+        ("COIR_API_KEY", SECRET_KEY),
+        ("COIR_PUBLISHABLE_KEY", PUBLISHABLE_KEY),
+        ("COIR_WORKERS", "2"),
+    ];
+    Config::from_env(|name| {
+        settings.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    })
+    .unwrap()
+}

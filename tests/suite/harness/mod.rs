@@ -1,0 +1,53 @@
+//! Starts servers and databases for the tests, and talks to them.
+//!
+//! [`TestApp`] is a server inside this process; [`Process`](process::Process) is the built binary, for tests that kill
+//! it. [`on_both_databases`] makes one claim on SQLite and on PostgreSQL.
+
+pub mod app;
+pub mod postgres;
+pub mod process;
+pub mod socket;
+pub mod stream;
+
+pub use app::{Answer, PUBLISHABLE_KEY, SECRET_KEY, TestApp};
+pub use socket::TestSocket;
+pub use stream::{Block, TestStream};
+
+/// Which database a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    Sqlite,
+    Postgres,
+}
+
+/// Defines one test on each database: `on_both_databases! { async fn a_claim(app: &TestApp) { … } }`.
+///
+/// When the claim has been made, the server is stopped, and the test fails if a stream was left open.
+macro_rules! on_both_databases {
+    ($($(#[$meta:meta])* async fn $name:ident($app:ident: &TestApp) $body:block)+) => {
+        $(
+            $(#[$meta])*
+            mod $name {
+                #[allow(unused_imports)]
+                use super::*;
+
+                async fn claim($app: &$crate::harness::TestApp) $body
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_sqlite() {
+                    let app = $crate::harness::TestApp::start($crate::harness::Database::Sqlite).await;
+                    claim(&app).await;
+                    app.stop().await;
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_postgres() {
+                    let app = $crate::harness::TestApp::start($crate::harness::Database::Postgres).await;
+                    claim(&app).await;
+                    app.stop().await;
+                }
+            }
+        )+
+    };
+}
+pub(crate) use on_both_databases;

@@ -1,0 +1,247 @@
+//! A real PostgreSQL for tests: a fresh database for each, on one private cluster per test process.
+//!
+//! The first test that asks starts the cluster. It is stopped and removed when the test process ends, however
+//! that happens: a supervisor reads a pipe that only this process can write to, and cleans up when it closes.
+//! With `TEST_POSTGRES_URL` set, the databases are made on that server instead, and dropped at the end.
+
+use std::cmp::Reverse;
+use std::env;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// Makes an empty database and returns its URL.
+///
+/// Blocks, and may be called from any thread. The first call also starts the cluster, unless
+/// `TEST_POSTGRES_URL` names a server: the URL of a database whose role may create others.
+///
+/// Panics with what to install if there is no PostgreSQL.
+pub fn database_url() -> String {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+
+    match env::var("TEST_POSTGRES_URL") {
+        Ok(server) => {
+            let name = create_database(&server);
+            drop_at_exit(&server, &name);
+            url_of_database(&server, &name)
+        }
+        Err(_) => {
+            let server = CLUSTER.get_or_init(Cluster::start).url();
+            url_of_database(&server, &create_database(&server))
+        }
+    }
+}
+
+/// A PostgreSQL of its own, for a test that stops it under a running server; gone when dropped.
+///
+/// It listens on 127.0.0.1 only, trusts everyone there, and keeps its port and its data for life.
+pub struct Cluster {
+    port: u16,
+    supervisor: Mutex<Supervisor>,
+}
+
+impl Cluster {
+    /// Makes an empty cluster and starts it; blocks until it takes connections.
+    pub fn start() -> Self {
+        let mut command = supervisor(RUN_CLUSTER);
+        command.arg(find_bin_dir(&["initdb", "pg_ctl", "postgres", "psql"])).stdout(Stdio::piped());
+        if let Some((uid, gid)) = unprivileged_user() {
+            command.uid(uid).gid(gid);
+        }
+        let mut child = command.spawn().expect("`sh` can be run");
+        let answers = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+
+        let mut cluster = Self { port: 0, supervisor: Mutex::new(Supervisor { child, answers }) };
+        cluster.ask("init").unwrap_or_else(|log| panic!("initdb failed: {log}"));
+        // Another process can take a port between the moment it is found free and the start.
+        let mut tries = 0;
+        loop {
+            cluster.port = find_free_port();
+            tries += 1;
+            match cluster.ask(&format!("start {}", cluster.port)) {
+                Ok(()) => return cluster,
+                Err(log) => assert!(tries < 4, "PostgreSQL did not start: {log}"),
+            }
+        }
+    }
+
+    /// The URL of the cluster's first database, which is empty.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Stops it as a crash would: connections break at once; what was committed is there after the next start.
+    pub fn stop(&self) {
+        self.ask("stop").unwrap_or_else(|log| panic!("PostgreSQL did not stop: {log}"));
+    }
+
+    /// Starts it again after [`Cluster::stop`]; blocks until it has recovered and takes connections.
+    pub fn start_again(&self) {
+        let start = format!("start {}", self.port);
+        self.ask(&start).unwrap_or_else(|log| panic!("PostgreSQL did not start again: {log}"));
+    }
+
+    /// Has the supervisor carry out `command`, or returns the end of the log.
+    fn ask(&self, command: &str) -> Result<(), String> {
+        let mut supervisor = self.supervisor.lock().expect("no thread panics while it asks");
+        let mut answer = String::new();
+        // A supervisor that has ended can't be written to; the answer that it left, or none, says more.
+        let _ = writeln!(supervisor.child.stdin.as_ref().expect("stdin is a pipe"), "{command}");
+        supervisor.answers.read_line(&mut answer).expect("answers are text");
+        match answer.trim_end() {
+            "ok" => Ok(()),
+            "" => Err("its supervisor has ended".to_owned()),
+            log => Err(log.to_owned()),
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let supervisor = self.supervisor.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Waiting closes stdin first. If it fails, the supervisor has ended already.
+        let _ = supervisor.child.wait();
+    }
+}
+
+struct Supervisor {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+/// Keeps the cluster whose programs are in `$1`: one command a line on stdin, one answer a line on stdout.
+///
+/// It makes the directory itself, so that the directory belongs to the user whom it runs as. That user may
+/// have no access to root's `TMPDIR`, hence the second `mktemp`. There is no Unix socket: the path of one is
+/// limited to 107 bytes, and that of a temporary directory may be longer.
+const RUN_CLUSTER: &str = r#"
+dir=$(mktemp -d "${TMPDIR:-/tmp}/coir-postgres-XXXXXX" || mktemp -d /tmp/coir-postgres-XXXXXX) ||
+    { echo "no directory could be made in ${TMPDIR:-/tmp}"; exit 1; }
+answer() {
+    if "$@" </dev/null >>"$dir/log" 2>&1; then echo ok; else tail -n 15 "$dir/log" | tr '\n' ' '; echo; fi
+}
+while read -r command port; do
+    case $command in
+    init) answer "$1/initdb" -D "$dir/data" -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync ;;
+    start) answer "$1/pg_ctl" start -D "$dir/data" -l "$dir/log" -t 120 -o "-p $port -c max_connections=200 \
+        -c listen_addresses=127.0.0.1 -c unix_socket_directories=''" ;;
+    stop) answer "$1/pg_ctl" stop -D "$dir/data" -m immediate ;;
+    esac
+done
+"$1/pg_ctl" stop -D "$dir/data" -m immediate
+rm -rf "$dir"
+"#;
+
+/// Drops the databases named on stdin, one a line, from the server `$2`, with the `psql` in `$1`.
+const DROP_DATABASES: &str = r#"
+for name in $(cat); do
+    "$1/psql" -X -q -w -d "$2" -c "DROP DATABASE IF EXISTS $name WITH (FORCE)"
+done
+"#;
+
+/// A shell that runs `script`, to be given its arguments; the end of its stdin is the end of this process.
+fn supervisor(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    // The signals that end a test run would reach it too: its own group and the trap keep it until it has
+    // cleaned up. SIGPIPE would meet it when it answers a process that has been killed.
+    command.args(["-c", &format!("trap '' HUP INT PIPE TERM\n{script}"), "sh"]).process_group(0);
+    // The user whom it runs as may have no access to this process's directory. An inherited stdout or stderr
+    // would keep whoever reads the output of the tests waiting.
+    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn create_database(server: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+
+    let name = format!("coir_test_{}_{:08x}", COUNT.fetch_add(1, Ordering::Relaxed), random() as u32);
+    // The default, template1, can't be copied while anyone is connected to it.
+    let sql = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'");
+    let output = Command::new(find_bin_dir(&["psql"]).join("psql"))
+        .args(["-X", "-q", "-w", "-d", server, "-c", &sql])
+        .stdin(Stdio::null())
+        .output()
+        .expect("`psql` can be run");
+    assert!(output.status.success(), "no database: {}", String::from_utf8_lossy(&output.stderr));
+    name
+}
+
+/// Has `name` dropped from `server` when this process ends.
+fn drop_at_exit(server: &str, name: &str) {
+    static JANITOR: OnceLock<Mutex<Child>> = OnceLock::new();
+
+    let janitor = JANITOR.get_or_init(|| {
+        let mut command = supervisor(DROP_DATABASES);
+        command.arg(find_bin_dir(&["psql"])).arg(server);
+        Mutex::new(command.spawn().expect("`sh` can be run"))
+    });
+    let mut janitor = janitor.lock().expect("no thread panics while it writes");
+    let names = janitor.stdin.as_mut().expect("stdin is a pipe");
+    writeln!(names, "{name}").expect("the janitor reads to the end");
+}
+
+/// `server` with another database in place of its own; its credentials and options are kept.
+fn url_of_database(server: &str, name: &str) -> String {
+    let (base, options) = server.split_at(server.find('?').unwrap_or(server.len()));
+    let authority = base.find("://").map_or(0, |at| at + 3);
+    let end = base[authority..].find('/').map_or(base.len(), |at| authority + at);
+    format!("{}/{name}{options}", &base[..end])
+}
+
+/// The directory that holds all of `programs`: where a link on `PATH` leads to, else Debian's newest.
+fn find_bin_dir(programs: &[&str]) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path = env::split_paths(&path)
+        .filter_map(|dir| Some(fs::canonicalize(dir.join(programs[0])).ok()?.parent()?.to_owned()));
+    // Debian keeps the servers off `PATH`, in /usr/lib/postgresql/<major version>/bin.
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<PathBuf> = versions.map(|entry| entry.path()).collect();
+    versions.sort_by_key(|path| Reverse(major_version(path)));
+
+    let has_all = |dir: &PathBuf| programs.iter().all(|program| dir.join(program).is_file());
+    on_path.chain(versions.into_iter().map(|path| path.join("bin"))).find(has_all).unwrap_or_else(|| {
+        panic!(
+            "this test needs PostgreSQL ({}): install the package `postgresql`, as `tests/run` does",
+            programs.join(", ")
+        )
+    })
+}
+
+fn major_version(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+/// The user and group to run PostgreSQL as when this process is root's: PostgreSQL refuses to run as root.
+fn unprivileged_user() -> Option<(u32, u32)> {
+    if id(&["-u"]) != Some(0) {
+        return None;
+    }
+    ["postgres", "nobody"].into_iter().find_map(|user| Some((id(&["-u", user])?, id(&["-g", user])?)))
+}
+
+fn id(args: &[&str]) -> Option<u32> {
+    let output = Command::new("id").args(args).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+}
+
+/// A free port below those that systems give to outgoing connections (from 32768 on Linux): one of these
+/// could otherwise sit on the port of a cluster that is stopped, even the one that looks for the cluster.
+fn find_free_port() -> u16 {
+    loop {
+        let port = 20_000 + (random() % 10_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A number that two test processes don't share.
+fn random() -> u64 {
+    RandomState::new().hash_one(())
+}

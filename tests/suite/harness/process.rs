@@ -1,0 +1,94 @@
+//! The built binary as a process of its own, for tests that kill it or type commands.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use super::{PUBLISHABLE_KEY, SECRET_KEY};
+
+/// A running `coir serve`; killed when dropped.
+pub struct Process {
+    /// `http://127.0.0.1:port`.
+    pub url: String,
+    /// What it printed up to and with the line that says where it serves.
+    pub welcome: String,
+    child: Child,
+}
+
+impl Process {
+    /// Starts the server on a database and waits until it serves. `listen` is an address, `127.0.0.1:0` for a free port.
+    /// Blocks: call it from [`tokio::task::spawn_blocking`], or a plain thread.
+    pub fn start(database_url: &str, listen: &str) -> Self {
+        let mut child = command(&["serve"])
+            .env("DATABASE_URL", database_url)
+            .env("COIR_LISTEN", listen)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut welcome = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = loop {
+            let line = lines.next().expect("the server ended before it served").unwrap();
+            welcome.push_str(&line);
+            welcome.push('\n');
+            if let Some((_, url)) = line.split_once("serves ") {
+                break url.trim().to_owned();
+            }
+        };
+        // What it prints later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { url, welcome, child }
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end; true if it ended with status 0.
+    pub fn terminate(&mut self) -> bool {
+        let killed = Command::new("kill").arg("-TERM").arg(self.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `coir` with arguments, the tests' keys and no other setting of this environment.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coir"));
+    let foreign: Vec<_> =
+        std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("COIR_")).collect();
+    for name in foreign {
+        command.env_remove(name);
+    }
+    command
+        .args(arguments)
+        .env_remove("DATABASE_URL")
+        .env("COIR_API_KEY", SECRET_KEY)
+        .env("COIR_PUBLISHABLE_KEY", PUBLISHABLE_KEY)
+        .env("COIR_LOG", "warn")
+        // No file .env of a developer.
+        .current_dir(std::env::temp_dir());
+    command
+}
+
+/// Runs a command of `coir` to its end, in a directory.
+pub fn run(arguments: &[&str], directory: &Path) -> Output {
+    command(arguments).current_dir(directory).output().unwrap()
+}

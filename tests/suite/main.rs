@@ -1,0 +1,8 @@
+//! Claims about the server's behaviour, through its front door: a real server on a free port, a real SQLite file and a
+//! real PostgreSQL, real clients. A file per capability; `harness` starts and watches everything.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod harness;
+
+mod documents;
