@@ -20,6 +20,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     api::{
         self,
+        extract::BodyBudget,
         realtime::{ConnectionCount, LocalShard, Realtime, encode::Encoder},
     },
     auth::{KeyKind, KeyRing},
@@ -39,6 +40,8 @@ use crate::{
 
 /// How long requests may take to end when the server stops; together with what comes after, under 10 s.
 const SHUTDOWN_SECONDS: u64 = 6;
+/// What the bodies of all requests at hand may take together.
+const BODY_BUDGET: usize = 64 * 1024 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 /// What the kernel may hold of a stream whose reader is slow: past that, our own bounded queue fills and is seen to.
@@ -150,6 +153,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         web::Data::new(keys),
         web::Data::new(db.clone()),
         web::Data::new(config.limits),
+        web::Data::new(BodyBudget::new(BODY_BUDGET)),
     );
     let allowed_origins = config.allowed_origins.clone();
     let next_shard = Arc::new(AtomicU32::new(0));
@@ -157,7 +161,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         // Runs on each worker thread, where the shard and its connections then live.
         let (shard, shard_loop) = Shard::new(next_shard.fetch_add(1, Ordering::Relaxed), hub.clone());
         actix_web::rt::spawn(shard_loop);
-        let (documents, collections, realtime, keys, db, limits) = state.clone();
+        let (documents, collections, realtime, keys, db, limits, budget) = state.clone();
         App::new()
             .app_data(LocalShard(shard))
             .app_data(documents)
@@ -166,6 +170,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             .app_data(keys)
             .app_data(db)
             .app_data(limits)
+            .app_data(budget)
             .wrap(cors(allowed_origins.as_deref()))
             .configure(api::routes)
     })

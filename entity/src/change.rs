@@ -14,7 +14,7 @@ pub struct Model {
     pub sequence: i64,
     /// Milliseconds since the epoch.
     pub at: i64,
-    /// Length of both images in bytes, so that reads can be bounded before they are done.
+    /// What the entry takes in memory, in bytes, so that reads can be bounded before they are done.
     pub size: i64,
     /// The collection whose document changed; `NULL` on a control entry.
     pub collection_id: Option<String>,

@@ -12,7 +12,7 @@ pub struct Model {
     /// Unique in its collection.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
-    /// Length of the data's canonical text in bytes, so that reads can be bounded before they are done.
+    /// What the data takes in memory, in bytes, so that reads can be bounded before they are done.
     pub size: i64,
     /// JSONB on both databases, so it is written through `jsonb(…)` and read as text; never through a model.
     pub data: String,

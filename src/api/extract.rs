@@ -12,13 +12,15 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::{ApiError, ErrorCode};
 use crate::{
     auth::{KeyRing, Principal},
     config::Limits,
+    domain::Data,
     service::documents::RequestKey,
-    writer::Precondition,
+    writer::{Precondition, WriteError},
 };
 
 /// How long a client may take to send a body.
@@ -67,26 +69,70 @@ pub fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     Ok(found)
 }
 
+/// Bounds what the bodies of all requests at hand may take together. Cheap to clone.
+#[derive(Clone)]
+pub struct BodyBudget(Arc<Semaphore>);
+
+/// Small bodies are not counted: the number of connections bounds them.
+const FREE_BODY_BYTES: usize = 64 * 1024;
+const BUDGET_UNIT: usize = 1024;
+
+impl BodyBudget {
+    /// At most `bytes` at a time.
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / BUDGET_UNIT)))
+    }
+
+    /// Lets what is `held` count for a body of so many bytes.
+    ///
+    /// # Errors
+    /// `OVERLOADED` if too much is held by others.
+    fn grow(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), ApiError> {
+        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = (bytes / BUDGET_UNIT).saturating_sub(has);
+        if bytes <= FREE_BODY_BYTES || more == 0 {
+            return Ok(());
+        }
+        let more = u32::try_from(more).ok().and_then(|more| self.0.clone().try_acquire_many_owned(more).ok());
+        let more = more.ok_or_else(|| {
+            ApiError::new(ErrorCode::Overloaded, "too many large requests are being read; try again")
+        })?;
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        Ok(())
+    }
+}
+
 /// A request's whole body, decompressed.
-pub struct Body(pub Bytes);
+pub struct Body {
+    /// As it came.
+    pub bytes: Bytes,
+    max_document_bytes: usize,
+    _held: Option<OwnedSemaphorePermit>,
+}
 
 impl FromRequest for Body {
     type Error = ApiError;
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limit = request.app_data::<web::Data<Limits>>().map_or(0, |limits| limits.body_bytes);
+        let limits = request.app_data::<web::Data<Limits>>().map(|limits| limits.get_ref());
+        let (limit, max_document_bytes) =
+            limits.map_or((0, 0), |limits| (limits.body_bytes, limits.document_bytes));
         let announced =
             request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let stream = Decompress::from_headers(payload.take(), request.headers());
+        let budget = request.app_data::<web::Data<BodyBudget>>().cloned();
         Box::pin(async move {
             if announced.is_some_and(|announced: u64| announced > limit as u64) {
                 return Err(body_too_large(limit));
             }
-            let read = tokio::time::timeout(BODY_TIMEOUT, read_body(stream, limit)).await;
-            read.unwrap_or_else(|_| {
-                Err(ApiError::new(ErrorCode::InvalidBody, "the body did not arrive in 30 s"))
-            })
+            let read = tokio::time::timeout(BODY_TIMEOUT, read_body(stream, limit, budget.as_ref())).await;
+            let late = || ApiError::new(ErrorCode::InvalidBody, "the body did not arrive in 30 s");
+            let (bytes, held) = read.map_err(|_| late())??;
+            Ok(Self { bytes, max_document_bytes, _held: held })
         })
     }
 }
@@ -94,8 +140,9 @@ impl FromRequest for Body {
 async fn read_body(
     mut stream: impl futures_util::Stream<Item = Result<Bytes, actix_web::error::PayloadError>> + Unpin,
     limit: usize,
-) -> Result<Body, ApiError> {
-    let mut whole: Option<Bytes> = None;
+    budget: Option<&web::Data<BodyBudget>>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+    let (mut whole, mut held): (Option<Bytes>, _) = (None, None);
     let mut parts = BytesMut::new();
     while let Some(part) = stream.next().await {
         let part = part.map_err(|err| {
@@ -109,11 +156,15 @@ async fn read_body(
                 parts.extend_from_slice(&part);
             }
         }
-        if whole.as_ref().map_or(parts.len(), Bytes::len) > limit {
+        let bytes = whole.as_ref().map_or(parts.len(), Bytes::len);
+        if bytes > limit {
             return Err(body_too_large(limit));
         }
+        if let Some(budget) = budget {
+            budget.grow(&mut held, bytes)?;
+        }
     }
-    Ok(Body(whole.unwrap_or_else(|| parts.freeze())))
+    Ok((whole.unwrap_or_else(|| parts.freeze()), held))
 }
 
 fn body_too_large(limit: usize) -> ApiError {
@@ -121,12 +172,25 @@ fn body_too_large(limit: usize) -> ApiError {
 }
 
 impl Body {
+    /// Reads a document from a body that is nothing else.
+    ///
+    /// # Errors
+    /// `INVALID_BODY`, or `PAYLOAD_TOO_LARGE` before anything is parsed: parsed, a body takes many times its length.
+    pub fn document(&self) -> Result<Data, ApiError> {
+        // White space and escapes are not counted in the end, so there is some room for them.
+        let (actual, limit) = (self.bytes.len(), self.max_document_bytes);
+        if actual > 2 * limit {
+            return Err(WriteError::TooLarge { actual, limit }.into());
+        }
+        Ok(Data::parse(&self.bytes)?)
+    }
+
     /// Reads a JSON body of known members.
     ///
     /// # Errors
     /// `INVALID_BODY`, which says what doesn't fit.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_slice(&self.0).map_err(|err| {
+        serde_json::from_slice(&self.bytes).map_err(|err| {
             ApiError::new(ErrorCode::InvalidBody, format!("the body can't be understood: {err}"))
         })
     }

@@ -70,6 +70,7 @@ pub const MAX_DEPTH: usize = 64;
 pub struct Data {
     fields: Arc<Map<String, Value>>,
     text: Arc<str>,
+    weight: usize,
 }
 
 impl PartialEq for Data {
@@ -98,8 +99,14 @@ impl Data {
             other => return Err(DataError::NotAnObject(kind_of(&other))),
         };
         canonicalise_fields(&mut fields, 1)?;
+        Self::from_canonical(fields)
+    }
+
+    fn from_canonical(fields: Map<String, Value>) -> Result<Self, DataError> {
         let text = serde_json::to_string(&fields).map_err(|err| DataError::Syntax(err.to_string()))?;
-        Ok(Self { fields: Arc::new(fields), text: text.into() })
+        // The text is held twice: as it is, and as the strings of the parsed form.
+        let weight = 2 * text.len() + BYTES_PER_VALUE * count_values(fields.values());
+        Ok(Self { fields: Arc::new(fields), text: text.into(), weight })
     }
 
     /// Takes the text of data that was stored, in whatever spelling the database gives it back.
@@ -127,9 +134,25 @@ impl Data {
     pub fn merge(&self, patch: &Data) -> Result<Self, DataError> {
         let mut fields = (*self.fields).clone();
         fields.extend(patch.fields.iter().map(|(key, value)| (key.clone(), value.clone())));
-        let text = serde_json::to_string(&fields).map_err(|err| DataError::Syntax(err.to_string()))?;
-        Ok(Self { fields: Arc::new(fields), text: text.into() })
+        Self::from_canonical(fields)
     }
+
+    /// Roughly what it occupies in memory, in bytes. Up to 20 times its text, if that is a list of digits.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+}
+
+/// What a value of the parsed form takes beside its text: itself, its key, and its part of a tree's node.
+const BYTES_PER_VALUE: usize = 64;
+
+fn count_values<'a>(values: impl Iterator<Item = &'a Value>) -> usize {
+    let count = |value: &Value| match value {
+        Value::Array(items) => 1 + count_values(items.iter()),
+        Value::Object(fields) => 1 + count_values(fields.values()),
+        _ => 1,
+    };
+    values.map(count).sum()
 }
 
 fn kind_of(value: &Value) -> &'static str {

@@ -28,7 +28,7 @@ const COMMAND_CHANNEL: usize = 4096;
 /// A subscription that is further behind reads the log, even where the ring would reach.
 const MAX_REPLAY: u64 = 256;
 /// What the rings of all projects may hold together, by [`Change::weight`].
-const RING_BYTES: usize = 64 * 1024 * 1024;
+const RING_BYTES: usize = 16 * 1024 * 1024;
 /// How often idle live subscriptions learn how far the log has come.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -142,7 +142,7 @@ impl Ring {
     fn push(&mut self, change: Arc<Change>, max_bytes: usize) {
         self.bytes += change.weight();
         self.changes.push_back(change);
-        while self.bytes > max_bytes || self.changes.len() as u64 > 4 * MAX_REPLAY {
+        while self.bytes > max_bytes || self.changes.len() as u64 > MAX_REPLAY {
             let Some(oldest) = self.changes.pop_front() else { break };
             self.bytes -= oldest.weight();
         }

@@ -107,7 +107,6 @@ impl Relay {
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                biased;
                 changes = commits.recv() => match changes {
                     Some(changes) if changes.is_empty() => self.poll().await,
                     Some(changes) => self.take(changes).await,

@@ -66,26 +66,13 @@ impl Streams {
     pub async fn resume(&self, project: &ProjectId, cursor: Cursor) -> Result<Resume, StoreError> {
         let project = project.clone();
         let read = move |db| async move {
-            let heads = heads::list(&db).await?;
-            let Some(head) = heads.into_iter().find(|head| head.project == project) else {
-                return Ok(Resume::Expired(cursor));
-            };
+            let Some(head) = heads::find(&db, &project).await? else { return Ok(Resume::Expired(cursor)) };
             Ok(match changes::holds_cursor(&db, &head, &cursor).await? {
                 true => Resume::From(cursor.position),
                 false => Resume::Expired(Cursor { epoch: head.epoch, position: head.head }),
             })
         };
         self.db.read(Lane::Point, read).await
-    }
-
-    /// The epoch and the end of a project's log.
-    ///
-    /// # Errors
-    /// The database's own.
-    pub async fn head(&self, project: &ProjectId) -> Result<Option<Cursor>, StoreError> {
-        let heads = self.db.read(Lane::Point, |db| async move { heads::list(&db).await }).await?;
-        let head = heads.into_iter().find(|head| head.project == *project);
-        Ok(head.map(|head| Cursor { epoch: head.epoch, position: head.head }))
     }
 
     /// The next changes of a collection, and control entries of its project, after `after`. Waits while too many read.

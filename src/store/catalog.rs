@@ -88,8 +88,7 @@ impl Catalogs {
         let id = project.clone();
         let read = move |db| async move {
             // The sequence first: what is read after it may be newer, never older.
-            let heads = heads::list(&db).await?;
-            let control = heads.iter().find(|head| head.project == id).map_or(0, |head| head.control);
+            let control = heads::find(&db, &id).await?.map_or(0, |head| head.control);
             Ok(Catalog::new(control, collections::list(&db, &id).await?))
         };
         let catalog = Arc::new(self.db.read(Lane::Point, read).await?);

@@ -45,7 +45,7 @@ macro_rules! whole_project {
     };
 }
 
-/// A page of the log: at most $3 entries, and none that begins after $4 bytes of images. The head and the floor come
+/// A page of the log: at most $3 entries, and none that begins after $4 bytes of memory. The head and the floor come
 /// from the same statement, so that what was pruned meanwhile is noticed and never skipped.
 macro_rules! read_page {
     ($entries:expr) => {
@@ -83,7 +83,7 @@ pub struct LogPage {
 pub struct PageSize {
     /// At most so many entries.
     pub entries: usize,
-    /// No entry that begins after so many bytes of images; so a page is at most one entry larger.
+    /// No entry that begins after so many bytes, by [`Change::weight`]; so a page is at most one entry larger.
     pub bytes: usize,
 }
 
@@ -109,17 +109,13 @@ pub async fn append_many(tx: &WriteTx, changes: &[Arc<Change>]) -> Result<()> {
             .row()
             .text(change.project.as_str())
             .integer(change.position.sequence as i64)
-            .integer(change.position.at.0);
+            .integer(change.position.at.0)
+            .integer(change.weight() as i64);
         match &change.entry {
             Entry::Document { collection, before, after } => {
                 let id = after.as_ref().or(before.as_ref()).map(|document| document.id.as_str());
                 let (before, after) = (image_text(before), image_text(after));
-                row.integer((before.len() + after.len()) as i64)
-                    .text(collection.as_str())
-                    .optional_text(id)
-                    .json(&before)
-                    .json(&after)
-                    .json("null");
+                row.text(collection.as_str()).optional_text(id).json(&before).json(&after).json("null");
             }
             Entry::Control(control) => {
                 let control =
@@ -223,8 +219,9 @@ fn read_page(project: &ProjectId, rows: &[QueryResult], size: PageSize) -> Resul
     let mut bytes = 0;
     for row in rows {
         if row.try_get_by_index::<Option<i64>>(7)?.is_some() {
-            let (change, image_bytes) = read_change(project, row)?;
-            bytes += image_bytes;
+            let change = read_change(project, row)?;
+            // The same measure as the size that was stored with it.
+            bytes += change.weight();
             entries.push(change);
         }
     }
@@ -233,14 +230,13 @@ fn read_page(project: &ProjectId, rows: &[QueryResult], size: PageSize) -> Resul
 }
 
 /// Reads the columns from `sequence` (the eighth) on.
-fn read_change(project: &ProjectId, row: &QueryResult) -> Result<(Arc<Change>, usize)> {
+fn read_change(project: &ProjectId, row: &QueryResult) -> Result<Arc<Change>> {
     let text = |at: usize| row.try_get_by_index::<Option<String>>(at);
     let position = Position {
         sequence: row.try_get_by_index::<i64>(7)? as u64,
         at: Timestamp(row.try_get_by_index::<i64>(8)?),
     };
     let (before, after, control) = (text(11)?, text(12)?, text(13)?);
-    let bytes = [&before, &after, &control].into_iter().flatten().map(String::len).sum();
     let entry = match control {
         Some(control) => {
             let control: Control = serde_json::from_str(&control).map_err(|err| corrupt(position, &err))?;
@@ -257,7 +253,7 @@ fn read_change(project: &ProjectId, row: &QueryResult) -> Result<(Arc<Change>, u
             Entry::Document { collection: CollectionId::from_stored(&collection), before, after }
         }
     };
-    Ok((Arc::new(Change { project: project.clone(), position, entry }), bytes))
+    Ok(Arc::new(Change { project: project.clone(), position, entry }))
 }
 
 fn read_image(id: &DocumentId, text: &str) -> std::result::Result<Arc<Document>, String> {

@@ -30,7 +30,7 @@ const FIND: Sql = Sql {
                WHERE collection_id = $1 AND id = $2",
 };
 
-/// The data of a document is left out once those before it, in the order asked for, fill $2 bytes.
+/// The data of a document is left out once those before it, in the order asked for, fill $2 bytes of memory.
 const GET_MANY: Sql = Sql {
     sqlite: "SELECT id, iif(preceding < ?2, json(data), NULL), created_at, updated_at, version, place FROM ( \
                  SELECT d.*, k.key AS place, SUM(d.size) OVER (ORDER BY k.key) - d.size AS preceding \
@@ -94,8 +94,8 @@ pub async fn find(
     row.map(|row| read_document(&row, 0)).transpose()
 }
 
-/// Reads documents before they are written: each that exists, with its place in `keys`. Once the data of those before
-/// it comes to `max_bytes`, a document is only said to be there.
+/// Reads documents before they are written: each that exists, with its place in `keys`. Once those before it come to
+/// `max_bytes`, by `Data::weight`, a document is only said to be there.
 ///
 /// # Errors
 /// The database's own.
@@ -148,7 +148,7 @@ pub async fn write_many(tx: &WriteTx, writes: &DocumentWrites<'_>) -> Result<()>
             rows.row()
                 .text(collection.as_str())
                 .text(id.as_str())
-                .integer(document.data.text().len() as i64)
+                .integer(document.data.weight() as i64)
                 .integer(document.created_at.0)
                 .integer(document.updated_at.0)
                 .integer(document.version as i64)

@@ -25,6 +25,10 @@ pub struct Head {
 
 const LIST: Sql = Sql::same("SELECT project_id, epoch, head, head_at, floor, floor_at, control FROM heads");
 
+const FIND: Sql = Sql::same(
+    "SELECT project_id, epoch, head, head_at, floor, floor_at, control FROM heads WHERE project_id = $1",
+);
+
 // In one order on every node, so that two of them can't deadlock. On PostgreSQL a statement that waits for a lock sees
 // the rows from before the wait, so that nothing else may be read here.
 const LOCK: Sql = Sql {
@@ -48,6 +52,15 @@ const ADVANCE: Sql = Sql {
 pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<Head>> {
     let rows = db.query_all_raw(LIST.bind(db.get_database_backend(), [])).await?;
     rows.iter().map(|row| read_head(row, 0)).collect()
+}
+
+/// A project's head; `None` if there is no such project.
+///
+/// # Errors
+/// The database's own.
+pub async fn find(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Option<Head>> {
+    let row = db.query_one_raw(FIND.bind(db.get_database_backend(), [project.as_str().into()])).await?;
+    row.map(|row| read_head(&row, 0)).transpose()
 }
 
 /// Locks the heads of `projects` until the transaction ends and returns those that exist.

@@ -15,7 +15,7 @@ use crate::{
     },
     auth::Principal,
     config::Limits,
-    domain::{Data, DocumentId},
+    domain::DocumentId,
     query::{
         Filter,
         cursor::Cursor,
@@ -41,8 +41,8 @@ pub async fn create(
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let key = request_key(&request, &body.0)?;
-    let committed = documents.create(&principal, collection.into_inner(), Data::parse(&body.0)?, key).await?;
+    let key = request_key(&request, &body.bytes)?;
+    let committed = documents.create(&principal, collection.into_inner(), body.document()?, key).await?;
     Ok(written(&principal, &committed))
 }
 
@@ -80,8 +80,8 @@ pub async fn put(
 ) -> Result<HttpResponse, ApiError> {
     let (collection, id) = path.into_inner();
     let key = (collection, DocumentId::parse(&id)?);
-    let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.0)?);
-    let committed = documents.put(&principal, key, Data::parse(&body.0)?, precondition, request_key).await?;
+    let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
+    let committed = documents.put(&principal, key, body.document()?, precondition, request_key).await?;
     Ok(written(&principal, &committed))
 }
 
@@ -94,14 +94,14 @@ pub async fn merge(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let key = existing_key(path)?;
-    let patch = Data::parse(&body.0)?;
+    let patch = body.document()?;
     if let Some(operator) = OPERATORS.iter().find(|operator| patch.fields().contains_key(**operator)) {
         return Err(ApiError::new(
             ErrorCode::InvalidBody,
             format!("the operator `{operator}` is not available yet"),
         ));
     }
-    let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.0)?);
+    let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
     let committed = documents.merge(&principal, key, patch, precondition, request_key).await?;
     Ok(written(&principal, &committed))
 }
