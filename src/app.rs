@@ -91,16 +91,25 @@ pub struct Running {
     connections: ConnectionCount,
 }
 
-/// Opens the database as `serve` does: makes the data directory, connects, migrates, makes the project `default`.
+/// Makes the data directory, connects and migrates.
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn open_database(config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
+pub async fn migrate_database(config: &Config) -> Result<Db, StartError> {
     if let Some(directory) = &config.data_dir {
         std::fs::create_dir_all(directory).map_err(|err| StartError::DataDir(directory.clone(), err))?;
     }
     let db = Db::connect(&config.database_url, config.durability).await?;
     db.migrate().await?;
+    Ok(db)
+}
+
+/// Opens the database as `serve` does: migrates it, and makes the project `default` with its keys.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open_database(config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
+    let db = migrate_database(config).await?;
     let keys = [
         (KeyKind::Publishable, &config.publishable_key, "COIR_PUBLISHABLE_KEY"),
         (KeyKind::Secret, &config.api_key, "COIR_API_KEY"),

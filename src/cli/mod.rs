@@ -196,7 +196,16 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         None | Some(Command::Serve | Command::Import(_)) => return serve::run(config).await,
         Some(command) => command,
     };
-    let (db, _) = app::open_database(&config).await?;
+    if let Command::Migrate = command {
+        app::migrate_database(&config).await?.close().await;
+        println!("The database's schema is up to date.");
+        return Ok(());
+    }
+    let (db, new_keys) = app::open_database(&config).await?;
+    if let Some(keys) = new_keys {
+        eprintln!("This database is new. The project `{DEFAULT_PROJECT}` has these keys, which are shown this once:");
+        eprintln!("  publishable  {}\n  secret       {}", keys.publishable, keys.secret);
+    }
     let outcome = match command {
         Command::Keys(KeyCommand::Create { kind, project, scope }) => {
             let scopes = scope.as_deref().map_or(Ok(Scopes::all()), Scopes::parse)?;
@@ -206,10 +215,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Keys(KeyCommand::Revoke { key, project }) => admin::revoke_key(&db, &project, &key).await,
         Command::Projects(ProjectCommand::Create { name }) => admin::create_project(&db, &name).await,
         Command::Projects(ProjectCommand::List) => admin::list_projects(&db).await,
-        Command::Migrate | Command::Serve | Command::Import(_) => {
-            println!("The database's schema is up to date.");
-            Ok(())
-        }
+        Command::Migrate | Command::Serve | Command::Import(_) => Ok(()),
     };
     db.close().await;
     outcome
