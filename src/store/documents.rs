@@ -54,7 +54,7 @@ const INSERT: Sql = Sql {
 const UPDATE: Sql = Sql {
     sqlite: "UPDATE documents SET size = value ->> 2, created_at = value ->> 3, updated_at = value ->> 4, \
                     version = value ->> 5, data = jsonb_extract(value, '$[6]') \
-             FROM json_each(?1) WHERE collection_id = value ->> 0 AND id = value ->> 1",
+             FROM json_each(?1) WHERE collection_id = value ->> 0 AND documents.id = value ->> 1",
     postgres: "UPDATE documents SET size = (v ->> 2)::bigint, created_at = (v ->> 3)::bigint, \
                       updated_at = (v ->> 4)::bigint, version = (v ->> 5)::bigint, data = (v -> 6)::jsonb \
                FROM json_array_elements($1::json) AS t(v) WHERE collection_id = v ->> 0 AND id = v ->> 1",
