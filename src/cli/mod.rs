@@ -203,7 +203,9 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
     }
     let (db, new_keys) = app::open_database(&config).await?;
     if let Some(keys) = new_keys {
-        eprintln!("This database is new. The project `{DEFAULT_PROJECT}` has these keys, which are shown this once:");
+        eprintln!(
+            "This database is new. The project `{DEFAULT_PROJECT}` has these keys, which are shown this once:"
+        );
         eprintln!("  publishable  {}\n  secret       {}", keys.publishable, keys.secret);
     }
     let outcome = match command {

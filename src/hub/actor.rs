@@ -210,9 +210,6 @@ impl Hub {
     /// Enters the filter and sends what the ring holds after the position, in one step, so that there is no seam.
     fn subscribe(&mut self, subscription: Subscription) {
         let SubscriptionId { shard, serial } = subscription.id;
-        if let Some(old) = subscription.replaces {
-            self.unsubscribe(old);
-        }
         let Some(project) = self.projects.get_mut(&subscription.project) else {
             // The relay has not heard of this project yet; the log knows it.
             return self.tell(shard, ToShard::ReadOn { serial });
@@ -234,6 +231,9 @@ impl Hub {
             return self.tell(shard, ToShard::Refused { serial });
         }
         let (epoch, head) = (project.epoch, project.head);
+        if let Some(old) = subscription.replaces {
+            self.unsubscribe(old);
+        }
         self.places.insert(subscription.id, (subscription.project.clone(), subscription.collection.clone()));
         for change in replay {
             match &change.entry {

@@ -56,6 +56,8 @@ pub enum SlotState {
     Removed,
     /// The hub has too many filters of its kind.
     Refused,
+    /// Its client wants no more of it.
+    Ended,
 }
 
 /// A subscription on its worker thread: what it wants, and how far it has been served.
@@ -152,6 +154,9 @@ impl Slot {
 
     /// Sends an event if its change is after the position. False if the queue is full: then nothing moved.
     pub fn offer(&self, position: Position, frame: Bytes) -> bool {
+        if self.state() == SlotState::Ended {
+            return true;
+        }
         if self.position.get().is_some_and(|passed| position.sequence <= passed.sequence) {
             return true;
         }
@@ -163,8 +168,10 @@ impl Slot {
     }
 
     fn set_state(&self, state: SlotState) {
-        self.state.set(state);
-        self.outbox.notify();
+        if self.state() != SlotState::Ended {
+            self.state.set(state);
+            self.outbox.notify();
+        }
     }
 }
 
@@ -212,20 +219,26 @@ impl Shard {
     }
 
     /// Asks the hub to serve the subscription from its position on, and waits for the answer, which is its state:
-    /// `Live`, `CatchingUp` (read the log first), `Refused` or `Removed`.
+    /// `Live`, `CatchingUp` (read the log first), `Refused`, `Removed`, or `Ended` if it was ended meanwhile.
     pub async fn join(&self, slot: &Rc<Slot>) -> SlotState {
-        self.leave(slot).await;
+        self.withdraw(slot).await;
         self.ask(slot, None).await
     }
 
-    /// Lets a subscription take the place of a live one in one step of the hub, so that no change is between them.
+    /// Lets a subscription take the place of a live one in one step of the hub, so that no change is between them. If it
+    /// isn't live after that, the old one still is.
     pub async fn replace(&self, slot: &Rc<Slot>, old: &Rc<Slot>) -> SlotState {
         let state = self.ask(slot, Some(SubscriptionId { shard: self.id, serial: old.serial.get() })).await;
-        self.slots.borrow_mut().remove(&old.serial.get());
+        if state == SlotState::Live {
+            self.end_detached(old);
+        }
         state
     }
 
     async fn ask(&self, slot: &Rc<Slot>, replaces: Option<SubscriptionId>) -> SlotState {
+        if slot.state() == SlotState::Ended {
+            return SlotState::Ended;
+        }
         let serial = self.take_serial();
         slot.serial.set(serial);
         slot.state.set(SlotState::Joining);
@@ -244,25 +257,38 @@ impl Shard {
         while slot.state.get() == SlotState::Joining && !slot.outbox.is_ending() {
             slot.outbox.changed().await;
         }
+        if slot.state.get() == SlotState::Ended {
+            // It may have been ended before the hub was asked.
+            self.hub.unsubscribe(SubscriptionId { shard: self.id, serial }).await;
+        }
         slot.state.get()
     }
 
-    /// Ends a subscription: from here on it gets nothing.
-    pub async fn leave(&self, slot: &Slot) {
-        let serial = slot.serial.replace(0);
-        if serial != 0 {
-            self.slots.borrow_mut().remove(&serial);
-            self.hub.unsubscribe(SubscriptionId { shard: self.id, serial }).await;
+    /// Takes the subscription out of the hub; it may join again.
+    async fn withdraw(&self, slot: &Slot) {
+        if let Some(id) = self.forget(slot) {
+            self.hub.unsubscribe(id).await;
         }
     }
 
-    /// Ends a subscription from where nothing can be awaited.
-    pub fn leave_detached(&self, slot: &Slot) {
-        let serial = slot.serial.replace(0);
-        if serial != 0 {
-            self.slots.borrow_mut().remove(&serial);
-            self.hub.unsubscribe_detached(SubscriptionId { shard: self.id, serial });
+    /// Ends a subscription for good: from here on it gets nothing, from the hub or from the log.
+    pub async fn end(&self, slot: &Slot) {
+        slot.state.set(SlotState::Ended);
+        self.withdraw(slot).await;
+    }
+
+    /// The same from where nothing can be awaited.
+    pub fn end_detached(&self, slot: &Slot) {
+        slot.state.set(SlotState::Ended);
+        if let Some(id) = self.forget(slot) {
+            self.hub.unsubscribe_detached(id);
         }
+    }
+
+    fn forget(&self, slot: &Slot) -> Option<SubscriptionId> {
+        let serial = slot.serial.replace(0);
+        self.slots.borrow_mut().remove(&serial);
+        (serial != 0).then_some(SubscriptionId { shard: self.id, serial })
     }
 
     /// Moves a live subscription's position to the last mark: nothing before it is still to come.

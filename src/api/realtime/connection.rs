@@ -158,20 +158,23 @@ impl Connection {
         if let Some(cursor) = from {
             slot.restart_from(cursor);
         }
-        let state = match old.map(|place| self.slots.swap_remove(place)) {
+        let state = match old.map(|place| self.slots[place].clone()) {
             None if from.is_some() => SlotState::CatchingUp,
             None => self.shard.join(&slot).await,
             Some(old) => self.replace(&slot, &old).await,
         };
         match state {
-            SlotState::Refused => Err(too_many_filters()),
-            SlotState::Removed => Err(unknown_collection()),
+            // The one that was there before goes on.
+            SlotState::Refused => return Err(too_many_filters()),
+            SlotState::Removed => return Err(unknown_collection()),
             // What is not live yet is brought up to date by the loop.
-            SlotState::Live | SlotState::CatchingUp | SlotState::Joining => {
-                self.slots.push(slot.clone());
-                Ok(slot)
-            }
+            SlotState::Live | SlotState::CatchingUp | SlotState::Joining | SlotState::Ended => {}
         }
+        if let Some(place) = old {
+            self.slots.swap_remove(place);
+        }
+        self.slots.push(slot.clone());
+        Ok(slot)
     }
 
     fn new_slot(
@@ -188,16 +191,15 @@ impl Connection {
     async fn replace(&self, slot: &Rc<Slot>, old: &Rc<Slot>) -> SlotState {
         if old.state() == SlotState::Live {
             let state = self.shard.replace(slot, old).await;
-            if old.state() != SlotState::CatchingUp {
+            if state != SlotState::CatchingUp {
                 return state;
             }
             // The queue overflowed in between: what the old one missed can't be told from what the new one got.
-            self.shard.leave(slot).await;
             self.outbox.close(CloseReason::Behind);
         } else if let Some(cursor) = old.cursor() {
             slot.restart_from(cursor);
         }
-        self.shard.leave(old).await;
+        self.shard.end(old).await;
         SlotState::CatchingUp
     }
 
@@ -213,7 +215,7 @@ impl Connection {
         };
         if let Some(place) = place {
             let slot = self.slots.swap_remove(place);
-            self.shard.leave(&slot).await;
+            self.shard.end(&slot).await;
         }
         Ok(())
     }
@@ -294,7 +296,7 @@ impl Connection {
 
     /// A subscription ends. On SSE it is the whole stream.
     fn end_slot(&mut self, slot: &Slot, error: &ApiError) -> Option<End> {
-        self.shard.leave_detached(slot);
+        self.shard.end_detached(slot);
         if self.form == Form::Sse {
             let end = End::new(CloseCode::Normal, "");
             return Some(End { error: Some(error.clone()), ..end });
@@ -321,8 +323,7 @@ impl Connection {
     fn caught_up(&mut self, slot: &Rc<Slot>, end: CaughtUp) -> Option<End> {
         slot.end_catching_up();
         let Some(place) = self.slots.iter().position(|other| Rc::ptr_eq(other, slot)) else {
-            // It was unsubscribed meanwhile.
-            self.shard.leave_detached(slot);
+            // It was unsubscribed, or replaced, meanwhile.
             return None;
         };
         match end {
@@ -431,7 +432,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         for slot in &self.slots {
-            self.shard.leave_detached(slot);
+            self.shard.end_detached(slot);
         }
         self.shard.remove_outbox(self.outbox_serial);
     }

@@ -27,7 +27,7 @@ pub enum CaughtUp {
     Removed,
     /// The hub has too many filters of its kind.
     Refused,
-    /// The connection is ending.
+    /// The subscription or the connection is ending.
     Ended,
 }
 
@@ -49,6 +49,7 @@ pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> Ca
             SlotState::Live => return CaughtUp::Live,
             SlotState::Removed => return CaughtUp::Removed,
             SlotState::Refused => return CaughtUp::Refused,
+            SlotState::Ended => return CaughtUp::Ended,
             SlotState::CatchingUp | SlotState::Joining => {}
         }
         let Some(cursor) = slot.cursor() else {
