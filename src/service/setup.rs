@@ -69,13 +69,13 @@ pub async fn create_project(db: &Db, name: &str) -> Result<Project, SetupError> 
         return Err(SetupError::BadProjectName);
     }
     let project = Project { id: ProjectId::generate(), name: name.to_owned(), created_at: Timestamp::now() };
-    let tx = db.begin_write().await?;
-    match projects::insert(&tx, &project, draw_epoch()?).await {
-        Ok(()) => tx.commit().await?,
-        Err(err) if err.is_unique_violation() => return Err(SetupError::ProjectExists(name.to_owned())),
-        Err(err) => return Err(err.into()),
+    let mut tx = db.begin_write().await?;
+    projects::insert(&mut tx, &project, draw_epoch()?);
+    match tx.commit().await {
+        Ok(()) => Ok(project),
+        Err(err) if err.is_unique_violation() => Err(SetupError::ProjectExists(name.to_owned())),
+        Err(err) => Err(err.into()),
     }
-    Ok(project)
 }
 
 /// Makes a key and returns its text, which is stored nowhere.
@@ -89,8 +89,8 @@ pub async fn create_key(
     scopes: &Scopes,
 ) -> Result<String, SetupError> {
     let key = generate_key(kind).map_err(SetupError::Random)?;
-    let tx = db.begin_write().await?;
-    keys::insert(&tx, &stored_key(project, kind, scopes, &key)).await?;
+    let mut tx = db.begin_write().await?;
+    keys::insert(&mut tx, &stored_key(project, kind, scopes, &key));
     tx.commit().await?;
     Ok(key)
 }
@@ -159,18 +159,17 @@ pub async fn ensure_default_project(
     let project =
         Project { id: ProjectId::generate(), name: DEFAULT_PROJECT.to_owned(), created_at: Timestamp::now() };
     // All in one transaction: a start that is cut short leaves no project without keys.
-    let tx = db.begin_write().await?;
-    match projects::insert(&tx, &project, draw_epoch()?).await {
-        Ok(()) => {}
-        // Another process was faster, and prints the keys.
-        Err(err) if err.is_unique_violation() => return Ok(None),
-        Err(err) => return Err(err.into()),
-    }
+    let mut tx = db.begin_write().await?;
+    projects::insert(&mut tx, &project, draw_epoch()?);
     for (kind, key) in [(KeyKind::Publishable, &new_keys.publishable), (KeyKind::Secret, &new_keys.secret)] {
-        keys::insert(&tx, &stored_key(&project.id, kind, &Scopes::all(), key)).await?;
+        keys::insert(&mut tx, &stored_key(&project.id, kind, &Scopes::all(), key));
     }
-    tx.commit().await?;
-    Ok(Some(new_keys))
+    match tx.commit().await {
+        Ok(()) => Ok(Some(new_keys)),
+        // Another process was faster, and prints the keys.
+        Err(err) if err.is_unique_violation() => Ok(None),
+        Err(err) => Err(err.into()),
+    }
 }
 
 /// Makes sure that a key which the settings name exists in the project `default`; `setting` is where it stands.
@@ -186,9 +185,10 @@ pub async fn ensure_key(db: &Db, kind: KeyKind, key: &str, setting: &'static str
         Some(_) => return Err(SetupError::KeyTaken(setting)),
         None => {}
     }
-    let tx = db.begin_write().await?;
-    match keys::insert(&tx, &stored_key(&project.id, kind, &Scopes::all(), key)).await {
-        Ok(()) => Ok(tx.commit().await?),
+    let mut tx = db.begin_write().await?;
+    keys::insert(&mut tx, &stored_key(&project.id, kind, &Scopes::all(), key));
+    match tx.commit().await {
+        Ok(()) => Ok(()),
         // Another process started with the same setting at the same moment.
         Err(err) if err.is_unique_violation() => Ok(()),
         Err(err) => Err(err.into()),

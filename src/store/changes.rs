@@ -98,11 +98,11 @@ struct Image<'a> {
     data: &'a RawValue,
 }
 
-/// Adds entries to the log, whose sequences the caller took from heads that this transaction has locked.
+/// Adds entries to the log, whose sequences the caller took from heads that this transaction has locked. Deferred.
 ///
 /// # Errors
-/// The database's own.
-pub async fn append_many(tx: &WriteTx, changes: &[Arc<Change>]) -> Result<()> {
+/// None in practice: a control entry that is no JSON.
+pub fn append_many(tx: &mut WriteTx, changes: &[Arc<Change>]) -> Result<()> {
     let mut rows = Rows::default();
     for change in changes {
         let row = rows
@@ -130,7 +130,7 @@ pub async fn append_many(tx: &WriteTx, changes: &[Arc<Change>]) -> Result<()> {
         }
     }
     if !rows.is_empty() {
-        tx.execute(APPEND, [rows.into_value()]).await?;
+        tx.defer(APPEND, [rows.into_param()]);
     }
     Ok(())
 }

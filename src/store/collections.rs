@@ -13,6 +13,9 @@ const INSERT: Sql = Sql {
     postgres: "INSERT INTO collections (id, project_id, name, created_at) \
                SELECT v ->> 0, v ->> 1, v ->> 2, (v ->> 3)::bigint FROM json_array_elements($1::json) AS t(v)",
 };
+const LIST: Sql =
+    Sql::same("SELECT id, name, created_at FROM collections WHERE project_id = $1 AND removed_at IS NULL");
+const FIND_REMOVED: Sql = Sql::same("SELECT id FROM collections WHERE removed_at IS NOT NULL LIMIT 1");
 const RENAME: Sql = Sql::same("UPDATE collections SET name = $2 WHERE id = $1");
 const MARK_REMOVED: Sql = Sql::same("UPDATE collections SET removed_at = $2 WHERE id = $1");
 const DELETE: Sql = Sql::same("DELETE FROM collections WHERE id = $1");
@@ -35,25 +38,31 @@ pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<
 ///
 /// # Errors
 /// The database's own.
-pub async fn list_locked(tx: &WriteTx, project: &ProjectId) -> Result<Vec<Collection>> {
-    list(&tx.tx, project).await
+pub async fn list_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<Vec<Collection>> {
+    let rows = tx.query(LIST, [project.as_str().into()]).await?;
+    rows.iter()
+        .map(|row| {
+            let text = |column| row.try_get_by_index::<String>(column);
+            Ok(Collection {
+                id: CollectionId::from_stored(&text(0)?),
+                name: CollectionName::from_stored(&text(1)?),
+                created_at: Timestamp(row.try_get_by_index(2)?),
+            })
+        })
+        .collect()
 }
 
-/// Ids of removed collections whose documents are still to be deleted.
+/// A removed collection whose documents are still to be deleted, if there is one.
 ///
 /// # Errors
 /// The database's own.
-pub async fn list_removed_locked(tx: &WriteTx) -> Result<Vec<CollectionId>> {
-    let rows =
-        collection::Entity::find().filter(collection::Column::RemovedAt.is_not_null()).all(&tx.tx).await?;
-    Ok(rows.iter().map(|row| CollectionId::from_stored(&row.id)).collect())
+pub async fn find_removed(tx: &mut WriteTx) -> Result<Option<CollectionId>> {
+    let rows = tx.query(FIND_REMOVED, []).await?;
+    rows.first().map(|row| Ok(CollectionId::from_stored(&row.try_get_by_index::<String>(0)?))).transpose()
 }
 
-/// Adds collections.
-///
-/// # Errors
-/// The database's own.
-pub async fn insert_many(tx: &WriteTx, collections: &[(ProjectId, Collection)]) -> Result<()> {
+/// Adds collections. Deferred.
+pub fn insert_many(tx: &mut WriteTx, collections: &[(ProjectId, Collection)]) {
     let mut rows = Rows::default();
     for (project, collection) in collections {
         rows.row()
@@ -63,33 +72,23 @@ pub async fn insert_many(tx: &WriteTx, collections: &[(ProjectId, Collection)]) 
             .integer(collection.created_at.0);
     }
     if !rows.is_empty() {
-        tx.execute(INSERT, [rows.into_value()]).await?;
+        tx.defer(INSERT, [rows.into_param()]);
     }
-    Ok(())
 }
 
-/// Gives a collection another name.
-///
-/// # Errors
-/// The database's own.
-pub async fn rename(tx: &WriteTx, id: &CollectionId, name: &CollectionName) -> Result<()> {
-    tx.execute(RENAME, [id.as_str().into(), name.as_str().into()]).await.map(|_| ())
+/// Gives a collection another name. Deferred.
+pub fn rename(tx: &mut WriteTx, id: &CollectionId, name: &CollectionName) {
+    tx.defer(RENAME, [id.as_str().into(), name.as_str().into()]);
 }
 
-/// Takes a collection away. Its name is free at once; its documents are deleted later.
-///
-/// # Errors
-/// The database's own.
-pub async fn mark_removed(tx: &WriteTx, id: &CollectionId, at: Timestamp) -> Result<()> {
-    tx.execute(MARK_REMOVED, [id.as_str().into(), at.0.into()]).await.map(|_| ())
+/// Takes a collection away. Its name is free at once; its documents are deleted later. Deferred.
+pub fn mark_removed(tx: &mut WriteTx, id: &CollectionId, at: Timestamp) {
+    tx.defer(MARK_REMOVED, [id.as_str().into(), at.0.into()]);
 }
 
-/// Deletes the row of a removed collection that has no documents left.
-///
-/// # Errors
-/// The database's own.
-pub async fn delete(tx: &WriteTx, id: &CollectionId) -> Result<()> {
-    tx.execute(DELETE, [id.as_str().into()]).await.map(|_| ())
+/// Deletes the row of a removed collection that has no documents left. Deferred.
+pub fn delete(tx: &mut WriteTx, id: &CollectionId) {
+    tx.defer(DELETE, [id.as_str().into()]);
 }
 
 fn to_collection(row: collection::Model) -> Collection {

@@ -10,7 +10,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Db, Result, StoreError};
+use super::{Db, IdleConnection, Result, StoreError};
 
 /// What a committed write survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +43,10 @@ pub(super) async fn connect(url: &str, durability: Durability) -> std::result::R
     let runtime = tokio::runtime::Handle::current();
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         let [write, scan, point] = connect_postgres(url, durability).await?;
-        Ok(Db { backend: DbBackend::Postgres, write, scan, point, runtime })
+        Ok(Db { backend: DbBackend::Postgres, write, idle: IdleConnection::default(), scan, point, runtime })
     } else if url.starts_with("sqlite:") {
         let [write, scan, point] = connect_sqlite(url, durability).await?;
-        Ok(Db { backend: DbBackend::Sqlite, write, scan, point, runtime })
+        Ok(Db { backend: DbBackend::Sqlite, write, idle: IdleConnection::default(), scan, point, runtime })
     } else {
         Err(ConnectError::BadUrl("the scheme is unknown".to_owned()))
     }

@@ -67,9 +67,10 @@ const DELETE: Sql = Sql {
 };
 
 const DELETE_SOME: Sql = Sql {
-    sqlite: "DELETE FROM documents WHERE rowid IN (SELECT rowid FROM documents WHERE collection_id = ?1 LIMIT ?2)",
+    sqlite: "DELETE FROM documents WHERE rowid IN (SELECT rowid FROM documents WHERE collection_id = ?1 LIMIT ?2) \
+             RETURNING id",
     postgres: "DELETE FROM documents WHERE collection_id = $1 AND id IN \
-               (SELECT id FROM documents WHERE collection_id = $1 LIMIT $2)",
+               (SELECT id FROM documents WHERE collection_id = $1 LIMIT $2) RETURNING id",
 };
 
 /// What [`get_many`] found of a document that exists.
@@ -99,12 +100,16 @@ pub async fn find(
 ///
 /// # Errors
 /// The database's own.
-pub async fn get_many(tx: &WriteTx, keys: &[DocumentKey], max_bytes: usize) -> Result<Vec<(usize, Found)>> {
+pub async fn get_many(
+    tx: &mut WriteTx,
+    keys: &[DocumentKey],
+    max_bytes: usize,
+) -> Result<Vec<(usize, Found)>> {
     let mut asked = Rows::default();
     for (collection, id) in keys {
         asked.row().text(collection.as_str()).text(id.as_str());
     }
-    let rows = tx.query(GET_MANY, [asked.into_value(), (max_bytes as i64).into()]).await?;
+    let rows = tx.query(GET_MANY, [asked.into_param(), (max_bytes as i64).into()]).await?;
     let read = |row: &QueryResult| {
         let place = row.try_get_by_index::<i64>(5)? as usize;
         let found = match row.try_get_by_index::<Option<String>>(1)? {
@@ -127,17 +132,15 @@ pub struct DocumentWrites<'a> {
     pub inserts: Vec<(&'a DocumentKey, &'a Document)>,
 }
 
-/// Writes them with at most three statements: what leaves a place goes before what takes it.
-///
-/// # Errors
-/// The database's own; a unique index may refuse the whole statement.
-pub async fn write_many(tx: &WriteTx, writes: &DocumentWrites<'_>) -> Result<()> {
+/// Writes them with at most three statements: what leaves a place goes before what takes it. Deferred; a unique index may
+/// refuse a whole statement.
+pub fn write_many(tx: &mut WriteTx, writes: &DocumentWrites<'_>) {
     if !writes.deletes.is_empty() {
         let mut rows = Rows::default();
         for (collection, id) in &writes.deletes {
             rows.row().text(collection.as_str()).text(id.as_str());
         }
-        tx.execute(DELETE, [rows.into_value()]).await?;
+        tx.defer(DELETE, [rows.into_param()]);
     }
     for (sql, documents) in [(UPDATE, &writes.updates), (INSERT, &writes.inserts)] {
         if documents.is_empty() {
@@ -154,9 +157,8 @@ pub async fn write_many(tx: &WriteTx, writes: &DocumentWrites<'_>) -> Result<()>
                 .integer(document.version as i64)
                 .json(document.data.text());
         }
-        tx.execute(sql, [rows.into_value()]).await?;
+        tx.defer(sql, [rows.into_param()]);
     }
-    Ok(())
 }
 
 /// Deletes at most `limit` documents of a removed collection and returns how many there were. The log has one entry for
@@ -164,9 +166,9 @@ pub async fn write_many(tx: &WriteTx, writes: &DocumentWrites<'_>) -> Result<()>
 ///
 /// # Errors
 /// The database's own.
-pub async fn delete_some(tx: &WriteTx, collection: &CollectionId, limit: u64) -> Result<u64> {
+pub async fn delete_some(tx: &mut WriteTx, collection: &CollectionId, limit: usize) -> Result<usize> {
     let values = [collection.as_str().into(), (limit as i64).into()];
-    Ok(tx.execute(DELETE_SOME, values).await?.rows_affected())
+    Ok(tx.query(DELETE_SOME, values).await?.len())
 }
 
 /// A page of a list, and the log position that it was read at.

@@ -67,17 +67,14 @@ pub async fn find(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Opti
 ///
 /// # Errors
 /// The database's own.
-pub async fn lock(tx: &WriteTx, projects: &[ProjectId]) -> Result<Vec<Head>> {
+pub async fn lock(tx: &mut WriteTx, projects: &[ProjectId]) -> Result<Vec<Head>> {
     let ids: Vec<_> = projects.iter().map(ProjectId::as_str).collect();
     let rows = tx.query(LOCK, [serde_json::Value::from(ids).to_string().into()]).await?;
     rows.iter().map(|row| read_head(row, 0)).collect()
 }
 
-/// Moves locked heads to their new ends.
-///
-/// # Errors
-/// The database's own.
-pub async fn advance<'a>(tx: &WriteTx, heads: impl IntoIterator<Item = &'a Head>) -> Result<()> {
+/// Moves locked heads to their new ends. Deferred.
+pub fn advance<'a>(tx: &mut WriteTx, heads: impl IntoIterator<Item = &'a Head>) {
     let mut rows = Rows::default();
     for head in heads {
         rows.row()
@@ -87,9 +84,8 @@ pub async fn advance<'a>(tx: &WriteTx, heads: impl IntoIterator<Item = &'a Head>
             .integer(head.control as i64);
     }
     if !rows.is_empty() {
-        tx.execute(ADVANCE, [rows.into_value()]).await?;
+        tx.defer(ADVANCE, [rows.into_param()]);
     }
-    Ok(())
 }
 
 /// Reads the columns `project_id, epoch, head, head_at, floor, floor_at, control`, the first of them at `column`.

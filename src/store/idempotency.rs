@@ -49,7 +49,7 @@ const DELETE_OLD: Sql = Sql::same("DELETE FROM idempotency WHERE created_at <= $
 /// # Errors
 /// The database's own.
 pub async fn get_many(
-    tx: &WriteTx,
+    tx: &mut WriteTx,
     keys: &[IdempotencyKey],
     since: Timestamp,
 ) -> Result<Vec<(usize, StoredOutcome)>> {
@@ -57,7 +57,7 @@ pub async fn get_many(
     for key in keys {
         asked.row().text(key.project.as_str()).text(&key.caller).text(&key.key);
     }
-    let rows = tx.query(GET_MANY, [asked.into_value(), since.0.into()]).await?;
+    let rows = tx.query(GET_MANY, [asked.into_param(), since.0.into()]).await?;
     rows.iter()
         .map(|row| {
             let outcome =
@@ -67,15 +67,8 @@ pub async fn get_many(
         .collect()
 }
 
-/// Adds outcomes.
-///
-/// # Errors
-/// The database's own.
-pub async fn insert_many(
-    tx: &WriteTx,
-    outcomes: &[(IdempotencyKey, StoredOutcome)],
-    at: Timestamp,
-) -> Result<()> {
+/// Adds outcomes. Deferred.
+pub fn insert_many(tx: &mut WriteTx, outcomes: &[(IdempotencyKey, StoredOutcome)], at: Timestamp) {
     let mut rows = Rows::default();
     for (key, stored) in outcomes {
         rows.row()
@@ -87,15 +80,11 @@ pub async fn insert_many(
             .integer(at.0);
     }
     if !rows.is_empty() {
-        tx.execute(INSERT, [rows.into_value()]).await?;
+        tx.defer(INSERT, [rows.into_param()]);
     }
-    Ok(())
 }
 
-/// Forgets outcomes as old as `until` or older.
-///
-/// # Errors
-/// The database's own.
-pub async fn delete_old(tx: &WriteTx, until: Timestamp) -> Result<()> {
-    tx.execute(DELETE_OLD, [until.0.into()]).await.map(|_| ())
+/// Forgets outcomes as old as `until` or older. Deferred.
+pub fn delete_old(tx: &mut WriteTx, until: Timestamp) {
+    tx.defer(DELETE_OLD, [until.0.into()]);
 }

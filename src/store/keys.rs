@@ -56,11 +56,8 @@ pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<
     Ok(rows.into_iter().map(to_key).collect())
 }
 
-/// Adds a key.
-///
-/// # Errors
-/// The database's own; a unique violation if a key with this hash is there.
-pub async fn insert(tx: &WriteTx, key: &StoredKey) -> Result<()> {
+/// Adds a key. Deferred; a unique violation if a key with this hash is there.
+pub fn insert(tx: &mut WriteTx, key: &StoredKey) {
     let values = [
         key.id.as_str().into(),
         key.project.as_str().into(),
@@ -70,15 +67,12 @@ pub async fn insert(tx: &WriteTx, key: &StoredKey) -> Result<()> {
         key.scopes.clone().into(),
         key.created_at.0.into(),
     ];
-    tx.execute(INSERT, values).await.map(|_| ())
+    tx.defer(INSERT, values);
 }
 
-/// Marks a key as revoked; false if it was before, or isn't there.
-///
-/// # Errors
-/// The database's own.
-pub async fn revoke(tx: &WriteTx, id: &KeyId, at: Timestamp) -> Result<bool> {
-    Ok(tx.execute(REVOKE, [id.as_str().into(), at.0.into()]).await?.rows_affected() > 0)
+/// Marks a key as revoked, if it wasn't before. Deferred.
+pub fn revoke(tx: &mut WriteTx, id: &KeyId, at: Timestamp) {
+    tx.defer(REVOKE, [id.as_str().into(), at.0.into()]);
 }
 
 fn to_key(row: api_key::Model) -> StoredKey {

@@ -5,7 +5,7 @@
 //! dropped half-way: a cancelled `begin` leaves a pooled PostgreSQL connection inside an open transaction.
 //!
 //! Reading order: this file, [`heads`], [`changes`], [`documents`], [`collections`], [`keys`], [`projects`],
-//! [`idempotency`], and [`catalog`], the cache over collections.
+//! [`idempotency`], [`transaction`](WriteTx), and [`catalog`], the cache over collections.
 
 pub mod catalog;
 pub mod changes;
@@ -17,15 +17,15 @@ pub mod idempotency;
 pub mod keys;
 pub mod projects;
 mod rows;
+mod transaction;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement, Value};
 
 pub use connect::{ConnectError, Durability};
+pub use transaction::WriteTx;
+use transaction::{IdleConnection, Param};
 
 /// The database failed, or can't be reached. Its cause is for the log, never for a caller.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -93,6 +93,8 @@ pub struct Db {
     backend: DbBackend,
     /// One connection, used by the writer alone.
     write: DatabaseConnection,
+    /// That connection, between two transactions.
+    idle: IdleConnection,
     /// Scans: lists and the log.
     scan: DatabaseConnection,
     /// Reads by id, which no scan can hold up.
@@ -108,11 +110,6 @@ pub enum Lane {
     Point,
     /// Reads that may take long.
     Scan,
-}
-
-/// A write transaction: on SQLite `BEGIN IMMEDIATE`, on PostgreSQL READ COMMITTED. Dropped, it is rolled back.
-pub struct WriteTx {
-    tx: DatabaseTransaction,
 }
 
 impl Db {
@@ -150,18 +147,13 @@ impl Db {
         task.await.unwrap_or_else(|_| Err(StoreError::custom("the read was cut short by the shutdown")))
     }
 
-    /// Opens a write transaction. Only the writer calls it: SQLite has one writer, and so has each node.
+    /// Opens a write transaction. Only the writer calls it while a server runs: SQLite has one writer, and so has each
+    /// node.
     ///
     /// # Errors
     /// The database's own, also when no connection is to be had.
     pub async fn begin_write(&self) -> Result<WriteTx> {
-        let options = TransactionOptions {
-            // A transaction that reads before it writes fails with SQLITE_BUSY whatever the timeout is.
-            sqlite_transaction_mode: (self.backend == DbBackend::Sqlite)
-                .then_some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        Ok(WriteTx { tx: self.write.begin_with_options(options).await? })
+        transaction::begin(&self.write, self.backend, &self.idle).await
     }
 
     /// Whether the database answers within `limit`.
@@ -186,6 +178,7 @@ impl Db {
 
     /// Ends the pools; on SQLite the log file is first written back, so that the data is one file.
     pub async fn close(self) {
+        self.idle.release();
         if self.backend == DbBackend::Sqlite
             && let Err(err) = self.write.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await
         {
@@ -196,49 +189,5 @@ impl Db {
                 tracing::warn!("could not close the database: {err}");
             }
         }
-    }
-}
-
-impl WriteTx {
-    /// Commits. An error leaves the outcome unknown: the log has to be read to know it.
-    ///
-    /// # Errors
-    /// The database's own.
-    pub async fn commit(self) -> Result<()> {
-        Ok(self.tx.commit().await?)
-    }
-
-    /// Gives everything up.
-    ///
-    /// # Errors
-    /// The database's own.
-    pub async fn rollback(self) -> Result<()> {
-        Ok(self.tx.rollback().await?)
-    }
-
-    /// Marks a place to which [`WriteTx::rollback_to_savepoint`] returns.
-    ///
-    /// # Errors
-    /// The database's own.
-    pub async fn savepoint(&self) -> Result<()> {
-        self.tx.execute_unprepared("SAVEPOINT coir").await?;
-        Ok(())
-    }
-
-    /// Undoes what was written since the savepoint, which stays.
-    ///
-    /// # Errors
-    /// The database's own.
-    pub async fn rollback_to_savepoint(&self) -> Result<()> {
-        self.tx.execute_unprepared("ROLLBACK TO SAVEPOINT coir").await?;
-        Ok(())
-    }
-
-    async fn execute(&self, sql: Sql, values: impl IntoIterator<Item = Value>) -> Result<ExecResult> {
-        Ok(self.tx.execute_raw(sql.bind(self.tx.get_database_backend(), values)).await?)
-    }
-
-    async fn query(&self, sql: Sql, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>> {
-        Ok(self.tx.query_all_raw(sql.bind(self.tx.get_database_backend(), values)).await?)
     }
 }

@@ -44,14 +44,11 @@ pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<Project>> {
     Ok(rows.into_iter().map(to_project).collect())
 }
 
-/// Adds a project with an empty log.
-///
-/// # Errors
-/// The database's own; a unique violation if the name is taken.
-pub async fn insert(tx: &WriteTx, project: &Project, epoch: Epoch) -> Result<()> {
+/// Adds a project with an empty log. Deferred; a unique violation if the name is taken.
+pub fn insert(tx: &mut WriteTx, project: &Project, epoch: Epoch) {
     let values = [project.id.as_str().into(), project.name.as_str().into(), project.created_at.0.into()];
-    tx.execute(INSERT, values).await?;
-    tx.execute(INSERT_HEAD, [project.id.as_str().into(), epoch.to_text().into()]).await.map(|_| ())
+    tx.defer(INSERT, values);
+    tx.defer(INSERT_HEAD, [project.id.as_str().into(), epoch.to_text().into()]);
 }
 
 fn to_project(row: project::Model) -> Project {

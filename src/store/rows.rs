@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::Param;
+
 /// Builds the text `[[…],[…]]` of a multi-row statement, one inner array a row.
 ///
 /// SQLite unfolds it with `json_each`, PostgreSQL with `json_array_elements`; a column is `value ->> 0`.
@@ -27,12 +29,12 @@ impl Rows {
         Row { text: &mut self.text, first: true }
     }
 
-    pub(super) fn into_value(mut self) -> sea_orm::Value {
+    pub(super) fn into_param(mut self) -> Param {
         if self.text.is_empty() {
             self.text.push('[');
         }
         self.text.push(']');
-        self.text.into()
+        Param::Text(self.text)
     }
 }
 

@@ -47,7 +47,7 @@ const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How often older ones are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// Documents of a removed collection that one transaction deletes.
-const SWEEP_DOCUMENTS: u64 = 1000;
+const SWEEP_DOCUMENTS: usize = 1000;
 
 struct Request {
     mutation: Mutation,
@@ -202,8 +202,8 @@ impl Writer {
     /// Does a batch in one transaction and publishes it. Requests whose documents are beyond the bound are taken out of
     /// `batch` and wait for the next one.
     async fn try_batch(&mut self, batch: &mut Vec<Request>, mode: Mode) -> Result<Answers, BatchError> {
-        let tx = self.db.begin_write().await?;
-        let base = match self.read_base(&tx, batch).await {
+        let mut tx = self.db.begin_write().await?;
+        let base = match self.read_base(&mut tx, batch).await {
             Ok(base) => base,
             Err(err) => {
                 self.abandon(tx).await;
@@ -212,8 +212,8 @@ impl Writer {
         };
         let mut work = Batch::new(base);
         let done = match mode {
-            Mode::Together => do_together(&tx, &mut work, batch).await,
-            Mode::OneByOne => do_one_by_one(&tx, &mut work, batch).await,
+            Mode::Together => do_together(&mut tx, &mut work, batch),
+            Mode::OneByOne => do_one_by_one(&mut tx, &mut work, batch).await,
         };
         let (answers, changes) = match done {
             Ok(done) => done,
@@ -223,6 +223,9 @@ impl Writer {
             }
         };
         if let Err(err) = tx.commit().await {
+            if err.is_of_statement() {
+                return Err(BatchError::Statement(err));
+            }
             // It may have happened: the log knows, and what did commit must be published.
             if let Some(relay) = &self.relay {
                 relay.check_heads().await;
@@ -244,7 +247,7 @@ impl Writer {
 
     /// Locks the heads and reads what the mutations need; the heads come first and alone, so that what is read after
     /// them is the newest.
-    async fn read_base(&mut self, tx: &WriteTx, batch: &mut Vec<Request>) -> Result<Base, StoreError> {
+    async fn read_base(&mut self, tx: &mut WriteTx, batch: &mut Vec<Request>) -> Result<Base, StoreError> {
         let projects: HashSet<_> = batch.iter().map(|request| request.mutation.project.clone()).collect();
         let projects: Vec<_> = projects.into_iter().collect();
         let mut base =
@@ -271,7 +274,7 @@ impl Writer {
     /// Reads the before-images, in one query and up to a bound.
     async fn read_documents(
         &mut self,
-        tx: &WriteTx,
+        tx: &mut WriteTx,
         batch: &mut Vec<Request>,
         base: &mut Base,
     ) -> Result<(), StoreError> {
@@ -342,13 +345,13 @@ impl Writer {
     }
 
     async fn try_sweep_removed(&self) -> Result<bool, StoreError> {
-        let tx = self.db.begin_write().await?;
-        let Some(collection) = collections::list_removed_locked(&tx).await?.into_iter().next() else {
+        let mut tx = self.db.begin_write().await?;
+        let Some(collection) = collections::find_removed(&mut tx).await? else {
             tx.rollback().await?;
             return Ok(false);
         };
-        if documents::delete_some(&tx, &collection, SWEEP_DOCUMENTS).await? < SWEEP_DOCUMENTS {
-            collections::delete(&tx, &collection).await?;
+        if documents::delete_some(&mut tx, &collection, SWEEP_DOCUMENTS).await? < SWEEP_DOCUMENTS {
+            collections::delete(&mut tx, &collection);
         }
         tx.commit().await?;
         Ok(true)
@@ -356,8 +359,8 @@ impl Writer {
 
     async fn sweep_idempotency(&self) {
         let sweep = async {
-            let tx = self.db.begin_write().await?;
-            idempotency::delete_old(&tx, oldest_outcome()).await?;
+            let mut tx = self.db.begin_write().await?;
+            idempotency::delete_old(&mut tx, oldest_outcome());
             tx.commit().await
         };
         if let Err(err) = sweep.await {
@@ -375,26 +378,26 @@ enum Mode {
     OneByOne,
 }
 
-async fn do_together(
-    tx: &WriteTx,
+fn do_together(
+    tx: &mut WriteTx,
     work: &mut Batch,
     batch: &[Request],
 ) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
     let answers = batch.iter().map(|request| work.apply(&request.mutation)).collect();
-    write(tx, work).await?;
+    write(tx, work)?;
     Ok((answers, work.plan().changes.clone()))
 }
 
 async fn do_one_by_one(
-    tx: &WriteTx,
+    tx: &mut WriteTx,
     work: &mut Batch,
     batch: &[Request],
 ) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
     let (mut answers, mut changes) = (Vec::new(), Vec::new());
     for request in batch {
-        tx.savepoint().await?;
+        tx.savepoint();
         let answer = match work.apply(&request.mutation) {
-            Ok(committed) => match write(tx, work).await {
+            Ok(committed) => match flush(tx, work).await {
                 Ok(()) => Ok(committed),
                 Err(err) if err.is_unique_violation() => Err(WriteError::UniqueViolation),
                 Err(err) if err.is_of_statement() => Err(WriteError::Store(err)),
@@ -414,8 +417,13 @@ async fn do_one_by_one(
     Ok((answers, changes))
 }
 
-/// Writes what the batch has come to since it was last kept.
-async fn write(tx: &WriteTx, work: &Batch) -> Result<(), StoreError> {
+async fn flush(tx: &mut WriteTx, work: &Batch) -> Result<(), StoreError> {
+    write(tx, work)?;
+    tx.flush().await
+}
+
+/// Defers what the batch has come to since it was last kept.
+fn write(tx: &mut WriteTx, work: &Batch) -> Result<(), StoreError> {
     if work.is_empty() {
         return Ok(());
     }
@@ -423,19 +431,20 @@ async fn write(tx: &WriteTx, work: &Batch) -> Result<(), StoreError> {
     // A name that was given up in this batch is free for one that is made or renamed in it.
     let now = plan.changes.last().map_or_else(Timestamp::now, |change| change.position.at);
     for id in &plan.removed_collections {
-        collections::mark_removed(tx, id, now).await?;
+        collections::mark_removed(tx, id, now);
     }
     for (id, name) in &plan.renamed_collections {
-        collections::rename(tx, id, name).await?;
+        collections::rename(tx, id, name);
     }
-    collections::insert_many(tx, &plan.new_collections).await?;
-    documents::write_many(tx, &work.document_writes()).await?;
+    collections::insert_many(tx, &plan.new_collections);
+    documents::write_many(tx, &work.document_writes());
     for key in &plan.revoked_keys {
-        keys::revoke(tx, key, now).await?;
+        keys::revoke(tx, key, now);
     }
-    changes::append_many(tx, &plan.changes).await?;
-    idempotency::insert_many(tx, &plan.outcomes, now).await?;
-    heads::advance(tx, work.moved_heads()).await
+    changes::append_many(tx, &plan.changes)?;
+    idempotency::insert_many(tx, &plan.outcomes, now);
+    heads::advance(tx, work.moved_heads());
+    Ok(())
 }
 
 /// The documents that a mutation needs and that may be there. A collection that isn't there has none.

@@ -1,0 +1,300 @@
+//! Write transactions, with as few round trips as can be.
+//!
+//! Each statement costs a hop to SQLite's thread or a round trip to PostgreSQL, which under load is more than the
+//! statement itself. So statements whose answer nobody needs are deferred: on SQLite, `BEGIN` travels with the first
+//! query and the writes with `COMMIT`, as one text each, and a batch is two hops. This is below what sea-orm's
+//! transactions can express, so it speaks to the driver.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sea_orm::{DatabaseConnection, DbBackend, DbErr, QueryResult, RuntimeErr};
+use sqlx::{
+    Arguments, AssertSqlSafe, Executor, PgConnection, Postgres, Sqlite, SqliteConnection,
+    pool::PoolConnection, postgres::PgArguments, sqlite::SqliteArguments,
+};
+
+use super::{Result, Sql, StoreError};
+
+/// A bound value.
+#[derive(Clone, Debug)]
+pub(super) enum Param {
+    Text(String),
+    OptionalText(Option<String>),
+    Integer(i64),
+}
+
+impl From<&str> for Param {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Param {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Option<String>> for Param {
+    fn from(text: Option<String>) -> Self {
+        Self::OptionalText(text)
+    }
+}
+
+impl From<i64> for Param {
+    fn from(integer: i64) -> Self {
+        Self::Integer(integer)
+    }
+}
+
+enum Connection {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+/// The writer's connection between its transactions. Kept out of the pool, which would test it each time.
+#[derive(Clone, Default)]
+pub(super) struct IdleConnection(Arc<Mutex<Option<Connection>>>);
+
+impl IdleConnection {
+    fn take(&self) -> Option<Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, connection: Connection) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+    }
+
+    /// Gives it back to its pool, so that the pool can be closed.
+    pub(super) fn release(&self) {
+        drop(self.take());
+    }
+}
+
+/// A write transaction: on SQLite `BEGIN IMMEDIATE`, on PostgreSQL READ COMMITTED. Dropped, it is undone together with
+/// its connection.
+pub struct WriteTx {
+    /// `None` once it has been given back.
+    connection: Option<Connection>,
+    idle: IdleConnection,
+    /// Statements that are still to be run, before anything else is.
+    deferred: Vec<(&'static str, Vec<Param>)>,
+    has_begun: bool,
+}
+
+const BEGIN: Sql = Sql { sqlite: "BEGIN IMMEDIATE", postgres: "BEGIN" };
+
+/// Opens a transaction on the connection that is idle, or on a new one of the pool.
+pub(super) async fn begin(
+    pool: &DatabaseConnection,
+    backend: DbBackend,
+    idle: &IdleConnection,
+) -> Result<WriteTx> {
+    let connection = match idle.take() {
+        Some(connection) => connection,
+        None if backend == DbBackend::Postgres => {
+            Connection::Postgres(pool.get_postgres_connection_pool().acquire().await.map_err(driver_error)?)
+        }
+        None => Connection::Sqlite(pool.get_sqlite_connection_pool().acquire().await.map_err(driver_error)?),
+    };
+    let mut tx =
+        WriteTx { connection: Some(connection), idle: idle.clone(), deferred: Vec::new(), has_begun: false };
+    tx.defer(BEGIN, []);
+    Ok(tx)
+}
+
+impl WriteTx {
+    /// Commits. If the error is [of a statement](StoreError::is_of_statement), nothing happened; any other leaves the
+    /// outcome unknown, and the log has to be read to know it.
+    ///
+    /// # Errors
+    /// The database's own, also of the statements that were deferred.
+    pub async fn commit(mut self) -> Result<()> {
+        self.defer(Sql::same("COMMIT"), []);
+        match self.flush().await {
+            Ok(()) => self.give_back(),
+            Err(err) if err.is_of_statement() => {
+                self.rollback().await?;
+                return Err(err);
+            }
+            Err(err) => return Err(err),
+        }
+        Ok(())
+    }
+
+    /// Gives everything up.
+    ///
+    /// # Errors
+    /// The database's own; then its connection is given up, too.
+    pub async fn rollback(mut self) -> Result<()> {
+        self.deferred.clear();
+        if self.has_begun {
+            self.defer(Sql::same("ROLLBACK"), []);
+            self.flush().await?;
+        }
+        self.give_back();
+        Ok(())
+    }
+
+    /// Marks a place to which [`WriteTx::rollback_to_savepoint`] returns.
+    pub fn savepoint(&mut self) {
+        self.defer(Sql::same("SAVEPOINT coir"), []);
+    }
+
+    /// Undoes what was written since the savepoint, which stays. What is deferred is forgotten.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn rollback_to_savepoint(&mut self) -> Result<()> {
+        // A savepoint that was not yet set has nothing to undo.
+        let is_set = !self.deferred.iter().any(|(text, _)| text.starts_with("SAVEPOINT"));
+        self.deferred.retain(|(text, _)| text.starts_with("BEGIN"));
+        if is_set {
+            self.defer(Sql::same("ROLLBACK TO SAVEPOINT coir"), []);
+        }
+        self.flush().await
+    }
+
+    /// Runs what was deferred.
+    ///
+    /// # Errors
+    /// The database's own; some of the statements may have run.
+    pub async fn flush(&mut self) -> Result<()> {
+        let deferred = std::mem::take(&mut self.deferred);
+        self.run(deferred).await.map(|_| ())
+    }
+
+    /// Runs a statement later, but before anything whose answer is waited for.
+    pub(super) fn defer(&mut self, sql: Sql, params: impl IntoIterator<Item = Param>) {
+        let text = match self.connection {
+            Some(Connection::Postgres(_)) => sql.postgres,
+            _ => sql.sqlite,
+        };
+        self.deferred.push((text, params.into_iter().collect()));
+    }
+
+    /// Runs a statement and returns its rows.
+    pub(super) async fn query(
+        &mut self,
+        sql: Sql,
+        params: impl IntoIterator<Item = Param>,
+    ) -> Result<Vec<QueryResult>> {
+        self.defer(sql, params);
+        let deferred = std::mem::take(&mut self.deferred);
+        self.run(deferred).await
+    }
+
+    /// Runs statements in order and returns the rows of the last; the others have none.
+    async fn run(&mut self, statements: Vec<(&'static str, Vec<Param>)>) -> Result<Vec<QueryResult>> {
+        self.has_begun |= !statements.is_empty();
+        match &mut self.connection {
+            _ if statements.is_empty() => Ok(Vec::new()),
+            Some(Connection::Sqlite(connection)) => run_sqlite(connection, statements).await,
+            Some(Connection::Postgres(connection)) => run_postgres(connection, statements).await,
+            None => Err(StoreError::custom("the transaction has ended")),
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.idle.put(connection);
+        }
+    }
+}
+
+impl Drop for WriteTx {
+    fn drop(&mut self) {
+        // A connection with an open transaction must not reach anyone else: it is taken out of the pool and closed.
+        match self.connection.take() {
+            Some(Connection::Sqlite(connection)) => drop(connection.detach()),
+            Some(Connection::Postgres(connection)) => drop(connection.detach()),
+            None => {}
+        }
+    }
+}
+
+/// All statements as one text, which is one hop. Its parts are few, so the texts are, and each is prepared once.
+async fn run_sqlite(
+    connection: &mut SqliteConnection,
+    statements: Vec<(&'static str, Vec<Param>)>,
+) -> Result<Vec<QueryResult>> {
+    let (mut text, mut arguments) = (String::new(), SqliteArguments::default());
+    let mut bound = 0;
+    for (statement, params) in statements {
+        append_renumbered(&mut text, statement, bound);
+        text.push(';');
+        bound += params.len();
+        for param in params {
+            match param {
+                Param::Text(value) => arguments.add(value),
+                Param::OptionalText(value) => arguments.add(value),
+                Param::Integer(value) => arguments.add(value),
+            }
+            .map_err(|err| driver_error(sqlx::Error::Encode(err)))?;
+        }
+    }
+    let rows =
+        connection.fetch_all(sqlx::query_with(AssertSqlSafe(text), arguments)).await.map_err(driver_error)?;
+    Ok(rows.into_iter().map(QueryResult::from).collect())
+}
+
+async fn run_postgres(
+    connection: &mut PgConnection,
+    statements: Vec<(&'static str, Vec<Param>)>,
+) -> Result<Vec<QueryResult>> {
+    let mut rows = Vec::new();
+    for (statement, params) in statements {
+        let mut arguments = PgArguments::default();
+        for param in params {
+            match param {
+                Param::Text(value) => arguments.add(value),
+                Param::OptionalText(value) => arguments.add(value),
+                Param::Integer(value) => arguments.add(value),
+            }
+            .map_err(|err| driver_error(sqlx::Error::Encode(err)))?;
+        }
+        rows = connection.fetch_all(sqlx::query_with(statement, arguments)).await.map_err(driver_error)?;
+    }
+    Ok(rows.into_iter().map(QueryResult::from).collect())
+}
+
+/// Appends a statement whose parameters `?1` or `$1` begin after those that are bound already.
+fn append_renumbered(text: &mut String, statement: &str, bound: usize) {
+    let mut rest = statement;
+    while let Some(place) = rest.find(['?', '$']) {
+        let (before, mark_and_after) = rest.split_at(place + 1);
+        text.push_str(before);
+        let digits = mark_and_after.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = mark_and_after.split_at(digits);
+        match number.parse::<usize>() {
+            Ok(number) => text.push_str(&(number + bound).to_string()),
+            // A JSON path in quotes.
+            Err(_) => text.push_str(number),
+        }
+        rest = after;
+    }
+    text.push_str(rest);
+}
+
+fn driver_error(err: sqlx::Error) -> StoreError {
+    DbErr::Exec(RuntimeErr::SqlxError(Arc::new(err))).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::append_renumbered;
+
+    #[test]
+    fn parameters_go_on_where_the_last_statement_ended() {
+        for (statement, expected) in [
+            ("SELECT ?1, ?12", "SELECT ?3, ?14"),
+            ("SELECT $1", "SELECT $3"),
+            ("jsonb_extract(value, '$[6]')", "jsonb_extract(value, '$[6]')"),
+            ("COMMIT", "COMMIT"),
+        ] {
+            let mut text = String::new();
+            append_renumbered(&mut text, statement, 2);
+            assert_eq!(text, expected);
+        }
+    }
+}
