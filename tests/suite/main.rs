@@ -7,3 +7,4 @@ mod harness;
 
 mod documents;
 mod idempotency;
+mod values;

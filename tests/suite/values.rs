@@ -1,0 +1,94 @@
+//! JSON values: what is stored comes back equal.
+
+use serde_json::{Value, json};
+
+use crate::harness::on_both_databases;
+
+/// Whether two values are equal as JSON values: numbers by what they denote, objects without regard to order.
+fn is_equal(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => match (one.as_i64(), other.as_i64()) {
+            (Some(one), Some(other)) => one == other,
+            _ => one.as_f64() == other.as_f64(),
+        },
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_equal(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(key, value)| other.get(key).is_some_and(|found| is_equal(value, found)))
+        }
+        _ => one == other,
+    }
+}
+
+/// An object of so many levels, around a number.
+fn nested(levels: usize) -> Value {
+    (0..levels)
+        .fold(json!(1), |value, level| if level % 2 == 0 { json!({ "a": value }) } else { json!([value]) })
+}
+
+/// Doubles over all magnitudes, the same ones in every run (SplitMix64).
+fn doubles(count: u64) -> impl Iterator<Item = f64> {
+    (1..=count)
+        .map(|place| {
+            let mut bits = place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            bits ^ (bits >> 31)
+        })
+        // Half of them in the magnitudes that applications use.
+        .map(
+            |bits| {
+                if bits % 2 == 0 { f64::from_bits(bits) } else { (bits >> 11) as f64 / 9_007_199_254_740.992 }
+            },
+        )
+        .filter(|double| double.is_finite())
+}
+
+on_both_databases! {
+    async fn values_come_back_equal(app: &TestApp) {
+        for (why, value) in [
+            ("the largest and least integers", json!([i64::MAX, i64::MIN])),
+            ("integers that no double holds", json!([9_007_199_254_740_993_i64, -9_007_199_254_740_993_i64])),
+            ("whole doubles", json!([1.0, 1e3, -2.0, 1e15])),
+            ("zeros", json!([0, 0.0, -0.0])),
+            ("large and small doubles", json!([1e300, -1e300, 1e21, f64::MAX, f64::MIN_POSITIVE, 5e-324])),
+            ("fractions", json!([0.1, 1.0 / 3.0, 121.487_919_511_619_45, 31.245_270_191_439_438])),
+            ("past 64 bits", json!(18_446_744_073_709_551_615_u64)),
+            ("text", json!(["", " ", "ü", "日本", "😀", "e\u{301}", "\u{1}\u{1f}\u{7f}", "\"\\/\u{8}\u{c}\n\r\t", "\u{2028}\u{feff}\u{ffff}"])),
+            ("text that looks like another value", json!(["1", "true", "null", "{}", "[]", "NaN", "\\u0000"])),
+            ("keys", json!({ "": 1, " ": 2, "a.b": 3, "a\"b": 4, "a'b": 5, "a\\b": 6, "$": 7, "0": 8, "é": 9, "😀": 10, "a b": 11, "\n": 12, "--": 13, "__proto__": 14 })),
+            ("empty containers", json!([{}, [], [[]], [{}]])),
+            ("literals", json!([null, true, false])),
+            ("63 levels inside the document", nested(63)),
+            ("a long text", json!("x".repeat(100_000))),
+        ] {
+            let sent = json!({ "value": value, "": value });
+            let created = app.create("values", sent.clone()).await;
+            assert!(is_equal(&created["data"], &sent), "{why}: {}", created["data"]);
+            let read = app.get(&format!("/collections/values/{}", created["id"].as_str().unwrap())).await;
+            assert!(is_equal(&read.data()["data"], &sent), "{why}: {}", read.data()["data"]);
+        }
+        let too_deep = app.post("/collections/values", json!({ "value": nested(64) })).await;
+        assert_eq!(too_deep.error(), (400, "INVALID_BODY"));
+    }
+
+    async fn every_double_comes_back_to_the_last_bit(app: &TestApp) {
+        let sent: Vec<f64> = doubles(2000).collect();
+        // Spelled by Rust, whose shortest spelling denotes exactly this double.
+        let spelled: Vec<String> = sent.iter().map(|double| format!("{double:e}")).collect();
+        let body = format!("{{\"doubles\":[{}]}}", spelled.join(","));
+        let put = app.request(reqwest::Method::PUT, "/collections/values/doubles").body(body);
+        assert_eq!(app.send(put).await.status, 201);
+        // A merge writes what the database gave back, so a last bit that is lost shows twice.
+        app.patch("/collections/values/doubles", json!({ "merged": true })).await;
+
+        let read = app.request(reqwest::Method::GET, "/collections/values/doubles").send().await.unwrap();
+        let text = read.text().await.unwrap();
+        let array = text.split_once("\"doubles\":[").unwrap().1.split_once(']').unwrap().0;
+        let came: Vec<f64> = array.split(',').map(|spelling| spelling.parse().unwrap()).collect();
+        let wrong: Vec<_> = sent.iter().zip(&came).filter(|(sent, came)| sent != came).collect();
+        assert!(wrong.is_empty() && sent.len() == came.len(), "{} differ, such as {:?}", wrong.len(), wrong.first());
+    }
+}
