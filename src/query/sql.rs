@@ -110,7 +110,11 @@ fn sqlite_equals(path: &FieldPath, value: &Value) -> Expr {
         Value::String(text) => typed("text", Expr::val(text.as_str())),
         Value::Number(number) => match number.as_i64() {
             Some(integer) => typed("integer", Expr::val(integer)),
-            None => typed("real", Expr::val(number.as_f64().unwrap_or(f64::NAN))),
+            // As text, which is canonical: SQLite reads some doubles one bit off.
+            None => Expr::cust_with_exprs(
+                "(? -> ?) IS ?",
+                [Expr::col(DATA), path_literal(path), Expr::val(number.to_string())],
+            ),
         },
         // Both texts are canonical, so equal values have equal texts.
         Value::Array(_) => typed("array", Expr::val(value.to_string())),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::on_both_databases;
+use crate::harness::{on_both_databases, path_with};
 
 /// Whether two values are equal as JSON values: numbers by what they denote, objects without regard to order.
 fn is_equal(one: &Value, other: &Value) -> bool {
@@ -90,5 +90,21 @@ on_both_databases! {
         let came: Vec<f64> = array.split(',').map(|spelling| spelling.parse().unwrap()).collect();
         let wrong: Vec<_> = sent.iter().zip(&came).filter(|(sent, came)| sent != came).collect();
         assert!(wrong.is_empty() && sent.len() == came.len(), "{} differ, such as {:?}", wrong.len(), wrong.first());
+    }
+
+    async fn an_equal_number_is_found_by_its_value(app: &TestApp) {
+        let sent: Vec<f64> = doubles(50).collect();
+        let data = sent.iter().enumerate().map(|(place, double)| (format!("n{place}"), json!(double))).collect();
+        app.create("values", Value::Object(data)).await;
+
+        let mut missed = Vec::new();
+        for (place, double) in sent.iter().enumerate() {
+            let filters = json!({ format!("n{place}"): double }).to_string();
+            let found = app.get(&path_with("/collections/values", &[("filters", &filters)])).await;
+            if found.data() == &json!([]) {
+                missed.push(double);
+            }
+        }
+        assert!(missed.is_empty(), "{} of {} are not found: {missed:?}", missed.len(), sent.len());
     }
 }

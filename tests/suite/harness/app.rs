@@ -182,6 +182,13 @@ impl TestApp {
     }
 }
 
+/// A path with parameters, encoded.
+pub fn path_with(path: &str, parameters: &[(&str, &str)]) -> String {
+    let mut url = reqwest::Url::parse("http://server").unwrap();
+    url.query_pairs_mut().extend_pairs(parameters);
+    format!("{path}?{}", url.query().unwrap())
+}
+
 /// The settings of a test's server: as without any setting, but for address, database and keys.
 pub fn config(database_url: &str) -> Config {
     let settings = [

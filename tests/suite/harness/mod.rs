@@ -9,7 +9,7 @@ pub mod process;
 pub mod socket;
 pub mod stream;
 
-pub use app::{Answer, PUBLISHABLE_KEY, SECRET_KEY, TestApp};
+pub use app::{Answer, PUBLISHABLE_KEY, SECRET_KEY, TestApp, path_with};
 pub use socket::TestSocket;
 pub use stream::{Block, TestStream};
 
