@@ -239,6 +239,8 @@ impl Batch {
                 let key = (collection.id.clone(), id.clone());
                 let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
                 precondition.check(Some(&before))?;
+                // Made again in the same millisecond, it would have its old entity tag.
+                staged.at = staged.at.max(Timestamp(before.created_at.0 + 1));
                 staged.log(Entry::Document {
                     collection: collection.id.clone(),
                     before: Some(before),
@@ -258,6 +260,8 @@ impl Batch {
             }
             Operation::RemoveCollection { collection } => {
                 let collection = self.find(staged, collection)?;
+                // As after a delete: its documents may be made again at once.
+                staged.at = Timestamp(staged.at.0 + 1);
                 staged.control(Control::CollectionRemoved { collection: collection.id.to_string() });
                 staged.plan.removed_collections.push(collection.id.clone());
                 self.change_catalog(staged, |catalog| catalog.remove(&collection.id));

@@ -1,5 +1,6 @@
 //! Documents over REST: create, get, replace, merge, delete, versions, entity tags and preconditions.
 
+use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -203,5 +204,22 @@ on_both_databases! {
         assert_eq!(read(tag).await.status, 200);
         let missing = send_with(app, Method::GET, "/collections/posts/b", ("If-None-Match", "*"), Value::Null).await;
         assert_eq!(missing.status, 404);
+    }
+
+    async fn a_document_made_again_under_its_old_id_has_another_entity_tag(app: &TestApp) {
+        // At the same time, so that the writer does many of them in one batch and in one millisecond.
+        let make = |_| send_with(app, Method::PUT, "/collections/posts/a", ("If-None-Match", "*"), json!({}));
+        let remove = |_| app.delete("/collections/posts/a");
+        let mut tags = Vec::new();
+        for _ in 0..5 {
+            let (made, _) = join(join_all((0..12).map(make)), join_all((0..12).map(remove))).await;
+            let made = made.iter().filter(|answer| answer.status == 201);
+            tags.extend(made.map(|answer| answer.header("etag").to_owned()));
+        }
+        let count = tags.len();
+        tags.sort();
+        tags.dedup();
+        assert_eq!(tags.len(), count, "of {count} documents some have the same tag");
+        assert!(count > 1, "it was never made again");
     }
 }
