@@ -72,17 +72,26 @@ fn equals(field: &Field, value: &Value, backend: DbBackend) -> Expr {
     }
 }
 
-/// `data -> 'a' -> 0`: a key never enters an array, an index never an object.
+/// `data -> 'a' -> 0`: a key never enters an array, an index never an object. To PostgreSQL a scalar is its own element
+/// 0, so what an index enters is asked for its type.
 fn postgres_value(path: &FieldPath) -> Expr {
-    path.segments().iter().fold(Expr::col(DATA), |value, segment| {
+    let mut value = Expr::col(DATA);
+    let mut is_array: Option<Expr> = None;
+    for segment in path.segments() {
         let step = match segment {
             Segment::Key(key) => literal(key),
             Segment::Index(index) => {
+                let guard = Expr::cust_with_exprs("jsonb_typeof($1) = 'array'", [value.clone()]);
+                is_array = Some(is_array.map_or_else(|| guard.clone(), |others| others.and(guard.clone())));
                 Expr::Constant(SqlValue::BigInt(Some(i64::from(*index)))).cast_as("integer")
             }
         };
-        value.binary(BinOper::Custom("->"), step)
-    })
+        value = value.binary(BinOper::Custom("->"), step);
+    }
+    match is_array {
+        Some(is_array) => Expr::case(is_array, value).into(),
+        None => value,
+    }
 }
 
 fn postgres_equals(path: &FieldPath, value: &Value) -> Expr {

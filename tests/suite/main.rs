@@ -6,5 +6,6 @@
 mod harness;
 
 mod documents;
+mod filters;
 mod idempotency;
 mod values;
