@@ -8,4 +8,5 @@ mod harness;
 mod documents;
 mod filters;
 mod idempotency;
+mod lists;
 mod values;
