@@ -168,8 +168,10 @@ impl Db {
     /// The database's own.
     pub async fn durability_report(&self) -> Result<String> {
         let sql = Sql { sqlite: "PRAGMA synchronous", postgres: "SHOW synchronous_commit" };
-        let row = self.write.query_one_raw(sql.bind(self.backend, [])).await?;
-        let row = row.ok_or_else(|| StoreError::custom("no answer"))?;
+        let mut tx = self.begin_write().await?;
+        let rows = tx.query(sql, []).await?;
+        tx.rollback().await?;
+        let row = rows.first().ok_or_else(|| StoreError::custom("no answer"))?;
         Ok(match self.backend {
             DbBackend::Postgres => format!("synchronous_commit = {}", row.try_get_by_index::<String>(0)?),
             _ => format!("synchronous = {}", row.try_get_by_index::<i64>(0)?),

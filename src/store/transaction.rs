@@ -258,18 +258,22 @@ async fn run_postgres(
     Ok(rows.into_iter().map(QueryResult::from).collect())
 }
 
-/// Appends a statement whose parameters `?1` or `$1` begin after those that are bound already.
+/// Appends a statement whose parameters `?1` or `$1` begin after those that are bound already, as `$2`.
+///
+/// Never `?2`: for SQLite that statement has two parameters, of which the driver takes the first for one without number,
+/// and by the fourth statement it has run out of values and leaves the rest unbound, which is `NULL`.
 fn append_renumbered(text: &mut String, statement: &str, bound: usize) {
     let mut rest = statement;
     while let Some(place) = rest.find(['?', '$']) {
-        let (before, mark_and_after) = rest.split_at(place + 1);
+        let (before, after) = rest.split_at(place);
         text.push_str(before);
-        let digits = mark_and_after.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, after) = mark_and_after.split_at(digits);
+        let (mark, after) = after.split_at(1);
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = after.split_at(digits);
         match number.parse::<usize>() {
-            Ok(number) => text.push_str(&(number + bound).to_string()),
+            Ok(number) => text.push_str(&format!("${}", number + bound)),
             // A JSON path in quotes.
-            Err(_) => text.push_str(number),
+            Err(_) => text.push_str(mark),
         }
         rest = after;
     }
@@ -287,7 +291,7 @@ mod tests {
     #[test]
     fn parameters_go_on_where_the_last_statement_ended() {
         for (statement, expected) in [
-            ("SELECT ?1, ?12", "SELECT ?3, ?14"),
+            ("SELECT ?1, ?12", "SELECT $3, $14"),
             ("SELECT $1", "SELECT $3"),
             ("jsonb_extract(value, '$[6]')", "jsonb_extract(value, '$[6]')"),
             ("COMMIT", "COMMIT"),
