@@ -80,6 +80,7 @@ pub struct WriteTx {
     /// Statements that are still to be run, before anything else is.
     deferred: Vec<(&'static str, Vec<Param>)>,
     has_begun: bool,
+    is_reused: bool,
 }
 
 const BEGIN: Sql = Sql { sqlite: "BEGIN IMMEDIATE", postgres: "BEGIN" };
@@ -90,15 +91,22 @@ pub(super) async fn begin(
     backend: DbBackend,
     idle: &IdleConnection,
 ) -> Result<WriteTx> {
-    let connection = match idle.take() {
+    let reused = idle.take();
+    let is_reused = reused.is_some();
+    let connection = match reused {
         Some(connection) => connection,
         None if backend == DbBackend::Postgres => {
             Connection::Postgres(pool.get_postgres_connection_pool().acquire().await.map_err(driver_error)?)
         }
         None => Connection::Sqlite(pool.get_sqlite_connection_pool().acquire().await.map_err(driver_error)?),
     };
-    let mut tx =
-        WriteTx { connection: Some(connection), idle: idle.clone(), deferred: Vec::new(), has_begun: false };
+    let mut tx = WriteTx {
+        connection: Some(connection),
+        idle: idle.clone(),
+        deferred: Vec::new(),
+        has_begun: false,
+        is_reused,
+    };
     tx.defer(BEGIN, []);
     Ok(tx)
 }
@@ -120,6 +128,12 @@ impl WriteTx {
             Err(err) => return Err(err),
         }
         Ok(())
+    }
+
+    /// Whether its connection was idle before: the database may have gone and come back since, and trying again on a new
+    /// one is worth it.
+    pub fn is_reused(&self) -> bool {
+        self.is_reused
     }
 
     /// Gives everything up.

@@ -202,14 +202,7 @@ impl Writer {
     /// Does a batch in one transaction and publishes it. Requests whose documents are beyond the bound are taken out of
     /// `batch` and wait for the next one.
     async fn try_batch(&mut self, batch: &mut Vec<Request>, mode: Mode) -> Result<Answers, BatchError> {
-        let mut tx = self.db.begin_write().await?;
-        let base = match self.read_base(&mut tx, batch).await {
-            Ok(base) => base,
-            Err(err) => {
-                self.abandon(tx).await;
-                return Err(err.into());
-            }
-        };
+        let (mut tx, base) = self.begin(batch).await?;
         let mut work = Batch::new(base);
         let done = match mode {
             Mode::Together => do_together(&mut tx, &mut work, batch),
@@ -237,6 +230,24 @@ impl Writer {
         }
         self.publish(changes).await;
         Ok(answers)
+    }
+
+    /// Begins a transaction and reads what the mutations need. A connection that was idle may have died: a new one is
+    /// tried before anybody is told.
+    async fn begin(&mut self, batch: &mut Vec<Request>) -> Result<(WriteTx, Base), StoreError> {
+        loop {
+            let mut tx = self.db.begin_write().await?;
+            match self.read_base(&mut tx, batch).await {
+                Ok(base) => return Ok((tx, base)),
+                Err(err) if tx.is_reused() && !err.is_of_statement() => {
+                    tracing::warn!("the writer's connection failed, trying a new one: {err}");
+                }
+                Err(err) => {
+                    self.abandon(tx).await;
+                    return Err(err);
+                }
+            }
+        }
     }
 
     async fn abandon(&self, tx: WriteTx) {
