@@ -2,7 +2,8 @@
 //!
 //! Each statement costs a hop to SQLite's thread or a round trip to PostgreSQL, which under load is more than the
 //! statement itself. So statements whose answer nobody needs are deferred: on SQLite, `BEGIN` travels with the first
-//! query and the writes with `COMMIT`, as one text each, and a batch is two hops. This is below what sea-orm's
+//! query and the writes with `COMMIT`, as one text each, and a batch is two hops; on PostgreSQL the writes are one
+//! statement. This is below what sea-orm's
 //! transactions can express, so it speaks to the driver.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -252,22 +253,40 @@ async fn run_sqlite(
     Ok(rows.into_iter().map(QueryResult::from).collect())
 }
 
+/// Neighbouring writes as one statement, which is one round trip: none of them looks at what another does, and a unique
+/// index that takes offence at their order has the batch done again, one by one.
 async fn run_postgres(
     connection: &mut PgConnection,
     statements: Vec<(&'static str, Vec<Param>)>,
 ) -> Result<Vec<QueryResult>> {
+    let is_write = |text: &str| ["INSERT", "UPDATE", "DELETE"].iter().any(|verb| text.starts_with(verb));
     let mut rows = Vec::new();
-    for (statement, params) in statements {
-        let mut arguments = PgArguments::default();
-        for param in params {
-            match param {
-                Param::Text(value) => arguments.add(value),
-                Param::OptionalText(value) => arguments.add(value),
-                Param::Integer(value) => arguments.add(value),
+    for run in statements.chunk_by(|(one, _), (next, _)| is_write(one) && is_write(next)) {
+        let (mut text, mut arguments, mut bound) = (String::new(), PgArguments::default(), 0);
+        for (place, (statement, params)) in run.iter().enumerate() {
+            if place + 1 < run.len() {
+                text.push_str(if place == 0 { "WITH " } else { ", " });
+                text.push_str(&format!("w{place} AS ("));
+                append_renumbered(&mut text, statement, bound);
+                text.push(')');
+            } else {
+                text.push(' ');
+                append_renumbered(&mut text, statement, bound);
             }
-            .map_err(|err| driver_error(sqlx::Error::Encode(err)))?;
+            bound += params.len();
+            for param in params {
+                match param {
+                    Param::Text(value) => arguments.add(value),
+                    Param::OptionalText(value) => arguments.add(value),
+                    Param::Integer(value) => arguments.add(value),
+                }
+                .map_err(|err| driver_error(sqlx::Error::Encode(err)))?;
+            }
         }
-        rows = connection.fetch_all(sqlx::query_with(statement, arguments)).await.map_err(driver_error)?;
+        rows = connection
+            .fetch_all(sqlx::query_with(AssertSqlSafe(text), arguments))
+            .await
+            .map_err(driver_error)?;
     }
     Ok(rows.into_iter().map(QueryResult::from).collect())
 }
