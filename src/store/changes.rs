@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{
     Result, Sql, StoreError, WriteTx,
     heads::{Head, read_head},
-    rows::Rows,
+    rows::{Rows, RowsSql},
 };
 use crate::{
     domain::{
@@ -18,10 +18,10 @@ use crate::{
     query::cursor::Cursor,
 };
 
-const APPEND: Sql = Sql {
+const APPEND: RowsSql = RowsSql {
     sqlite: "INSERT INTO changes (project_id, sequence, at, size, collection_id, document_id, before, after, control) \
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
-                    nullif(value -> 6, 'null'), nullif(value -> 7, 'null'), value ->> 8 FROM json_each(?1)",
+             SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9 FROM {rows} \
+             WHERE column1 IS NOT NULL",
     postgres: "INSERT INTO changes (project_id, sequence, at, size, collection_id, document_id, before, after, control) \
                SELECT v ->> 0, (v ->> 1)::bigint, (v ->> 2)::bigint, (v ->> 3)::bigint, v ->> 4, v ->> 5, \
                       v ->> 6, v ->> 7, v ->> 8 FROM json_array_elements($1::json) AS t(v)",
@@ -114,38 +114,31 @@ pub fn append_many(tx: &mut WriteTx, changes: &[Arc<Change>]) -> Result<()> {
         match &change.entry {
             Entry::Document { collection, before, after } => {
                 let id = after.as_ref().or(before.as_ref()).map(|document| document.id.as_str());
-                let (before, after) = (image_text(before), image_text(after));
-                row.text(collection.as_str()).optional_text(id).json(&before).json(&after).json("null");
+                row.text(collection.as_str())
+                    .optional_text(id)
+                    .optional_text(before.as_deref().map(image_text))
+                    .optional_text(after.as_deref().map(image_text))
+                    .null();
             }
             Entry::Control(control) => {
                 let control =
                     serde_json::to_string(control).map_err(|err| StoreError::custom(err.to_string()))?;
-                row.integer(control.len() as i64)
-                    .json("null")
-                    .json("null")
-                    .json("null")
-                    .json("null")
-                    .text(&control);
+                row.null().null().null().null().text(control);
             }
         }
     }
-    if !rows.is_empty() {
-        tx.defer(APPEND, [rows.into_param()]);
-    }
+    tx.defer_rows(APPEND, rows);
     Ok(())
 }
 
-fn image_text(document: &Option<Arc<Document>>) -> String {
-    match document {
-        None => "null".to_owned(),
-        Some(document) => format!(
-            r#"{{"createdAt":{},"updatedAt":{},"version":{},"data":{}}}"#,
-            document.created_at.0,
-            document.updated_at.0,
-            document.version,
-            document.data.text()
-        ),
-    }
+fn image_text(document: &Document) -> String {
+    format!(
+        r#"{{"createdAt":{},"updatedAt":{},"version":{},"data":{}}}"#,
+        document.created_at.0,
+        document.updated_at.0,
+        document.version,
+        document.data.text()
+    )
 }
 
 /// Reads the changes of one collection, and the control entries of its project, after `after`. `None` if there is no

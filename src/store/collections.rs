@@ -4,12 +4,15 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 
 use entity::collection;
 
-use super::{Result, Sql, WriteTx, rows::Rows};
+use super::{
+    Result, Sql, WriteTx,
+    rows::{Rows, RowsSql},
+};
 use crate::domain::{Collection, CollectionId, CollectionName, ProjectId, Timestamp};
 
-const INSERT: Sql = Sql {
+const INSERT: RowsSql = RowsSql {
     sqlite: "INSERT INTO collections (id, project_id, name, created_at) \
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1)",
+             SELECT column1, column2, column3, column4 FROM {rows} WHERE column1 IS NOT NULL",
     postgres: "INSERT INTO collections (id, project_id, name, created_at) \
                SELECT v ->> 0, v ->> 1, v ->> 2, (v ->> 3)::bigint FROM json_array_elements($1::json) AS t(v)",
 };
@@ -71,9 +74,7 @@ pub fn insert_many(tx: &mut WriteTx, collections: &[(ProjectId, Collection)]) {
             .text(collection.name.as_str())
             .integer(collection.created_at.0);
     }
-    if !rows.is_empty() {
-        tx.defer(INSERT, [rows.into_param()]);
-    }
+    tx.defer_rows(INSERT, rows);
 }
 
 /// Gives a collection another name. Deferred.

@@ -10,7 +10,7 @@ use sea_orm::{
 use super::{
     Result, Sql, StoreError, WriteTx,
     heads::{Head, read_head},
-    rows::Rows,
+    rows::{Rows, RowsSql},
 };
 use crate::{
     domain::{CollectionId, Data, Document, DocumentId, ProjectId, Timestamp},
@@ -42,26 +42,25 @@ const GET_MANY: Sql = Sql {
                    JOIN documents AS d ON d.collection_id = k.v ->> 0 AND d.id = k.v ->> 1) AS found",
 };
 
-const INSERT: Sql = Sql {
+const INSERT: RowsSql = RowsSql {
     sqlite: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
-                    jsonb_extract(value, '$[6]') FROM json_each(?1)",
+             SELECT column1, column2, column3, column4, column5, column6, jsonb(column7) FROM {rows} \
+             WHERE column1 IS NOT NULL",
     postgres: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
                SELECT v ->> 0, v ->> 1, (v ->> 2)::bigint, (v ->> 3)::bigint, (v ->> 4)::bigint, (v ->> 5)::bigint, \
-                      (v -> 6)::jsonb FROM json_array_elements($1::json) AS t(v)",
+                      (v ->> 6)::jsonb FROM json_array_elements($1::json) AS t(v)",
 };
 
-const UPDATE: Sql = Sql {
-    sqlite: "UPDATE documents SET size = value ->> 2, created_at = value ->> 3, updated_at = value ->> 4, \
-                    version = value ->> 5, data = jsonb_extract(value, '$[6]') \
-             FROM json_each(?1) WHERE collection_id = value ->> 0 AND documents.id = value ->> 1",
+const UPDATE: RowsSql = RowsSql {
+    sqlite: "UPDATE documents SET size = column3, created_at = column4, updated_at = column5, version = column6, \
+                    data = jsonb(column7) FROM {rows} WHERE collection_id = column1 AND id = column2",
     postgres: "UPDATE documents SET size = (v ->> 2)::bigint, created_at = (v ->> 3)::bigint, \
-                      updated_at = (v ->> 4)::bigint, version = (v ->> 5)::bigint, data = (v -> 6)::jsonb \
+                      updated_at = (v ->> 4)::bigint, version = (v ->> 5)::bigint, data = (v ->> 6)::jsonb \
                FROM json_array_elements($1::json) AS t(v) WHERE collection_id = v ->> 0 AND id = v ->> 1",
 };
 
-const DELETE: Sql = Sql {
-    sqlite: "DELETE FROM documents WHERE (collection_id, id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))",
+const DELETE: RowsSql = RowsSql {
+    sqlite: "DELETE FROM documents WHERE (collection_id, id) IN (SELECT column1, column2 FROM {rows})",
     postgres: "DELETE FROM documents USING json_array_elements($1::json) AS t(v) \
                WHERE collection_id = v ->> 0 AND id = v ->> 1",
 };
@@ -109,7 +108,7 @@ pub async fn get_many(
     for (collection, id) in keys {
         asked.row().text(collection.as_str()).text(id.as_str());
     }
-    let rows = tx.query(GET_MANY, [asked.into_param(), (max_bytes as i64).into()]).await?;
+    let rows = tx.query(GET_MANY, [asked.into_json(), (max_bytes as i64).into()]).await?;
     let read = |row: &QueryResult| {
         let place = row.try_get_by_index::<i64>(5)? as usize;
         let found = match row.try_get_by_index::<Option<String>>(1)? {
@@ -135,17 +134,12 @@ pub struct DocumentWrites<'a> {
 /// Writes them with at most three statements: what leaves a place goes before what takes it. Deferred; a unique index may
 /// refuse a whole statement.
 pub fn write_many(tx: &mut WriteTx, writes: &DocumentWrites<'_>) {
-    if !writes.deletes.is_empty() {
-        let mut rows = Rows::default();
-        for (collection, id) in &writes.deletes {
-            rows.row().text(collection.as_str()).text(id.as_str());
-        }
-        tx.defer(DELETE, [rows.into_param()]);
+    let mut gone = Rows::default();
+    for (collection, id) in &writes.deletes {
+        gone.row().text(collection.as_str()).text(id.as_str());
     }
+    tx.defer_rows(DELETE, gone);
     for (sql, documents) in [(UPDATE, &writes.updates), (INSERT, &writes.inserts)] {
-        if documents.is_empty() {
-            continue;
-        }
         let mut rows = Rows::default();
         for ((collection, id), document) in documents {
             rows.row()
@@ -155,9 +149,9 @@ pub fn write_many(tx: &mut WriteTx, writes: &DocumentWrites<'_>) {
                 .integer(document.created_at.0)
                 .integer(document.updated_at.0)
                 .integer(document.version as i64)
-                .json(document.data.text());
+                .text(document.data.text());
         }
-        tx.defer(sql, [rows.into_param()]);
+        tx.defer_rows(sql, rows);
     }
 }
 

@@ -2,7 +2,10 @@
 
 use sea_orm::{ConnectionTrait, QueryResult};
 
-use super::{Result, Sql, WriteTx, rows::Rows};
+use super::{
+    Result, Sql, WriteTx,
+    rows::{Rows, RowsSql},
+};
 use crate::{
     domain::{Position, ProjectId, Timestamp},
     query::cursor::Epoch,
@@ -38,9 +41,9 @@ const LOCK: Sql = Sql {
                WHERE project_id IN (SELECT json_array_elements_text($1::json)) ORDER BY project_id FOR UPDATE",
 };
 
-const ADVANCE: Sql = Sql {
-    sqlite: "UPDATE heads SET head = value ->> 1, head_at = value ->> 2, control = value ->> 3 \
-             FROM json_each(?1) WHERE project_id = value ->> 0",
+const ADVANCE: RowsSql = RowsSql {
+    sqlite: "UPDATE heads SET head = column2, head_at = column3, control = column4 \
+             FROM {rows} WHERE project_id = column1",
     postgres: "UPDATE heads SET head = (v ->> 1)::bigint, head_at = (v ->> 2)::bigint, control = (v ->> 3)::bigint \
                FROM json_array_elements($1::json) AS t(v) WHERE project_id = v ->> 0",
 };
@@ -83,9 +86,7 @@ pub fn advance<'a>(tx: &mut WriteTx, heads: impl IntoIterator<Item = &'a Head>) 
             .integer(head.head.at.0)
             .integer(head.control as i64);
     }
-    if !rows.is_empty() {
-        tx.defer(ADVANCE, [rows.into_param()]);
-    }
+    tx.defer_rows(ADVANCE, rows);
 }
 
 /// Reads the columns `project_id, epoch, head, head_at, floor, floor_at, control`, the first of them at `column`.

@@ -1,6 +1,9 @@
 //! Outcomes of writes with an `Idempotency-Key`, rows of the transaction that did the write.
 
-use super::{Result, Sql, WriteTx, rows::Rows};
+use super::{
+    Result, Sql, WriteTx,
+    rows::{Rows, RowsSql},
+};
 use crate::domain::{ProjectId, Timestamp};
 
 /// Whose key: a client's key counts for one caller of one project.
@@ -32,10 +35,10 @@ const GET_MANY: Sql = Sql {
                WHERE i.created_at > $2",
 };
 // An outcome that is too old to count may still be there: it is replaced.
-const INSERT: Sql = Sql {
+const INSERT: RowsSql = RowsSql {
     sqlite: "INSERT INTO idempotency (project_id, caller, key, request, outcome, created_at) \
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?1) \
-             WHERE TRUE ON CONFLICT (project_id, caller, key) DO UPDATE \
+             SELECT column1, column2, column3, column4, column5, column6 FROM {rows} \
+             WHERE column1 IS NOT NULL ON CONFLICT (project_id, caller, key) DO UPDATE \
              SET request = excluded.request, outcome = excluded.outcome, created_at = excluded.created_at",
     postgres: "INSERT INTO idempotency (project_id, caller, key, request, outcome, created_at) \
                SELECT v ->> 0, v ->> 1, v ->> 2, v ->> 3, v ->> 4, (v ->> 5)::bigint \
@@ -57,7 +60,7 @@ pub async fn get_many(
     for key in keys {
         asked.row().text(key.project.as_str()).text(&key.caller).text(&key.key);
     }
-    let rows = tx.query(GET_MANY, [asked.into_param(), since.0.into()]).await?;
+    let rows = tx.query(GET_MANY, [asked.into_json(), since.0.into()]).await?;
     rows.iter()
         .map(|row| {
             let outcome =
@@ -79,9 +82,7 @@ pub fn insert_many(tx: &mut WriteTx, outcomes: &[(IdempotencyKey, StoredOutcome)
             .text(&stored.outcome)
             .integer(at.0);
     }
-    if !rows.is_empty() {
-        tx.defer(INSERT, [rows.into_param()]);
-    }
+    tx.defer_rows(INSERT, rows);
 }
 
 /// Forgets outcomes as old as `until` or older. Deferred.

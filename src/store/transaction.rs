@@ -6,7 +6,10 @@
 //! statement. This is below what sea-orm's
 //! transactions can express, so it speaks to the driver.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use sea_orm::{DatabaseConnection, DbBackend, DbErr, QueryResult, RuntimeErr};
 use sqlx::{
@@ -14,7 +17,10 @@ use sqlx::{
     pool::PoolConnection, postgres::PgArguments, sqlite::SqliteArguments,
 };
 
-use super::{Result, Sql, StoreError};
+use super::{
+    Result, Sql, StoreError,
+    rows::{Rows, RowsSql},
+};
 
 /// A bound value.
 #[derive(Clone, Debug)]
@@ -79,7 +85,7 @@ pub struct WriteTx {
     connection: Option<Connection>,
     idle: IdleConnection,
     /// Statements that are still to be run, before anything else is.
-    deferred: Vec<(&'static str, Vec<Param>)>,
+    deferred: Vec<(Cow<'static, str>, Vec<Param>)>,
     has_begun: bool,
     is_reused: bool,
 }
@@ -181,11 +187,25 @@ impl WriteTx {
 
     /// Runs a statement later, but before anything whose answer is waited for.
     pub(super) fn defer(&mut self, sql: Sql, params: impl IntoIterator<Item = Param>) {
-        let text = match self.connection {
-            Some(Connection::Postgres(_)) => sql.postgres,
-            _ => sql.sqlite,
-        };
-        self.deferred.push((text, params.into_iter().collect()));
+        let text = if self.is_postgres() { sql.postgres } else { sql.sqlite };
+        self.deferred.push((text.into(), params.into_iter().collect()));
+    }
+
+    /// The same with many rows; without any, nothing is run.
+    pub(super) fn defer_rows(&mut self, sql: RowsSql, rows: Rows) {
+        if rows.is_empty() {
+            return;
+        }
+        if self.is_postgres() {
+            self.deferred.push((sql.postgres.into(), vec![rows.into_json()]));
+        } else {
+            let statements = rows.into_values(sql);
+            self.deferred.extend(statements.into_iter().map(|(text, params)| (text.into(), params)));
+        }
+    }
+
+    fn is_postgres(&self) -> bool {
+        matches!(self.connection, Some(Connection::Postgres(_)))
     }
 
     /// Runs a statement and returns its rows.
@@ -200,7 +220,7 @@ impl WriteTx {
     }
 
     /// Runs statements in order and returns the rows of the last; the others have none.
-    async fn run(&mut self, statements: Vec<(&'static str, Vec<Param>)>) -> Result<Vec<QueryResult>> {
+    async fn run(&mut self, statements: Vec<(Cow<'static, str>, Vec<Param>)>) -> Result<Vec<QueryResult>> {
         self.has_begun |= !statements.is_empty();
         match &mut self.connection {
             _ if statements.is_empty() => Ok(Vec::new()),
@@ -231,14 +251,12 @@ impl Drop for WriteTx {
 /// All statements as one text, which is one hop. Its parts are few, so the texts are, and each is prepared once.
 async fn run_sqlite(
     connection: &mut SqliteConnection,
-    statements: Vec<(&'static str, Vec<Param>)>,
+    statements: Vec<(Cow<'static, str>, Vec<Param>)>,
 ) -> Result<Vec<QueryResult>> {
     let (mut text, mut arguments) = (String::new(), SqliteArguments::default());
-    let mut bound = 0;
     for (statement, params) in statements {
-        append_renumbered(&mut text, statement, bound);
+        let params = append_unnumbered(&mut text, &statement, params);
         text.push(';');
-        bound += params.len();
         for param in params {
             match param {
                 Param::Text(value) => arguments.add(value),
@@ -257,7 +275,7 @@ async fn run_sqlite(
 /// index that takes offence at their order has the batch done again, one by one.
 async fn run_postgres(
     connection: &mut PgConnection,
-    statements: Vec<(&'static str, Vec<Param>)>,
+    statements: Vec<(Cow<'static, str>, Vec<Param>)>,
 ) -> Result<Vec<QueryResult>> {
     let is_write = |text: &str| ["INSERT", "UPDATE", "DELETE"].iter().any(|verb| text.starts_with(verb));
     let mut rows = Vec::new();
@@ -291,26 +309,53 @@ async fn run_postgres(
     Ok(rows.into_iter().map(QueryResult::from).collect())
 }
 
-/// Appends a statement whose parameters `?1` or `$1` begin after those that are bound already, as `$2`.
+/// Appends a statement for SQLite with every parameter as `?`, and returns the values in the order of their places.
 ///
-/// Never `?2`: for SQLite that statement has two parameters, of which the driver takes the first for one without number,
-/// and by the fourth statement it has run out of values and leaves the rest unbound, which is `NULL`.
-fn append_renumbered(text: &mut String, statement: &str, bound: usize) {
-    let mut rest = statement;
-    while let Some(place) = rest.find(['?', '$']) {
-        let (before, after) = rest.split_at(place);
+/// Numbers would have to go on from statement to statement. But a statement that begins at `?7` has seven parameters for
+/// SQLite, of which the driver takes six for some without number, and leaves others unbound, which is `NULL`.
+fn append_unnumbered(text: &mut String, statement: &str, params: Vec<Param>) -> Vec<Param> {
+    let (mut rest, mut placed) = (statement, Vec::new());
+    while let Some(place) = rest.find(PARAMETER_MARKS) {
+        let (before, number, after) = split_parameter(rest, place);
         text.push_str(before);
-        let (mark, after) = after.split_at(1);
-        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, after) = after.split_at(digits);
-        match number.parse::<usize>() {
-            Ok(number) => text.push_str(&format!("${}", number + bound)),
-            // A JSON path in quotes.
-            Err(_) => text.push_str(mark),
+        match number {
+            Some(number) => {
+                text.push('?');
+                placed.extend(params.get(number - 1).cloned());
+            }
+            // One of many rows, which has no number; or a JSON path in quotes.
+            None => text.push_str(&rest[place..=place]),
         }
         rest = after;
     }
     text.push_str(rest);
+    // A statement has either numbers or none.
+    if placed.is_empty() { params } else { placed }
+}
+
+/// Appends a statement for PostgreSQL whose parameters begin after those that are bound already.
+fn append_renumbered(text: &mut String, statement: &str, bound: usize) {
+    let mut rest = statement;
+    while let Some(place) = rest.find(PARAMETER_MARKS) {
+        let (before, number, after) = split_parameter(rest, place);
+        text.push_str(before);
+        match number {
+            Some(number) => text.push_str(&format!("${}", number + bound)),
+            None => text.push_str(&rest[place..=place]),
+        }
+        rest = after;
+    }
+    text.push_str(rest);
+}
+
+const PARAMETER_MARKS: [char; 2] = ['?', '$'];
+
+/// What stands before a mark, the number behind it (from 1), and the rest.
+fn split_parameter(text: &str, place: usize) -> (&str, Option<usize>, &str) {
+    let (before, after) = text.split_at(place);
+    let after = &after[1..];
+    let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+    (before, after[..digits].parse().ok().filter(|number| *number > 0), &after[digits..])
 }
 
 fn driver_error(err: sqlx::Error) -> StoreError {
@@ -319,19 +364,29 @@ fn driver_error(err: sqlx::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use super::append_renumbered;
+    use super::*;
 
     #[test]
-    fn parameters_go_on_where_the_last_statement_ended() {
-        for (statement, expected) in [
-            ("SELECT ?1, ?12", "SELECT $3, $14"),
-            ("SELECT $1", "SELECT $3"),
-            ("jsonb_extract(value, '$[6]')", "jsonb_extract(value, '$[6]')"),
-            ("COMMIT", "COMMIT"),
+    fn statements_are_joined_without_mixing_their_parameters_up() {
+        for (statement, sqlite, postgres) in [
+            ("SELECT ?1, ?12", "SELECT ?, ?", "SELECT $3, $14"),
+            ("SELECT $2, $1", "SELECT ?, ?", "SELECT $4, $3"),
+            ("VALUES (?,?)", "VALUES (?,?)", "VALUES (?,?)"),
+            ("jsonb_extract(value, '$[6]')", "jsonb_extract(value, '$[6]')", "jsonb_extract(value, '$[6]')"),
+            ("COMMIT", "COMMIT", "COMMIT"),
         ] {
-            let mut text = String::new();
-            append_renumbered(&mut text, statement, 2);
-            assert_eq!(text, expected);
+            let (mut for_sqlite, mut for_postgres) = (String::new(), String::new());
+            append_unnumbered(&mut for_sqlite, statement, Vec::new());
+            append_renumbered(&mut for_postgres, statement, 2);
+            assert_eq!((for_sqlite.as_str(), for_postgres.as_str()), (sqlite, postgres));
         }
+    }
+
+    #[test]
+    fn values_follow_the_order_of_their_places() {
+        let params = vec![Param::Integer(1), Param::Integer(2)];
+        let placed = append_unnumbered(&mut String::new(), "SELECT $2, $1, $2", params);
+        let numbers: Vec<_> = placed.iter().map(|param| format!("{param:?}")).collect();
+        assert_eq!(numbers, ["Integer(2)", "Integer(1)", "Integer(2)"]);
     }
 }
