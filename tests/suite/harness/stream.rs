@@ -67,12 +67,16 @@ impl TestStream {
 
     /// The next block that has data.
     pub async fn next_event(&mut self) -> Block {
-        loop {
-            let block = self.next_block().await;
-            if block.data.is_some() {
-                return block;
+        let next = async {
+            loop {
+                let block = self.next_block().await;
+                if block.data.is_some() {
+                    return block;
+                }
             }
-        }
+        };
+        // Heartbeats come always, so each block is no proof that an event will.
+        tokio::time::timeout(PATIENCE, next).await.expect("no event came")
     }
 
     /// Reads up to the first `id:`, from which on the stream is live, and returns it.
