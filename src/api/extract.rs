@@ -190,9 +190,14 @@ impl Body {
     /// # Errors
     /// `INVALID_BODY`, which says what doesn't fit.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_slice(&self.bytes).map_err(|err| {
-            ApiError::new(ErrorCode::InvalidBody, format!("the body can't be understood: {err}"))
-        })
+        let refuse = |why: &dyn std::fmt::Display| {
+            ApiError::new(ErrorCode::InvalidBody, format!("the body can't be understood: {why}"))
+        };
+        // serde would also read the members from an array, in their order.
+        if self.bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(refuse(&"it is not a JSON object"));
+        }
+        serde_json::from_slice(&self.bytes).map_err(|err| refuse(&err))
     }
 }
 
