@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     batch::{Base, Batch},
-    mutation::{Committed, Mutation, WriteError},
+    mutation::{Committed, Mutation, Operation, WriteError},
 };
 use crate::{
     domain::{Change, ProjectId, Timestamp},
@@ -228,6 +228,8 @@ impl Writer {
         for (project, catalog) in work.into_catalogs() {
             self.catalogs.put(&project, &catalog);
         }
+        let removes = |operation: &Operation| matches!(operation, Operation::RemoveCollection { .. });
+        self.has_removed |= batch.iter().any(|request| request.mutation.operations.iter().any(removes));
         self.publish(changes).await;
         Ok(answers)
     }

@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod collections;
 mod documents;
 mod filters;
 mod idempotency;
