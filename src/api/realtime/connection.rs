@@ -224,10 +224,9 @@ impl Connection {
     pub async fn run(mut self, incoming: impl Stream<Item = Incoming>) {
         let mut incoming = std::pin::pin!(incoming);
         let end = self.serve(&mut incoming).await;
-        if let Some(error) = &end.error {
-            self.outbox.push(protocol::error(self.form, error, None));
-        }
-        self.outbox.finish(protocol::close(self.form, end.code, end.reason));
+        // Together with the end: a queue that is full, or closed for a revoked key, takes nothing else.
+        let error = end.error.map(|error| protocol::error(self.form, &error, None));
+        self.outbox.finish(error.into_iter().chain(protocol::close(self.form, end.code, end.reason)));
     }
 
     async fn serve(&mut self, incoming: &mut (impl Stream<Item = Incoming> + Unpin)) -> End {
