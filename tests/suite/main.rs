@@ -5,9 +5,15 @@
 
 mod harness;
 
+mod batch;
 mod collections;
+mod crash;
 mod documents;
+mod durability;
 mod filters;
 mod idempotency;
+mod import;
 mod lists;
+mod nodes;
+mod outage;
 mod values;

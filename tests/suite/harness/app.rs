@@ -10,7 +10,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Database, TestSocket, TestStream, postgres};
+use super::{Database, Sql, TestSocket, TestStream, postgres};
 
 /// The secret key of every test's project `default`.
 pub const SECRET_KEY: &str = "sk_0123456789abcdefSECRET";
@@ -113,6 +113,16 @@ impl TestApp {
     /// How many live streams the server has.
     pub fn live_connections(&self) -> usize {
         self.running.live_connections()
+    }
+
+    /// What the server says about its writer's connection when it starts.
+    pub fn durability(&self) -> &str {
+        &self.running.durability
+    }
+
+    /// SQL beside the server.
+    pub async fn sql(&self) -> Sql {
+        Sql::connect(&self.config.database_url).await
     }
 
     /// A request with the secret key: `app.request(Method::PUT, "/collections/posts/a")`.

@@ -7,11 +7,15 @@ pub mod app;
 pub mod postgres;
 pub mod process;
 pub mod socket;
+pub mod sql;
 pub mod stream;
+pub mod view;
 
 pub use app::{Answer, PUBLISHABLE_KEY, SECRET_KEY, TestApp, path_with};
 pub use socket::TestSocket;
+pub use sql::Sql;
 pub use stream::{Block, TestStream};
+pub use view::{View, data_of, list_all, sequence_of};
 
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -232,7 +232,7 @@ fn id(args: &[&str]) -> Option<u32> {
 
 /// A free port below those that systems give to outgoing connections (from 32768 on Linux): one of these
 /// could otherwise sit on the port of a cluster that is stopped, even the one that looks for the cluster.
-fn find_free_port() -> u16 {
+pub fn find_free_port() -> u16 {
     loop {
         let port = 20_000 + (random() % 10_000) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

@@ -1,0 +1,199 @@
+//! Writes that commit together stay apart: one that fails fails alone, and the log has no hole where it would have been.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures_util::{FutureExt, StreamExt, future, stream::FuturesUnordered};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Sql, TestApp, data_of, list_all, on_both_databases, process, sequence_of};
+
+/// Writes of one burst: more than one batch can take while another commits.
+const BURST: usize = 64;
+
+/// Sends all at once.
+async fn burst(requests: impl IntoIterator<Item = impl Future<Output = Answer>>) -> Vec<Answer> {
+    future::join_all(requests).await
+}
+
+fn status_count(answers: &[Answer], status: u16) -> usize {
+    answers.iter().filter(|answer| answer.status == status).count()
+}
+
+/// The sequences of the successes among `answers`, in order.
+fn sequences(answers: &[Answer]) -> Vec<i64> {
+    let successes = answers.iter().filter(|answer| answer.status.is_success());
+    let mut sequences: Vec<_> = successes.map(|answer| sequence_of(answer.header("X-Cursor"))).collect();
+    sequences.sort_unstable();
+    sequences
+}
+
+/// A collection with its first document, so that the burst that follows writes documents and nothing else.
+async fn begin(app: &TestApp, sql: &mut Sql) -> i64 {
+    let answer = app.put("/collections/posts/first", json!({ "n": 0 })).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let sequences = sql.document_sequences().await;
+    assert_eq!(sequences, [sequence_of(answer.header("X-Cursor"))]);
+    sequences[0]
+}
+
+on_both_databases! {
+    async fn a_write_that_breaks_a_precondition_or_a_limit_leaves_the_others_and_no_hole(app: &TestApp) {
+        let mut sql = app.sql().await;
+        app.put("/collections/posts/big", json!({ "text": "x".repeat(1_000_000) })).await;
+        let before = sql.document_sequences().await.len() as i64 + 1; // and the collection's entry
+
+        let too_much = json!({ "more": "x".repeat(100_000) });
+        let answers = burst((0..BURST).map(|n| async move {
+            let request = match n % 4 {
+                0 => app.request(Method::PUT, "/collections/posts/big").header("If-Match", "\"other\""),
+                _ => app.request(Method::POST, "/collections/posts"),
+            };
+            app.send(request.json(&json!({ "n": n }))).await
+        }.boxed()).chain((0..4).map(|_| app.patch("/collections/posts/big", too_much.clone()).boxed()))).await;
+
+        assert_eq!(status_count(&answers, 412), BURST / 4);
+        assert_eq!(status_count(&answers, 413), 4);
+        assert_eq!(status_count(&answers, 201), BURST * 3 / 4);
+        let expected: Vec<_> = (before + 1..=before + BURST as i64 * 3 / 4).collect();
+        assert_eq!(sequences(&answers), expected);
+        assert_eq!(sql.document_sequences().await[1..], expected);
+        let big = app.get("/collections/posts/big").await;
+        assert_eq!((big.data()["version"].as_u64(), &big.data()["data"]["more"]), (Some(1), &Value::Null));
+    }
+
+    async fn a_row_that_the_database_refuses_fails_its_own_request_only(app: &TestApp) {
+        let mut sql = app.sql().await;
+        let first = begin(app, &mut sql).await;
+        sql.execute(&format!(
+            "CREATE UNIQUE INDEX posts_by_email ON documents ({})",
+            match &sql {
+                Sql::Sqlite(_) => "json_extract(data, '$.email')",
+                Sql::Postgres(_) => "(data ->> 'email')",
+            }
+        )).await;
+        let taken = app.create("posts", json!({ "email": "taken" })).await;
+
+        let answers = burst((0..BURST).map(|n| {
+            let email = if n == BURST / 2 { "taken".to_owned() } else { format!("{n}") };
+            app.post("/collections/posts", json!({ "email": email }))
+        })).await;
+
+        assert_eq!(status_count(&answers, 201), BURST - 1);
+        assert_eq!(answers[BURST / 2].error(), (409, "CONFLICT"));
+        let expected: Vec<_> = (first + 2..first + 1 + BURST as i64).collect();
+        assert_eq!(sequences(&answers), expected);
+        assert_eq!(sql.document_sequences().await[2..], expected);
+
+        // Of two that refuse each other, one is done; an update is refused like a creation.
+        let answers = burst((0..BURST).map(|n| app.post("/collections/posts", json!({ "email": format!("pair {}", n / 2) })))).await;
+        assert_eq!((status_count(&answers, 201), status_count(&answers, 409)), (BURST / 2, BURST / 2));
+        let path = format!("/collections/posts/{}", answers.iter().find(|answer| answer.status == 201).unwrap().data()["id"].as_str().unwrap());
+        assert_eq!(app.patch(&path, json!({ "email": "taken" })).await.error(), (409, "CONFLICT"));
+        // What it takes is free again once its owner is gone.
+        assert_eq!(app.delete(&format!("/collections/posts/{}", taken["id"].as_str().unwrap())).await.status, 200);
+        assert_eq!(app.patch(&path, json!({ "email": "taken" })).await.status, 200);
+    }
+
+    async fn writes_to_one_document_are_done_one_after_the_other(app: &TestApp) {
+        begin(app, &mut app.sql().await).await;
+
+        let patches = burst((0..BURST).map(|n| app.patch("/collections/posts/first", json!({ format!("f{n}"): n })))).await;
+        let versions: HashSet<_> = patches.iter().map(|answer| answer.data()["version"].as_u64().unwrap()).collect();
+        assert_eq!(versions, (2..=BURST as u64 + 1).collect());
+        let merged = app.get("/collections/posts/first").await;
+        assert!((0..BURST).all(|n| merged.data()["data"][format!("f{n}")] == n), "an update was lost: {merged:?}");
+
+        let puts = burst((0..BURST).map(|n| app.put("/collections/posts/first", json!({ "n": n })))).await;
+        let last = puts.iter().max_by_key(|answer| answer.data()["version"].as_u64()).unwrap();
+        assert_eq!(last.data()["version"], 2 * BURST + 1);
+        assert_eq!(app.get("/collections/posts/first").await.data(), last.data());
+    }
+
+    async fn of_writes_that_expect_the_same_version_one_is_done(app: &TestApp) {
+        begin(app, &mut app.sql().await).await;
+        let tag = app.get("/collections/posts/first").await.header("ETag").to_owned();
+        let put = |n: usize, tag: String| {
+            app.send(app.request(Method::PUT, "/collections/posts/first").header("If-Match", tag).json(&json!({ "n": n })))
+        };
+
+        let answers = burst((0..BURST).map(|n| put(n, tag.clone()))).await;
+        assert_eq!((status_count(&answers, 200), status_count(&answers, 412)), (1, BURST - 1));
+        assert!(answers.iter().filter(|answer| answer.status != 200).all(|answer| answer.error() == (412, "PRECONDITION_FAILED")));
+
+        // Counting in this way loses no step, however often one has to try.
+        app.put("/collections/posts/first", json!({ "n": 0 })).await;
+        future::join_all((0..8).map(|_| async {
+            for _ in 0..8 {
+                loop {
+                    let read = app.get("/collections/posts/first").await;
+                    let next = read.data()["data"]["n"].as_u64().unwrap() + 1;
+                    if put(next as usize, read.header("ETag").to_owned()).await.status == 200 {
+                        break;
+                    }
+                }
+            }
+        })).await;
+        let read = app.get("/collections/posts/first").await;
+        assert_eq!((&read.data()["data"]["n"], &read.data()["version"]), (&json!(64), &json!(67)));
+    }
+
+    async fn each_project_of_a_burst_has_a_log_of_its_own(app: &TestApp) {
+        let mut keys = vec![crate::harness::SECRET_KEY.to_owned()];
+        for name in ["second", "third"] {
+            let output = process::command(&["projects", "create", name]).env("DATABASE_URL", &app.config.database_url).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            keys.push(text.split_whitespace().find(|word| word.starts_with("sk_")).unwrap().to_owned());
+        }
+
+        let post = async |n: usize| {
+            let request = app.request_as(&keys[n % 3], Method::POST, "/collections/posts");
+            app.send(request.json(&json!({ "n": n }))).await
+        };
+        let answers = burst((0..3 * BURST).map(post)).await;
+
+        for project in 0..3 {
+            let mut own: Vec<_> = answers.iter().skip(project).step_by(3).map(|answer| sequence_of(answer.header("X-Cursor"))).collect();
+            own.sort_unstable();
+            assert_eq!(own, (2..=BURST as i64 + 1).collect::<Vec<_>>(), "1 made the collection");
+            let list = app.send(app.request_as(&keys[project], Method::GET, "/collections/posts?limit=1000")).await;
+            let numbers: HashSet<_> = list.data().as_array().unwrap().iter().map(|document| document["data"]["n"].as_u64().unwrap() as usize).collect();
+            assert_eq!(numbers, (project..3 * BURST).step_by(3).collect());
+        }
+    }
+
+    async fn a_flood_is_answered_503_and_what_was_acknowledged_is_there(app: &TestApp) {
+        let mut sql = app.sql().await;
+        begin(app, &mut sql).await;
+        sql.lock().await;
+
+        // While nothing can be written, 64 MiB may wait, and a batch on top.
+        let text = "x".repeat(1_000_000);
+        let mut flood: FuturesUnordered<_> = (0..96).map(|n| {
+            let text = &text;
+            async move { app.put(&format!("/collections/posts/{n}"), json!({ "n": n, "text": text })).await }
+        }).collect();
+        let mut answers = Vec::new();
+        let deadline = Duration::from_secs(30);
+        let next = tokio::time::timeout(deadline, flood.next()).await.expect("the flood is not held back");
+        answers.extend(next);
+        sql.unlock().await;
+        while let Some(answer) = tokio::time::timeout(deadline, flood.next()).await.expect("a write hangs") {
+            answers.push(answer);
+        }
+
+        let mut acknowledged = HashSet::from(["first".to_owned()]);
+        for answer in &answers {
+            if answer.status == 201 {
+                acknowledged.insert(answer.data()["id"].as_str().unwrap().to_owned());
+            } else {
+                assert_eq!(answer.error(), (503, "OVERLOADED"));
+                assert_eq!(answer.header("Retry-After"), "1");
+            }
+        }
+        assert!(acknowledged.len() > 1 && acknowledged.len() < 97, "{} acknowledged", acknowledged.len());
+        let there: HashSet<_> = data_of(&list_all(&app.http, &app.url, "posts").await).into_keys().collect();
+        assert_eq!(there, acknowledged);
+        assert_eq!(app.put("/collections/posts/after", json!({})).await.status, 201);
+    }
+}

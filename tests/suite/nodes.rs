@@ -1,0 +1,192 @@
+//! Two servers on one database are one service: either door leads to the same documents, and every stream has everything.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    PUBLISHABLE_KEY, TestApp, TestSocket, TestStream, View, data_of, list_all, on_both_databases, process,
+    sequence_of,
+};
+
+/// How soon one node knows what happened on another.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Asks until the answer satisfies; fails when that takes too long.
+async fn soon<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begun.elapsed() < SOON, "not within {SOON:?}: {what}");
+    }
+}
+
+async fn read_stream(mut stream: TestStream, count: usize) -> (View, Vec<Value>) {
+    let (mut view, mut events) = (View::default(), Vec::new());
+    while events.len() < count {
+        let block = stream.next_event().await;
+        view.take(&block);
+        events.push(block.json());
+    }
+    (view, events)
+}
+
+async fn read_socket(mut socket: TestSocket, count: usize) -> Vec<Value> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        events.push(socket.next().await);
+    }
+    events
+}
+
+/// Makes, changes and deletes documents of its own; `4 * rounds` changes.
+async fn write(node: &TestApp, writer: usize, rounds: usize) {
+    for n in 0..rounds {
+        let path = format!("/collections/posts/{writer}-{n}");
+        let other = format!("/collections/posts/{writer}-{n}-gone");
+        let (data, patch) = (json!({ "writer": writer, "n": n }), json!({ "patched": true }));
+        for answer in [
+            node.put(&path, data.clone()).await,
+            node.put(&other, data).await,
+            node.patch(&path, patch).await,
+            node.delete(&other).await,
+        ] {
+            assert!(answer.status.is_success(), "{answer:?}");
+        }
+    }
+}
+
+on_both_databases! {
+    async fn a_stream_of_either_node_has_the_writes_of_both_once_and_in_log_order(app: &TestApp) {
+        let other = app.start_second_node().await;
+        app.post("/collections", json!({ "name": "posts" })).await;
+        let nodes = [app, &other];
+        for node in nodes {
+            soon("the collection", async || {
+                (node.get("/collections/posts/settings").await.status == StatusCode::OK).then_some(())
+            }).await;
+        }
+        let (rounds, count) = (8, 2 * 3 * 8 * 4);
+        let (mut streams, mut sockets) = (Vec::new(), Vec::new());
+        for node in nodes {
+            let mut stream = node.stream("/realtime/sse/posts", None).await;
+            stream.opened().await;
+            streams.push(read_stream(stream, count));
+            let mut socket = node.socket().await;
+            socket.subscribe("posts", json!({})).await;
+            sockets.push(read_socket(socket, count));
+        }
+
+        let writes = future::join_all((0..6).map(|writer| write(nodes[writer % 2], writer, rounds)));
+        let (streams, sockets, _) = future::join3(future::join_all(streams), future::join_all(sockets), writes).await;
+
+        let log = app.sql().await.document_sequences().await;
+        let listed = data_of(&list_all(&app.http, &app.url, "posts").await);
+        assert_eq!((log.len(), listed.len()), (count, count / 4));
+        for (view, _) in &streams {
+            assert_eq!(view.sequences, log);
+            assert_eq!(view.documents, listed);
+        }
+        for events in sockets {
+            assert_eq!(events, streams[0].1);
+        }
+        other.stop().await;
+    }
+
+    async fn a_cursor_of_one_node_resumes_on_the_other(app: &TestApp) {
+        let other = app.start_second_node().await;
+        app.create("posts", json!({ "n": 0 })).await;
+        let first = app.post("/collections/posts", json!({ "n": 1 })).await;
+        let first_cursor = first.header("X-Cursor");
+
+        // At once: the other node need not have heard of any of this yet.
+        let mut stream = other.stream("/realtime/sse/posts", Some(first_cursor)).await;
+        for n in 2..6 {
+            let node = if n % 2 == 0 { app } else { &other };
+            let written = node.post("/collections/posts", json!({ "n": n })).await;
+            let block = stream.next_event().await;
+            assert_eq!(block.json()["document"]["data"]["n"], n);
+            assert_eq!(block.id.as_deref(), Some(written.header("X-Cursor")));
+        }
+        let cursor = stream.last_event_id.clone().unwrap();
+        drop(stream);
+
+        let last = other.post("/collections/posts", json!({ "n": 6 })).await;
+        let mut stream = app.stream("/realtime/sse/posts", Some(&cursor)).await;
+        let block = stream.next_event().await;
+        assert_eq!(sequence_of(block.id.as_ref().unwrap()), sequence_of(last.header("X-Cursor")));
+        drop(stream);
+        other.stop().await;
+    }
+
+    async fn a_collection_made_renamed_or_removed_on_one_node_is_so_on_the_other(app: &TestApp) {
+        let other = app.start_second_node().await;
+        // It has seen the collections before, and remembers them.
+        assert_eq!(other.get("/collections").await.data(), &json!([]));
+        let names = async || {
+            let list = other.get("/collections").await;
+            list.data().as_array().unwrap().iter().map(|collection| collection["name"].clone()).collect::<Vec<_>>()
+        };
+
+        app.post("/collections", json!({ "name": "posts" })).await;
+        soon("it is made", async || (names().await == ["posts"]).then_some(())).await;
+        let document = other.create("posts", json!({ "n": 1 })).await;
+
+        app.send(app.request(Method::PATCH, "/collections/posts/settings").json(&json!({ "name": "articles" }))).await;
+        // A write looks at the log itself and needs no moment.
+        assert_eq!(other.patch("/collections/posts/x", json!({})).await.error(), (404, "INVALID_COLLECTION"));
+        soon("it is renamed", async || (names().await == ["articles"]).then_some(())).await;
+        let path = format!("/collections/articles/{}", document["id"].as_str().unwrap());
+        assert_eq!(other.get(&path).await.data()["data"]["n"], 1);
+
+        let mut stream = other.stream("/realtime/sse/articles", None).await;
+        stream.opened().await;
+        app.delete("/collections/articles").await;
+        let begun = Instant::now();
+        assert_eq!(stream.next_event().await.json()["code"], "INVALID_COLLECTION");
+        assert!(begun.elapsed() < SOON, "the stream went on for {:?}", begun.elapsed());
+        soon("it is removed", async || names().await.is_empty().then_some(())).await;
+        assert_eq!(other.get(&path).await.error(), (404, "INVALID_COLLECTION"));
+        drop(stream);
+        other.stop().await;
+    }
+
+    async fn a_key_revoked_beside_the_servers_ends_its_streams_on_all_of_them(app: &TestApp) {
+        let other = app.start_second_node().await;
+        app.create("posts", json!({})).await;
+        let nodes = [app, &other];
+        let mut streams = Vec::new();
+        for node in nodes {
+            soon("the collection", async || {
+                (node.get("/collections/posts/settings").await.status == StatusCode::OK).then_some(())
+            }).await;
+            let request = node.request_as(PUBLISHABLE_KEY, Method::GET, "/realtime/sse/posts");
+            let mut stream = TestStream::open(request).await;
+            stream.opened().await;
+            let mut socket = node.anonymous_socket().await;
+            socket.authenticate(PUBLISHABLE_KEY).await;
+            socket.subscribe("posts", json!({})).await;
+            streams.push((stream, socket));
+        }
+
+        let mut revoke = process::command(&["keys", "revoke", PUBLISHABLE_KEY]);
+        let revoked = revoke.env("DATABASE_URL", &app.config.database_url).output().unwrap();
+        assert!(revoked.status.success(), "{revoked:?}");
+
+        let begun = Instant::now();
+        for (node, (mut stream, mut socket)) in nodes.into_iter().zip(streams) {
+            assert_eq!(stream.next_event().await.json()["code"], "UNAUTHORIZED");
+            assert_eq!(stream.try_next_block().await, None);
+            assert_eq!(socket.next().await["code"], "UNAUTHORIZED");
+            assert_eq!(u16::from(socket.next_close().await.code), 1008);
+            let refused = node.send(node.request_as(PUBLISHABLE_KEY, Method::GET, "/collections/posts")).await;
+            assert_eq!(refused.error(), (401, "UNAUTHORIZED"));
+        }
+        assert!(begun.elapsed() < SOON, "a stream went on for {:?}", begun.elapsed());
+        other.stop().await;
+    }
+}
