@@ -353,7 +353,11 @@ impl Hub {
             if project.marked != project.head.sequence {
                 project.marked = project.head.sequence;
                 for link in self.shards.values_mut() {
-                    link.pending.push(ToShard::Mark { project: id.clone(), position: project.head });
+                    link.pending.push(ToShard::Mark {
+                        project: id.clone(),
+                        epoch: project.epoch,
+                        position: project.head,
+                    });
                 }
             }
         }

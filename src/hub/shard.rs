@@ -38,7 +38,7 @@ pub(super) enum ToShard {
     /// Its collection is gone.
     Removed { serial: u64 },
     /// Everything up to here was sent to every live subscription of this project.
-    Mark { project: ProjectId, position: Position },
+    Mark { project: ProjectId, epoch: Epoch, position: Position },
     /// A key is no longer good.
     Revoked { key: KeyId },
 }
@@ -83,6 +83,7 @@ pub struct Slot {
     epoch: Cell<Option<Epoch>>,
     serial: Cell<u64>,
     is_catching_up: Cell<bool>,
+    has_sent: Cell<bool>,
 }
 
 impl Slot {
@@ -106,6 +107,7 @@ impl Slot {
             epoch: Cell::new(None),
             serial: Cell::new(0),
             is_catching_up: Cell::new(false),
+            has_sent: Cell::new(false),
         }
     }
 
@@ -145,6 +147,16 @@ impl Slot {
         self.is_catching_up.set(false);
     }
 
+    /// Whether any event went out.
+    pub fn has_sent(&self) -> bool {
+        self.has_sent.get()
+    }
+
+    /// Whether nothing more is to be sent: it was ended, or its connection is ending.
+    pub fn is_over(&self) -> bool {
+        self.state() == SlotState::Ended || self.outbox.is_ending()
+    }
+
     /// Moves the position forward, past changes that were no events for it; never back.
     pub fn pass(&self, position: Position) {
         if self.position.get().is_none_or(|passed| passed.sequence < position.sequence) {
@@ -163,6 +175,7 @@ impl Slot {
         let fitted = self.outbox.push(frame);
         if fitted {
             self.position.set(Some(position));
+            self.has_sent.set(true);
         }
         fitted
     }
@@ -175,13 +188,32 @@ impl Slot {
     }
 }
 
+/// A question to the hub. Where it ends without a use for the answer, because whoever asked is gone or the subscription
+/// was ended meanwhile, it takes the subscription out again.
+struct Asking<'a> {
+    shard: &'a Shard,
+    slot: &'a Slot,
+    id: SubscriptionId,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        match self.slot.state() {
+            SlotState::Joining => self.shard.withdraw(self.slot),
+            // Perhaps before the hub was asked.
+            SlotState::Ended => self.shard.hub.unsubscribe_detached(self.id),
+            SlotState::CatchingUp | SlotState::Live | SlotState::Removed | SlotState::Refused => {}
+        }
+    }
+}
+
 /// One worker thread's part of the hub. Lives on that thread.
 pub struct Shard {
     id: u32,
     hub: HubHandle,
     slots: RefCell<HashMap<u64, Rc<Slot>>>,
     outboxes: RefCell<HashMap<u64, Rc<Outbox>>>,
-    marks: RefCell<HashMap<ProjectId, Position>>,
+    marks: RefCell<HashMap<ProjectId, (Epoch, Position)>>,
     next_serial: Cell<u64>,
     /// The hub gave up on this shard's channel: every subscription must go back to the log.
     is_overrun: Arc<AtomicBool>,
@@ -221,18 +253,13 @@ impl Shard {
     /// Asks the hub to serve the subscription from its position on, and waits for the answer, which is its state:
     /// `Live`, `CatchingUp` (read the log first), `Refused`, `Removed`, or `Ended` if it was ended meanwhile.
     pub async fn join(&self, slot: &Rc<Slot>) -> SlotState {
-        self.withdraw(slot).await;
         self.ask(slot, None).await
     }
 
     /// Lets a subscription take the place of a live one in one step of the hub, so that no change is between them. If it
-    /// isn't live after that, the old one still is.
+    /// is refused, the old one goes on; else the caller ends it.
     pub async fn replace(&self, slot: &Rc<Slot>, old: &Rc<Slot>) -> SlotState {
-        let state = self.ask(slot, Some(SubscriptionId { shard: self.id, serial: old.serial.get() })).await;
-        if state == SlotState::Live {
-            self.end_detached(old);
-        }
-        state
+        self.ask(slot, Some(SubscriptionId { shard: self.id, serial: old.serial.get() })).await
     }
 
     async fn ask(&self, slot: &Rc<Slot>, replaces: Option<SubscriptionId>) -> SlotState {
@@ -243,8 +270,9 @@ impl Shard {
         slot.serial.set(serial);
         slot.state.set(SlotState::Joining);
         self.slots.borrow_mut().insert(serial, slot.clone());
+        let id = SubscriptionId { shard: self.id, serial };
         let subscription = Subscription {
-            id: SubscriptionId { shard: self.id, serial },
+            id,
             project: slot.project.clone(),
             collection: slot.collection.clone(),
             filter: slot.filter.clone(),
@@ -253,33 +281,36 @@ impl Shard {
             position: slot.position.get(),
             replaces,
         };
+        let _asking = Asking { shard: self, slot, id };
         self.hub.subscribe(subscription).await;
         while slot.state.get() == SlotState::Joining && !slot.outbox.is_ending() {
             slot.outbox.changed().await;
         }
-        if slot.state.get() == SlotState::Ended {
-            // It may have been ended before the hub was asked.
-            self.hub.unsubscribe(SubscriptionId { shard: self.id, serial }).await;
-        }
         slot.state.get()
     }
 
-    /// Takes the subscription out of the hub; it may join again.
-    async fn withdraw(&self, slot: &Slot) {
+    /// Ends a subscription for good: from here on it gets nothing, from the hub or from the log.
+    pub async fn end(&self, slot: &Slot) {
+        slot.set_state(SlotState::Ended);
         if let Some(id) = self.forget(slot) {
             self.hub.unsubscribe(id).await;
         }
     }
 
-    /// Ends a subscription for good: from here on it gets nothing, from the hub or from the log.
-    pub async fn end(&self, slot: &Slot) {
-        slot.state.set(SlotState::Ended);
-        self.withdraw(slot).await;
-    }
-
     /// The same from where nothing can be awaited.
     pub fn end_detached(&self, slot: &Slot) {
-        slot.state.set(SlotState::Ended);
+        slot.set_state(SlotState::Ended);
+        self.withdraw(slot);
+    }
+
+    /// Sends a subscription back to the log. It is nothing to the hub until it joins again.
+    pub fn fall_back(&self, slot: &Slot) {
+        self.withdraw(slot);
+        slot.set_state(SlotState::CatchingUp);
+    }
+
+    /// Takes the subscription out of the hub; it may join again.
+    fn withdraw(&self, slot: &Slot) {
         if let Some(id) = self.forget(slot) {
             self.hub.unsubscribe_detached(id);
         }
@@ -294,7 +325,9 @@ impl Shard {
     /// Moves a live subscription's position to the last mark: nothing before it is still to come.
     pub fn pass_mark(&self, slot: &Slot) {
         if slot.state() == SlotState::Live
-            && let Some(mark) = self.marks.borrow().get(&slot.project)
+            && let Some((epoch, mark)) = self.marks.borrow().get(&slot.project)
+            // Sequences of another history say nothing about this one.
+            && slot.epoch.get() == Some(*epoch)
         {
             slot.pass(*mark);
         }
@@ -306,12 +339,6 @@ impl Shard {
 
     fn find(&self, serial: u64) -> Option<Rc<Slot>> {
         self.slots.borrow().get(&serial).cloned()
-    }
-
-    /// Back to the log. The stale registration is given up when it joins again.
-    fn fall_back(&self, slot: &Slot) {
-        self.slots.borrow_mut().remove(&slot.serial.get());
-        slot.set_state(SlotState::CatchingUp);
     }
 
     fn handle(&self, message: ToShard, touched: &mut Vec<Rc<Outbox>>) {
@@ -344,6 +371,7 @@ impl Shard {
             }
             ToShard::Refused { serial } => {
                 if let Some(slot) = self.find(serial) {
+                    self.withdraw(&slot);
                     slot.set_state(SlotState::Refused);
                 }
             }
@@ -352,8 +380,8 @@ impl Shard {
                     slot.set_state(SlotState::Removed);
                 }
             }
-            ToShard::Mark { project, position } => {
-                self.marks.borrow_mut().insert(project, position);
+            ToShard::Mark { project, epoch, position } => {
+                self.marks.borrow_mut().insert(project, (epoch, position));
             }
             ToShard::Revoked { key } => {
                 let outboxes: Vec<_> = self.outboxes.borrow().values().cloned().collect();

@@ -45,6 +45,16 @@ impl Streams {
         Self { db, catalogs, readers: Arc::new(Semaphore::new(READERS)) }
     }
 
+    /// Whether a principal may watch collections at all.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`].
+    pub fn check(&self, principal: &Principal) -> Result<(), ServiceError> {
+        permission::check(principal, Action::Subscribe)?;
+        permission::check(principal, Action::ReadDocuments)?;
+        Ok(())
+    }
+
     /// The collection that a principal wants to watch.
     ///
     /// # Errors
@@ -54,8 +64,7 @@ impl Streams {
         principal: &Principal,
         collection: &str,
     ) -> Result<Arc<Collection>, ServiceError> {
-        permission::check(principal, Action::Subscribe)?;
-        permission::check(principal, Action::ReadDocuments)?;
+        self.check(principal)?;
         find_collection(&self.catalogs, principal, collection).await
     }
 
@@ -73,6 +82,16 @@ impl Streams {
             })
         };
         self.db.read(Lane::Point, read).await
+    }
+
+    /// The end of a project's log; `None` if there is no such project.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn find_end(&self, project: &ProjectId) -> Result<Option<Cursor>, StoreError> {
+        let project = project.clone();
+        let head = self.db.read(Lane::Point, |db| async move { heads::find(&db, &project).await }).await?;
+        Ok(head.map(|head| Cursor { epoch: head.epoch, position: head.head }))
     }
 
     /// The next changes of a collection, and control entries of its project, after `after`. Waits while too many read.

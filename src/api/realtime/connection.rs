@@ -22,6 +22,7 @@ use crate::{
     domain::Collection,
     hub::{CloseReason, Form, Outbox, Shard, Slot, SlotState},
     query::{Filter, cursor::Cursor, parse},
+    service::ServiceError,
 };
 
 /// How long a connection may stay without having said who it is.
@@ -121,7 +122,18 @@ impl Connection {
         self.outbox.set_key(principal.key.clone());
         // A revocation that came before the key was noted has found nobody.
         if !self.realtime.keys.is_good(&principal) {
+            if let Some(known) = &self.principal {
+                self.outbox.set_key(known.key.clone());
+            }
             return Err(ApiError::unauthorized());
+        }
+        // What the new principal may not read ends, each subscription by itself.
+        if let Err(error) = self.realtime.streams.check(&principal) {
+            let error = error.into();
+            for slot in std::mem::take(&mut self.slots) {
+                self.shard.end_detached(&slot);
+                self.say_error(&error, None);
+            }
         }
         self.principal = Some(principal);
         Ok(())
@@ -163,18 +175,37 @@ impl Connection {
             None => self.shard.join(&slot).await,
             Some(old) => self.replace(&slot, &old).await,
         };
-        match state {
+        if state == SlotState::Refused {
             // The one that was there before goes on.
-            SlotState::Refused => return Err(too_many_filters()),
-            SlotState::Removed => return Err(unknown_collection()),
-            // What is not live yet is brought up to date by the loop.
-            SlotState::Live | SlotState::CatchingUp | SlotState::Joining | SlotState::Ended => {}
+            return Err(too_many_filters());
         }
-        if let Some(place) = old {
-            self.slots.swap_remove(place);
+        match old {
+            Some(place) => self.slots[place] = slot.clone(),
+            None => self.slots.push(slot.clone()),
         }
-        self.slots.push(slot.clone());
+        if let Err(error) = self.settle(&principal, &slot).await {
+            self.slots.retain(|other| !Rc::ptr_eq(other, &slot));
+            self.shard.end(&slot).await;
+            return Err(error);
+        }
         Ok(slot)
+    }
+
+    /// Makes sure that a new subscription is of a collection that is there, and has a place to go on from. What is not
+    /// live yet is brought up to date by the loop.
+    async fn settle(&self, principal: &Principal, slot: &Slot) -> Result<(), ApiError> {
+        // A removal that the hub heard of before it heard of this subscription ended it for nobody.
+        let found = self.realtime.streams.open(principal, slot.collection.as_str()).await;
+        if slot.state() == SlotState::Removed || matches!(found, Err(ServiceError::UnknownCollection)) {
+            return Err(unknown_collection());
+        }
+        // It begins now, and the hub is busy or has not heard of the project: now is where the log ends.
+        if slot.cursor().is_none()
+            && let Some(end) = self.realtime.streams.find_end(&slot.project).await?
+        {
+            slot.restart_from(end);
+        }
+        Ok(())
     }
 
     fn new_slot(
@@ -191,12 +222,21 @@ impl Connection {
     async fn replace(&self, slot: &Rc<Slot>, old: &Rc<Slot>) -> SlotState {
         if old.state() == SlotState::Live {
             let state = self.shard.replace(slot, old).await;
-            if state != SlotState::CatchingUp {
+            if state == SlotState::Refused {
                 return state;
             }
-            // The queue overflowed in between: what the old one missed can't be told from what the new one got.
-            self.outbox.close(CloseReason::Behind);
-        } else if let Some(cursor) = old.cursor() {
+            if old.state() != SlotState::CatchingUp {
+                self.shard.end(old).await;
+                return state;
+            }
+            // The queue overflowed in between: the new one reads what the old one missed.
+            self.shard.fall_back(slot);
+            if slot.has_sent() {
+                // But that is before what it has sent already.
+                self.outbox.close(CloseReason::Behind);
+            }
+        }
+        if let Some(cursor) = old.cursor() {
             slot.restart_from(cursor);
         }
         self.shard.end(old).await;
