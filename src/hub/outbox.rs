@@ -46,6 +46,8 @@ struct Queue {
     bytes: usize,
     taken: u64,
     waker: Option<Waker>,
+    /// Someone waits for a frame to fit that only an empty queue may take.
+    is_emptiness_awaited: bool,
     close: Option<CloseReason>,
     /// Nothing more comes; the body ends when the queue is empty.
     is_finished: bool,
@@ -56,21 +58,22 @@ impl Outbox {
     /// Adds a frame, without waking the peer's side. False if it doesn't fit: then nothing was added.
     pub fn push(&self, frame: Bytes) -> bool {
         let mut queue = self.queue.borrow_mut();
-        let fits = queue.frames.is_empty()
-            || (queue.frames.len() < MAX_FRAMES && queue.bytes + frame.len() <= MAX_BYTES);
-        if !fits || queue.is_finished || queue.close.is_some() {
+        if !queue.fits(frame.len()) || queue.is_finished || queue.close.is_some() {
             return false;
         }
-        queue.bytes += frame.len();
-        queue.frames.push_back(frame);
+        queue.add(frame);
         true
     }
 
-    /// Adds a frame and wakes the peer's side.
-    pub fn send(&self, frame: Bytes) -> bool {
-        let fitted = self.push(frame);
+    /// Adds a frame that can't be had again from the log, and wakes the peer's side. It counts, but the bound doesn't keep
+    /// it out: the caller sees to it that there are few.
+    pub fn send(&self, frame: Bytes) {
+        let mut queue = self.queue.borrow_mut();
+        if !queue.is_finished && queue.close.is_none() {
+            queue.add(frame);
+        }
+        drop(queue);
         self.wake_body();
-        fitted
     }
 
     /// Has the waiting frames written.
@@ -131,13 +134,29 @@ impl Outbox {
 
     /// Whether at least half of the queue is free.
     pub fn has_room(&self) -> bool {
-        let queue = self.queue.borrow();
-        queue.frames.len() <= MAX_FRAMES / 2 && queue.bytes <= MAX_BYTES / 2
+        self.queue.borrow().has_room()
     }
 
     /// Waits until at least half of the queue is free, or the connection is to end.
     pub async fn room(&self) {
         while !self.has_room() && !self.is_ending() {
+            self.changed().await;
+        }
+    }
+
+    /// Waits until at least half of the queue is free and a frame of this length fits, or the connection is to end.
+    pub async fn room_for(&self, length: usize) {
+        loop {
+            {
+                let mut queue = self.queue.borrow_mut();
+                if queue.has_room() && queue.fits(length) {
+                    return;
+                }
+                queue.is_emptiness_awaited = true;
+            }
+            if self.is_ending() {
+                return;
+            }
             self.changed().await;
         }
     }
@@ -166,7 +185,7 @@ impl Outbox {
     /// Takes the next frame; `None` when the body ends.
     pub fn poll_frame(&self, context: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut queue = self.queue.borrow_mut();
-        let was_full = queue.frames.len() > MAX_FRAMES / 2 || queue.bytes > MAX_BYTES / 2;
+        let had_room = queue.has_room();
         let Some(frame) = queue.frames.pop_front() else {
             if queue.is_finished {
                 return Poll::Ready(None);
@@ -176,9 +195,10 @@ impl Outbox {
         };
         queue.bytes = queue.bytes.saturating_sub(frame.len());
         queue.taken += 1;
-        let is_full = queue.frames.len() > MAX_FRAMES / 2 || queue.bytes > MAX_BYTES / 2;
+        let has_room = queue.has_room();
+        let is_awaited = queue.frames.is_empty() && std::mem::take(&mut queue.is_emptiness_awaited);
         drop(queue);
-        if was_full && !is_full {
+        if (has_room && !had_room) || is_awaited {
             self.notify();
         }
         Poll::Ready(Some(frame))
@@ -192,5 +212,20 @@ impl Outbox {
         queue.bytes = 0;
         drop(queue);
         self.notify();
+    }
+}
+
+impl Queue {
+    fn fits(&self, length: usize) -> bool {
+        self.frames.is_empty() || (self.frames.len() < MAX_FRAMES && self.bytes + length <= MAX_BYTES)
+    }
+
+    fn has_room(&self) -> bool {
+        self.frames.len() <= MAX_FRAMES / 2 && self.bytes <= MAX_BYTES / 2
+    }
+
+    fn add(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
     }
 }

@@ -16,4 +16,5 @@ mod import;
 mod lists;
 mod nodes;
 mod outage;
+mod slow_reader;
 mod values;

@@ -463,7 +463,8 @@ impl Connection {
         let project = self.principal.as_ref().map(|principal| &principal.project);
         let cursor = cursor.zip(project).map(|(cursor, project)| cursor.encode(project));
         // A full queue needs no heartbeat.
-        self.outbox.send(protocol::heartbeat(self.form, cursor.as_deref()));
+        self.outbox.push(protocol::heartbeat(self.form, cursor.as_deref()));
+        self.outbox.wake_body();
         None
     }
 }

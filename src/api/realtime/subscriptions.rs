@@ -42,7 +42,7 @@ enum Passed {
 pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> CaughtUp {
     loop {
         slot.outbox().room().await;
-        if slot.outbox().is_ending() {
+        if slot.is_over() {
             return CaughtUp::Ended;
         }
         match shard.join(slot).await {
@@ -53,7 +53,7 @@ pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> Ca
             SlotState::CatchingUp | SlotState::Joining => {}
         }
         let Some(cursor) = slot.cursor() else {
-            // It has nothing to catch up with: it wanted to begin now, and the hub was busy.
+            // Only if the log's end couldn't be read when it began.
             tokio::time::sleep(RETRY).await;
             continue;
         };
@@ -87,6 +87,9 @@ pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> Ca
 
 async fn send_page(realtime: &Realtime, slot: &Rc<Slot>, page: &LogPage, epoch: Epoch) -> Passed {
     for change in &page.entries {
+        if slot.is_over() {
+            return Passed::Ended;
+        }
         match send_change(realtime, slot, change, epoch).await {
             Passed::Taken => {}
             end => return end,
@@ -122,8 +125,8 @@ async fn send_change(realtime: &Realtime, slot: &Rc<Slot>, change: &Change, epoc
     let frame = realtime.encode.encode(&event, slot.form);
     while !slot.offer(change.position, frame.clone()) {
         slot.outbox().wake_body();
-        slot.outbox().room().await;
-        if slot.outbox().is_ending() {
+        slot.outbox().room_for(frame.len()).await;
+        if slot.is_over() {
             return Passed::Ended;
         }
     }

@@ -6,13 +6,15 @@
 pub mod app;
 pub mod postgres;
 pub mod process;
+pub mod raw;
 pub mod socket;
 pub mod sql;
 pub mod stream;
 pub mod view;
 
 pub use app::{Answer, PUBLISHABLE_KEY, SECRET_KEY, TestApp, path_with};
-pub use socket::TestSocket;
+pub use raw::RawSocket;
+pub use socket::{TestSocket, event};
 pub use sql::Sql;
 pub use stream::{Block, TestStream};
 pub use view::{View, data_of, list_all, sequence_of};

@@ -13,6 +13,13 @@ use tokio_tungstenite::{
 /// Everything that is waited for comes within this time, or the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The event that a subscription without `id` gets about a document, as a write answered it.
+pub fn event(collection: &str, kind: &str, document: &Value) -> Value {
+    let document =
+        json!({ "id": document["id"], "data": document["data"], "createdAt": document["createdAt"] });
+    json!({ "type": "event", "collection": collection, "event": kind, "document": document })
+}
+
 /// An open WebSocket to `/realtime`. Pings are answered while it is read.
 pub struct TestSocket {
     pub inner: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -56,10 +63,23 @@ impl TestSocket {
 
     /// The next text message.
     pub async fn next(&mut self) -> Value {
+        serde_json::from_str(&self.next_text().await).unwrap()
+    }
+
+    /// The next text message, as it is.
+    pub async fn next_text(&mut self) -> String {
         match self.next_frame().await {
-            Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            Message::Text(text) => text.to_string(),
             other => panic!("no text message, but {other:?}"),
         }
+    }
+
+    /// Code and `id` of the next message, which must be an error with a sentence.
+    pub async fn next_error(&mut self) -> (String, Option<Value>) {
+        let error = self.next().await;
+        assert_eq!(error["type"], "error", "{error}");
+        assert!(error["message"].as_str().is_some_and(|message| message.len() > 5), "{error}");
+        (error["code"].as_str().unwrap().to_owned(), error.get("id").cloned())
     }
 
     /// The close frame, which must be the next thing.
@@ -72,12 +92,16 @@ impl TestSocket {
 
     /// The next frame that is no ping or pong.
     pub async fn next_frame(&mut self) -> Message {
-        loop {
-            let frame = tokio::time::timeout(PATIENCE, self.inner.next()).await.expect("nothing came");
-            match frame.expect("the connection was cut").expect("the connection failed") {
-                Message::Ping(_) | Message::Pong(_) => {}
-                frame => return frame,
+        let next = async {
+            loop {
+                let frame = self.inner.next().await;
+                match frame.expect("the connection was cut").expect("the connection failed") {
+                    Message::Ping(_) | Message::Pong(_) => {}
+                    frame => return frame,
+                }
             }
-        }
+        };
+        // Pings keep coming, so each of them alone would be waited for without end.
+        tokio::time::timeout(PATIENCE, next).await.expect("nothing came")
     }
 }
