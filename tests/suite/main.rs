@@ -18,3 +18,4 @@ mod nodes;
 mod outage;
 mod slow_reader;
 mod values;
+mod ws_connections;
