@@ -14,6 +14,7 @@ mod filters;
 mod idempotency;
 mod import;
 mod lists;
+mod malformed_ws;
 mod nodes;
 mod outage;
 mod slow_reader;

@@ -2,7 +2,7 @@
 //!
 //! actix-ws compares a frame with its limit only after the whole announced frame has arrived in memory: a peer that
 //! announces 2^40 bytes would fill it without having said who it is. So the frame headers are followed here (RFC 6455,
-//! section 5.2), in front of it.
+//! section 5.2), in front of it. Reserved bits are refused here too: actix-ws reports them as it reports invalid UTF-8.
 
 use std::{cell::Cell, pin::Pin, rc::Rc};
 
@@ -14,6 +14,15 @@ use futures_util::{Stream, StreamExt};
 pub const MAX_MESSAGE: u64 = 64 * 1024;
 /// The most fragments of a message.
 const MAX_FRAGMENTS: u32 = 64;
+
+/// What is wrong with a frame that is kept out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// It, or the message that it belongs to, is too large, or has too many fragments.
+    TooBig,
+    /// It uses bits that only an extension may use, and none was agreed on.
+    ReservedBits,
+}
 
 /// Follows the frame headers of one connection.
 #[derive(Default)]
@@ -29,8 +38,8 @@ struct Guard {
 }
 
 impl Guard {
-    /// Follows the next bytes; false once they announce too much.
-    fn feed(&mut self, mut bytes: &[u8]) -> bool {
+    /// Follows the next bytes, until a header announces what must not come in.
+    fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Breach> {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = self.skip.min(bytes.len() as u64);
@@ -42,16 +51,17 @@ impl Guard {
             self.have += 1;
             bytes = &bytes[1..];
             if self.have == header_length(&self.head[..self.have]) {
-                if !self.begin_frame() {
-                    return false;
-                }
+                self.begin_frame()?;
                 self.have = 0;
             }
         }
-        true
+        Ok(())
     }
 
-    fn begin_frame(&mut self) -> bool {
+    fn begin_frame(&mut self) -> Result<(), Breach> {
+        if self.head[0] & 0x70 != 0 {
+            return Err(Breach::ReservedBits);
+        }
         let (is_final, opcode) = (self.head[0] & 0x80 != 0, self.head[0] & 0x0f);
         let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         let length = match self.head[1] & 0x7f {
@@ -62,7 +72,7 @@ impl Guard {
         self.skip = length;
         // Control frames come between fragments and don't belong to the message.
         if opcode >= 8 {
-            return length <= MAX_MESSAGE;
+            return if length <= MAX_MESSAGE { Ok(()) } else { Err(Breach::TooBig) };
         }
         if opcode != 0 {
             (self.message, self.fragments) = (0, 0);
@@ -70,12 +80,12 @@ impl Guard {
         self.message = self.message.saturating_add(length);
         self.fragments += 1;
         if self.message > MAX_MESSAGE || self.fragments > MAX_FRAGMENTS {
-            return false;
+            return Err(Breach::TooBig);
         }
         if is_final {
             (self.message, self.fragments) = (0, 0);
         }
-        true
+        Ok(())
     }
 }
 
@@ -91,26 +101,28 @@ fn header_length(head: &[u8]) -> usize {
     2 + length + mask
 }
 
-/// Puts a guard in front of a request's payload. The flag is true once something was kept out; the stream ends there.
+/// Puts a guard in front of a request's payload. The cell says what was kept out; the stream ends there.
 pub async fn guarded(
     request: &HttpRequest,
     payload: web::Payload,
-) -> Result<(web::Payload, Rc<Cell<bool>>), actix_web::Error> {
-    let tripped = Rc::new(Cell::new(false));
-    let flag = tripped.clone();
+) -> Result<(web::Payload, Rc<Cell<Option<Breach>>>), actix_web::Error> {
+    let breach = Rc::new(Cell::new(None));
+    let found = breach.clone();
     let mut guard = Guard::default();
     let stream = payload.map(move |part| {
         let part = part?;
-        if flag.get() || !guard.feed(&part) {
-            flag.set(true);
-            return Err(PayloadError::Overflow);
+        if found.get().is_none() {
+            found.set(guard.feed(&part).err());
         }
-        Ok(part)
+        match found.get() {
+            Some(_) => Err(PayloadError::Overflow),
+            None => Ok(part),
+        }
     });
     // A `web::Payload` can't be made, but extracted from a payload that can.
     let stream: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(stream);
     let mut payload = Payload::Stream { payload: stream };
-    Ok((web::Payload::from_request(request, &mut payload).await?, tripped))
+    Ok((web::Payload::from_request(request, &mut payload).await?, breach))
 }
 
 #[cfg(test)]
@@ -183,7 +195,15 @@ mod tests {
             ),
             ("messages one after the other", vec![frame(TEXT, 60_000, 60_000, true); 10].concat(), true),
         ] {
-            assert_eq!(Guard::default().feed(&bytes), passes, "{why}");
+            let expected = if passes { Ok(()) } else { Err(Breach::TooBig) };
+            assert_eq!(Guard::default().feed(&bytes), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn bits_of_no_extension_are_refused() {
+        for bit in [0x40, 0x20, 0x10] {
+            assert_eq!(Guard::default().feed(&frame(0x81 | bit, 2, 2, true)), Err(Breach::ReservedBits));
         }
     }
 
@@ -198,8 +218,8 @@ mod tests {
             let whole = Guard::default().feed(&bytes);
             let mut guard = Guard::default();
             let (mut rest, mut cuts) = (&bytes[..], cuts.iter().cycle());
-            let mut passes = true;
-            while !rest.is_empty() && passes {
+            let mut passes = Ok(());
+            while !rest.is_empty() && passes.is_ok() {
                 let cut = (*cuts.next().unwrap()).min(rest.len());
                 passes = guard.feed(&rest[..cut]);
                 rest = &rest[cut..];

@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt};
 use super::{
     ConnectionPermit, OutboxBody, check_origin,
     connection::{Connection, Incoming},
-    guard::{MAX_MESSAGE, guarded},
+    guard::{Breach, MAX_MESSAGE, guarded},
     opener, parts,
     protocol::{self, CloseCode},
 };
@@ -30,7 +30,7 @@ pub async fn open(
 ) -> Result<HttpResponse, actix_web::Error> {
     let (realtime, shard) = parts(&request)?;
     check_origin(&request, &realtime)?;
-    let (payload, tripped) = guarded(&request, payload).await?;
+    let (payload, breach) = guarded(&request, payload).await?;
     let handshake = actix_ws::handle(&request, payload);
     let (response, _, messages) = handshake.map_err(|_| {
         ApiError::new(ErrorCode::InvalidBody, "this is a WebSocket: connect to it with ws:// or wss://")
@@ -50,28 +50,31 @@ pub async fn open(
             Ok(()) => {}
             Err(error) => connection.refuse_auth(&error),
         }
-        actix_web::rt::spawn(connection.run(incoming(messages, tripped)));
+        actix_web::rt::spawn(connection.run(incoming(messages, breach)));
     }
     Ok(response.map_body(|_, kept| OutboxBody::new(outbox, Some(kept)).boxed()))
 }
 
 fn incoming(
     messages: impl Stream<Item = Result<AggregatedMessage, ProtocolError>>,
-    tripped: Rc<Cell<bool>>,
+    breach: Rc<Cell<Option<Breach>>>,
 ) -> impl Stream<Item = Incoming> {
     let ended = futures_util::stream::once(async { Incoming::Close(CloseCode::Normal, "") });
-    messages.map(move |message| read(message, tripped.get())).chain(ended)
+    messages.map(move |message| read(message, breach.get())).chain(ended)
 }
 
-fn read(message: Result<AggregatedMessage, ProtocolError>, tripped: bool) -> Incoming {
+fn read(message: Result<AggregatedMessage, ProtocolError>, breach: Option<Breach>) -> Incoming {
     match message {
         Ok(AggregatedMessage::Text(text)) => Incoming::Text(text.into()),
         Ok(AggregatedMessage::Binary(_)) => Incoming::Binary,
         Ok(AggregatedMessage::Ping(payload)) => Incoming::Answer(protocol::pong_frame(&payload)),
         Ok(AggregatedMessage::Pong(_)) => Incoming::SignOfLife,
         Ok(AggregatedMessage::Close(_)) => Incoming::Close(CloseCode::Normal, ""),
-        Err(_) if tripped => {
+        Err(_) if breach == Some(Breach::TooBig) => {
             Incoming::Close(CloseCode::TooBig, "a message is at most 64 KiB in 64 fragments")
+        }
+        Err(_) if breach == Some(Breach::ReservedBits) => {
+            Incoming::Close(CloseCode::Protocol, "no extension was agreed on (RFC 6455)")
         }
         Err(ProtocolError::Overflow) => Incoming::Close(CloseCode::TooBig, "a message is at most 64 KiB"),
         Err(ProtocolError::Io(err)) if err.kind() == std::io::ErrorKind::InvalidData => {
