@@ -17,6 +17,8 @@ mod lists;
 mod malformed_ws;
 mod nodes;
 mod outage;
+mod realtime_sse;
+mod realtime_ws;
 mod slow_reader;
 mod values;
 mod ws_connections;

@@ -139,12 +139,16 @@ impl Connection {
         Ok(())
     }
 
-    /// Notes that a credential was bad.
+    /// Says that a credential was bad, and counts it.
     pub fn refuse_auth(&mut self, error: &ApiError) {
+        self.count_failed_auth(error);
+        self.say_error(error, None);
+    }
+
+    fn count_failed_auth(&mut self, error: &ApiError) {
         if error.code == ErrorCode::Unauthorized {
             self.failed_auth += 1;
         }
-        self.say_error(error, None);
     }
 
     /// Begins to watch, from now or from a cursor, and returns the subscription. One per collection: another one of the
@@ -414,22 +418,27 @@ impl Connection {
     }
 
     async fn handle_text(&mut self, text: &str) -> Result<(), Refusal> {
-        match protocol::parse_message(text)? {
+        let (message, id) = protocol::parse_message(text)?;
+        self.handle_message(message).await.map_err(|error| Refusal { error, id })
+    }
+
+    async fn handle_message(&mut self, message: ClientMessage) -> Result<(), ApiError> {
+        match message {
             ClientMessage::Ping => {
                 self.outbox.send(protocol::pong());
             }
             ClientMessage::Auth { token } => {
                 let known = self.realtime.keys.authenticate(&token).await.map_err(ApiError::from);
-                if let Err(error) = known.and_then(|principal| self.set_principal(principal)) {
-                    self.refuse_auth(&error);
-                }
+                known
+                    .and_then(|principal| self.set_principal(principal))
+                    .inspect_err(|error| self.count_failed_auth(error))?;
             }
             // Before anything is looked at that only those who are known may ask about.
-            _ if self.principal.is_none() => return Err(ApiError::unauthorized().into()),
+            _ if self.principal.is_none() => return Err(ApiError::unauthorized()),
             ClientMessage::Subscribe { collection, filters } => {
                 let filter = match filters {
                     None => Filter::all(),
-                    Some(filters) => parse::parse_value(filters).map_err(ApiError::from)?,
+                    Some(filters) => parse::parse_value(filters)?,
                 };
                 self.subscribe(&collection, filter, None).await?;
             }
@@ -475,12 +484,6 @@ impl Drop for Connection {
             self.shard.end_detached(slot);
         }
         self.shard.remove_outbox(self.outbox_serial);
-    }
-}
-
-impl From<ApiError> for Refusal {
-    fn from(error: ApiError) -> Self {
-        Self { error, id: None }
     }
 }
 

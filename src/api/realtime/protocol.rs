@@ -41,11 +41,11 @@ pub struct Refusal {
     pub id: Option<Value>,
 }
 
-/// Reads one text frame.
+/// Reads one text frame: the message, and its `id`, if it has one.
 ///
 /// # Errors
 /// [`Refusal`] with `INVALID_BODY`; the connection goes on.
-pub fn parse_message(text: &str) -> Result<ClientMessage, Refusal> {
+pub fn parse_message(text: &str) -> Result<(ClientMessage, Option<Value>), Refusal> {
     let refuse = |message: String, id: Option<Value>| Refusal {
         error: ApiError::new(ErrorCode::InvalidBody, message),
         id,
@@ -64,13 +64,13 @@ pub fn parse_message(text: &str) -> Result<ClientMessage, Refusal> {
         Some(Value::String(text)) => Ok(text),
         _ => Err(refuse(format!("`{kind}` takes a member `{name}`, which is a string"), id.clone())),
     };
-    match kind.as_str() {
-        "auth" => Ok(ClientMessage::Auth { token: text_member("token")? }),
-        "ping" => Ok(ClientMessage::Ping),
+    let message = match kind.as_str() {
+        "auth" => ClientMessage::Auth { token: text_member("token")? },
+        "ping" => ClientMessage::Ping,
         "subscribe" | "unsubscribe" if id.is_some() => {
             let message =
                 "subscriptions with an `id` are not available yet; leave it out for one per collection";
-            Err(refuse(message.to_owned(), id))
+            return Err(refuse(message.to_owned(), id));
         }
         "subscribe" => {
             let collection = text_member("collection")?;
@@ -78,13 +78,15 @@ pub fn parse_message(text: &str) -> Result<ClientMessage, Refusal> {
                 return Err(refuse(format!("`{name}` is not available yet"), id));
             }
             let filters = members.remove("filters").filter(|filters| !filters.is_null());
-            Ok(ClientMessage::Subscribe { collection, filters })
+            ClientMessage::Subscribe { collection, filters }
         }
-        "unsubscribe" => Ok(ClientMessage::Unsubscribe { collection: text_member("collection")? }),
+        "unsubscribe" => ClientMessage::Unsubscribe { collection: text_member("collection")? },
         _ => {
-            Err(refuse("the message's `type` is none of: auth, subscribe, unsubscribe, ping".to_owned(), id))
+            let message = "the message's `type` is none of: auth, subscribe, unsubscribe, ping";
+            return Err(refuse(message.to_owned(), id));
         }
-    }
+    };
+    Ok((message, id))
 }
 
 /// The answer to `ping`.
@@ -94,12 +96,15 @@ pub fn pong() -> Bytes {
 
 /// An error, as a message or a named event.
 pub fn error(form: Form, error: &ApiError, id: Option<&Value>) -> Bytes {
-    let mut message = json!({ "type": "error", "code": error.code.as_str(), "message": error.message });
+    // In the order of the specification, which `json!` would not keep.
+    let mut message =
+        format!(r#"{{"type":"error","code":"{}","message":{}"#, error.code.as_str(), json!(error.message));
     if let Some(id) = id {
-        message["id"] = id.clone();
+        message.push_str(&format!(r#","id":{id}"#));
     }
+    message.push('}');
     match form {
-        Form::WebSocket => text_frame(message.to_string().as_bytes()),
+        Form::WebSocket => text_frame(message.as_bytes()),
         Form::Sse => Bytes::from(format!("event: error\ndata: {message}\n\n")),
     }
 }
@@ -128,8 +133,9 @@ pub fn sse_id(cursor: &str) -> Bytes {
 
 /// What the client holds can't be brought up to date; it is live from the cursor on.
 pub fn sse_resync(code: &str, cursor: &str) -> Bytes {
-    let message = json!({ "type": "resync", "code": code, "cursor": cursor });
-    Bytes::from(format!("event: resync\nid: {cursor}\ndata: {message}\n\n"))
+    Bytes::from(format!(
+        "event: resync\nid: {cursor}\ndata: {{\"type\":\"resync\",\"code\":\"{code}\",\"cursor\":\"{cursor}\"}}\n\n"
+    ))
 }
 
 /// Close codes (RFC 6455, section 7.4, and the registry that it set up).

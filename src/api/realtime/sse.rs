@@ -84,5 +84,6 @@ fn last_event_id(request: &HttpRequest, parameters: &Parameters) -> Result<Optio
         request.headers().get("Last-Event-ID").map(|value| String::from_utf8_lossy(value.as_bytes()).into());
     let since = parameters.single("since")?.map(str::to_owned);
     // An empty one is what a client sends that has none.
-    Ok(header.or(since).filter(|text: &String| !text.is_empty()))
+    let given = |text: &String| !text.is_empty();
+    Ok(header.filter(given).or(since.filter(given)))
 }

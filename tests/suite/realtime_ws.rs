@@ -1,0 +1,227 @@
+//! WebSocket `/realtime`: what is said, word for word, and which changes are events.
+
+use futures_util::{SinkExt, future::join_all};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::harness::{SECRET_KEY, event, on_both_databases};
+
+on_both_databases! {
+    async fn a_subscription_is_served_with_exactly_these_messages(app: &TestApp) {
+        app.post("/collections", json!({ "name": "posts" })).await;
+        let mut socket = app.anonymous_socket().await;
+        // All at once: the client need not wait for anything.
+        for text in [
+            &format!(r#"{{"type":"auth","token":"{SECRET_KEY}"}}"#),
+            r#"{"type":"subscribe","collection":"posts","filters":{"status":"published"}}"#,
+            r#"{"type":"ping"}"#,
+        ] {
+            socket.inner.feed(Message::text(text)).await.unwrap();
+        }
+        socket.inner.flush().await.unwrap();
+        assert_eq!(socket.next_text().await, r#"{"type":"pong"}"#, "success is silent");
+
+        let made = app.create("posts", json!({ "title": "Hello \"you\"", "status": "published" })).await;
+        let path = format!("/collections/posts/{}", made["id"].as_str().unwrap());
+        app.patch(&path, json!({ "n": 1.5 })).await;
+        app.delete(&path).await;
+
+        let text = |kind: &str, data: &str| {
+            let (id, at) = (made["id"].as_str().unwrap(), made["createdAt"].as_str().unwrap());
+            format!(
+                r#"{{"type":"event","collection":"posts","event":"{kind}","document":{{"id":"{id}","data":{data},"createdAt":"{at}"}}}}"#
+            )
+        };
+        let first = r#"{"status":"published","title":"Hello \"you\""}"#;
+        let second = r#"{"n":1.5,"status":"published","title":"Hello \"you\""}"#;
+        assert_eq!(socket.next_text().await, text("created", first));
+        assert_eq!(socket.next_text().await, text("updated", second));
+        assert_eq!(socket.next_text().await, text("deleted", second));
+
+        socket.send_text(r#"{"type":"unsubscribe","collection":"posts"}"#).await;
+        socket.send_text(r#"{"type":"ping"}"#).await;
+        assert_eq!(socket.next_text().await, r#"{"type":"pong"}"#, "success is silent");
+    }
+
+    async fn the_two_errors_of_the_specification_have_exactly_these_texts(app: &TestApp) {
+        const UNAUTHORIZED: &str =
+            r#"{"type":"error","code":"UNAUTHORIZED","message":"Invalid or missing authentication token"}"#;
+        let mut socket = app.anonymous_socket().await;
+        for (why, text) in [
+            ("nothing was said before", r#"{"type":"subscribe","collection":"posts"}"#),
+            ("the same for a collection that isn't there", r#"{"type":"unsubscribe","collection":"none"}"#),
+            ("a key that nobody has", r#"{"type":"auth","token":"pk_00000000000000000000"}"#),
+            ("no key at all", r#"{"type":"auth","token":"a.b.c"}"#),
+        ] {
+            socket.send_text(text).await;
+            assert_eq!(socket.next_text().await, UNAUTHORIZED, "{why}");
+        }
+        socket.authenticate(SECRET_KEY).await;
+        socket.send_text(r#"{"type":"subscribe","collection":"none"}"#).await;
+        let unknown = r#"{"type":"error","code":"INVALID_COLLECTION","message":"Collection does not exist"}"#;
+        assert_eq!(socket.next_text().await, unknown);
+    }
+
+    async fn events_keep_a_view_equal_to_the_set_of_documents_that_match(app: &TestApp) {
+        let (inside, outside) = (json!({ "status": "in" }), json!({ "status": "out" }));
+        app.post("/collections", json!({ "name": "posts" })).await;
+        let mut socket = app.socket().await;
+        socket.subscribe("posts", inside.clone()).await;
+
+        let mut shown = Value::Null;
+        for (why, method, body, kind) in [
+            ("made outside", Method::PUT, &outside, None),
+            ("changed outside", Method::PATCH, &json!({ "n": 1 }), None),
+            ("enters", Method::PATCH, &inside, Some("created")),
+            ("stays", Method::PATCH, &json!({ "n": 2 }), Some("updated")),
+            ("written without a change", Method::PATCH, &json!({ "n": 2 }), Some("updated")),
+            ("leaves, and the new image is not shown", Method::PATCH, &json!({ "status": "out", "secret": 1 }), Some("deleted")),
+            ("changed outside again", Method::PATCH, &json!({ "n": 3 }), None),
+            ("deleted outside", Method::DELETE, &Value::Null, None),
+            ("made inside", Method::PUT, &inside, Some("created")),
+            ("replaced inside", Method::PUT, &json!({ "status": "in", "n": 4 }), Some("updated")),
+            ("deleted inside", Method::DELETE, &Value::Null, Some("deleted")),
+        ] {
+            let answer = app.send(app.request(method, "/collections/posts/a").json(body)).await;
+            assert!(answer.status.is_success(), "{why}: {answer:?}");
+            if let Some(kind) = kind {
+                if kind != "deleted" {
+                    shown = answer.data().clone();
+                }
+                assert_eq!(socket.next().await, event("posts", kind, &shown), "{why}");
+            }
+        }
+        socket.settle().await;
+    }
+
+    async fn a_filter_compares_values_of_the_same_type_only(app: &TestApp) {
+        app.post("/collections", json!({ "name": "posts" })).await;
+        for (why, filter, data, matches) in [
+            ("the number", json!({ "room": 7 }), json!({ "room": 7 }), true),
+            ("the number in another spelling", json!({ "room": 7 }), json!({ "room": 7.0 }), true),
+            ("text is no number", json!({ "room": 7 }), json!({ "room": "7" }), false),
+            ("a number is no text", json!({ "room": "7" }), json!({ "room": 7 }), false),
+            ("true is not 1", json!({ "room": 1 }), json!({ "room": true }), false),
+            ("true is not text", json!({ "room": true }), json!({ "room": "true" }), false),
+            ("null is a missing field too", json!({ "room": null }), json!({}), true),
+            ("letters have a case", json!({ "room": "a" }), json!({ "room": "A" }), false),
+            ("both terms", json!({ "a": 1, "b": 2 }), json!({ "a": 1, "b": 2, "c": 3 }), true),
+            ("one term of two", json!({ "a": 1, "b": 2 }), json!({ "a": 1 }), false),
+            ("no filter", json!({}), json!({ "x": 1 }), true),
+        ] {
+            let mut socket = app.socket().await;
+            socket.subscribe("posts", filter.clone()).await;
+            let document = app.create("posts", data).await;
+            if matches {
+                assert_eq!(socket.next().await, event("posts", "created", &document), "{why}");
+                continue;
+            }
+            // Had there been an event, it would come before that of a document which matches for certain.
+            let certain = app.create("posts", filter).await;
+            assert_eq!(socket.next().await, event("posts", "created", &certain), "{why}");
+        }
+    }
+
+    async fn filters_are_replaced_without_a_change_lost_or_sent_twice(app: &TestApp) {
+        const WRITERS: usize = 4;
+        const EACH: usize = 100;
+        app.post("/collections", json!({ "name": "posts" })).await;
+        let mut socket = app.socket().await;
+        let filters = [json!({ "a": 1 }), json!({ "b": 2 })];
+        socket.subscribe("posts", filters[0].clone()).await;
+
+        // Every document matches both filters.
+        let write = async |writer: usize| {
+            for n in 0..EACH {
+                app.create("posts", json!({ "a": 1, "b": 2, "writer": writer, "n": n })).await;
+            }
+        };
+        let read = async {
+            let mut next = [0; WRITERS];
+            for count in 0..WRITERS * EACH {
+                let filters = &filters[count % 2];
+                socket.send(json!({ "type": "subscribe", "collection": "posts", "filters": filters })).await;
+                let event = socket.next().await;
+                let data = &event["document"]["data"];
+                let writer = data["writer"].as_u64().unwrap() as usize;
+                assert_eq!(data["n"], next[writer], "of writer {writer}");
+                next[writer] += 1;
+            }
+        };
+        tokio::join!(join_all((0..WRITERS).map(write)), read);
+        socket.settle().await;
+    }
+
+    async fn what_was_unsubscribed_sends_no_events(app: &TestApp) {
+        for name in ["posts", "notes"] {
+            app.post("/collections", json!({ "name": name })).await;
+        }
+        let mut socket = app.socket().await;
+        socket.subscribe("posts", json!({})).await;
+        socket.subscribe("notes", json!({})).await;
+        socket.send(json!({ "type": "unsubscribe", "collection": "posts" })).await;
+        socket.settle().await;
+
+        app.create("posts", json!({})).await;
+        let note = app.create("notes", json!({})).await;
+        assert_eq!(socket.next().await, event("notes", "created", &note));
+    }
+
+    async fn a_subscription_keeps_the_name_it_was_asked_with_until_its_collection_is_removed(app: &TestApp) {
+        let id = app.post("/collections", json!({ "name": "posts" })).await.data()["id"].as_str().unwrap().to_owned();
+        app.post("/collections", json!({ "name": "notes" })).await;
+        let (mut by_name, mut by_id) = (app.socket().await, app.socket().await);
+        by_name.subscribe("posts", json!({})).await;
+        by_name.subscribe("notes", json!({})).await;
+        by_id.subscribe(&id, json!({})).await;
+
+        let renamed = app.patch("/collections/posts/settings", json!({ "name": "articles" })).await;
+        assert_eq!(renamed.status, StatusCode::OK);
+        // A new collection of the old name is another one.
+        app.create("posts", json!({ "n": 0 })).await;
+        let document = app.create("articles", json!({ "n": 1 })).await;
+        assert_eq!(by_name.next().await, event("posts", "created", &document));
+        assert_eq!(by_id.next().await, event(&id, "created", &document));
+
+        app.delete("/collections/articles").await;
+        for socket in [&mut by_name, &mut by_id] {
+            let ended = json!({ "type": "error", "code": "INVALID_COLLECTION", "message": "Collection does not exist" });
+            assert_eq!(socket.next().await, ended);
+        }
+        let note = app.create("notes", json!({})).await;
+        assert_eq!(by_name.next().await, event("notes", "created", &note), "other subscriptions go on");
+        by_id.settle().await;
+    }
+
+    async fn a_message_that_is_not_understood_is_answered_and_harms_nothing(app: &TestApp) {
+        app.post("/collections", json!({ "name": "posts" })).await;
+        let mut socket = app.socket().await;
+        socket.subscribe("posts", json!({})).await;
+        for (why, text, code, id) in [
+            ("no JSON", "{", "INVALID_BODY", None),
+            ("nothing", "", "INVALID_BODY", None),
+            ("an array", "[]", "INVALID_BODY", None),
+            ("no type", r#"{"id":7}"#, "INVALID_BODY", Some(json!(7))),
+            ("a type that is no text", r#"{"type":1,"id":"a"}"#, "INVALID_BODY", Some(json!("a"))),
+            ("a type that is none", r#"{"type":"publish","id":"\"b"}"#, "INVALID_BODY", Some(json!("\"b"))),
+            ("no token", r#"{"type":"auth"}"#, "INVALID_BODY", None),
+            ("a token that is no text", r#"{"type":"auth","token":["x"]}"#, "INVALID_BODY", None),
+            ("a bad token", r#"{"type":"auth","token":"x","id":"c"}"#, "UNAUTHORIZED", Some(json!("c"))),
+            ("no collection", r#"{"type":"subscribe"}"#, "INVALID_BODY", None),
+            ("a collection that is no text", r#"{"type":"subscribe","collection":{}}"#, "INVALID_BODY", None),
+            ("filters that are a list", r#"{"type":"subscribe","collection":"posts","filters":[1]}"#, "INVALID_FILTER", None),
+            ("filters that are text", r#"{"type":"subscribe","collection":"posts","filters":"{}"}"#, "INVALID_FILTER", None),
+            ("a collection that isn't there", r#"{"type":"subscribe","collection":"x"}"#, "INVALID_COLLECTION", None),
+            ("nor here", r#"{"type":"unsubscribe","collection":"x"}"#, "INVALID_COLLECTION", None),
+        ] {
+            socket.send_text(text).await;
+            assert_eq!(socket.next_error().await, (code.to_owned(), id), "{why}");
+        }
+        socket.inner.send(Message::binary(r#"{"type":"ping"}"#)).await.unwrap();
+        assert_eq!(socket.next_error().await.0, "INVALID_BODY", "a binary frame");
+
+        let document = app.create("posts", json!({})).await;
+        assert_eq!(socket.next().await, event("posts", "created", &document));
+    }
+}
