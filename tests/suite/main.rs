@@ -7,10 +7,12 @@ mod harness;
 
 mod batch;
 mod collections;
+mod cors;
 mod crash;
 mod documents;
 mod durability;
 mod filters;
+mod health;
 mod idempotency;
 mod import;
 mod lists;
