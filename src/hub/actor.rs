@@ -385,6 +385,8 @@ impl Hub {
             tracing::warn!(shard, "worker thread {shard} doesn't keep up; its subscriptions read the log");
             let ids: Vec<_> = self.places.keys().filter(|id| id.shard == shard).copied().collect();
             ids.into_iter().for_each(|id| self.unsubscribe(id));
+            // A mark may have been among what didn't fit.
+            self.projects.values_mut().for_each(|project| project.marked = 0);
         }
     }
 }

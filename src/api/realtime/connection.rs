@@ -171,7 +171,13 @@ impl Connection {
             return Err(ApiError::new(ErrorCode::Overloaded, message));
         }
         let slot = self.new_slot(&principal, &collection, asked_name, filter);
-        if let Some(cursor) = from {
+        // "Now" is where the log ends, and not how far this node's hub has heard: on several nodes, what was acknowledged
+        // before must not come as an event.
+        let begin = match (from, old) {
+            (None, None) => self.realtime.streams.find_end(&principal.project).await?,
+            (from, _) => from,
+        };
+        if let Some(cursor) = begin {
             slot.restart_from(cursor);
         }
         let state = match old.map(|place| self.slots[place].clone()) {
