@@ -15,6 +15,7 @@ mod filters;
 mod health;
 mod idempotency;
 mod import;
+mod keys;
 mod lists;
 mod malformed_ws;
 mod nodes;

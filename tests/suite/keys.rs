@@ -1,0 +1,220 @@
+//! Who is asking: keys in headers, scopes, projects, and the commands that make, list and revoke keys beside a server.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
+
+use crate::harness::{
+    PUBLISHABLE_KEY, SECRET_KEY, TestApp, TestSocket, TestStream, on_both_databases, process,
+};
+
+/// Runs `coir` on the database of a server that runs; it must succeed. Returns what it printed.
+async fn coir(app: &TestApp, arguments: &[&str]) -> String {
+    let (status, stdout, stderr) = try_coir(app, arguments).await;
+    assert!(status, "coir {arguments:?}: {stderr}");
+    stdout
+}
+
+async fn try_coir(app: &TestApp, arguments: &[&str]) -> (bool, String, String) {
+    let mut command = process::command(arguments);
+    command.env("DATABASE_URL", &app.config.database_url);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+fn unauthorized() -> Value {
+    let error = json!({ "code": "UNAUTHORIZED", "message": "Invalid or missing authentication token" });
+    json!({ "success": false, "error": error })
+}
+
+async fn status(app: &TestApp, key: &str, method: Method, path: &str, body: Value) -> u16 {
+    app.send(app.request_as(key, method, path).json(&body)).await.status.as_u16()
+}
+
+on_both_databases! {
+    async fn a_key_is_taken_from_either_header(app: &TestApp) {
+        app.create("posts", json!({})).await;
+        let ask = |headers: &[(&str, &str)]| {
+            let request = app.http.get(format!("{}/collections/posts", app.url));
+            let add = |request: RequestBuilder, (name, value): &(&str, &str)| request.header(*name, *value);
+            app.send(headers.iter().fold(request, add))
+        };
+        let (bearer, other) = (format!("Bearer {SECRET_KEY}"), format!("bEARER  {PUBLISHABLE_KEY}"));
+        for (why, headers) in [
+            ("Authorization", vec![("Authorization", &*bearer)]),
+            ("the scheme in any case", vec![("Authorization", &*other)]),
+            ("x-api-key", vec![("X-API-Key", SECRET_KEY)]),
+            ("the same key twice", vec![("Authorization", &*bearer), ("x-api-key", SECRET_KEY)]),
+        ] {
+            assert_eq!(ask(&headers).await.status, 200, "{why}");
+        }
+        let (garbled, short) = (format!("Bearer {SECRET_KEY}x"), format!("Bearer {}", &SECRET_KEY[..10]));
+        let basic = format!("Basic {SECRET_KEY}");
+        for (why, headers) in [
+            ("nothing", vec![]),
+            ("two keys", vec![("Authorization", &*bearer), ("x-api-key", PUBLISHABLE_KEY)]),
+            ("a bad key beside a good one", vec![("Authorization", &*bearer), ("x-api-key", "x")]),
+            ("an empty key beside a good one", vec![("Authorization", &*bearer), ("x-api-key", "")]),
+            ("two Authorization headers", vec![("Authorization", &*bearer), ("Authorization", &*other)]),
+            ("another scheme", vec![("Authorization", &*basic)]),
+            ("no scheme", vec![("Authorization", SECRET_KEY)]),
+            ("a scheme alone", vec![("Authorization", "Bearer")]),
+            ("an empty key", vec![("Authorization", "Bearer ")]),
+            ("a longer key", vec![("Authorization", &*garbled)]),
+            ("a part of a key", vec![("Authorization", &*short)]),
+            ("an unknown key", vec![("Authorization", "Bearer sk_0123456789abcdefOTHER")]),
+            ("not ASCII", vec![("x-api-key", "sk_0123456789abcdefñ")]),
+            ("text that SQL would read", vec![("x-api-key", "sk_' OR 1=1 --")]),
+        ] {
+            let answer = ask(&headers).await;
+            assert_eq!((answer.status.as_u16(), &answer.body), (401, &unauthorized()), "{why}");
+        }
+    }
+
+    async fn without_a_key_nothing_is_told_of_what_exists(app: &TestApp) {
+        app.put("/collections/posts/a", json!({})).await;
+        for (method, path) in [
+            (Method::GET, "/collections"),
+            (Method::POST, "/collections"),
+            (Method::GET, "/collections/posts"),
+            (Method::GET, "/collections/none"),
+            (Method::POST, "/collections/posts"),
+            (Method::GET, "/collections/posts/a"),
+            (Method::GET, "/collections/none/a"),
+            (Method::PUT, "/collections/posts/a%20b"),
+            (Method::PATCH, "/collections/posts/a"),
+            (Method::DELETE, "/collections/posts/a"),
+            (Method::DELETE, "/collections/posts"),
+            (Method::GET, "/collections/posts/settings"),
+            (Method::PATCH, "/collections/none/settings"),
+            (Method::GET, "/collections/posts?limit=0"),
+            (Method::GET, "/realtime/sse/posts"),
+            (Method::GET, "/realtime/sse/none"),
+            (Method::GET, "/realtime/sse/posts?filters=x"),
+            (Method::GET, "/collections/posts?token=pk_0123456789abcdefPUBLISHABLE"),
+        ] {
+            let answer = app.send(app.http.request(method.clone(), format!("{}{path}", app.url)).body("{")).await;
+            assert_eq!((answer.status.as_u16(), &answer.body), (401, &unauthorized()), "{method} {path}");
+            assert_eq!(answer.header("www-authenticate"), "Bearer");
+        }
+        assert_eq!(app.get("/collections/posts/a").await.data()["version"], 1);
+    }
+
+    async fn a_key_does_what_its_scopes_say_and_nothing_else(app: &TestApp) {
+        app.put("/collections/posts/a", json!({})).await;
+        let rows: [(&str, [u16; 5]); 5] = [
+            // read, write, create a collection, remove one that isn't there, stream of one that isn't there
+            ("documents:read", [200, 403, 403, 403, 403]),
+            ("documents:write", [403, 200, 403, 403, 403]),
+            ("collections:write", [403, 403, 201, 404, 403]),
+            ("documents:read, realtime", [200, 403, 403, 403, 404]),
+            ("users", [403, 403, 403, 403, 403]),
+        ];
+        for (scope, expected) in rows {
+            let key = coir(app, &["keys", "create", "secret", "--scope", scope]).await;
+            let key = key.trim();
+            let name = format!("c{}", scope.len());
+            let got = [
+                status(app, key, Method::GET, "/collections/posts/a", Value::Null).await,
+                status(app, key, Method::PUT, "/collections/posts/a", json!({})).await,
+                status(app, key, Method::POST, "/collections", json!({ "name": name })).await,
+                status(app, key, Method::DELETE, "/collections/none", Value::Null).await,
+                status(app, key, Method::GET, "/realtime/sse/none", Value::Null).await,
+            ];
+            assert_eq!(got, expected, "{scope}");
+        }
+        let (made, _, stderr) = try_coir(app, &["keys", "create", "secret", "--scope", "documents:all"]).await;
+        assert!(!made && stderr.contains("`documents:all` is not a scope"), "{stderr}");
+    }
+
+    async fn keys_are_listed_by_their_first_characters_only(app: &TestApp) {
+        let key = coir(app, &["keys", "create", "publishable"]).await.trim().to_owned();
+        assert!(key.starts_with("pk_") && key.len() > 30, "{key}");
+        assert_eq!(status(app, &key, Method::POST, "/collections/posts", json!({})).await, 201);
+
+        let listed = coir(app, &["keys", "list"]).await;
+        for key in [&*key, SECRET_KEY, PUBLISHABLE_KEY] {
+            assert!(listed.contains(&format!(" {} ", &key[..8])), "{listed}");
+            assert!(!listed.contains(&key[..12]), "{listed}");
+        }
+        coir(app, &["keys", "revoke", &key]).await;
+        let listed = coir(app, &["keys", "list"]).await;
+        let row = listed.lines().find(|line| line.contains(&key[..8])).unwrap();
+        assert!(row.contains("revoked"), "{listed}");
+        for (why, arguments) in [
+            ("revoked already", vec!["keys", "revoke", &key]),
+            ("no key begins so", vec!["keys", "revoke", "sk_nothing"]),
+            ("every key begins so", vec!["keys", "revoke", ""]),
+            ("no such project", vec!["keys", "list", "--project", "none"]),
+        ] {
+            let (done, _, stderr) = try_coir(app, &arguments).await;
+            assert!(!done && stderr.starts_with("coir: "), "{why}: {stderr}");
+            assert!(!stderr.contains(&key), "{why}: {stderr}");
+        }
+    }
+
+    async fn a_revoked_key_is_refused_within_a_second_and_its_streams_end(app: &TestApp) {
+        app.create("posts", json!({})).await;
+        let key = coir(app, &["keys", "create", "secret"]).await.trim().to_owned();
+        let mut stream = TestStream::open(app.request_as(&key, Method::GET, "/realtime/sse/posts")).await;
+        stream.opened().await;
+        let mut socket = app.anonymous_socket().await;
+        socket.authenticate(&key).await;
+        socket.subscribe("posts", json!({})).await;
+        let mut own = app.socket().await;
+        own.subscribe("posts", json!({})).await;
+
+        coir(app, &["keys", "revoke", &key]).await;
+        let begun = Instant::now();
+        while status(app, &key, Method::GET, "/collections/posts", Value::Null).await != 401 {
+            assert!(begun.elapsed() < Duration::from_secs(1), "it is still good after a second");
+        }
+        // From here on nothing is told to whoever held it.
+        let written = app.create("posts", json!({ "secret": true })).await;
+        while let Some(block) = stream.try_next_block().await {
+            assert!(block.data.is_none_or(|data| !data.contains("secret")));
+        }
+        let close = loop {
+            match socket.next_frame().await {
+                Message::Close(Some(close)) => break close,
+                Message::Text(text) => assert!(text.contains("UNAUTHORIZED"), "{text}"),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(close.code, CloseCode::Policy);
+        assert_eq!(own.next().await["document"]["id"], written["id"], "other keys' streams go on");
+    }
+
+    async fn projects_do_not_see_each_other(app: &TestApp) {
+        app.put("/collections/posts/a", json!({ "of": "default" })).await;
+        let printed = coir(app, &["projects", "create", "other"]).await;
+        let key = |prefix: &str| printed.split_whitespace().find(|word| word.starts_with(prefix)).unwrap();
+        let (secret, publishable) = (key("sk_"), key("pk_"));
+        for key in [secret, publishable] {
+            assert_eq!(status(app, key, Method::GET, "/collections/posts", Value::Null).await, 404);
+            assert_eq!(status(app, key, Method::GET, "/collections/posts/a", Value::Null).await, 404);
+        }
+        let id = app.get("/collections/posts/settings").await.data()["id"].as_str().unwrap().to_owned();
+        assert_eq!(status(app, secret, Method::GET, &format!("/collections/{id}/a"), Value::Null).await, 404);
+        assert_eq!(status(app, secret, Method::DELETE, &format!("/collections/{id}"), Value::Null).await, 404);
+
+        assert_eq!(status(app, secret, Method::PUT, "/collections/posts/a", json!({ "of": "other" })).await, 201);
+        let mut foreign: TestSocket = app.anonymous_socket().await;
+        foreign.authenticate(publishable).await;
+        foreign.subscribe("posts", json!({})).await;
+        app.patch("/collections/posts/a", json!({ "n": 1 })).await;
+        assert_eq!(app.get("/collections/posts/a").await.data()["data"], json!({ "of": "default", "n": 1 }));
+        assert_eq!(status(app, secret, Method::PATCH, "/collections/posts/a", json!({ "n": 2 })).await, 200);
+        assert_eq!(foreign.next().await["document"]["data"], json!({ "of": "other", "n": 2 }));
+
+        let listed = coir(app, &["projects", "list"]).await;
+        assert!(listed.contains("default") && listed.contains("other"), "{listed}");
+        assert!(!coir(app, &["keys", "list", "--project", "other"]).await.contains(&SECRET_KEY[..8]));
+        for name in ["other", "", "a b", "a/b"] {
+            assert!(!try_coir(app, &["projects", "create", name]).await.0, "{name:?}");
+        }
+    }
+}
