@@ -16,6 +16,7 @@ mod health;
 mod idempotency;
 mod import;
 mod keys;
+mod lifecycle;
 mod lists;
 mod malformed_ws;
 mod nodes;
