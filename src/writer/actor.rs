@@ -205,7 +205,7 @@ impl Writer {
         let (mut tx, base) = self.begin(batch).await?;
         let mut work = Batch::new(base);
         let done = match mode {
-            Mode::Together => do_together(&mut tx, &mut work, batch),
+            Mode::Together => do_together(&mut tx, &mut work, batch).await,
             Mode::OneByOne => do_one_by_one(&mut tx, &mut work, batch).await,
         };
         let (answers, changes) = match done {
@@ -391,12 +391,16 @@ enum Mode {
     OneByOne,
 }
 
-fn do_together(
+async fn do_together(
     tx: &mut WriteTx,
     work: &mut Batch,
     batch: &[Request],
 ) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
     let answers = batch.iter().map(|request| work.apply(&request.mutation)).collect();
+    if work.plan().needs_order() {
+        work.discard();
+        return do_one_by_one(tx, work, batch).await;
+    }
     write(tx, work)?;
     Ok((answers, work.plan().changes.clone()))
 }

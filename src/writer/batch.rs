@@ -64,6 +64,17 @@ pub struct Plan {
     pub outcomes: Vec<(IdempotencyKey, StoredOutcome)>,
 }
 
+impl Plan {
+    /// Whether a collection is made, renamed or removed more than once. The statements have one order for all mutations,
+    /// whatever the order of these was, so such a batch can't be written with one of each.
+    pub fn needs_order(&self) -> bool {
+        let mut seen = HashSet::new();
+        let new = self.new_collections.iter().map(|(_, collection)| &collection.id);
+        let renamed = self.renamed_collections.iter().map(|(id, _)| id);
+        !new.chain(renamed).chain(&self.removed_collections).all(|id| seen.insert(id))
+    }
+}
+
 /// One mutation's effects, before it is known that all of its operations happen.
 struct Staged {
     project: ProjectId,

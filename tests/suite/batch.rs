@@ -1,12 +1,15 @@
 //! Writes that commit together stay apart: one that fails fails alone, and the log has no hole where it would have been.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future, stream::FuturesUnordered};
-use reqwest::Method;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Sql, TestApp, data_of, list_all, on_both_databases, process, sequence_of};
+use crate::harness::{
+    Answer, SECRET_KEY, Sql, TestApp, list_all, on_both_databases, process, sequence_of, socket::PATIENCE,
+};
 
 /// Writes of one burst: more than one batch can take while another commits.
 const BURST: usize = 64;
@@ -139,7 +142,7 @@ on_both_databases! {
     }
 
     async fn each_project_of_a_burst_has_a_log_of_its_own(app: &TestApp) {
-        let mut keys = vec![crate::harness::SECRET_KEY.to_owned()];
+        let mut keys = vec![SECRET_KEY.to_owned()];
         for name in ["second", "third"] {
             let output = process::command(&["projects", "create", name]).env("DATABASE_URL", &app.config.database_url).output().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
@@ -162,37 +165,71 @@ on_both_databases! {
         }
     }
 
+    async fn a_collection_that_is_made_and_renamed_or_removed_at_once_is_so_in_the_database(app: &TestApp) {
+        let mut sql = app.sql().await;
+        begin(app, &mut sql).await;
+        sql.lock().await;
+        let send = async |method: Method, path: String, body: Value| app.send(app.request(method, &path).json(&body)).await;
+        let writes = (0..24).flat_map(|n| {
+            let rename = format!("/collections/made{n}/settings");
+            [
+                send(Method::POST, "/collections".to_owned(), json!({ "name": format!("made{n}") })).boxed(),
+                send(Method::PATCH, rename, json!({ "name": format!("renamed{n}") })).boxed(),
+                send(Method::POST, "/collections".to_owned(), json!({ "name": format!("brief{n}") })).boxed(),
+                send(Method::DELETE, format!("/collections/brief{n}"), json!(null)).boxed(),
+            ]
+        });
+        let (answers, ()) = future::join(burst(writes), async {
+            // Once this has been answered, what was sent before it is waiting for the writer.
+            app.get("/collections/posts/first").await;
+            sql.unlock().await;
+        }).await;
+
+        // What overtook the creation found nothing; what didn't was done together with it.
+        let known = app.get("/collections").await;
+        let removed = answers.chunks(4).filter(|group| group[3].status == 200).count();
+        let renamed = answers.chunks(4).filter(|group| group[1].status == 200).count();
+        assert!(removed > 0 && renamed > 0, "{removed} removed, {renamed} renamed");
+        assert_eq!(known.data().as_array().unwrap().len(), 1 + 48 - removed);
+        let other = app.start_second_node().await;
+        assert_eq!(other.get("/collections").await.data(), known.data());
+        other.stop().await;
+    }
+
     async fn a_flood_is_answered_503_and_what_was_acknowledged_is_there(app: &TestApp) {
         let mut sql = app.sql().await;
         begin(app, &mut sql).await;
         sql.lock().await;
 
-        // While nothing can be written, 64 MiB may wait, and a batch on top.
-        let text = "x".repeat(1_000_000);
-        let mut flood: FuturesUnordered<_> = (0..96).map(|n| {
-            let text = &text;
-            async move { app.put(&format!("/collections/posts/{n}"), json!({ "n": n, "text": text })).await }
+        // While nothing can be written, 64 MiB may wait, and a batch on top. Each has a connection of its own.
+        let http = Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let body = Bytes::from(json!({ "text": "x".repeat(60_000) }).to_string());
+        let mut flood: FuturesUnordered<_> = (0..1600).map(|n| {
+            let url = format!("{}/collections/posts/{n}", app.url);
+            let sent = http.put(url).bearer_auth(SECRET_KEY).header("Content-Type", "application/json").body(body.clone()).send();
+            async move {
+                let answer = sent.await.unwrap();
+                let (status, headers) = (answer.status(), answer.headers().clone());
+                (n, status.as_u16(), headers, answer.bytes().await.unwrap())
+            }
         }).collect();
-        let mut answers = Vec::new();
-        let deadline = Duration::from_secs(30);
-        let next = tokio::time::timeout(deadline, flood.next()).await.expect("the flood is not held back");
-        answers.extend(next);
-        sql.unlock().await;
-        while let Some(answer) = tokio::time::timeout(deadline, flood.next()).await.expect("a write hangs") {
-            answers.push(answer);
-        }
-
-        let mut acknowledged = HashSet::from(["first".to_owned()]);
-        for answer in &answers {
-            if answer.status == 201 {
-                acknowledged.insert(answer.data()["id"].as_str().unwrap().to_owned());
+        let (mut acknowledged, mut is_locked, mut is_held_back) = (HashSet::from(["first".to_owned()]), true, false);
+        while let Some((n, status, headers, body)) = tokio::time::timeout(PATIENCE, flood.next()).await.expect("a write hangs") {
+            if status == 201 {
+                acknowledged.insert(n.to_string());
             } else {
-                assert_eq!(answer.error(), (503, "OVERLOADED"));
-                assert_eq!(answer.header("Retry-After"), "1");
+                let error: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!((status, &error["error"]["code"]), (503, &json!("OVERLOADED")), "{error}");
+                assert_eq!(headers["Retry-After"], "1");
+                is_held_back |= error["error"]["message"] == "too many writes are waiting; try again";
+            }
+            if std::mem::take(&mut is_locked) {
+                sql.unlock().await;
             }
         }
-        assert!(acknowledged.len() > 1 && acknowledged.len() < 97, "{} acknowledged", acknowledged.len());
-        let there: HashSet<_> = data_of(&list_all(&app.http, &app.url, "posts").await).into_keys().collect();
+
+        assert!(is_held_back, "{} acknowledged, and the queue was never full", acknowledged.len());
+        let there: HashSet<_> = list_all(&app.http, &app.url, "posts").await.into_keys().collect();
         assert_eq!(there, acknowledged);
         assert_eq!(app.put("/collections/posts/after", json!({})).await.status, 201);
     }
