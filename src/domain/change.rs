@@ -99,10 +99,9 @@ impl Change {
         }
     }
 
-    /// Roughly what it occupies in memory, in bytes: the texts of its images, twice for their parsed form.
+    /// Roughly what it occupies in memory, in bytes: its images as they are parsed, and something for itself.
     pub fn weight(&self) -> usize {
-        let image =
-            |document: &Option<Arc<Document>>| document.as_ref().map_or(0, |d| 2 * d.data.text().len() + 200);
+        let image = |document: &Option<Arc<Document>>| document.as_ref().map_or(0, |d| d.data.weight() + 200);
         match &self.entry {
             Entry::Document { before, after, .. } => image(before) + image(after) + 100,
             Entry::Control(_) => 300,
