@@ -38,7 +38,7 @@ const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 const BATCH: usize = 512;
 /// Bytes that the mutations of one batch bring.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of documents that are read for one batch; what needs more waits for the next.
+/// Bytes of documents that are read for one batch, and that it makes; what needs more waits for the next.
 const IMAGE_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of documents that one mutation may need.
 const MAX_IMAGE_BYTES: usize = 64 * 1024 * 1024;
@@ -215,6 +215,10 @@ impl Writer {
                 return Err(err.into());
             }
         };
+        // What the images would have been too much for was not looked at.
+        for request in batch.drain(answers.len()..).rev() {
+            self.deferred.push_front(request);
+        }
         if let Err(err) = tx.commit().await {
             if err.is_of_statement() {
                 return Err(BatchError::Statement(err));
@@ -396,7 +400,13 @@ async fn do_together(
     work: &mut Batch,
     batch: &[Request],
 ) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
-    let answers = batch.iter().map(|request| work.apply(&request.mutation)).collect();
+    let mut answers = Vec::with_capacity(batch.len());
+    for request in batch {
+        if is_full(work) {
+            break;
+        }
+        answers.push(work.apply(&request.mutation));
+    }
     if work.plan().needs_order() {
         work.discard();
         return do_one_by_one(tx, work, batch).await;
@@ -412,6 +422,9 @@ async fn do_one_by_one(
 ) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
     let (mut answers, mut changes) = (Vec::new(), Vec::new());
     for request in batch {
+        if is_full(work) {
+            break;
+        }
         tx.savepoint();
         let answer = match work.apply(&request.mutation) {
             Ok(committed) => match flush(tx, work).await {
@@ -432,6 +445,11 @@ async fn do_one_by_one(
         answers.push(answer);
     }
     Ok((answers, changes))
+}
+
+/// Whether a batch holds as many images as it may: many changes of one large document are as many documents.
+fn is_full(work: &Batch) -> bool {
+    work.weight() > IMAGE_BYTES
 }
 
 async fn flush(tx: &mut WriteTx, work: &Batch) -> Result<(), StoreError> {

@@ -45,6 +45,7 @@ pub struct Batch {
     written: Vec<DocumentKey>,
     is_written: HashSet<DocumentKey>,
     plan: Plan,
+    weight: usize,
 }
 
 /// Everything but the documents that a batch writes, in order.
@@ -90,7 +91,7 @@ impl Batch {
     /// Starts with nothing done.
     pub fn new(base: Base) -> Self {
         let next = base.clone();
-        Self { base, next, written: Vec::new(), is_written: HashSet::new(), plan: Plan::default() }
+        Self { base, next, written: Vec::new(), is_written: HashSet::new(), plan: Plan::default(), weight: 0 }
     }
 
     /// Does one mutation, wholly or not at all.
@@ -160,6 +161,11 @@ impl Batch {
         self.next.heads.values().filter(moved)
     }
 
+    /// Roughly what the changes so far occupy, in bytes: each new image, and the text of both for the log.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.plan.changes.is_empty() && self.plan.outcomes.is_empty()
@@ -215,6 +221,7 @@ impl Batch {
             revoked_keys,
             outcomes,
         } = staged.plan;
+        self.weight += changes.iter().map(|change| images_weight(change)).sum::<usize>();
         self.plan.changes.extend(changes);
         self.plan.new_collections.extend(new_collections);
         self.plan.renamed_collections.extend(renamed_collections);
@@ -382,6 +389,12 @@ impl Batch {
             None => self.next.documents.get(key).cloned(),
         }
     }
+}
+
+fn images_weight(change: &Change) -> usize {
+    let Entry::Document { before, after, .. } = &change.entry else { return 0 };
+    let texts = before.iter().chain(after).map(|document| document.data.text().len());
+    texts.sum::<usize>() + after.as_ref().map_or(0, |document| document.data.weight())
 }
 
 impl Staged {

@@ -8,7 +8,10 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, SECRET_KEY, Sql, TestApp, list_all, on_both_databases, process, sequence_of, socket::PATIENCE,
+    Answer, SECRET_KEY, Sql, TestApp, list_all, on_both_databases,
+    process::{self, Process},
+    sequence_of,
+    socket::PATIENCE,
 };
 
 /// Writes of one burst: more than one batch can take while another commits.
@@ -233,4 +236,39 @@ on_both_databases! {
         assert_eq!(there, acknowledged);
         assert_eq!(app.put("/collections/posts/after", json!({})).await.status, 201);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_changes_of_a_large_document_at_once_do_not_fill_the_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let database_url = format!("sqlite://{}", directory.path().join("coir.db").display());
+    let start = {
+        let database_url = database_url.clone();
+        move || Process::start(&database_url, "127.0.0.1:0")
+    };
+    let server = tokio::task::spawn_blocking(start).await.unwrap();
+    let http = Client::new();
+    let url = format!("{}/collections/posts/large", server.url);
+    // 300 KB of text, and 10 MB once it is parsed.
+    let put = http.put(&url).bearer_auth(SECRET_KEY).json(&json!({ "list": vec![1; 150_000] }));
+    assert_eq!(put.send().await.unwrap().status(), 201);
+
+    let mut sql = Sql::connect(&database_url).await;
+    sql.lock().await;
+    let patch = async |n: usize| {
+        let sent = http.patch(&url).bearer_auth(SECRET_KEY).json(&json!({ "n": n })).send().await.unwrap();
+        assert_eq!(sent.status(), 200);
+        sent.bytes().await.unwrap();
+    };
+    let unlock = async {
+        // What was sent before this has been answered waits for the writer.
+        http.get(&url).bearer_auth(SECRET_KEY).send().await.unwrap().bytes().await.unwrap();
+        sql.unlock().await;
+    };
+    future::join(future::join_all((0..48).map(patch)), unlock).await;
+
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak_megabytes = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    assert!(peak_megabytes < 260, "the server took {peak_megabytes} MB");
 }
