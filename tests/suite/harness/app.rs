@@ -110,11 +110,6 @@ impl TestApp {
         Self::start_on(config, directory).await
     }
 
-    /// How many live streams the server has.
-    pub fn live_connections(&self) -> usize {
-        self.running.live_connections()
-    }
-
     /// What the server says about its writer's connection when it starts.
     pub fn durability(&self) -> &str {
         &self.running.durability

@@ -2,8 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use super::{PUBLISHABLE_KEY, SECRET_KEY};
@@ -86,9 +85,4 @@ pub fn command(arguments: &[&str]) -> Command {
         // No file .env of a developer.
         .current_dir(std::env::temp_dir());
     command
-}
-
-/// Runs a command of `coir` to its end, in a directory.
-pub fn run(arguments: &[&str], directory: &Path) -> Output {
-    command(arguments).current_dir(directory).output().unwrap()
 }
