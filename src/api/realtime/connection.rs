@@ -8,21 +8,19 @@ use std::{
 
 use actix_web::web;
 use bytes::Bytes;
-use futures_util::{FutureExt, Stream, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use futures_util::{Stream, StreamExt};
 use serde_json::Value;
 
 use super::{
     ConnectionPermit, Realtime,
     protocol::{self, ClientMessage, CloseCode, Refusal},
-    subscriptions::{CaughtUp, catch_up},
+    subscriptions::{Ended, Subscriptions},
 };
 use crate::{
     api::error::{ApiError, ErrorCode},
     auth::Principal,
-    domain::Collection,
-    hub::{CloseReason, Form, Outbox, Shard, Slot, SlotState},
+    hub::{CloseReason, Form, Outbox, Shard, Slot},
     query::{Filter, cursor::Cursor, parse},
-    service::ServiceError,
 };
 
 /// How long a connection may stay without having said who it is.
@@ -72,13 +70,11 @@ pub struct Connection {
     principal: Option<Arc<Principal>>,
     failed_auth: u32,
     opened: Instant,
-    slots: Vec<Rc<Slot>>,
+    subscriptions: Subscriptions,
     last_heard: Instant,
     last_taken: u64,
     _permit: ConnectionPermit,
 }
-
-type CatchingUp = FuturesUnordered<LocalBoxFuture<'static, (Rc<Slot>, CaughtUp)>>;
 
 impl Connection {
     /// A connection that watches nothing yet.
@@ -90,6 +86,7 @@ impl Connection {
     ) -> Self {
         let outbox = Rc::new(Outbox::default());
         let outbox_serial = shard.add_outbox(&outbox);
+        let subscriptions = Subscriptions::new(realtime.clone(), shard.clone(), outbox.clone(), form);
         Self {
             realtime,
             shard,
@@ -99,7 +96,7 @@ impl Connection {
             principal: None,
             failed_auth: 0,
             opened: Instant::now(),
-            slots: Vec::new(),
+            subscriptions,
             last_heard: Instant::now(),
             last_taken: 0,
             _permit: permit,
@@ -130,8 +127,7 @@ impl Connection {
         // What the new principal may not read ends, each subscription by itself.
         if let Err(error) = self.realtime.streams.check(&principal) {
             let error = error.into();
-            for slot in std::mem::take(&mut self.slots) {
-                self.shard.end_detached(&slot);
+            for _ in 0..self.subscriptions.end_all() {
                 self.say_error(&error, None);
             }
         }
@@ -151,8 +147,7 @@ impl Connection {
         }
     }
 
-    /// Begins to watch, from now or from a cursor, and returns the subscription. One per collection: another one of the
-    /// same collection takes its place, without a change between them.
+    /// Begins to watch, from now or from a cursor, and returns the subscription.
     ///
     /// # Errors
     /// What keeps it from being served.
@@ -163,111 +158,7 @@ impl Connection {
         from: Option<Cursor>,
     ) -> Result<Rc<Slot>, ApiError> {
         let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;
-        let collection = self.realtime.streams.open(&principal, asked_name).await?;
-        let old = self.slots.iter().position(|slot| slot.collection == collection.id);
-        if old.is_none() && self.slots.len() >= self.realtime.max_subscriptions {
-            let message =
-                format!("a connection has at most {} subscriptions", self.realtime.max_subscriptions);
-            return Err(ApiError::new(ErrorCode::Overloaded, message));
-        }
-        let slot = self.new_slot(&principal, &collection, asked_name, filter);
-        // "Now" is where the log ends, and not how far this node's hub has heard: on several nodes, what was acknowledged
-        // before must not come as an event.
-        let begin = match (from, old) {
-            (None, None) => self.realtime.streams.find_end(&principal.project).await?,
-            (from, _) => from,
-        };
-        if let Some(cursor) = begin {
-            slot.restart_from(cursor);
-        }
-        let state = match old.map(|place| self.slots[place].clone()) {
-            None if from.is_some() => SlotState::CatchingUp,
-            None => self.shard.join(&slot).await,
-            Some(old) => self.replace(&slot, &old).await,
-        };
-        if state == SlotState::Refused {
-            // The one that was there before goes on.
-            return Err(too_many_filters());
-        }
-        match old {
-            Some(place) => self.slots[place] = slot.clone(),
-            None => self.slots.push(slot.clone()),
-        }
-        if let Err(error) = self.settle(&principal, &slot).await {
-            self.slots.retain(|other| !Rc::ptr_eq(other, &slot));
-            self.shard.end(&slot).await;
-            return Err(error);
-        }
-        Ok(slot)
-    }
-
-    /// Makes sure that a new subscription is of a collection that is there, and has a place to go on from. What is not
-    /// live yet is brought up to date by the loop.
-    async fn settle(&self, principal: &Principal, slot: &Slot) -> Result<(), ApiError> {
-        // A removal that the hub heard of before it heard of this subscription ended it for nobody.
-        let found = self.realtime.streams.open(principal, slot.collection.as_str()).await;
-        if slot.state() == SlotState::Removed || matches!(found, Err(ServiceError::UnknownCollection)) {
-            return Err(unknown_collection());
-        }
-        // It begins now, and the hub is busy or has not heard of the project: now is where the log ends.
-        if slot.cursor().is_none()
-            && let Some(end) = self.realtime.streams.find_end(&slot.project).await?
-        {
-            slot.restart_from(end);
-        }
-        Ok(())
-    }
-
-    fn new_slot(
-        &self,
-        principal: &Principal,
-        collection: &Collection,
-        asked_name: &str,
-        filter: Filter,
-    ) -> Rc<Slot> {
-        let place = (principal.project.clone(), collection.id.clone());
-        Rc::new(Slot::new(place, Arc::new(filter), self.form, asked_name.into(), self.outbox.clone()))
-    }
-
-    async fn replace(&self, slot: &Rc<Slot>, old: &Rc<Slot>) -> SlotState {
-        if old.state() == SlotState::Live {
-            let state = self.shard.replace(slot, old).await;
-            if state == SlotState::Refused {
-                return state;
-            }
-            if old.state() != SlotState::CatchingUp {
-                self.shard.end(old).await;
-                return state;
-            }
-            // The queue overflowed in between: the new one reads what the old one missed.
-            self.shard.fall_back(slot);
-            if slot.has_sent() {
-                // But that is before what it has sent already.
-                self.outbox.close(CloseReason::Behind);
-            }
-        }
-        if let Some(cursor) = old.cursor() {
-            slot.restart_from(cursor);
-        }
-        self.shard.end(old).await;
-        SlotState::CatchingUp
-    }
-
-    async fn unsubscribe(&mut self, asked_name: &str) -> Result<(), ApiError> {
-        let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;
-        let by_name = self.slots.iter().position(|slot| *slot.asked_name == *asked_name);
-        let place = match by_name {
-            Some(place) => Some(place),
-            None => {
-                let collection = self.realtime.streams.open(&principal, asked_name).await?;
-                self.slots.iter().position(|slot| slot.collection == collection.id)
-            }
-        };
-        if let Some(place) = place {
-            let slot = self.slots.swap_remove(place);
-            self.shard.end(&slot).await;
-        }
-        Ok(())
+        self.subscriptions.add(&principal, asked_name, filter, from).await
     }
 
     /// Serves the connection until its peer is gone, it breaks a rule, or the server stops.
@@ -280,7 +171,6 @@ impl Connection {
     }
 
     async fn serve(&mut self, incoming: &mut (impl Stream<Item = Incoming> + Unpin)) -> End {
-        let mut catching_up = CatchingUp::new();
         let mut heartbeat = tokio::time::interval(self.realtime.heartbeat);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         heartbeat.reset();
@@ -292,7 +182,6 @@ impl Connection {
             if let Some(end) = self.check() {
                 return end;
             }
-            self.begin_catching_up(&mut catching_up);
             tokio::select! {
                 () = self.outbox.changed() => {}
                 // Answers count as well: while the queue is full, no more questions are read.
@@ -304,11 +193,15 @@ impl Connection {
                     }
                     None => is_open = false,
                 },
-                Some((slot, caught_up)) = catching_up.next(), if !catching_up.is_empty() => {
-                    if let Some(end) = self.caught_up(&slot, caught_up) {
-                        return end;
+                // Cancelled, it goes on where it was.
+                ended = self.subscriptions.serve() => match ended {
+                    Ended::Behind => return behind(),
+                    Ended::One(error) => {
+                        if let Some(end) = self.end_one(error) {
+                            return end;
+                        }
                     }
-                }
+                },
                 _ = heartbeat.tick() => {
                     if let Some(end) = self.beat() {
                         return end;
@@ -338,65 +231,16 @@ impl Connection {
             Some(CloseReason::Behind) => return Some(behind()),
             None => {}
         }
-        let place = self.slots.iter().position(|slot| matches!(slot.state(), SlotState::Removed))?;
-        let slot = self.slots.swap_remove(place);
-        self.end_slot(&slot, &unknown_collection())
-    }
-
-    /// A subscription ends. On SSE it is the whole stream.
-    fn end_slot(&mut self, slot: &Slot, error: &ApiError) -> Option<End> {
-        self.shard.end_detached(slot);
-        if self.form == Form::Sse {
-            let end = End::new(CloseCode::Normal, "");
-            return Some(End { error: Some(error.clone()), ..end });
-        }
-        self.say_error(error, None);
-        // There may be more of them.
-        self.outbox.notify();
         None
     }
 
-    fn begin_catching_up(&self, catching_up: &mut CatchingUp) {
-        for slot in &self.slots {
-            if slot.state() == SlotState::CatchingUp && slot.begin_catching_up() {
-                let (realtime, shard, slot) = (self.realtime.clone(), self.shard.clone(), slot.clone());
-                let future = async move {
-                    let end = catch_up(&realtime, &shard, &slot).await;
-                    (slot, end)
-                };
-                catching_up.push(future.boxed_local());
-            }
+    /// A subscription has ended. On SSE that is the whole stream.
+    fn end_one(&mut self, error: ApiError) -> Option<End> {
+        if self.form == Form::Sse {
+            return Some(End { error: Some(error), ..End::new(CloseCode::Normal, "") });
         }
-    }
-
-    fn caught_up(&mut self, slot: &Rc<Slot>, end: CaughtUp) -> Option<End> {
-        slot.end_catching_up();
-        let Some(place) = self.slots.iter().position(|other| Rc::ptr_eq(other, slot)) else {
-            // It was unsubscribed, or replaced, meanwhile.
-            return None;
-        };
-        match end {
-            CaughtUp::Live | CaughtUp::Ended => None,
-            CaughtUp::Removed => {
-                self.slots.swap_remove(place);
-                self.end_slot(slot, &unknown_collection())
-            }
-            CaughtUp::Refused => {
-                self.slots.swap_remove(place);
-                self.end_slot(slot, &too_many_filters())
-            }
-            CaughtUp::Expired(_) if self.form == Form::WebSocket => Some(behind()),
-            CaughtUp::Expired(head) => {
-                self.say_resync(slot, "CURSOR_EXPIRED", head);
-                None
-            }
-        }
-    }
-
-    /// Says on an SSE stream that what came before is lost, and goes on from `head`.
-    pub fn say_resync(&self, slot: &Slot, code: &str, head: Cursor) {
-        slot.restart_from(head);
-        self.outbox.send(protocol::sse_resync(code, &head.encode(&slot.project)));
+        self.say_error(&error, None);
+        None
     }
 
     async fn handle(&mut self, message: Incoming) -> Option<End> {
@@ -448,7 +292,10 @@ impl Connection {
                 };
                 self.subscribe(&collection, filter, None).await?;
             }
-            ClientMessage::Unsubscribe { collection } => self.unsubscribe(&collection).await?,
+            ClientMessage::Unsubscribe { collection } => {
+                let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;
+                self.subscriptions.remove(&principal, &collection).await?;
+            }
         }
         Ok(())
     }
@@ -473,10 +320,7 @@ impl Connection {
         if self.last_heard.elapsed() > SILENT_HEARTBEATS * self.realtime.heartbeat {
             return Some(End::new(CloseCode::Away, "no sign of life"));
         }
-        self.slots.iter().for_each(|slot| self.shard.pass_mark(slot));
-        let cursor = self.slots.first().filter(|_| self.form == Form::Sse).and_then(|slot| slot.cursor());
-        let project = self.principal.as_ref().map(|principal| &principal.project);
-        let cursor = cursor.zip(project).map(|(cursor, project)| cursor.encode(project));
+        let cursor = self.subscriptions.pass_marks();
         // A full queue needs no heartbeat.
         self.outbox.push(protocol::heartbeat(self.form, cursor.as_deref()));
         self.outbox.wake_body();
@@ -486,19 +330,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        for slot in &self.slots {
-            self.shard.end_detached(slot);
-        }
+        self.subscriptions.end_all();
         self.shard.remove_outbox(self.outbox_serial);
     }
-}
-
-fn unknown_collection() -> ApiError {
-    ApiError::new(ErrorCode::InvalidCollection, crate::api::error::UNKNOWN_COLLECTION)
-}
-
-fn too_many_filters() -> ApiError {
-    ApiError::new(ErrorCode::Overloaded, "this collection has too many different filters without an equality")
 }
 
 /// A subscription without `id` can't be told what it missed: the client comes back and lists anew.

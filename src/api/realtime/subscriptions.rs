@@ -1,134 +1,240 @@
-//! The subscriptions of one connection, and how each is brought up to date: `CatchingUp ⇄ Live`.
-//!
-//! Resume, overflow and seam are the same: read the log after the position at the peer's pace, then ask the hub to go
-//! live from there; where the hub's ring of recent changes reaches, that is all.
+//! The subscriptions of one connection: added, replaced, removed, and kept up to date.
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc};
 
-use super::Realtime;
+use actix_web::web;
+use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+
+use super::{
+    Realtime,
+    catch_up::{CaughtUp, catch_up},
+    protocol,
+};
 use crate::{
-    domain::{Change, Control, Entry},
-    hub::{Event, Shard, Slot, SlotState, event_for},
-    query::cursor::{Cursor, Epoch},
-    store::changes::LogPage,
+    api::error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
+    auth::Principal,
+    domain::Collection,
+    hub::{CloseReason, Form, Outbox, Shard, Slot, SlotState},
+    query::{Filter, cursor::Cursor},
+    service::ServiceError,
 };
 
-/// How long to wait before the log is read again, when it couldn't be or had nothing new.
-const RETRY: Duration = Duration::from_millis(100);
-
-/// How catching up ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CaughtUp {
-    /// The hub sends every event now.
-    Live,
-    /// The log doesn't reach back to its position: here is its end.
-    Expired(Cursor),
-    /// Its collection is gone.
-    Removed,
-    /// The hub has too many filters of its kind.
-    Refused,
-    /// The subscription or the connection is ending.
-    Ended,
+/// What a connection watches.
+pub struct Subscriptions {
+    realtime: web::Data<Realtime>,
+    shard: Rc<Shard>,
+    outbox: Rc<Outbox>,
+    form: Form,
+    slots: Vec<Rc<Slot>>,
+    catching_up: FuturesUnordered<LocalBoxFuture<'static, (Rc<Slot>, CaughtUp)>>,
 }
 
-/// What became of one change on its way to the peer.
-enum Passed {
-    Taken,
-    Removed,
-    Ended,
+/// What [`Subscriptions::serve`] has to tell.
+pub enum Ended {
+    /// A subscription has ended, and is none any more; its client is to be told why.
+    One(ApiError),
+    /// What one of them missed can't be sent any more, and there is no way to say so but to close.
+    Behind,
 }
 
-/// Brings a subscription up to date. Can be dropped at any await.
-pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> CaughtUp {
-    loop {
-        slot.outbox().room().await;
-        if slot.is_over() {
-            return CaughtUp::Ended;
+impl Subscriptions {
+    /// None yet.
+    pub fn new(realtime: web::Data<Realtime>, shard: Rc<Shard>, outbox: Rc<Outbox>, form: Form) -> Self {
+        Self { realtime, shard, outbox, form, slots: Vec::new(), catching_up: FuturesUnordered::new() }
+    }
+
+    /// Begins to watch, from now or from a cursor, and returns the subscription. One per collection: another one of the
+    /// same collection takes its place, without a change between them.
+    ///
+    /// # Errors
+    /// What keeps it from being served.
+    pub async fn add(
+        &mut self,
+        principal: &Principal,
+        asked_name: &str,
+        filter: Filter,
+        from: Option<Cursor>,
+    ) -> Result<Rc<Slot>, ApiError> {
+        let collection = self.realtime.streams.open(principal, asked_name).await?;
+        let old = self.slots.iter().position(|slot| slot.collection == collection.id);
+        if old.is_none() && self.slots.len() >= self.realtime.max_subscriptions {
+            let message =
+                format!("a connection has at most {} subscriptions", self.realtime.max_subscriptions);
+            return Err(ApiError::new(ErrorCode::Overloaded, message));
         }
-        match shard.join(slot).await {
-            SlotState::Live => return CaughtUp::Live,
-            SlotState::Removed => return CaughtUp::Removed,
-            SlotState::Refused => return CaughtUp::Refused,
-            SlotState::Ended => return CaughtUp::Ended,
-            SlotState::CatchingUp | SlotState::Joining => {}
-        }
-        let Some(cursor) = slot.cursor() else {
-            // Only if the log's end couldn't be read when it began.
-            tokio::time::sleep(RETRY).await;
-            continue;
+        let slot = self.new_slot(principal, &collection, asked_name, filter);
+        // "Now" is where the log ends, and not how far this node's hub has heard: on several nodes, what was acknowledged
+        // before must not come as an event.
+        let begin = match (from, old) {
+            (None, None) => self.realtime.streams.find_end(&principal.project).await?,
+            (from, _) => from,
         };
-        let page = match realtime.streams.read_log(&slot.project, &slot.collection, cursor.position).await {
-            Ok(Some(page)) => page,
-            Ok(None) => return CaughtUp::Expired(cursor),
-            Err(err) => {
-                // Nothing is lost: it goes on when the database does. The relay has said so in the log.
-                tracing::debug!("a stream waits for the database: {err}");
-                tokio::time::sleep(RETRY).await;
+        if let Some(cursor) = begin {
+            slot.restart_from(cursor);
+        }
+        let state = match old.map(|place| self.slots[place].clone()) {
+            None if from.is_some() => SlotState::CatchingUp,
+            None => self.shard.join(&slot).await,
+            Some(old) => self.replace(&slot, &old).await,
+        };
+        if state == SlotState::Refused {
+            // The one that was there before goes on.
+            return Err(too_many_filters());
+        }
+        match old {
+            Some(place) => self.slots[place] = slot.clone(),
+            None => self.slots.push(slot.clone()),
+        }
+        if let Err(error) = self.settle(principal, &slot).await {
+            self.slots.retain(|other| !Rc::ptr_eq(other, &slot));
+            self.shard.end(&slot).await;
+            return Err(error);
+        }
+        Ok(slot)
+    }
+
+    /// Ends the subscription of a collection; where there is none, that is no error.
+    ///
+    /// # Errors
+    /// That there is no such collection.
+    pub async fn remove(&mut self, principal: &Principal, asked_name: &str) -> Result<(), ApiError> {
+        let by_name = self.slots.iter().position(|slot| *slot.asked_name == *asked_name);
+        let place = match by_name {
+            Some(place) => Some(place),
+            None => {
+                let collection = self.realtime.streams.open(principal, asked_name).await?;
+                self.slots.iter().position(|slot| slot.collection == collection.id)
+            }
+        };
+        if let Some(place) = place {
+            let slot = self.slots.swap_remove(place);
+            self.shard.end(&slot).await;
+        }
+        Ok(())
+    }
+
+    /// Ends all of them, and says how many there were.
+    pub fn end_all(&mut self) -> usize {
+        let slots = std::mem::take(&mut self.slots);
+        slots.iter().for_each(|slot| self.shard.end_detached(slot));
+        slots.len()
+    }
+
+    /// Moves the positions of those for which nothing came past what the hub has sent. On SSE, returns the cursor.
+    pub fn pass_marks(&self) -> Option<String> {
+        self.slots.iter().for_each(|slot| self.shard.pass_mark(slot));
+        let slot = self.slots.first().filter(|_| self.form == Form::Sse)?;
+        Some(slot.cursor()?.encode(&slot.project))
+    }
+
+    /// Brings those that fell behind up to date, until one has ended. Can be dropped at any await, and goes on when it is
+    /// called again; it must be, after each change of the outbox.
+    pub async fn serve(&mut self) -> Ended {
+        loop {
+            if let Some(place) = self.slots.iter().position(|slot| slot.state() == SlotState::Removed) {
+                return self.end(place, unknown_collection());
+            }
+            self.begin_catching_up();
+            let Some((slot, caught_up)) = self.catching_up.next().await else {
+                return std::future::pending().await;
+            };
+            slot.end_catching_up();
+            let Some(place) = self.slots.iter().position(|other| Rc::ptr_eq(other, &slot)) else {
+                // It was unsubscribed, or replaced, meanwhile.
                 continue;
-            }
-        };
-        if page.head.epoch != cursor.epoch || page.head.floor.sequence > cursor.position.sequence {
-            return CaughtUp::Expired(Cursor { epoch: page.head.epoch, position: page.head.head });
-        }
-        match send_page(realtime, slot, &page, cursor.epoch).await {
-            Passed::Taken => {}
-            Passed::Removed => return CaughtUp::Removed,
-            Passed::Ended => return CaughtUp::Ended,
-        }
-        if page.is_last {
-            slot.pass(page.head.head);
-            if page.entries.is_empty() {
-                // The log has nothing that the hub lacks; the hub has not heard of it yet.
-                tokio::time::sleep(RETRY).await;
+            };
+            match caught_up {
+                CaughtUp::Live | CaughtUp::Ended => {}
+                CaughtUp::Removed => return self.end(place, unknown_collection()),
+                CaughtUp::Refused => return self.end(place, too_many_filters()),
+                CaughtUp::Expired(_) if self.form == Form::WebSocket => return Ended::Behind,
+                CaughtUp::Expired(head) => self.say_resync(&slot, head),
             }
         }
     }
-}
 
-async fn send_page(realtime: &Realtime, slot: &Rc<Slot>, page: &LogPage, epoch: Epoch) -> Passed {
-    for change in &page.entries {
-        if slot.is_over() {
-            return Passed::Ended;
+    /// Makes sure that a new subscription is of a collection that is there, and has a place to go on from. What is not
+    /// live yet is brought up to date by the loop.
+    async fn settle(&self, principal: &Principal, slot: &Slot) -> Result<(), ApiError> {
+        // A removal that the hub heard of before it heard of this subscription ended it for nobody.
+        let found = self.realtime.streams.open(principal, slot.collection.as_str()).await;
+        if slot.state() == SlotState::Removed || matches!(found, Err(ServiceError::UnknownCollection)) {
+            return Err(unknown_collection());
         }
-        match send_change(realtime, slot, change, epoch).await {
-            Passed::Taken => {}
-            end => return end,
-        }
-    }
-    slot.outbox().wake_body();
-    Passed::Taken
-}
-
-async fn send_change(realtime: &Realtime, slot: &Rc<Slot>, change: &Change, epoch: Epoch) -> Passed {
-    let (before, after) = match &change.entry {
-        Entry::Document { before, after, .. } => (before, after),
-        Entry::Control(Control::CollectionRemoved { collection })
-            if *collection == *slot.collection.as_str() =>
+        // It begins now, and the hub is busy or has not heard of the project: now is where the log ends.
+        if slot.cursor().is_none()
+            && let Some(end) = self.realtime.streams.find_end(&slot.project).await?
         {
-            return Passed::Removed;
+            slot.restart_from(end);
         }
-        Entry::Control(_) => (&None, &None),
-    };
-    let event = event_for(before.as_ref(), after.as_ref(), |document| slot.filter.matches(document));
-    let Some((kind, document)) = event else {
-        slot.pass(change.position);
-        return Passed::Taken;
-    };
-    let event = Event {
-        project: &slot.project,
-        epoch,
-        position: change.position,
-        kind,
-        document,
-        collection: &slot.asked_name,
-    };
-    let frame = realtime.encode.encode(&event, slot.form);
-    while !slot.offer(change.position, frame.clone()) {
-        slot.outbox().wake_body();
-        slot.outbox().room_for(frame.len()).await;
-        if slot.is_over() {
-            return Passed::Ended;
+        Ok(())
+    }
+
+    fn new_slot(
+        &self,
+        principal: &Principal,
+        collection: &Collection,
+        asked_name: &str,
+        filter: Filter,
+    ) -> Rc<Slot> {
+        let place = (principal.project.clone(), collection.id.clone());
+        Rc::new(Slot::new(place, Arc::new(filter), self.form, asked_name.into(), self.outbox.clone()))
+    }
+
+    async fn replace(&self, slot: &Rc<Slot>, old: &Rc<Slot>) -> SlotState {
+        if old.state() == SlotState::Live {
+            let state = self.shard.replace(slot, old).await;
+            if state == SlotState::Refused {
+                return state;
+            }
+            if old.state() != SlotState::CatchingUp {
+                self.shard.end(old).await;
+                return state;
+            }
+            // The queue overflowed in between: the new one reads what the old one missed.
+            self.shard.fall_back(slot);
+            if slot.has_sent() {
+                // But that is before what it has sent already.
+                self.outbox.close(CloseReason::Behind);
+            }
+        }
+        if let Some(cursor) = old.cursor() {
+            slot.restart_from(cursor);
+        }
+        self.shard.end(old).await;
+        SlotState::CatchingUp
+    }
+
+    fn begin_catching_up(&self) {
+        for slot in &self.slots {
+            if slot.state() == SlotState::CatchingUp && slot.begin_catching_up() {
+                let (realtime, shard, slot) = (self.realtime.clone(), self.shard.clone(), slot.clone());
+                let future = async move {
+                    let end = catch_up(&realtime, &shard, &slot).await;
+                    (slot, end)
+                };
+                self.catching_up.push(future.boxed_local());
+            }
         }
     }
-    Passed::Taken
+
+    fn end(&mut self, place: usize, error: ApiError) -> Ended {
+        let slot = self.slots.swap_remove(place);
+        self.shard.end_detached(&slot);
+        Ended::One(error)
+    }
+
+    /// Says on an SSE stream that what came before is lost, and goes on from `head`.
+    fn say_resync(&self, slot: &Slot, head: Cursor) {
+        slot.restart_from(head);
+        self.outbox.send(protocol::sse_resync("CURSOR_EXPIRED", &head.encode(&slot.project)));
+    }
+}
+
+fn unknown_collection() -> ApiError {
+    ApiError::new(ErrorCode::InvalidCollection, UNKNOWN_COLLECTION)
+}
+
+fn too_many_filters() -> ApiError {
+    ApiError::new(ErrorCode::Overloaded, "this collection has too many different filters without an equality")
 }
