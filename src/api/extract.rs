@@ -5,11 +5,12 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use actix_web::{
     FromRequest, HttpRequest,
     dev::{Decompress, Payload},
+    error::PayloadError,
     http::header::{self, HeaderMap},
     web,
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt, stream};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -123,7 +124,8 @@ impl FromRequest for Body {
             limits.map_or((0, 0), |limits| (limits.body_bytes, limits.document_bytes));
         let announced =
             request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let stream = Decompress::from_headers(payload.take(), request.headers());
+        let stream =
+            Decompress::from_headers(in_pieces(payload.take(), request.headers()), request.headers());
         let budget = request.app_data::<web::Data<BodyBudget>>().cloned();
         Box::pin(async move {
             if announced.is_some_and(|announced: u64| announced > limit as u64) {
@@ -137,8 +139,26 @@ impl FromRequest for Body {
     }
 }
 
+/// Cuts what comes in, if it is compressed: each piece is decompressed as a whole, to a thousand times its length, before
+/// the limit can be looked at.
+fn in_pieces(
+    payload: Payload,
+    headers: &HeaderMap,
+) -> impl Stream<Item = Result<Bytes, PayloadError>> + Unpin + use<> {
+    let most = if headers.contains_key(header::CONTENT_ENCODING) { 2048 } else { usize::MAX };
+    payload.flat_map(move |part| {
+        let (mut rest, failed) = match part {
+            Ok(part) => (part, None),
+            Err(err) => (Bytes::new(), Some(Err(err))),
+        };
+        let pieces =
+            std::iter::from_fn(move || (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(most)))));
+        stream::iter(pieces.chain(failed))
+    })
+}
+
 async fn read_body(
-    mut stream: impl futures_util::Stream<Item = Result<Bytes, actix_web::error::PayloadError>> + Unpin,
+    mut stream: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     limit: usize,
     budget: Option<&web::Data<BodyBudget>>,
 ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
