@@ -18,6 +18,7 @@ mod import;
 mod keys;
 mod lifecycle;
 mod lists;
+mod malformed;
 mod malformed_ws;
 mod nodes;
 mod outage;
