@@ -46,8 +46,8 @@ const MAX_IMAGE_BYTES: usize = 64 * 1024 * 1024;
 const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How often older ones are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
-/// Documents of a removed collection that one transaction deletes.
-const SWEEP_DOCUMENTS: usize = 1000;
+/// Documents of a removed collection that one transaction deletes: few, since writes wait for it.
+const SWEEP_DOCUMENTS: usize = 200;
 
 struct Request {
     mutation: Mutation,
@@ -141,8 +141,8 @@ impl Writer {
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             if self.deferred.is_empty() {
+                // In turns: writes that never stop must not put the sweeping off for ever.
                 tokio::select! {
-                    biased;
                     request = queue.recv() => match request {
                         Some(request) => self.deferred.push_back(request),
                         None => return,
