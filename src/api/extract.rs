@@ -20,6 +20,7 @@ use crate::{
     auth::{KeyRing, Principal},
     config::Limits,
     domain::Data,
+    query::parse::PARAMETERS,
     service::documents::RequestKey,
     writer::{Precondition, WriteError},
 };
@@ -348,13 +349,14 @@ impl Parameters {
         })
     }
 
-    /// Refuses parameters that this version doesn't serve, so that they are never ignored.
+    /// Refuses the API's parameters that mean nothing here, so that they are never ignored; others are filters.
     ///
     /// # Errors
     /// `INVALID_FILTER` naming the first.
-    pub fn refuse(&self, names: &[&str]) -> Result<(), ApiError> {
-        match names.iter().find(|name| self.pairs().any(|(key, _)| key == **name)) {
-            Some(name) => {
+    pub fn refuse_all_but(&self, served: &[&str]) -> Result<(), ApiError> {
+        let is_foreign = |name: &str| PARAMETERS.contains(&name) && !served.contains(&name);
+        match self.pairs().find(|(name, _)| is_foreign(name)) {
+            Some((name, _)) => {
                 let message =
                     format!("`{name}` is not available here; `{name}__eq` filters by a field of this name");
                 Err(ApiError::new(ErrorCode::InvalidFilter, message))

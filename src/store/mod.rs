@@ -61,6 +61,29 @@ impl StoreError {
         code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20))
     }
 
+    /// Whether the connection is gone, so that a new one may do better: not so for a lock that is held, or a timeout.
+    pub fn is_of_connection(&self) -> bool {
+        let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(driver))
+        | DbErr::Query(sea_orm::RuntimeErr::SqlxError(driver))) = &*self.0
+        else {
+            return false;
+        };
+        match &**driver {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::WorkerCrashed => true,
+            // 57P01 to 57P03 of PostgreSQL: it is shutting down, crashed, or starting up.
+            sqlx::Error::Database(err) => err.code().is_some_and(|code| code.starts_with("57P")),
+            _ => false,
+        }
+    }
+
+    /// The database hangs.
+    pub fn no_answer() -> Self {
+        Self::custom("it does not answer")
+    }
+
     fn custom(message: impl Into<String>) -> Self {
         DbErr::Custom(message.into()).into()
     }
@@ -103,6 +126,9 @@ pub struct Db {
     runtime: tokio::runtime::Handle,
 }
 
+/// How long a read is waited for. PostgreSQL ends statements before; this is for one that hangs.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Which connections a read uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -144,7 +170,11 @@ impl Db {
             Lane::Scan => self.scan.clone(),
         };
         let task = self.runtime.spawn(async move { read(connection).await });
-        task.await.unwrap_or_else(|_| Err(StoreError::custom("the read was cut short by the shutdown")))
+        match tokio::time::timeout(READ_TIMEOUT, task).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(StoreError::custom("the read was cut short by the shutdown")),
+            Err(_) => Err(StoreError::no_answer()),
+        }
     }
 
     /// Opens a write transaction. Only the writer calls it while a server runs: SQLite has one writer, and so has each

@@ -42,6 +42,8 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 const IMAGE_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of documents that one mutation may need.
 const MAX_IMAGE_BYTES: usize = 64 * 1024 * 1024;
+/// How long a batch may take. PostgreSQL ends statements that take 10 s; this is for a connection that hangs.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(40);
 /// How long an outcome is kept under its idempotency key.
 const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How often older ones are deleted.
@@ -180,10 +182,10 @@ impl Writer {
     }
 
     async fn commit(&mut self, mut batch: Vec<Request>) {
-        let outcome = match self.try_batch(&mut batch, Mode::Together).await {
+        let outcome = match self.try_batch_in_time(&mut batch, Mode::Together).await {
             // One mutation spoils the statement of all: each is done on its own, still with one commit.
             Err(BatchError::Statement(err)) if err.is_of_statement() => {
-                self.try_batch(&mut batch, Mode::OneByOne).await
+                self.try_batch_in_time(&mut batch, Mode::OneByOne).await
             }
             outcome => outcome,
         };
@@ -197,6 +199,22 @@ impl Writer {
             // A caller that is gone doesn't hear; its write happened all the same.
             let _ = request.reply.send(answer);
         }
+    }
+
+    /// Gives up on a database that hangs. The transaction takes its connection with it, and whether it was committed is
+    /// not known.
+    async fn try_batch_in_time(
+        &mut self,
+        batch: &mut Vec<Request>,
+        mode: Mode,
+    ) -> Result<Answers, BatchError> {
+        let Ok(outcome) = tokio::time::timeout(BATCH_TIMEOUT, self.try_batch(batch, mode)).await else {
+            if let Some(relay) = &self.relay {
+                relay.check_heads().await;
+            }
+            return Err(BatchError::Commit(StoreError::no_answer()));
+        };
+        outcome
     }
 
     /// Does a batch in one transaction and publishes it. Requests whose documents are beyond the bound are taken out of
@@ -245,7 +263,7 @@ impl Writer {
             let mut tx = self.db.begin_write().await?;
             match self.read_base(&mut tx, batch).await {
                 Ok(base) => return Ok((tx, base)),
-                Err(err) if tx.is_reused() && !err.is_of_statement() => {
+                Err(err) if tx.is_reused() && err.is_of_connection() => {
                     tracing::warn!("the writer's connection failed, trying a new one: {err}");
                 }
                 Err(err) => {

@@ -58,6 +58,12 @@ async fn a_server_outlives_its_database_and_its_streams_go_on() {
             assert_eq!(answer.header("Retry-After"), "1");
         }
         assert!(begun.elapsed() < PATIENCE, "the answers took {:?}", begun.elapsed());
+        // A browser's EventSource gives up on every status but 200: one that reconnects gets a stream that ends.
+        let mut cut = app.stream("/realtime/sse/posts", stream.last_event_id.as_deref()).await;
+        assert_eq!(cut.next_block().await.retry.as_deref(), Some("1000"));
+        assert_eq!(cut.try_next_block().await, None);
+        let anew = app.get("/realtime/sse/posts").await;
+        assert_eq!(anew.error(), (503, "OVERLOADED"), "without Last-Event-ID it is a client that reads statuses");
 
         control(&cluster, Cluster::start_again).await;
         wait_for_ready(&app, 200).await;

@@ -1,6 +1,6 @@
 //! Server-sent events `/realtime/sse/{collection}`: a [`Connection`] that watches one collection and hears nothing.
 
-use actix_web::{HttpRequest, HttpResponse, body::MessageBody, http::header, web::Path};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::MessageBody, http::header, web::Path};
 
 use super::{
     OutboxBody, check_origin,
@@ -21,33 +21,40 @@ use crate::{
 /// `GET /realtime/sse/{collection}` → 200 and a stream that ends when its reader, its collection or the server goes.
 ///
 /// `Last-Event-ID`, or `since`, says where to go on; one that can't be used is said on the stream, since a browser's
-/// `EventSource` gives up on every status but 200.
+/// `EventSource` gives up on every status but 200. So one that reconnects while the server can't serve it gets a stream
+/// that ends at once, and comes back.
 pub async fn open(
     request: HttpRequest,
     collection: Path<String>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let (realtime, shard) = parts(&request)?;
-    check_origin(&request, &realtime)?;
-    let principal = opener(&request, &parameters).await?.ok_or_else(ApiError::unauthorized)?;
-    let filter = parse_filter(&parameters)?;
-    parameters.refuse(&[
-        "limit",
-        "offset",
-        "after",
-        "orderBy",
-        "order",
-        "sort",
-        "sort_by",
-        "sort_order",
-        "select",
-    ])?;
-    parameters.refuse(&["populate", "field", "operation", "format", "snapshot"])?;
+    match open_stream(&request, &collection, &parameters).await {
+        Err(error)
+            if error.code == ErrorCode::Overloaded && request.headers().contains_key(LAST_EVENT_ID) =>
+        {
+            Ok(event_stream().body(protocol::sse_retry()))
+        }
+        outcome => outcome,
+    }
+}
+
+const LAST_EVENT_ID: &str = "Last-Event-ID";
+
+async fn open_stream(
+    request: &HttpRequest,
+    collection: &str,
+    parameters: &Parameters,
+) -> Result<HttpResponse, ApiError> {
+    let (realtime, shard) = parts(request)?;
+    check_origin(request, &realtime)?;
+    let principal = opener(request, parameters).await?.ok_or_else(ApiError::unauthorized)?;
+    let filter = parse_filter(parameters)?;
+    parameters.refuse_all_but(&["filters", "since", "ticket", "token"])?;
     let permit = realtime
         .connections
         .acquire()
         .ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "too many connections; try again"))?;
-    let since = last_event_id(&request, &parameters)?;
+    let since = last_event_id(request, parameters)?;
     let mut connection = Connection::new(realtime.clone(), shard, Form::Sse, permit);
     connection.set_principal(principal.clone())?;
     connection.outbox().push(protocol::sse_retry());
@@ -61,7 +68,7 @@ pub async fn open(
         },
         Err(_) => (None, Some("INVALID_CURSOR")),
     };
-    let slot = connection.subscribe(&collection, filter, from).await?;
+    let slot = connection.subscribe(collection, filter, from).await?;
     if let Some(cursor) = slot.cursor() {
         let id = cursor.encode(&principal.project);
         connection.outbox().push(match lost {
@@ -71,17 +78,22 @@ pub async fn open(
     }
     let outbox = connection.outbox().clone();
     actix_web::rt::spawn(connection.run(futures_util::stream::pending::<Incoming>()));
-    Ok(HttpResponse::Ok()
+    Ok(event_stream().body(OutboxBody::new(outbox, None).boxed()))
+}
+
+fn event_stream() -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         // nginx would hold events back.
-        .insert_header(("X-Accel-Buffering", "no"))
-        .body(OutboxBody::new(outbox, None).boxed()))
+        .insert_header(("X-Accel-Buffering", "no"));
+    response
 }
 
 fn last_event_id(request: &HttpRequest, parameters: &Parameters) -> Result<Option<String>, ApiError> {
     let header =
-        request.headers().get("Last-Event-ID").map(|value| String::from_utf8_lossy(value.as_bytes()).into());
+        request.headers().get(LAST_EVENT_ID).map(|value| String::from_utf8_lossy(value.as_bytes()).into());
     let since = parameters.single("since")?.map(str::to_owned);
     // An empty one is what a client sends that has none.
     let given = |text: &String| !text.is_empty();

@@ -158,16 +158,16 @@ pub fn parse_filter(parameters: &Parameters) -> Result<Filter, ApiError> {
 }
 
 fn parse_page(parameters: &Parameters, limits: &Limits) -> Result<Page, ApiError> {
-    parameters.refuse(&[
-        "select",
-        "populate",
-        "field",
-        "operation",
-        "format",
-        "ticket",
-        "token",
-        "since",
-        "snapshot",
+    parameters.refuse_all_but(&[
+        "limit",
+        "offset",
+        "after",
+        "orderBy",
+        "sort",
+        "sort_by",
+        "order",
+        "sort_order",
+        "filters",
     ])?;
     let refuse = |message: String| ApiError::new(ErrorCode::InvalidFilter, message);
     let mut order_by = None;
