@@ -1,7 +1,7 @@
 //! Drain → one transaction → publish → answer.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,19 +15,15 @@ use tokio::{
 };
 
 use super::{
-    batch::{Base, Batch},
+    apply::{Mode, do_one_by_one, do_together},
+    batch::Batch,
     mutation::{Committed, Mutation, Operation, WriteError},
+    sweep::SWEEP_INTERVAL,
 };
 use crate::{
-    domain::{Change, ProjectId, Timestamp},
+    domain::{Change, ProjectId},
     hub::relay::RelayHandle,
-    store::{
-        Db, StoreError, WriteTx,
-        catalog::{Catalog, Catalogs},
-        changes, collections,
-        documents::{self, DocumentKey, Found},
-        heads, idempotency, keys,
-    },
+    store::{Db, StoreError, catalog::Catalogs},
 };
 
 /// Mutations that may wait.
@@ -38,23 +34,12 @@ const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 const BATCH: usize = 512;
 /// Bytes that the mutations of one batch bring.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of documents that are read for one batch, and that it makes; what needs more waits for the next.
-const IMAGE_BYTES: usize = 32 * 1024 * 1024;
-/// Bytes of documents that one mutation may need.
-const MAX_IMAGE_BYTES: usize = 64 * 1024 * 1024;
 /// How long a batch may take. PostgreSQL ends statements that take 10 s; this is for a connection that hangs.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(40);
-/// How long an outcome is kept under its idempotency key.
-const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
-/// How often older ones are deleted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
-/// Documents of a removed collection that one transaction deletes: few, since writes wait for it.
-const SWEEP_DOCUMENTS: usize = 200;
-
-struct Request {
-    mutation: Mutation,
-    bytes: usize,
-    reply: oneshot::Sender<Result<Committed, WriteError>>,
+pub(super) struct Request {
+    pub(super) mutation: Mutation,
+    pub(super) bytes: usize,
+    pub(super) reply: oneshot::Sender<Result<Committed, WriteError>>,
 }
 
 /// The way to the writer. Cheap to clone; the writer finishes what waits and ends when the last one is dropped.
@@ -109,16 +94,16 @@ pub fn start(
     (WriterHandle { queue, waiting_bytes }, tokio::spawn(writer.run(receiver)))
 }
 
-struct Writer {
-    db: Db,
-    catalogs: Catalogs,
+pub(super) struct Writer {
+    pub(super) db: Db,
+    pub(super) catalogs: Catalogs,
     relay: Option<RelayHandle>,
-    max_document_bytes: usize,
-    waiting_bytes: Arc<AtomicUsize>,
+    pub(super) max_document_bytes: usize,
+    pub(super) waiting_bytes: Arc<AtomicUsize>,
     /// What didn't fit into the last batch.
-    deferred: VecDeque<Request>,
+    pub(super) deferred: VecDeque<Request>,
     /// Whether there may be documents of removed collections.
-    has_removed: bool,
+    pub(super) has_removed: bool,
 }
 
 /// Why a batch as a whole came to nothing.
@@ -135,7 +120,7 @@ impl From<StoreError> for BatchError {
     }
 }
 
-type Answers = Vec<Result<Committed, WriteError>>;
+pub(super) type Answers = Vec<Result<Committed, WriteError>>;
 
 impl Writer {
     async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
@@ -256,107 +241,6 @@ impl Writer {
         Ok(answers)
     }
 
-    /// Begins a transaction and reads what the mutations need. A connection that was idle may have died: a new one is
-    /// tried before anybody is told.
-    async fn begin(&mut self, batch: &mut Vec<Request>) -> Result<(WriteTx, Base), StoreError> {
-        loop {
-            let mut tx = self.db.begin_write().await?;
-            match self.read_base(&mut tx, batch).await {
-                Ok(base) => return Ok((tx, base)),
-                Err(err) if tx.is_reused() && err.is_of_connection() => {
-                    tracing::warn!("the writer's connection failed, trying a new one: {err}");
-                }
-                Err(err) => {
-                    self.abandon(tx).await;
-                    return Err(err);
-                }
-            }
-        }
-    }
-
-    async fn abandon(&self, tx: WriteTx) {
-        if let Err(err) = tx.rollback().await {
-            tracing::warn!("a transaction could not be rolled back, its connection is given up: {err}");
-        }
-    }
-
-    /// Locks the heads and reads what the mutations need; the heads come first and alone, so that what is read after
-    /// them is the newest.
-    async fn read_base(&mut self, tx: &mut WriteTx, batch: &mut Vec<Request>) -> Result<Base, StoreError> {
-        let projects: HashSet<_> = batch.iter().map(|request| request.mutation.project.clone()).collect();
-        let projects: Vec<_> = projects.into_iter().collect();
-        let mut base =
-            Base { now: Timestamp::now(), max_document_bytes: self.max_document_bytes, ..Base::default() };
-        for head in heads::lock(tx, &projects).await? {
-            let catalog = match self.catalogs.cached(&head.project) {
-                Some(catalog) if catalog.control == head.control => catalog,
-                _ => Arc::new(Catalog::new(head.control, collections::list_locked(tx, &head.project).await?)),
-            };
-            base.catalogs.insert(head.project.clone(), catalog);
-            base.heads.insert(head.project.clone(), head);
-        }
-        self.read_documents(tx, batch, &mut base).await?;
-        let keys: Vec<_> = batch.iter().filter_map(|request| request.mutation.idempotency.as_ref()).collect();
-        if !keys.is_empty() {
-            let keys: Vec<_> = keys.into_iter().map(|idempotency| idempotency.key.clone()).collect();
-            for (place, stored) in idempotency::get_many(tx, &keys, oldest_outcome()).await? {
-                base.outcomes.insert(keys[place].clone(), stored);
-            }
-        }
-        Ok(base)
-    }
-
-    /// Reads the before-images, in one query and up to a bound.
-    async fn read_documents(
-        &mut self,
-        tx: &mut WriteTx,
-        batch: &mut Vec<Request>,
-        base: &mut Base,
-    ) -> Result<(), StoreError> {
-        let (mut keys, mut places) = (Vec::new(), HashMap::new());
-        for request in batch.iter() {
-            for key in needed_documents(&request.mutation, base) {
-                if !places.contains_key(&key) {
-                    places.insert(key.clone(), keys.len());
-                    keys.push(key);
-                }
-            }
-        }
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let mut beyond = HashSet::new();
-        // The first mutation must get what it needs, or it would wait for ever.
-        let first = needed_documents(&batch[0].mutation, base).count();
-        let bound = if first > 1 { MAX_IMAGE_BYTES } else { IMAGE_BYTES };
-        for (place, found) in documents::get_many(tx, &keys, bound).await? {
-            match found {
-                Found::Document(document) => {
-                    base.documents.insert(keys[place].clone(), document);
-                }
-                Found::BeyondBound => {
-                    beyond.insert(keys[place].clone());
-                }
-            }
-        }
-        if beyond.is_empty() {
-            return Ok(());
-        }
-        let is_beyond =
-            |request: &Request| needed_documents(&request.mutation, base).any(|key| beyond.contains(&key));
-        let cut = batch.iter().position(is_beyond).unwrap_or(batch.len());
-        if cut == 0 {
-            let too_large = batch.remove(0);
-            self.waiting_bytes.fetch_sub(too_large.bytes, Ordering::Relaxed);
-            let _ = too_large.reply.send(Err(WriteError::TooManyBytes { limit: MAX_IMAGE_BYTES }));
-        }
-        // Those behind it wait too, so that requests are done in the order in which they came.
-        for request in batch.drain(cut..).rev() {
-            self.deferred.push_front(request);
-        }
-        Ok(())
-    }
-
     async fn publish(&self, changes: Vec<Arc<Change>>) {
         let Some(relay) = &self.relay else { return };
         let mut by_project: HashMap<ProjectId, Vec<Arc<Change>>> = HashMap::new();
@@ -367,148 +251,4 @@ impl Writer {
             relay.publish(changes).await;
         }
     }
-
-    /// Deletes some documents of removed collections, and remembers whether there are more.
-    async fn sweep_removed(&mut self) {
-        match self.try_sweep_removed().await {
-            Ok(more) => self.has_removed = more,
-            Err(err) => {
-                self.has_removed = false;
-                tracing::warn!("documents of removed collections could not be deleted, later again: {err}");
-            }
-        }
-    }
-
-    async fn try_sweep_removed(&self) -> Result<bool, StoreError> {
-        let mut tx = self.db.begin_write().await?;
-        let Some(collection) = collections::find_removed(&mut tx).await? else {
-            tx.rollback().await?;
-            return Ok(false);
-        };
-        if documents::delete_some(&mut tx, &collection, SWEEP_DOCUMENTS).await? < SWEEP_DOCUMENTS {
-            collections::delete(&mut tx, &collection);
-        }
-        tx.commit().await?;
-        Ok(true)
-    }
-
-    async fn sweep_idempotency(&self) {
-        let sweep = async {
-            let mut tx = self.db.begin_write().await?;
-            idempotency::delete_old(&mut tx, oldest_outcome());
-            tx.commit().await
-        };
-        if let Err(err) = sweep.await {
-            tracing::warn!("old idempotency keys could not be deleted, later again: {err}");
-        }
-    }
-}
-
-/// How the mutations of a batch are written.
-#[derive(Clone, Copy)]
-enum Mode {
-    /// With a few statements for all of them.
-    Together,
-    /// Each under its own savepoint, so that one which the database refuses fails alone.
-    OneByOne,
-}
-
-async fn do_together(
-    tx: &mut WriteTx,
-    work: &mut Batch,
-    batch: &[Request],
-) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
-    let mut answers = Vec::with_capacity(batch.len());
-    for request in batch {
-        if is_full(work) {
-            break;
-        }
-        answers.push(work.apply(&request.mutation));
-    }
-    if work.plan().needs_order() {
-        work.discard();
-        return do_one_by_one(tx, work, batch).await;
-    }
-    write(tx, work)?;
-    Ok((answers, work.plan().changes.clone()))
-}
-
-async fn do_one_by_one(
-    tx: &mut WriteTx,
-    work: &mut Batch,
-    batch: &[Request],
-) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
-    let (mut answers, mut changes) = (Vec::new(), Vec::new());
-    for request in batch {
-        if is_full(work) {
-            break;
-        }
-        tx.savepoint();
-        let answer = match work.apply(&request.mutation) {
-            Ok(committed) => match flush(tx, work).await {
-                Ok(()) => Ok(committed),
-                Err(err) if err.is_unique_violation() => Err(WriteError::UniqueViolation),
-                Err(err) if err.is_of_statement() => Err(WriteError::Store(err)),
-                Err(err) => return Err(err),
-            },
-            Err(err) => Err(err),
-        };
-        if answer.is_ok() {
-            changes.extend(work.plan().changes.iter().cloned());
-            work.keep();
-        } else {
-            tx.rollback_to_savepoint().await?;
-            work.discard();
-        }
-        answers.push(answer);
-    }
-    Ok((answers, changes))
-}
-
-/// Whether a batch holds as many images as it may: many changes of one large document are as many documents.
-fn is_full(work: &Batch) -> bool {
-    work.weight() > IMAGE_BYTES
-}
-
-async fn flush(tx: &mut WriteTx, work: &Batch) -> Result<(), StoreError> {
-    write(tx, work)?;
-    tx.flush().await
-}
-
-/// Defers what the batch has come to since it was last kept.
-fn write(tx: &mut WriteTx, work: &Batch) -> Result<(), StoreError> {
-    if work.is_empty() {
-        return Ok(());
-    }
-    let plan = work.plan();
-    // A name that was given up in this batch is free for one that is made or renamed in it.
-    let now = plan.changes.last().map_or_else(Timestamp::now, |change| change.position.at);
-    for id in &plan.removed_collections {
-        collections::mark_removed(tx, id, now);
-    }
-    for (id, name) in &plan.renamed_collections {
-        collections::rename(tx, id, name);
-    }
-    collections::insert_many(tx, &plan.new_collections);
-    documents::write_many(tx, &work.document_writes());
-    for key in &plan.revoked_keys {
-        keys::revoke(tx, key, now);
-    }
-    changes::append_many(tx, &plan.changes)?;
-    idempotency::insert_many(tx, &plan.outcomes, now);
-    heads::advance(tx, work.moved_heads());
-    Ok(())
-}
-
-/// The documents that a mutation needs and that may be there. A collection that isn't there has none.
-fn needed_documents<'a>(mutation: &'a Mutation, base: &'a Base) -> impl Iterator<Item = DocumentKey> + 'a {
-    let catalog = base.catalogs.get(&mutation.project);
-    mutation.operations.iter().filter_map(move |operation| {
-        let (collection, id) = operation.needs()?;
-        Some((catalog?.find(collection)?.id.clone(), id.clone()))
-    })
-}
-
-fn oldest_outcome() -> Timestamp {
-    Timestamp(Timestamp::now().0 - IDEMPOTENCY_AGE.as_millis() as i64)
 }

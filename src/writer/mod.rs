@@ -4,12 +4,15 @@
 //! There is no timer: a lone request is committed at once. The writer is a task of its own, so a client that hangs up
 //! can't stop its mutation half-way.
 //!
-//! Reading order: [`mutation`], [`batch`], [`actor`](WriterHandle), [`log`].
+//! Reading order: [`mutation`], [`batch`], [`actor`](WriterHandle) with its parts `base`, `apply` and `sweep`, [`log`].
 
 mod actor;
+mod apply;
+mod base;
 pub mod batch;
 pub mod log;
 pub mod mutation;
+mod sweep;
 
 pub use actor::{WriterHandle, start};
 pub use mutation::{Committed, Mutation, Operation, Outcome, Precondition, WriteError};

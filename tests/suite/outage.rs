@@ -63,7 +63,11 @@ async fn a_server_outlives_its_database_and_its_streams_go_on() {
         assert_eq!(cut.next_block().await.retry.as_deref(), Some("1000"));
         assert_eq!(cut.try_next_block().await, None);
         let anew = app.get("/realtime/sse/posts").await;
-        assert_eq!(anew.error(), (503, "OVERLOADED"), "without Last-Event-ID it is a client that reads statuses");
+        assert_eq!(
+            anew.error(),
+            (503, "OVERLOADED"),
+            "without Last-Event-ID it is a client that reads statuses"
+        );
 
         control(&cluster, Cluster::start_again).await;
         wait_for_ready(&app, 200).await;

@@ -1,0 +1,140 @@
+//! What the database holds, as far as a batch needs it: heads, collections, documents, outcomes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{
+    actor::{Request, Writer},
+    batch::Base,
+    mutation::{Mutation, WriteError},
+    sweep::oldest_outcome,
+};
+use crate::{
+    domain::Timestamp,
+    store::{
+        StoreError, WriteTx,
+        catalog::Catalog,
+        collections,
+        documents::{self, DocumentKey, Found},
+        heads, idempotency,
+    },
+};
+
+/// Bytes of documents that are read for one batch, and that it makes; what needs more waits for the next.
+pub(super) const IMAGE_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of documents that one mutation may need.
+const MAX_IMAGE_BYTES: usize = 64 * 1024 * 1024;
+
+impl Writer {
+    /// Begins a transaction and reads what the mutations need. A connection that was idle may have died: a new one is
+    /// tried before anybody is told.
+    pub(super) async fn begin(&mut self, batch: &mut Vec<Request>) -> Result<(WriteTx, Base), StoreError> {
+        loop {
+            let mut tx = self.db.begin_write().await?;
+            match self.read_base(&mut tx, batch).await {
+                Ok(base) => return Ok((tx, base)),
+                Err(err) if tx.is_reused() && err.is_of_connection() => {
+                    tracing::warn!("the writer's connection failed, trying a new one: {err}");
+                }
+                Err(err) => {
+                    self.abandon(tx).await;
+                    return Err(err);
+                }
+            }
+        }
+    }
+
+    pub(super) async fn abandon(&self, tx: WriteTx) {
+        if let Err(err) = tx.rollback().await {
+            tracing::warn!("a transaction could not be rolled back, its connection is given up: {err}");
+        }
+    }
+
+    /// Locks the heads and reads what the mutations need; the heads come first and alone, so that what is read after
+    /// them is the newest.
+    async fn read_base(&mut self, tx: &mut WriteTx, batch: &mut Vec<Request>) -> Result<Base, StoreError> {
+        let projects: HashSet<_> = batch.iter().map(|request| request.mutation.project.clone()).collect();
+        let projects: Vec<_> = projects.into_iter().collect();
+        let mut base =
+            Base { now: Timestamp::now(), max_document_bytes: self.max_document_bytes, ..Base::default() };
+        for head in heads::lock(tx, &projects).await? {
+            let catalog = match self.catalogs.cached(&head.project) {
+                Some(catalog) if catalog.control == head.control => catalog,
+                _ => Arc::new(Catalog::new(head.control, collections::list_locked(tx, &head.project).await?)),
+            };
+            base.catalogs.insert(head.project.clone(), catalog);
+            base.heads.insert(head.project.clone(), head);
+        }
+        self.read_documents(tx, batch, &mut base).await?;
+        let keys: Vec<_> = batch.iter().filter_map(|request| request.mutation.idempotency.as_ref()).collect();
+        if !keys.is_empty() {
+            let keys: Vec<_> = keys.into_iter().map(|idempotency| idempotency.key.clone()).collect();
+            for (place, stored) in idempotency::get_many(tx, &keys, oldest_outcome()).await? {
+                base.outcomes.insert(keys[place].clone(), stored);
+            }
+        }
+        Ok(base)
+    }
+
+    /// Reads the before-images, in one query and up to a bound.
+    async fn read_documents(
+        &mut self,
+        tx: &mut WriteTx,
+        batch: &mut Vec<Request>,
+        base: &mut Base,
+    ) -> Result<(), StoreError> {
+        let (mut keys, mut places) = (Vec::new(), HashMap::new());
+        for request in batch.iter() {
+            for key in needed_documents(&request.mutation, base) {
+                if !places.contains_key(&key) {
+                    places.insert(key.clone(), keys.len());
+                    keys.push(key);
+                }
+            }
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut beyond = HashSet::new();
+        // The first mutation must get what it needs, or it would wait for ever.
+        let first = needed_documents(&batch[0].mutation, base).count();
+        let bound = if first > 1 { MAX_IMAGE_BYTES } else { IMAGE_BYTES };
+        for (place, found) in documents::get_many(tx, &keys, bound).await? {
+            match found {
+                Found::Document(document) => {
+                    base.documents.insert(keys[place].clone(), document);
+                }
+                Found::BeyondBound => {
+                    beyond.insert(keys[place].clone());
+                }
+            }
+        }
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        let is_beyond =
+            |request: &Request| needed_documents(&request.mutation, base).any(|key| beyond.contains(&key));
+        let cut = batch.iter().position(is_beyond).unwrap_or(batch.len());
+        if cut == 0 {
+            let too_large = batch.remove(0);
+            self.waiting_bytes.fetch_sub(too_large.bytes, Ordering::Relaxed);
+            let _ = too_large.reply.send(Err(WriteError::TooManyBytes { limit: MAX_IMAGE_BYTES }));
+        }
+        // Those behind it wait too, so that requests are done in the order in which they came.
+        for request in batch.drain(cut..).rev() {
+            self.deferred.push_front(request);
+        }
+        Ok(())
+    }
+}
+
+/// The documents that a mutation needs and that may be there. A collection that isn't there has none.
+fn needed_documents<'a>(mutation: &'a Mutation, base: &'a Base) -> impl Iterator<Item = DocumentKey> + 'a {
+    let catalog = base.catalogs.get(&mutation.project);
+    mutation.operations.iter().filter_map(move |operation| {
+        let (collection, id) = operation.needs()?;
+        Some((catalog?.find(collection)?.id.clone(), id.clone()))
+    })
+}
