@@ -9,7 +9,7 @@ pub mod realtime;
 pub mod rest;
 pub mod site;
 
-use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put, resource};
+use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post, put, resource};
 
 use rest::{collections, documents};
 
@@ -17,7 +17,18 @@ use rest::{collections, documents};
 pub fn routes(config: &mut ServiceConfig) {
     let unknown_method = || web::route().to(error::method_not_allowed);
     config
-        .service(resource("/").route(get().to(site::home)).default_service(unknown_method()))
+        .service(
+            resource("/")
+                .route(get().to(site::home))
+                .route(head().to(site::home))
+                .default_service(unknown_method()),
+        )
+        .service(
+            resource("/assets/{file:.*}")
+                .route(get().to(site::asset))
+                .route(head().to(site::asset))
+                .default_service(unknown_method()),
+        )
         .service(resource("/health/live").route(get().to(health::live)).default_service(unknown_method()))
         .service(resource("/health/ready").route(get().to(health::ready)).default_service(unknown_method()))
         .service(resource("/realtime").route(get().to(realtime::ws::open)).default_service(unknown_method()))

@@ -24,6 +24,7 @@ mod nodes;
 mod outage;
 mod realtime_sse;
 mod realtime_ws;
+mod site;
 mod slow_reader;
 mod values;
 mod ws_connections;

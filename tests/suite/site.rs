@@ -1,0 +1,138 @@
+//! The live page's files: where they are, what comes with them, and how large they may be.
+
+use reqwest::{Method, StatusCode, header};
+
+use crate::harness::{Database, TestApp};
+
+/// All files that a browser loads for the page, with their types.
+const FILES: [(&str, &str); 5] = [
+    ("/", "text/html; charset=utf-8"),
+    ("/assets/app.js", "text/javascript; charset=utf-8"),
+    ("/assets/api.js", "text/javascript; charset=utf-8"),
+    ("/assets/style.css", "text/css; charset=utf-8"),
+    ("/assets/icon.svg", "image/svg+xml"),
+];
+/// In bytes, of everything in `static/`.
+const MAX_SIZE: u64 = 60_000;
+
+async fn start() -> TestApp {
+    TestApp::start(Database::Sqlite).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_file_has_its_type_and_is_guarded() {
+    let app = start().await;
+    for (path, content_type) in FILES {
+        // Without a key: whoever opens the page has none yet.
+        let answer = app.send(app.http.get(format!("{}{path}", app.url))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert_eq!(answer.header("content-type"), content_type, "{path}");
+        assert_eq!(answer.header("cache-control"), "no-cache", "{path}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
+        let policy = answer.header("content-security-policy");
+        let host = app.url.trim_start_matches("http://");
+        for part in [
+            "default-src 'none'",
+            "script-src 'self';",
+            "style-src 'self';",
+            &format!("connect-src 'self' ws://{host} wss://{host};"),
+            "frame-ancestors 'none'",
+        ] {
+            assert!(policy.contains(part), "{path}: {part} is not in {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_none_does_not_get_into_the_policy() {
+    let app = start().await;
+    let request = app.http.get(&app.url).header("X-Forwarded-Host", "evil.example; script-src *");
+    let answer = app.send(request).await;
+    assert!(!answer.header("content-security-policy").contains("evil"), "{answer:?}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unchanged_file_is_not_sent_again() {
+    let app = start().await;
+    let url = format!("{}/assets/app.js", app.url);
+    let tag = app.send(app.http.get(&url)).await.header("etag").to_owned();
+    for (if_none_match, status, why) in [
+        (tag.clone(), StatusCode::NOT_MODIFIED, "the tag itself"),
+        (format!("\"other\", W/{tag}"), StatusCode::NOT_MODIFIED, "one of a list, weak"),
+        ("*".to_owned(), StatusCode::NOT_MODIFIED, "any"),
+        ("\"other\"".to_owned(), StatusCode::OK, "another"),
+    ] {
+        let response = app.http.get(&url).header(header::IF_NONE_MATCH, if_none_match).send().await.unwrap();
+        assert_eq!(response.status(), status, "{why}");
+        assert_eq!(response.headers()["etag"], tag.as_str(), "{why}");
+        assert!(response.headers().contains_key("content-security-policy"), "{why}");
+        assert_eq!(response.bytes().await.unwrap().is_empty(), status == StatusCode::NOT_MODIFIED, "{why}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_answers_like_get_without_the_body() {
+    let app = start().await;
+    for (path, content_type) in FILES {
+        let url = format!("{}{path}", app.url);
+        let whole = app.http.get(&url).send().await.unwrap().bytes().await.unwrap();
+        let response = app.http.head(&url).send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], content_type, "{path}");
+        assert_eq!(response.headers()["content-length"], whole.len().to_string().as_str(), "{path}");
+        assert!(response.bytes().await.unwrap().is_empty(), "{path}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_the_api_s_404() {
+    let app = start().await;
+    for path in [
+        "/assets/none.js",
+        "/assets/",
+        "/assets/index.html",
+        "/assets/..%2FCargo.toml",
+        "/assets/../Cargo.toml",
+        "/assets/%00.js",
+        "/app.js",
+        "/favicon.ico",
+    ] {
+        assert_eq!(app.get(path).await.error(), (404, "NOT_FOUND"), "{path}");
+    }
+    let posted = app.send(app.request(Method::POST, "/assets/app.js")).await;
+    assert_eq!(posted.error(), (405, "METHOD_NOT_ALLOWED"));
+    app.stop().await;
+}
+
+#[test]
+fn the_page_is_small() {
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/static")).unwrap();
+    let size: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(size < MAX_SIZE, "static/ is {size} bytes; the limit is {MAX_SIZE}");
+}
+
+/// What stands in HTML or is evaluated would need a weaker policy; text goes in as text.
+#[test]
+fn no_script_makes_markup_or_code_from_text() {
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/static")).unwrap();
+    for path in files.map(|file| file.unwrap().path()) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for way in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            " style=\"",
+            "onclick=\"",
+        ] {
+            assert!(!text.contains(way), "{}: {way}", path.display());
+        }
+    }
+}
