@@ -4,7 +4,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -55,8 +55,13 @@ pub enum StartError {
     /// The data directory.
     #[error("the data directory {0} can't be made: {1}. Choose another one with COIR_DATA_DIR")]
     DataDir(PathBuf, io::Error),
+    /// It is there, but no file can be made in it.
+    #[error(
+        "the data directory {0} can't be written: {1}. Give the user running Coir the right to, or choose another one with COIR_DATA_DIR"
+    )]
+    DataDirReadOnly(PathBuf, io::Error),
     /// The database.
-    #[error("{0}. Check DATABASE_URL, or leave it out to use a SQLite file")]
+    #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The schema.
     #[error("the database can't be brought up to date: {0}")]
@@ -68,7 +73,12 @@ pub enum StartError {
     #[error("the change log can't be read: {0}")]
     Log(#[from] LogError),
     /// The address.
-    #[error("{0} can't be listened on: {1}. Choose another address with COIR_LISTEN, such as 127.0.0.1:8081")]
+    #[error("{0} is taken: another program listens there, perhaps another Coir. Stop it, or choose another port, such as COIR_LISTEN={next}", next = next_port(.0))]
+    Taken(SocketAddr),
+    /// The address, for another reason.
+    #[error(
+        "{0} can't be listened on: {1}. Choose an address of this machine and a port from 1024 on, such as COIR_LISTEN=127.0.0.1:8080"
+    )]
     Listen(SocketAddr, io::Error),
     /// The HTTP server.
     #[error("the HTTP server can't start: {0}")]
@@ -98,6 +108,8 @@ pub struct Running {
 pub async fn migrate_database(config: &Config) -> Result<Db, StartError> {
     if let Some(directory) = &config.data_dir {
         std::fs::create_dir_all(directory).map_err(|err| StartError::DataDir(directory.clone(), err))?;
+        // SQLite would say no more than that it can't open the file.
+        check_writable(directory).map_err(|err| StartError::DataDirReadOnly(directory.clone(), err))?;
     }
     let db = Db::connect(&config.database_url, config.durability).await?;
     db.migrate().await?;
@@ -129,7 +141,10 @@ pub async fn open_database(config: &Config) -> Result<(Db, Option<NewKeys>), Sta
 /// [`StartError`]; nothing is left running.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     // Before the database: a port that is taken must not cost a migration.
-    let listener = listen(config.listen).map_err(|err| StartError::Listen(config.listen, err))?;
+    let listener = listen(config.listen).map_err(|err| match err.kind() {
+        io::ErrorKind::AddrInUse => StartError::Taken(config.listen),
+        _ => StartError::Listen(config.listen, err),
+    })?;
     let address = listener.local_addr().map_err(|err| StartError::Listen(config.listen, err))?;
     let (db, new_keys) = open_database(&config).await?;
     let durability = db.durability_report().await?;
@@ -240,6 +255,18 @@ impl ControlObserver for Caches {
             self.keys.forget(&key);
         }
     }
+}
+
+/// Makes a file and removes it.
+fn check_writable(directory: &Path) -> io::Result<()> {
+    let probe = directory.join(format!(".writable-{}", std::process::id()));
+    std::fs::File::create(&probe)?;
+    std::fs::remove_file(probe)
+}
+
+/// The address to propose instead of one that is taken.
+fn next_port(address: &SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(8080))
 }
 
 /// Accepted sockets inherit these options.

@@ -152,7 +152,12 @@ impl ResponseError for ApiError {
             response.insert_header((header::RETRY_AFTER, "1"));
         }
         if self.code == ErrorCode::Unauthorized {
-            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            // The body's sentence is the protocol's; what to do stands here.
+            response.insert_header((
+                header::WWW_AUTHENTICATE,
+                "Bearer realm=\"Coir\", error_description=\"send a key of this server here or in x-api-key; \
+                 coir keys list shows which there are, coir keys create makes one\"",
+            ));
         }
         response.json(json!({ "success": false, "error": error }))
     }

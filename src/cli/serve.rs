@@ -1,6 +1,11 @@
 //! `coir serve`: the server, what it prints when it starts, and its end.
 
-use std::io::IsTerminal;
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -35,9 +40,10 @@ pub(super) fn start_log(config: &Config) -> Result<(), CliError> {
 }
 
 pub(super) async fn run(config: Config) -> Result<(), CliError> {
-    let storage = describe_storage(&config);
+    let welcome = Welcome::of(&config);
     let running = app::start(config).await?;
-    print_welcome(&running, &storage);
+    // Whoever closed standard output wants to read nothing.
+    let _ = std::io::stdout().write_all(welcome.text(&running).as_bytes());
     tracing::info!(address = %running.address, durability = %running.durability, "serving on http://{}, {}", running.address, running.durability);
     wait_for_stop().await;
     tracing::info!("stopping: requests finish, streams end");
@@ -61,25 +67,70 @@ fn describe_storage(config: &Config) -> String {
     }
 }
 
-fn print_welcome(running: &Running, storage: &str) {
-    let url = format!("http://{}", running.address);
-    println!("Coir {} serves {url}", env!("CARGO_PKG_VERSION"));
-    println!("  data:            {storage}");
-    match &running.new_keys {
-        Some(keys) => {
-            println!("  publishable key: {}   (for apps)", keys.publishable);
-            println!("  secret key:      {}   (for servers)", keys.secret);
-            println!("Keep both: they are shown this once. `coir keys create` makes another.");
-            println!("\nTry next, in two terminals:");
-            println!("  curl -N -H 'Authorization: Bearer {}' {url}/realtime/sse/posts", keys.publishable);
-            println!(
-                "  curl -H 'Authorization: Bearer {}' -d '{{\"title\":\"Hello\"}}' {url}/collections/posts",
-                keys.secret
-            );
-            println!("(Run the second one first: it makes the collection.)");
+/// What is known of the first lines before the server runs.
+struct Welcome {
+    storage: String,
+    /// How to type a command for the same data.
+    command: String,
+    publishable_key: Option<String>,
+}
+
+impl Welcome {
+    fn of(config: &Config) -> Self {
+        let mut command = std::env::args().next().unwrap_or_else(|| "coir".to_owned());
+        if let Some(directory) =
+            config.data_dir.as_deref().filter(|directory| *directory != Path::new("data"))
+        {
+            let _ = write!(command, " --data-dir '{}'", directory.display());
         }
-        None => println!("The keys were shown at the first start; `coir keys create secret` makes another."),
+        Self { storage: describe_storage(config), command, publishable_key: config.publishable_key.clone() }
     }
+
+    fn text(&self, running: &Running) -> String {
+        let url = format!("http://{}", running.address);
+        let browser_url = format!("http://{}", browser_address(running.address));
+        let Self { storage, command, .. } = self;
+        let mut text = format!("Coir {} serves {url}\n\n", env!("CARGO_PKG_VERSION"));
+        let key = running.new_keys.as_ref().map(|keys| &keys.publishable).or(self.publishable_key.as_ref());
+        let _ = match key {
+            Some(key) => writeln!(text, "  page  {browser_url}/#{key}"),
+            None => writeln!(text, "  page  {browser_url}"),
+        };
+        let _ = writeln!(text, "  data  {storage}");
+        let _ = match &running.new_keys {
+            Some(keys) => write!(
+                text,
+                "  keys  {}  for apps and browsers\n        {}  for servers: it may do everything\n        \
+                 They are shown this once. Another one: {command} keys create publishable\n",
+                keys.publishable, keys.secret
+            ),
+            None => write!(
+                text,
+                "  keys  They were shown when they were made. Another one: {command} keys create publishable\n"
+            ),
+        };
+        if let Some(key) = key {
+            let _ = write!(
+                text,
+                "\nOpen the page, or try it in two more terminals: create a document, watch, create another.\n\n  \
+                 curl -H 'x-api-key: {key}' -d '{{\"title\":\"Hello\"}}' {browser_url}/collections/posts\n  \
+                 curl -N -H 'x-api-key: {key}' {browser_url}/realtime/sse/posts\n  \
+                 curl -H 'x-api-key: {key}' -d '{{\"title\":\"Again\"}}' {browser_url}/collections/posts\n"
+            );
+        }
+        text.push('\n');
+        text
+    }
+}
+
+/// Where a program on this machine finds a server that listens on every address.
+fn browser_address(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 async fn wait_for_stop() {

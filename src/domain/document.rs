@@ -44,8 +44,13 @@ impl Document {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DataError {
     /// Not JSON at all, a number that is no double, a lone surrogate, or nested past what a parser should follow.
-    #[error("the body is not valid JSON: {0}")]
+    #[error(
+        "the body is not valid JSON: {0}. Names and text take double quotes, as in {{\"title\":\"Hello\"}}"
+    )]
     Syntax(String),
+    /// Nothing at all, or only spaces.
+    #[error("the body is empty; send a JSON object, such as {{\"title\":\"Hello\"}}")]
+    Empty,
     /// JSON, but not an object.
     #[error("a document is a JSON object; this is {0}")]
     NotAnObject(&'static str),
@@ -85,6 +90,9 @@ impl Data {
     /// # Errors
     /// [`DataError`], whose message can be shown to the caller.
     pub fn parse(json: &[u8]) -> Result<Self, DataError> {
+        if json.trim_ascii().is_empty() {
+            return Err(DataError::Empty);
+        }
         let value: Value = serde_json::from_slice(json).map_err(|err| DataError::Syntax(err.to_string()))?;
         Self::from_value(value)
     }

@@ -24,12 +24,24 @@ pub enum Durability {
 /// Why the database could not be opened; a sentence for whoever starts the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The URL is none of ours.
-    #[error("DATABASE_URL is not valid: {0}. It starts with sqlite:// or postgres://")]
+    /// The URL is none of ours. It may hold a password, so it is not shown.
+    #[error(
+        "DATABASE_URL is not valid: {0}. Write sqlite://path/to/coir.db or postgres://user:password@host:5432/database"
+    )]
     BadUrl(String),
-    /// It can't be reached or opened. The URL may hold a password, so it is not shown.
-    #[error("the database can't be opened: {0}")]
-    Unreachable(#[from] sqlx::Error),
+    /// The file can't be read and written, or is no database.
+    #[error(
+        "the SQLite file {0} can't be used: {1}. It must be a database that the user running Coir may write, in a directory that this user may write"
+    )]
+    File(String, sqlx::Error),
+    /// No connection came about within [`ACQUIRE_TIMEOUT`].
+    #[error(
+        "PostgreSQL at {0} does not answer. Is it running there? Check host and port in DATABASE_URL, or leave it out to use a SQLite file"
+    )]
+    Silent(String),
+    /// It was reached, or its name not found, and refuses.
+    #[error("PostgreSQL at {0} can't be used: {1}. Check DATABASE_URL, or leave it out to use a SQLite file")]
+    Refused(String, sqlx::Error),
 }
 
 /// How long a request waits for a free connection, and a new one for its server.
@@ -76,10 +88,11 @@ async fn connect_sqlite(
             .idle_timeout(None)
             .max_lifetime(None)
     };
-    let write = pool(1).min_connections(1).connect_with(options.clone()).await?;
-    let readers = options.pragma("query_only", "1");
-    let scan = pool(4).connect_with(readers.clone()).await?;
-    let point = pool(2).connect_with(readers).await?;
+    let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
+    let write = pool(1).min_connections(1).connect_with(options.clone()).await.map_err(explain)?;
+    let readers = options.clone().pragma("query_only", "1");
+    let scan = pool(4).connect_with(readers.clone()).await.map_err(explain)?;
+    let point = pool(2).connect_with(readers).await.map_err(explain)?;
     Ok([write, scan, point].map(SqlxSqliteConnector::from_sqlx_sqlite_pool))
 }
 
@@ -91,6 +104,12 @@ async fn connect_postgres(
         .map_err(|err| ConnectError::BadUrl(err.to_string()))?
         .application_name("coir")
         .disable_statement_logging();
+    let place = format!("{}:{}", options.get_host(), options.get_port());
+    let explain = |err| match err {
+        // A connection that is refused is tried again until then.
+        sqlx::Error::PoolTimedOut => ConnectError::Silent(place.clone()),
+        err => ConnectError::Refused(place.clone(), err),
+    };
     let pool = |connections: u32| {
         PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).max_lifetime(None)
     };
@@ -106,9 +125,9 @@ async fn connect_postgres(
     ]);
     let reader =
         options.options([("statement_timeout", STATEMENT_TIMEOUT), ("default_transaction_read_only", "on")]);
-    let write = pool(1).connect_with(writer).await?;
-    let scan = pool(8).connect_with(reader.clone()).await?;
-    let point = pool(4).connect_with(reader).await?;
+    let write = pool(1).connect_with(writer).await.map_err(explain)?;
+    let scan = pool(8).connect_with(reader.clone()).await.map_err(explain)?;
+    let point = pool(4).connect_with(reader).await.map_err(explain)?;
     Ok([write, scan, point].map(SqlxPostgresConnector::from_sqlx_postgres_pool))
 }
 

@@ -12,6 +12,7 @@ mod crash;
 mod documents;
 mod durability;
 mod filters;
+mod first_minutes;
 mod health;
 mod idempotency;
 mod import;
