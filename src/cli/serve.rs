@@ -104,9 +104,9 @@ impl Welcome {
                  They are shown this once. Another one: {command} keys create publishable\n",
                 keys.publishable, keys.secret
             ),
-            None => write!(
+            None => writeln!(
                 text,
-                "  keys  They were shown when they were made. Another one: {command} keys create publishable\n"
+                "  keys  They were shown when they were made. Another one: {command} keys create publishable"
             ),
         };
         if let Some(key) = key {
