@@ -2,7 +2,7 @@
 //!
 //! One thread (`fanout` has a second for its subscribers), one task per client, hand-written HTTP/1.1, WebSocket
 //! and SSE over reused buffers. Every load is a closed loop: a client waits for its answer before it asks again.
-//! Rate limits of the server must be off. Each client and each subscriber is a file descriptor (`ulimit -n`).
+//! Each client and each subscriber is a file descriptor (`ulimit -n`).
 //!
 //! In reading order: [`http`] (one connection), [`create`] (the request that creates a document), [`load`] (many
 //! clients at once), [`report`] (what is counted and printed), then a file per subcommand: [`writes`] with its

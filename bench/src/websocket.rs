@@ -4,7 +4,7 @@ use crate::http::Site;
 
 /// Any 16 bytes in base64 do; the server's answer to them is not checked.
 const UPGRADE: &str = "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-version: 13\r\n\
-                       sec-websocket-key: Y29pci1iZW5jaC1jbGllbnQ=\r\n";
+                       sec-websocket-key: Y29pci1iZW5jaC1jbGllbg==\r\n";
 /// RFC 6455 §5.3 wants an unpredictable key because of proxies between; here is none.
 const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
 
