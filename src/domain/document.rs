@@ -251,8 +251,14 @@ mod tests {
         assert_eq!(Data::parse(br#"{"a":"\u0000"}"#), Err(DataError::Nul));
         assert_eq!(Data::parse(br#"{"\u0000":1}"#), Err(DataError::Nul));
         assert_eq!(Data::parse(b"[]"), Err(DataError::NotAnObject("an array")));
-        for broken in [&br#"{"a":"\ud800"}"#[..], br#"{"a":1e400}"#, b"{", b"{\"a\":\"\xff\"}", b"", b"{} {}"]
-        {
+        assert_eq!(
+            Data::parse(
+                b" 
+"
+            ),
+            Err(DataError::Empty)
+        );
+        for broken in [&br#"{"a":"\ud800"}"#[..], br#"{"a":1e400}"#, b"{", b"{\"a\":\"\xff\"}", b"{} {}"] {
             assert!(matches!(Data::parse(broken), Err(DataError::Syntax(_))), "{broken:?}");
         }
     }
