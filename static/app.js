@@ -143,7 +143,9 @@ $("enter").onsubmit = (event) => (event.preventDefault(), useKey($("key-input").
 $("forget").onclick = () => askForKey();
 $("new").onclick = () => editor.open(api, collection);
 $("make").onclick = toggleMaking;
-$("making").onkeydown = ({ key }) => key === "Escape" && toggleMaking();
+$("making").onkeydown = ({ key }) => {
+	if (key === "Escape") toggleMaking();
+};
 $("making").onsubmit = async (event) => {
 	event.preventDefault();
 	const name = $("name").value.trim();

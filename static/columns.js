@@ -29,7 +29,7 @@ export class Columns {
 		this.head.replaceChildren(...titles.map((title, i) => cell(title, i ? "" : "id", "columnheader")));
 		this.head.classList.add("head");
 		this.head.lastChild.className = "age";
-		list.style.setProperty("--columns", `repeat(${names.length}, minmax(0, 1fr)) ${hasMore ? "minmax(0, 1.4fr)" : ""} 3.8rem`);
+		list.style.setProperty("--columns", `${names.map(() => "1fr ").join("") || "1fr"} ${hasMore ? "1.4fr" : ""} 3.8rem`);
 	}
 
 	/** Fills a row's element, and lets what has just changed light up. */
@@ -42,7 +42,7 @@ export class Columns {
 			row.age = cell("", "age");
 			row.replaceChildren(cell(id.slice(-6), "id"), ...this.#names.map((name) => valueCell(name, data[name])),
 				...(this.hasMore ? [cell(more.join(" · "), "soft")] : []), row.age,
-				el("button.remove", { tabIndex: -1, ariaLabel: `Delete ${id}` }, isArmed ? "Delete?" : "×"));
+				el("button.remove", { role: "gridcell", tabIndex: -1, ariaLabel: `Delete ${id}` }, isArmed ? "Delete?" : "×"));
 		}
 		row.age.textContent = ageOf(changedAt);
 		if (row.mark === mark || Date.now() - mark.at > FLASH) return;

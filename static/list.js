@@ -9,6 +9,8 @@ export class VirtualList {
 	active = null;
 	#items = [];
 	#drawn = new Map();
+	/** Place and item of the first row that is drawn. */
+	#first = [];
 	#prefix = `list${serial++}-`;
 
 	/** `draw(row, item)` fills a row's element, also again. `on` may have `open(item)`, `remove(item)`, `make()`. */
@@ -31,15 +33,12 @@ export class VirtualList {
 
 	/** Shows other items; what is looked at stays in its place, unless it is the top. */
 	show(items) {
-		const { scrollTop } = this.element;
-		const first = Math.floor(scrollTop / this.rowHeight);
-		const anchor = this.#items[first];
-		this.#items = items;
-		this.render();
-		if (scrollTop < this.rowHeight / 2 || !anchor || items[first] === anchor) return;
-		const place = items.indexOf(anchor);
-		if (place < 0) return;
-		this.element.scrollTop = scrollTop + (place - first) * this.rowHeight;
+		const { scrollTop } = this.element, [first, anchor] = this.#first;
+		// A copy: theirs changes before the next time.
+		this.#items = [...items];
+		this.body.style.height = `${items.length * this.rowHeight}px`;
+		const moved = items[first] === anchor ? 0 : items.indexOf(anchor) - first;
+		if (scrollTop > this.rowHeight / 2 && moved + first >= 0) this.element.scrollTop = scrollTop + moved * this.rowHeight;
 		this.render();
 	}
 
@@ -48,7 +47,7 @@ export class VirtualList {
 		const { scrollTop, clientHeight } = this.element;
 		const first = Math.max(0, Math.floor(scrollTop / rowHeight) - OVERSCAN);
 		const last = Math.min(this.#items.length, Math.ceil((scrollTop + clientHeight) / rowHeight) + OVERSCAN);
-		this.body.style.height = `${this.#items.length * rowHeight}px`;
+		this.#first = [first, this.#items[first]];
 		this.element.ariaRowCount = this.#items.length + (head ? 1 : 0);
 		this.body.classList.toggle("slides", scrollTop < rowHeight);
 		const old = this.#drawn;

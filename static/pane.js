@@ -27,7 +27,7 @@ export class Pane {
 			draw: (...args) => this.#columns.draw(...args), on: { ...on, remove: (row) => this.#remove(row) },
 		});
 		this.frames = new Frames(name);
-		this.plot = new Plot(el("canvas", { role: "img" }));
+		this.plot = new Plot(el("canvas", { role: "img", ariaLabel: "Events" }));
 		const wire = el("button", { ariaPressed: false, onclick: () => (wire.ariaPressed = this.frames.toggle()) }, "Frames");
 		const kept = (property, name, ...children) => (this[property] = el(name, {}, ...children));
 		const totals = KINDS.map((kind) => el("span.total " + kind, {}, kept(kind, "b"), el("span", {}, ` ${kind}`)));
@@ -124,7 +124,7 @@ export class Pane {
 		this.list.show(all);
 		this.frames.render();
 		this.rate.textContent = plot.rate;
-		this.counter.textContent = `${show(size)} documents${isComplete ? "" : ", the newest"}`;
+		this.counter.textContent = `${show(size)} document${size === 1 ? "" : "s"}${isComplete ? "" : ", the newest"}`;
 		for (const kind of KINDS) this[kind].textContent = show(plot.totals[kind]);
 		const words = { connecting: "Connecting…", listing: `Loading ${show(size)}…`, live: "Live", ended: "Stopped" };
 		this.state.textContent = this.#downSince && is !== "listing" ? "Disconnected" : words[is];
@@ -135,7 +135,7 @@ export class Pane {
 
 	#renderNotice(now) {
 		const isDown = this.#downSince && this.is !== "ended";
-		const help = now - this.#downSince > 4000 ? "Start the server again, and this page goes on by itself." : "Trying again…";
+		const help = now - this.#downSince > 4000 ? "Once the server runs, this page goes on." : "Trying again…";
 		const words = isDown ? `${this.error.message} ${help}` : now < this.#missedUntil ? this.#missed : "";
 		this.notice.hidden = !words;
 		this.notice.classList.toggle("good", !isDown);
