@@ -117,3 +117,19 @@ async fn with_a_list_pages_that_are_not_on_it_are_refused() {
     drop(socket);
     app.stop().await;
 }
+
+/// The page at `/` is this server's own: a list that is about others must not shut it out.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_list_the_server_s_own_page_may_still_do_everything() {
+    let origins = vec![PAGE.to_owned()];
+    let app = TestApp::start_with(Database::Sqlite, |config| config.allowed_origins = Some(origins)).await;
+    let own = app.url.clone();
+    let created = app.request(Method::POST, "/collections/posts").header("Origin", &own).json(&json!({}));
+    assert_eq!(app.send(created).await.status, 201);
+    let stream = app.request(Method::GET, "/realtime/sse/posts").header("Origin", &own).send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    assert_eq!(open_socket(&app, &own).await, Ok(()));
+    assert_eq!(open_socket(&app, "http://127.0.0.1:1").await, Err(403), "another port is another origin");
+    drop(stream);
+    app.stop().await;
+}

@@ -152,19 +152,27 @@ fn parts(request: &HttpRequest) -> Result<(web::Data<Realtime>, Rc<Shard>), ApiE
     Ok((realtime.clone(), shard.0.clone()))
 }
 
-/// Refuses a browser's page that is not on the list. There are no ambient credentials, so this is all `Origin` is for.
+/// Refuses a browser's page that is neither this server's nor on the list. There are no ambient credentials, so this is
+/// all `Origin` is for.
 fn check_origin(request: &HttpRequest, realtime: &Realtime) -> Result<(), ApiError> {
     let (Some(allowed), Some(origin)) = (&realtime.allowed_origins, request.headers().get(header::ORIGIN))
     else {
         return Ok(());
     };
-    if allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+    if allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) || is_own_page(request, origin) {
         return Ok(());
     }
     Err(ApiError::new(
         ErrorCode::Forbidden,
         "pages of this origin may not open streams (COIR_ALLOWED_ORIGINS)",
     ))
+}
+
+/// Whether the page came from the host that it now asks: browsers send its origin also then, with a WebSocket.
+fn is_own_page(request: &HttpRequest, origin: &header::HeaderValue) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
+    host.zip(authority).is_some_and(|(host, authority)| host.eq_ignore_ascii_case(authority))
 }
 
 /// Who opens a stream, by header or `?token=pk_…`; `None` if nothing was said.
