@@ -31,7 +31,8 @@ pub enum ConnectError {
     BadUrl(String),
     /// The file can't be read and written, or is no database.
     #[error(
-        "the SQLite file {0} can't be used: {1}. It must be a database that the user running Coir may write, in a directory that this user may write"
+        "the SQLite file {0} can't be used: {1}. It must be a database that the user running Coir may write, in a \
+         directory that this user may write; COIR_DATA_DIR or DATABASE_URL names another"
     )]
     File(String, sqlx::Error),
     /// No connection came about within [`ACQUIRE_TIMEOUT`].

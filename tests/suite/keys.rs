@@ -98,7 +98,7 @@ on_both_databases! {
         ] {
             let answer = app.send(app.http.request(method.clone(), format!("{}{path}", app.url)).body("{")).await;
             assert_eq!((answer.status.as_u16(), &answer.body), (401, &unauthorized()), "{method} {path}");
-            assert_eq!(answer.header("www-authenticate"), "Bearer");
+            assert!(answer.header("www-authenticate").starts_with("Bearer "), "{answer:?}");
         }
         assert_eq!(app.get("/collections/posts/a").await.data()["version"], 1);
     }
