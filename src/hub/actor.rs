@@ -1,7 +1,7 @@
 //! The hub's own task: filters, recent changes, and who gets what.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::{
     Encode, Event, EventKind, Form, SubscriptionId, event_for,
     index::{FilterIndex, Subscriber},
+    ring::Ring,
     shard::ToShard,
     subscription::Subscription,
 };
@@ -25,8 +26,6 @@ use crate::{
 
 /// Commands that may wait. Full, its senders wait: the hub itself never does, so that is short.
 const COMMAND_CHANNEL: usize = 4096;
-/// A subscription that is further behind reads the log, even where the ring would reach.
-const MAX_REPLAY: u64 = 256;
 /// What the rings of all projects may hold together, by [`Change::weight`].
 const RING_BYTES: usize = 16 * 1024 * 1024;
 /// How often idle live subscriptions learn how far the log has come.
@@ -131,28 +130,6 @@ struct Project {
     ring: Ring,
 }
 
-/// The most recent changes, the last of them at the head.
-#[derive(Default)]
-struct Ring {
-    changes: VecDeque<Arc<Change>>,
-    bytes: usize,
-}
-
-impl Ring {
-    fn push(&mut self, change: Arc<Change>, max_bytes: usize) {
-        self.bytes += change.weight();
-        self.changes.push_back(change);
-        while self.bytes > max_bytes || self.changes.len() as u64 > MAX_REPLAY {
-            let Some(oldest) = self.changes.pop_front() else { break };
-            self.bytes -= oldest.weight();
-        }
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
-
 async fn run(mut hub: Hub, mut receiver: mpsc::Receiver<Command>) {
     let mut commands = Vec::new();
     let mut marks = tokio::time::interval(MARK_INTERVAL);
@@ -216,7 +193,7 @@ impl Hub {
         };
         let replay = match subscription.position {
             None => Vec::new(),
-            Some(position) => match project.changes_after(position) {
+            Some(position) => match project.ring.after(position, project.head) {
                 Some(changes) => changes,
                 None => return self.tell(shard, ToShard::ReadOn { serial }),
             },
@@ -388,18 +365,6 @@ impl Hub {
             // A mark may have been among what didn't fit.
             self.projects.values_mut().for_each(|project| project.marked = 0);
         }
-    }
-}
-
-impl Project {
-    /// What the ring holds after `position`; `None` if it doesn't reach there, or that would be too much.
-    fn changes_after(&self, position: Position) -> Option<Vec<Arc<Change>>> {
-        let behind = self.head.sequence.saturating_sub(position.sequence);
-        let held = self.ring.changes.len() as u64;
-        if behind > MAX_REPLAY || behind > held {
-            return None;
-        }
-        Some(self.ring.changes.iter().skip((held - behind) as usize).cloned().collect())
     }
 }
 

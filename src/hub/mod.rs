@@ -5,18 +5,21 @@
 //! changes. Whatever does not fit, in a queue or in a shard's channel, goes back to the log: its subscriptions are
 //! `CatchingUp`, and nothing is lost.
 //!
-//! Reading order: [`subscription`], [`index`], [`encode`], [`actor`](HubHandle), [`shard`], [`outbox`], [`relay`].
+//! Reading order: [`subscription`], [`index`], [`encode`], `ring`, [`actor`](HubHandle), [`slot`], [`shard`], [`outbox`], [`relay`].
 
 mod actor;
 pub mod encode;
 pub mod index;
 pub mod outbox;
 pub mod relay;
+mod ring;
 pub mod shard;
+pub mod slot;
 pub mod subscription;
 
 pub use actor::{HubHandle, start};
 pub use encode::{Encode, Event, Form};
 pub use outbox::{CloseReason, Outbox};
-pub use shard::{Shard, Slot, SlotState};
+pub use shard::Shard;
+pub use slot::{Slot, SlotState};
 pub use subscription::{EventKind, SubscriptionId, event_for};

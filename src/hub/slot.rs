@@ -1,0 +1,159 @@
+//! A subscription on its worker thread: what it wants, and how far it has been served.
+
+use std::{cell::Cell, rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Form, Outbox};
+use crate::{
+    domain::{CollectionId, Position, ProjectId},
+    query::{
+        Filter,
+        cursor::{Cursor, Epoch},
+    },
+};
+
+/// How a subscription is being served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// It reads the log, or waits to.
+    CatchingUp,
+    /// It asked the hub to go live and hasn't heard yet; events are taken already.
+    Joining,
+    /// The hub sends it every event.
+    Live,
+    /// Its collection is gone.
+    Removed,
+    /// The hub has too many filters of its kind.
+    Refused,
+    /// Its client wants no more of it.
+    Ended,
+}
+
+/// A subscription on its worker thread: what it wants, and how far it has been served.
+///
+/// A change is sent if, and only if, its sequence is after the position, which then moves to it. That one comparison
+/// removes duplicates wherever log and hub overlap.
+pub struct Slot {
+    /// The project.
+    pub project: ProjectId,
+    /// The collection.
+    pub collection: CollectionId,
+    /// Which documents.
+    pub filter: Arc<Filter>,
+    /// How its events are written.
+    pub form: Form,
+    /// The name or id that it was asked with.
+    pub asked_name: Arc<str>,
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) state: Cell<SlotState>,
+    /// `None` until it is live for the first time, if it began at "now".
+    pub(super) position: Cell<Option<Position>>,
+    /// The history that the position is in; known with it.
+    pub(super) epoch: Cell<Option<Epoch>>,
+    pub(super) serial: Cell<u64>,
+    is_catching_up: Cell<bool>,
+    has_sent: Cell<bool>,
+}
+
+impl Slot {
+    /// A subscription of the documents of `collection` that match, from now on.
+    pub fn new(
+        (project, collection): (ProjectId, CollectionId),
+        filter: Arc<Filter>,
+        form: Form,
+        asked_name: Arc<str>,
+        outbox: Rc<Outbox>,
+    ) -> Self {
+        Self {
+            project,
+            collection,
+            filter,
+            form,
+            asked_name,
+            outbox,
+            state: Cell::new(SlotState::CatchingUp),
+            position: Cell::new(None),
+            epoch: Cell::new(None),
+            serial: Cell::new(0),
+            is_catching_up: Cell::new(false),
+            has_sent: Cell::new(false),
+        }
+    }
+
+    /// Goes on from a cursor, whatever was before.
+    pub fn restart_from(&self, cursor: Cursor) {
+        self.position.set(Some(cursor.position));
+        self.epoch.set(Some(cursor.epoch));
+    }
+
+    /// The place up to which it has been served, as a client may keep it; `None` until it was live.
+    pub fn cursor(&self) -> Option<Cursor> {
+        Some(Cursor { epoch: self.epoch.get()?, position: self.position.get()? })
+    }
+
+    /// The queue that its events go to.
+    pub fn outbox(&self) -> &Rc<Outbox> {
+        &self.outbox
+    }
+
+    /// How it is being served.
+    pub fn state(&self) -> SlotState {
+        self.state.get()
+    }
+
+    /// Up to where it has been served.
+    pub fn position(&self) -> Option<Position> {
+        self.position.get()
+    }
+
+    /// Notes that somebody brings it up to date; false if somebody does already.
+    pub fn begin_catching_up(&self) -> bool {
+        !self.is_catching_up.replace(true)
+    }
+
+    /// Notes that nobody does any more.
+    pub fn end_catching_up(&self) {
+        self.is_catching_up.set(false);
+    }
+
+    /// Whether any event went out.
+    pub fn has_sent(&self) -> bool {
+        self.has_sent.get()
+    }
+
+    /// Whether nothing more is to be sent: it was ended, or its connection is ending.
+    pub fn is_over(&self) -> bool {
+        self.state() == SlotState::Ended || self.outbox.is_ending()
+    }
+
+    /// Moves the position forward, past changes that were no events for it; never back.
+    pub fn pass(&self, position: Position) {
+        if self.position.get().is_none_or(|passed| passed.sequence < position.sequence) {
+            self.position.set(Some(position));
+        }
+    }
+
+    /// Sends an event if its change is after the position. False if the queue is full: then nothing moved.
+    pub fn offer(&self, position: Position, frame: Bytes) -> bool {
+        if self.state() == SlotState::Ended {
+            return true;
+        }
+        if self.position.get().is_some_and(|passed| position.sequence <= passed.sequence) {
+            return true;
+        }
+        let fitted = self.outbox.push(frame);
+        if fitted {
+            self.position.set(Some(position));
+            self.has_sent.set(true);
+        }
+        fitted
+    }
+
+    pub(super) fn set_state(&self, state: SlotState) {
+        if self.state() != SlotState::Ended {
+            self.state.set(state);
+            self.outbox.notify();
+        }
+    }
+}
