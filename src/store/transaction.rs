@@ -13,7 +13,7 @@ use std::{
 
 use sea_orm::{DatabaseConnection, DbBackend, DbErr, QueryResult, RuntimeErr};
 use sqlx::{
-    Arguments, AssertSqlSafe, Executor, PgConnection, Postgres, Sqlite, SqliteConnection,
+    Arguments, AssertSqlSafe, Encode, Executor, PgConnection, Postgres, Sqlite, SqliteConnection, Type,
     pool::PoolConnection, postgres::PgArguments, sqlite::SqliteArguments,
 };
 
@@ -257,18 +257,25 @@ async fn run_sqlite(
     for (statement, params) in statements {
         let params = append_unnumbered(&mut text, &statement, params);
         text.push(';');
-        for param in params {
-            match param {
-                Param::Text(value) => arguments.add(value),
-                Param::OptionalText(value) => arguments.add(value),
-                Param::Integer(value) => arguments.add(value),
-            }
-            .map_err(|err| driver_error(sqlx::Error::Encode(err)))?;
-        }
+        params.into_iter().try_for_each(|param| bind(&mut arguments, param))?;
     }
     let rows =
         connection.fetch_all(sqlx::query_with(AssertSqlSafe(text), arguments)).await.map_err(driver_error)?;
     Ok(rows.into_iter().map(QueryResult::from).collect())
+}
+
+fn bind<A: Arguments>(arguments: &mut A, param: Param) -> Result<()>
+where
+    String: for<'q> Encode<'q, A::Database> + Type<A::Database>,
+    Option<String>: for<'q> Encode<'q, A::Database> + Type<A::Database>,
+    i64: for<'q> Encode<'q, A::Database> + Type<A::Database>,
+{
+    match param {
+        Param::Text(value) => arguments.add(value),
+        Param::OptionalText(value) => arguments.add(value),
+        Param::Integer(value) => arguments.add(value),
+    }
+    .map_err(|err| driver_error(sqlx::Error::Encode(err)))
 }
 
 /// Neighbouring writes as one statement, which is one round trip: none of them looks at what another does, and a unique
@@ -279,26 +286,26 @@ async fn run_postgres(
 ) -> Result<Vec<QueryResult>> {
     let is_write = |text: &str| ["INSERT", "UPDATE", "DELETE"].iter().any(|verb| text.starts_with(verb));
     let mut rows = Vec::new();
-    for run in statements.chunk_by(|(one, _), (next, _)| is_write(one) && is_write(next)) {
-        let (mut text, mut arguments, mut bound) = (String::new(), PgArguments::default(), 0);
-        for (place, (statement, params)) in run.iter().enumerate() {
-            if place + 1 < run.len() {
-                text.push_str(if place == 0 { "WITH " } else { ", " });
-                text.push_str(&format!("w{place} AS ("));
-                append_renumbered(&mut text, statement, bound);
-                text.push(')');
-            } else {
+    let mut statements = statements.into_iter().peekable();
+    while statements.peek().is_some() {
+        let (mut text, mut arguments, mut bound, mut joined) = (String::new(), PgArguments::default(), 0, 0);
+        while let Some((statement, params)) = statements.next() {
+            let is_last =
+                !is_write(&statement) || statements.peek().is_none_or(|(following, _)| !is_write(following));
+            if is_last {
                 text.push(' ');
-                append_renumbered(&mut text, statement, bound);
+                append_renumbered(&mut text, &statement, bound);
+            } else {
+                text.push_str(if joined == 0 { "WITH " } else { ", " });
+                text.push_str(&format!("w{joined} AS ("));
+                append_renumbered(&mut text, &statement, bound);
+                text.push(')');
+                joined += 1;
             }
             bound += params.len();
-            for param in params {
-                match param {
-                    Param::Text(value) => arguments.add(value),
-                    Param::OptionalText(value) => arguments.add(value),
-                    Param::Integer(value) => arguments.add(value),
-                }
-                .map_err(|err| driver_error(sqlx::Error::Encode(err)))?;
+            params.into_iter().try_for_each(|param| bind(&mut arguments, param))?;
+            if is_last {
+                break;
             }
         }
         rows = connection
