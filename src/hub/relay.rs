@@ -92,6 +92,11 @@ pub async fn start(
     Ok(RelayHandle { commits })
 }
 
+/// Whether a log can't have come from `published` to this head by going on. The head was read after that was published.
+fn has_gone_back(published: Position, head: Position) -> bool {
+    published.sequence > head.sequence || (published.sequence == head.sequence && published.at != head.at)
+}
+
 struct Relay {
     hub: HubHandle,
     reader: Arc<dyn LogReader>,
@@ -128,7 +133,10 @@ impl Relay {
         let (project, last) = (first.project.clone(), last.position);
         let Some((_, published)) = self.published.get(&project) else { return self.poll().await };
         let next = published.sequence + 1;
-        if first.position.sequence <= next {
+        if last.sequence < next {
+            // The log was read up to here already; or its end has gone back, and the heads tell.
+            self.poll().await;
+        } else if first.position.sequence <= next {
             let fresh = changes.into_iter().filter(|change| change.position.sequence >= next).collect();
             self.publish(&project, fresh).await;
         } else {
@@ -152,6 +160,14 @@ impl Relay {
                 }
                 Some((epoch, _)) if *epoch != head.epoch => {
                     self.begin(head.project, head.epoch, head.head).await
+                }
+                Some((_, published)) if has_gone_back(*published, head.head) => {
+                    tracing::error!(
+                        project = %head.project,
+                        "the change log of project {} ended at {} and ends at {} now: the database lost commits, or was put back",
+                        head.project, published.sequence, head.head.sequence
+                    );
+                    self.begin(head.project, head.epoch, head.head).await;
                 }
                 Some((_, published)) if published.sequence < head.head.sequence => {
                     self.read_on(&head.project, head.head).await?;

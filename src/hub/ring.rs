@@ -26,9 +26,12 @@ impl Ring {
     }
 
     /// The changes after `position` up to the `head`; `None` if the ring doesn't reach back there, or that would be too
-    /// many.
+    /// many, or the position is ahead: then the log knows whether the hub is late, or the log was put back.
     pub(super) fn after(&self, position: Position, head: Position) -> Option<Vec<Arc<Change>>> {
-        let behind = head.sequence.saturating_sub(position.sequence);
+        let behind = head.sequence.checked_sub(position.sequence)?;
+        if behind == 0 && position != head {
+            return None;
+        }
         let held = self.changes.len() as u64;
         if behind > MAX_REPLAY || behind > held {
             return None;

@@ -25,6 +25,7 @@ mod nodes;
 mod outage;
 mod realtime_sse;
 mod realtime_ws;
+mod rewind;
 mod site;
 mod slow_reader;
 mod values;

@@ -10,11 +10,14 @@ use crate::{
     domain::{Change, Control, Entry},
     hub::{Event, Shard, Slot, SlotState, event_for},
     query::cursor::{Cursor, Epoch},
+    service::streams::Resume,
     store::changes::LogPage,
 };
 
-/// How long to wait before the log is read again, when it couldn't be or had nothing new.
+/// How long to wait before the log is read again, when it couldn't be.
 const RETRY: Duration = Duration::from_millis(100);
+/// The same when it had nothing new: the hub hears of this node's commits at once, and of others' at the next poll.
+const HUB_DELAY: Duration = Duration::from_millis(20);
 
 /// How catching up ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,7 @@ enum Passed {
 
 /// Brings a subscription up to date. Can be dropped at any await.
 pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> CaughtUp {
+    let mut is_checked = false;
     loop {
         slot.outbox().room().await;
         if slot.is_over() {
@@ -57,6 +61,18 @@ pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> Ca
             tokio::time::sleep(RETRY).await;
             continue;
         };
+        if !is_checked {
+            // The log may not be the one that the position was in: it was put back, or lost its last commits.
+            match realtime.streams.resume(&slot.project, cursor).await {
+                Ok(Resume::From(_)) => is_checked = true,
+                Ok(Resume::Expired(head)) => return CaughtUp::Expired(head),
+                Err(err) => {
+                    tracing::debug!("a stream waits for the database: {err}");
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            }
+        }
         let page = match realtime.streams.read_log(&slot.project, &slot.collection, cursor.position).await {
             Ok(Some(page)) => page,
             Ok(None) => return CaughtUp::Expired(cursor),
@@ -79,7 +95,7 @@ pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> Ca
             slot.pass(page.head.head);
             if page.entries.is_empty() {
                 // The log has nothing that the hub lacks; the hub has not heard of it yet.
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(HUB_DELAY).await;
             }
         }
     }

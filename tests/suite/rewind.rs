@@ -1,0 +1,32 @@
+//! A change log that goes back under a running server, as after a failover that lost commits: streams are told, and go on.
+
+use serde_json::json;
+
+use crate::harness::on_both_databases;
+
+on_both_databases! {
+    async fn a_stream_is_told_when_the_log_has_gone_back_and_gets_what_comes_then(app: &TestApp) {
+        for n in 0..3 {
+            app.put(&format!("/collections/posts/{n}"), json!({})).await;
+        }
+        let mut stream = app.stream("/realtime/sse/posts", None).await;
+        let lost = stream.opened().await;
+        let mut socket = app.socket().await;
+        socket.subscribe("posts", json!({})).await;
+
+        let mut sql = app.sql().await;
+        sql.execute("DELETE FROM documents WHERE id <> '0'").await;
+        sql.execute("DELETE FROM changes WHERE sequence > 2").await;
+        sql.execute("UPDATE heads SET head = 2, head_at = (SELECT at FROM changes WHERE sequence = 2)").await;
+
+        let resync = stream.next_event().await;
+        assert_eq!((resync.event.as_deref(), &resync.json()["code"]), (Some("resync"), &json!("CURSOR_EXPIRED")));
+        assert_eq!(u16::from(socket.next_close().await.code), 1013);
+        // Its sequence was that of a change that is gone.
+        app.put("/collections/posts/new", json!({})).await;
+        assert_eq!(stream.next_event().await.json()["document"]["id"], "new");
+
+        let mut anew = app.stream("/realtime/sse/posts", Some(&lost)).await;
+        assert_eq!(anew.next_event().await.json()["code"], "CURSOR_EXPIRED");
+    }
+}
