@@ -45,19 +45,6 @@ pub enum Entry {
     Control(Control),
 }
 
-/// What a change did to a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangeKind {
-    /// It was made.
-    Created,
-    /// It was there and still is.
-    Updated,
-    /// It was deleted.
-    Deleted,
-    /// No document: a control entry.
-    Control,
-}
-
 /// An entry of the log that alters who may see what, without images. Stored as JSON with the member `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
@@ -89,16 +76,6 @@ pub enum Control {
 }
 
 impl Change {
-    /// Which of the four kinds this is.
-    pub fn kind(&self) -> ChangeKind {
-        match &self.entry {
-            Entry::Control(_) => ChangeKind::Control,
-            Entry::Document { before: None, .. } => ChangeKind::Created,
-            Entry::Document { after: None, .. } => ChangeKind::Deleted,
-            Entry::Document { .. } => ChangeKind::Updated,
-        }
-    }
-
     /// Roughly what it occupies in memory, in bytes: its images as they are parsed, and something for itself.
     pub fn weight(&self) -> usize {
         let image = |document: &Option<Arc<Document>>| document.as_ref().map_or(0, |d| d.data.weight() + 200);
@@ -110,16 +87,6 @@ impl Change {
 }
 
 impl Control {
-    /// The collection that is concerned, if one is.
-    pub fn collection(&self) -> Option<CollectionId> {
-        match self {
-            Self::CollectionCreated { collection, .. }
-            | Self::CollectionRenamed { collection, .. }
-            | Self::CollectionRemoved { collection } => Some(CollectionId::from_stored(collection)),
-            Self::KeyRevoked { .. } => None,
-        }
-    }
-
     /// The key that is no longer good, if one is.
     pub fn revoked_key(&self) -> Option<KeyId> {
         match self {

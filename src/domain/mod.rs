@@ -7,7 +7,7 @@ pub mod document;
 pub mod name;
 pub mod time;
 
-pub use change::{Change, ChangeKind, Control, Entry, Position};
+pub use change::{Change, Control, Entry, Position};
 pub use document::{Collection, Data, DataError, Document};
 pub use name::{CollectionId, CollectionName, DocumentId, FieldPath, KeyId, ProjectId, Segment};
 pub use time::Timestamp;
