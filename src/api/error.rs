@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     auth::AuthError,
     domain::{DataError, name::NameError},
-    query::parse::FilterError,
+    query::{page::KeyTooLong, parse::FilterError},
     service::ServiceError,
     store::StoreError,
     writer::WriteError,
@@ -218,6 +218,12 @@ impl From<WriteError> for ApiError {
 impl From<DataError> for ApiError {
     fn from(err: DataError) -> Self {
         Self::new(ErrorCode::InvalidBody, err.to_string())
+    }
+}
+
+impl From<KeyTooLong> for ApiError {
+    fn from(err: KeyTooLong) -> Self {
+        Self::new(ErrorCode::InvalidFilter, err.to_string())
     }
 }
 

@@ -15,16 +15,16 @@ impl Timestamp {
         Self(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Reads an RFC 3339 time, or a date (`2026-01-31`), which means its first moment in UTC.
-    ///
-    /// A fraction finer than a millisecond can't equal any stored time, so it gives `None`, as any other text does.
-    pub fn parse(text: &str) -> Option<Self> {
+    /// Reads an RFC 3339 time, or a date (`2026-01-31`), which means its first moment in UTC: the last millisecond that
+    /// is not after it, and whether it is that millisecond. `None` for any other text.
+    pub fn parse(text: &str) -> Option<(Self, bool)> {
         let moment = match OffsetDateTime::parse(text, &Rfc3339) {
             Ok(moment) => moment,
             Err(_) => parse_date(text)?.midnight().assume_utc(),
         };
         let nanos = moment.unix_timestamp_nanos();
-        (nanos % 1_000_000 == 0).then(|| i64::try_from(nanos / 1_000_000).ok().map(Self))?
+        let millis = i64::try_from(nanos.div_euclid(1_000_000)).ok()?;
+        Some((Self(millis), nanos.rem_euclid(1_000_000) == 0))
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
     fn a_moment_reads_back_from_its_own_text() {
         for millis in [0, 1, 999, 1_764_000_000_123, -1, 253_402_300_799_999] {
             let text = Timestamp(millis).to_string();
-            assert_eq!(Timestamp::parse(&text), Some(Timestamp(millis)), "{text}");
+            assert_eq!(Timestamp::parse(&text), Some((Timestamp(millis), true)), "{text}");
         }
     }
 
@@ -70,9 +70,10 @@ mod tests {
             ("months end at 12", "1970-13-01", None),
             ("a number is no date", "1970", None),
             ("text is none", "yesterday", None),
-            ("nothing is stored that finely", "1970-01-01T00:00:00.0001Z", None),
         ] {
-            assert_eq!(Timestamp::parse(text), expected.map(Timestamp), "{why}");
+            assert_eq!(Timestamp::parse(text), expected.map(|millis| (Timestamp(millis), true)), "{why}");
         }
+        assert_eq!(Timestamp::parse("1970-01-01T00:00:00.0019Z"), Some((Timestamp(1), false)));
+        assert_eq!(Timestamp::parse("1969-12-31T23:59:59.9999Z"), Some((Timestamp(-1), false)));
     }
 }

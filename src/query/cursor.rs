@@ -74,7 +74,7 @@ impl Cursor {
 }
 
 /// FNV-1a, 32 bits: finds a slip of the hand. A cursor grants nothing, so it needs no signature.
-fn checksum(bytes: &[u8]) -> u32 {
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 

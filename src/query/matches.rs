@@ -1,10 +1,10 @@
 //! The in-memory back-end of [`Filter`].
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use serde_json::Value;
 
-use super::{Field, Filter};
+use super::{Field, Filter, Part, key::compare_numbers};
 use crate::domain::{Document, FieldPath, Segment};
 
 impl Filter {
@@ -12,9 +12,22 @@ impl Filter {
     pub fn matches(&self, document: &Document) -> bool {
         match self {
             Self::And(terms) => terms.iter().all(|term| term.matches(document)),
+            Self::Or(terms) => terms.iter().any(|term| term.matches(document)),
+            Self::Not(term) => !term.matches(document),
             Self::Equals(field, values) => match field.value_in(document) {
                 Some(found) => values.contains(&found),
                 None => values.contains(&Value::Null),
+            },
+            Self::Compares(field, comparison, values) => field.value_in(document).is_some_and(|found| {
+                values.iter().any(|value| compare(&found, value).is_some_and(|order| comparison.holds(order)))
+            }),
+            Self::HasText(field, part, text) => match field.value_in(document).as_deref() {
+                Some(Value::String(found)) => has_text(found, *part, text),
+                _ => false,
+            },
+            Self::HasElement(field, values) => match field.value_in(document).as_deref() {
+                Some(Value::Array(items)) => items.iter().any(|item| values.contains(item)),
+                _ => false,
             },
         }
     }
@@ -29,6 +42,27 @@ impl Field {
             Self::UpdatedAt => Some(Cow::Owned(Value::from(document.updated_at.0))),
             Self::Data(path) => value_at(path, document).map(Cow::Borrowed),
         }
+    }
+}
+
+/// How two numbers, or two strings, stand to each other; others don't.
+fn compare(one: &Value, two: &Value) -> Option<Ordering> {
+    match (one, two) {
+        (Value::Number(one), Value::Number(two)) => Some(compare_numbers(one, two)),
+        (Value::String(one), Value::String(two)) => Some(one.cmp(two)),
+        _ => None,
+    }
+}
+
+/// Folds ASCII only, as both databases do. Linear in both lengths, whatever a client asks for.
+fn has_text(found: &str, part: Part, text: &str) -> bool {
+    let Some(last) = found.len().checked_sub(text.len()) else { return false };
+    let stands_at =
+        |start: usize| found.as_bytes()[start..start + text.len()].eq_ignore_ascii_case(text.as_bytes());
+    match part {
+        Part::Start => stands_at(0),
+        Part::End => stands_at(last),
+        Part::Anywhere => found.to_ascii_lowercase().contains(text),
     }
 }
 

@@ -2,35 +2,80 @@
 //!
 //! What a comparison means, the same in both:
 //!
-//! | comparison | true if |
+//! | operator | true if |
 //! |---|---|
-//! | with a number, string or boolean | the field has an equal value of that type |
-//! | with `null` | the field is null or missing |
-//! | with an array or object | the whole value is equal |
-//! | with text from a URL | the field equals any value that the text could denote: `25` the number or the string |
+//! | `eq` a number, string or boolean | the field has an equal value of that type |
+//! | `eq` null; `isnull` | the field is null or missing |
+//! | `eq` an array or object | the whole value is equal |
+//! | `in` | `eq` with one of the list |
+//! | `ne`, `notin` | `eq`, `in` is not true: so it is for a missing field |
+//! | `gt gte lt lte` a number or string | the field has a value of that type that is more, … |
+//! | `contains startswith endswith` | the field is a string that does, without regard to ASCII case |
+//! | `array_contains` | the field is an array with an element that equals |
 //!
-//! Two-valued: a comparison is true or false, never unknown. Numbers are compared exactly, strings by code point.
+//! Text from a URL stands for any value that it could denote: `25` for the number and the string.
 //!
-//! Reading order: this file, [`parse`], [`matches`], [`sql`], [`page`], [`cursor`].
+//! Two-valued: a comparison is true or false, never unknown, and `$not` is the plain complement. Numbers are compared
+//! exactly, strings by code point. `id` is a string to every operator; `createdAt` and `updatedAt` are times, which
+//! `eq ne in notin isnull gt gte lt lte` take.
+//!
+//! Reading order: this file, [`parse`], [`matches`], [`key`], [`page`], [`sql`], [`cursor`].
 
 pub mod cursor;
+pub mod key;
 mod matches;
 pub mod page;
 pub mod parse;
 pub mod sql;
 
+use std::cmp::Ordering;
+
 use serde_json::Value;
 
 use crate::domain::FieldPath;
 
-/// A true/false expression over a document; built only by [`parse`].
+/// A true/false expression over a document; built only by [`parse`]. All values are in the canonical form of
+/// `domain::document`; on a time they are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// All of these; of none, true.
     And(Vec<Filter>),
-    /// The field equals one of these values, which are in the canonical form of `domain::document`. [`Value::Null`]
-    /// stands for null or missing. On a time they are milliseconds. Of none, false.
+    /// Any of these; of none, false.
+    Or(Vec<Filter>),
+    /// The complement.
+    Not(Box<Filter>),
+    /// The field equals one of these values. [`Value::Null`] stands for null or missing. Of none, false.
     Equals(Field, Vec<Value>),
+    /// The field is a number, or a string, that stands so to one of these numbers and strings. Of none, false.
+    Compares(Field, Comparison, Vec<Value>),
+    /// The field is a string with this text in that place; ASCII letters of the text are small.
+    HasText(Field, Part, String),
+    /// The field is an array with an element that equals one of these values; null stands for null alone.
+    HasElement(Field, Vec<Value>),
+}
+
+/// How two values of one type stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// `gt`
+    Greater,
+    /// `gte`
+    GreaterOrEqual,
+    /// `lt`
+    Less,
+    /// `lte`
+    LessOrEqual,
+}
+
+/// Which part of a string a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// `startswith`
+    Start,
+    /// `endswith`
+    End,
+    /// `contains`
+    Anywhere,
 }
 
 /// What of a document a filter looks at.
@@ -44,6 +89,23 @@ pub enum Field {
     UpdatedAt,
     /// A value inside its data.
     Data(FieldPath),
+}
+
+impl Comparison {
+    /// Whether two values that stand to each other in `order` stand so.
+    pub fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+        }
+    }
+
+    /// Whether it is true of ever greater values.
+    pub fn is_upwards(self) -> bool {
+        matches!(self, Self::Greater | Self::GreaterOrEqual)
+    }
 }
 
 impl Filter {
@@ -64,6 +126,14 @@ impl Filter {
                 Self::And(terms)
             }
             (one, two) => Self::And(vec![one, two]),
+        }
+    }
+
+    /// The complement. Not of not is the filter itself.
+    pub fn negate(self) -> Self {
+        match self {
+            Self::Not(filter) => *filter,
+            filter => Self::Not(Box::new(filter)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sea_orm::{
     ConnectionTrait, DbBackend, QueryResult,
-    sea_query::{Alias, Expr, Query, SelectStatement},
+    sea_query::{Alias, Asterisk, Expr, ExprTrait, Query, SelectStatement, UnionType},
 };
 
 use super::{
@@ -16,8 +16,12 @@ use crate::{
     domain::{CollectionId, Data, Document, DocumentId, ProjectId, Timestamp},
     query::{
         Filter,
-        page::{Direction, Page},
-        sql,
+        page::Page,
+        sql::{
+            self,
+            key::literal,
+            page::{beyond, sort_columns},
+        },
     },
 };
 
@@ -201,20 +205,47 @@ fn list_statement(
     filter: &Filter,
     page: &Page,
 ) -> SelectStatement {
-    let text = if backend == DbBackend::Postgres { "data::text" } else { "json(data)" };
-    let mut documents = Query::select();
-    documents
-        .column("id")
-        .expr_as(Expr::cust(text), Alias::new("text"))
-        .columns(["created_at", "updated_at", "version"])
-        .from("documents")
-        .and_where(sea_orm::sea_query::ExprTrait::eq(Expr::col("collection_id"), collection.as_str()));
-    sql::apply_filter(&mut documents, filter, backend);
-    sql::apply_page(&mut documents, page);
-    let order = match page.direction {
-        Direction::Ascending => sea_orm::Order::Asc,
-        Direction::Descending => sea_orm::Order::Desc,
+    let columns = sort_columns(&page.sort, backend);
+    let names: Vec<_> = (0..columns.len()).map(|place| Alias::new(format!("key{place}"))).collect();
+    let branch = |condition: Option<Expr>, limit: u64| {
+        let text = if backend == DbBackend::Postgres { "data::text" } else { "json(data)" };
+        let mut documents = Query::select();
+        documents
+            .column("id")
+            .expr_as(Expr::cust(text), Alias::new("text"))
+            .columns(["created_at", "updated_at", "version"])
+            .from("documents")
+            .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
+            .and_where(sql::condition(filter, backend))
+            .and_where_option(condition)
+            .limit(limit);
+        for ((column, direction), name) in columns.iter().zip(&names) {
+            documents
+                .expr_as(column.clone(), name.clone())
+                .order_by_expr(column.clone(), (*direction).into());
+        }
+        documents
     };
+    let documents = match &page.after {
+        None => branch(None, page.limit).offset(page.offset).take(),
+        Some(place) => {
+            let mut branches =
+                beyond(&page.sort, place, backend).into_iter().enumerate().map(|(place, condition)| {
+                    let name = Alias::new(format!("branch{place}"));
+                    Query::select()
+                        .column(Asterisk)
+                        .from_subquery(branch(Some(condition), page.limit), name)
+                        .take()
+                });
+            let mut first = branches.next().unwrap_or_default();
+            first.unions(branches.map(|branch| (UnionType::All, branch))).limit(page.limit);
+            for ((_, direction), name) in columns.iter().zip(&names) {
+                first.order_by(name.clone(), (*direction).into());
+            }
+            first
+        }
+    };
+
     let mut select = Query::select();
     select
         .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
@@ -224,9 +255,10 @@ fn list_statement(
         )
         .from("heads")
         .join_subquery(sea_orm::JoinType::LeftJoin, documents, "d", Expr::cust("TRUE"))
-        .and_where(sea_orm::sea_query::ExprTrait::eq(Expr::col(("heads", "project_id")), project.as_str()))
-        .order_by(("d", "created_at"), order.clone())
-        .order_by(("d", "id"), order);
+        .and_where(Expr::col(("heads", "project_id")).eq(project.as_str()));
+    for ((_, direction), name) in columns.iter().zip(names) {
+        select.order_by(("d", name), (*direction).into());
+    }
     select
 }
 

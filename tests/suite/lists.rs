@@ -67,7 +67,7 @@ on_both_databases! {
             (vec![("offset", "-1")], "INVALID_FILTER", "offset"),
             (vec![("offset", "")], "INVALID_FILTER", "offset"),
             (vec![("after", cursor), ("offset", "1")], "INVALID_FILTER", "offset"),
-            (vec![("orderBy", "title")], "INVALID_FILTER", "orderBy"),
+            (vec![("orderBy", "a..b")], "INVALID_FILTER", "a..b"),
             (vec![("orderBy", "")], "INVALID_FILTER", "orderBy"),
             (vec![("order", "up")], "INVALID_FILTER", "order"),
             (vec![("sort_order", "DESC")], "INVALID_FILTER", "sort_order"),

@@ -23,6 +23,7 @@ mod malformed;
 mod malformed_ws;
 mod nodes;
 mod outage;
+mod query_agreement;
 mod realtime_sse;
 mod realtime_ws;
 mod rewind;

@@ -20,7 +20,11 @@ use crate::{
     api::error::{ApiError, ErrorCode},
     auth::Principal,
     hub::{CloseReason, Form, Outbox, Shard, Slot},
-    query::{Filter, cursor::Cursor, parse},
+    query::{
+        Filter,
+        cursor::Cursor,
+        parse::{self, Typing},
+    },
 };
 
 /// How long a connection may stay without having said who it is.
@@ -288,7 +292,7 @@ impl Connection {
             ClientMessage::Subscribe { collection, filters } => {
                 let filter = match filters {
                     None => Filter::all(),
-                    Some(filters) => parse::parse_value(filters)?,
+                    Some(filters) => parse::parse_value(filters, Typing::Typed)?,
                 };
                 self.subscribe(&collection, filter, None).await?;
             }

@@ -19,7 +19,7 @@ use crate::{
     query::{
         Filter,
         cursor::Cursor,
-        page::{Direction, Page, Place},
+        page::{Direction, Page, Sort},
         parse,
     },
     service::{Documents, ServiceError},
@@ -138,7 +138,8 @@ pub async fn list(
     let (collection, mut listed) = documents.list(&principal, &collection, filter, page.clone()).await?;
     let is_last = listed.documents.len() as u64 <= wanted;
     listed.documents.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-    let next_cursor = listed.documents.last().filter(|_| !is_last).map(|last| page.cursor_after(last));
+    let last = listed.documents.last().filter(|_| !is_last);
+    let next_cursor = last.map(|last| page.sort.cursor_after(last)).transpose()?;
     let cursor = Cursor { epoch: listed.head.epoch, position: listed.head.head }.encode(&principal.project);
     let name = collection.name.as_str();
     let bodies: Vec<_> = listed.documents.iter().map(|document| DocumentBody::new(name, document)).collect();
@@ -170,33 +171,24 @@ fn parse_page(parameters: &Parameters, limits: &Limits) -> Result<Page, ApiError
         "filters",
     ])?;
     let refuse = |message: String| ApiError::new(ErrorCode::InvalidFilter, message);
-    let mut order_by = None;
-    for name in ["orderBy", "sort", "sort_by"] {
-        order_by = order_by.or(parameters.single(name)?);
-    }
-    let (field, mut direction) = match order_by {
-        None => ("createdAt", Direction::Descending),
-        Some(text) => match text.strip_prefix('-') {
-            Some(field) => (field, Direction::Descending),
-            None => (text, Direction::Ascending),
-        },
-    };
-    if !matches!(field, "createdAt" | "created_at") {
-        return Err(refuse(
-            "`orderBy` takes createdAt or -createdAt; other fields are not available yet".to_owned(),
-        ));
-    }
+    let mut direction = None;
     for name in ["order", "sort_order"] {
-        match parameters.single(name)? {
-            None => {}
-            Some("asc") => direction = Direction::Ascending,
-            Some("desc") => direction = Direction::Descending,
+        direction = match parameters.single(name)? {
+            None => direction,
+            Some("asc") => Some(Direction::Ascending),
+            Some("desc") => Some(Direction::Descending),
             Some(_) => return Err(refuse(format!("`{name}` is asc or desc"))),
-        }
+        };
     }
+    let is_sort = |name: &str| matches!(name, "orderBy" | "sort" | "sort_by");
+    let sorts: Vec<_> = parameters.pairs().filter(|(name, _)| is_sort(name)).map(|(_, text)| text).collect();
+    let sort = match sorts.as_slice() {
+        [] => Sort::by_age(direction.unwrap_or(Direction::Descending)),
+        texts => Sort::parse(&texts.join(","), direction)?,
+    };
     let after = match parameters.single("after")? {
         None => None,
-        Some(text) => Some(Place::parse(text, direction).ok_or_else(|| {
+        Some(text) => Some(sort.parse_cursor(text).ok_or_else(|| {
             let message = "`after` takes the nextCursor of a page with the same order";
             ApiError::new(ErrorCode::InvalidCursor, message)
         })?),
@@ -206,7 +198,7 @@ fn parse_page(parameters: &Parameters, limits: &Limits) -> Result<Page, ApiError
         return Err(refuse("`after` and `offset` can't both be given".to_owned()));
     }
     let limit = parameters.number("limit", DEFAULT_LIMIT.min(limits.page), 1, limits.page)?;
-    Ok(Page { direction, limit, offset, after })
+    Ok(Page { sort, limit, offset, after })
 }
 
 /// Where a document is that must be there already: what can't be an id is no document.
