@@ -21,7 +21,7 @@ use crate::{
     api::{
         self,
         extract::BodyBudget,
-        realtime::{ConnectionCount, LocalShard, Realtime, encode::Encoder},
+        realtime::{ConnectionCount, Feed, LocalShard, Realtime, encode::Encoder},
     },
     auth::{KeyKind, KeyRing},
     config::Config,
@@ -31,7 +31,7 @@ use crate::{
         relay::{self, ControlObserver, LogError},
     },
     service::{
-        Collections, Documents, Streams,
+        Collections, Documents, StoredStreams, Streams,
         setup::{self, NewKeys, SetupError},
     },
     store::{ConnectError, Db, StoreError, catalog::Catalogs},
@@ -161,11 +161,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (stop, stopped) = watch::channel(false);
     let connections = ConnectionCount::new(config.limits.connections);
     let realtime = Realtime {
-        streams: Streams::new(db.clone(), catalogs.clone()),
+        feed: Feed {
+            streams: Streams::new(Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone() })),
+            encode,
+            max_subscriptions: config.limits.subscriptions,
+        },
         keys: keys.clone(),
-        encode,
         heartbeat: config.heartbeat,
-        max_subscriptions: config.limits.subscriptions,
         connections: connections.clone(),
         allowed_origins: config.allowed_origins.as_deref().map(Arc::from),
         stop: stopped,

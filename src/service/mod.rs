@@ -1,10 +1,11 @@
 //! Use cases: what a request means, as a query or as a mutation. Checks permission first, and knows nothing of HTTP.
 //!
-//! Reading order: [`documents`], [`collections`], [`streams`], [`setup`].
+//! Reading order: [`documents`], [`collections`], [`streams`], [`stream_reader`], [`setup`].
 
 pub mod collections;
 pub mod documents;
 pub mod setup;
+pub mod stream_reader;
 pub mod streams;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::{
 
 pub use collections::Collections;
 pub use documents::Documents;
+pub use stream_reader::{Resume, StoredStreams, StreamReader};
 pub use streams::Streams;
 
 /// Why a use case came to nothing.

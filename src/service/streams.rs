@@ -4,45 +4,29 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{ServiceError, find_collection};
+use super::{Resume, ServiceError, StreamReader};
 use crate::{
     auth::{Action, Principal, permission},
-    domain::{Collection, CollectionId, Position, ProjectId},
-    query::cursor::Cursor,
-    store::{
-        Db, Lane, StoreError,
-        catalog::Catalogs,
-        changes::{self, LogPage, PageSize},
-        heads,
-    },
+    domain::{Collection, CollectionId, DocumentId, Position, ProjectId},
+    query::{Filter, cursor::Cursor},
+    store::{StoreError, changes::LogPage, snapshots::DocumentPage},
 };
 
-/// How much of the log is read at once for one subscription.
-const PAGE: PageSize = PageSize { entries: 256, bytes: 512 * 1024 };
-/// How many subscriptions read the log at the same time. The writer has a connection of its own and never waits for them.
+/// How many subscriptions read the database at the same time. The writer has a connection of its own and never waits for
+/// them.
 const READERS: usize = 4;
 
 /// The use cases of live streams. Cheap to clone.
 #[derive(Clone)]
 pub struct Streams {
-    db: Db,
-    catalogs: Catalogs,
+    reader: Arc<dyn StreamReader>,
     readers: Arc<Semaphore>,
 }
 
-/// From where a stream can go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resume {
-    /// From the cursor's position: the log has everything after it.
-    From(Position),
-    /// The log doesn't reach there: pruned, another history, or beyond its end. Here is its end.
-    Expired(Cursor),
-}
-
 impl Streams {
-    /// Starts with no reader.
-    pub fn new(db: Db, catalogs: Catalogs) -> Self {
-        Self { db, catalogs, readers: Arc::new(Semaphore::new(READERS)) }
+    /// Starts with nobody reading.
+    pub fn new(reader: Arc<dyn StreamReader>) -> Self {
+        Self { reader, readers: Arc::new(Semaphore::new(READERS)) }
     }
 
     /// Whether a principal may watch collections at all.
@@ -65,7 +49,8 @@ impl Streams {
         collection: &str,
     ) -> Result<Arc<Collection>, ServiceError> {
         self.check(principal)?;
-        find_collection(&self.catalogs, principal, collection).await
+        let found = self.reader.find_collection(&principal.project, collection).await?;
+        found.ok_or(ServiceError::UnknownCollection)
     }
 
     /// Whether a stream can go on from a cursor.
@@ -73,15 +58,7 @@ impl Streams {
     /// # Errors
     /// The database's own.
     pub async fn resume(&self, project: &ProjectId, cursor: Cursor) -> Result<Resume, StoreError> {
-        let project = project.clone();
-        let read = move |db| async move {
-            let Some(head) = heads::find(&db, &project).await? else { return Ok(Resume::Expired(cursor)) };
-            Ok(match changes::holds_cursor(&db, &head, &cursor).await? {
-                true => Resume::From(cursor.position),
-                false => Resume::Expired(Cursor { epoch: head.epoch, position: head.head }),
-            })
-        };
-        self.db.read(Lane::Point, read).await
+        self.reader.resume(project, cursor).await
     }
 
     /// The end of a project's log; `None` if there is no such project.
@@ -89,9 +66,7 @@ impl Streams {
     /// # Errors
     /// The database's own.
     pub async fn find_end(&self, project: &ProjectId) -> Result<Option<Cursor>, StoreError> {
-        let project = project.clone();
-        let head = self.db.read(Lane::Point, |db| async move { heads::find(&db, &project).await }).await?;
-        Ok(head.map(|head| Cursor { epoch: head.epoch, position: head.head }))
+        self.reader.find_end(project).await
     }
 
     /// The next changes of a collection, and control entries of its project, after `after`. Waits while too many read.
@@ -107,10 +82,22 @@ impl Streams {
     ) -> Result<Option<LogPage>, StoreError> {
         // Never closed, so a permit always comes.
         let _permit = self.readers.acquire().await;
-        let (project, collection) = (project.clone(), collection.clone());
-        let read = move |db| async move {
-            changes::read_collection(&db, &project, &collection, after.sequence, PAGE).await
-        };
-        self.db.read(Lane::Scan, read).await
+        self.reader.read_log(project, collection, after).await
+    }
+
+    /// The next matching documents of a collection in the order of their ids. Waits while too many read. `None` if there
+    /// is no such project.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn read_documents(
+        &self,
+        project: &ProjectId,
+        collection: &CollectionId,
+        filter: Arc<Filter>,
+        after: Option<DocumentId>,
+    ) -> Result<Option<DocumentPage>, StoreError> {
+        let _permit = self.readers.acquire().await;
+        self.reader.read_documents(project, collection, filter, after).await
     }
 }

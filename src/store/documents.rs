@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// The table; named nowhere else but in the constant statements here.
+pub(super) const TABLE: &str = "documents";
+
 /// A document's place: which collection, which id.
 pub type DocumentKey = (CollectionId, DocumentId);
 
@@ -263,7 +266,7 @@ fn list_statement(
 }
 
 /// Reads the columns `id, data, created_at, updated_at, version`, the first of them at `column`.
-fn read_document(row: &QueryResult, column: usize) -> Result<Document> {
+pub(super) fn read_document(row: &QueryResult, column: usize) -> Result<Document> {
     let integer = |at: usize| row.try_get_by_index::<i64>(column + at);
     let id = row.try_get_by_index::<String>(column)?;
     let text = row.try_get_by_index::<String>(column + 1)?;

@@ -4,8 +4,8 @@
 //! writes happen in a [`WriteTx`], which only [`Db::begin_write`] opens. Both keep a database future from being
 //! dropped half-way: a cancelled `begin` leaves a pooled PostgreSQL connection inside an open transaction.
 //!
-//! Reading order: this file, [`heads`], [`changes`], [`documents`], [`collections`], [`keys`], [`projects`],
-//! [`idempotency`], [`transaction`](WriteTx), and [`catalog`], the cache over collections.
+//! Reading order: this file, [`heads`], [`changes`], [`documents`], [`snapshots`], [`collections`], [`keys`],
+//! [`projects`], [`idempotency`], [`transaction`](WriteTx), and [`catalog`], the cache over collections.
 
 pub mod catalog;
 pub mod changes;
@@ -17,6 +17,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod projects;
 mod rows;
+pub mod snapshots;
 mod transaction;
 
 use std::{future::Future, sync::Arc, time::Duration};

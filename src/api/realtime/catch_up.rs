@@ -5,12 +5,12 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::Realtime;
+use super::Feed;
 use crate::{
     domain::{Change, Control, Entry},
     hub::{Event, Shard, Slot, SlotState, event_for},
     query::cursor::{Cursor, Epoch},
-    service::streams::Resume,
+    service::Resume,
     store::changes::LogPage,
 };
 
@@ -42,7 +42,7 @@ enum Passed {
 }
 
 /// Brings a subscription up to date. Can be dropped at any await.
-pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> CaughtUp {
+pub async fn catch_up(feed: &Feed, shard: &Shard, slot: &Rc<Slot>) -> CaughtUp {
     let mut is_checked = false;
     loop {
         slot.outbox().room().await;
@@ -63,7 +63,7 @@ pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> Ca
         };
         if !is_checked {
             // The log may not be the one that the position was in: it was put back, or lost its last commits.
-            match realtime.streams.resume(&slot.project, cursor).await {
+            match feed.streams.resume(&slot.project, cursor).await {
                 Ok(Resume::From(_)) => is_checked = true,
                 Ok(Resume::Expired(head)) => return CaughtUp::Expired(head),
                 Err(err) => {
@@ -73,7 +73,7 @@ pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> Ca
                 }
             }
         }
-        let page = match realtime.streams.read_log(&slot.project, &slot.collection, cursor.position).await {
+        let page = match feed.streams.read_log(&slot.project, &slot.collection, cursor.position).await {
             Ok(Some(page)) => page,
             Ok(None) => return CaughtUp::Expired(cursor),
             Err(err) => {
@@ -86,7 +86,7 @@ pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> Ca
         if page.head.epoch != cursor.epoch || page.head.floor.sequence > cursor.position.sequence {
             return CaughtUp::Expired(Cursor { epoch: page.head.epoch, position: page.head.head });
         }
-        match send_page(realtime, slot, &page, cursor.epoch).await {
+        match send_page(feed, slot, &page, cursor.epoch).await {
             Passed::Taken => {}
             Passed::Removed => return CaughtUp::Removed,
             Passed::Ended => return CaughtUp::Ended,
@@ -101,12 +101,12 @@ pub async fn catch_up(realtime: &Realtime, shard: &Shard, slot: &Rc<Slot>) -> Ca
     }
 }
 
-async fn send_page(realtime: &Realtime, slot: &Rc<Slot>, page: &LogPage, epoch: Epoch) -> Passed {
+async fn send_page(feed: &Feed, slot: &Rc<Slot>, page: &LogPage, epoch: Epoch) -> Passed {
     for change in &page.entries {
         if slot.is_over() {
             return Passed::Ended;
         }
-        match send_change(realtime, slot, change, epoch).await {
+        match send_change(feed, slot, change, epoch).await {
             Passed::Taken => {}
             end => return end,
         }
@@ -115,7 +115,7 @@ async fn send_page(realtime: &Realtime, slot: &Rc<Slot>, page: &LogPage, epoch: 
     Passed::Taken
 }
 
-async fn send_change(realtime: &Realtime, slot: &Rc<Slot>, change: &Change, epoch: Epoch) -> Passed {
+async fn send_change(feed: &Feed, slot: &Rc<Slot>, change: &Change, epoch: Epoch) -> Passed {
     let (before, after) = match &change.entry {
         Entry::Document { before, after, .. } => (before, after),
         Entry::Control(Control::CollectionRemoved { collection })
@@ -138,7 +138,7 @@ async fn send_change(realtime: &Realtime, slot: &Rc<Slot>, change: &Change, epoc
         document,
         collection: &slot.asked_name,
     };
-    let frame = realtime.encode.encode(&event, slot.form);
+    let frame = feed.encode.encode(&event, slot.form);
     while !slot.offer(change.position, frame.clone()) {
         slot.outbox().wake_body();
         slot.outbox().room_for(frame.len()).await;

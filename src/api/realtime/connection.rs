@@ -1,15 +1,12 @@
 //! One live stream: who it belongs to, what it watches, and what happens to it, on either transport.
 
-use std::{
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::web;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     ConnectionPermit, Realtime,
@@ -90,7 +87,7 @@ impl Connection {
     ) -> Self {
         let outbox = Rc::new(Outbox::default());
         let outbox_serial = shard.add_outbox(&outbox);
-        let subscriptions = Subscriptions::new(realtime.clone(), shard.clone(), outbox.clone(), form);
+        let subscriptions = Subscriptions::new(realtime.feed.clone(), shard.clone(), outbox.clone(), form);
         Self {
             realtime,
             shard,
@@ -129,7 +126,7 @@ impl Connection {
             return Err(ApiError::unauthorized());
         }
         // What the new principal may not read ends, each subscription by itself.
-        if let Err(error) = self.realtime.streams.check(&principal) {
+        if let Err(error) = self.realtime.feed.streams.check(&principal) {
             let error = error.into();
             for _ in 0..self.subscriptions.end_all() {
                 self.say_error(&error, None);
@@ -178,7 +175,7 @@ impl Connection {
         let mut heartbeat = tokio::time::interval(self.realtime.heartbeat);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         heartbeat.reset();
-        let auth_deadline = tokio::time::sleep_until((self.opened + AUTH_TIMEOUT).into());
+        let auth_deadline = tokio::time::sleep_until(self.opened + AUTH_TIMEOUT);
         let mut auth_deadline = std::pin::pin!(auth_deadline);
         let mut stop = self.realtime.stop.clone();
         let mut is_open = true;

@@ -46,22 +46,29 @@ use crate::{
 /// What every connection of this process shares. Cheap to clone.
 #[derive(Clone)]
 pub struct Realtime {
-    /// The use cases.
-    pub streams: Streams,
+    /// What subscriptions are served from.
+    pub feed: Feed,
     /// Who is asking.
     pub keys: KeyRing,
-    /// How events are written.
-    pub encode: Arc<dyn Encode>,
     /// How often an idle connection is written to.
     pub heartbeat: Duration,
-    /// Subscriptions of one WebSocket.
-    pub max_subscriptions: usize,
     /// Live connections, and how many there may be.
     pub connections: ConnectionCount,
     /// Whose pages may open streams; `None` is everyone's.
     pub allowed_origins: Option<Arc<[String]>>,
     /// True once the server stops.
     pub stop: watch::Receiver<bool>,
+}
+
+/// What subscriptions are served from, beside the hub. Cheap to clone.
+#[derive(Clone)]
+pub struct Feed {
+    /// The use cases.
+    pub streams: Streams,
+    /// How events are written.
+    pub encode: Arc<dyn Encode>,
+    /// Subscriptions of one WebSocket.
+    pub max_subscriptions: usize,
 }
 
 /// This worker thread's shard of the hub.

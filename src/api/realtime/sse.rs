@@ -15,7 +15,7 @@ use crate::{
     },
     hub::Form,
     query::cursor::Cursor,
-    service::streams::Resume,
+    service::Resume,
 };
 
 /// `GET /realtime/sse/{collection}` → 200 and a stream that ends when its reader, its collection or the server goes.
@@ -62,7 +62,7 @@ async fn open_stream(
     let cursor = since.map(|text| Cursor::decode(&text, &principal.project)).transpose();
     let (from, lost) = match cursor {
         Ok(None) => (None, None),
-        Ok(Some(cursor)) => match realtime.streams.resume(&principal.project, cursor).await? {
+        Ok(Some(cursor)) => match realtime.feed.streams.resume(&principal.project, cursor).await? {
             Resume::From(position) => (Some(Cursor { epoch: cursor.epoch, position }), None),
             Resume::Expired(_) => (None, Some("CURSOR_EXPIRED")),
         },

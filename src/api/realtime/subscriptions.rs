@@ -2,11 +2,10 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use actix_web::web;
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 
 use super::{
-    Realtime,
+    Feed,
     catch_up::{CaughtUp, catch_up},
     protocol,
 };
@@ -21,7 +20,7 @@ use crate::{
 
 /// What a connection watches.
 pub struct Subscriptions {
-    realtime: web::Data<Realtime>,
+    feed: Feed,
     shard: Rc<Shard>,
     outbox: Rc<Outbox>,
     form: Form,
@@ -39,8 +38,8 @@ pub enum Ended {
 
 impl Subscriptions {
     /// None yet.
-    pub fn new(realtime: web::Data<Realtime>, shard: Rc<Shard>, outbox: Rc<Outbox>, form: Form) -> Self {
-        Self { realtime, shard, outbox, form, slots: Vec::new(), catching_up: FuturesUnordered::new() }
+    pub fn new(feed: Feed, shard: Rc<Shard>, outbox: Rc<Outbox>, form: Form) -> Self {
+        Self { feed, shard, outbox, form, slots: Vec::new(), catching_up: FuturesUnordered::new() }
     }
 
     /// Begins to watch, from now or from a cursor, and returns the subscription. One per collection: another one of the
@@ -55,18 +54,17 @@ impl Subscriptions {
         filter: Filter,
         from: Option<Cursor>,
     ) -> Result<Rc<Slot>, ApiError> {
-        let collection = self.realtime.streams.open(principal, asked_name).await?;
+        let collection = self.feed.streams.open(principal, asked_name).await?;
         let old = self.slots.iter().position(|slot| slot.collection == collection.id);
-        if old.is_none() && self.slots.len() >= self.realtime.max_subscriptions {
-            let message =
-                format!("a connection has at most {} subscriptions", self.realtime.max_subscriptions);
+        if old.is_none() && self.slots.len() >= self.feed.max_subscriptions {
+            let message = format!("a connection has at most {} subscriptions", self.feed.max_subscriptions);
             return Err(ApiError::new(ErrorCode::Overloaded, message));
         }
         let slot = self.new_slot(principal, &collection, asked_name, filter);
         // "Now" is where the log ends, and not how far this node's hub has heard: on several nodes, what was acknowledged
         // before must not come as an event.
         let begin = match (from, old) {
-            (None, None) => self.realtime.streams.find_end(&principal.project).await?,
+            (None, None) => self.feed.streams.find_end(&principal.project).await?,
             (from, _) => from,
         };
         if let Some(cursor) = begin {
@@ -102,7 +100,7 @@ impl Subscriptions {
         let place = match by_name {
             Some(place) => Some(place),
             None => {
-                let collection = self.realtime.streams.open(principal, asked_name).await?;
+                let collection = self.feed.streams.open(principal, asked_name).await?;
                 self.slots.iter().position(|slot| slot.collection == collection.id)
             }
         };
@@ -157,13 +155,13 @@ impl Subscriptions {
     /// live yet is brought up to date by the loop.
     async fn settle(&self, principal: &Principal, slot: &Slot) -> Result<(), ApiError> {
         // A removal that the hub heard of before it heard of this subscription ended it for nobody.
-        let found = self.realtime.streams.open(principal, slot.collection.as_str()).await;
+        let found = self.feed.streams.open(principal, slot.collection.as_str()).await;
         if slot.state() == SlotState::Removed || matches!(found, Err(ServiceError::UnknownCollection)) {
             return Err(unknown_collection());
         }
         // It begins now, and the hub is busy or has not heard of the project: now is where the log ends.
         if slot.cursor().is_none()
-            && let Some(end) = self.realtime.streams.find_end(&slot.project).await?
+            && let Some(end) = self.feed.streams.find_end(&slot.project).await?
         {
             slot.restart_from(end);
         }
@@ -208,9 +206,9 @@ impl Subscriptions {
     fn begin_catching_up(&self) {
         for slot in &self.slots {
             if slot.state() == SlotState::CatchingUp && slot.begin_catching_up() {
-                let (realtime, shard, slot) = (self.realtime.clone(), self.shard.clone(), slot.clone());
+                let (feed, shard, slot) = (self.feed.clone(), self.shard.clone(), slot.clone());
                 let future = async move {
-                    let end = catch_up(&realtime, &shard, &slot).await;
+                    let end = catch_up(&feed, &shard, &slot).await;
                     (slot, end)
                 };
                 self.catching_up.push(future.boxed_local());

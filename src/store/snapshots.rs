@@ -1,0 +1,98 @@
+//! Pages of a snapshot: documents in the order of their ids, each page with the head that it was read at.
+
+use sea_orm::{
+    ConnectionTrait, DbBackend, JoinType, Order,
+    sea_query::{Alias, Expr, ExprTrait, Query, SelectStatement},
+};
+
+use super::{
+    Result,
+    changes::PageSize,
+    documents::{TABLE, read_document},
+    heads::{Head, read_head},
+};
+use crate::{
+    domain::{CollectionId, Document, DocumentId, ProjectId},
+    query::{Filter, sql},
+};
+
+/// Part of a snapshot.
+#[derive(Clone, Debug)]
+pub struct DocumentPage {
+    /// Where the log ended when these were the documents.
+    pub head: Head,
+    /// Matching documents after the id that was asked for, in the order of their ids.
+    pub documents: Vec<Document>,
+    /// Whether no matching document comes after these.
+    pub is_last: bool,
+}
+
+/// Reads the next matching documents. One statement, so that the head belongs to exactly this result; nothing is held for
+/// the next page. `None` if there is no such project.
+///
+/// # Errors
+/// The database's own.
+pub async fn read(
+    db: &impl ConnectionTrait,
+    project: &ProjectId,
+    collection: &CollectionId,
+    filter: &Filter,
+    after: Option<&DocumentId>,
+    size: PageSize,
+) -> Result<Option<DocumentPage>> {
+    let documents = page_statement(db.get_database_backend(), collection, filter, after, size);
+    let mut select = Query::select();
+    select
+        .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
+        .columns(
+            ["project_id", "epoch", "head", "head_at", "floor", "floor_at", "control"]
+                .map(|column| ("heads", column)),
+        )
+        .from("heads")
+        .join_subquery(JoinType::LeftJoin, documents, "d", Expr::cust("TRUE"))
+        .and_where(Expr::col(("heads", "project_id")).eq(project.as_str()))
+        .order_by(("d", "id"), Order::Asc);
+    let rows = db.query_all(&select).await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let head = read_head(first, 5)?;
+    let found = rows.iter().filter(|row| matches!(row.try_get_by_index::<Option<String>>(0), Ok(Some(_))));
+    let documents: Vec<_> = found.map(|row| read_document(row, 0)).collect::<Result<_>>()?;
+    // The same measure as the size that was stored with each.
+    let bytes: usize = documents.iter().map(|document| document.data.weight()).sum();
+    let is_last = documents.len() < size.entries && bytes < size.bytes;
+    Ok(Some(DocumentPage { head, documents, is_last }))
+}
+
+/// Ids and sizes first: data beyond the bound must not be read.
+fn page_statement(
+    backend: DbBackend,
+    collection: &CollectionId,
+    filter: &Filter,
+    after: Option<&DocumentId>,
+    size: PageSize,
+) -> SelectStatement {
+    let mut entries = Query::select();
+    entries.columns(["id", "size"]).from(TABLE).and_where(Expr::col("collection_id").eq(collection.as_str()));
+    if let Some(after) = after {
+        entries.and_where(Expr::col("id").gt(after.as_str()));
+    }
+    sql::apply_filter(&mut entries, filter, backend);
+    entries.order_by("id", Order::Asc).limit(size.entries as u64);
+
+    let mut page = Query::select();
+    page.column("id")
+        .expr_as(Expr::cust("SUM(size) OVER (ORDER BY id) - size"), Alias::new("preceding"))
+        .from_subquery(entries, "entry");
+
+    let text = if backend == DbBackend::Postgres { "data::text" } else { "json(data)" };
+    let mut documents = Query::select();
+    documents
+        .column((TABLE, "id"))
+        .expr_as(Expr::cust(text), Alias::new("text"))
+        .columns(["created_at", "updated_at", "version"].map(|column| (TABLE, column)))
+        .from_subquery(page, "page")
+        .inner_join(TABLE, Expr::col((TABLE, "id")).eq(Expr::col(("page", "id"))))
+        .and_where(Expr::col((TABLE, "collection_id")).eq(collection.as_str()))
+        .and_where(Expr::col(("page", "preceding")).lt(size.bytes as i64));
+    documents
+}
