@@ -155,8 +155,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let hub = hub::start(encode.clone());
     let observer = Arc::new(Caches { catalogs: catalogs.clone(), keys: keys.clone() });
     let relay = relay::start(hub.clone(), Arc::new(StoredLog(db.clone())), observer).await?;
-    let (writer, writer_task) =
-        writer::start(db.clone(), catalogs.clone(), Some(relay), config.limits.document_bytes);
+    let (writer, writer_task) = writer::start(
+        db.clone(),
+        catalogs.clone(),
+        Some(relay),
+        config.limits.document_bytes,
+        Some(config.retention),
+    );
 
     let (stop, stopped) = watch::channel(false);
     let connections = ConnectionCount::new(config.limits.connections);

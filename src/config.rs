@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{auth::KeyKind, store::Durability};
+use crate::{
+    auth::KeyKind,
+    store::{Durability, retention::Retention},
+};
 
 /// Every setting. `.env.example` lists them with their defaults.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// `COIR_WORKERS`: threads that serve HTTP; unset, one for each core.
     pub workers: usize,
+    /// `COIR_LOG_RETENTION_CHANGES`, `_DAYS` and `_BYTES`: how much of its change log each project keeps.
+    pub retention: Retention,
     /// The limits that can be set.
     pub limits: Limits,
 }
@@ -100,6 +105,13 @@ impl Config {
             workers: {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);
                 settings.number("COIR_WORKERS", cores, 1, 1024)?
+            },
+            retention: Retention {
+                changes: settings.number("COIR_LOG_RETENTION_CHANGES", 1_000_000, 1, usize::MAX >> 1)? as u64,
+                age: Duration::from_secs(
+                    settings.number("COIR_LOG_RETENTION_DAYS", 7, 1, 36_500)? as u64 * 24 * 3600,
+                ),
+                bytes: settings.number("COIR_LOG_RETENTION_BYTES", 8 << 30, 1, usize::MAX >> 1)? as u64,
             },
             limits: Limits {
                 document_bytes: settings.number("COIR_MAX_DOCUMENT_BYTES", 1 << 20, 1, 16 << 20)?,
@@ -227,6 +239,9 @@ mod tests {
             ("COIR_ALLOWED_ORIGINS", "example.com"),
             ("COIR_ALLOWED_ORIGINS", "https://a.example/path"),
             ("COIR_HEARTBEAT_SECONDS", "-1"),
+            ("COIR_LOG_RETENTION_CHANGES", "0"),
+            ("COIR_LOG_RETENTION_DAYS", "1.5"),
+            ("COIR_LOG_RETENTION_BYTES", "8GiB"),
         ] {
             let message = read(&[(setting, value)]).unwrap_err().to_string();
             assert!(message.starts_with(setting), "{setting}={value}: {message}");

@@ -22,6 +22,8 @@ pub struct Model {
     pub floor_at: i64,
     /// Sequence of the last control entry: caches of collections and keys count while it is unchanged.
     pub control: i64,
+    /// What the entries in the log occupy, in bytes of their texts, and 100 for each.
+    pub bytes: i64,
 }
 
 /// None is declared: joins are written where they are used.

@@ -4,6 +4,7 @@ pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
 
 mod m20261124_000001_create_tables;
+mod m20261124_000002_count_log_bytes;
 mod m20261124_000003_create_key_functions;
 
 /// Runs the steps in order and remembers those that ran.
@@ -14,6 +15,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m20261124_000001_create_tables::Migration),
+            Box::new(m20261124_000002_count_log_bytes::Migration),
             Box::new(m20261124_000003_create_key_functions::Migration),
         ]
     }

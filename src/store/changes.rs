@@ -1,6 +1,6 @@
 //! The change log: append, and read after a position.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
@@ -98,12 +98,17 @@ struct Image<'a> {
     data: &'a RawValue,
 }
 
-/// Adds entries to the log, whose sequences the caller took from heads that this transaction has locked. Deferred.
+/// What an entry occupies in the log beside its texts, roughly. Migrations and `retention` have the same number in SQL.
+const ENTRY_BYTES: usize = 100;
+
+/// Adds entries to the log, whose sequences the caller took from heads that this transaction has locked. Deferred. Returns
+/// by how many bytes each project's log has grown, for [`heads::advance`](super::heads::advance).
 ///
 /// # Errors
 /// None in practice: a control entry that is no JSON.
-pub fn append_many(tx: &mut WriteTx, changes: &[Arc<Change>]) -> Result<()> {
+pub fn append_many(tx: &mut WriteTx, changes: &[Arc<Change>]) -> Result<HashMap<ProjectId, u64>> {
     let mut rows = Rows::default();
+    let mut grown: HashMap<ProjectId, u64> = HashMap::new();
     for change in changes {
         let row = rows
             .row()
@@ -111,24 +116,31 @@ pub fn append_many(tx: &mut WriteTx, changes: &[Arc<Change>]) -> Result<()> {
             .integer(change.position.sequence as i64)
             .integer(change.position.at.0)
             .integer(change.weight() as i64);
-        match &change.entry {
+        let texts = match &change.entry {
             Entry::Document { collection, before, after } => {
                 let id = after.as_ref().or(before.as_ref()).map(|document| document.id.as_str());
+                let images = [before, after].map(|image| image.as_deref().map(image_text));
+                let texts = images.iter().flatten().map(String::len).sum::<usize>();
+                let [before, after] = images;
                 row.text(collection.as_str())
                     .optional_text(id)
-                    .optional_text(before.as_deref().map(image_text))
-                    .optional_text(after.as_deref().map(image_text))
+                    .optional_text(before)
+                    .optional_text(after)
                     .null();
+                texts
             }
             Entry::Control(control) => {
                 let control =
                     serde_json::to_string(control).map_err(|err| StoreError::custom(err.to_string()))?;
+                let texts = control.len();
                 row.null().null().null().null().text(control);
+                texts
             }
-        }
+        };
+        *grown.entry(change.project.clone()).or_default() += (ENTRY_BYTES + texts) as u64;
     }
     tx.defer_rows(APPEND, rows);
-    Ok(())
+    Ok(grown)
 }
 
 fn image_text(document: &Document) -> String {

@@ -1,5 +1,7 @@
 //! The ends of the projects' logs. Whoever holds a project's row here decides its next sequences.
 
+use std::collections::HashMap;
+
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use super::{
@@ -42,9 +44,10 @@ const LOCK: Sql = Sql {
 };
 
 const ADVANCE: RowsSql = RowsSql {
-    sqlite: "UPDATE heads SET head = column2, head_at = column3, control = column4 \
+    sqlite: "UPDATE heads SET head = column2, head_at = column3, control = column4, bytes = bytes + column5 \
              FROM {rows} WHERE project_id = column1",
-    postgres: "UPDATE heads SET head = (v ->> 1)::bigint, head_at = (v ->> 2)::bigint, control = (v ->> 3)::bigint \
+    postgres: "UPDATE heads SET head = (v ->> 1)::bigint, head_at = (v ->> 2)::bigint, control = (v ->> 3)::bigint, \
+                      bytes = bytes + (v ->> 4)::bigint \
                FROM json_array_elements($1::json) AS t(v) WHERE project_id = v ->> 0",
 };
 
@@ -76,15 +79,20 @@ pub async fn lock(tx: &mut WriteTx, projects: &[ProjectId]) -> Result<Vec<Head>>
     rows.iter().map(|row| read_head(row, 0)).collect()
 }
 
-/// Moves locked heads to their new ends. Deferred.
-pub fn advance<'a>(tx: &mut WriteTx, heads: impl IntoIterator<Item = &'a Head>) {
+/// Moves locked heads to their new ends, and counts by how many bytes the logs have `grown`. Deferred.
+pub fn advance<'a>(
+    tx: &mut WriteTx,
+    heads: impl IntoIterator<Item = &'a Head>,
+    grown: &HashMap<ProjectId, u64>,
+) {
     let mut rows = Rows::default();
     for head in heads {
         rows.row()
             .text(head.project.as_str())
             .integer(head.head.sequence as i64)
             .integer(head.head.at.0)
-            .integer(head.control as i64);
+            .integer(head.control as i64)
+            .integer(grown.get(&head.project).copied().unwrap_or(0) as i64);
     }
     tx.defer_rows(ADVANCE, rows);
 }

@@ -4,8 +4,8 @@
 //! writes happen in a [`WriteTx`], which only [`Db::begin_write`] opens. Both keep a database future from being
 //! dropped half-way: a cancelled `begin` leaves a pooled PostgreSQL connection inside an open transaction.
 //!
-//! Reading order: this file, [`heads`], [`changes`], [`documents`], [`snapshots`], [`collections`], [`keys`],
-//! [`projects`], [`idempotency`], [`transaction`](WriteTx), and [`catalog`], the cache over collections.
+//! Reading order: this file, [`heads`], [`changes`], [`retention`], [`documents`], [`snapshots`], [`collections`],
+//! [`keys`], [`projects`], [`idempotency`], [`transaction`](WriteTx), and [`catalog`], the cache over collections.
 
 pub mod catalog;
 pub mod changes;
@@ -16,6 +16,7 @@ pub mod heads;
 pub mod idempotency;
 pub mod keys;
 pub mod projects;
+pub mod retention;
 mod rows;
 pub mod snapshots;
 mod transaction;

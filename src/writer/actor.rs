@@ -18,12 +18,12 @@ use super::{
     apply::{Mode, do_one_by_one, do_together},
     batch::Batch,
     mutation::{Committed, Mutation, Operation, WriteError},
-    sweep::SWEEP_INTERVAL,
+    sweep::{PRUNE_INTERVAL, SWEEP_INTERVAL},
 };
 use crate::{
     domain::{Change, ProjectId},
     hub::relay::RelayHandle,
-    store::{Db, StoreError, catalog::Catalogs},
+    store::{Db, StoreError, catalog::Catalogs, retention::Retention},
 };
 
 /// Mutations that may wait.
@@ -72,13 +72,14 @@ impl WriterHandle {
 }
 
 /// Starts the writer on the runtime that this is called from. Without a relay (a command beside the server) nothing is
-/// published: the server's own relay reads the log. The returned task ends when every handle is dropped and the queue
+/// published: the server's own relay reads the log. Without a retention the logs are left alone. The returned task ends when every handle is dropped and the queue
 /// is empty.
 pub fn start(
     db: Db,
     catalogs: Catalogs,
     relay: Option<RelayHandle>,
     max_document_bytes: usize,
+    retention: Option<Retention>,
 ) -> (WriterHandle, JoinHandle<()>) {
     let (queue, receiver) = mpsc::channel(QUEUE);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
@@ -90,6 +91,10 @@ pub fn start(
         waiting_bytes: waiting_bytes.clone(),
         deferred: VecDeque::new(),
         has_removed: true,
+        retention,
+        has_written: false,
+        prune_checks: 0,
+        due: Vec::new(),
     };
     (WriterHandle { queue, waiting_bytes }, tokio::spawn(writer.run(receiver)))
 }
@@ -104,6 +109,13 @@ pub(super) struct Writer {
     pub(super) deferred: VecDeque<Request>,
     /// Whether there may be documents of removed collections.
     pub(super) has_removed: bool,
+    /// How much of each log is kept; `None` is all.
+    pub(super) retention: Option<Retention>,
+    /// Whether a log has grown since it was last compared with the retention.
+    pub(super) has_written: bool,
+    pub(super) prune_checks: u64,
+    /// Projects whose log was over the retention when it was looked at.
+    pub(super) due: Vec<ProjectId>,
 }
 
 /// Why a batch as a whole came to nothing.
@@ -126,6 +138,8 @@ impl Writer {
     async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut prune = tokio::time::interval(PRUNE_INTERVAL);
+        prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             if self.deferred.is_empty() {
                 // In turns: writes that never stop must not put the sweeping off for ever.
@@ -136,6 +150,14 @@ impl Writer {
                     },
                     () = std::future::ready(()), if self.has_removed => {
                         self.sweep_removed().await;
+                        continue;
+                    }
+                    () = std::future::ready(()), if !self.due.is_empty() => {
+                        self.prune().await;
+                        continue;
+                    }
+                    _ = prune.tick(), if self.due.is_empty() => {
+                        self.find_due().await;
                         continue;
                     }
                     _ = sweep.tick() => {
@@ -235,6 +257,7 @@ impl Writer {
         for (project, catalog) in work.into_catalogs() {
             self.catalogs.put(&project, &catalog);
         }
+        self.has_written |= !changes.is_empty();
         let removes = |operation: &Operation| matches!(operation, Operation::RemoveCollection { .. });
         self.has_removed |= batch.iter().any(|request| request.mutation.operations.iter().any(removes));
         self.publish(changes).await;

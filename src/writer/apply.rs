@@ -103,8 +103,8 @@ fn write(tx: &mut WriteTx, work: &Batch) -> Result<(), StoreError> {
     for key in &plan.revoked_keys {
         keys::revoke(tx, key, now);
     }
-    changes::append_many(tx, &plan.changes)?;
+    let grown = changes::append_many(tx, &plan.changes)?;
     idempotency::insert_many(tx, &plan.outcomes, now);
-    heads::advance(tx, work.moved_heads());
+    heads::advance(tx, work.moved_heads(), &grown);
     Ok(())
 }

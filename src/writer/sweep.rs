@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::actor::Writer;
 use crate::{
     domain::Timestamp,
-    store::{StoreError, collections, documents, idempotency},
+    store::{StoreError, collections, documents, idempotency, retention},
 };
 
 /// How often old outcomes are deleted, and removed collections looked for.
@@ -14,6 +14,12 @@ pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Documents of a removed collection that one transaction deletes: few, since writes wait for it.
 const SWEEP_DOCUMENTS: usize = 200;
+/// How often logs that have grown are compared with the retention.
+pub(super) const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
+/// Every so many times the ages are looked at too, and the logs that others write.
+const THOROUGH: u64 = 60;
+/// How long one deletion may take; PostgreSQL ends statements that take 10 s, and this is for a connection that hangs.
+const PRUNE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Writer {
     /// Deletes some documents of removed collections, and remembers whether there are more.
@@ -40,6 +46,56 @@ impl Writer {
         Ok(true)
     }
 
+    /// Looks for projects whose log is over the retention: with some slack if this writer has written, so that it is not
+    /// one deletion for each write, and thoroughly from time to time.
+    pub(super) async fn find_due(&mut self) {
+        let Some(retention) = self.retention else { return };
+        let is_thorough = self.prune_checks.is_multiple_of(THOROUGH);
+        self.prune_checks += 1;
+        if !std::mem::take(&mut self.has_written) && !is_thorough {
+            return;
+        }
+        let find = async {
+            let mut tx = self.db.begin_write().await?;
+            let due = if is_thorough {
+                let oldest = retention.oldest(Timestamp::now());
+                retention::list_due(&mut tx, &retention, Some(oldest)).await?
+            } else {
+                retention::list_due(&mut tx, &retention.with_slack(), None).await?
+            };
+            tx.rollback().await?;
+            Ok(due)
+        };
+        match in_time(find).await {
+            Ok(due) => self.due = due,
+            Err(err) => {
+                tracing::warn!("the logs could not be compared with the retention, later again: {err}")
+            }
+        }
+    }
+
+    /// Deletes some entries of a log that is over the retention.
+    pub(super) async fn prune(&mut self) {
+        let (Some(retention), Some(project)) = (self.retention, self.due.last()) else { return };
+        let prune = async {
+            let mut tx = self.db.begin_write().await?;
+            let oldest = retention.oldest(Timestamp::now());
+            let has_more = retention::prune(&mut tx, project, &retention, oldest).await?;
+            tx.commit().await?;
+            Ok(has_more)
+        };
+        match in_time(prune).await {
+            Ok(true) => {}
+            Ok(false) => {
+                self.due.pop();
+            }
+            Err(err) => {
+                self.due.clear();
+                tracing::warn!("old entries of a log could not be deleted, later again: {err}");
+            }
+        }
+    }
+
     /// Forgets outcomes that are too old to count.
     pub(super) async fn sweep_idempotency(&self) {
         let sweep = async {
@@ -51,6 +107,11 @@ impl Writer {
             tracing::warn!("old idempotency keys could not be deleted, later again: {err}");
         }
     }
+}
+
+/// Given up, the transaction takes its connection with it.
+async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(PRUNE_TIMEOUT, work).await.unwrap_or_else(|_| Err(StoreError::no_answer()))
 }
 
 /// Outcomes that are older count no more.
