@@ -25,7 +25,7 @@ use crate::{
     },
     auth::{KeyKind, KeyRing},
     config::Config,
-    domain::{Control, ProjectId},
+    domain::{Control, KeyId, ProjectId},
     hub::{
         self, Shard,
         relay::{self, ControlObserver, LogError},
@@ -261,6 +261,11 @@ impl ControlObserver for Caches {
         if let Some(key) = control.revoked_key() {
             self.keys.forget(&key);
         }
+    }
+
+    fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]) {
+        self.catalogs.restart(project, control);
+        revoked.iter().for_each(|key| self.keys.forget(key));
     }
 }
 

@@ -38,6 +38,7 @@ enum Command {
     Unsubscribe(SubscriptionId),
     SetHead { project: ProjectId, epoch: Epoch, head: Position },
     Publish { project: ProjectId, changes: Vec<Arc<Change>> },
+    Revoke(Vec<KeyId>),
 }
 
 /// The way to the hub. Cheap to clone; the hub ends when the last one is dropped.
@@ -94,6 +95,11 @@ impl HubHandle {
     /// Publishes the next changes of a project, in order and without gap. Waits while the hub is busy.
     pub async fn publish(&self, project: ProjectId, changes: Vec<Arc<Change>>) {
         self.send(Command::Publish { project, changes }).await;
+    }
+
+    /// Ends the streams of keys that are no longer good, where the log's own entries can't be had.
+    pub async fn revoke(&self, keys: Vec<KeyId>) {
+        self.send(Command::Revoke(keys)).await;
     }
 
     async fn send(&self, command: Command) {
@@ -170,6 +176,9 @@ impl Hub {
             Command::Subscribe(subscription) => self.subscribe(subscription),
             Command::Unsubscribe(id) => self.unsubscribe(id),
             Command::SetHead { project, epoch, head } => self.set_head(project, epoch, head),
+            Command::Revoke(keys) => {
+                self.shards.values_mut().for_each(|link| link.revoked.extend_from_slice(&keys));
+            }
             Command::Publish { project, changes } => {
                 for change in changes {
                     self.publish(&project, change);

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::HubHandle;
 use crate::{
-    domain::{Change, Control, Entry, Position, ProjectId},
+    domain::{Change, Control, Entry, KeyId, Position, ProjectId},
     query::cursor::Epoch,
 };
 
@@ -26,6 +26,8 @@ pub struct LogHead {
     pub epoch: Epoch,
     /// Its last change.
     pub head: Position,
+    /// Sequence of its last control entry.
+    pub control: u64,
 }
 
 /// A part of a log.
@@ -47,12 +49,17 @@ pub trait LogReader: Send + Sync + 'static {
     fn heads(&self) -> BoxFuture<'_, Result<Vec<LogHead>, LogError>>;
     /// The next entries of a project; none at its end.
     fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>>;
+    /// The keys of a project that are no longer good.
+    fn revoked_keys(&self, project: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>>;
 }
 
 /// Hears of each control entry before the hub does; `app` hands the implementation in.
 pub trait ControlObserver: Send + Sync + 'static {
     /// Called once for each, in order.
     fn observe(&self, project: &ProjectId, sequence: u64, control: &Control);
+    /// Called where entries can't be had, so that there may have been any: the last control entry of the log as it is
+    /// now, and every key that is no longer good.
+    fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]);
 }
 
 /// The writer's way to the relay.
@@ -158,16 +165,14 @@ impl Relay {
                     self.begin(head.project.clone(), head.epoch, Position::default()).await;
                     self.read_on(&head.project, head.head).await?;
                 }
-                Some((epoch, _)) if *epoch != head.epoch => {
-                    self.begin(head.project, head.epoch, head.head).await
-                }
+                Some((epoch, _)) if *epoch != head.epoch => self.skip_to(head).await?,
                 Some((_, published)) if has_gone_back(*published, head.head) => {
                     tracing::error!(
                         project = %head.project,
                         "the change log of project {} ended at {} and ends at {} now: the database lost commits, or was put back",
                         head.project, published.sequence, head.head.sequence
                     );
-                    self.begin(head.project, head.epoch, head.head).await;
+                    self.skip_to(head).await?;
                 }
                 Some((_, published)) if published.sequence < head.head.sequence => {
                     self.read_on(&head.project, head.head).await?;
@@ -180,19 +185,32 @@ impl Relay {
 
     /// Reads and publishes a project's log up to `until`.
     async fn read_on(&mut self, project: &ProjectId, until: Position) -> Result<(), LogError> {
-        while let Some((epoch, published)) = self.published.get(project).copied()
+        while let Some((_, published)) = self.published.get(project).copied()
             && published.sequence < until.sequence
         {
             let part = self.reader.read_after(project.clone(), published).await?;
             if part.is_pruned {
-                // Nobody can be told what was in between: everyone goes to the log, which says so.
-                self.begin(project.clone(), epoch, until).await;
+                let heads = self.reader.heads().await?;
+                let Some(head) = heads.into_iter().find(|head| head.project == *project) else {
+                    return Ok(());
+                };
+                self.skip_to(head).await?;
             } else if part.changes.is_empty() {
                 return Ok(());
             } else {
                 self.publish(project, part.changes).await;
             }
         }
+        Ok(())
+    }
+
+    /// Goes on from a log's end where nobody can be told what was before it: everyone goes to the log, which says so. What
+    /// its control entries would have done is done after what they left in the database.
+    async fn skip_to(&mut self, head: LogHead) -> Result<(), LogError> {
+        let revoked = self.reader.revoked_keys(head.project.clone()).await?;
+        self.observer.observe_gap(&head.project, head.control, &revoked);
+        self.begin(head.project, head.epoch, head.head).await;
+        self.hub.revoke(revoked).await;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::{
         Db, Lane, StoreError,
         catalog::Catalogs,
         changes::{self, LogPage, PageSize},
-        heads,
+        collections, heads,
         snapshots::{self, DocumentPage},
     },
 };
@@ -42,6 +42,9 @@ pub trait StreamReader: Send + Sync + 'static {
         project: &'a ProjectId,
         name_or_id: &'a str,
     ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>>;
+
+    /// Whether a collection is still there, where the log can't tell any more.
+    fn has_collection(&self, collection: &CollectionId) -> BoxFuture<'_, ReadResult<bool>>;
 
     /// The end of a project's log; `None` if there is no such project.
     fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>>;
@@ -84,6 +87,11 @@ impl StreamReader for StoredStreams {
         name_or_id: &'a str,
     ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>> {
         Box::pin(async move { Ok(self.catalogs.get(project).await?.find(name_or_id).cloned()) })
+    }
+
+    fn has_collection(&self, collection: &CollectionId) -> BoxFuture<'_, ReadResult<bool>> {
+        let collection = collection.clone();
+        Box::pin(self.db.read(Lane::Point, |db| async move { collections::is_there(&db, &collection).await }))
     }
 
     fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>> {

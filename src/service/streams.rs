@@ -61,6 +61,14 @@ impl Streams {
         self.reader.resume(project, cursor).await
     }
 
+    /// Whether a collection is still there, where the log can't tell any more.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn has_collection(&self, collection: &CollectionId) -> Result<bool, StoreError> {
+        self.reader.has_collection(collection).await
+    }
+
     /// The end of a project's log; `None` if there is no such project.
     ///
     /// # Errors

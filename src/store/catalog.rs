@@ -121,4 +121,10 @@ impl Catalogs {
             slot.catalog = None;
         }
     }
+
+    /// Says that the log's last control entry is at `sequence`, whatever was heard before: what is in memory counts no more.
+    pub fn restart(&self, project: &ProjectId, sequence: u64) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.insert(project.clone(), Slot { required: sequence, catalog: None });
+    }
 }

@@ -55,6 +55,15 @@ pub async fn list_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<Vec<Co
         .collect()
 }
 
+/// Whether a collection is there, and not removed.
+///
+/// # Errors
+/// The database's own.
+pub async fn is_there(db: &impl ConnectionTrait, id: &CollectionId) -> Result<bool> {
+    let found = collection::Entity::find_by_id(id.as_str()).one(db).await?;
+    Ok(found.is_some_and(|collection| collection.removed_at.is_none()))
+}
+
 /// A removed collection whose documents are still to be deleted, if there is one.
 ///
 /// # Errors

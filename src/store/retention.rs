@@ -33,8 +33,8 @@ const LIST_DUE: Sql = Sql::same(
      WHERE h.head - h.floor > $1 OR h.bytes > $2 OR c.at < $3 LIMIT $4",
 );
 const OLDEST: Sql = Sql::same(
-    "SELECT sequence, at, 100 + COALESCE(OCTET_LENGTH(before), 0) + COALESCE(OCTET_LENGTH(after), 0) \
-                              + COALESCE(OCTET_LENGTH(control), 0), \
+    "SELECT sequence, at, CAST(100 + COALESCE(OCTET_LENGTH(before), 0) + COALESCE(OCTET_LENGTH(after), 0) \
+                                   + COALESCE(OCTET_LENGTH(control), 0) AS BIGINT), \
             (SELECT bytes FROM heads WHERE project_id = $1) \
      FROM changes WHERE project_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3",
 );

@@ -3,12 +3,12 @@
 use futures_util::future::BoxFuture;
 
 use crate::{
-    domain::{Position, ProjectId},
+    domain::{KeyId, Position, ProjectId},
     hub::relay::{LogError, LogHead, LogPart, LogReader},
     store::{
         Db, Lane, StoreError,
         changes::{self, PageSize},
-        heads,
+        heads, keys,
     },
 };
 
@@ -22,8 +22,12 @@ impl LogReader for StoredLog {
     fn heads(&self) -> BoxFuture<'_, Result<Vec<LogHead>, LogError>> {
         Box::pin(async {
             let heads = self.0.read(Lane::Point, |db| async move { heads::list(&db).await }).await?;
-            let head =
-                |head: heads::Head| LogHead { project: head.project, epoch: head.epoch, head: head.head };
+            let head = |head: heads::Head| LogHead {
+                project: head.project,
+                epoch: head.epoch,
+                head: head.head,
+                control: head.control,
+            };
             Ok(heads.into_iter().map(head).collect())
         })
     }
@@ -39,6 +43,14 @@ impl LogReader for StoredLog {
                     LogPart { is_pruned: page.head.floor.sequence > after.sequence, changes: page.entries }
                 }
             })
+        })
+    }
+
+    fn revoked_keys(&self, project: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>> {
+        Box::pin(async move {
+            let read = move |db| async move { keys::list(&db, &project).await };
+            let keys = self.0.read(Lane::Point, read).await?;
+            Ok(keys.into_iter().filter(|key| key.revoked_at.is_some()).map(|key| key.id).collect())
         })
     }
 }

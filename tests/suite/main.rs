@@ -26,6 +26,7 @@ mod outage;
 mod query_agreement;
 mod realtime_sse;
 mod realtime_ws;
+mod retention;
 mod rewind;
 mod site;
 mod slow_reader;

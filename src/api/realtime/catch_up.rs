@@ -65,7 +65,7 @@ pub async fn catch_up(feed: &Feed, shard: &Shard, slot: &Rc<Slot>) -> CaughtUp {
             // The log may not be the one that the position was in: it was put back, or lost its last commits.
             match feed.streams.resume(&slot.project, cursor).await {
                 Ok(Resume::From(_)) => is_checked = true,
-                Ok(Resume::Expired(head)) => return CaughtUp::Expired(head),
+                Ok(Resume::Expired(head)) => return expired(feed, slot, head).await,
                 Err(err) => {
                     tracing::debug!("a stream waits for the database: {err}");
                     tokio::time::sleep(RETRY).await;
@@ -84,7 +84,8 @@ pub async fn catch_up(feed: &Feed, shard: &Shard, slot: &Rc<Slot>) -> CaughtUp {
             }
         };
         if page.head.epoch != cursor.epoch || page.head.floor.sequence > cursor.position.sequence {
-            return CaughtUp::Expired(Cursor { epoch: page.head.epoch, position: page.head.head });
+            let head = Cursor { epoch: page.head.epoch, position: page.head.head };
+            return expired(feed, slot, head).await;
         }
         match send_page(feed, slot, &page, cursor.epoch).await {
             Passed::Taken => {}
@@ -96,6 +97,20 @@ pub async fn catch_up(feed: &Feed, shard: &Shard, slot: &Rc<Slot>) -> CaughtUp {
             if page.entries.is_empty() {
                 // The log has nothing that the hub lacks; the hub has not heard of it yet.
                 tokio::time::sleep(HUB_DELAY).await;
+            }
+        }
+    }
+}
+
+/// The log doesn't reach back to the position. It may have said that the collection is gone.
+async fn expired(feed: &Feed, slot: &Slot, head: Cursor) -> CaughtUp {
+    loop {
+        match feed.streams.has_collection(&slot.collection).await {
+            Ok(true) => return CaughtUp::Expired(head),
+            Ok(false) => return CaughtUp::Removed,
+            Err(err) => {
+                tracing::debug!("a stream waits for the database: {err}");
+                tokio::time::sleep(RETRY).await;
             }
         }
     }

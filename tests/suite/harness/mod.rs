@@ -17,7 +17,7 @@ pub use raw::RawSocket;
 pub use socket::{TestSocket, event};
 pub use sql::Sql;
 pub use stream::{Block, TestStream};
-pub use view::{View, data_of, list_all, sequence_of};
+pub use view::{View, alter_cursor, data_of, list_all, sequence_of};
 
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,6 +55,17 @@ pub fn sequence_of(cursor: &str) -> i64 {
     i64::from_be_bytes(bytes[13..21].try_into().unwrap())
 }
 
+/// Changes the bytes of a cursor and makes its check fit again.
+pub fn alter_cursor(cursor: &str, change: impl FnOnce(&mut [u8])) -> String {
+    let mut bytes = URL_SAFE_NO_PAD.decode(cursor).unwrap();
+    change(&mut bytes);
+    let check = bytes[..29]
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    bytes[29..].copy_from_slice(&check.to_be_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
 /// Every document of a collection, page by page, by id.
 pub async fn list_all(http: &Client, url: &str, collection: &str) -> BTreeMap<String, Value> {
     let (mut all, mut after) = (BTreeMap::new(), String::new());
