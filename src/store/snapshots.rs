@@ -76,7 +76,7 @@ fn page_statement(
     if let Some(after) = after {
         entries.and_where(Expr::col("id").gt(after.as_str()));
     }
-    sql::apply_filter(&mut entries, filter, backend);
+    entries.and_where(sql::condition(filter, backend));
     entries.order_by("id", Order::Asc).limit(size.entries as u64);
 
     let mut page = Query::select();
