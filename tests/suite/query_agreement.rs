@@ -158,8 +158,8 @@ fn scalar() -> impl Strategy<Value = Value> {
 fn array() -> impl Strategy<Value = Value> {
     let element = prop_oneof![
         6 => scalar(),
-        1 => prop::collection::vec(scalar(), 0..3).prop_map(Value::from),
-        1 => scalar().prop_map(|value| json!({ "k": value })),
+        2 => prop::collection::vec(scalar(), 0..3).prop_map(Value::from),
+        2 => scalar().prop_map(|value| json!({ "k": value })),
     ];
     prop::collection::vec(element, 0..4).prop_map(Value::from)
 }
@@ -240,7 +240,7 @@ fn comparison(palettes: Vec<Vec<Value>>) -> impl Strategy<Value = (String, Value
         match &value {
             Value::Number(_) => operators.extend(ORDERED),
             Value::String(_) => operators.extend(ORDERED.iter().chain(&TEXTS)),
-            Value::Array(_) => operators.extend(["array_contains"; 5]),
+            Value::Array(elements) if !elements.is_empty() => operators.extend(["array_contains"; 5]),
             _ => {}
         }
         let operator = *operator.get(&operators);
@@ -256,7 +256,7 @@ fn comparison(palettes: Vec<Vec<Value>>) -> impl Strategy<Value = (String, Value
                 }
             }
             ("isnull", _) => literal = Value::Bool(other.index(2) == 0),
-            ("array_contains", Value::Array(elements)) if !elements.is_empty() => {
+            ("array_contains", Value::Array(elements)) => {
                 literal = other.get(elements).clone();
             }
             (operator, Value::String(text)) if TEXTS.contains(&operator) => {
@@ -270,7 +270,8 @@ fn comparison(palettes: Vec<Vec<Value>>) -> impl Strategy<Value = (String, Value
             (_, literal) => kind_of(literal),
         };
         let key = format!("{name}__{operator}");
-        let text = as_text.then(|| url_text(&literal)).flatten();
+        let is_list = matches!(operator, "in" | "notin");
+        let text = if as_text && is_list == literal.is_array() { url_text(&literal) } else { None };
         let (cell, question) = match text {
             Some(text) => (format!("{operator}="), Question::Url(vec![(key.clone(), text)])),
             None => (operator.to_owned(), Question::Json(json!({ key.clone(): literal.clone() }))),
@@ -491,8 +492,8 @@ async fn a_filter_means_the_same_to_both_databases_and_the_matcher() {
     }
     table.print();
     println!("{} pairs of a document and a filter, asked of both databases and the matcher", table.pairs);
-    // A cell that few pairs are in says nothing.
-    for ((operator, kind), [no, yes]) in table.cells.iter().filter(|(_, [no, yes])| no + yes >= 2000) {
+    // A cell that few filters are in says nothing.
+    for ((operator, kind), [no, yes]) in table.cells.iter().filter(|(_, [no, yes])| no + yes >= 1200) {
         let share = *yes as f64 / (no + yes) as f64;
         assert!((0.1..=0.9).contains(&share), "{operator} of {kind} is true in {share:.2} of its pairs");
     }
