@@ -48,6 +48,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// `COIR_MAX_PAGE`: documents of one list.
     pub page: u64,
+    /// `COIR_MAX_BATCH`: documents of one batch, operations of one transaction.
+    pub batch: usize,
     /// `COIR_MAX_CONNECTIONS`: live streams of this process.
     pub connections: usize,
     /// `COIR_MAX_SUBSCRIPTIONS`: of one WebSocket.
@@ -117,6 +119,7 @@ impl Config {
                 document_bytes: settings.number("COIR_MAX_DOCUMENT_BYTES", 1 << 20, 1, 16 << 20)?,
                 body_bytes: settings.number("COIR_MAX_BODY_BYTES", 8 << 20, 1, 64 << 20)?,
                 page: settings.number("COIR_MAX_PAGE", 1000, 1, 10_000)? as u64,
+                batch: settings.number("COIR_MAX_BATCH", 1000, 1, 10_000)?,
                 connections: settings.number("COIR_MAX_CONNECTIONS", 20_000, 1, 10_000_000)?,
                 subscriptions: settings.number("COIR_MAX_SUBSCRIPTIONS", 100, 1, 10_000)?,
             },
@@ -236,6 +239,7 @@ mod tests {
             ("COIR_LOG_FORMAT", "xml"),
             ("COIR_MAX_PAGE", "0"),
             ("COIR_MAX_BODY_BYTES", "8MB"),
+            ("COIR_MAX_BATCH", "10001"),
             ("COIR_ALLOWED_ORIGINS", "example.com"),
             ("COIR_ALLOWED_ORIGINS", "https://a.example/path"),
             ("COIR_HEARTBEAT_SECONDS", "-1"),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     auth::AuthError,
-    domain::{DataError, name::NameError},
+    domain::{DataError, PatchError, name::NameError},
     query::{page::KeyTooLong, parse::FilterError},
     service::ServiceError,
     store::StoreError,
@@ -114,6 +114,11 @@ impl ApiError {
         Self { code, message: message.into(), details: None }
     }
 
+    /// The same error, with what it is about before the sentence: `documents[3]`.
+    pub fn about(self, item: &str) -> Self {
+        Self { message: format!("{item}: {}", self.message), ..self }
+    }
+
     /// Nobody is known to ask.
     pub fn unauthorized() -> Self {
         Self::new(ErrorCode::Unauthorized, UNAUTHORIZED)
@@ -202,10 +207,17 @@ impl From<WriteError> for ApiError {
             WriteError::UnknownCollection => return ServiceError::UnknownCollection.into(),
             WriteError::UnknownDocument => return ServiceError::UnknownDocument.into(),
             WriteError::Store(err) => return Self::internal(err),
+            WriteError::AtOperation { cause, .. } => return (**cause).clone().into(),
+            WriteError::UniqueViolation { index: Some(index) } => {
+                let details = Some(json!({ "index": index }));
+                return Self { details, ..Self::new(ErrorCode::Conflict, err.to_string()) };
+            }
             WriteError::BadCollectionName(_) => ErrorCode::InvalidCollectionName,
             WriteError::CollectionExists(_)
+            | WriteError::DocumentExists(_)
+            | WriteError::Operator(_)
             | WriteError::IdempotencyConflict
-            | WriteError::UniqueViolation => ErrorCode::Conflict,
+            | WriteError::UniqueViolation { .. } => ErrorCode::Conflict,
             WriteError::PreconditionFailed => ErrorCode::PreconditionFailed,
             WriteError::TooLarge { .. } | WriteError::TooManyBytes { .. } => ErrorCode::PayloadTooLarge,
             WriteError::Data(_) => ErrorCode::InvalidBody,
@@ -224,6 +236,12 @@ impl From<DataError> for ApiError {
 impl From<KeyTooLong> for ApiError {
     fn from(err: KeyTooLong) -> Self {
         Self::new(ErrorCode::InvalidFilter, err.to_string())
+    }
+}
+
+impl From<PatchError> for ApiError {
+    fn from(err: PatchError) -> Self {
+        Self::new(ErrorCode::InvalidBody, err.to_string())
     }
 }
 

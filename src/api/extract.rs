@@ -11,7 +11,8 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -206,11 +207,23 @@ impl Body {
         Ok(Data::parse(&self.bytes)?)
     }
 
+    /// Reads a document from a part of the body.
+    ///
+    /// # Errors
+    /// As [`Body::document`].
+    pub fn part(&self, raw: &RawValue) -> Result<Data, ApiError> {
+        let (actual, limit) = (raw.get().len(), self.max_document_bytes);
+        if actual > 2 * limit {
+            return Err(WriteError::TooLarge { actual, limit }.into());
+        }
+        Ok(Data::parse(raw.get().as_bytes())?)
+    }
+
     /// Reads a JSON body of known members.
     ///
     /// # Errors
     /// `INVALID_BODY`, which says what doesn't fit.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
         let refuse = |why: &dyn std::fmt::Display| {
             ApiError::new(ErrorCode::InvalidBody, format!("the body can't be understood: {why}"))
         };
@@ -253,6 +266,21 @@ pub fn precondition(request: &HttpRequest) -> Result<Precondition, ApiError> {
         (None, Some("*")) => Ok(Precondition::Absent),
         (None, Some(_)) => refuse("a write takes `If-None-Match: *` only"),
         (Some(_), Some(_)) => refuse("If-Match and If-None-Match can't both hold"),
+    }
+}
+
+/// Refuses `If-Match` and `If-None-Match` where a write is of several documents: they would be ignored.
+///
+/// # Errors
+/// `INVALID_BODY` if there is one.
+pub fn refuse_precondition(request: &HttpRequest) -> Result<(), ApiError> {
+    match precondition(request)? {
+        Precondition::None => Ok(()),
+        _ => {
+            let message =
+                "If-Match and If-None-Match are for writes to one document; a transaction takes `ifVersion`";
+            Err(ApiError::new(ErrorCode::InvalidBody, message))
+        }
     }
 }
 

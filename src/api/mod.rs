@@ -11,7 +11,7 @@ pub mod site;
 
 use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post, put, resource};
 
-use rest::{collections, documents};
+use rest::{batches, collections, documents, transactions};
 
 /// Every route of the server.
 pub fn routes(config: &mut ServiceConfig) {
@@ -49,6 +49,20 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(get().to(collections::get))
                 .route(patch().to(collections::change))
                 .default_service(unknown_method()),
+        )
+        .service(
+            resource("/collections/{collection}/batch")
+                .route(post().to(batches::create))
+                .route(patch().to(batches::merge))
+                .default_service(unknown_method()),
+        )
+        .service(
+            resource("/collections/{collection}/batch-delete")
+                .route(post().to(batches::delete))
+                .default_service(unknown_method()),
+        )
+        .service(
+            resource("/transactions").route(post().to(transactions::run)).default_service(unknown_method()),
         )
         .service(
             resource("/collections/{collection}")

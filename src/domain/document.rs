@@ -163,7 +163,8 @@ fn count_values<'a>(values: impl Iterator<Item = &'a Value>) -> usize {
     values.map(count).sum()
 }
 
-fn kind_of(value: &Value) -> &'static str {
+/// What a value is, in words.
+pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

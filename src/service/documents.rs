@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ServiceError, find_collection};
 use crate::{
     auth::{Action, Principal, permission},
-    domain::{Collection, Data, Document, DocumentId},
+    domain::{Collection, Data, Document, DocumentId, Patch},
     query::{Filter, page::Page},
     store::{
         Db, Lane,
@@ -13,7 +13,7 @@ use crate::{
         documents::{self, Listed},
         idempotency::IdempotencyKey,
     },
-    writer::{Committed, Mutation, Operation, Precondition, WriterHandle, mutation::Idempotency},
+    writer::{Committed, Missing, Mutation, Operation, Precondition, WriterHandle, mutation::Idempotency},
 };
 
 /// A request's idempotency key, and the hash by which a repetition is known to be one.
@@ -49,7 +49,7 @@ impl Documents {
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
         let operation = Operation::CreateDocument { collection, id: DocumentId::generate(), data };
-        self.write(principal, operation, request_key).await
+        self.write(principal, vec![operation], request_key).await
     }
 
     /// Makes the document or replaces its data; makes the collection on its first write.
@@ -65,10 +65,10 @@ impl Documents {
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
         let operation = Operation::PutDocument { collection, id, data, precondition };
-        self.write(principal, operation, request_key).await
+        self.write(principal, vec![operation], request_key).await
     }
 
-    /// Puts top-level members over those of a document.
+    /// Puts top-level members over those of a document, and applies operators.
     ///
     /// # Errors
     /// [`ServiceError`].
@@ -76,12 +76,12 @@ impl Documents {
         &self,
         principal: &Principal,
         (collection, id): (String, DocumentId),
-        patch: Data,
+        patch: Patch,
         precondition: Precondition,
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
         let operation = Operation::MergeDocument { collection, id, patch, precondition };
-        self.write(principal, operation, request_key).await
+        self.write(principal, vec![operation], request_key).await
     }
 
     /// Deletes a document.
@@ -95,8 +95,9 @@ impl Documents {
         precondition: Precondition,
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
-        let operation = Operation::DeleteDocument { collection, id, precondition };
-        self.write(principal, operation, request_key).await
+        let missing = Missing::Refused;
+        let operation = Operation::DeleteDocument { collection, id, precondition, missing };
+        self.write(principal, vec![operation], request_key).await
     }
 
     /// Reads a document, with its collection.
@@ -136,10 +137,11 @@ impl Documents {
         Ok((collection, listed.ok_or(ServiceError::UnknownCollection)?))
     }
 
-    async fn write(
+    /// Has operations done, all or none.
+    pub(super) async fn write(
         &self,
         principal: &Principal,
-        operation: Operation,
+        operations: Vec<Operation>,
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::WriteDocuments)?;
@@ -151,8 +153,7 @@ impl Documents {
             },
             request,
         });
-        let mutation =
-            Mutation { project: principal.project.clone(), operations: vec![operation], idempotency };
+        let mutation = Mutation { project: principal.project.clone(), operations, idempotency };
         Ok(self.writer.submit(mutation).await?)
     }
 }

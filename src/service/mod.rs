@@ -1,7 +1,8 @@
 //! Use cases: what a request means, as a query or as a mutation. Checks permission first, and knows nothing of HTTP.
 //!
-//! Reading order: [`documents`], [`collections`], [`streams`], [`stream_reader`], [`setup`].
+//! Reading order: [`documents`], [`batches`], [`collections`], [`streams`], [`stream_reader`], [`setup`].
 
+pub mod batches;
 pub mod collections;
 pub mod documents;
 pub mod setup;

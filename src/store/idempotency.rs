@@ -26,13 +26,20 @@ pub struct StoredOutcome {
     pub outcome: String,
 }
 
+/// The outcome is left out once those before it, in the order asked for, fill $3 bytes.
 const GET_MANY: Sql = Sql {
-    sqlite: "SELECT k.key, i.request, i.outcome FROM json_each(?1) AS k CROSS JOIN idempotency AS i \
-             WHERE i.project_id = k.value ->> 0 AND i.caller = k.value ->> 1 AND i.key = k.value ->> 2 \
-             AND i.created_at > ?2",
-    postgres: "SELECT k.place - 1, i.request, i.outcome FROM json_array_elements($1::json) WITH ORDINALITY AS k(v, place) \
-               JOIN idempotency AS i ON i.project_id = k.v ->> 0 AND i.caller = k.v ->> 1 AND i.key = k.v ->> 2 \
-               WHERE i.created_at > $2",
+    sqlite: "SELECT place, request, CASE WHEN preceding < ?3 THEN outcome END FROM ( \
+                 SELECT k.key AS place, i.request, i.outcome, \
+                        SUM(LENGTH(i.outcome)) OVER (ORDER BY k.key) - LENGTH(i.outcome) AS preceding \
+                 FROM json_each(?1) AS k CROSS JOIN idempotency AS i \
+                 WHERE i.project_id = k.value ->> 0 AND i.caller = k.value ->> 1 AND i.key = k.value ->> 2 \
+                 AND i.created_at > ?2)",
+    postgres: "SELECT place, request, CASE WHEN preceding < $3 THEN outcome END FROM ( \
+                   SELECT k.place - 1 AS place, i.request, i.outcome, \
+                          SUM(LENGTH(i.outcome)) OVER (ORDER BY k.place) - LENGTH(i.outcome) AS preceding \
+                   FROM json_array_elements($1::json) WITH ORDINALITY AS k(v, place) \
+                   JOIN idempotency AS i ON i.project_id = k.v ->> 0 AND i.caller = k.v ->> 1 AND i.key = k.v ->> 2 \
+                   WHERE i.created_at > $2) AS found",
 };
 // An outcome that is too old to count may still be there: it is replaced.
 const INSERT: RowsSql = RowsSql {
@@ -47,7 +54,8 @@ const INSERT: RowsSql = RowsSql {
 };
 const DELETE_OLD: Sql = Sql::same("DELETE FROM idempotency WHERE created_at <= $1");
 
-/// Reads the outcomes that are younger than `since`, each with its place in `keys`.
+/// Reads the outcomes that are younger than `since`, each with its place in `keys`. Once those before it come to `max_bytes`,
+/// an outcome is only said to be there.
 ///
 /// # Errors
 /// The database's own.
@@ -55,17 +63,19 @@ pub async fn get_many(
     tx: &mut WriteTx,
     keys: &[IdempotencyKey],
     since: Timestamp,
-) -> Result<Vec<(usize, StoredOutcome)>> {
+    max_bytes: usize,
+) -> Result<Vec<(usize, Option<StoredOutcome>)>> {
     let mut asked = Rows::default();
     for key in keys {
         asked.row().text(key.project.as_str()).text(&key.caller).text(&key.key);
     }
-    let rows = tx.query(GET_MANY, [asked.into_json(), since.0.into()]).await?;
+    let rows = tx.query(GET_MANY, [asked.into_json(), since.0.into(), (max_bytes as i64).into()]).await?;
     rows.iter()
         .map(|row| {
-            let outcome =
-                StoredOutcome { request: row.try_get_by_index(1)?, outcome: row.try_get_by_index(2)? };
-            Ok((row.try_get_by_index::<i64>(0)? as usize, outcome))
+            let request = row.try_get_by_index(1)?;
+            let outcome = row.try_get_by_index::<Option<String>>(2)?;
+            let stored = outcome.map(|outcome| StoredOutcome { request, outcome });
+            Ok((row.try_get_by_index::<i64>(0)? as usize, stored))
         })
         .collect()
 }

@@ -46,6 +46,22 @@ impl StoreError {
         matches!(self.0.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
     }
 
+    /// The unique index that refused a row, if the database names it.
+    pub fn violated_index(&self) -> Option<String> {
+        let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(driver))
+        | DbErr::Query(sea_orm::RuntimeErr::SqlxError(driver))) = &*self.0
+        else {
+            return None;
+        };
+        let err = driver.as_database_error()?;
+        if let Some(constraint) = err.constraint() {
+            return Some(constraint.to_owned());
+        }
+        // SQLite names an index over expressions: UNIQUE constraint failed: index 'name'
+        let (_, name) = err.message().split_once("index '")?;
+        Some(name.strip_suffix('\'')?.to_owned())
+    }
+
     /// Whether a statement was refused because of what it says, rather than because the database is in trouble.
     pub fn is_of_statement(&self) -> bool {
         let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(driver))

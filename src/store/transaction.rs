@@ -88,6 +88,7 @@ pub struct WriteTx {
     deferred: Vec<(Cow<'static, str>, Vec<Param>)>,
     has_begun: bool,
     is_reused: bool,
+    keeps_order: bool,
 }
 
 const BEGIN: Sql = Sql { sqlite: "BEGIN IMMEDIATE", postgres: "BEGIN" };
@@ -113,6 +114,7 @@ pub(super) async fn begin(
         deferred: Vec::new(),
         has_begun: false,
         is_reused,
+        keeps_order: false,
     };
     tx.defer(BEGIN, []);
     Ok(tx)
@@ -162,18 +164,22 @@ impl WriteTx {
         self.defer(Sql::same("SAVEPOINT coir"), []);
     }
 
-    /// Undoes what was written since the savepoint, which stays. What is deferred is forgotten.
-    ///
-    /// # Errors
-    /// The database's own.
-    pub async fn rollback_to_savepoint(&mut self) -> Result<()> {
-        // A savepoint that was not yet set has nothing to undo.
-        let is_set = !self.deferred.iter().any(|(text, _)| text.starts_with("SAVEPOINT"));
-        self.deferred.retain(|(text, _)| text.starts_with("BEGIN"));
-        if is_set {
-            self.defer(Sql::same("ROLLBACK TO SAVEPOINT coir"), []);
-        }
-        self.flush().await
+    /// Undoes what was written since the last savepoint, and forgets it. Deferred; what was deferred before it has failed.
+    pub fn rollback_to_savepoint(&mut self) {
+        self.deferred.clear();
+        self.defer(Sql::same("ROLLBACK TO SAVEPOINT coir"), []);
+        self.release_savepoint();
+    }
+
+    /// Forgets the last savepoint and keeps what was written since. Deferred.
+    pub fn release_savepoint(&mut self) {
+        self.defer(Sql::same("RELEASE SAVEPOINT coir"), []);
+    }
+
+    /// Has the writes to follow done in their order on PostgreSQL as well, each with a round trip. Joined, they are not:
+    /// a document that takes a unique value would come before the one that gives it up.
+    pub fn keep_order(&mut self) {
+        self.keeps_order = true;
     }
 
     /// Runs what was deferred.
@@ -225,7 +231,9 @@ impl WriteTx {
         match &mut self.connection {
             _ if statements.is_empty() => Ok(Vec::new()),
             Some(Connection::Sqlite(connection)) => run_sqlite(connection, statements).await,
-            Some(Connection::Postgres(connection)) => run_postgres(connection, statements).await,
+            Some(Connection::Postgres(connection)) => {
+                run_postgres(connection, statements, !self.keeps_order).await
+            }
             None => Err(StoreError::custom("the transaction has ended")),
         }
     }
@@ -279,10 +287,11 @@ where
 }
 
 /// Neighbouring writes as one statement, which is one round trip: none of them looks at what another does, and a unique
-/// index that takes offence at their order has the batch done again, one by one.
+/// index that takes offence at their order has the batch done again, in parts and in order.
 async fn run_postgres(
     connection: &mut PgConnection,
     statements: Vec<(Cow<'static, str>, Vec<Param>)>,
+    joins: bool,
 ) -> Result<Vec<QueryResult>> {
     let is_write = |text: &str| ["INSERT", "UPDATE", "DELETE"].iter().any(|verb| text.starts_with(verb));
     let mut rows = Vec::new();
@@ -290,8 +299,9 @@ async fn run_postgres(
     while statements.peek().is_some() {
         let (mut text, mut arguments, mut bound, mut joined) = (String::new(), PgArguments::default(), 0, 0);
         while let Some((statement, params)) = statements.next() {
-            let is_last =
-                !is_write(&statement) || statements.peek().is_none_or(|(following, _)| !is_write(following));
+            let is_last = !joins
+                || !is_write(&statement)
+                || statements.peek().is_none_or(|(following, _)| !is_write(following));
             if is_last {
                 text.push(' ');
                 append_renumbered(&mut text, &statement, bound);

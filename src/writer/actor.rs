@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    apply::{Mode, do_one_by_one, do_together},
+    apply::{Mode, do_apart, do_together},
     batch::Batch,
     mutation::{Committed, Mutation, Operation, WriteError},
     sweep::{PRUNE_INTERVAL, SWEEP_INTERVAL},
@@ -32,6 +32,8 @@ const QUEUE: usize = 4096;
 const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// Mutations of one batch.
 const BATCH: usize = 512;
+/// Operations of one batch, unless one mutation alone has more: others wait for them.
+const BATCH_OPERATIONS: usize = 2048;
 /// Bytes that the mutations of one batch bring.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How long a batch may take. PostgreSQL ends statements that take 10 s; this is for a connection that hangs.
@@ -175,14 +177,15 @@ impl Writer {
     /// Takes what waits, up to the bounds of a batch; at least one.
     fn take_batch(&mut self, queue: &mut mpsc::Receiver<Request>) -> Vec<Request> {
         let mut batch: Vec<Request> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut operations) = (0, 0);
         while batch.len() < BATCH {
             let Some(request) = self.deferred.pop_front().or_else(|| queue.try_recv().ok()) else { break };
-            if !batch.is_empty() && bytes + request.bytes > BATCH_BYTES {
+            operations += request.mutation.operations.len();
+            bytes += request.bytes;
+            if !batch.is_empty() && (bytes > BATCH_BYTES || operations > BATCH_OPERATIONS) {
                 self.deferred.push_front(request);
                 break;
             }
-            bytes += request.bytes;
             batch.push(request);
         }
         batch
@@ -190,9 +193,9 @@ impl Writer {
 
     async fn commit(&mut self, mut batch: Vec<Request>) {
         let outcome = match self.try_batch_in_time(&mut batch, Mode::Together).await {
-            // One mutation spoils the statement of all: each is done on its own, still with one commit.
+            // One mutation spoils the statement of all: it is looked for, still with one commit.
             Err(BatchError::Statement(err)) if err.is_of_statement() => {
-                self.try_batch_in_time(&mut batch, Mode::OneByOne).await
+                self.try_batch_in_time(&mut batch, Mode::Apart).await
             }
             outcome => outcome,
         };
@@ -231,7 +234,7 @@ impl Writer {
         let mut work = Batch::new(base);
         let done = match mode {
             Mode::Together => do_together(&mut tx, &mut work, batch).await,
-            Mode::OneByOne => do_one_by_one(&mut tx, &mut work, batch).await,
+            Mode::Apart => do_apart(&mut tx, &mut work, batch).await,
         };
         let (answers, changes) = match done {
             Ok(done) => done,

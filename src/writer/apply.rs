@@ -1,6 +1,6 @@
-//! A batch in its transaction: all mutations together, or one by one.
+//! A batch in its transaction: all mutations together, or in parts, until the culprit stands alone.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     actor::{Answers, Request},
@@ -9,8 +9,12 @@ use super::{
     mutation::WriteError,
 };
 use crate::{
-    domain::{Change, Timestamp},
-    store::{StoreError, WriteTx, changes, collections, documents, heads, idempotency, keys},
+    domain::{Change, Entry, Timestamp},
+    store::{
+        StoreError, WriteTx, changes, collections,
+        documents::{self, DocumentWrites},
+        heads, idempotency, keys,
+    },
 };
 
 /// How the mutations of a batch are written.
@@ -18,8 +22,8 @@ use crate::{
 pub(super) enum Mode {
     /// With a few statements for all of them.
     Together,
-    /// Each under its own savepoint, so that one which the database refuses fails alone.
-    OneByOne,
+    /// In parts under savepoints, so that one which the database refuses fails alone.
+    Apart,
 }
 
 pub(super) async fn do_together(
@@ -27,6 +31,73 @@ pub(super) async fn do_together(
     work: &mut Batch,
     batch: &[Request],
 ) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
+    let answers = apply(work, batch);
+    if work.plan().needs_order() {
+        work.discard();
+        return do_apart(tx, work, batch).await;
+    }
+    write(tx, work, Order::ByKind)?;
+    Ok((answers, work.plan().changes.clone()))
+}
+
+/// Halves what the database refuses, and does the halves one after the other. So one culprit among n mutations costs about
+/// 2 log n statements of each kind, and not n, and the others still share theirs.
+pub(super) async fn do_apart(
+    tx: &mut WriteTx,
+    work: &mut Batch,
+    batch: &[Request],
+) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
+    tx.keep_order();
+    let (mut answers, mut changes) = (Vec::new(), Vec::new());
+    // The next one last. Halves, since the whole has failed before.
+    let mut parts = halves(0..batch.len());
+    while let Some(part) = parts.pop() {
+        if is_full(work) {
+            break;
+        }
+        let own = apply(work, &batch[part.clone()]);
+        let is_cut = own.len() < part.len();
+        let written = if part.len() > 1 && work.plan().needs_order() {
+            None
+        } else {
+            match write_part(tx, work, part.len()).await {
+                Ok(()) => Some(Ok(())),
+                Err(err) if !err.is_of_statement() => return Err(err),
+                Err(_) if part.len() > 1 => None,
+                Err(err) => Some(Err(err)),
+            }
+        };
+        match written {
+            Some(Ok(())) => {
+                changes.extend(work.plan().changes.iter().cloned());
+                work.keep();
+                answers.extend(own);
+                if is_cut {
+                    break;
+                }
+            }
+            Some(Err(err)) => {
+                work.discard();
+                answers.push(Err(refusal(err)));
+            }
+            None => {
+                work.discard();
+                parts.extend(halves(part));
+            }
+        }
+    }
+    Ok((answers, changes))
+}
+
+/// The second half first.
+fn halves(part: Range<usize>) -> Vec<Range<usize>> {
+    let middle = part.start + part.len().div_ceil(2);
+    let halves = [middle..part.end, part.start..middle];
+    halves.into_iter().filter(|half| !half.is_empty()).collect()
+}
+
+/// Applies mutations in order, as many as a batch may hold.
+fn apply(work: &mut Batch, batch: &[Request]) -> Answers {
     let mut answers = Vec::with_capacity(batch.len());
     for request in batch {
         if is_full(work) {
@@ -34,44 +105,50 @@ pub(super) async fn do_together(
         }
         answers.push(work.apply(&request.mutation));
     }
-    if work.plan().needs_order() {
-        work.discard();
-        return do_one_by_one(tx, work, batch).await;
-    }
-    write(tx, work)?;
-    Ok((answers, work.plan().changes.clone()))
+    answers
 }
 
-pub(super) async fn do_one_by_one(
-    tx: &mut WriteTx,
-    work: &mut Batch,
-    batch: &[Request],
-) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
-    let (mut answers, mut changes) = (Vec::new(), Vec::new());
-    for request in batch {
-        if is_full(work) {
-            break;
-        }
-        tx.savepoint();
-        let answer = match work.apply(&request.mutation) {
-            Ok(committed) => match flush(tx, work).await {
-                Ok(()) => Ok(committed),
-                Err(err) if err.is_unique_violation() => Err(WriteError::UniqueViolation),
-                Err(err) if err.is_of_statement() => Err(WriteError::Store(err)),
-                Err(err) => return Err(err),
-            },
-            Err(err) => Err(err),
-        };
-        if answer.is_ok() {
-            changes.extend(work.plan().changes.iter().cloned());
-            work.keep();
-        } else {
-            tx.rollback_to_savepoint().await?;
-            work.discard();
-        }
-        answers.push(answer);
+fn refusal(err: StoreError) -> WriteError {
+    if err.is_unique_violation() {
+        return WriteError::UniqueViolation { index: err.violated_index() };
     }
-    Ok((answers, changes))
+    WriteError::Store(err)
+}
+
+/// Writes a part; if it is refused, nothing of it stays.
+///
+/// Of a single mutation the verdict is final. Its documents are first written by kind, which asks least of a unique index
+/// but for updates: rows of one statement have no order. So what holds updates is tried again in the order of its operations.
+async fn write_part(tx: &mut WriteTx, work: &Batch, mutations: usize) -> Result<(), StoreError> {
+    let outcome = write_under_savepoint(tx, work, Order::ByKind).await;
+    let is_refused = outcome.as_ref().is_err_and(StoreError::is_of_statement);
+    let has_order = !work.document_writes().updates.is_empty() && work.plan().changes.len() > 1;
+    if is_refused && mutations == 1 && has_order {
+        return write_under_savepoint(tx, work, Order::ByOperation).await;
+    }
+    outcome
+}
+
+async fn write_under_savepoint(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError> {
+    tx.savepoint();
+    write(tx, work, order)?;
+    match tx.flush().await {
+        Ok(()) => tx.release_savepoint(),
+        Err(err) => {
+            tx.rollback_to_savepoint();
+            return Err(err);
+        }
+    }
+    Ok(())
+}
+
+/// In which order documents are written.
+#[derive(Clone, Copy)]
+enum Order {
+    /// The last state of each: deletes, updates, inserts.
+    ByKind,
+    /// Each state, as the operations make them.
+    ByOperation,
 }
 
 /// Whether a batch holds as many images as it may: many changes of one large document are as many documents.
@@ -79,13 +156,8 @@ fn is_full(work: &Batch) -> bool {
     work.weight() > IMAGE_BYTES
 }
 
-async fn flush(tx: &mut WriteTx, work: &Batch) -> Result<(), StoreError> {
-    write(tx, work)?;
-    tx.flush().await
-}
-
 /// Defers what the batch has come to since it was last kept.
-fn write(tx: &mut WriteTx, work: &Batch) -> Result<(), StoreError> {
+fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError> {
     if work.is_empty() {
         return Ok(());
     }
@@ -99,7 +171,14 @@ fn write(tx: &mut WriteTx, work: &Batch) -> Result<(), StoreError> {
         collections::rename(tx, id, name);
     }
     collections::insert_many(tx, &plan.new_collections);
-    documents::write_many(tx, &work.document_writes());
+    match order {
+        Order::ByKind => documents::write_many(tx, &work.document_writes()),
+        Order::ByOperation => {
+            for change in &plan.changes {
+                write_change(tx, change);
+            }
+        }
+    }
     for key in &plan.revoked_keys {
         keys::revoke(tx, key, now);
     }
@@ -107,4 +186,17 @@ fn write(tx: &mut WriteTx, work: &Batch) -> Result<(), StoreError> {
     idempotency::insert_many(tx, &plan.outcomes, now);
     heads::advance(tx, work.moved_heads(), &grown);
     Ok(())
+}
+
+fn write_change(tx: &mut WriteTx, change: &Change) {
+    let Entry::Document { collection, before, after } = &change.entry else { return };
+    let Some(id) = after.as_ref().or(before.as_ref()).map(|document| document.id.clone()) else { return };
+    let key = (collection.clone(), id);
+    let mut writes = DocumentWrites::default();
+    match (before, after) {
+        (Some(_), Some(after)) => writes.updates.push((&key, after)),
+        (None, Some(after)) => writes.inserts.push((&key, after)),
+        (_, None) => writes.deletes.push(&key),
+    }
+    documents::write_many(tx, &writes);
 }

@@ -24,8 +24,10 @@ use crate::{
 
 /// Bytes of documents that are read for one batch, and that it makes; what needs more waits for the next.
 pub(super) const IMAGE_BYTES: usize = 32 * 1024 * 1024;
-/// Bytes of documents that one mutation may need.
-const MAX_IMAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of outcomes that are read for one batch, and one more; what needs others waits for the next.
+const OUTCOME_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of documents that one mutation may need, and that it may make.
+pub const MAX_MUTATION_BYTES: usize = 64 * 1024 * 1024;
 
 impl Writer {
     /// Begins a transaction and reads what the mutations need. A connection that was idle may have died: a new one is
@@ -68,14 +70,46 @@ impl Writer {
             base.heads.insert(head.project.clone(), head);
         }
         self.read_documents(tx, batch, &mut base).await?;
-        let keys: Vec<_> = batch.iter().filter_map(|request| request.mutation.idempotency.as_ref()).collect();
-        if !keys.is_empty() {
-            let keys: Vec<_> = keys.into_iter().map(|idempotency| idempotency.key.clone()).collect();
-            for (place, stored) in idempotency::get_many(tx, &keys, oldest_outcome()).await? {
-                base.outcomes.insert(keys[place].clone(), stored);
+        self.read_outcomes(tx, batch, &mut base).await?;
+        Ok(base)
+    }
+
+    /// Reads what was done under the mutations' idempotency keys, in one query and up to a bound.
+    async fn read_outcomes(
+        &mut self,
+        tx: &mut WriteTx,
+        batch: &mut Vec<Request>,
+        base: &mut Base,
+    ) -> Result<(), StoreError> {
+        let (mut keys, mut seen) = (Vec::new(), HashSet::new());
+        for idempotency in batch.iter().filter_map(|request| request.mutation.idempotency.as_ref()) {
+            if seen.insert(&idempotency.key) {
+                keys.push(idempotency.key.clone());
             }
         }
-        Ok(base)
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut beyond = HashSet::new();
+        for (place, stored) in idempotency::get_many(tx, &keys, oldest_outcome(), OUTCOME_BYTES).await? {
+            match stored {
+                Some(stored) => {
+                    base.outcomes.insert(keys[place].clone(), stored);
+                }
+                None => {
+                    beyond.insert(&keys[place]);
+                }
+            }
+        }
+        let is_beyond = |request: &Request| {
+            request.mutation.idempotency.as_ref().is_some_and(|idempotency| beyond.contains(&idempotency.key))
+        };
+        if let Some(cut) = batch.iter().position(is_beyond) {
+            for request in batch.drain(cut..).rev() {
+                self.deferred.push_front(request);
+            }
+        }
+        Ok(())
     }
 
     /// Reads the before-images, in one query and up to a bound.
@@ -100,7 +134,7 @@ impl Writer {
         let mut beyond = HashSet::new();
         // The first mutation must get what it needs, or it would wait for ever.
         let first = needed_documents(&batch[0].mutation, base).count();
-        let bound = if first > 1 { MAX_IMAGE_BYTES } else { IMAGE_BYTES };
+        let bound = if first > 1 { MAX_MUTATION_BYTES } else { IMAGE_BYTES };
         for (place, found) in documents::get_many(tx, &keys, bound).await? {
             match found {
                 Found::Document(document) => {
@@ -120,7 +154,7 @@ impl Writer {
         if cut == 0 {
             let too_large = batch.remove(0);
             self.waiting_bytes.fetch_sub(too_large.bytes, Ordering::Relaxed);
-            let _ = too_large.reply.send(Err(WriteError::TooManyBytes { limit: MAX_IMAGE_BYTES }));
+            let _ = too_large.reply.send(Err(WriteError::TooManyBytes { limit: MAX_MUTATION_BYTES }));
         }
         // Those behind it wait too, so that requests are done in the order in which they came.
         for request in batch.drain(cut..).rev() {

@@ -5,11 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use super::mutation::{Committed, Mutation, Operation, Outcome, WriteError};
+use super::{
+    base::MAX_MUTATION_BYTES,
+    mutation::{Committed, Missing, Mutation, Operation, Outcome, WriteError},
+};
 use crate::{
     domain::{
-        Change, Collection, CollectionId, CollectionName, Control, Data, Document, Entry, KeyId, Position,
-        ProjectId, Timestamp,
+        ApplyError, Change, Collection, CollectionId, CollectionName, Control, Data, Document, Entry, KeyId,
+        Position, ProjectId, Timestamp,
     },
     query::cursor::Cursor,
     store::{
@@ -46,6 +49,7 @@ pub struct Batch {
     is_written: HashSet<DocumentKey>,
     plan: Plan,
     weight: usize,
+    kept_weight: usize,
 }
 
 /// Everything but the documents that a batch writes, in order.
@@ -85,13 +89,22 @@ struct Staged {
     documents: HashMap<DocumentKey, Option<Arc<Document>>>,
     order: Vec<DocumentKey>,
     plan: Plan,
+    weight: usize,
 }
 
 impl Batch {
     /// Starts with nothing done.
     pub fn new(base: Base) -> Self {
         let next = base.clone();
-        Self { base, next, written: Vec::new(), is_written: HashSet::new(), plan: Plan::default(), weight: 0 }
+        Self {
+            base,
+            next,
+            written: Vec::new(),
+            is_written: HashSet::new(),
+            plan: Plan::default(),
+            weight: 0,
+            kept_weight: 0,
+        }
     }
 
     /// Does one mutation, wholly or not at all.
@@ -118,12 +131,14 @@ impl Batch {
             documents: HashMap::new(),
             order: Vec::new(),
             plan: Plan::default(),
+            weight: 0,
         };
-        let outcomes = mutation
-            .operations
-            .iter()
-            .map(|operation| self.apply_operation(&mut staged, operation))
-            .collect::<Result<Vec<_>, _>>()?;
+        let at_operation = |place, cause| WriteError::AtOperation { place, cause: Box::new(cause) };
+        let mut outcomes = Vec::with_capacity(mutation.operations.len());
+        for (place, operation) in mutation.operations.iter().enumerate() {
+            let outcome = self.apply_operation(&mut staged, operation);
+            outcomes.push(outcome.map_err(|cause| at_operation(place, cause))?);
+        }
         let cursor = Cursor { epoch: staged.head.epoch, position: staged.head.head };
         let committed = Committed { outcomes, cursor };
         if let Some(idempotency) = &mutation.idempotency {
@@ -174,12 +189,14 @@ impl Batch {
     /// What was done is in the database now: goes on from there.
     pub fn keep(&mut self) {
         self.base = self.next.clone();
+        self.kept_weight = self.weight;
         self.clear();
     }
 
     /// What was done since the last [`Batch::keep`] is not in the database: forgets it.
     pub fn discard(&mut self) {
         self.next = self.base.clone();
+        self.weight = self.kept_weight;
         self.clear();
     }
 
@@ -221,7 +238,7 @@ impl Batch {
             revoked_keys,
             outcomes,
         } = staged.plan;
-        self.weight += changes.iter().map(|change| images_weight(change)).sum::<usize>();
+        self.weight += staged.weight;
         self.plan.changes.extend(changes);
         self.plan.new_collections.extend(new_collections);
         self.plan.renamed_collections.extend(renamed_collections);
@@ -249,13 +266,21 @@ impl Batch {
                 let key = (collection.id.clone(), id.clone());
                 let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
                 precondition.check(Some(&before))?;
-                let data = before.data.merge(patch).map_err(|err| WriteError::Data(Arc::new(err)))?;
+                let data = patch.apply(&before.data).map_err(|err| match err {
+                    ApplyError::Mismatch(why) => WriteError::Operator(why),
+                    ApplyError::Data(err) => WriteError::Data(Arc::new(err)),
+                })?;
                 self.write(staged, &collection, key, Some(before), data)
             }
-            Operation::DeleteDocument { collection, id, precondition } => {
+            Operation::DeleteDocument { collection, id, precondition, missing } => {
                 let collection = self.find(staged, collection)?;
                 let key = (collection.id.clone(), id.clone());
-                let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
+                let Some(before) = self.document(staged, &key) else {
+                    return match missing {
+                        Missing::Refused => Err(WriteError::UnknownDocument),
+                        Missing::Allowed => Ok(Outcome::Absent { id: id.clone() }),
+                    };
+                };
                 precondition.check(Some(&before))?;
                 // Made again in the same millisecond, it would have its old entity tag.
                 staged.at = staged.at.max(Timestamp(before.created_at.0 + 1));
@@ -264,8 +289,9 @@ impl Batch {
                     before: Some(before),
                     after: None,
                 });
+                staged.check_weight()?;
                 staged.set_document(key, None);
-                Ok(Outcome::Deleted { id: id.clone() })
+                Ok(Outcome::Deleted { collection: collection.name.clone(), id: id.clone() })
             }
             Operation::CreateCollection { name } => {
                 if self.catalog(staged).find(name.as_str()).is_some() {
@@ -319,6 +345,7 @@ impl Batch {
             before,
             after: Some(document.clone()),
         });
+        staged.check_weight()?;
         staged.set_document(key, Some(document.clone()));
         Ok(Outcome::Document { collection: collection.name.clone(), document, is_new })
     }
@@ -402,7 +429,17 @@ impl Staged {
     fn log(&mut self, entry: Entry) {
         let position = Position { sequence: self.head.head.sequence + 1, at: self.at };
         self.head.head = position;
-        self.plan.changes.push(Arc::new(Change { project: self.project.clone(), position, entry }));
+        let change = Change { project: self.project.clone(), position, entry };
+        self.weight += images_weight(&change);
+        self.plan.changes.push(Arc::new(change));
+    }
+
+    /// Many changes of one large document are as many documents. One alone may be as large as a document may be.
+    fn check_weight(&self) -> Result<(), WriteError> {
+        if !self.documents.is_empty() && self.weight > MAX_MUTATION_BYTES {
+            return Err(WriteError::TooManyBytes { limit: MAX_MUTATION_BYTES });
+        }
+        Ok(())
     }
 
     fn control(&mut self, control: Control) {

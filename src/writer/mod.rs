@@ -15,4 +15,5 @@ pub mod mutation;
 mod sweep;
 
 pub use actor::{WriterHandle, start};
-pub use mutation::{Committed, Mutation, Operation, Outcome, Precondition, WriteError};
+pub use base::MAX_MUTATION_BYTES;
+pub use mutation::{Committed, Missing, Mutation, Operation, Outcome, Precondition, WriteError};

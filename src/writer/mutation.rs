@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        Collection, CollectionId, CollectionName, Data, DataError, Document, DocumentId, KeyId, Position,
-        ProjectId, Timestamp, name::NameError,
+        Collection, CollectionId, CollectionName, Data, DataError, Document, DocumentId, KeyId, Patch,
+        Position, ProjectId, Timestamp, name::NameError,
     },
     query::cursor::{Cursor, Epoch},
     store::{StoreError, idempotency::IdempotencyKey},
@@ -57,18 +57,18 @@ pub enum Operation {
         /// What must hold.
         precondition: Precondition,
     },
-    /// Puts top-level members over those of a document that is there.
+    /// Puts top-level members over those of a document that is there, and applies operators.
     MergeDocument {
         /// Name or id.
         collection: String,
         /// Which document.
         id: DocumentId,
-        /// The members.
-        patch: Data,
+        /// Members and operators.
+        patch: Patch,
         /// What must hold.
         precondition: Precondition,
     },
-    /// Deletes a document that is there.
+    /// Deletes a document.
     DeleteDocument {
         /// Name or id.
         collection: String,
@@ -76,6 +76,8 @@ pub enum Operation {
         id: DocumentId,
         /// What must hold.
         precondition: Precondition,
+        /// What happens if it isn't there.
+        missing: Missing,
     },
     /// Makes a collection.
     CreateCollection {
@@ -113,6 +115,19 @@ pub enum Precondition {
     Tag(Vec<String>),
     /// `If-None-Match: *`: it isn't there.
     Absent,
+    /// Its id is free. As [`Precondition::Absent`], but taking a taken id is a conflict.
+    Free,
+    /// It has this version; 0: it isn't there.
+    Version(u64),
+}
+
+/// What a delete does about a document that isn't there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It fails.
+    Refused,
+    /// There is nothing to do.
+    Allowed,
 }
 
 /// What a mutation came to.
@@ -138,7 +153,14 @@ pub enum Outcome {
     },
     /// The document is gone.
     Deleted {
+        /// Its collection's name.
+        collection: CollectionName,
         /// Its id.
+        id: DocumentId,
+    },
+    /// The document wasn't there, which is no fault.
+    Absent {
+        /// The id that was given.
         id: DocumentId,
     },
     /// The collection as it is now.
@@ -170,6 +192,20 @@ pub enum WriteError {
     /// A precondition doesn't hold.
     #[error("the document is not in the state that the request's precondition names")]
     PreconditionFailed,
+    /// The id is taken.
+    #[error("there is a document `{0}` already")]
+    DocumentExists(DocumentId),
+    /// An operation failed, and with it all of the mutation. Only [`Batch::apply`](super::batch::Batch::apply) makes it.
+    #[error("operation {place}: {cause}")]
+    AtOperation {
+        /// Which one, counted from 0.
+        place: usize,
+        /// Why.
+        cause: Box<WriteError>,
+    },
+    /// An operator doesn't fit the document as it is.
+    #[error("{0}")]
+    Operator(String),
     /// The document would be too large.
     #[error("the document is {actual} bytes; the limit is {limit}")]
     TooLarge {
@@ -191,8 +227,11 @@ pub enum WriteError {
     #[error("this idempotency key was used with another request")]
     IdempotencyConflict,
     /// A unique index refused it.
-    #[error("another document has this value in a unique index")]
-    UniqueViolation,
+    #[error("another document has this value in {}", index.as_ref().map_or("a unique index".to_owned(), |name| format!("the unique index `{name}`")))]
+    UniqueViolation {
+        /// The index's name, if the database tells it.
+        index: Option<String>,
+    },
     /// Too much is waiting.
     #[error("too many writes are waiting; try again")]
     QueueFull,
@@ -219,6 +258,10 @@ enum StoredOutcome {
         data: Value,
     },
     Deleted {
+        collection: String,
+        id: String,
+    },
+    Absent {
         id: String,
     },
     #[serde(rename_all = "camelCase")]
@@ -254,7 +297,10 @@ impl Committed {
                 version: document.version,
                 data: Value::Object(document.data.fields().clone()),
             },
-            Outcome::Deleted { id } => StoredOutcome::Deleted { id: id.to_string() },
+            Outcome::Deleted { collection, id } => {
+                StoredOutcome::Deleted { collection: collection.to_string(), id: id.to_string() }
+            }
+            Outcome::Absent { id } => StoredOutcome::Absent { id: id.to_string() },
             Outcome::Collection(collection) => StoredOutcome::Collection {
                 id: collection.id.to_string(),
                 name: collection.name.to_string(),
@@ -287,7 +333,11 @@ impl Committed {
                     let collection = CollectionName::from_stored(&collection);
                     Outcome::Document { collection, document: Arc::new(document), is_new }
                 }
-                StoredOutcome::Deleted { id } => Outcome::Deleted { id: DocumentId::from_stored(&id) },
+                StoredOutcome::Deleted { collection, id } => Outcome::Deleted {
+                    collection: CollectionName::from_stored(&collection),
+                    id: DocumentId::from_stored(&id),
+                },
+                StoredOutcome::Absent { id } => Outcome::Absent { id: DocumentId::from_stored(&id) },
                 StoredOutcome::Collection { id, name, created_at } => {
                     Outcome::Collection(Arc::new(Collection {
                         id: CollectionId::from_stored(&id),
@@ -324,7 +374,7 @@ impl Operation {
     pub fn bytes(&self) -> usize {
         match self {
             Self::CreateDocument { data, .. } | Self::PutDocument { data, .. } => data.text().len(),
-            Self::MergeDocument { patch, .. } => patch.text().len(),
+            Self::MergeDocument { patch, .. } => patch.bytes(),
             _ => 0,
         }
     }
@@ -341,12 +391,17 @@ impl Precondition {
     /// Checks it against the document as it is.
     ///
     /// # Errors
-    /// [`WriteError::PreconditionFailed`].
+    /// [`WriteError::PreconditionFailed`], or [`WriteError::DocumentExists`] for an id that should be free.
     pub fn check(&self, document: Option<&Document>) -> Result<(), WriteError> {
         let holds = match self {
             Self::None => true,
             Self::Exists => document.is_some(),
             Self::Absent => document.is_none(),
+            Self::Free => match document {
+                Some(document) => return Err(WriteError::DocumentExists(document.id.clone())),
+                None => true,
+            },
+            Self::Version(version) => document.map_or(0, |document| document.version) == *version,
             Self::Tag(tags) => document.is_some_and(|document| tags.contains(&document.entity_tag())),
         };
         if holds { Ok(()) } else { Err(WriteError::PreconditionFailed) }

@@ -6,6 +6,7 @@
 mod harness;
 
 mod batch;
+mod batches;
 mod collections;
 mod cors;
 mod crash;
@@ -22,6 +23,7 @@ mod lists;
 mod malformed;
 mod malformed_ws;
 mod nodes;
+mod operators;
 mod outage;
 mod query_agreement;
 mod realtime_sse;
@@ -30,5 +32,6 @@ mod retention;
 mod rewind;
 mod site;
 mod slow_reader;
+mod transactions;
 mod values;
 mod ws_connections;

@@ -15,7 +15,7 @@ use crate::{
     },
     auth::Principal,
     config::Limits,
-    domain::DocumentId,
+    domain::{DocumentId, Patch},
     query::{
         Filter,
         cursor::Cursor,
@@ -30,8 +30,6 @@ use crate::{
 const DEFAULT_LIMIT: u64 = 20;
 /// Further than this, `after` is the way.
 const MAX_OFFSET: u64 = 1_000_000;
-/// Members of a merge that are operators, which this version doesn't serve; a merge that is one must not store it.
-const OPERATORS: [&str; 4] = ["$unset", "$inc", "$append", "$remove"];
 
 /// `POST /collections/{collection}` with a bare JSON object → 201 with the document.
 pub async fn create(
@@ -85,7 +83,7 @@ pub async fn put(
     Ok(written(&principal, &committed))
 }
 
-/// `PATCH /collections/{collection}/{id}` with top-level members → 200 with the document; `null` stays null.
+/// `PATCH /collections/{collection}/{id}` with top-level members and operators → 200 with the document; `null` stays null.
 pub async fn merge(
     documents: State<Documents>,
     request: HttpRequest,
@@ -94,13 +92,7 @@ pub async fn merge(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let key = existing_key(path)?;
-    let patch = body.document()?;
-    if let Some(operator) = OPERATORS.iter().find(|operator| patch.fields().contains_key(**operator)) {
-        return Err(ApiError::new(
-            ErrorCode::InvalidBody,
-            format!("the operator `{operator}` is not available yet"),
-        ));
-    }
+    let patch = Patch::from_data(body.document()?)?;
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
     let committed = documents.merge(&principal, key, patch, precondition, request_key).await?;
     Ok(written(&principal, &committed))
@@ -217,7 +209,7 @@ fn written(principal: &Principal, committed: &Committed) -> HttpResponse {
             add_entity_tag(&mut response, document);
             response.json(Success::new(DocumentBody::new(collection.as_str(), document)))
         }
-        Some(Outcome::Deleted { id }) => response.json(Success::new(json!({ "id": id.as_str() }))),
+        Some(Outcome::Deleted { id, .. }) => response.json(Success::new(json!({ "id": id.as_str() }))),
         _ => response.json(Success::new(())),
     }
 }

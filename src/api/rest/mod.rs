@@ -1,7 +1,10 @@
 //! The documented API over REST, one file per resource. Success is `{"success":true,"data":…}`; `error` says failure.
 
+pub mod batches;
 pub mod collections;
 pub mod documents;
+mod items;
+pub mod transactions;
 
 use actix_web::{HttpResponseBuilder, http::header};
 use serde::Serialize;

@@ -1,0 +1,138 @@
+//! Operations on several collections, all or none.
+
+use actix_web::{HttpRequest, HttpResponse, web::Data as State};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    DocumentBody, Success, add_cursor,
+    items::{self, Items, name_item},
+};
+use crate::{
+    api::{
+        error::{ApiError, ErrorCode},
+        extract::{Body, Caller, refuse_precondition, request_key},
+    },
+    config::Limits,
+    domain::{Data, DocumentId, Patch},
+    service::{
+        Documents,
+        batches::{Step, StepAction},
+    },
+    writer::Outcome,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Transaction<'a> {
+    #[serde(borrow)]
+    operations: Items<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct OperationBody<'a> {
+    op: Op,
+    collection: String,
+    #[serde(default, deserialize_with = "present")]
+    id: Option<String>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "present")]
+    if_version: Option<u64>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+enum Op {
+    Create,
+    Update,
+    Replace,
+    Delete,
+}
+
+/// What an operation came to: the document, or which one is gone.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcomes<'a> {
+    Document(DocumentBody<'a>),
+    Deleted { id: &'a str, collection: &'a str },
+}
+
+/// A member that is given has a value: `null` would mean a condition that is silently none.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// `POST /transactions` `{"operations":[{"op","collection","id"?,"data"?,"ifVersion"?}]}` → 200 with one result for each:
+/// the document, or `{"id","collection"}` of one that was deleted.
+pub async fn run(
+    documents: State<Documents>,
+    limits: State<Limits>,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    refuse_precondition(&request)?;
+    let key = request_key(&request, &body.bytes)?;
+    let name = |place: usize| format!("operations[{place}]");
+    let Transaction { operations } = body.json()?;
+    operations.check_count("operations", limits.batch)?;
+    let mut parser = items::Documents::new(&body);
+    let mut steps = Vec::with_capacity(operations.all.len());
+    for (place, raw) in operations.all.iter().enumerate() {
+        steps.push(parse_step(&mut parser, raw).map_err(|err| err.about(&name(place)))?);
+    }
+    let done = documents.transact(&principal, steps, key).await;
+    let committed = done.map_err(|err| name_item(err, name))?;
+    let mut results = Vec::with_capacity(committed.outcomes.len());
+    for outcome in &committed.outcomes {
+        match outcome {
+            Outcome::Document { collection, document, .. } => {
+                results.push(Outcomes::Document(DocumentBody::new(collection.as_str(), document)));
+            }
+            Outcome::Deleted { collection, id } => {
+                results.push(Outcomes::Deleted { id: id.as_str(), collection: collection.as_str() });
+            }
+            // No operation of a transaction comes to these.
+            Outcome::Absent { .. } | Outcome::Collection(_) | Outcome::Removed { .. } | Outcome::Revoked => {}
+        }
+    }
+    let mut response = HttpResponse::Ok();
+    add_cursor(&mut response, &principal, &committed);
+    Ok(response.json(Success::new(results)))
+}
+
+fn parse_step(parser: &mut items::Documents<'_>, raw: &RawValue) -> Result<Step, ApiError> {
+    let refuse = |why: &str| ApiError::new(ErrorCode::InvalidBody, why);
+    // serde would also read the members from an array, in their order.
+    if !raw.get().starts_with('{') {
+        return Err(refuse("an operation is a JSON object"));
+    }
+    let operation: OperationBody<'_> =
+        serde_json::from_str(raw.get()).map_err(|err| refuse(&format!("it can't be understood: {err}")))?;
+    let OperationBody { op, collection, id, data, if_version: version } = operation;
+    let id = id.map(|id| DocumentId::parse(&id)).transpose()?;
+    let data = match (op, data) {
+        (Op::Delete, Some(_)) => return Err(refuse("a delete has no `data`")),
+        (Op::Delete, None) => None,
+        (_, None) => return Err(refuse("`data` is missing")),
+        (_, Some(raw)) => Some(parser.parse(raw)?),
+    };
+    let missing_id = || refuse("`id` is missing");
+    let action = match (op, id, data) {
+        (Op::Create, ..) if version.is_some() => {
+            return Err(refuse("a create has no `ifVersion`: the document isn't there yet"));
+        }
+        (Op::Create, id, Some(data)) => StepAction::Create { id, data },
+        (Op::Update, Some(id), Some(data)) => update(id, data, version)?,
+        (Op::Replace, Some(id), Some(data)) => StepAction::Replace { id, data, version },
+        (Op::Delete, Some(id), _) => StepAction::Delete { id, version },
+        _ => return Err(missing_id()),
+    };
+    Ok(Step { collection, action })
+}
+
+fn update(id: DocumentId, data: Data, version: Option<u64>) -> Result<StepAction, ApiError> {
+    Ok(StepAction::Update { id, patch: Patch::from_data(data)?, version })
+}

@@ -1,0 +1,95 @@
+//! `$inc`, `$append`, `$remove` and `$unset`: what depends on the document as it is, done where no other write comes between.
+
+use futures_util::future;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, TestApp, on_both_databases};
+
+const CLIENTS: usize = 64;
+
+async fn read(app: &TestApp, path: &str) -> Value {
+    app.get(path).await.data()["data"].clone()
+}
+
+on_both_databases! {
+    async fn operators_work_on_what_is_there(app: &TestApp) {
+        app.put("/collections/posts/a", json!({ "n": 9007199254740993i64, "tags": ["x", "y", "x"], "o": { "p": 1, "q": 2 }, "gone": 1 })).await;
+        let patched = app.patch("/collections/posts/a", json!({
+            "title": "new",
+            "$inc": { "n": 2, "views": 1, "o.p": 1.5 },
+            "$append": { "tags": ["z", "x"], "list": "one" },
+            "$remove": { "tags": "x", "nothing": "x" },
+            "$unset": ["gone", "o.q", "never.there"],
+        })).await;
+        assert_eq!(patched.status, 200, "{patched:?}");
+        let expected = json!({ "title": "new", "n": 9007199254740995i64, "views": 1, "tags": ["y", "z"], "list": ["one"], "o": { "p": 2.5 } });
+        assert_eq!(patched.data()["data"], expected);
+        assert_eq!(patched.data()["version"], 2);
+        assert_eq!(read(app, "/collections/posts/a").await, expected);
+    }
+
+    async fn an_event_shows_what_an_operator_made(app: &TestApp) {
+        app.put("/collections/posts/a", json!({ "n": 1 })).await;
+        let mut stream = app.stream("/realtime/sse/posts?filters=%7B%22n%22%3A2%7D", None).await;
+        stream.opened().await;
+        app.patch("/collections/posts/a", json!({ "$inc": { "n": 1 } })).await;
+        let event = stream.next_event().await.json();
+        assert_eq!((&event["event"], &event["document"]["data"]), (&json!("created"), &json!({ "n": 2 })));
+    }
+
+    async fn operators_that_meet_lose_nothing(app: &TestApp) {
+        app.put("/collections/posts/a", json!({})).await;
+        let answers: Vec<Answer> = future::join_all((0..CLIENTS).map(|n| async move {
+            for _ in 0..3 {
+                let answer = app.patch("/collections/posts/a", json!({ "$inc": { "n": 1, "c.d": -1 } })).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+            app.patch("/collections/posts/a", json!({ "$append": { "clients": n } })).await
+        })).await;
+        assert!(answers.iter().all(|answer| answer.status == 200));
+        let mut data = read(app, "/collections/posts/a").await;
+        assert_eq!((&data["n"], &data["c"]["d"]), (&json!(3 * CLIENTS), &json!(-3 * CLIENTS as i64)));
+        let clients = data["clients"].as_array_mut().unwrap();
+        clients.sort_by_key(Value::as_u64);
+        assert_eq!(*clients, (0..CLIENTS).map(|n| json!(n)).collect::<Vec<_>>());
+        assert_eq!(app.get("/collections/posts/a").await.data()["version"], 4 * CLIENTS + 1);
+    }
+
+    async fn an_operator_that_does_not_fit_fails_its_own_request_only(app: &TestApp) {
+        let data = json!({ "text": "x", "most": i64::MAX, "list": [1] });
+        app.put("/collections/posts/a", data.clone()).await;
+        app.put("/collections/posts/b", json!({ "n": 0 })).await;
+        for (status, code, patch, part) in [
+            (409, "CONFLICT", json!({ "$inc": { "text": 1 } }), "`text` is a string"),
+            (409, "CONFLICT", json!({ "$inc": { "most": 1 } }), "64-bit"),
+            (409, "CONFLICT", json!({ "$inc": { "list.7": 1 } }), "past the end"),
+            (409, "CONFLICT", json!({ "$append": { "text": 1 } }), "not a list"),
+            (409, "CONFLICT", json!({ "$remove": { "text": 1 }, "other": 1 }), "not a list"),
+            (400, "INVALID_BODY", json!({ "$inc": { "n": "1" } }), "takes numbers"),
+            (400, "INVALID_BODY", json!({ "$inc": 1 }), "takes an object"),
+            (400, "INVALID_BODY", json!({ "$inc": { "": 1, "a..b": 1 } }), "no field"),
+            (400, "INVALID_BODY", json!({ "$unset": [1] }), "list of field names"),
+            (400, "INVALID_BODY", json!({ "$set": { "a": 1 } }), "is no operator"),
+        ] {
+            let (refused, good) = future::join(
+                app.patch("/collections/posts/a", patch.clone()),
+                app.patch("/collections/posts/b", json!({ "$inc": { "n": 1 } })),
+            ).await;
+            assert_eq!(refused.error(), (status, code), "{patch}");
+            assert!(refused.body["error"]["message"].as_str().unwrap().contains(part), "{patch}: {refused:?}");
+            assert_eq!(good.status, 200);
+        }
+        let unchanged = app.get("/collections/posts/a").await;
+        assert_eq!((&unchanged.data()["data"], &unchanged.data()["version"]), (&data, &json!(1)));
+        assert_eq!(read(app, "/collections/posts/b").await, json!({ "n": 10 }));
+    }
+
+    async fn an_operator_is_bounded_like_any_write(app: &TestApp) {
+        app.put("/collections/posts/a", json!({ "list": ["x".repeat(700_000)] })).await;
+        let answer = app.patch("/collections/posts/a", json!({ "$append": { "list": "y".repeat(700_000) } })).await;
+        assert_eq!(answer.error(), (413, "PAYLOAD_TOO_LARGE"));
+        // Elsewhere than in a merge, a name with `$` is a name.
+        assert_eq!(app.put("/collections/posts/b", json!({ "$inc": 1 })).await.status, 201);
+        assert_eq!(read(app, "/collections/posts/b").await, json!({ "$inc": 1 }));
+    }
+}

@@ -1,0 +1,240 @@
+//! Transactions over several collections: all or nothing, for the database and for those who watch.
+
+use futures_util::future;
+use serde_json::{Value, json};
+
+use crate::harness::{Sql, TestApp, list_all, on_both_databases, sequence_of};
+
+async fn transact(app: &TestApp, operations: Value) -> crate::harness::Answer {
+    app.post("/transactions", json!({ "operations": operations })).await
+}
+
+async fn keys(app: &TestApp, collection: &str) -> Vec<Value> {
+    let mut keys: Vec<_> = list_all(&app.http, &app.url, collection)
+        .await
+        .into_values()
+        .map(|document| document["data"]["key"].clone())
+        .collect();
+    keys.sort_by_key(Value::to_string);
+    keys
+}
+
+/// A unique index over the field `key` of every document.
+async fn make_unique(app: &TestApp) {
+    let mut sql = app.sql().await;
+    let field = match &sql {
+        Sql::Sqlite(_) => "json_extract(data, '$.key')",
+        Sql::Postgres(_) => "(data ->> 'key')",
+    };
+    sql.execute(&format!("CREATE UNIQUE INDEX one_key ON documents (collection_id, {field})")).await;
+}
+
+on_both_databases! {
+    async fn operations_are_done_in_order_over_several_collections(app: &TestApp) {
+        app.put("/collections/accounts/a", json!({ "balance": 10 })).await;
+        app.put("/collections/accounts/b", json!({ "balance": 0 })).await;
+        app.put("/collections/orders/old", json!({ "n": 1 })).await;
+        let answer = transact(app, json!([
+            { "op": "update", "collection": "accounts", "id": "a", "data": { "$inc": { "balance": -7 } }, "ifVersion": 1 },
+            { "op": "update", "collection": "accounts", "id": "b", "data": { "$inc": { "balance": 7 } } },
+            { "op": "create", "collection": "ledger", "data": { "amount": 7 } },
+            { "op": "create", "collection": "ledger", "id": "mine", "data": { "amount": 7 } },
+            { "op": "update", "collection": "ledger", "id": "mine", "data": { "seen": true }, "ifVersion": 1 },
+            { "op": "replace", "collection": "orders", "id": "old", "data": { "n": 2 }, "ifVersion": 1 },
+            { "op": "replace", "collection": "orders", "id": "new", "data": { "n": 3 }, "ifVersion": 0 },
+            { "op": "delete", "collection": "orders", "id": "old", "ifVersion": 2 },
+        ])).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let results = answer.data().as_array().unwrap();
+        let brief: Vec<_> = results.iter().map(|result| (&result["collection"], &result["version"], &result["data"])).collect();
+        assert_eq!(brief, [
+            (&json!("accounts"), &json!(2), &json!({ "balance": 3 })),
+            (&json!("accounts"), &json!(2), &json!({ "balance": 7 })),
+            (&json!("ledger"), &json!(1), &json!({ "amount": 7 })),
+            (&json!("ledger"), &json!(1), &json!({ "amount": 7 })),
+            (&json!("ledger"), &json!(2), &json!({ "amount": 7, "seen": true })),
+            (&json!("orders"), &json!(2), &json!({ "n": 2 })),
+            (&json!("orders"), &json!(1), &json!({ "n": 3 })),
+            (&json!("orders"), &Value::Null, &Value::Null),
+        ]);
+        assert_eq!(results[7], json!({ "id": "old", "collection": "orders" }));
+        assert_eq!(app.get("/collections/ledger/mine").await.data(), &results[4]);
+        assert_eq!(app.get("/collections/orders/old").await.error(), (404, "DOCUMENT_NOT_FOUND"));
+        // Two collections and three documents before it; then a collection and eight changes.
+        assert_eq!(sequence_of(answer.header("X-Cursor")), 5 + 9);
+        assert_eq!(answer.header("X-Cursor"), app.get("/collections/orders").await.body["cursor"]);
+    }
+
+    async fn one_operation_that_fails_undoes_all_and_is_named(app: &TestApp) {
+        app.put("/collections/posts/a", json!({ "n": 1, "text": "x" })).await;
+        let before = app.get("/collections/posts").await.body["cursor"].clone();
+        for (why, operation, error) in [
+            ("another version", json!({ "op": "update", "collection": "posts", "id": "a", "data": {}, "ifVersion": 1 }), (412, "PRECONDITION_FAILED")),
+            ("it is there", json!({ "op": "replace", "collection": "posts", "id": "a", "data": {}, "ifVersion": 0 }), (412, "PRECONDITION_FAILED")),
+            ("it isn't there", json!({ "op": "replace", "collection": "posts", "id": "b", "data": {}, "ifVersion": 1 }), (412, "PRECONDITION_FAILED")),
+            ("another version", json!({ "op": "delete", "collection": "posts", "id": "a", "ifVersion": 7 }), (412, "PRECONDITION_FAILED")),
+            ("taken", json!({ "op": "create", "collection": "posts", "id": "a", "data": {} }), (409, "CONFLICT")),
+            ("taken by itself", json!({ "op": "create", "collection": "fresh", "id": "f", "data": {} }), (409, "CONFLICT")),
+            ("an operator", json!({ "op": "update", "collection": "posts", "id": "a", "data": { "$inc": { "text": 1 } } }), (409, "CONFLICT")),
+            ("no document", json!({ "op": "update", "collection": "posts", "id": "b", "data": {} }), (404, "DOCUMENT_NOT_FOUND")),
+            ("no document", json!({ "op": "delete", "collection": "posts", "id": "b" }), (404, "DOCUMENT_NOT_FOUND")),
+            ("no collection", json!({ "op": "delete", "collection": "none", "id": "b" }), (404, "INVALID_COLLECTION")),
+            ("no name", json!({ "op": "create", "collection": "1 bad", "data": {} }), (400, "INVALID_COLLECTION")),
+            ("no id", json!({ "op": "replace", "collection": "posts", "id": "a/b", "data": {} }), (400, "INVALID_BODY")),
+            ("id missing", json!({ "op": "update", "collection": "posts", "data": {} }), (400, "INVALID_BODY")),
+            ("data missing", json!({ "op": "create", "collection": "posts" }), (400, "INVALID_BODY")),
+            ("data too many", json!({ "op": "delete", "collection": "posts", "id": "a", "data": {} }), (400, "INVALID_BODY")),
+            ("no version yet", json!({ "op": "create", "collection": "posts", "data": {}, "ifVersion": 1 }), (400, "INVALID_BODY")),
+            ("no version", json!({ "op": "delete", "collection": "posts", "id": "a", "ifVersion": null }), (400, "INVALID_BODY")),
+            ("no version", json!({ "op": "delete", "collection": "posts", "id": "a", "ifVersion": "1" }), (400, "INVALID_BODY")),
+            ("no op", json!({ "op": "upsert", "collection": "posts", "id": "a", "data": {} }), (400, "INVALID_BODY")),
+            ("another member", json!({ "op": "delete", "collection": "posts", "id": "a", "if_version": 1 }), (400, "INVALID_BODY")),
+            ("no object", json!(["delete", "posts", "a"]), (400, "INVALID_BODY")),
+        ] {
+            let answer = transact(app, json!([
+                { "op": "create", "collection": "fresh", "id": "f", "data": { "n": 1 } },
+                { "op": "update", "collection": "posts", "id": "a", "data": { "n": 2 } },
+                operation,
+            ])).await;
+            assert_eq!(answer.error(), error, "{why}: {answer:?}");
+            let message = answer.body["error"]["message"].as_str().unwrap();
+            assert!(message.starts_with("operations[2]: "), "{why}: {message}");
+        }
+        assert_eq!(app.post("/transactions", json!({ "operations": [], "more": 1 })).await.error(), (400, "INVALID_BODY"));
+        assert_eq!(app.post("/transactions", json!({ "operations": vec![1; 1001] })).await.error(), (413, "PAYLOAD_TOO_LARGE"));
+        assert_eq!(app.get("/transactions").await.error(), (405, "METHOD_NOT_ALLOWED"));
+        assert_eq!(app.get("/collections/fresh").await.error(), (404, "INVALID_COLLECTION"));
+        let after = app.get("/collections/posts").await;
+        assert_eq!((&after.body["cursor"], &after.data()[0]["version"]), (&before, &json!(1)), "no trace, no hole");
+    }
+
+    async fn its_changes_are_neighbours_for_those_who_watch(app: &TestApp) {
+        app.put("/collections/posts/first", json!({})).await;
+        let mut stream = app.stream("/realtime/sse/posts", None).await;
+        stream.opened().await;
+        // 16 clients write at once, each one transaction of 8 changes, single writes between.
+        let answers = future::join_all((0..16).map(|client| async move {
+            app.create("posts", json!({ "client": "single" })).await;
+            let operations: Vec<_> = (0..8).map(|step| json!({ "op": "create", "collection": "posts", "data": { "client": client, "step": step } })).collect();
+            transact(app, json!(operations)).await
+        })).await;
+        assert!(answers.iter().all(|answer| answer.status == 200));
+        let mut events = Vec::new();
+        while events.len() < 16 * 9 {
+            events.push(stream.next_event().await.json()["document"]["data"].clone());
+        }
+        let mut events = events.into_iter().filter(|data| data["client"] != "single" || data["step"] != Value::Null).peekable();
+        let mut whole = 0;
+        while let Some(first) = events.next() {
+            assert_eq!(first["step"], 0);
+            for step in 1..8 {
+                assert_eq!(events.next().unwrap(), json!({ "client": first["client"], "step": step }), "a neighbour, in order");
+            }
+            whole += 1;
+        }
+        assert_eq!(whole, 16);
+    }
+
+    async fn money_that_moves_is_never_lost(app: &TestApp) {
+        for id in 0..8 {
+            app.put(&format!("/collections/accounts/{id}"), json!({ "balance": 100 })).await;
+        }
+        future::join_all((0..64usize).map(|n| async move {
+            let (from, to) = ((n % 8).to_string(), (n * 5 % 8 + 1).min(7).to_string());
+            let answer = transact(app, json!([
+                { "op": "update", "collection": "accounts", "id": from, "data": { "$inc": { "balance": -1 } } },
+                { "op": "update", "collection": "accounts", "id": to, "data": { "$inc": { "balance": 1 } } },
+            ])).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        })).await;
+        let accounts = list_all(&app.http, &app.url, "accounts").await;
+        assert_eq!(accounts.values().map(|account| account["data"]["balance"].as_i64().unwrap()).sum::<i64>(), 800);
+        assert_eq!(accounts.values().map(|account| account["version"].as_i64().unwrap()).sum::<i64>(), 8 + 128);
+    }
+
+    async fn a_unique_value_goes_from_one_document_to_another(app: &TestApp) {
+        make_unique(app).await;
+        app.put("/collections/posts/a", json!({ "key": "k" })).await;
+        app.put("/collections/posts/x", json!({ "key": "x" })).await;
+        for (why, operations, status, left) in [
+            ("delete, then create", json!([
+                { "op": "delete", "collection": "posts", "id": "a" },
+                { "op": "create", "collection": "posts", "id": "b", "data": { "key": "k" } },
+            ]), 200, json!(["k", "x"])),
+            ("made, gone and made", json!([
+                { "op": "delete", "collection": "posts", "id": "b" },
+                { "op": "create", "collection": "posts", "id": "c", "data": { "key": "k" } },
+                { "op": "delete", "collection": "posts", "id": "c" },
+                { "op": "create", "collection": "posts", "id": "a", "data": { "key": "k" } },
+            ]), 200, json!(["k", "x"])),
+            ("update, then create", json!([
+                { "op": "update", "collection": "posts", "id": "a", "data": { "key": "l" } },
+                { "op": "create", "collection": "posts", "id": "d", "data": { "key": "k" } },
+            ]), 200, json!(["k", "l", "x"])),
+            ("a chain of updates", json!([
+                { "op": "update", "collection": "posts", "id": "x", "data": { "key": "m" } },
+                { "op": "update", "collection": "posts", "id": "d", "data": { "key": "x" } },
+                { "op": "update", "collection": "posts", "id": "a", "data": { "key": "k" } },
+            ]), 200, json!(["k", "m", "x"])),
+            ("the chain the other way", json!([
+                { "op": "update", "collection": "posts", "id": "a", "data": { "key": "n" } },
+                { "op": "update", "collection": "posts", "id": "d", "data": { "key": "k" } },
+                { "op": "update", "collection": "posts", "id": "x", "data": { "key": "x" } },
+            ]), 200, json!(["k", "n", "x"])),
+            ("by a detour, a swap", json!([
+                { "op": "update", "collection": "posts", "id": "a", "data": { "key": "detour" } },
+                { "op": "update", "collection": "posts", "id": "d", "data": { "key": "n" } },
+                { "op": "update", "collection": "posts", "id": "a", "data": { "key": "k" } },
+            ]), 200, json!(["k", "n", "x"])),
+            ("a swap: the first step is a violation", json!([
+                { "op": "update", "collection": "posts", "id": "a", "data": { "key": "n" } },
+                { "op": "update", "collection": "posts", "id": "d", "data": { "key": "k" } },
+            ]), 409, json!(["k", "n", "x"])),
+            ("taken", json!([
+                { "op": "create", "collection": "posts", "data": { "key": "free" } },
+                { "op": "create", "collection": "posts", "data": { "key": "k" } },
+            ]), 409, json!(["k", "n", "x"])),
+            ("taken by itself", json!([
+                { "op": "create", "collection": "posts", "data": { "key": "free" } },
+                { "op": "create", "collection": "posts", "data": { "key": "free" } },
+            ]), 409, json!(["k", "n", "x"])),
+        ] {
+            let answer = transact(app, operations).await;
+            assert_eq!(answer.status, status, "{why}: {answer:?}");
+            if status == 409 {
+                assert_eq!(answer.error().1, "CONFLICT", "{why}");
+                assert_eq!(answer.body["error"]["details"], json!({ "index": "one_key" }), "{why}");
+            }
+            assert_eq!(json!(keys(app, "posts").await), left, "{why}");
+        }
+    }
+
+    async fn of_many_that_make_the_same_key_one_does(app: &TestApp) {
+        make_unique(app).await;
+        app.put("/collections/posts/first", json!({ "key": "first" })).await;
+        for round in 0..3 {
+            let answers = future::join_all((0..64).map(|_| app.post("/collections/posts", json!({ "key": round })))).await;
+            let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+            assert_eq!((count(201), count(409)), (1, 63), "round {round}");
+        }
+        // Beside one that always violates, alone or in the midst of a batch, the others get through.
+        let answers = future::join_all((0..63).map(|n| async move {
+            match n % 9 {
+                0 => app.post("/collections/posts", json!({ "key": "first" })).await,
+                1 => app.post("/collections/posts/batch", json!({ "documents": [{ "key": format!("no {n}") }, { "key": "first" }] })).await,
+                2 => app.post("/collections/posts/batch", json!({ "documents": [{ "key": format!("a {n}") }, { "key": format!("b {n}") }] })).await,
+                _ => app.post("/collections/posts", json!({ "key": format!("c {n}") })).await,
+            }
+        })).await;
+        for (n, answer) in answers.iter().enumerate() {
+            match n % 9 {
+                0 | 1 => assert_eq!(answer.error(), (409, "CONFLICT"), "{n}"),
+                _ => assert_eq!(answer.status, 201, "{n}: {answer:?}"),
+            }
+        }
+        assert_eq!(keys(app, "posts").await.len(), 1 + 3 + 7 * 2 + 7 * 6);
+        let mut sql = app.sql().await;
+        let sequences = sql.document_sequences().await;
+        assert_eq!(sequences, (2..2 + sequences.len() as i64).collect::<Vec<_>>(), "no hole");
+    }
+}
