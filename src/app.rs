@@ -23,7 +23,7 @@ use crate::{
         extract::BodyBudget,
         realtime::{ConnectionCount, Feed, LocalShard, Realtime, encode::Encoder},
     },
-    auth::{KeyKind, KeyRing},
+    auth::{KeyKind, KeyRing, Tickets, tickets},
     config::Config,
     domain::{Control, KeyId, ProjectId},
     hub::{
@@ -149,6 +149,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (db, new_keys) = open_database(&config).await?;
     let durability = db.durability_report().await?;
 
+    let tickets = Tickets::new(&setup::ensure_secret(&db, tickets::SECRET).await?);
     let catalogs = Catalogs::new(db.clone());
     let keys = KeyRing::new(db.clone());
     let encode = Arc::new(Encoder);
@@ -172,6 +173,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             max_subscriptions: config.limits.subscriptions,
         },
         keys: keys.clone(),
+        tickets,
         heartbeat: config.heartbeat,
         connections: connections.clone(),
         allowed_origins: config.allowed_origins.as_deref().map(Arc::from),

@@ -13,3 +13,4 @@ pub mod document;
 pub mod head;
 pub mod idempotency;
 pub mod project;
+pub mod secret;

@@ -6,6 +6,7 @@ use sea_orm_migration::prelude::*;
 mod m20261124_000001_create_tables;
 mod m20261124_000002_count_log_bytes;
 mod m20261124_000003_create_key_functions;
+mod m20261124_000004_create_secrets;
 
 /// Runs the steps in order and remembers those that ran.
 pub struct Migrator;
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000001_create_tables::Migration),
             Box::new(m20261124_000002_count_log_bytes::Migration),
             Box::new(m20261124_000003_create_key_functions::Migration),
+            Box::new(m20261124_000004_create_secrets::Migration),
         ]
     }
 }

@@ -9,7 +9,7 @@ use actix_web::{
 use serde_json::{Value, json};
 
 use crate::{
-    auth::AuthError,
+    auth::{AuthError, TicketError},
     domain::{DataError, PatchError, name::NameError},
     query::{page::KeyTooLong, parse::FilterError},
     service::ServiceError,
@@ -124,6 +124,11 @@ impl ApiError {
         Self::new(ErrorCode::Unauthorized, UNAUTHORIZED)
     }
 
+    /// The same without saying why nobody is: the sentence of the protocol.
+    pub fn without_reason(self) -> Self {
+        if self.code == ErrorCode::Unauthorized { Self::unauthorized() } else { self }
+    }
+
     /// A failure of ours: the cause goes to the log, and the caller gets an id to find it by.
     fn internal(cause: &dyn fmt::Display) -> Self {
         let id = uuid::Uuid::now_v7().to_string();
@@ -183,6 +188,16 @@ impl From<AuthError> for ApiError {
         match err {
             AuthError::Unknown => Self::unauthorized(),
             AuthError::Store(err) => err.into(),
+        }
+    }
+}
+
+impl From<TicketError> for ApiError {
+    fn from(err: TicketError) -> Self {
+        match err {
+            TicketError::Expired => Self::new(ErrorCode::Unauthorized, err.to_string()),
+            TicketError::Unknown => Self::unauthorized(),
+            TicketError::NotSigned => Self::internal(&err),
         }
     }
 }

@@ -11,7 +11,7 @@ pub mod site;
 
 use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post, put, resource};
 
-use rest::{batches, collections, documents, transactions};
+use rest::{batches, collections, documents, tickets, transactions};
 
 /// Every route of the server.
 pub fn routes(config: &mut ServiceConfig) {
@@ -32,6 +32,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/health/live").route(get().to(health::live)).default_service(unknown_method()))
         .service(resource("/health/ready").route(get().to(health::ready)).default_service(unknown_method()))
         .service(resource("/realtime").route(get().to(realtime::ws::open)).default_service(unknown_method()))
+        .service(
+            resource("/realtime/tickets").route(post().to(tickets::create)).default_service(unknown_method()),
+        )
         .service(
             resource("/realtime/sse/{collection}")
                 .route(get().to(realtime::sse::open))

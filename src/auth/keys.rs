@@ -34,6 +34,7 @@ pub struct KeyRing {
 #[derive(Default)]
 struct Cache {
     principals: HashMap<String, Arc<Principal>>,
+    by_id: HashMap<KeyId, Arc<Principal>>,
     /// Revoked keys of which this process has heard: one may still be on its way out of the database.
     revoked: HashSet<KeyId>,
 }
@@ -59,12 +60,31 @@ impl KeyRing {
         let wanted = hash.clone();
         let found =
             self.db.read(Lane::Point, |db| async move { keys::find_by_hash(&db, &wanted).await }).await?;
+        self.remember(found)
+    }
+
+    /// Finds out who holds the key with this id, as a ticket names it.
+    ///
+    /// # Errors
+    /// [`AuthError::Unknown`] for everything but a good key.
+    pub async fn find(&self, key: &KeyId) -> Result<Arc<Principal>, AuthError> {
+        if let Some(principal) = self.read(|cache| cache.by_id.get(key).cloned()) {
+            return Ok(principal);
+        }
+        let wanted = key.clone();
+        let found = self.db.read(Lane::Point, |db| async move { keys::find(&db, &wanted).await }).await?;
+        self.remember(found)
+    }
+
+    fn remember(&self, found: Option<StoredKey>) -> Result<Arc<Principal>, AuthError> {
         let stored = found.filter(|key| key.revoked_at.is_none()).ok_or(AuthError::Unknown)?;
+        let hash = stored.hash.clone();
         let principal = Arc::new(to_principal(stored).ok_or(AuthError::Unknown)?);
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
         if cache.revoked.contains(&principal.key) {
             return Err(AuthError::Unknown);
         }
+        cache.by_id.insert(principal.key.clone(), principal.clone());
         cache.principals.insert(hash, principal.clone());
         Ok(principal)
     }
@@ -78,6 +98,7 @@ impl KeyRing {
     pub fn forget(&self, key: &KeyId) {
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
         cache.principals.retain(|_, principal| principal.key != *key);
+        cache.by_id.remove(key);
         cache.revoked.insert(key.clone());
     }
 
@@ -92,7 +113,13 @@ fn to_principal(stored: StoredKey) -> Option<Principal> {
         None => Scopes::all(),
         Some(text) => Scopes::parse(text).ok()?,
     };
-    Some(Principal { project: stored.project, key: stored.id, kind: KeyKind::parse(&stored.kind)?, scopes })
+    Some(Principal {
+        project: stored.project,
+        key: stored.id,
+        kind: KeyKind::parse(&stored.kind)?,
+        scopes,
+        collection: None,
+    })
 }
 
 /// What is stored of a key.

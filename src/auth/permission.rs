@@ -1,6 +1,7 @@
 //! What a principal may do.
 
 use super::{KeyKind, Principal};
+use crate::domain::CollectionId;
 
 /// What someone wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub enum Forbidden {
     /// The key is limited.
     #[error("this key lacks the scope `{0}`")]
     Scope(&'static str),
+    /// The stream ticket is limited.
+    #[error("this ticket opens another collection")]
+    Collection,
 }
 
 /// Checks one action. REST, WebSocket and SSE all ask here.
@@ -49,4 +53,15 @@ pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
         return Err(Forbidden::Scope(scope));
     }
     Ok(())
+}
+
+/// Checks that a principal isn't limited to another collection.
+///
+/// # Errors
+/// [`Forbidden::Collection`].
+pub fn check_collection(principal: &Principal, collection: &CollectionId) -> Result<(), Forbidden> {
+    match &principal.collection {
+        Some(only) if only != collection => Err(Forbidden::Collection),
+        _ => Ok(()),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::{KeyId, ProjectId};
+use crate::domain::{CollectionId, KeyId, ProjectId};
 
 /// Who is asking: the holder of an API key.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Principal {
     pub kind: KeyKind,
     /// What the key is limited to.
     pub scopes: Scopes,
+    /// The one collection that a stream ticket opens; `None` is no such limit.
+    pub collection: Option<CollectionId>,
 }
 
 /// Where a key may be kept, and so what it may do.

@@ -1,5 +1,7 @@
 //! Projects and keys, as the command line and the first start make them. Runs beside a server as well as before one.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use crate::{
     auth::{
         KeyKind, Scopes,
@@ -11,6 +13,7 @@ use crate::{
         Db, Lane, StoreError,
         keys::{self, StoredKey},
         projects::{self, Project},
+        secrets,
     },
 };
 
@@ -40,6 +43,11 @@ pub enum SetupError {
         "the key in {0} exists already, but is revoked or belongs to another project; choose another one"
     )]
     KeyTaken(&'static str),
+    /// What the server signs with is missing, or damaged.
+    #[error(
+        "the secret `{0}` in the table `secrets` is not 32 bytes in base64; delete the row to have it made anew"
+    )]
+    NoSecret(&'static str),
     /// The operating system has no randomness to give.
     #[error("no random numbers are to be had: {0}")]
     Random(getrandom::Error),
@@ -193,6 +201,27 @@ pub async fn ensure_key(db: &Db, kind: KeyKind, key: &str, setting: &'static str
         Err(err) if err.is_unique_violation() => Ok(()),
         Err(err) => Err(err.into()),
     }
+}
+
+/// The secret of this name, which is made if the database has none yet.
+///
+/// # Errors
+/// The database's own, or that there is no randomness to be had.
+pub async fn ensure_secret(db: &Db, name: &'static str) -> Result<Vec<u8>, SetupError> {
+    let find = || db.read(Lane::Point, move |db| async move { secrets::find(&db, name).await });
+    let stored = match find().await? {
+        Some(stored) => stored,
+        None => {
+            let mut drawn = [0; 32];
+            getrandom::fill(&mut drawn).map_err(SetupError::Random)?;
+            let mut tx = db.begin_write().await?;
+            secrets::insert(&mut tx, name, &STANDARD.encode(drawn));
+            tx.commit().await?;
+            // Another process may have been faster, and then it is its.
+            find().await?.ok_or(SetupError::NoSecret(name))?
+        }
+    };
+    STANDARD.decode(stored).ok().filter(|secret| secret.len() >= 32).ok_or(SetupError::NoSecret(name))
 }
 
 fn draw_epoch() -> Result<Epoch, SetupError> {

@@ -50,7 +50,9 @@ impl Streams {
     ) -> Result<Arc<Collection>, ServiceError> {
         self.check(principal)?;
         let found = self.reader.find_collection(&principal.project, collection).await?;
-        found.ok_or(ServiceError::UnknownCollection)
+        let found = found.ok_or(ServiceError::UnknownCollection)?;
+        permission::check_collection(principal, &found.id)?;
+        Ok(found)
     }
 
     /// Whether a stream can go on from a cursor.

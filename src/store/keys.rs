@@ -42,6 +42,14 @@ pub async fn find_by_hash(db: &impl ConnectionTrait, hash: &str) -> Result<Optio
     Ok(row.map(to_key))
 }
 
+/// Finds a key by its id, revoked or not.
+///
+/// # Errors
+/// The database's own.
+pub async fn find(db: &impl ConnectionTrait, id: &KeyId) -> Result<Option<StoredKey>> {
+    Ok(api_key::Entity::find_by_id(id.as_str()).one(db).await?.map(to_key))
+}
+
 /// The keys of a project, oldest first.
 ///
 /// # Errors

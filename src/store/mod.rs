@@ -5,7 +5,7 @@
 //! dropped half-way: a cancelled `begin` leaves a pooled PostgreSQL connection inside an open transaction.
 //!
 //! Reading order: this file, [`heads`], [`changes`], [`retention`], [`documents`], [`snapshots`], [`collections`],
-//! [`keys`], [`projects`], [`idempotency`], [`transaction`](WriteTx), and [`catalog`], the cache over collections.
+//! [`keys`], [`projects`], [`secrets`], [`idempotency`], [`transaction`](WriteTx), and [`catalog`], the cache over collections.
 
 pub mod catalog;
 pub mod changes;
@@ -18,6 +18,7 @@ pub mod keys;
 pub mod projects;
 pub mod retention;
 mod rows;
+pub mod secrets;
 pub mod snapshots;
 mod transaction;
 

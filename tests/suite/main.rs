@@ -32,6 +32,7 @@ mod retention;
 mod rewind;
 mod site;
 mod slow_reader;
+mod tickets;
 mod transactions;
 mod values;
 mod ws_connections;

@@ -15,13 +15,14 @@ use super::{
 };
 use crate::{
     api::error::{ApiError, ErrorCode},
-    auth::Principal,
+    auth::{Forbidden, Principal},
     hub::{CloseReason, Form, Outbox, Shard, Slot},
     query::{
         Filter,
         cursor::Cursor,
         parse::{self, Typing},
     },
+    service::ServiceError,
 };
 
 /// How long a connection may stay without having said who it is.
@@ -129,6 +130,12 @@ impl Connection {
         if let Err(error) = self.realtime.feed.streams.check(&principal) {
             let error = error.into();
             for _ in 0..self.subscriptions.end_all() {
+                self.say_error(&error, None);
+            }
+        }
+        if let Some(only) = &principal.collection {
+            let error = ServiceError::from(Forbidden::Collection).into();
+            for _ in 0..self.subscriptions.end_others(only) {
                 self.say_error(&error, None);
             }
         }
@@ -279,7 +286,7 @@ impl Connection {
                 self.outbox.send(protocol::pong());
             }
             ClientMessage::Auth { token } => {
-                let known = self.realtime.keys.authenticate(&token).await.map_err(ApiError::from);
+                let known = self.realtime.authenticate(&token).await.map_err(ApiError::without_reason);
                 known
                     .and_then(|principal| self.set_principal(principal))
                     .inspect_err(|error| self.count_failed_auth(error))?;

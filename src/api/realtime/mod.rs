@@ -35,10 +35,10 @@ use tokio::sync::watch;
 
 use super::{
     error::{ApiError, ErrorCode},
-    extract::{Parameters, credential, key_ring},
+    extract::{Parameters, credential},
 };
 use crate::{
-    auth::{KeyKind, KeyRing, Principal},
+    auth::{KeyKind, KeyRing, Principal, Tickets},
     hub::{Encode, Outbox, Shard},
     service::Streams,
 };
@@ -50,6 +50,8 @@ pub struct Realtime {
     pub feed: Feed,
     /// Who is asking.
     pub keys: KeyRing,
+    /// Who is asking by a ticket.
+    pub tickets: Tickets,
     /// How often an idle connection is written to.
     pub heartbeat: Duration,
     /// Live connections, and how many there may be.
@@ -69,6 +71,26 @@ pub struct Feed {
     pub encode: Arc<dyn Encode>,
     /// Subscriptions of one WebSocket.
     pub max_subscriptions: usize,
+}
+
+impl Realtime {
+    /// Finds out whose a key or a ticket is.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED`; of a ticket that has expired it is said.
+    pub async fn authenticate(&self, token: &str) -> Result<Arc<Principal>, ApiError> {
+        if !Tickets::is_ticket(token) {
+            return Ok(self.keys.authenticate(token).await?);
+        }
+        let holder = self.tickets.read(token)?;
+        let principal = self.keys.find(&holder.key).await?;
+        Ok(match holder.collection {
+            None => principal,
+            Some(collection) => {
+                Arc::new(Principal { collection: Some(collection), ..Principal::clone(&principal) })
+            }
+        })
+    }
 }
 
 /// This worker thread's shard of the hub.
@@ -182,33 +204,37 @@ fn is_own_page(request: &HttpRequest, origin: &header::HeaderValue) -> bool {
     host.zip(authority).is_some_and(|(host, authority)| host.eq_ignore_ascii_case(authority))
 }
 
-/// Who opens a stream, by header or `?token=pk_…`; `None` if nothing was said.
+/// Who opens a stream, by header, `?token=pk_…` or `?ticket=`; `None` if nothing was said.
 ///
 /// # Errors
 /// `UNAUTHORIZED` for a bad credential, several, or one that must not be in a URL.
-async fn opener(request: &HttpRequest, parameters: &Parameters) -> Result<Option<Arc<Principal>>, ApiError> {
+async fn opener(
+    request: &HttpRequest,
+    realtime: &Realtime,
+    parameters: &Parameters,
+) -> Result<Option<Arc<Principal>>, ApiError> {
     let header = credential(request.headers())?;
-    if parameters.pairs().any(|(name, _)| name == "ticket") {
-        return Err(ApiError::new(
-            ErrorCode::Unauthorized,
-            "stream tickets are not available yet; use ?token=pk_…",
-        ));
-    }
-    let token = parameters.single("token").map_err(|_| ApiError::unauthorized())?;
-    if let Some(token) = token {
-        // URLs end up in logs and histories. What has three parts is a JWT.
-        if token.starts_with(KeyKind::Secret.prefix()) || token.matches('.').count() == 2 {
-            let message =
-                "a secret key or user token must not be in a URL; send it in a header or an `auth` message";
-            return Err(ApiError::new(ErrorCode::Unauthorized, message));
+    let parameter = |name| parameters.single(name).map_err(|_| ApiError::unauthorized());
+    let (token, ticket) = (parameter("token")?, parameter("ticket")?);
+    let refuse = |message| Err(ApiError::new(ErrorCode::Unauthorized, message));
+    for text in [token, ticket].into_iter().flatten() {
+        // URLs end up in logs and histories.
+        if text.starts_with(KeyKind::Secret.prefix()) {
+            return refuse("a secret key must not be in a URL; send it in a header or an `auth` message");
         }
     }
-    let key = match (header, token) {
-        (Some(header), Some(token)) if header != token => return Err(ApiError::unauthorized()),
-        (header, token) => header.or(token),
-    };
-    match key {
-        None => Ok(None),
-        Some(key) => Ok(Some(key_ring(request)?.authenticate(key).await?)),
+    if token.is_some_and(Tickets::is_ticket) {
+        return refuse(
+            "a user token must not be in a URL, and a stream ticket is given as ?ticket=; send it in a header or an `auth` message",
+        );
     }
+    if ticket.is_some_and(|ticket| !Tickets::is_ticket(ticket)) {
+        return refuse("`ticket` takes what POST /realtime/tickets gives; a publishable key is ?token=pk_…");
+    }
+    let mut said = [header, token, ticket].into_iter().flatten();
+    let Some(credential) = said.next() else { return Ok(None) };
+    if said.any(|other| other != credential) {
+        return Err(ApiError::unauthorized());
+    }
+    realtime.authenticate(credential).await.map(Some)
 }

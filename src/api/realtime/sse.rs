@@ -47,7 +47,7 @@ async fn open_stream(
 ) -> Result<HttpResponse, ApiError> {
     let (realtime, shard) = parts(request)?;
     check_origin(request, &realtime)?;
-    let principal = opener(request, parameters).await?.ok_or_else(ApiError::unauthorized)?;
+    let principal = opener(request, &realtime, parameters).await?.ok_or_else(ApiError::unauthorized)?;
     let filter = parse_filter(parameters)?;
     parameters.refuse_all_but(&["filters", "since", "ticket", "token"])?;
     let permit = realtime

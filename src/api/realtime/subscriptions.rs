@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
     auth::Principal,
-    domain::Collection,
+    domain::{Collection, CollectionId},
     hub::{CloseReason, Form, Outbox, Shard, Slot, SlotState},
     query::{Filter, cursor::Cursor},
     service::ServiceError,
@@ -116,6 +116,14 @@ impl Subscriptions {
         let slots = std::mem::take(&mut self.slots);
         slots.iter().for_each(|slot| self.shard.end_detached(slot));
         slots.len()
+    }
+
+    /// Ends those of other collections, and says how many there were.
+    pub fn end_others(&mut self, collection: &CollectionId) -> usize {
+        let is_other = |slot: &mut Rc<Slot>| slot.collection != *collection;
+        let others: Vec<_> = self.slots.extract_if(.., is_other).collect();
+        others.iter().for_each(|slot| self.shard.end_detached(slot));
+        others.len()
     }
 
     /// Moves the positions of those for which nothing came past what the hub has sent. On SSE, returns the cursor.

@@ -38,13 +38,17 @@ pub async fn open(
     let messages = messages.aggregate_continuations().max_continuation_size(MAX_MESSAGE as usize);
     let permit = realtime.connections.acquire();
     let refused = permit.is_none();
-    let mut connection =
-        Connection::new(realtime, shard, Form::WebSocket, permit.unwrap_or_else(ConnectionPermit::none));
+    let mut connection = Connection::new(
+        realtime.clone(),
+        shard,
+        Form::WebSocket,
+        permit.unwrap_or_else(ConnectionPermit::none),
+    );
     let outbox = connection.outbox().clone();
     if refused {
         outbox.finish(protocol::close(Form::WebSocket, CloseCode::TryAgain, "too many connections"));
     } else {
-        let opener = opener(&request, &parameters).await;
+        let opener = opener(&request, &realtime, &parameters).await;
         match opener.and_then(|opener| opener.map_or(Ok(()), |principal| connection.set_principal(principal)))
         {
             Ok(()) => {}

@@ -4,6 +4,7 @@ pub mod batches;
 pub mod collections;
 pub mod documents;
 mod items;
+pub mod tickets;
 pub mod transactions;
 
 use actix_web::{HttpResponseBuilder, http::header};

@@ -40,6 +40,19 @@ impl Sql {
         }
     }
 
+    /// The first column of every row, which must be text.
+    pub async fn texts(&mut self, sql: &str) -> Vec<String> {
+        let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
+        match self {
+            Self::Sqlite(connection) => {
+                connection.fetch_all(sql).await.unwrap().iter().map(|row| row.get(0)).collect()
+            }
+            Self::Postgres(connection) => {
+                connection.fetch_all(sql).await.unwrap().iter().map(|row| row.get(0)).collect()
+            }
+        }
+    }
+
     /// The sequences of every document's change in a database with one project, in order.
     pub async fn document_sequences(&mut self) -> Vec<i64> {
         self.integers("SELECT sequence FROM changes WHERE collection_id IS NOT NULL ORDER BY sequence").await

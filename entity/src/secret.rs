@@ -1,0 +1,22 @@
+//! What the server signs with.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `secrets`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "secrets")]
+pub struct Model {
+    /// What it is for.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub name: String,
+    /// Random bytes, in base64.
+    pub value: String,
+    /// Milliseconds since the epoch.
+    pub created_at: i64,
+}
+
+/// None is declared: joins are written where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

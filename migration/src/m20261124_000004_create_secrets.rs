@@ -1,0 +1,30 @@
+//! What the server signs with, so that a signature of one node, or from before a restart, is good everywhere.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
+
+/// The step.
+pub struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        "m20261124_000004_create_secrets"
+    }
+}
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS secrets (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL, created_at BIGINT NOT NULL)";
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let table = match manager.get_database_backend() {
+            DbBackend::Postgres => TABLE.to_owned(),
+            _ => format!("{} STRICT", TABLE.replace("BIGINT", "INTEGER")),
+        };
+        manager.get_connection().execute_unprepared(&table).await.map(|_| ())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table(Alias::new("secrets")).to_owned()).await
+    }
+}

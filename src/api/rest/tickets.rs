@@ -1,0 +1,45 @@
+//! Stream tickets.
+
+use actix_web::{HttpResponse, http::header, web::Data as State};
+use serde::{Deserialize, Serialize};
+
+use super::Success;
+use crate::api::{
+    error::ApiError,
+    extract::{Body, Caller},
+    realtime::Realtime,
+};
+
+/// What a ticket is for. Other members are refused, not ignored.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    collection: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TicketBody {
+    ticket: String,
+    expires_at: String,
+}
+
+/// `POST /realtime/tickets` `{"collection"?}` → 201 with a ticket that opens live streams for an hour, as the caller.
+pub async fn create(
+    realtime: State<Realtime>,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let wanted: Wanted = if body.bytes.is_empty() { Wanted::default() } else { body.json()? };
+    let streams = &realtime.feed.streams;
+    let collection = match &wanted.collection {
+        Some(name) => Some(streams.open(&principal, name).await?),
+        None => {
+            streams.check(&principal)?;
+            None
+        }
+    };
+    let ticket = realtime.tickets.issue(&principal, collection.as_ref().map(|collection| &collection.id))?;
+    let body = TicketBody { ticket: ticket.text, expires_at: ticket.expires_at.to_string() };
+    Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(Success::new(body)))
+}
