@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{
-    Encode, Event, EventKind, Form, SubscriptionId, event_for,
+    Encode, Event, EventKind, Form, Reason, SubscriptionId, event_for,
     index::{FilterIndex, Subscriber},
     ring::Ring,
     shard::ToShard,
@@ -232,6 +232,8 @@ impl Hub {
                             epoch,
                             position: change.position,
                             kind,
+                            reason: Reason::of(kind, before.is_some(), after.is_some()),
+                            shows_cursor: true,
                             document,
                             collection: &subscription.asked_name,
                         };
@@ -302,6 +304,8 @@ impl Hub {
                             epoch: project.epoch,
                             position: change.position,
                             kind,
+                            reason: Reason::of(kind, before.is_some(), after.is_some()),
+                            shows_cursor: true,
                             document: image.as_ref()?,
                             collection,
                         })

@@ -1,8 +1,11 @@
 //! The wire forms of an event, made once for all who get it. What they look like is `api/realtime`'s business.
+//!
+//! Of a named subscription's event only the head (the frame's length, and the `id`) is its own; it stands before the rest,
+//! which all share.
 
 use bytes::Bytes;
 
-use super::EventKind;
+use super::{EventKind, Reason};
 use crate::{
     domain::{Document, Position, ProjectId},
     query::cursor::Epoch,
@@ -15,6 +18,8 @@ pub enum Form {
     WebSocket,
     /// A block of a server-sent event stream.
     Sse,
+    /// The rest of a WebSocket text frame, after the [`Head`] of a named subscription.
+    Named,
 }
 
 /// One event, before it is written.
@@ -28,6 +33,10 @@ pub struct Event<'a> {
     pub position: Position,
     /// What happened to the set.
     pub kind: EventKind,
+    /// By what it happened.
+    pub reason: Reason,
+    /// False in the middle of a snapshot: a stream that is cut there must start anew.
+    pub shows_cursor: bool,
     /// The image that is shown.
     pub document: &'a Document,
     /// The collection, as the subscriber called it.
@@ -38,4 +47,10 @@ pub struct Event<'a> {
 pub trait Encode: Send + Sync + 'static {
     /// The bytes that go to the peer as they are.
     fn encode(&self, event: &Event<'_>, form: Form) -> Bytes;
+}
+
+/// What a named subscription's frames begin with; `api/realtime` implements it.
+pub trait Head {
+    /// The bytes that stand before `rest` bytes of an encoded event.
+    fn before(&self, rest: usize) -> Bytes;
 }

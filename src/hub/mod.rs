@@ -18,8 +18,8 @@ pub mod slot;
 pub mod subscription;
 
 pub use actor::{HubHandle, start};
-pub use encode::{Encode, Event, Form};
-pub use outbox::{CloseReason, Outbox};
+pub use encode::{Encode, Event, Form, Head};
+pub use outbox::{CloseReason, Frame, Outbox};
 pub use shard::Shard;
 pub use slot::{Slot, SlotState};
-pub use subscription::{EventKind, SubscriptionId, event_for};
+pub use subscription::{EventKind, Reason, SubscriptionId, event_for};

@@ -25,6 +25,27 @@ pub enum CloseReason {
     Behind,
 }
 
+/// What goes to the peer in one piece: nothing else comes between head and rest.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Its own; often empty.
+    pub head: Bytes,
+    /// Shared with other connections, often.
+    pub rest: Bytes,
+}
+
+impl Frame {
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.rest.len()
+    }
+}
+
+impl From<Bytes> for Frame {
+    fn from(rest: Bytes) -> Self {
+        Self { head: Bytes::new(), rest }
+    }
+}
+
 /// The frames that a connection's peer has not taken yet, ready to be written as they are.
 ///
 /// Lives on one worker thread. Frames leave in the order in which they came. Reading the body is polling this queue;
@@ -42,7 +63,9 @@ pub struct Outbox {
 
 #[derive(Default)]
 struct Queue {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Frame>,
+    /// The rest of a frame whose head was taken.
+    rest: Option<Bytes>,
     bytes: usize,
     taken: u64,
     waker: Option<Waker>,
@@ -56,7 +79,8 @@ struct Queue {
 
 impl Outbox {
     /// Adds a frame, without waking the peer's side. False if it doesn't fit: then nothing was added.
-    pub fn push(&self, frame: Bytes) -> bool {
+    pub fn push(&self, frame: impl Into<Frame>) -> bool {
+        let frame = frame.into();
         let mut queue = self.queue.borrow_mut();
         if !queue.fits(frame.len()) || queue.is_finished || queue.close.is_some() {
             return false;
@@ -67,10 +91,10 @@ impl Outbox {
 
     /// Adds a frame that can't be had again from the log, and wakes the peer's side. It counts, but the bound doesn't keep
     /// it out: the caller sees to it that there are few.
-    pub fn send(&self, frame: Bytes) {
+    pub fn send(&self, frame: impl Into<Frame>) {
         let mut queue = self.queue.borrow_mut();
         if !queue.is_finished && queue.close.is_none() {
-            queue.add(frame);
+            queue.add(frame.into());
         }
         drop(queue);
         self.wake_body();
@@ -86,7 +110,7 @@ impl Outbox {
     /// Adds the last frames, whatever the bound says, and ends the body after them.
     pub fn finish(&self, last: impl IntoIterator<Item = Bytes>) {
         let mut queue = self.queue.borrow_mut();
-        queue.frames.extend(last);
+        queue.frames.extend(last.into_iter().map(Frame::from));
         queue.is_finished = true;
         drop(queue);
         self.wake_body();
@@ -98,8 +122,9 @@ impl Outbox {
         if queue.close.is_none() {
             queue.close = Some(reason);
             if reason == CloseReason::NotAllowed {
+                // But a frame whose head has gone out is one frame with its rest.
                 queue.frames.clear();
-                queue.bytes = 0;
+                queue.bytes = queue.rest.as_ref().map_or(0, Bytes::len);
             }
         }
         drop(queue);
@@ -122,14 +147,14 @@ impl Outbox {
         queue.is_gone || queue.is_finished || queue.close.is_some()
     }
 
-    /// How many frames the peer's side has taken so far.
+    /// How often the peer's side has taken something so far.
     pub fn taken(&self) -> u64 {
         self.queue.borrow().taken
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queue.borrow().frames.is_empty()
+        self.queue.borrow().is_empty()
     }
 
     /// Whether at least half of the queue is free.
@@ -182,26 +207,26 @@ impl Outbox {
         self.key.borrow().as_ref() == Some(key)
     }
 
-    /// Takes the next frame; `None` when the body ends.
+    /// Takes the next bytes; `None` when the body ends.
     pub fn poll_frame(&self, context: &Context<'_>) -> Poll<Option<Bytes>> {
         let mut queue = self.queue.borrow_mut();
         let had_room = queue.has_room();
-        let Some(frame) = queue.frames.pop_front() else {
+        let Some(bytes) = queue.take() else {
             if queue.is_finished {
                 return Poll::Ready(None);
             }
             queue.waker = Some(context.waker().clone());
             return Poll::Pending;
         };
-        queue.bytes = queue.bytes.saturating_sub(frame.len());
+        queue.bytes = queue.bytes.saturating_sub(bytes.len());
         queue.taken += 1;
         let has_room = queue.has_room();
-        let is_awaited = queue.frames.is_empty() && std::mem::take(&mut queue.is_emptiness_awaited);
+        let is_awaited = queue.is_empty() && std::mem::take(&mut queue.is_emptiness_awaited);
         drop(queue);
         if (has_room && !had_room) || is_awaited {
             self.notify();
         }
-        Poll::Ready(Some(frame))
+        Poll::Ready(Some(bytes))
     }
 
     /// The peer's side was dropped.
@@ -209,6 +234,7 @@ impl Outbox {
         let mut queue = self.queue.borrow_mut();
         queue.is_gone = true;
         queue.frames.clear();
+        queue.rest = None;
         queue.bytes = 0;
         drop(queue);
         self.notify();
@@ -217,14 +243,30 @@ impl Outbox {
 
 impl Queue {
     fn fits(&self, length: usize) -> bool {
-        self.frames.is_empty() || (self.frames.len() < MAX_FRAMES && self.bytes + length <= MAX_BYTES)
+        self.is_empty() || (self.frames.len() < MAX_FRAMES && self.bytes + length <= MAX_BYTES)
     }
 
     fn has_room(&self) -> bool {
         self.frames.len() <= MAX_FRAMES / 2 && self.bytes <= MAX_BYTES / 2
     }
 
-    fn add(&mut self, frame: Bytes) {
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.rest.is_none()
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        if let Some(rest) = self.rest.take() {
+            return Some(rest);
+        }
+        let Frame { head, rest } = self.frames.pop_front()?;
+        if head.is_empty() {
+            return Some(rest);
+        }
+        self.rest = Some(rest);
+        Some(head)
+    }
+
+    fn add(&mut self, frame: Frame) {
         self.bytes += frame.len();
         self.frames.push_back(frame);
     }

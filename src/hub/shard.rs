@@ -198,7 +198,7 @@ impl Shard {
             ToShard::Deliver { frame, position, serials } => {
                 for serial in serials {
                     let Some(slot) = self.find(serial) else { continue };
-                    if !slot.offer(position, frame.clone()) {
+                    if slot.offer(position, frame.clone()).is_err() {
                         self.fall_back(&slot);
                     }
                     if !slot.outbox.touched.replace(true) {

@@ -4,7 +4,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Form, Outbox};
+use super::{Form, Frame, Head, Outbox};
 use crate::{
     domain::{CollectionId, Position, ProjectId},
     query::{
@@ -52,6 +52,12 @@ pub struct Slot {
     /// The history that the position is in; known with it.
     pub(super) epoch: Cell<Option<Epoch>>,
     pub(super) serial: Cell<u64>,
+    /// What its frames begin with, if it is a named one.
+    head: Option<Box<dyn Head>>,
+    /// In the middle of a snapshot, where nothing that is sent has a cursor.
+    is_in_snapshot: Cell<bool>,
+    /// Sequence of the last cursor that its client was sent.
+    told: Cell<u64>,
     is_catching_up: Cell<bool>,
     has_sent: Cell<bool>,
 }
@@ -64,6 +70,7 @@ impl Slot {
         form: Form,
         asked_name: Arc<str>,
         outbox: Rc<Outbox>,
+        head: Option<Box<dyn Head>>,
     ) -> Self {
         Self {
             project,
@@ -76,6 +83,9 @@ impl Slot {
             position: Cell::new(None),
             epoch: Cell::new(None),
             serial: Cell::new(0),
+            head,
+            is_in_snapshot: Cell::new(false),
+            told: Cell::new(0),
             is_catching_up: Cell::new(false),
             has_sent: Cell::new(false),
         }
@@ -85,11 +95,37 @@ impl Slot {
     pub fn restart_from(&self, cursor: Cursor) {
         self.position.set(Some(cursor.position));
         self.epoch.set(Some(cursor.epoch));
+        self.told.set(cursor.position.sequence);
     }
 
-    /// The place up to which it has been served, as a client may keep it; `None` until it was live.
+    /// The place up to which it has been served; `None` until it was live.
     pub fn cursor(&self) -> Option<Cursor> {
         Some(Cursor { epoch: self.epoch.get()?, position: self.position.get()? })
+    }
+
+    /// The same, as a client may keep it: `None` also in the middle of a snapshot.
+    pub fn shown_cursor(&self) -> Option<Cursor> {
+        self.cursor().filter(|_| !self.is_in_snapshot())
+    }
+
+    /// The place up to which it has been served, if its client doesn't know it.
+    pub fn untold_cursor(&self) -> Option<Cursor> {
+        self.shown_cursor().filter(|cursor| cursor.position.sequence > self.told.get())
+    }
+
+    /// Notes that its client was sent this cursor.
+    pub fn set_told(&self, cursor: Cursor) {
+        self.told.set(cursor.position.sequence);
+    }
+
+    /// Whether it is in the middle of a snapshot.
+    pub fn is_in_snapshot(&self) -> bool {
+        self.is_in_snapshot.get()
+    }
+
+    /// Notes that a snapshot begins or ends.
+    pub fn set_in_snapshot(&self, is_in_snapshot: bool) {
+        self.is_in_snapshot.set(is_in_snapshot);
     }
 
     /// The queue that its events go to.
@@ -134,20 +170,27 @@ impl Slot {
         }
     }
 
-    /// Sends an event if its change is after the position. False if the queue is full: then nothing moved.
-    pub fn offer(&self, position: Position, frame: Bytes) -> bool {
+    /// Sends an encoded event if its change is after the position.
+    ///
+    /// # Errors
+    /// The queue is full, and nothing moved: the length that there must be room for.
+    pub fn offer(&self, position: Position, rest: Bytes) -> Result<(), usize> {
         if self.state() == SlotState::Ended {
-            return true;
+            return Ok(());
         }
         if self.position.get().is_some_and(|passed| position.sequence <= passed.sequence) {
-            return true;
+            return Ok(());
         }
-        let fitted = self.outbox.push(frame);
-        if fitted {
-            self.position.set(Some(position));
-            self.has_sent.set(true);
+        let head = self.head.as_ref().map(|head| head.before(rest.len())).unwrap_or_default();
+        let frame = Frame { head, rest };
+        let length = frame.len();
+        if !self.outbox.push(frame) {
+            return Err(length);
         }
-        fitted
+        self.position.set(Some(position));
+        self.told.set(position.sequence);
+        self.has_sent.set(true);
+        Ok(())
     }
 
     pub(super) fn set_state(&self, state: SlotState) {

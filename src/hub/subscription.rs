@@ -50,6 +50,32 @@ pub enum EventKind {
     Deleted,
 }
 
+/// By what a document came into the set, changed in it, or left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// It was made in the set, or written while it was in it.
+    Written,
+    /// It was there before, and matches now.
+    Entered,
+    /// It is still there, and matches no longer.
+    Left,
+    /// It was deleted.
+    Removed,
+}
+
+impl Reason {
+    /// The reason of an event, by whether the document was there before and is there after: the same for everyone who
+    /// gets this kind of event about a change.
+    pub fn of(kind: EventKind, was_there: bool, is_there: bool) -> Self {
+        match kind {
+            EventKind::Created if was_there => Self::Entered,
+            EventKind::Created | EventKind::Updated => Self::Written,
+            EventKind::Deleted if is_there => Self::Left,
+            EventKind::Deleted => Self::Removed,
+        }
+    }
+}
+
 /// What a change means to whoever watches the documents that match: kind and image of the event, or nothing.
 ///
 /// | before matches | after matches | event | image |

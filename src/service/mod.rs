@@ -1,11 +1,12 @@
 //! Use cases: what a request means, as a query or as a mutation. Checks permission first, and knows nothing of HTTP.
 //!
-//! Reading order: [`documents`], [`batches`], [`collections`], [`streams`], [`stream_reader`], [`setup`].
+//! Reading order: [`documents`], [`batches`], [`collections`], [`streams`], [`stream_reader`], `shared_reads`, [`setup`].
 
 pub mod batches;
 pub mod collections;
 pub mod documents;
 pub mod setup;
+mod shared_reads;
 pub mod stream_reader;
 pub mod streams;
 

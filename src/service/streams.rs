@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Resume, ServiceError, StreamReader};
+use super::{Resume, ServiceError, StreamReader, shared_reads::SharedReads};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, CollectionId, DocumentId, Position, ProjectId},
@@ -15,18 +15,27 @@ use crate::{
 /// How many subscriptions read the database at the same time. The writer has a connection of its own and never waits for
 /// them.
 const READERS: usize = 4;
+/// How many pages are in memory at the same time, on their way to the peers.
+const PAGES: usize = 64;
 
 /// The use cases of live streams. Cheap to clone.
 #[derive(Clone)]
 pub struct Streams {
     reader: Arc<dyn StreamReader>,
     readers: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
+    shared: Arc<SharedReads>,
 }
 
 impl Streams {
     /// Starts with nobody reading.
     pub fn new(reader: Arc<dyn StreamReader>) -> Self {
-        Self { reader, readers: Arc::new(Semaphore::new(READERS)) }
+        Self {
+            reader,
+            readers: Arc::new(Semaphore::new(READERS)),
+            pages: Arc::new(Semaphore::new(PAGES)),
+            shared: Arc::default(),
+        }
     }
 
     /// Whether a principal may watch collections at all.
@@ -79,8 +88,16 @@ impl Streams {
         self.reader.find_end(project).await
     }
 
-    /// The next changes of a collection, and control entries of its project, after `after`. Waits while too many read.
-    /// `None` if there is no such project.
+    /// Waits for the right to have a page in memory: those who asked first come first. It is kept until the page is sent,
+    /// or given up because its peer takes nothing.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed, so a permit always comes.
+        self.pages.clone().acquire_owned().await.ok()
+    }
+
+    /// The next changes of a collection, and control entries of its project, after `after`. Waits while too many read;
+    /// meanwhile another one's page may come that has them, and then it is this: it may begin before `after`. `None` if
+    /// there is no such project.
     ///
     /// # Errors
     /// The database's own.
@@ -89,10 +106,18 @@ impl Streams {
         project: &ProjectId,
         collection: &CollectionId,
         after: Position,
-    ) -> Result<Option<LogPage>, StoreError> {
-        // Never closed, so a permit always comes.
-        let _permit = self.readers.acquire().await;
-        self.reader.read_log(project, collection, after).await
+    ) -> Result<Option<Arc<LogPage>>, StoreError> {
+        let mut wait = self.shared.wait((project.clone(), collection.clone()), after);
+        let _permit = tokio::select! {
+            biased;
+            page = wait.page() => return Ok(Some(page)),
+            permit = self.readers.acquire() => permit,
+        };
+        let begun = wait.begin();
+        let Some(page) = self.reader.read_log(project, collection, after).await? else { return Ok(None) };
+        let page = Arc::new(page);
+        wait.share(begun, &page);
+        Ok(Some(page))
     }
 
     /// The next matching documents of a collection in the order of their ids. Waits while too many read. `None` if there

@@ -3,21 +3,24 @@
 //! Resume, overflow and seam are the same: read the log after the position at the peer's pace, then ask the hub to go
 //! live from there; where the hub's ring of recent changes reaches, that is all.
 
-use std::{rc::Rc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::Feed;
+use super::{Feed, snapshot::send_snapshot, subscription::Subscription};
 use crate::{
-    domain::{Change, Control, Entry},
-    hub::{Event, Shard, Slot, SlotState, event_for},
+    domain::{Change, Control, Document, Entry},
+    hub::{Event, Reason, Shard, Slot, SlotState, event_for},
     query::cursor::{Cursor, Epoch},
     service::Resume,
     store::changes::LogPage,
 };
 
-/// How long to wait before the log is read again, when it couldn't be.
-const RETRY: Duration = Duration::from_millis(100);
+/// How long to wait before the database is read again, when it couldn't be.
+pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// The same when it had nothing new: the hub hears of this node's commits at once, and of others' at the next poll.
 const HUB_DELAY: Duration = Duration::from_millis(20);
+/// How long a page is kept for a peer that has no room for it. Then it is read again when there is: memory is for those
+/// that read.
+pub(super) const HOLD: Duration = Duration::from_millis(250);
 
 /// How catching up ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +37,24 @@ pub enum CaughtUp {
     Ended,
 }
 
-/// What became of one change on its way to the peer.
-enum Passed {
+/// What became of changes on their way to the peer.
+pub(super) enum Passed {
+    /// They were sent, or were no events.
     Taken,
-    Removed,
-    Ended,
+    /// The peer takes nothing now; the rest is to be read again once there is room for so many bytes.
+    Stalled(usize),
+    /// Catching up ends there.
+    Over(CaughtUp),
 }
 
 /// Brings a subscription up to date. Can be dropped at any await.
-pub async fn catch_up(feed: &Feed, shard: &Shard, slot: &Rc<Slot>) -> CaughtUp {
+pub async fn catch_up(feed: &Feed, shard: &Shard, subscription: &Subscription) -> CaughtUp {
+    if subscription.needs_snapshot()
+        && let Err(end) = send_snapshot(feed, subscription).await
+    {
+        return end;
+    }
+    let slot = &subscription.slot;
     let mut is_checked = false;
     loop {
         slot.outbox().room().await;
@@ -73,31 +85,12 @@ pub async fn catch_up(feed: &Feed, shard: &Shard, slot: &Rc<Slot>) -> CaughtUp {
                 }
             }
         }
-        let page = match feed.streams.read_log(&slot.project, &slot.collection, cursor.position).await {
-            Ok(Some(page)) => page,
-            Ok(None) => return CaughtUp::Expired(cursor),
-            Err(err) => {
-                // Nothing is lost: it goes on when the database does. The relay has said so in the log.
-                tracing::debug!("a stream waits for the database: {err}");
-                tokio::time::sleep(RETRY).await;
-                continue;
-            }
-        };
-        if page.head.epoch != cursor.epoch || page.head.floor.sequence > cursor.position.sequence {
-            let head = Cursor { epoch: page.head.epoch, position: page.head.head };
-            return expired(feed, slot, head).await;
-        }
-        match send_page(feed, slot, &page, cursor.epoch).await {
-            Passed::Taken => {}
-            Passed::Removed => return CaughtUp::Removed,
-            Passed::Ended => return CaughtUp::Ended,
-        }
-        if page.is_last {
-            slot.pass(page.head.head);
-            if page.entries.is_empty() {
-                // The log has nothing that the hub lacks; the hub has not heard of it yet.
-                tokio::time::sleep(HUB_DELAY).await;
-            }
+        match read_on(feed, slot, cursor, |_| true).await {
+            Ok(ReadOn::More) => {}
+            // The log has nothing that the hub lacks; the hub has not heard of it yet.
+            Ok(ReadOn::NothingNew) => tokio::time::sleep(HUB_DELAY).await,
+            Ok(ReadOn::Failed) => tokio::time::sleep(RETRY).await,
+            Err(end) => return end,
         }
     }
 }
@@ -116,12 +109,73 @@ async fn expired(feed: &Feed, slot: &Slot, head: Cursor) -> CaughtUp {
     }
 }
 
-async fn send_page(feed: &Feed, slot: &Rc<Slot>, page: &LogPage, epoch: Epoch) -> Passed {
-    for change in &page.entries {
-        if slot.is_over() {
-            return Passed::Ended;
+/// What one page of the log brought.
+pub(super) enum ReadOn {
+    /// The position moved, or there is room for what is next.
+    More,
+    /// The log had nothing after the position.
+    NothingNew,
+    /// The database can't be read now. Nothing is lost: it goes on when the database does.
+    Failed,
+}
+
+/// Reads and sends the next page of the log after the slot's position, which is `cursor`; only those changes of documents
+/// that are `wanted`.
+pub(super) async fn read_on(
+    feed: &Feed,
+    slot: &Slot,
+    cursor: Cursor,
+    wanted: impl Fn(&Change) -> bool,
+) -> Result<ReadOn, CaughtUp> {
+    let turn = feed.streams.turn().await;
+    let page = match feed.streams.read_log(&slot.project, &slot.collection, cursor.position).await {
+        Ok(Some(page)) => page,
+        Ok(None) => return Err(CaughtUp::Expired(cursor)),
+        Err(err) => {
+            // The relay has said so in the server's log.
+            tracing::debug!("a stream waits for the database: {err}");
+            return Ok(ReadOn::Failed);
         }
-        match send_change(feed, slot, change, epoch).await {
+    };
+    let reaches = page.head.floor.sequence..=page.head.head.sequence;
+    if page.head.epoch != cursor.epoch || !reaches.contains(&cursor.position.sequence) {
+        let head = Cursor { epoch: page.head.epoch, position: page.head.head };
+        drop((page, turn));
+        return Err(expired(feed, slot, head).await);
+    }
+    match send_page(feed, slot, &page, cursor, wanted).await {
+        Passed::Taken => {}
+        Passed::Over(end) => return Err(end),
+        Passed::Stalled(length) => {
+            drop((page, turn));
+            slot.outbox().room_for(length).await;
+            return if slot.is_over() { Err(CaughtUp::Ended) } else { Ok(ReadOn::More) };
+        }
+    }
+    if page.is_last {
+        slot.pass(page.head.head);
+        let is_news = |change: &Arc<Change>| change.position.sequence > cursor.position.sequence;
+        if !page.entries.last().is_some_and(is_news) {
+            return Ok(ReadOn::NothingNew);
+        }
+    }
+    Ok(ReadOn::More)
+}
+
+async fn send_page(
+    feed: &Feed,
+    slot: &Slot,
+    page: &LogPage,
+    cursor: Cursor,
+    wanted: impl Fn(&Change) -> bool,
+) -> Passed {
+    // A page that is shared may begin before this subscription's position.
+    let from = page.entries.partition_point(|c| c.position.sequence <= cursor.position.sequence);
+    for change in &page.entries[from..] {
+        if slot.is_over() {
+            return Passed::Over(CaughtUp::Ended);
+        }
+        match send_change(feed, slot, change, cursor.epoch, &wanted).await {
             Passed::Taken => {}
             end => return end,
         }
@@ -130,18 +184,24 @@ async fn send_page(feed: &Feed, slot: &Rc<Slot>, page: &LogPage, epoch: Epoch) -
     Passed::Taken
 }
 
-async fn send_change(feed: &Feed, slot: &Rc<Slot>, change: &Change, epoch: Epoch) -> Passed {
-    let (before, after) = match &change.entry {
-        Entry::Document { before, after, .. } => (before, after),
+async fn send_change(
+    feed: &Feed,
+    slot: &Slot,
+    change: &Change,
+    epoch: Epoch,
+    wanted: impl Fn(&Change) -> bool,
+) -> Passed {
+    let images: (Option<&Arc<Document>>, Option<&Arc<Document>>) = match &change.entry {
+        Entry::Document { before, after, .. } if wanted(change) => (before.as_ref(), after.as_ref()),
         Entry::Control(Control::CollectionRemoved { collection })
             if *collection == *slot.collection.as_str() =>
         {
-            return Passed::Removed;
+            return Passed::Over(CaughtUp::Removed);
         }
-        Entry::Control(_) => (&None, &None),
+        Entry::Document { .. } | Entry::Control(_) => (None, None),
     };
-    let event = event_for(before.as_ref(), after.as_ref(), |document| slot.filter.matches(document));
-    let Some((kind, document)) = event else {
+    let (before, after) = images;
+    let Some((kind, document)) = event_for(before, after, |document| slot.filter.matches(document)) else {
         slot.pass(change.position);
         return Passed::Taken;
     };
@@ -150,15 +210,19 @@ async fn send_change(feed: &Feed, slot: &Rc<Slot>, change: &Change, epoch: Epoch
         epoch,
         position: change.position,
         kind,
+        reason: Reason::of(kind, before.is_some(), after.is_some()),
+        shows_cursor: !slot.is_in_snapshot(),
         document,
         collection: &slot.asked_name,
     };
     let frame = feed.encode.encode(&event, slot.form);
-    while !slot.offer(change.position, frame.clone()) {
+    while let Err(length) = slot.offer(change.position, frame.clone()) {
         slot.outbox().wake_body();
-        slot.outbox().room_for(frame.len()).await;
+        if tokio::time::timeout(HOLD, slot.outbox().room_for(length)).await.is_err() {
+            return Passed::Stalled(length);
+        }
         if slot.is_over() {
-            return Passed::Ended;
+            return Passed::Over(CaughtUp::Ended);
         }
     }
     Passed::Taken

@@ -11,15 +11,15 @@ use tokio::time::Instant;
 use super::{
     ConnectionPermit, Realtime,
     protocol::{self, ClientMessage, CloseCode, Refusal},
-    subscriptions::{Ended, Subscriptions},
+    subscription::Subscription,
+    subscriptions::{Ended, Subscriptions, Wanted},
 };
 use crate::{
     api::error::{ApiError, ErrorCode},
     auth::{Forbidden, Principal},
-    hub::{CloseReason, Form, Outbox, Shard, Slot},
+    hub::{CloseReason, Form, Outbox, Shard},
     query::{
         Filter,
-        cursor::Cursor,
         parse::{self, Typing},
     },
     service::ServiceError,
@@ -129,14 +129,14 @@ impl Connection {
         // What the new principal may not read ends, each subscription by itself.
         if let Err(error) = self.realtime.feed.streams.check(&principal) {
             let error = error.into();
-            for _ in 0..self.subscriptions.end_all() {
-                self.say_error(&error, None);
+            for subscription in self.subscriptions.end_all() {
+                subscription.say_error(&error);
             }
         }
         if let Some(only) = &principal.collection {
             let error = ServiceError::from(Forbidden::Collection).into();
-            for _ in 0..self.subscriptions.end_others(only) {
-                self.say_error(&error, None);
+            for subscription in self.subscriptions.end_others(only) {
+                subscription.say_error(&error);
             }
         }
         self.principal = Some(principal);
@@ -155,18 +155,13 @@ impl Connection {
         }
     }
 
-    /// Begins to watch, from now or from a cursor, and returns the subscription.
+    /// Begins to watch.
     ///
     /// # Errors
     /// What keeps it from being served.
-    pub async fn subscribe(
-        &mut self,
-        asked_name: &str,
-        filter: Filter,
-        from: Option<Cursor>,
-    ) -> Result<Rc<Slot>, ApiError> {
+    pub async fn subscribe(&mut self, wanted: Wanted) -> Result<(), ApiError> {
         let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;
-        self.subscriptions.add(&principal, asked_name, filter, from).await
+        self.subscriptions.add(&principal, wanted).await
     }
 
     /// Serves the connection until its peer is gone, it breaks a rule, or the server stops.
@@ -204,8 +199,8 @@ impl Connection {
                 // Cancelled, it goes on where it was.
                 ended = self.subscriptions.serve() => match ended {
                     Ended::Behind => return behind(),
-                    Ended::One(error) => {
-                        if let Some(end) = self.end_one(error) {
+                    Ended::One(subscription, error) => {
+                        if let Some(end) = self.end_one(&subscription, error) {
                             return end;
                         }
                     }
@@ -243,11 +238,11 @@ impl Connection {
     }
 
     /// A subscription has ended. On SSE that is the whole stream.
-    fn end_one(&mut self, error: ApiError) -> Option<End> {
+    fn end_one(&mut self, subscription: &Subscription, error: ApiError) -> Option<End> {
         if self.form == Form::Sse {
             return Some(End { error: Some(error), ..End::new(CloseCode::Normal, "") });
         }
-        self.say_error(&error, None);
+        subscription.say_error(&error);
         None
     }
 
@@ -293,17 +288,22 @@ impl Connection {
             }
             // Before anything is looked at that only those who are known may ask about.
             _ if self.principal.is_none() => return Err(ApiError::unauthorized()),
-            ClientMessage::Subscribe { collection, filters } => {
+            ClientMessage::Subscribe { collection, filters, named } => {
                 let filter = match filters {
                     None => Filter::all(),
                     Some(filters) => parse::parse_value(filters, Typing::Typed)?,
                 };
-                self.subscribe(&collection, filter, None).await?;
+                let (id, since, snapshot) = match named {
+                    None => (None, None, false),
+                    Some(named) => (Some(named.id), named.since, named.wants_snapshot),
+                };
+                self.subscribe(Wanted { collection, filter, id, since, snapshot }).await?;
             }
             ClientMessage::Unsubscribe { collection } => {
                 let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;
                 self.subscriptions.remove(&principal, &collection).await?;
             }
+            ClientMessage::UnsubscribeNamed { id } => self.subscriptions.remove_named(&id).await,
         }
         Ok(())
     }
@@ -320,7 +320,7 @@ impl Connection {
             // Nothing is ever heard there: taking is the sign.
             Form::Sse => took || self.outbox.is_empty(),
             // One whose queue is full isn't heard; one whose queue is not answers pings.
-            Form::WebSocket => took && !self.outbox.has_room(),
+            Form::WebSocket | Form::Named => took && !self.outbox.has_room(),
         };
         if is_alive {
             self.last_heard = Instant::now();
@@ -328,7 +328,7 @@ impl Connection {
         if self.last_heard.elapsed() > SILENT_HEARTBEATS * self.realtime.heartbeat {
             return Some(End::new(CloseCode::Away, "no sign of life"));
         }
-        let cursor = self.subscriptions.pass_marks();
+        let cursor = self.subscriptions.beat();
         // A full queue needs no heartbeat.
         self.outbox.push(protocol::heartbeat(self.form, cursor.as_deref()));
         self.outbox.wake_body();

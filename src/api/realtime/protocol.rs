@@ -1,12 +1,17 @@
 //! What is said on a live stream, in bytes: messages of clients, and what the server answers on each transport.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::encode::write_document;
 use crate::{
     api::error::{ApiError, ErrorCode},
+    domain::Document,
     hub::Form,
 };
+
+/// The longest `id` of a subscription, in bytes.
+const MAX_ID: usize = 128;
 
 /// A message of a client.
 #[derive(Debug, PartialEq)]
@@ -16,20 +21,38 @@ pub enum ClientMessage {
         /// The key.
         token: String,
     },
-    /// Begins to watch a collection, or replaces the filters.
+    /// Begins to watch a collection, or replaces the subscription that is there.
     Subscribe {
         /// Name or id.
         collection: String,
         /// JSON filters, if there are any.
         filters: Option<Value>,
+        /// Of a named subscription, what only these have.
+        named: Option<Named>,
     },
     /// Ends watching a collection.
     Unsubscribe {
         /// Name or id.
         collection: String,
     },
+    /// Ends a named subscription.
+    UnsubscribeNamed {
+        /// Its name.
+        id: String,
+    },
     /// Wants a `pong`.
     Ping,
+}
+
+/// What only a named subscription has.
+#[derive(Debug, PartialEq)]
+pub struct Named {
+    /// Its name on this connection.
+    pub id: String,
+    /// The cursor to go on from.
+    pub since: Option<String>,
+    /// Whether the documents that match now are wanted first.
+    pub wants_snapshot: bool,
 }
 
 /// A message that can't be understood, or can't be done.
@@ -55,38 +78,70 @@ pub fn parse_message(text: &str) -> Result<(ClientMessage, Option<Value>), Refus
     let Value::Object(mut members) = value else {
         return Err(refuse("a message is a JSON object with a member `type`".to_owned(), None));
     };
+    // What is null is left out, here as in the other members.
+    members.retain(|_, value| !value.is_null());
     let id = members.get("id").cloned();
+    match parse_members(&mut members) {
+        Ok(message) => Ok((message, id)),
+        Err(message) => Err(refuse(message, id)),
+    }
+}
+
+fn parse_members(members: &mut Map<String, Value>) -> Result<ClientMessage, String> {
     let kind = match members.get("type") {
         Some(Value::String(kind)) => kind.clone(),
-        _ => return Err(refuse("a message has a member `type`, which is a string".to_owned(), id)),
+        _ => return Err("a message has a member `type`, which is a string".to_owned()),
     };
-    let mut text_member = |name: &str| match members.remove(name) {
-        Some(Value::String(text)) => Ok(text),
-        _ => Err(refuse(format!("`{kind}` takes a member `{name}`, which is a string"), id.clone())),
-    };
-    let message = match kind.as_str() {
-        "auth" => ClientMessage::Auth { token: text_member("token")? },
+    Ok(match kind.as_str() {
+        "auth" => ClientMessage::Auth { token: text_member(members, &kind, "token")? },
         "ping" => ClientMessage::Ping,
-        "subscribe" | "unsubscribe" if id.is_some() => {
-            let message =
-                "subscriptions with an `id` are not available yet; leave it out for one per collection";
-            return Err(refuse(message.to_owned(), id));
-        }
-        "subscribe" => {
-            let collection = text_member("collection")?;
-            if let Some(name) = ["since", "snapshot"].into_iter().find(|name| members.contains_key(*name)) {
-                return Err(refuse(format!("`{name}` is not available yet"), id));
-            }
-            let filters = members.remove("filters").filter(|filters| !filters.is_null());
-            ClientMessage::Subscribe { collection, filters }
-        }
-        "unsubscribe" => ClientMessage::Unsubscribe { collection: text_member("collection")? },
-        _ => {
-            let message = "the message's `type` is none of: auth, subscribe, unsubscribe, ping";
-            return Err(refuse(message.to_owned(), id));
-        }
+        "subscribe" => ClientMessage::Subscribe {
+            collection: text_member(members, &kind, "collection")?,
+            filters: members.remove("filters"),
+            named: parse_named(members)?,
+        },
+        "unsubscribe" => match parse_id(members)? {
+            Some(id) => ClientMessage::UnsubscribeNamed { id },
+            None => ClientMessage::Unsubscribe { collection: text_member(members, &kind, "collection")? },
+        },
+        _ => return Err("the message's `type` is none of: auth, subscribe, unsubscribe, ping".to_owned()),
+    })
+}
+
+fn parse_named(members: &mut Map<String, Value>) -> Result<Option<Named>, String> {
+    let since = match members.remove("since") {
+        None => None,
+        // Empty is what a client sends that has none.
+        Some(Value::String(since)) => Some(since).filter(|since| !since.is_empty()),
+        Some(_) => return Err("`since` is a cursor, which is a string".to_owned()),
     };
-    Ok((message, id))
+    let wants_snapshot = match members.remove("snapshot") {
+        None => false,
+        Some(Value::Bool(wants_snapshot)) => wants_snapshot,
+        Some(_) => return Err("`snapshot` is true or false".to_owned()),
+    };
+    match parse_id(members)? {
+        Some(id) => Ok(Some(Named { id, since, wants_snapshot })),
+        None if since.is_some() || wants_snapshot => {
+            Err("`since` and `snapshot` are for a subscription with an `id`".to_owned())
+        }
+        None => Ok(None),
+    }
+}
+
+fn parse_id(members: &mut Map<String, Value>) -> Result<Option<String>, String> {
+    match members.remove("id") {
+        None => Ok(None),
+        Some(Value::String(id)) if (1..=MAX_ID).contains(&id.len()) => Ok(Some(id)),
+        Some(_) => Err(format!("the `id` of a subscription is a string of 1 to {MAX_ID} bytes")),
+    }
+}
+
+fn text_member(members: &mut Map<String, Value>, kind: &str, name: &str) -> Result<String, String> {
+    match members.remove(name) {
+        Some(Value::String(text)) => Ok(text),
+        _ => Err(format!("`{kind}` takes a member `{name}`, which is a string")),
+    }
 }
 
 /// The answer to `ping`.
@@ -104,7 +159,7 @@ pub fn error(form: Form, error: &ApiError, id: Option<&Value>) -> Bytes {
     }
     message.push('}');
     match form {
-        Form::WebSocket => text_frame(message.as_bytes()),
+        Form::WebSocket | Form::Named => text_frame(message.as_bytes()),
         Form::Sse => Bytes::from(format!("event: error\ndata: {message}\n\n")),
     }
 }
@@ -113,7 +168,7 @@ pub fn error(form: Form, error: &ApiError, id: Option<&Value>) -> Bytes {
 pub fn heartbeat(form: Form, cursor: Option<&str>) -> Bytes {
     match form {
         // RFC 6455, section 5.5.2: a ping, which every client library answers by itself.
-        Form::WebSocket => Bytes::from_static(&[0x89, 0]),
+        Form::WebSocket | Form::Named => Bytes::from_static(&[0x89, 0]),
         Form::Sse => match cursor {
             Some(cursor) => Bytes::from(format!(": heartbeat\nid: {cursor}\n\n")),
             None => Bytes::from_static(b": heartbeat\n\n"),
@@ -131,11 +186,77 @@ pub fn sse_id(cursor: &str) -> Bytes {
     Bytes::from(format!("id: {cursor}\n\n"))
 }
 
-/// What the client holds can't be brought up to date; it is live from the cursor on.
-pub fn sse_resync(code: &str, cursor: &str) -> Bytes {
-    Bytes::from(format!(
-        "event: resync\nid: {cursor}\ndata: {{\"type\":\"resync\",\"code\":\"{code}\",\"cursor\":\"{cursor}\"}}\n\n"
-    ))
+/// A named subscription has begun. Every change after the cursor will come; without one, a snapshot comes first.
+pub fn subscribed(id: &str, collection: &str, cursor: Option<&str>) -> Bytes {
+    let collection = Value::from(collection);
+    said(
+        Form::Named,
+        "subscribed",
+        Some(id),
+        &format!(r#","collection":{collection}{}"#, cursor_member(cursor)),
+    )
+}
+
+/// A page of a snapshot.
+pub fn snapshot(form: Form, id: Option<&str>, documents: &[Document]) -> Bytes {
+    let mut members = String::from(r#","documents":["#);
+    for (place, document) in documents.iter().enumerate() {
+        if place > 0 {
+            members.push(',');
+        }
+        write_document(&mut members, document);
+    }
+    members.push(']');
+    said(form, "snapshot", id, &members)
+}
+
+/// The view is the query at this cursor.
+pub fn ready(form: Form, id: Option<&str>, cursor: &str) -> Bytes {
+    let members = cursor_member(Some(cursor));
+    match form {
+        Form::Sse => with_id(cursor, said(form, "ready", id, &members)),
+        Form::WebSocket | Form::Named => said(form, "ready", id, &members),
+    }
+}
+
+/// Nothing matched for a while: from here on is soon enough.
+pub fn progress(id: &str, cursor: &str) -> Bytes {
+    said(Form::Named, "progress", Some(id), &cursor_member(Some(cursor)))
+}
+
+/// What the client holds can't be brought up to date. With a cursor, an SSE stream is live from there on; without one, a
+/// snapshot follows, and `Last-Event-ID` is cleared, so that one that is cut in the middle starts anew.
+pub fn resync(form: Form, id: Option<&str>, code: &str, cursor: Option<&str>) -> Bytes {
+    let members = format!(r#","code":"{code}"{}"#, cursor_member(cursor));
+    match form {
+        Form::Sse => with_id(cursor.unwrap_or_default(), said(form, "resync", id, &members)),
+        Form::WebSocket | Form::Named => said(form, "resync", id, &members),
+    }
+}
+
+fn cursor_member(cursor: Option<&str>) -> String {
+    cursor.map(|cursor| format!(r#","cursor":"{cursor}""#)).unwrap_or_default()
+}
+
+/// A message or a named event; `members` begin with a comma.
+fn said(form: Form, kind: &str, id: Option<&str>, members: &str) -> Bytes {
+    let id = id.map(|id| format!(r#","id":{}"#, Value::from(id))).unwrap_or_default();
+    match form {
+        Form::Sse => Bytes::from(format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{id}{members}}}\n\n")),
+        Form::WebSocket | Form::Named => {
+            text_frame(format!(r#"{{"type":"{kind}"{id}{members}}}"#).as_bytes())
+        }
+    }
+}
+
+/// A block under an id.
+fn with_id(id: &str, block: Bytes) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(block.len() + id.len() + 6);
+    bytes.put_slice(b"id: ");
+    bytes.put_slice(id.as_bytes());
+    bytes.put_u8(b'\n');
+    bytes.put_slice(&block);
+    bytes.freeze()
 }
 
 /// Close codes (RFC 6455, section 7.4, and the registry that it set up).
@@ -184,19 +305,25 @@ pub fn pong_frame(payload: &[u8]) -> Bytes {
 
 /// A text frame of a server: not masked, in one piece.
 pub fn text_frame(text: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(10 + text.len());
+    let mut frame = frame_header(text.len(), text.len());
+    frame.put_slice(text);
+    frame.freeze()
+}
+
+/// What a text frame with so many bytes of text begins with, and room for so much of that text.
+pub fn frame_header(length: usize, room: usize) -> BytesMut {
+    let mut frame = BytesMut::with_capacity(10 + room);
     frame.put_u8(0x81);
-    match text.len() {
-        length @ 0..=125 => frame.put_u8(length as u8),
-        length @ 126..=0xffff => {
+    match length {
+        0..=125 => frame.put_u8(length as u8),
+        126..=0xffff => {
             frame.put_u8(126);
             frame.put_u16(length as u16);
         }
-        length => {
+        _ => {
             frame.put_u8(127);
             frame.put_u64(length as u64);
         }
     }
-    frame.put_slice(text);
-    frame.freeze()
+    frame
 }

@@ -6,6 +6,7 @@ use super::{
     OutboxBody, check_origin,
     connection::{Connection, Incoming},
     opener, parts, protocol,
+    subscriptions::Wanted,
 };
 use crate::{
     api::{
@@ -14,8 +15,6 @@ use crate::{
         rest::documents::parse_filter,
     },
     hub::Form,
-    query::cursor::Cursor,
-    service::Resume,
 };
 
 /// `GET /realtime/sse/{collection}` → 200 and a stream that ends when its reader, its collection or the server goes.
@@ -49,33 +48,23 @@ async fn open_stream(
     check_origin(request, &realtime)?;
     let principal = opener(request, &realtime, parameters).await?.ok_or_else(ApiError::unauthorized)?;
     let filter = parse_filter(parameters)?;
-    parameters.refuse_all_but(&["filters", "since", "ticket", "token"])?;
+    parameters.refuse_all_but(&["filters", "since", "snapshot", "ticket", "token"])?;
     let permit = realtime
         .connections
         .acquire()
         .ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "too many connections; try again"))?;
     let since = last_event_id(request, parameters)?;
+    let snapshot = match parameters.single("snapshot")? {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(ApiError::new(ErrorCode::InvalidFilter, "`snapshot` is true or false")),
+    };
     let mut connection = Connection::new(realtime.clone(), shard, Form::Sse, permit);
     connection.set_principal(principal.clone())?;
     connection.outbox().push(protocol::sse_retry());
 
-    let cursor = since.map(|text| Cursor::decode(&text, &principal.project)).transpose();
-    let (from, lost) = match cursor {
-        Ok(None) => (None, None),
-        Ok(Some(cursor)) => match realtime.feed.streams.resume(&principal.project, cursor).await? {
-            Resume::From(position) => (Some(Cursor { epoch: cursor.epoch, position }), None),
-            Resume::Expired(_) => (None, Some("CURSOR_EXPIRED")),
-        },
-        Err(_) => (None, Some("INVALID_CURSOR")),
-    };
-    let slot = connection.subscribe(collection, filter, from).await?;
-    if let Some(cursor) = slot.cursor() {
-        let id = cursor.encode(&principal.project);
-        connection.outbox().push(match lost {
-            Some(code) => protocol::sse_resync(code, &id),
-            None => protocol::sse_id(&id),
-        });
-    }
+    let collection = collection.to_owned();
+    connection.subscribe(Wanted { collection, filter, id: None, since, snapshot }).await?;
     let outbox = connection.outbox().clone();
     actix_web::rt::spawn(connection.run(futures_util::stream::pending::<Incoming>()));
     Ok(event_stream().body(OutboxBody::new(outbox, None).boxed()))

@@ -4,16 +4,20 @@
 //! it. [`on_both_databases`] makes one claim on SQLite and on PostgreSQL.
 
 pub mod app;
+pub mod dice;
 pub mod postgres;
 pub mod process;
 pub mod raw;
+pub mod replica;
 pub mod socket;
 pub mod sql;
 pub mod stream;
 pub mod view;
 
 pub use app::{Answer, PUBLISHABLE_KEY, SECRET_KEY, TestApp, path_with};
+pub use dice::Dice;
 pub use raw::RawSocket;
+pub use replica::Replica;
 pub use socket::{TestSocket, event};
 pub use sql::Sql;
 pub use stream::{Block, TestStream};

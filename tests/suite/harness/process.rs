@@ -20,7 +20,13 @@ impl Process {
     /// Starts the server on a database and waits until it serves. `listen` is an address, `127.0.0.1:0` for a free port.
     /// Blocks: call it from [`tokio::task::spawn_blocking`], or a plain thread.
     pub fn start(database_url: &str, listen: &str) -> Self {
+        Self::start_with(database_url, listen, &[])
+    }
+
+    /// The same with other settings.
+    pub fn start_with(database_url: &str, listen: &str, settings: &[(&str, &str)]) -> Self {
         let mut child = command(&["serve"])
+            .envs(settings.iter().copied())
             .env("DATABASE_URL", database_url)
             .env("COIR_LISTEN", listen)
             .stdout(Stdio::piped())

@@ -33,6 +33,39 @@ impl TestSocket {
         Self { inner }
     }
 
+    /// The same where the server may be gone.
+    pub async fn try_connect(url: &str) -> Option<Self> {
+        Some(Self { inner: connect_async(url).await.ok()?.0 })
+    }
+
+    /// The next text message; `None` once the connection has ended, also when it was cut.
+    pub async fn try_next(&mut self) -> Option<Value> {
+        let next = async {
+            loop {
+                match self.inner.next().await? {
+                    Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
+                    Ok(Message::Close(_)) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("nothing came")
+    }
+
+    /// Sends a message where the server may be gone; false if it is.
+    pub async fn try_send(&mut self, message: Value) -> bool {
+        self.inner.send(Message::text(message.to_string())).await.is_ok()
+    }
+
+    /// Begins a named subscription, and returns the answer.
+    pub async fn subscribe_named(&mut self, id: &str, collection: &str, mut members: Value) -> Value {
+        members["type"] = json!("subscribe");
+        members["id"] = json!(id);
+        members["collection"] = json!(collection);
+        self.send(members).await;
+        self.next().await
+    }
+
     /// Sends a message as JSON.
     pub async fn send(&mut self, message: Value) {
         self.send_text(&message.to_string()).await;

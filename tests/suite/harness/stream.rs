@@ -43,6 +43,13 @@ impl TestStream {
         Self { chunks: Box::pin(response.bytes_stream()), text: String::new(), last_event_id: None }
     }
 
+    /// The same where the server may be gone.
+    pub async fn try_open(request: RequestBuilder) -> Option<Self> {
+        let response = request.send().await.ok()?;
+        assert_eq!(response.status(), 200);
+        Some(Self { chunks: Box::pin(response.bytes_stream()), text: String::new(), last_event_id: None })
+    }
+
     /// The next block; `None` at the end of the stream, also when it was cut.
     pub async fn try_next_block(&mut self) -> Option<Block> {
         loop {

@@ -1,0 +1,128 @@
+//! One thing that a connection watches, and what its client is told about it.
+
+use std::{cell::Cell, rc::Rc};
+
+use super::protocol;
+use crate::{
+    api::error::ApiError,
+    hub::{Outbox, Slot},
+    query::cursor::Cursor,
+};
+
+/// Why what a client holds can't be brought up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Pruned, of another history, or beyond the log's end.
+    Expired,
+    /// Garbled, or another project's.
+    Invalid,
+}
+
+impl Lost {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "CURSOR_EXPIRED",
+            Self::Invalid => "INVALID_CURSOR",
+        }
+    }
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At the end of the log, whatever was before.
+    Now,
+    /// After a cursor from which the log has everything.
+    After(Cursor),
+    /// After one from which it hasn't, which is said.
+    Lost(Lost),
+}
+
+/// One thing that a connection watches.
+pub struct Subscription {
+    /// Its place in the hub.
+    pub slot: Rc<Slot>,
+    /// The name that its client gave it; `None` on SSE, and for the one without `id` of its collection.
+    pub id: Option<String>,
+    /// Whether what can't be brought up to date is followed by a snapshot.
+    pub wants_snapshot: bool,
+    needs_snapshot: Cell<bool>,
+}
+
+impl Subscription {
+    /// One that has yet to begin.
+    pub fn new(slot: Rc<Slot>, id: Option<String>, wants_snapshot: bool) -> Self {
+        Self { slot, id, wants_snapshot, needs_snapshot: Cell::new(false) }
+    }
+
+    /// Whether it is told more than events, and so can be told to start anew.
+    pub fn is_resumable(&self) -> bool {
+        self.id.is_some() || self.slot.form == crate::hub::Form::Sse
+    }
+
+    /// Whether it begins with a snapshot that has not been sent to its end.
+    pub fn needs_snapshot(&self) -> bool {
+        self.needs_snapshot.get()
+    }
+
+    /// Begins a snapshot, also one after another. Until it is ready, nothing that is sent has a cursor.
+    pub fn begin_snapshot(&self) {
+        self.needs_snapshot.set(true);
+        self.slot.set_in_snapshot(true);
+    }
+
+    /// Says that the view is the query at the slot's position.
+    pub fn end_snapshot(&self) {
+        self.needs_snapshot.set(false);
+        self.slot.set_in_snapshot(false);
+        if let Some(cursor) = self.slot.cursor() {
+            self.outbox().send(protocol::ready(
+                self.slot.form,
+                self.id.as_deref(),
+                &cursor.encode(&self.slot.project),
+            ));
+            self.slot.set_told(cursor);
+        }
+    }
+
+    /// Says that it has begun: on SSE by an `id:`, to a named one by a message, to others by nothing.
+    pub fn say_begun(&self) {
+        let cursor = self.slot.shown_cursor().map(|cursor| cursor.encode(&self.slot.project));
+        match (&self.id, cursor) {
+            (Some(id), cursor) => {
+                self.outbox().send(protocol::subscribed(id, &self.slot.asked_name, cursor.as_deref()));
+            }
+            (None, Some(cursor)) if self.slot.form == crate::hub::Form::Sse => {
+                self.outbox().send(protocol::sse_id(&cursor));
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Says that what its client holds can't be brought up to date, and where the log ends now, unless a snapshot follows.
+    pub fn say_resync(&self, lost: Lost, end: Option<Cursor>) {
+        let cursor = end.filter(|_| !self.wants_snapshot).map(|end| end.encode(&self.slot.project));
+        let frame = protocol::resync(self.slot.form, self.id.as_deref(), lost.as_str(), cursor.as_deref());
+        self.outbox().send(frame);
+    }
+
+    /// Says how far it has come, if it is a named one and its client doesn't know. Left out when the queue is full.
+    pub fn say_progress(&self) {
+        if let (Some(id), Some(cursor)) = (&self.id, self.slot.untold_cursor())
+            && self.outbox().push(protocol::progress(id, &cursor.encode(&self.slot.project)))
+        {
+            self.slot.set_told(cursor);
+        }
+    }
+
+    /// Says why it has ended.
+    pub fn say_error(&self, error: &ApiError) {
+        let id = self.id.as_deref().map(serde_json::Value::from);
+        self.outbox().send(protocol::error(self.slot.form, error, id.as_ref()));
+    }
+
+    fn outbox(&self) -> &Rc<Outbox> {
+        self.slot.outbox()
+    }
+}

@@ -1,0 +1,45 @@
+//! Chance that can be had again: the same seed gives the same numbers.
+
+/// SplitMix64 (Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators).
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Numbers of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Other dice, whose numbers depend on these alone.
+    pub fn split(&mut self) -> Self {
+        Self(self.next())
+    }
+
+    /// A number under `bound`.
+    pub fn under(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// The number of this variable, or else `default`.
+pub fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// The seed of `COIR_TEST_SEED`, or else one of this moment; printed, so that it can be had again.
+pub fn seed(test: &str) -> u64 {
+    let now = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        now.as_nanos() as u64 % 1_000_000_007
+    };
+    let seed = std::env::var("COIR_TEST_SEED").map_or_else(|_| now(), |text| text.parse().unwrap());
+    eprintln!("{test}: COIR_TEST_SEED={seed}");
+    seed
+}
