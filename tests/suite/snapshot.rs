@@ -25,7 +25,7 @@ async fn fill(app: &TestApp, count: usize, bytes: usize) {
         let padding = "x".repeat(bytes);
         app.put(
             &format!("/collections/posts/{n:05}"),
-            json!({ "n": n, "half": n % 2 == 0, "padding": padding }),
+            json!({ "n": n, "half": n.is_multiple_of(2), "padding": padding }),
         )
         .await;
     };
