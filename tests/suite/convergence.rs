@@ -8,7 +8,10 @@
 use std::{
     collections::BTreeMap,
     env,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use futures_util::future::join_all;
@@ -71,34 +74,10 @@ impl Peer {
             subscriber.replica.reconnect();
         }
         self.link = match self.is_stream {
-            true => self.open_stream(http, url).await.map(Link::Stream),
-            false => self.open_socket(url).await.map(|socket| Link::Socket(Box::new(socket))),
+            true => open_stream(http, url, &self.subscribers[0]).await.map(Link::Stream),
+            false => open_socket(url, &self.subscribers).await.map(|socket| Link::Socket(Box::new(socket))),
         };
         self.link.is_some()
-    }
-
-    async fn open_stream(&self, http: &Client, url: &str) -> Option<TestStream> {
-        let subscriber = &self.subscribers[0];
-        let filters = subscriber.filters.to_string();
-        let path = path_with("/realtime/sse/posts", &[("filters", &filters), ("snapshot", "true")]);
-        let mut request = http.get(format!("{url}{path}")).bearer_auth(SECRET_KEY);
-        if let Some(cursor) = &subscriber.replica.cursor {
-            request = request.header("Last-Event-ID", cursor);
-        }
-        TestStream::try_open(request).await
-    }
-
-    async fn open_socket(&self, url: &str) -> Option<TestSocket> {
-        let mut socket = TestSocket::try_connect(&format!("{}/realtime", url.replace("http", "ws"))).await?;
-        let mut is_sent = socket.try_send(json!({ "type": "auth", "token": SECRET_KEY })).await;
-        for (id, subscriber) in self.subscribers.iter().enumerate() {
-            let subscribe = json!({
-                "type": "subscribe", "id": id.to_string(), "collection": "posts", "filters": subscriber.filters,
-                "since": subscriber.replica.cursor, "snapshot": true,
-            });
-            is_sent = is_sent && socket.try_send(subscribe).await;
-        }
-        is_sent.then_some(socket)
     }
 
     /// Takes what comes next; false if the connection has ended.
@@ -128,8 +107,8 @@ impl Peer {
     }
 
     /// Follows its subscriptions until the server is gone, and cuts the connection at any moment meanwhile.
-    async fn follow(&mut self, http: &Client, url: &str) {
-        while self.connect(http, url).await {
+    async fn follow(mut self, http: Client, url: String) -> Self {
+        while self.connect(&http, &url).await {
             // Now and then in the middle of a snapshot.
             let most = [10, 600][self.dice.under(2)];
             for _ in 0..1 + self.dice.under(most) {
@@ -141,19 +120,44 @@ impl Peer {
                 self.cuts += 1;
             }
         }
+        self
     }
 
     /// Follows them until each is at `until` or further.
-    async fn settle(&mut self, http: &Client, url: &str, until: i64) {
-        assert!(self.connect(http, url).await);
+    async fn settle(mut self, http: Client, url: String, until: i64) -> Self {
+        assert!(self.connect(&http, &url).await);
         while self.subscribers.iter().any(|subscriber| subscriber.replica.sequence() < Some(until)) {
             assert!(self.take_next().await, "peer {} was cut", self.number);
         }
+        self
     }
 }
 
+async fn open_stream(http: &Client, url: &str, subscriber: &Subscriber) -> Option<TestStream> {
+    let filters = subscriber.filters.to_string();
+    let path = path_with("/realtime/sse/posts", &[("filters", &filters), ("snapshot", "true")]);
+    let mut request = http.get(format!("{url}{path}")).bearer_auth(SECRET_KEY);
+    if let Some(cursor) = &subscriber.replica.cursor {
+        request = request.header("Last-Event-ID", cursor);
+    }
+    TestStream::try_open(request).await
+}
+
+async fn open_socket(url: &str, subscribers: &[Subscriber]) -> Option<TestSocket> {
+    let mut socket = TestSocket::try_connect(&format!("{}/realtime", url.replace("http", "ws"))).await?;
+    let mut is_sent = socket.try_send(json!({ "type": "auth", "token": SECRET_KEY })).await;
+    for (id, subscriber) in subscribers.iter().enumerate() {
+        let subscribe = json!({
+            "type": "subscribe", "id": id.to_string(), "collection": "posts", "filters": subscriber.filters,
+            "since": subscriber.replica.cursor, "snapshot": true,
+        });
+        is_sent = is_sent && socket.try_send(subscribe).await;
+    }
+    is_sent.then_some(socket)
+}
+
 /// Writes any of the documents in any way, until the server is gone.
-async fn write(http: &Client, url: &str, mut dice: Dice, acknowledged: &impl Fn()) {
+async fn write(http: Client, url: String, mut dice: Dice, acknowledged: impl Fn()) {
     loop {
         let id = format!("{:03}", dice.under(DOCUMENTS));
         let mut body = json!({ "group": dice.under(GROUPS), "n": dice.under(1000) });
@@ -251,6 +255,15 @@ async fn compare(http: &Client, url: &str, peers: &[Peer], until: i64) -> Option
     Some(comparisons)
 }
 
+/// Does something with every peer, each in a task of its own, so that none waits for another.
+fn each<F: Future<Output = Peer> + Send + 'static>(
+    peers: Vec<Peer>,
+    act: impl FnMut(Peer) -> F,
+) -> impl Future<Output = Vec<Peer>> {
+    let tasks: Vec<_> = peers.into_iter().map(act).map(tokio::spawn).collect();
+    async { join_all(tasks).await.into_iter().map(Result::unwrap).collect() }
+}
+
 async fn start(database_url: &str, port: u16) -> Process {
     let (database_url, listen) = (database_url.to_owned(), format!("127.0.0.1:{port}"));
     let settings = [("COIR_HEARTBEAT_SECONDS", "1")];
@@ -270,29 +283,29 @@ async fn claim(database_url: String) {
     let made = http.post(format!("{url}/collections")).bearer_auth(SECRET_KEY);
     assert_eq!(made.json(&json!({ "name": "posts" })).send().await.unwrap().status(), 201);
     let mut peers = peers(size, &mut dice);
-    let (writes, mut comparisons, mut changes) = (AtomicUsize::new(0), 0, 0);
+    let (writes, mut comparisons, mut changes) = (Arc::new(AtomicUsize::new(0)), 0, 0);
     for _ in 0..size.restarts {
         // Not at the same moment each time.
         let target = writes.load(Ordering::Relaxed) + size.writes + dice.under(size.writes);
         let (is_time, mut time_to_kill) = tokio::sync::mpsc::channel(1);
-        let acknowledged = || {
-            if writes.fetch_add(1, Ordering::Relaxed) + 1 == target {
+        let count = writes.clone();
+        let acknowledged = move || {
+            if count.fetch_add(1, Ordering::Relaxed) + 1 == target {
                 is_time.try_send(()).unwrap();
             }
         };
-        let writers: Vec<_> =
-            (0..size.writers).map(|_| write(&http, &url, dice.split(), &acknowledged)).collect();
-        let followers = peers.iter_mut().map(|peer| peer.follow(&http, &url));
-        let killing = async {
-            time_to_kill.recv().await.unwrap();
-            server.kill();
-        };
-        tokio::join!(join_all(writers), join_all(followers), killing);
+        let write = |_| tokio::spawn(write(http.clone(), url.clone(), dice.split(), acknowledged.clone()));
+        let writers: Vec<_> = (0..size.writers).map(write).collect();
+        let followers = each(peers, |peer| peer.follow(http.clone(), url.clone()));
+        time_to_kill.recv().await.unwrap();
+        server.kill();
+        join_all(writers).await.into_iter().for_each(Result::unwrap);
+        peers = followers.await;
 
         server = start(&database_url, port).await;
         comparisons += loop {
             (_, changes) = list(&http, &url, &json!({})).await;
-            join_all(peers.iter_mut().map(|peer| peer.settle(&http, &url, changes))).await;
+            peers = each(peers, |peer| peer.settle(http.clone(), url.clone(), changes)).await;
             if let Some(compared) = compare(&http, &url, &peers, changes).await {
                 break compared;
             }

@@ -85,7 +85,7 @@ pub async fn send_snapshot(feed: &Feed, subscription: &Subscription) -> Result<(
             slot.outbox().room_for(length).await;
             continue;
         }
-        let last = if page.is_last { None } else { page.documents.last().map(|d| d.id.clone()) };
+        let last = page.covers.clone();
         let is_last = last.is_none();
         if ranges.0.is_empty() {
             slot.restart_from(Cursor { epoch: page.head.epoch, position: page.head.head });
@@ -111,7 +111,7 @@ fn check_history(subscription: &Subscription, ranges: &Ranges, head: &Head) -> R
     if goes_on { Ok(()) } else { Err(CaughtUp::Expired(Cursor { epoch: head.epoch, position: head.head })) }
 }
 
-/// Sends a page; an empty one only if there is nothing else. The error is the length to wait for: the peer takes nothing
+/// Sends a page; an empty one only if it is the first. The error is the length to wait for: the peer takes nothing
 /// now, and the page is better read again.
 async fn offer_page(subscription: &Subscription, page: &DocumentPage, is_first: bool) -> Result<(), usize> {
     if page.documents.is_empty() && !is_first {
