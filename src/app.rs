@@ -181,7 +181,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let state = (
         web::Data::new(Documents { db: db.clone(), catalogs: catalogs.clone(), writer: writer.clone() }),
-        web::Data::new(Collections { catalogs, writer }),
+        web::Data::new(Collections { db: db.clone(), catalogs, writer }),
         web::Data::new(realtime),
         web::Data::new(keys),
         web::Data::new(db.clone()),

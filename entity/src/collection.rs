@@ -17,6 +17,8 @@ pub struct Model {
     pub created_at: i64,
     /// When it was removed. Its documents are deleted in the background, and then this row.
     pub removed_at: Option<i64>,
+    /// JSON Schema as text.
+    pub schema: Option<String>,
 }
 
 /// None is declared: joins are written where they are used.

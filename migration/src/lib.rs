@@ -7,6 +7,7 @@ mod m20261124_000001_create_tables;
 mod m20261124_000002_count_log_bytes;
 mod m20261124_000003_create_key_functions;
 mod m20261124_000004_create_secrets;
+mod m20261124_000005_add_schemas;
 
 /// Runs the steps in order and remembers those that ran.
 pub struct Migrator;
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000002_count_log_bytes::Migration),
             Box::new(m20261124_000003_create_key_functions::Migration),
             Box::new(m20261124_000004_create_secrets::Migration),
+            Box::new(m20261124_000005_add_schemas::Migration),
         ]
     }
 }

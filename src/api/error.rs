@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     auth::{AuthError, TicketError},
-    domain::{DataError, PatchError, name::NameError},
+    domain::{DataError, DocumentId, PatchError, SchemaError, Violation, name::NameError},
     query::{page::KeyTooLong, parse::FilterError},
     service::ServiceError,
     store::StoreError,
@@ -46,6 +46,8 @@ pub enum ErrorCode {
     PreconditionFailed,
     /// 413: larger than a limit.
     PayloadTooLarge,
+    /// 422: a document is not as its collection's schema says.
+    SchemaViolation,
     /// 503: try again.
     Overloaded,
     /// 500: ours to mend.
@@ -66,6 +68,7 @@ impl ErrorCode {
             Self::Conflict => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::SchemaViolation => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -86,6 +89,7 @@ impl ErrorCode {
             Self::Conflict => "CONFLICT",
             Self::PreconditionFailed => "PRECONDITION_FAILED",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::SchemaViolation => "SCHEMA_VIOLATION",
             Self::Overloaded => "OVERLOADED",
             Self::Internal => "INTERNAL",
         }
@@ -210,10 +214,29 @@ impl From<ServiceError> for ApiError {
             ServiceError::UnknownDocument => {
                 Self::new(ErrorCode::DocumentNotFound, "Document does not exist")
             }
+            ServiceError::Unfit(unfit) => {
+                let documents: Vec<_> =
+                    unfit.told.iter().map(|(id, violations)| unfit_body(id, violations)).collect();
+                let message = match unfit.count {
+                    1 => "1 document doesn't fit the schema, which was not set".to_owned(),
+                    count => format!("{count} documents don't fit the schema, which was not set"),
+                };
+                let details = Some(json!({ "documents": documents, "count": unfit.count }));
+                Self { details, ..Self::new(ErrorCode::SchemaViolation, message) }
+            }
             ServiceError::Write(err) => err.into(),
             ServiceError::Store(err) => err.into(),
         }
     }
+}
+
+fn violations_body(violations: &[Violation]) -> Value {
+    let body = |violation: &Violation| json!({ "pointer": violation.pointer, "message": violation.message });
+    violations.iter().map(body).collect()
+}
+
+fn unfit_body(id: &DocumentId, violations: &[Violation]) -> Value {
+    json!({ "id": id.as_str(), "violations": violations_body(violations) })
 }
 
 impl From<WriteError> for ApiError {
@@ -227,6 +250,12 @@ impl From<WriteError> for ApiError {
                 let details = Some(json!({ "index": index }));
                 return Self { details, ..Self::new(ErrorCode::Conflict, err.to_string()) };
             }
+            WriteError::SchemaViolation(violations) => {
+                let details = Some(violations_body(violations));
+                return Self { details, ..Self::new(ErrorCode::SchemaViolation, err.to_string()) };
+            }
+            // `service::schemas` tells more; from elsewhere they don't come.
+            WriteError::Unfit { .. } => ErrorCode::SchemaViolation,
             WriteError::BadCollectionName(_) => ErrorCode::InvalidCollectionName,
             WriteError::CollectionExists(_)
             | WriteError::DocumentExists(_)
@@ -236,7 +265,9 @@ impl From<WriteError> for ApiError {
             WriteError::PreconditionFailed => ErrorCode::PreconditionFailed,
             WriteError::TooLarge { .. } | WriteError::TooManyBytes { .. } => ErrorCode::PayloadTooLarge,
             WriteError::Data(_) => ErrorCode::InvalidBody,
-            WriteError::QueueFull | WriteError::Unavailable => ErrorCode::Overloaded,
+            WriteError::QueueFull | WriteError::Unavailable | WriteError::SchemaBehind => {
+                ErrorCode::Overloaded
+            }
         };
         Self::new(code, err.to_string())
     }
@@ -256,6 +287,12 @@ impl From<KeyTooLong> for ApiError {
 
 impl From<PatchError> for ApiError {
     fn from(err: PatchError) -> Self {
+        Self::new(ErrorCode::InvalidBody, err.to_string())
+    }
+}
+
+impl From<SchemaError> for ApiError {
+    fn from(err: SchemaError) -> Self {
         Self::new(ErrorCode::InvalidBody, err.to_string())
     }
 }

@@ -63,6 +63,11 @@ pub enum Control {
         /// The new name.
         name: String,
     },
+    /// A collection has another schema, or none any more. Which one stands with the collection.
+    SchemaChanged {
+        /// Its id.
+        collection: String,
+    },
     /// A collection is gone, with all its documents; no entry is written for each of these.
     CollectionRemoved {
         /// Its id.

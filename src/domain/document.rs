@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 
-use super::{CollectionId, CollectionName, DocumentId, Timestamp};
+use super::{CollectionId, CollectionName, DocumentId, Schema, Timestamp};
 
 /// A named set of documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Collection {
     pub name: CollectionName,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What its documents must look like.
+    pub schema: Option<Arc<Schema>>,
 }
 
 /// One JSON object of a collection, with what the server knows of it.
@@ -73,7 +75,8 @@ pub const MAX_DEPTH: usize = 64;
 /// and fits is that integer. The text is made once, and is what is stored, sent and bounded in bytes.
 #[derive(Clone, Debug)]
 pub struct Data {
-    fields: Arc<Map<String, Value>>,
+    /// Always an object.
+    value: Arc<Value>,
     text: Arc<str>,
     weight: usize,
 }
@@ -114,7 +117,7 @@ impl Data {
         let text = serde_json::to_string(&fields).map_err(|err| DataError::Syntax(err.to_string()))?;
         // The text is held twice: as it is, and as the strings of the parsed form.
         let weight = 2 * text.len() + BYTES_PER_VALUE * count_values(fields.values());
-        Ok(Self { fields: Arc::new(fields), text: text.into(), weight })
+        Ok(Self { value: Arc::new(Value::Object(fields)), text: text.into(), weight })
     }
 
     /// Takes the text of data that was stored, in whatever spelling the database gives it back.
@@ -127,7 +130,15 @@ impl Data {
 
     /// The object.
     pub fn fields(&self) -> &Map<String, Value> {
-        &self.fields
+        match &*self.value {
+            Value::Object(fields) => fields,
+            _ => unreachable!("data is made of an object"),
+        }
+    }
+
+    /// The object as a value.
+    pub fn value(&self) -> &Value {
+        &self.value
     }
 
     /// The canonical JSON text.
@@ -140,8 +151,8 @@ impl Data {
     /// # Errors
     /// None in practice: both are canonical already, and members keep their depth.
     pub fn merge(&self, patch: &Data) -> Result<Self, DataError> {
-        let mut fields = (*self.fields).clone();
-        fields.extend(patch.fields.iter().map(|(key, value)| (key.clone(), value.clone())));
+        let mut fields = self.fields().clone();
+        fields.extend(patch.fields().iter().map(|(key, value)| (key.clone(), value.clone())));
         Self::from_canonical(fields)
     }
 

@@ -1,15 +1,18 @@
 //! The vocabulary: what a document, a collection and a change are. No I/O, and no module of this crate is used.
 //!
-//! Reading order: [`name`], [`time`], [`document`], [`patch`], [`change`].
+//! Reading order: [`name`], [`time`], [`document`], [`patch`], [`schema`] (with `schema_cost`), [`change`].
 
 pub mod change;
 pub mod document;
 pub mod name;
 pub mod patch;
+pub mod schema;
+mod schema_cost;
 pub mod time;
 
 pub use change::{Change, Control, Entry, Position};
 pub use document::{Collection, Data, DataError, Document};
 pub use name::{CollectionId, CollectionName, DocumentId, FieldPath, KeyId, ProjectId, Segment};
 pub use patch::{ApplyError, Patch, PatchError};
+pub use schema::{Schema, SchemaError, Violation};
 pub use time::Timestamp;

@@ -66,6 +66,7 @@ impl Documents {
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
         let create = |data| Operation::CreateDocument {
+            checked: self.check_data(principal, &collection, &data),
             collection: collection.clone(),
             id: DocumentId::generate(),
             data,
@@ -123,30 +124,35 @@ impl Documents {
         steps: Vec<Step>,
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
-        self.write(principal, steps.into_iter().map(operation).collect(), request_key).await
+        let operations = steps.into_iter().map(|step| self.operation(principal, step)).collect();
+        self.write(principal, operations, request_key).await
     }
-}
 
-fn operation(Step { collection, action }: Step) -> Operation {
-    let expect = |version: Option<u64>| version.map_or(Precondition::None, Precondition::Version);
-    match action {
-        StepAction::Create { id: None, data } => {
-            Operation::CreateDocument { collection, id: DocumentId::generate(), data }
+    fn operation(&self, principal: &Principal, Step { collection, action }: Step) -> Operation {
+        let expect = |version: Option<u64>| version.map_or(Precondition::None, Precondition::Version);
+        let check = |data: &Data| self.check_data(principal, &collection, data);
+        match action {
+            StepAction::Create { id: None, data } => {
+                let checked = check(&data);
+                Operation::CreateDocument { collection, id: DocumentId::generate(), data, checked }
+            }
+            StepAction::Create { id: Some(id), data } => {
+                let checked = check(&data);
+                Operation::PutDocument { collection, id, data, precondition: Precondition::Free, checked }
+            }
+            StepAction::Update { id, patch, version } => {
+                Operation::MergeDocument { collection, id, patch, precondition: expect(version) }
+            }
+            StepAction::Replace { id, data, version } => {
+                let checked = check(&data);
+                Operation::PutDocument { collection, id, data, precondition: expect(version), checked }
+            }
+            StepAction::Delete { id, version } => Operation::DeleteDocument {
+                collection,
+                id,
+                precondition: expect(version),
+                missing: Missing::Refused,
+            },
         }
-        StepAction::Create { id: Some(id), data } => {
-            Operation::PutDocument { collection, id, data, precondition: Precondition::Free }
-        }
-        StepAction::Update { id, patch, version } => {
-            Operation::MergeDocument { collection, id, patch, precondition: expect(version) }
-        }
-        StepAction::Replace { id, data, version } => {
-            Operation::PutDocument { collection, id, data, precondition: expect(version) }
-        }
-        StepAction::Delete { id, version } => Operation::DeleteDocument {
-            collection,
-            id,
-            precondition: expect(version),
-            missing: Missing::Refused,
-        },
     }
 }

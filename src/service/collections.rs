@@ -1,22 +1,33 @@
-//! Create, list, rename and remove collections.
+//! Create, list, change and remove collections.
 
 use std::sync::Arc;
 
 use super::{ServiceError, find_collection};
 use crate::{
     auth::{Action, Principal, permission},
-    domain::{Collection, CollectionName},
-    store::catalog::Catalogs,
+    domain::{Collection, CollectionName, Position, Schema},
+    store::{Db, catalog::Catalogs},
     writer::{Committed, Mutation, Operation, WriterHandle},
 };
 
 /// The use cases of collections. Cheap to clone.
 #[derive(Clone)]
 pub struct Collections {
+    /// Where documents are read that a new schema must fit.
+    pub db: Db,
     /// Where they are found.
     pub catalogs: Catalogs,
     /// Where they are written.
     pub writer: WriterHandle,
+}
+
+/// What shall be changed of a collection.
+#[derive(Clone, Debug, Default)]
+pub struct SettingsChange {
+    /// Another name.
+    pub name: Option<CollectionName>,
+    /// Another schema, or none any more.
+    pub schema: Option<Option<Arc<Schema>>>,
 }
 
 impl Collections {
@@ -28,9 +39,10 @@ impl Collections {
         &self,
         principal: &Principal,
         name: CollectionName,
+        schema: Option<Arc<Schema>>,
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::CreateCollection)?;
-        self.write(principal, Operation::CreateCollection { name }).await
+        self.write(principal, vec![Operation::CreateCollection { name, schema }]).await
     }
 
     /// All collections of the principal's project, by name.
@@ -55,18 +67,30 @@ impl Collections {
         find_collection(&self.catalogs, principal, name_or_id).await
     }
 
-    /// Gives a collection another name. Subscriptions and cursors go on.
+    /// Changes a collection's settings, all or none. A new name: subscriptions and cursors go on. A new schema, or none any
+    /// more: all documents that are there must fit it.
     ///
     /// # Errors
-    /// [`ServiceError`].
-    pub async fn rename(
+    /// [`ServiceError`]; [`ServiceError::Unfit`] names documents that don't fit.
+    pub async fn change(
         &self,
         principal: &Principal,
         collection: String,
-        name: CollectionName,
+        change: SettingsChange,
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::ChangeCollection)?;
-        self.write(principal, Operation::RenameCollection { collection, name }).await
+        match change.schema {
+            Some(Some(schema)) => self.set_schema(principal, &collection, schema, change.name).await,
+            Some(None) => {
+                let fits_at = Position::default();
+                let remove = Operation::SetSchema { collection: collection.clone(), schema: None, fits_at };
+                self.write(principal, with_rename(remove, collection, change.name)).await
+            }
+            None => {
+                let rename = change.name.map(|name| Operation::RenameCollection { collection, name });
+                self.write(principal, rename.into_iter().collect()).await
+            }
+        }
     }
 
     /// Removes a collection with its documents; its subscriptions end.
@@ -75,12 +99,25 @@ impl Collections {
     /// [`ServiceError`].
     pub async fn remove(&self, principal: &Principal, collection: String) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::RemoveCollection)?;
-        self.write(principal, Operation::RemoveCollection { collection }).await
+        self.write(principal, vec![Operation::RemoveCollection { collection }]).await
     }
 
-    async fn write(&self, principal: &Principal, operation: Operation) -> Result<Committed, ServiceError> {
-        let mutation =
-            Mutation { project: principal.project.clone(), operations: vec![operation], idempotency: None };
+    pub(super) async fn write(
+        &self,
+        principal: &Principal,
+        operations: Vec<Operation>,
+    ) -> Result<Committed, ServiceError> {
+        let mutation = Mutation { project: principal.project.clone(), operations, idempotency: None };
         Ok(self.writer.submit(mutation).await?)
     }
+}
+
+/// An operation on a collection, and another name for it if there is one.
+pub(super) fn with_rename(
+    operation: Operation,
+    collection: String,
+    name: Option<CollectionName>,
+) -> Vec<Operation> {
+    let rename = name.map(|name| Operation::RenameCollection { collection, name });
+    [operation].into_iter().chain(rename).collect()
 }

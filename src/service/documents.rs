@@ -13,7 +13,9 @@ use crate::{
         documents::{self, Listed},
         idempotency::IdempotencyKey,
     },
-    writer::{Committed, Missing, Mutation, Operation, Precondition, WriterHandle, mutation::Idempotency},
+    writer::{
+        Checked, Committed, Missing, Mutation, Operation, Precondition, WriterHandle, mutation::Idempotency,
+    },
 };
 
 /// A request's idempotency key, and the hash by which a repetition is known to be one.
@@ -48,7 +50,8 @@ impl Documents {
         data: Data,
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
-        let operation = Operation::CreateDocument { collection, id: DocumentId::generate(), data };
+        let checked = self.check_data(principal, &collection, &data);
+        let operation = Operation::CreateDocument { collection, id: DocumentId::generate(), data, checked };
         self.write(principal, vec![operation], request_key).await
     }
 
@@ -64,7 +67,8 @@ impl Documents {
         precondition: Precondition,
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
-        let operation = Operation::PutDocument { collection, id, data, precondition };
+        let checked = self.check_data(principal, &collection, &data);
+        let operation = Operation::PutDocument { collection, id, data, precondition, checked };
         self.write(principal, vec![operation], request_key).await
     }
 
@@ -135,6 +139,14 @@ impl Documents {
         let read = move |db| async move { documents::list(&db, &project, &id, &filter, &page).await };
         let listed = self.db.read(Lane::Scan, read).await?;
         Ok((collection, listed.ok_or(ServiceError::UnknownCollection)?))
+    }
+
+    /// Looks at new data before it is queued, so that the writer, for which everyone waits, need not. The verdict is the
+    /// writer's all the same: the schema may change meanwhile, and a repeated request gets its first answer.
+    pub(super) fn check_data(&self, principal: &Principal, collection: &str, data: &Data) -> Option<Checked> {
+        let catalog = self.catalogs.cached(&principal.project)?;
+        let schema = catalog.find(collection)?.schema.clone()?;
+        Some(Checked::new(schema, data))
     }
 
     /// Has operations done, all or none.

@@ -1,10 +1,12 @@
 //! Use cases: what a request means, as a query or as a mutation. Checks permission first, and knows nothing of HTTP.
 //!
-//! Reading order: [`documents`], [`batches`], [`collections`], [`streams`], [`stream_reader`], `shared_reads`, [`setup`].
+//! Reading order: [`documents`], [`batches`], [`collections`], [`schemas`], [`streams`], [`stream_reader`],
+//! `shared_reads`, [`setup`].
 
 pub mod batches;
 pub mod collections;
 pub mod documents;
+pub mod schemas;
 pub mod setup;
 mod shared_reads;
 pub mod stream_reader;
@@ -36,6 +38,9 @@ pub enum ServiceError {
     /// No such document.
     #[error("document does not exist")]
     UnknownDocument,
+    /// Documents that are there don't fit the schema that shall be set.
+    #[error("{} documents don't fit the schema; it was not set", .0.count)]
+    Unfit(schemas::UnfitDocuments),
     /// The mutation did not happen.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -176,6 +176,28 @@ pub async fn read_collection(
     read_page(project, &rows, size)
 }
 
+/// The same inside a write transaction, after the project's head was locked: so up to the end of the log.
+///
+/// # Errors
+/// The database's own.
+pub async fn read_collection_locked(
+    tx: &mut WriteTx,
+    project: &ProjectId,
+    collection: &CollectionId,
+    after: u64,
+    size: PageSize,
+) -> Result<Option<LogPage>> {
+    let values = [
+        project.as_str().into(),
+        (after as i64).into(),
+        (size.entries as i64).into(),
+        (size.bytes as i64).into(),
+        collection.as_str().into(),
+    ];
+    let rows = tx.query(READ_COLLECTION, values).await?;
+    read_page(project, &rows, size)
+}
+
 /// Reads every entry of a project after `after`. `None` if there is no such project.
 ///
 /// # Errors

@@ -8,18 +8,19 @@ use super::{
     Result, Sql, WriteTx,
     rows::{Rows, RowsSql},
 };
-use crate::domain::{Collection, CollectionId, CollectionName, ProjectId, Timestamp};
+use crate::domain::{Collection, CollectionId, CollectionName, ProjectId, Schema, Timestamp};
 
 const INSERT: RowsSql = RowsSql {
-    sqlite: "INSERT INTO collections (id, project_id, name, created_at) \
-             SELECT column1, column2, column3, column4 FROM {rows} WHERE column1 IS NOT NULL",
-    postgres: "INSERT INTO collections (id, project_id, name, created_at) \
-               SELECT v ->> 0, v ->> 1, v ->> 2, (v ->> 3)::bigint FROM json_array_elements($1::json) AS t(v)",
+    sqlite: "INSERT INTO collections (id, project_id, name, created_at, schema) \
+             SELECT column1, column2, column3, column4, column5 FROM {rows} WHERE column1 IS NOT NULL",
+    postgres: "INSERT INTO collections (id, project_id, name, created_at, schema) \
+               SELECT v ->> 0, v ->> 1, v ->> 2, (v ->> 3)::bigint, v ->> 4 FROM json_array_elements($1::json) AS t(v)",
 };
-const LIST: Sql =
-    Sql::same("SELECT id, name, created_at FROM collections WHERE project_id = $1 AND removed_at IS NULL");
+const LIST: Sql = Sql::same(
+    "SELECT id, name, created_at, schema FROM collections WHERE project_id = $1 AND removed_at IS NULL",
+);
 const FIND_REMOVED: Sql = Sql::same("SELECT id FROM collections WHERE removed_at IS NOT NULL LIMIT 1");
-const RENAME: Sql = Sql::same("UPDATE collections SET name = $2 WHERE id = $1");
+const CHANGE: Sql = Sql::same("UPDATE collections SET name = $2, schema = $3 WHERE id = $1");
 const MARK_REMOVED: Sql = Sql::same("UPDATE collections SET removed_at = $2 WHERE id = $1");
 const DELETE: Sql = Sql::same("DELETE FROM collections WHERE id = $1");
 
@@ -50,6 +51,7 @@ pub async fn list_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<Vec<Co
                 id: CollectionId::from_stored(&text(0)?),
                 name: CollectionName::from_stored(&text(1)?),
                 created_at: Timestamp(row.try_get_by_index(2)?),
+                schema: row.try_get_by_index::<Option<String>>(3)?.as_deref().map(Schema::from_stored),
             })
         })
         .collect()
@@ -81,14 +83,16 @@ pub fn insert_many(tx: &mut WriteTx, collections: &[(ProjectId, Collection)]) {
             .text(collection.id.as_str())
             .text(project.as_str())
             .text(collection.name.as_str())
-            .integer(collection.created_at.0);
+            .integer(collection.created_at.0)
+            .optional_text(collection.schema.as_ref().map(|schema| schema.text()));
     }
     tx.defer_rows(INSERT, rows);
 }
 
-/// Gives a collection another name. Deferred.
-pub fn rename(tx: &mut WriteTx, id: &CollectionId, name: &CollectionName) {
-    tx.defer(RENAME, [id.as_str().into(), name.as_str().into()]);
+/// Writes what can be changed of a collection: its name and its schema. Deferred.
+pub fn change(tx: &mut WriteTx, collection: &Collection) {
+    let schema = collection.schema.as_ref().map(|schema| schema.text().to_owned());
+    tx.defer(CHANGE, [collection.id.as_str().into(), collection.name.as_str().into(), schema.into()]);
 }
 
 /// Takes a collection away. Its name is free at once; its documents are deleted later. Deferred.
@@ -106,5 +110,6 @@ fn to_collection(row: collection::Model) -> Collection {
         id: CollectionId::from_stored(&row.id),
         name: CollectionName::from_stored(&row.name),
         created_at: Timestamp(row.created_at),
+        schema: row.schema.as_deref().map(Schema::from_stored),
     }
 }

@@ -9,6 +9,7 @@ use sea_orm::{
 
 use super::{
     Result, Sql, StoreError, WriteTx,
+    changes::PageSize,
     heads::{Head, read_head},
     rows::{Rows, RowsSql},
 };
@@ -72,6 +73,18 @@ const DELETE: RowsSql = RowsSql {
                WHERE collection_id = v ->> 0 AND id = v ->> 1",
 };
 
+/// A page in the order of ids: at most $3 documents, and none that begins after $4 bytes of memory.
+const PAGE_BY_ID: Sql = Sql {
+    sqlite: "SELECT id, json(data), created_at, updated_at, version FROM ( \
+                 SELECT *, SUM(size) OVER (ORDER BY id) - size AS preceding FROM ( \
+                     SELECT * FROM documents WHERE collection_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3)) \
+             WHERE preceding < ?4 ORDER BY id",
+    postgres: "SELECT id, data::text, created_at, updated_at, version FROM ( \
+                   SELECT *, SUM(size) OVER (ORDER BY id) - size AS preceding FROM ( \
+                       SELECT * FROM documents WHERE collection_id = $1 AND id > $2 ORDER BY id LIMIT $3) AS part) AS page \
+               WHERE preceding < $4 ORDER BY id",
+};
+
 const DELETE_SOME: Sql = Sql {
     sqlite: "DELETE FROM documents WHERE rowid IN (SELECT rowid FROM documents WHERE collection_id = ?1 LIMIT ?2) \
              RETURNING id",
@@ -99,6 +112,28 @@ pub async fn find(
     let values = [collection.as_str().into(), id.as_str().into()];
     let row = db.query_one_raw(FIND.bind(db.get_database_backend(), values)).await?;
     row.map(|row| read_document(&row, 0)).transpose()
+}
+
+/// Reads the next documents of a collection in the order of their ids, after one of them; none at the end. Whoever reads page
+/// after page sees each document that was there throughout.
+///
+/// # Errors
+/// The database's own.
+pub async fn page_by_id(
+    db: &impl ConnectionTrait,
+    collection: &CollectionId,
+    after: Option<&DocumentId>,
+    size: PageSize,
+) -> Result<Vec<Document>> {
+    let values = [
+        collection.as_str().into(),
+        // Before any id.
+        after.map_or("", DocumentId::as_str).into(),
+        (size.entries as i64).into(),
+        (size.bytes as i64).into(),
+    ];
+    let rows = db.query_all_raw(PAGE_BY_ID.bind(db.get_database_backend(), values)).await?;
+    rows.iter().map(|row| read_document(row, 0)).collect()
 }
 
 /// Reads documents before they are written: each that exists, with its place in `keys`. Once those before it come to

@@ -182,11 +182,15 @@ impl Writer {
             let Some(request) = self.deferred.pop_front().or_else(|| queue.try_recv().ok()) else { break };
             operations += request.mutation.operations.len();
             bytes += request.bytes;
-            if !batch.is_empty() && (bytes > BATCH_BYTES || operations > BATCH_OPERATIONS) {
+            let is_alone = request.mutation.is_alone();
+            if !batch.is_empty() && (is_alone || bytes > BATCH_BYTES || operations > BATCH_OPERATIONS) {
                 self.deferred.push_front(request);
                 break;
             }
             batch.push(request);
+            if is_alone {
+                break;
+            }
         }
         batch
     }

@@ -167,8 +167,8 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     for id in &plan.removed_collections {
         collections::mark_removed(tx, id, now);
     }
-    for (id, name) in &plan.renamed_collections {
-        collections::rename(tx, id, name);
+    for collection in &plan.changed_collections {
+        collections::change(tx, collection);
     }
     collections::insert_many(tx, &plan.new_collections);
     match order {

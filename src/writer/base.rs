@@ -8,7 +8,7 @@ use std::{
 use super::{
     actor::{Request, Writer},
     batch::Base,
-    mutation::{Mutation, WriteError},
+    mutation::{Mutation, Operation, WriteError},
     sweep::oldest_outcome,
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     store::{
         StoreError, WriteTx,
         catalog::Catalog,
+        changes::{self, PageSize},
         collections,
         documents::{self, DocumentKey, Found},
         heads, idempotency,
@@ -26,6 +27,8 @@ use crate::{
 pub(super) const IMAGE_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of outcomes that are read for one batch, and one more; what needs others waits for the next.
 const OUTCOME_BYTES: usize = 8 * 1024 * 1024;
+/// How much of the log is read while everyone waits, to set a schema.
+const UNCHECKED: PageSize = PageSize { entries: 256, bytes: 2 * 1024 * 1024 };
 /// Bytes of documents that one mutation may need, and that it may make.
 pub const MAX_MUTATION_BYTES: usize = 64 * 1024 * 1024;
 
@@ -71,6 +74,7 @@ impl Writer {
         }
         self.read_documents(tx, batch, &mut base).await?;
         self.read_outcomes(tx, batch, &mut base).await?;
+        read_unchecked(tx, batch, &mut base).await?;
         Ok(base)
     }
 
@@ -162,6 +166,24 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Reads what was written to a collection since its documents were known to fit a schema that shall be set.
+async fn read_unchecked(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> Result<(), StoreError> {
+    for request in batch {
+        let project = &request.mutation.project;
+        for operation in &request.mutation.operations {
+            let Operation::SetSchema { collection, schema: Some(_), fits_at } = operation else { continue };
+            let found = base.catalogs.get(project).and_then(|catalog| catalog.find(collection)).cloned();
+            let Some(collection) = found else { continue };
+            let after = fits_at.sequence;
+            let page = changes::read_collection_locked(tx, project, &collection.id, after, UNCHECKED).await?;
+            // A log that was pruned up to there has a hole; one that goes on is for the caller to read.
+            let page = page.filter(|page| page.is_last && page.head.floor.sequence <= after);
+            base.unchecked = page.map(|page| page.entries);
+        }
+    }
+    Ok(())
 }
 
 /// The documents that a mutation needs and that may be there. A collection that isn't there has none.

@@ -7,12 +7,12 @@ use std::{
 
 use super::{
     base::MAX_MUTATION_BYTES,
-    mutation::{Committed, Missing, Mutation, Operation, Outcome, WriteError},
+    mutation::{Checked, Committed, Missing, Mutation, Operation, Outcome, WriteError},
 };
 use crate::{
     domain::{
         ApplyError, Change, Collection, CollectionId, CollectionName, Control, Data, Document, Entry, KeyId,
-        Position, ProjectId, Timestamp,
+        Position, ProjectId, Schema, Timestamp,
     },
     query::cursor::Cursor,
     store::{
@@ -34,6 +34,9 @@ pub struct Base {
     pub documents: HashMap<DocumentKey, Arc<Document>>,
     /// Outcomes under idempotency keys that were looked for.
     pub outcomes: HashMap<IdempotencyKey, StoredOutcome>,
+    /// What was written to a collection since its documents were known to fit a schema that shall be set; `None` if that is
+    /// too much.
+    pub unchecked: Option<Vec<Arc<Change>>>,
     /// The wall clock, once for the batch.
     pub now: Timestamp,
     /// The largest document, in bytes of its canonical text.
@@ -59,8 +62,8 @@ pub struct Plan {
     pub changes: Vec<Arc<Change>>,
     /// Collections that are new.
     pub new_collections: Vec<(ProjectId, Collection)>,
-    /// Collections that have another name.
-    pub renamed_collections: Vec<(CollectionId, CollectionName)>,
+    /// Collections that have another name or schema, as they are now.
+    pub changed_collections: Vec<Arc<Collection>>,
     /// Collections that are gone.
     pub removed_collections: Vec<CollectionId>,
     /// Keys that are no longer good.
@@ -70,13 +73,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether a collection is made, renamed or removed more than once. The statements have one order for all mutations,
+    /// Whether a collection is made, changed or removed more than once. The statements have one order for all mutations,
     /// whatever the order of these was, so such a batch can't be written with one of each.
     pub fn needs_order(&self) -> bool {
         let mut seen = HashSet::new();
         let new = self.new_collections.iter().map(|(_, collection)| &collection.id);
-        let renamed = self.renamed_collections.iter().map(|(id, _)| id);
-        !new.chain(renamed).chain(&self.removed_collections).all(|id| seen.insert(id))
+        let changed = self.changed_collections.iter().map(|collection| &collection.id);
+        !new.chain(changed).chain(&self.removed_collections).all(|id| seen.insert(id))
     }
 }
 
@@ -233,7 +236,7 @@ impl Batch {
         let Plan {
             changes,
             new_collections,
-            renamed_collections,
+            changed_collections,
             removed_collections,
             revoked_keys,
             outcomes,
@@ -241,7 +244,7 @@ impl Batch {
         self.weight += staged.weight;
         self.plan.changes.extend(changes);
         self.plan.new_collections.extend(new_collections);
-        self.plan.renamed_collections.extend(renamed_collections);
+        self.plan.changed_collections.extend(changed_collections);
         self.plan.removed_collections.extend(removed_collections);
         self.plan.revoked_keys.extend(revoked_keys);
         self.plan.outcomes.extend(outcomes);
@@ -249,16 +252,18 @@ impl Batch {
 
     fn apply_operation(&self, staged: &mut Staged, operation: &Operation) -> Result<Outcome, WriteError> {
         match operation {
-            Operation::CreateDocument { collection, id, data } => {
+            Operation::CreateDocument { collection, id, data, checked } => {
                 let collection = self.find_or_create(staged, collection)?;
+                check_schema(&collection, data, checked.as_ref())?;
                 let key = (collection.id.clone(), id.clone());
                 self.write(staged, &collection, key, None, data.clone())
             }
-            Operation::PutDocument { collection, id, data, precondition } => {
+            Operation::PutDocument { collection, id, data, precondition, checked } => {
                 let collection = self.find_or_create(staged, collection)?;
                 let key = (collection.id.clone(), id.clone());
                 let before = self.document(staged, &key);
                 precondition.check(before.as_deref())?;
+                check_schema(&collection, data, checked.as_ref())?;
                 self.write(staged, &collection, key, before, data.clone())
             }
             Operation::MergeDocument { collection, id, patch, precondition } => {
@@ -270,6 +275,7 @@ impl Batch {
                     ApplyError::Mismatch(why) => WriteError::Operator(why),
                     ApplyError::Data(err) => WriteError::Data(Arc::new(err)),
                 })?;
+                check_schema(&collection, &data, None)?;
                 self.write(staged, &collection, key, Some(before), data)
             }
             Operation::DeleteDocument { collection, id, precondition, missing } => {
@@ -293,11 +299,14 @@ impl Batch {
                 staged.set_document(key, None);
                 Ok(Outcome::Deleted { collection: collection.name.clone(), id: id.clone() })
             }
-            Operation::CreateCollection { name } => {
+            Operation::CreateCollection { name, schema } => {
                 if self.catalog(staged).find(name.as_str()).is_some() {
                     return Err(WriteError::CollectionExists(name.clone()));
                 }
-                Ok(Outcome::Collection(self.create_collection(staged, name.clone())))
+                Ok(Outcome::Collection(self.create_collection(staged, name.clone(), schema.clone())))
+            }
+            Operation::SetSchema { collection, schema, .. } => {
+                self.set_schema(staged, collection, schema.as_ref())
             }
             Operation::RenameCollection { collection, name } => {
                 self.rename_collection(staged, collection, name)
@@ -368,13 +377,43 @@ impl Batch {
             collection: renamed.id.to_string(),
             name: name.to_string(),
         });
-        staged.plan.renamed_collections.push((renamed.id.clone(), name.clone()));
-        self.change_catalog(staged, |catalog| catalog.insert(renamed.clone()));
+        self.change_collection(staged, &renamed);
         Ok(Outcome::Collection(renamed))
     }
 
-    fn create_collection(&self, staged: &mut Staged, name: CollectionName) -> Arc<Collection> {
-        let collection = Collection { id: CollectionId::generate(), name, created_at: staged.at };
+    fn set_schema(
+        &self,
+        staged: &mut Staged,
+        collection: &str,
+        schema: Option<&Arc<Schema>>,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find(staged, collection)?;
+        if collection.schema.as_ref() == schema {
+            return Ok(Outcome::Collection(collection));
+        }
+        if let Some(schema) = schema {
+            let unchecked = self.base.unchecked.as_ref().ok_or(WriteError::SchemaBehind)?;
+            check_last_images(unchecked, &collection.id, schema)?;
+        }
+        let changed = Arc::new(Collection { schema: schema.cloned(), ..(*collection).clone() });
+        staged.control(Control::SchemaChanged { collection: changed.id.to_string() });
+        self.change_collection(staged, &changed);
+        Ok(Outcome::Collection(changed))
+    }
+
+    fn change_collection(&self, staged: &mut Staged, changed: &Arc<Collection>) {
+        staged.plan.changed_collections.retain(|earlier| earlier.id != changed.id);
+        staged.plan.changed_collections.push(changed.clone());
+        self.change_catalog(staged, |catalog| catalog.insert(changed.clone()));
+    }
+
+    fn create_collection(
+        &self,
+        staged: &mut Staged,
+        name: CollectionName,
+        schema: Option<Arc<Schema>>,
+    ) -> Arc<Collection> {
+        let collection = Collection { id: CollectionId::generate(), name, created_at: staged.at, schema };
         staged.control(Control::CollectionCreated {
             collection: collection.id.to_string(),
             name: collection.name.to_string(),
@@ -394,7 +433,7 @@ impl Batch {
             return Ok(collection.clone());
         }
         let name = CollectionName::parse(name_or_id).map_err(WriteError::BadCollectionName)?;
-        Ok(self.create_collection(staged, name))
+        Ok(self.create_collection(staged, name, None))
     }
 
     fn catalog<'a>(&'a self, staged: &'a Staged) -> &'a Catalog {
@@ -416,6 +455,35 @@ impl Batch {
             None => self.next.documents.get(key).cloned(),
         }
     }
+}
+
+fn check_schema(collection: &Collection, data: &Data, checked: Option<&Checked>) -> Result<(), WriteError> {
+    match &collection.schema {
+        Some(schema) => Checked::check(checked, schema, data),
+        None => Ok(()),
+    }
+}
+
+/// Checks the last image of each document that these changes wrote.
+fn check_last_images(
+    changes: &[Arc<Change>],
+    collection: &CollectionId,
+    schema: &Schema,
+) -> Result<(), WriteError> {
+    let mut seen = HashSet::new();
+    for change in changes.iter().rev() {
+        let Entry::Document { collection: own, before, after } = &change.entry else { continue };
+        let Some(id) = after.as_ref().or(before.as_ref()).map(|document| &document.id) else { continue };
+        if own != collection || !seen.insert(id) {
+            continue;
+        }
+        if let Some(document) = after
+            && let Err(violations) = schema.check(&document.data)
+        {
+            return Err(WriteError::Unfit { id: id.clone(), violations });
+        }
+    }
+    Ok(())
 }
 
 fn images_weight(change: &Change) -> usize {

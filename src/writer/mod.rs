@@ -16,4 +16,4 @@ mod sweep;
 
 pub use actor::{WriterHandle, start};
 pub use base::MAX_MUTATION_BYTES;
-pub use mutation::{Committed, Missing, Mutation, Operation, Outcome, Precondition, WriteError};
+pub use mutation::{Checked, Committed, Missing, Mutation, Operation, Outcome, Precondition, WriteError};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     domain::{
         Collection, CollectionId, CollectionName, Data, DataError, Document, DocumentId, KeyId, Patch,
-        Position, ProjectId, Timestamp, name::NameError,
+        Position, ProjectId, Schema, Timestamp, Violation, name::NameError,
     },
     query::cursor::{Cursor, Epoch},
     store::{StoreError, idempotency::IdempotencyKey},
@@ -45,6 +45,8 @@ pub enum Operation {
         id: DocumentId,
         /// The new data.
         data: Data,
+        /// If the data was looked at before.
+        checked: Option<Checked>,
     },
     /// Makes the document, or replaces all of its data; makes the collection if need be.
     PutDocument {
@@ -56,6 +58,8 @@ pub enum Operation {
         data: Data,
         /// What must hold.
         precondition: Precondition,
+        /// If the data was looked at before.
+        checked: Option<Checked>,
     },
     /// Puts top-level members over those of a document that is there, and applies operators.
     MergeDocument {
@@ -83,6 +87,17 @@ pub enum Operation {
     CreateCollection {
         /// Its name.
         name: CollectionName,
+        /// What its documents must look like.
+        schema: Option<Arc<Schema>>,
+    },
+    /// Gives a collection another schema, or none. Such a mutation is a batch of its own.
+    SetSchema {
+        /// Name or id.
+        collection: String,
+        /// What its documents must look like.
+        schema: Option<Arc<Schema>>,
+        /// All documents fit at this place of the log, and what came later is still to be looked at.
+        fits_at: Position,
     },
     /// Gives a collection another name.
     RenameCollection {
@@ -101,6 +116,35 @@ pub enum Operation {
         /// By its id.
         key: KeyId,
     },
+}
+
+/// What a look at new data came to, so that the writer need not look again while the schema is still that one.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    schema: Arc<Schema>,
+    outcome: Result<(), Arc<[Violation]>>,
+}
+
+impl Checked {
+    /// Looks at it.
+    pub fn new(schema: Arc<Schema>, data: &Data) -> Self {
+        let outcome = schema.check(data);
+        Self { schema, outcome }
+    }
+
+    /// What `data` comes to under `schema`.
+    ///
+    /// # Errors
+    /// [`WriteError::SchemaViolation`].
+    pub fn check(checked: Option<&Self>, schema: &Arc<Schema>, data: &Data) -> Result<(), WriteError> {
+        let outcome = match checked {
+            Some(checked) if Arc::ptr_eq(&checked.schema, schema) || checked.schema == *schema => {
+                checked.outcome.clone()
+            }
+            _ => schema.check(data),
+        };
+        outcome.map_err(WriteError::SchemaViolation)
+    }
 }
 
 /// What must hold of a document for an operation to happen (RFC 9110, section 13).
@@ -223,6 +267,20 @@ pub enum WriteError {
     /// The data can't be stored.
     #[error(transparent)]
     Data(#[from] Arc<DataError>),
+    /// The document is not as the collection's schema says.
+    #[error("the document doesn't fit the collection's schema: {}", first(.0))]
+    SchemaViolation(Arc<[Violation]>),
+    /// A document that is there is not as a schema says that shall be set.
+    #[error("the document `{id}` doesn't fit the schema: {}", first(.violations))]
+    Unfit {
+        /// Which document.
+        id: DocumentId,
+        /// Why.
+        violations: Arc<[Violation]>,
+    },
+    /// Too much was written since all documents were known to fit a schema that shall be set.
+    #[error("too much is written to the collection at the moment; try again")]
+    SchemaBehind,
     /// The idempotency key was used for another request.
     #[error("this idempotency key was used with another request")]
     IdempotencyConflict,
@@ -241,6 +299,14 @@ pub enum WriteError {
     /// This mutation alone makes the database fail.
     #[error(transparent)]
     Store(StoreError),
+}
+
+fn first(violations: &[Violation]) -> String {
+    match violations.first() {
+        Some(Violation { pointer, message }) if pointer.is_empty() => message.clone(),
+        Some(Violation { pointer, message }) => format!("at `{pointer}`: {message}"),
+        None => "it is refused as a whole".to_owned(),
+    }
 }
 
 /// An outcome in the form in which it is kept under an idempotency key.
@@ -269,6 +335,7 @@ enum StoredOutcome {
         id: String,
         name: String,
         created_at: i64,
+        schema: Option<String>,
     },
     Removed {
         collection: String,
@@ -305,6 +372,7 @@ impl Committed {
                 id: collection.id.to_string(),
                 name: collection.name.to_string(),
                 created_at: collection.created_at.0,
+                schema: collection.schema.as_ref().map(|schema| schema.text().to_owned()),
             },
             Outcome::Removed { collection } => StoredOutcome::Removed { collection: collection.to_string() },
             Outcome::Revoked => StoredOutcome::Revoked,
@@ -338,11 +406,12 @@ impl Committed {
                     id: DocumentId::from_stored(&id),
                 },
                 StoredOutcome::Absent { id } => Outcome::Absent { id: DocumentId::from_stored(&id) },
-                StoredOutcome::Collection { id, name, created_at } => {
+                StoredOutcome::Collection { id, name, created_at, schema } => {
                     Outcome::Collection(Arc::new(Collection {
                         id: CollectionId::from_stored(&id),
                         name: CollectionName::from_stored(&name),
                         created_at: Timestamp(created_at),
+                        schema: schema.as_deref().map(Schema::from_stored),
                     }))
                 }
                 StoredOutcome::Removed { collection } => {
@@ -381,6 +450,11 @@ impl Operation {
 }
 
 impl Mutation {
+    /// Whether it needs a batch of its own.
+    pub fn is_alone(&self) -> bool {
+        self.operations.iter().any(|operation| matches!(operation, Operation::SetSchema { .. }))
+    }
+
     /// Bytes that it brings, and some for itself.
     pub fn bytes(&self) -> usize {
         self.operations.iter().map(|operation| operation.bytes() + 200).sum()

@@ -32,6 +32,7 @@ mod realtime_sse;
 mod realtime_ws;
 mod retention;
 mod rewind;
+mod schema;
 mod seam;
 mod site;
 mod slow_reader;

@@ -1,39 +1,59 @@
 //! Collections: create, list, settings, remove.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpResponse,
     web::{Data as State, Path},
 };
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Deserializer};
+use serde_json::{json, value::RawValue};
 
-use super::{CollectionBody, Success, add_cursor};
+use super::{CollectionBody, SettingsBody, Success, add_cursor};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
         extract::{Body, Caller},
     },
     auth::Principal,
-    domain::CollectionName,
-    service::Collections,
+    domain::{CollectionName, Schema},
+    service::{Collections, collections::SettingsChange},
     writer::{Committed, Outcome},
 };
 
-/// What a collection can be made with, and what of it can be changed. Other members are refused, not ignored.
+/// What a collection can be made with. Other members are refused, not ignored.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+struct NewCollection<'a> {
     name: String,
+    #[serde(borrow, default)]
+    schema: Option<&'a RawValue>,
 }
 
-/// `POST /collections` `{"name"}` → 201 with the collection; 409 if the name is taken.
+/// What of it can be changed; what is left out stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changes<'a> {
+    name: Option<String>,
+    /// Inside, `null` is that it goes.
+    #[serde(borrow, default, deserialize_with = "given")]
+    schema: Option<Option<&'a RawValue>>,
+}
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<&'de RawValue>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// `POST /collections` `{"name","schema"?}` → 201 with the collection; 409 if the name is taken.
 pub async fn create(
     collections: State<Collections>,
     Caller(principal): Caller,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let name = parse_name(&body)?;
-    let committed = collections.create(&principal, name).await?;
+    let new: NewCollection<'_> = body.json()?;
+    let name = parse_name(&new.name)?;
+    let schema = parse_schema(new.schema).await?;
+    let committed = collections.create(&principal, name, schema).await?;
     Ok(answer(HttpResponse::Created(), &principal, &committed))
 }
 
@@ -47,25 +67,36 @@ pub async fn list(
     Ok(HttpResponse::Ok().json(Success::new(bodies)))
 }
 
-/// `GET /collections/{collection}/settings` → 200 with the collection.
+/// `GET /collections/{collection}/settings` → 200 with the collection and its settings.
 pub async fn get(
     collections: State<Collections>,
     Caller(principal): Caller,
     collection: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let collection = collections.get(&principal, &collection).await?;
-    Ok(HttpResponse::Ok().json(Success::new(CollectionBody::new(&collection))))
+    Ok(HttpResponse::Ok().json(Success::new(SettingsBody::new(&collection))))
 }
 
-/// `PATCH /collections/{collection}/settings` `{"name"}` → 200 with the renamed collection.
+/// `PATCH /collections/{collection}/settings` `{"name"?,"schema"?}` → 200 with the changed collection. A schema of `null`
+/// goes; one that documents don't fit is 422 and says which.
 pub async fn change(
     collections: State<Collections>,
     Caller(principal): Caller,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let name = parse_name(&body)?;
-    let committed = collections.rename(&principal, collection.into_inner(), name).await?;
+    let changes: Changes<'_> = body.json()?;
+    let name = changes.name.as_deref().map(parse_name).transpose()?;
+    let schema = match changes.schema {
+        None => None,
+        Some(schema) => Some(parse_schema(schema).await?),
+    };
+    if name.is_none() && schema.is_none() {
+        let message = "there is nothing to change; settings are `name` and `schema`";
+        return Err(ApiError::new(ErrorCode::InvalidBody, message));
+    }
+    let change = SettingsChange { name, schema };
+    let committed = collections.change(&principal, collection.into_inner(), change).await?;
     Ok(answer(HttpResponse::Ok(), &principal, &committed))
 }
 
@@ -79,10 +110,19 @@ pub async fn remove(
     Ok(answer(HttpResponse::Ok(), &principal, &committed))
 }
 
-fn parse_name(body: &Body) -> Result<CollectionName, ApiError> {
-    let settings: Settings = body.json()?;
-    CollectionName::parse(&settings.name)
+fn parse_name(name: &str) -> Result<CollectionName, ApiError> {
+    CollectionName::parse(name)
         .map_err(|err| ApiError::new(ErrorCode::InvalidCollectionName, err.to_string()))
+}
+
+/// Compiles a schema, on a thread that nobody else waits for.
+async fn parse_schema(raw: Option<&RawValue>) -> Result<Option<Arc<Schema>>, ApiError> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(None) };
+    let text = raw.get().to_owned();
+    let parsed = tokio::task::spawn_blocking(move || Schema::parse(&text)).await;
+    let parsed =
+        parsed.map_err(|_| ApiError::new(ErrorCode::Overloaded, "the server is stopping; try again"))?;
+    Ok(Some(parsed?))
 }
 
 fn answer(
@@ -91,8 +131,8 @@ fn answer(
     committed: &Committed,
 ) -> HttpResponse {
     add_cursor(&mut response, principal, committed);
-    match committed.outcomes.first() {
-        Some(Outcome::Collection(collection)) => response.json(Success::new(CollectionBody::new(collection))),
+    match committed.outcomes.last() {
+        Some(Outcome::Collection(collection)) => response.json(Success::new(SettingsBody::new(collection))),
         Some(Outcome::Removed { collection }) => {
             response.json(Success::new(json!({ "id": collection.as_str() })))
         }

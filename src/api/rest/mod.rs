@@ -85,6 +85,25 @@ impl<'a> CollectionBody<'a> {
     }
 }
 
+/// A collection with all of its settings.
+#[derive(Serialize)]
+struct SettingsBody<'a> {
+    #[serde(flatten)]
+    collection: CollectionBody<'a>,
+    schema: &'a RawValue,
+}
+
+impl<'a> SettingsBody<'a> {
+    fn new(collection: &'a Collection) -> Self {
+        let schema = collection.schema.as_ref().map(|schema| schema.text());
+        Self {
+            collection: CollectionBody::new(collection),
+            // JSON by construction, as a document's text is.
+            schema: schema.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(RawValue::NULL),
+        }
+    }
+}
+
 /// The header of every answer to a write: where in the log its last change is.
 fn add_cursor(response: &mut HttpResponseBuilder, principal: &Principal, committed: &Committed) {
     response.insert_header(("X-Cursor", committed.cursor.encode(&principal.project)));

@@ -1,0 +1,29 @@
+//! What a collection's documents must look like.
+
+use sea_orm_migration::prelude::*;
+
+/// The step.
+pub struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        "m20261124_000005_add_schemas"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // On SQLite a step is not one transaction, and one that was cut short is run again.
+        if manager.has_column("collections", "schema").await? {
+            return Ok(());
+        }
+        let sql = "ALTER TABLE collections ADD COLUMN schema TEXT";
+        manager.get_connection().execute_unprepared(sql).await.map(|_| ())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let sql = "ALTER TABLE collections DROP COLUMN schema";
+        manager.get_connection().execute_unprepared(sql).await.map(|_| ())
+    }
+}

@@ -1,0 +1,222 @@
+//! What a collection's documents must look like: JSON Schema, draft 2020-12.
+
+use std::sync::{Arc, OnceLock};
+
+use jsonschema::{Draft, PatternOptions, Validator};
+use serde_json::Value;
+
+use super::{Data, schema_cost};
+
+/// The most bytes of a schema's text.
+pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
+/// Violations of one document that are told.
+const MAX_VIOLATIONS: usize = 20;
+/// Characters of one message; it may repeat parts of the schema.
+const MAX_MESSAGE: usize = 300;
+/// Bytes of one compiled regular expression.
+const REGEX_BYTES: usize = 256 * 1024;
+
+/// A schema that documents can be checked against. Compiled when it is first needed, and kept so.
+///
+/// Nothing is ever fetched, regular expressions take linear time, and `format` is an annotation, as the draft has it.
+#[derive(Debug)]
+pub struct Schema {
+    text: Box<str>,
+    validator: OnceLock<Option<Validator>>,
+}
+
+/// One thing about a document that its collection's schema doesn't allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// JSON Pointer into the document's data; empty for the document itself.
+    pub pointer: String,
+    /// What is wrong there; the value itself is not repeated.
+    pub message: String,
+}
+
+/// Why JSON can't be a collection's schema; a sentence for the caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the schema can't be used: {0}")]
+pub struct SchemaError(pub String);
+
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Schema {}
+
+impl Schema {
+    /// Checks and compiles a schema. Takes a while: not for a thread that others wait for.
+    ///
+    /// # Errors
+    /// [`SchemaError`]: it is none, refers to something outside, or is too large or costly.
+    pub fn parse(json: &str) -> Result<Arc<Self>, SchemaError> {
+        if json.len() > MAX_SCHEMA_BYTES {
+            return Err(SchemaError(format!("it is {} bytes; the limit is {MAX_SCHEMA_BYTES}", json.len())));
+        }
+        let value: Value =
+            serde_json::from_str(json).map_err(|err| SchemaError(format!("it is no JSON: {err}")))?;
+        if !value.is_object() {
+            return Err(SchemaError("it is a JSON object, such as {\"type\":\"object\"}".to_owned()));
+        }
+        schema_cost::check(&value).map_err(SchemaError)?;
+        let validator = compile(&value).map_err(SchemaError)?;
+        let text = value.to_string();
+        Ok(Arc::new(Self { text: text.into(), validator: OnceLock::from(Some(validator)) }))
+    }
+
+    /// Takes the text of a schema that was stored.
+    pub fn from_stored(text: &str) -> Arc<Self> {
+        Arc::new(Self { text: text.into(), validator: OnceLock::new() })
+    }
+
+    /// The schema as JSON text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Checks a document.
+    ///
+    /// # Errors
+    /// What is wrong with it, at most 20 things.
+    pub fn check(&self, data: &Data) -> Result<(), Arc<[Violation]>> {
+        let compiled = self.validator.get_or_init(|| {
+            let value = serde_json::from_str(&self.text).ok()?;
+            compile(&value).ok()
+        });
+        let Some(validator) = compiled else {
+            // It compiled when it was set. Letting everything in would be worse.
+            let message = "the collection's schema can't be used any more; set it again".to_owned();
+            return Err([Violation { pointer: String::new(), message }].into());
+        };
+        if validator.is_valid(data.value()) {
+            return Ok(());
+        }
+        let violations = validator.iter_errors(data.value()).take(MAX_VIOLATIONS).map(|err| Violation {
+            pointer: err.instance_path().to_string(),
+            message: shorten(err.masked_with("the value").to_string()),
+        });
+        Err(violations.collect())
+    }
+}
+
+fn compile(schema: &Value) -> Result<Validator, String> {
+    let options = jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .with_pattern_options(PatternOptions::regex().size_limit(REGEX_BYTES).dfa_size_limit(REGEX_BYTES))
+        .offline();
+    options.build(schema).map_err(|err| {
+        let place = err.instance_path().to_string();
+        let message = shorten(err.masked_with("the value").to_string());
+        if place.is_empty() { message } else { format!("at `{place}`: {message}") }
+    })
+}
+
+fn shorten(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(schema: &Value, data: &Value) -> Result<(), Vec<(String, String)>> {
+        let schema = Schema::parse(&schema.to_string()).unwrap();
+        let stored = Schema::from_stored(schema.text());
+        let data = Data::from_value(data.clone()).unwrap();
+        let outcome = schema.check(&data);
+        assert_eq!(outcome, stored.check(&data), "stored or not, it says the same");
+        outcome.map_err(|violations| {
+            violations.iter().map(|one| (one.pointer.clone(), one.message.clone())).collect()
+        })
+    }
+
+    #[test]
+    fn violations_say_where_and_what_and_not_which_value() {
+        let schema = json!({
+            "type": "object",
+            "required": ["name"],
+            "properties": { "age": { "type": "integer", "minimum": 0 }, "tags": { "items": { "pattern": "^[a-z]+$" } } },
+        });
+        assert_eq!(check(&schema, &json!({ "name": "Ada", "age": 7.0, "tags": ["a"] })), Ok(()));
+        let wrong = check(&schema, &json!({ "age": "secret", "tags": ["a", "B1"] })).unwrap_err();
+        let pointers: Vec<_> = wrong.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        assert_eq!(pointers.len(), 3, "{wrong:?}");
+        assert!(["", "/age", "/tags/1"].iter().all(|pointer| pointers.contains(pointer)), "{wrong:?}");
+        assert!(
+            !format!("{wrong:?}").contains("secret") && !format!("{wrong:?}").contains("B1"),
+            "{wrong:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_told_is_bounded() {
+        let list = json!({ "list": vec!["x"; 1000] });
+        let wrong =
+            check(&json!({ "properties": { "list": { "items": { "enum": ["y".repeat(5000)] } } } }), &list);
+        let wrong = wrong.unwrap_err();
+        assert_eq!(wrong.len(), MAX_VIOLATIONS);
+        assert!(wrong.iter().all(|(_, message)| message.chars().count() <= MAX_MESSAGE + 1));
+    }
+
+    #[test]
+    fn a_pattern_takes_linear_time() {
+        let schema = json!({ "properties": { "a": { "pattern": "^(a+)+$" } } });
+        assert!(check(&schema, &json!({ "a": format!("{}b", "a".repeat(50_000)) })).is_err());
+    }
+
+    #[test]
+    fn what_is_no_schema_is_refused() {
+        for (why, schema, part) in [
+            ("no JSON", "{", "no JSON"),
+            ("a list", "[]", "a JSON object"),
+            ("a boolean", "false", "a JSON object"),
+            ("no type", r#"{"type":"text"}"#, "at `/type`"),
+            ("look-ahead", r#"{"properties":{"a":{"pattern":"(?=a)b"}}}"#, "at `/properties/a/pattern`"),
+            ("a pattern that grows", r#"{"pattern":"(\\w{100}){100}"}"#, "at `/pattern`"),
+            ("elsewhere", r#"{"$ref":"http://127.0.0.1/schema"}"#, "elsewhere"),
+            ("another draft", r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#, "2020-12"),
+        ] {
+            let message = Schema::parse(schema).unwrap_err().to_string();
+            assert!(message.contains(part), "{why}: {message}");
+        }
+        let large = json!({ "description": "x".repeat(MAX_SCHEMA_BYTES) }).to_string();
+        assert!(Schema::parse(&large).unwrap_err().to_string().contains("the limit is"));
+    }
+
+    /// On a thread with a stack of 2 MiB, as the writer's and this test's are.
+    #[test]
+    fn the_costliest_schema_fits_on_the_stack() {
+        let nested = |levels: usize, innermost: Value| {
+            (0..levels).fold(innermost, |schema, _| json!({ "allOf": [schema] }))
+        };
+        let tree = json!({ "properties": { "a": { "$ref": "#" } } });
+        let deep = (0..62).fold(json!({ "a": 1 }), |data, _| json!({ "a": data }));
+        let recursive = nested(10, tree);
+        assert_eq!(check(&recursive, &deep), Ok(()));
+        let mut refusing = nested(10, json!({ "properties": { "a": { "$ref": "#" } }, "type": "object" }));
+        assert_eq!(check(&refusing, &deep).unwrap_err().len(), 1);
+        refusing["not"] = json!({ "required": ["a"] });
+        assert_eq!(check(&refusing, &deep).unwrap_err().len(), MAX_VIOLATIONS);
+        assert_eq!(check(&nested(60, json!({ "type": "object" })), &deep), Ok(()));
+
+        let chain = |keyword: fn(Value) -> Value| {
+            let next = |n: usize| keyword(json!({ "$ref": format!("#/$defs/d{}", n + 1) }));
+            let mut definitions: serde_json::Map<_, _> =
+                (0..198).map(|n| (format!("d{n}"), next(n))).collect();
+            definitions.insert("d198".to_owned(), json!({}));
+            json!({ "$ref": "#/$defs/d0", "$defs": definitions })
+        };
+        assert_eq!(check(&chain(|next| next), &deep), Ok(()));
+        assert_eq!(check(&chain(|next| json!({ "allOf": [next] })), &deep), Ok(()));
+        assert_eq!(check(&chain(|next| json!({ "properties": { "a": next } })), &deep), Ok(()));
+    }
+}
