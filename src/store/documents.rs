@@ -173,6 +173,16 @@ pub struct DocumentWrites<'a> {
     pub inserts: Vec<(&'a DocumentKey, &'a Document)>,
 }
 
+impl DocumentWrites<'_> {
+    /// How many statements they take.
+    pub fn kinds(&self) -> usize {
+        [self.deletes.is_empty(), self.updates.is_empty(), self.inserts.is_empty()]
+            .into_iter()
+            .filter(|is_empty| !is_empty)
+            .count()
+    }
+}
+
 /// Writes them with at most three statements: what leaves a place goes before what takes it. Deferred; a unique index may
 /// refuse a whole statement.
 pub fn write_many(tx: &mut WriteTx, writes: &DocumentWrites<'_>) {

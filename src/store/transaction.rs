@@ -176,10 +176,10 @@ impl WriteTx {
         self.defer(Sql::same("RELEASE SAVEPOINT coir"), []);
     }
 
-    /// Has the writes to follow done in their order on PostgreSQL as well, each with a round trip. Joined, they are not:
-    /// a document that takes a unique value would come before the one that gives it up.
-    pub fn keep_order(&mut self) {
-        self.keeps_order = true;
+    /// Whether the writes to follow are done in their order on PostgreSQL as well, each with a round trip. Joined, they are
+    /// not: a document that takes a unique value would come before the one that gives it up.
+    pub fn keep_order(&mut self, keeps: bool) {
+        self.keeps_order = keeps;
     }
 
     /// Runs what was deferred.
@@ -294,9 +294,20 @@ async fn run_postgres(
     joins: bool,
 ) -> Result<Vec<QueryResult>> {
     let is_write = |text: &str| ["INSERT", "UPDATE", "DELETE"].iter().any(|verb| text.starts_with(verb));
+    let is_mark =
+        |text: &str| ["SAVEPOINT", "RELEASE", "ROLLBACK TO"].iter().any(|verb| text.starts_with(verb));
     let mut rows = Vec::new();
     let mut statements = statements.into_iter().peekable();
     while statements.peek().is_some() {
+        let mut marks = Vec::new();
+        while let Some((mark, _)) = statements.next_if(|(text, _)| is_mark(text)) {
+            marks.push(mark);
+        }
+        if !marks.is_empty() {
+            let marks = sqlx::raw_sql(AssertSqlSafe(marks.join(";")));
+            connection.execute(marks).await.map_err(driver_error)?;
+            continue;
+        }
         let (mut text, mut arguments, mut bound, mut joined) = (String::new(), PgArguments::default(), 0, 0);
         while let Some((statement, params)) = statements.next() {
             let is_last = !joins

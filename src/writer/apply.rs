@@ -47,7 +47,6 @@ pub(super) async fn do_apart(
     work: &mut Batch,
     batch: &[Request],
 ) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
-    tx.keep_order();
     let (mut answers, mut changes) = (Vec::new(), Vec::new());
     // The next one last. Halves, since the whole has failed before.
     let mut parts = halves(0..batch.len());
@@ -131,8 +130,12 @@ async fn write_part(tx: &mut WriteTx, work: &Batch, mutations: usize) -> Result<
 
 async fn write_under_savepoint(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError> {
     tx.savepoint();
+    let kinds = work.document_writes().kinds();
+    tx.keep_order(kinds > 1 || matches!(order, Order::ByOperation));
     write(tx, work, order)?;
-    match tx.flush().await {
+    let outcome = tx.flush().await;
+    tx.keep_order(false);
+    match outcome {
         Ok(()) => tx.release_savepoint(),
         Err(err) => {
             tx.rollback_to_savepoint();
