@@ -124,6 +124,7 @@ fn shorten(mut message: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -218,5 +219,114 @@ mod tests {
         assert_eq!(check(&chain(|next| next), &deep), Ok(()));
         assert_eq!(check(&chain(|next| json!({ "allOf": [next] })), &deep), Ok(()));
         assert_eq!(check(&chain(|next| json!({ "properties": { "a": next } })), &deep), Ok(()));
+    }
+
+    const WORDS: [&str; 24] = [
+        "#",
+        "#/$defs/a",
+        "#/properties/a",
+        "#a",
+        "a",
+        "b",
+        "",
+        "integer",
+        "object",
+        "array",
+        "string",
+        "date",
+        "regex",
+        "^(a|b)*$",
+        "(",
+        "\\p{L}",
+        "http://[",
+        "urn:x",
+        "/",
+        "~2",
+        "%",
+        "é",
+        "base64",
+        "application/json",
+    ];
+    const KEYWORDS: [&str; 46] = [
+        "$id",
+        "$schema",
+        "$ref",
+        "$anchor",
+        "$defs",
+        "$comment",
+        "$vocabulary",
+        "type",
+        "enum",
+        "const",
+        "multipleOf",
+        "maximum",
+        "exclusiveMinimum",
+        "maxLength",
+        "minLength",
+        "pattern",
+        "items",
+        "prefixItems",
+        "contains",
+        "maxContains",
+        "minContains",
+        "uniqueItems",
+        "minItems",
+        "properties",
+        "patternProperties",
+        "additionalProperties",
+        "propertyNames",
+        "unevaluatedProperties",
+        "unevaluatedItems",
+        "required",
+        "dependentSchemas",
+        "dependentRequired",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "format",
+        "contentEncoding",
+        "contentMediaType",
+        "contentSchema",
+        "dependencies",
+        "discriminator",
+        "default",
+    ];
+
+    fn any_json(keys: &'static [&'static str]) -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            prop_oneof![Just(0), Just(1), Just(-1), Just(2), Just(i64::MAX)].prop_map(Value::from),
+            prop_oneof![Just(0.5), Just(1e300), Just(-0.0)].prop_map(Value::from),
+            proptest::sample::select(&WORDS[..]).prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 4, move |inner| {
+            let object = proptest::collection::vec((proptest::sample::select(keys), inner.clone()), 0..4);
+            prop_oneof![
+                1 => proptest::collection::vec(inner, 0..4).prop_map(Value::from),
+                3 => object.prop_map(|fields| fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A panic here would end the writer.
+        #[test]
+        fn no_schema_and_no_document_makes_it_panic(
+            mut schema in any_json(&KEYWORDS), definition in any_json(&KEYWORDS), data in any_json(&WORDS)
+        ) {
+            if let Value::Object(fields) = &mut schema {
+                fields.insert("$defs".to_owned(), json!({ "a": definition }));
+            }
+            if let (Ok(schema), Ok(data)) = (Schema::parse(&schema.to_string()), Data::from_value(data)) {
+                let _ = schema.check(&data);
+            }
+        }
     }
 }
