@@ -17,7 +17,8 @@ use tokio::{
 use super::{
     apply::{Mode, do_apart, do_together},
     batch::Batch,
-    mutation::{Committed, Mutation, Operation, WriteError},
+    mutation::{Mutation, Operation, WriteError},
+    outcome::Committed,
     sweep::{PRUNE_INTERVAL, SWEEP_INTERVAL},
 };
 use crate::{

@@ -6,13 +6,14 @@ use std::{
 };
 
 use super::{
-    base::MAX_MUTATION_BYTES,
-    mutation::{Checked, Committed, Missing, Mutation, Operation, Outcome, WriteError},
+    mutation::{Checked, Missing, Mutation, Operation, WriteError},
+    outcome::{Committed, Outcome},
+    staged::{Plan, Staged},
 };
 use crate::{
     domain::{
-        ApplyError, Change, Collection, CollectionId, CollectionName, Control, Data, Document, Entry, KeyId,
-        Position, ProjectId, Schema, Timestamp,
+        ApplyError, Change, Collection, CollectionId, CollectionName, Control, Data, Document, Entry,
+        ProjectId, Schema, Timestamp,
     },
     query::cursor::Cursor,
     store::{
@@ -53,46 +54,6 @@ pub struct Batch {
     plan: Plan,
     weight: usize,
     kept_weight: usize,
-}
-
-/// Everything but the documents that a batch writes, in order.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// The log's new entries.
-    pub changes: Vec<Arc<Change>>,
-    /// Collections that are new.
-    pub new_collections: Vec<(ProjectId, Collection)>,
-    /// Collections that have another name or schema, as they are now.
-    pub changed_collections: Vec<Arc<Collection>>,
-    /// Collections that are gone.
-    pub removed_collections: Vec<CollectionId>,
-    /// Keys that are no longer good.
-    pub revoked_keys: Vec<KeyId>,
-    /// Outcomes to keep.
-    pub outcomes: Vec<(IdempotencyKey, StoredOutcome)>,
-}
-
-impl Plan {
-    /// Whether a collection is made, changed or removed more than once. The statements have one order for all mutations,
-    /// whatever the order of these was, so such a batch can't be written with one of each.
-    pub fn needs_order(&self) -> bool {
-        let mut seen = HashSet::new();
-        let new = self.new_collections.iter().map(|(_, collection)| &collection.id);
-        let changed = self.changed_collections.iter().map(|collection| &collection.id);
-        !new.chain(changed).chain(&self.removed_collections).all(|id| seen.insert(id))
-    }
-}
-
-/// One mutation's effects, before it is known that all of its operations happen.
-struct Staged {
-    project: ProjectId,
-    head: Head,
-    at: Timestamp,
-    catalog: Option<Catalog>,
-    documents: HashMap<DocumentKey, Option<Arc<Document>>>,
-    order: Vec<DocumentKey>,
-    plan: Plan,
-    weight: usize,
 }
 
 impl Batch {
@@ -484,40 +445,4 @@ fn check_last_images(
         }
     }
     Ok(())
-}
-
-fn images_weight(change: &Change) -> usize {
-    let Entry::Document { before, after, .. } = &change.entry else { return 0 };
-    let texts = before.iter().chain(after).map(|document| document.data.text().len());
-    texts.sum::<usize>() + after.as_ref().map_or(0, |document| document.data.weight())
-}
-
-impl Staged {
-    /// Gives the entry the log's next place.
-    fn log(&mut self, entry: Entry) {
-        let position = Position { sequence: self.head.head.sequence + 1, at: self.at };
-        self.head.head = position;
-        let change = Change { project: self.project.clone(), position, entry };
-        self.weight += images_weight(&change);
-        self.plan.changes.push(Arc::new(change));
-    }
-
-    /// Many changes of one large document are as many documents. One alone may be as large as a document may be.
-    fn check_weight(&self) -> Result<(), WriteError> {
-        if !self.documents.is_empty() && self.weight > MAX_MUTATION_BYTES {
-            return Err(WriteError::TooManyBytes { limit: MAX_MUTATION_BYTES });
-        }
-        Ok(())
-    }
-
-    fn control(&mut self, control: Control) {
-        self.log(Entry::Control(control));
-        self.head.control = self.head.head.sequence;
-    }
-
-    fn set_document(&mut self, key: DocumentKey, document: Option<Arc<Document>>) {
-        if self.documents.insert(key.clone(), document).is_none() {
-            self.order.push(key);
-        }
-    }
 }

@@ -4,7 +4,8 @@
 //! There is no timer: a lone request is committed at once. The writer is a task of its own, so a client that hangs up
 //! can't stop its mutation half-way.
 //!
-//! Reading order: [`mutation`], [`batch`], [`actor`](WriterHandle) with its parts `base`, `apply` and `sweep`, [`log`].
+//! Reading order: [`mutation`], [`outcome`], [`batch`] (with `staged`), [`actor`](WriterHandle) with its parts `base`,
+//! `apply` and `sweep`, [`log`].
 
 mod actor;
 mod apply;
@@ -12,8 +13,11 @@ mod base;
 pub mod batch;
 pub mod log;
 pub mod mutation;
+pub mod outcome;
+mod staged;
 mod sweep;
 
 pub use actor::{WriterHandle, start};
 pub use base::MAX_MUTATION_BYTES;
-pub use mutation::{Checked, Committed, Missing, Mutation, Operation, Outcome, Precondition, WriteError};
+pub use mutation::{Checked, Missing, Mutation, Operation, Precondition, WriteError};
+pub use outcome::{Committed, Outcome};

@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 use crate::{
     domain::{
-        Collection, CollectionId, CollectionName, Data, DataError, Document, DocumentId, KeyId, Patch,
-        Position, ProjectId, Schema, Timestamp, Violation, name::NameError,
+        CollectionName, Data, DataError, Document, DocumentId, KeyId, Patch, Position, ProjectId, Schema,
+        Violation, name::NameError,
     },
-    query::cursor::{Cursor, Epoch},
     store::{StoreError, idempotency::IdempotencyKey},
 };
 
@@ -174,50 +170,6 @@ pub enum Missing {
     Allowed,
 }
 
-/// What a mutation came to.
-#[derive(Clone, Debug)]
-pub struct Committed {
-    /// One for each operation.
-    pub outcomes: Vec<Outcome>,
-    /// The log's place of its last change; the head if it changed nothing.
-    pub cursor: Cursor,
-}
-
-/// What an operation came to.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// The document as it is now.
-    Document {
-        /// Its collection's name.
-        collection: CollectionName,
-        /// The document.
-        document: Arc<Document>,
-        /// Whether it wasn't there before.
-        is_new: bool,
-    },
-    /// The document is gone.
-    Deleted {
-        /// Its collection's name.
-        collection: CollectionName,
-        /// Its id.
-        id: DocumentId,
-    },
-    /// The document wasn't there, which is no fault.
-    Absent {
-        /// The id that was given.
-        id: DocumentId,
-    },
-    /// The collection as it is now.
-    Collection(Arc<Collection>),
-    /// The collection is gone.
-    Removed {
-        /// Its id.
-        collection: CollectionId,
-    },
-    /// The key is revoked.
-    Revoked,
-}
-
 /// Why a mutation did not happen. It left no trace.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WriteError {
@@ -306,125 +258,6 @@ fn first(violations: &[Violation]) -> String {
         Some(Violation { pointer, message }) if pointer.is_empty() => message.clone(),
         Some(Violation { pointer, message }) => format!("at `{pointer}`: {message}"),
         None => "it is refused as a whole".to_owned(),
-    }
-}
-
-/// An outcome in the form in which it is kept under an idempotency key.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
-enum StoredOutcome {
-    #[serde(rename_all = "camelCase")]
-    Document {
-        collection: String,
-        id: String,
-        is_new: bool,
-        created_at: i64,
-        updated_at: i64,
-        version: u64,
-        data: Value,
-    },
-    Deleted {
-        collection: String,
-        id: String,
-    },
-    Absent {
-        id: String,
-    },
-    #[serde(rename_all = "camelCase")]
-    Collection {
-        id: String,
-        name: String,
-        created_at: i64,
-        schema: Option<String>,
-    },
-    Removed {
-        collection: String,
-    },
-    Revoked,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredCommitted {
-    outcomes: Vec<StoredOutcome>,
-    epoch: String,
-    sequence: u64,
-    at: i64,
-}
-
-impl Committed {
-    /// The text that is kept under an idempotency key.
-    pub fn to_stored(&self) -> serde_json::Result<String> {
-        let outcomes = self.outcomes.iter().map(|outcome| match outcome {
-            Outcome::Document { collection, document, is_new } => StoredOutcome::Document {
-                collection: collection.to_string(),
-                id: document.id.to_string(),
-                is_new: *is_new,
-                created_at: document.created_at.0,
-                updated_at: document.updated_at.0,
-                version: document.version,
-                data: Value::Object(document.data.fields().clone()),
-            },
-            Outcome::Deleted { collection, id } => {
-                StoredOutcome::Deleted { collection: collection.to_string(), id: id.to_string() }
-            }
-            Outcome::Absent { id } => StoredOutcome::Absent { id: id.to_string() },
-            Outcome::Collection(collection) => StoredOutcome::Collection {
-                id: collection.id.to_string(),
-                name: collection.name.to_string(),
-                created_at: collection.created_at.0,
-                schema: collection.schema.as_ref().map(|schema| schema.text().to_owned()),
-            },
-            Outcome::Removed { collection } => StoredOutcome::Removed { collection: collection.to_string() },
-            Outcome::Revoked => StoredOutcome::Revoked,
-        });
-        serde_json::to_string(&StoredCommitted {
-            outcomes: outcomes.collect(),
-            epoch: self.cursor.epoch.to_text(),
-            sequence: self.cursor.position.sequence,
-            at: self.cursor.position.at.0,
-        })
-    }
-
-    /// Reads it back; `None` for text that is none of ours.
-    pub fn from_stored(text: &str) -> Option<Self> {
-        let stored: StoredCommitted = serde_json::from_str(text).ok()?;
-        let outcome = |outcome| {
-            Some(match outcome {
-                StoredOutcome::Document { collection, id, is_new, created_at, updated_at, version, data } => {
-                    let document = Document {
-                        id: DocumentId::from_stored(&id),
-                        data: Data::from_value(data).ok()?,
-                        created_at: Timestamp(created_at),
-                        updated_at: Timestamp(updated_at),
-                        version,
-                    };
-                    let collection = CollectionName::from_stored(&collection);
-                    Outcome::Document { collection, document: Arc::new(document), is_new }
-                }
-                StoredOutcome::Deleted { collection, id } => Outcome::Deleted {
-                    collection: CollectionName::from_stored(&collection),
-                    id: DocumentId::from_stored(&id),
-                },
-                StoredOutcome::Absent { id } => Outcome::Absent { id: DocumentId::from_stored(&id) },
-                StoredOutcome::Collection { id, name, created_at, schema } => {
-                    Outcome::Collection(Arc::new(Collection {
-                        id: CollectionId::from_stored(&id),
-                        name: CollectionName::from_stored(&name),
-                        created_at: Timestamp(created_at),
-                        schema: schema.as_deref().map(Schema::from_stored),
-                    }))
-                }
-                StoredOutcome::Removed { collection } => {
-                    Outcome::Removed { collection: CollectionId::from_stored(&collection) }
-                }
-                StoredOutcome::Revoked => Outcome::Revoked,
-            })
-        };
-        let position = Position { sequence: stored.sequence, at: Timestamp(stored.at) };
-        Some(Self {
-            outcomes: stored.outcomes.into_iter().map(outcome).collect::<Option<_>>()?,
-            cursor: Cursor { epoch: Epoch::from_stored(&stored.epoch), position },
-        })
     }
 }
 
