@@ -49,7 +49,7 @@ pub(super) async fn do_apart(
 ) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
     let (mut answers, mut changes) = (Vec::new(), Vec::new());
     // The next one last. Halves, since the whole has failed before.
-    let mut parts = halves(0..batch.len());
+    let mut parts = halves(batch, 0..batch.len());
     while let Some(part) = parts.pop() {
         if is_full(work) {
             break;
@@ -81,16 +81,25 @@ pub(super) async fn do_apart(
             }
             None => {
                 work.discard();
-                parts.extend(halves(part));
+                parts.extend(halves(batch, part));
             }
         }
     }
     Ok((answers, changes))
 }
 
-/// The second half first.
-fn halves(part: Range<usize>) -> Vec<Range<usize>> {
-    let middle = part.start + part.len().div_ceil(2);
+/// Cuts a part where half of its operations are done, so that a large mutation soon stands alone. The second half first.
+fn halves(batch: &[Request], part: Range<usize>) -> Vec<Range<usize>> {
+    let operations = |request: &Request| request.mutation.operations.len().max(1);
+    let total: usize = batch[part.clone()].iter().map(operations).sum();
+    let (mut before, mut middle) = (0, part.start);
+    while middle < part.end && 2 * before < total {
+        before += operations(&batch[middle]);
+        middle += 1;
+    }
+    if middle == part.end && part.len() > 1 {
+        middle -= 1;
+    }
     let halves = [middle..part.end, part.start..middle];
     halves.into_iter().filter(|half| !half.is_empty()).collect()
 }
