@@ -1,6 +1,6 @@
 //! The current state of documents. The table's name is known here alone, so that a table per project stays possible.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use sea_orm::{
     ConnectionTrait, DbBackend, QueryResult,
@@ -57,6 +57,17 @@ const INSERT: RowsSql = RowsSql {
     postgres: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
                SELECT v ->> 0, v ->> 1, (v ->> 2)::bigint, (v ->> 3)::bigint, (v ->> 4)::bigint, (v ->> 5)::bigint, \
                       (v ->> 6)::jsonb FROM json_array_elements($1::json) AS t(v)",
+};
+
+/// As [`INSERT`], of those that no unique index refuses.
+const INSERT_FREE: RowsSql = RowsSql {
+    sqlite: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
+             SELECT column1, column2, column3, column4, column5, column6, jsonb(column7) FROM {rows} \
+             WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING RETURNING collection_id, id",
+    postgres: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
+               SELECT v ->> 0, v ->> 1, (v ->> 2)::bigint, (v ->> 3)::bigint, (v ->> 4)::bigint, (v ->> 5)::bigint, \
+                      (v ->> 6)::jsonb FROM json_array_elements($1::json) AS t(v) \
+               ON CONFLICT DO NOTHING RETURNING collection_id, id",
 };
 
 const UPDATE: RowsSql = RowsSql {
@@ -186,25 +197,49 @@ impl DocumentWrites<'_> {
 /// Writes them with at most three statements: what leaves a place goes before what takes it. Deferred; a unique index may
 /// refuse a whole statement.
 pub fn write_many(tx: &mut WriteTx, writes: &DocumentWrites<'_>) {
-    let mut gone = Rows::default();
-    for (collection, id) in &writes.deletes {
-        gone.row().text(collection.as_str()).text(id.as_str());
+    tx.defer_rows(DELETE, key_rows(&writes.deletes));
+    tx.defer_rows(UPDATE, document_rows(&writes.updates));
+    tx.defer_rows(INSERT, document_rows(&writes.inserts));
+}
+
+/// Finds out which inserts a unique index refuses, once the deletes are done; of two that refuse each other, the second.
+/// Updates are left out. The caller undoes it.
+///
+/// # Errors
+/// The database's own.
+pub async fn find_refused(tx: &mut WriteTx, writes: &DocumentWrites<'_>) -> Result<Vec<DocumentKey>> {
+    tx.defer_rows(DELETE, key_rows(&writes.deletes));
+    let rows = tx.query_rows(INSERT_FREE, document_rows(&writes.inserts)).await?;
+    let mut done = HashSet::with_capacity(rows.len());
+    for row in &rows {
+        let (collection, id): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        done.insert((CollectionId::from_stored(&collection), DocumentId::from_stored(&id)));
     }
-    tx.defer_rows(DELETE, gone);
-    for (sql, documents) in [(UPDATE, &writes.updates), (INSERT, &writes.inserts)] {
-        let mut rows = Rows::default();
-        for ((collection, id), document) in documents {
-            rows.row()
-                .text(collection.as_str())
-                .text(id.as_str())
-                .integer(document.data.weight() as i64)
-                .integer(document.created_at.0)
-                .integer(document.updated_at.0)
-                .integer(document.version as i64)
-                .text(document.data.text());
-        }
-        tx.defer_rows(sql, rows);
+    let refused = writes.inserts.iter().filter(|(key, _)| !done.contains(*key));
+    Ok(refused.map(|(key, _)| (*key).clone()).collect())
+}
+
+fn key_rows(keys: &[&DocumentKey]) -> Rows {
+    let mut rows = Rows::default();
+    for (collection, id) in keys {
+        rows.row().text(collection.as_str()).text(id.as_str());
     }
+    rows
+}
+
+fn document_rows(documents: &[(&DocumentKey, &Document)]) -> Rows {
+    let mut rows = Rows::default();
+    for ((collection, id), document) in documents {
+        rows.row()
+            .text(collection.as_str())
+            .text(id.as_str())
+            .integer(document.data.weight() as i64)
+            .integer(document.created_at.0)
+            .integer(document.updated_at.0)
+            .integer(document.version as i64)
+            .text(document.data.text());
+    }
+    rows
 }
 
 /// Deletes at most `limit` documents of a removed collection and returns how many there were. The log has one entry for

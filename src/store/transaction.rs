@@ -210,6 +210,13 @@ impl WriteTx {
         }
     }
 
+    /// The same, and returns the rows that these statements return.
+    pub(super) async fn query_rows(&mut self, sql: RowsSql, rows: Rows) -> Result<Vec<QueryResult>> {
+        self.defer_rows(sql, rows);
+        let deferred = std::mem::take(&mut self.deferred);
+        self.run(deferred).await
+    }
+
     fn is_postgres(&self) -> bool {
         matches!(self.connection, Some(Connection::Postgres(_)))
     }

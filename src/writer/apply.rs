@@ -1,12 +1,13 @@
 //! A batch in its transaction: all mutations together, or in parts, until the culprit stands alone.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     actor::{Answers, Request},
     base::IMAGE_BYTES,
     batch::Batch,
     mutation::WriteError,
+    outcome::{Committed, Outcome},
 };
 use crate::{
     domain::{Change, Entry, Timestamp},
@@ -40,22 +41,23 @@ pub(super) async fn do_together(
     Ok((answers, work.plan().changes.clone()))
 }
 
-/// Halves what the database refuses, and does the halves one after the other. So one culprit among n mutations costs about
-/// 2 log n statements of each kind, and not n, and the others still share theirs.
+/// Does a batch again of which the database refused something.
+///
+/// Inserts that it refuses are found with one statement: their mutations are put last, each alone. What is still refused is
+/// halved, so that one culprit among n mutations costs about 2 log n statements of each kind, and not n. So the others go on
+/// sharing theirs. Mutations of one batch are concurrent: any order of them is right, if the log has the same.
 pub(super) async fn do_apart(
     tx: &mut WriteTx,
     work: &mut Batch,
     batch: &[Request],
 ) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
-    let (mut answers, mut changes) = (Vec::new(), Vec::new());
-    // The next one last. Halves, since the whole has failed before.
-    let mut parts = halves(batch, 0..batch.len());
+    // The next one last.
+    let mut parts = split_refused(tx, work, batch).await?;
+    let count = parts.iter().map(Vec::len).sum();
+    let mut answers: Vec<Option<Result<Committed, WriteError>>> = vec![None; count];
+    let mut changes = Vec::new();
     while let Some(part) = parts.pop() {
-        if is_full(work) {
-            break;
-        }
-        let own = apply(work, &batch[part.clone()]);
-        let is_cut = own.len() < part.len();
+        let own: Answers = part.iter().map(|place| work.apply(&batch[*place].mutation)).collect();
         let written = if part.len() > 1 && work.plan().needs_order() {
             None
         } else {
@@ -70,14 +72,13 @@ pub(super) async fn do_apart(
             Some(Ok(())) => {
                 changes.extend(work.plan().changes.iter().cloned());
                 work.keep();
-                answers.extend(own);
-                if is_cut {
-                    break;
+                for (place, answer) in part.into_iter().zip(own) {
+                    answers[place] = Some(answer);
                 }
             }
             Some(Err(err)) => {
                 work.discard();
-                answers.push(Err(refusal(err)));
+                answers[part[0]] = Some(Err(refusal(err)));
             }
             None => {
                 work.discard();
@@ -85,23 +86,68 @@ pub(super) async fn do_apart(
             }
         }
     }
-    Ok((answers, changes))
+    // Every place is in one part, and a part goes on until it has its answers.
+    Ok((answers.into_iter().flatten().collect(), changes))
+}
+
+/// The mutations in parts that are to be done from the last to the first: as many from the beginning as a batch may hold.
+async fn split_refused(
+    tx: &mut WriteTx,
+    work: &mut Batch,
+    batch: &[Request],
+) -> Result<Vec<Vec<usize>>, StoreError> {
+    let answers = apply(work, batch);
+    let all: Vec<_> = (0..answers.len()).collect();
+    let writes = work.document_writes();
+    if all.len() < 2 || writes.inserts.is_empty() || work.plan().needs_order() {
+        work.discard();
+        return Ok(halves(batch, all));
+    }
+    tx.savepoint();
+    tx.keep_order(true);
+    let refused = documents::find_refused(tx, &writes).await;
+    tx.keep_order(false);
+    tx.rollback_to_savepoint();
+    work.discard();
+    let refused: HashSet<_> = match refused {
+        Ok(refused) => refused.into_iter().map(|(_, id)| id).collect(),
+        // Something else than a unique index takes offence.
+        Err(err) if err.is_of_statement() => HashSet::new(),
+        Err(err) => return Err(err),
+    };
+    // By its id alone: a mutation that makes another document of this id is done alone, and no worse for it.
+    let makes_refused = |answer: &Result<Committed, WriteError>| {
+        answer.iter().flat_map(|committed| &committed.outcomes).any(|outcome| match outcome {
+            Outcome::Document { document, .. } => refused.contains(&document.id),
+            _ => false,
+        })
+    };
+    let (culprits, others): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|place| makes_refused(&answers[*place]));
+    if culprits.is_empty() {
+        return Ok(halves(batch, others));
+    }
+    let mut parts: Vec<_> = culprits.into_iter().rev().map(|place| vec![place]).collect();
+    if !others.is_empty() {
+        parts.push(others);
+    }
+    Ok(parts)
 }
 
 /// Cuts a part where half of its operations are done, so that a large mutation soon stands alone. The second half first.
-fn halves(batch: &[Request], part: Range<usize>) -> Vec<Range<usize>> {
-    let operations = |request: &Request| request.mutation.operations.len().max(1);
-    let total: usize = batch[part.clone()].iter().map(operations).sum();
-    let (mut before, mut middle) = (0, part.start);
-    while middle < part.end && 2 * before < total {
-        before += operations(&batch[middle]);
+fn halves(batch: &[Request], part: Vec<usize>) -> Vec<Vec<usize>> {
+    let operations = |place: &usize| batch[*place].mutation.operations.len().max(1);
+    let total: usize = part.iter().map(operations).sum();
+    let (mut before, mut middle) = (0, 0);
+    while middle < part.len() && 2 * before < total {
+        before += operations(&part[middle]);
         middle += 1;
     }
-    if middle == part.end && part.len() > 1 {
+    if middle == part.len() && middle > 1 {
         middle -= 1;
     }
-    let halves = [middle..part.end, part.start..middle];
-    halves.into_iter().filter(|half| !half.is_empty()).collect()
+    let (first, second) = part.split_at(middle);
+    [second, first].into_iter().filter(|half| !half.is_empty()).map(<[usize]>::to_vec).collect()
 }
 
 /// Applies mutations in order, as many as a batch may hold.
