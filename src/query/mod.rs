@@ -19,14 +19,19 @@
 //! exactly, strings by code point. `id` is a string to every operator; `createdAt` and `updatedAt` are times, which
 //! `eq ne in notin isnull gt gte lt lte` take.
 //!
-//! Reading order: this file, [`parse`], [`matches`], [`key`], [`page`], [`sql`], [`cursor`].
+//! Reading order: this file, [`parse`], [`matches`], [`key`], [`page`], [`select`], [`populate`],
+//! [`aggregate`] with [`sum`], [`sql`], [`cursor`].
 
+pub mod aggregate;
 pub mod cursor;
 pub mod key;
 mod matches;
 pub mod page;
 pub mod parse;
+pub mod populate;
+pub mod select;
 pub mod sql;
+pub mod sum;
 
 use std::cmp::Ordering;
 

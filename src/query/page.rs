@@ -158,7 +158,7 @@ impl Sort {
 }
 
 /// Parts at commas; `\,` is a comma, and any other escape is left to the path.
-fn split_names(text: &str) -> Vec<String> {
+pub(super) fn split_names(text: &str) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut escaped = false;
     for next in text.chars() {

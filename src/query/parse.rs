@@ -50,7 +50,7 @@ const OPERATORS: [(&str, Operator); 13] = [
 ];
 
 /// Parameters of a URL that are no filters; a field of such a name is reached with `__eq`.
-pub const PARAMETERS: [&str; 18] = [
+pub const PARAMETERS: [&str; 19] = [
     "limit",
     "offset",
     "after",
@@ -64,6 +64,7 @@ pub const PARAMETERS: [&str; 18] = [
     "filters",
     "field",
     "operation",
+    "of",
     "format",
     "ticket",
     "token",

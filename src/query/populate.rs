@@ -1,0 +1,167 @@
+//! Which related documents are wanted beside a document.
+
+use super::{page::split_names, parse::FilterError};
+use crate::domain::{FieldPath, Segment};
+
+/// The most relations of one request, all levels together.
+const MAX_RELATIONS: usize = 10;
+/// The deepest that relations may be nested.
+const MAX_DEPTH: usize = 3;
+
+/// Relations to be followed, on each level in the order that they were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Populate {
+    /// Of the documents at hand.
+    pub relations: Vec<Relation>,
+}
+
+/// A relation by its name: `author` stands for the documents that `author_id` or `author_ids` name, or else for those of the
+/// collection `author` that name this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// Its name, under which the documents are answered.
+    pub name: String,
+    /// The collection, if it isn't the one that the name says.
+    pub source: Option<String>,
+    /// What is followed from there.
+    pub nested: Populate,
+}
+
+impl Populate {
+    /// Reads `author,post.author:people`: relations parted by commas, nested by dots, each with a collection after a colon
+    /// if it isn't the one that the name says. All texts count.
+    ///
+    /// # Errors
+    /// [`FilterError`], which names the term.
+    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, FilterError> {
+        let mut all = Self::default();
+        for text in texts.into_iter().flat_map(split_names) {
+            let refuse = |why: &str| FilterError::new(format!("populate `{text}`: {why}"));
+            let path = FieldPath::parse(&text).map_err(|err| refuse(&err.to_string()))?;
+            if path.segments().len() > MAX_DEPTH {
+                return Err(refuse(&format!("relations are nested at most {MAX_DEPTH} deep")));
+            }
+            let mut level = &mut all;
+            for segment in path.segments() {
+                let Segment::Key(step) = segment else { return Err(refuse("a relation is no element")) };
+                let (name, source) = match step.rsplit_once(':') {
+                    Some((name, source)) => (name, Some(source)),
+                    None => (step.as_str(), None),
+                };
+                if name.is_empty() || source == Some("") || step == "*" {
+                    return Err(refuse("name each relation, as in `populate=author,comments.author:people`"));
+                }
+                let place = level.relations.iter().position(|relation| relation.name == name);
+                let place = place.unwrap_or_else(|| {
+                    level.relations.push(Relation {
+                        name: name.to_owned(),
+                        source: None,
+                        nested: Self::default(),
+                    });
+                    level.relations.len() - 1
+                });
+                let relation = &mut level.relations[place];
+                match (&relation.source, source) {
+                    (Some(one), Some(two)) if one != two => {
+                        return Err(refuse("the same relation can't come from two collections"));
+                    }
+                    (None, Some(source)) => relation.source = Some(source.to_owned()),
+                    _ => {}
+                }
+                level = &mut relation.nested;
+            }
+            if all.count() > MAX_RELATIONS {
+                return Err(FilterError::new(format!("at most {MAX_RELATIONS} relations are populated")));
+            }
+        }
+        Ok(all)
+    }
+
+    fn count(&self) -> usize {
+        self.relations.iter().map(|relation| 1 + relation.nested.count()).sum()
+    }
+
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.relations.is_empty()
+    }
+}
+
+/// Collections whose documents a relation of this name means, the likeliest first: `author` means `authors`, `category`
+/// `categories`, and a name that is a plural already itself.
+pub fn plurals(name: &str) -> [String; 2] {
+    let before_last = name.chars().rev().nth(1);
+    let plural = match name.strip_suffix('y') {
+        Some(stem) if before_last.is_some_and(|letter| !"aeiou".contains(letter)) => format!("{stem}ies"),
+        _ if ["s", "x", "z", "ch", "sh"].iter().any(|end| name.ends_with(end)) => format!("{name}es"),
+        _ => format!("{name}s"),
+    };
+    [plural, name.to_owned()]
+}
+
+/// What a document of a collection of this name may be called where it is named: `comments` → `comment`, `categories` →
+/// `category`, `boxes` → `box` and `boxe`.
+pub fn singulars(name: &str) -> Vec<String> {
+    let mut singulars = Vec::new();
+    if let Some(stem) = name.strip_suffix("ies") {
+        singulars.push(format!("{stem}y"));
+    } else if let Some(stem) = name.strip_suffix("es")
+        && ["s", "x", "z", "ch", "sh"].iter().any(|end| stem.ends_with(end))
+    {
+        singulars.push(stem.to_owned());
+    }
+    singulars.push(name.strip_suffix('s').unwrap_or(name).to_owned());
+    singulars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(populate: &Populate) -> Vec<String> {
+        let shown = |relation: &Relation| {
+            let source = relation.source.as_deref().map(|source| format!(":{source}")).unwrap_or_default();
+            match names(&relation.nested).join(" ") {
+                nested if nested.is_empty() => format!("{}{source}", relation.name),
+                nested => format!("{}{source}({nested})", relation.name),
+            }
+        };
+        populate.relations.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn relations_are_read_as_the_client_libraries_write_them() {
+        for (texts, expected) in [
+            (vec!["author"], "author"),
+            (vec!["author,category"], "author category"),
+            (vec!["author", "category"], "author category"),
+            (vec!["post.author"], "post(author)"),
+            (vec!["post", "post.author,post.tag"], "post(author tag)"),
+            (vec!["author:people"], "author:people"),
+            (vec!["post:entries.author:people"], "post:entries(author:people)"),
+        ] {
+            assert_eq!(names(&Populate::parse(texts.clone()).unwrap()).join(" "), expected, "{texts:?}");
+        }
+        for text in ["", "a,,b", "a.", "*", "a:", ":b", "a.0", "a.b.c.d", "a:x,a:y", "a,b,c,d,e,f,g,h,i,j,k"]
+        {
+            assert!(Populate::parse([text]).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_have_their_plurals_and_singulars() {
+        for (one, many) in [
+            ("author", "authors"),
+            ("category", "categories"),
+            ("day", "days"),
+            ("box", "boxes"),
+            ("class", "classes"),
+            ("branch", "branches"),
+        ] {
+            assert_eq!(plurals(one)[0], many);
+            assert_eq!(singulars(many)[0], one);
+        }
+        assert_eq!(singulars("series"), ["sery", "serie"]);
+        assert_eq!(singulars("sheep"), ["sheep"]);
+    }
+}
