@@ -31,7 +31,7 @@ use crate::{
         relay::{self, ControlObserver, LogError},
     },
     service::{
-        Collections, Documents, StoredStreams, Streams,
+        Collections, Documents, Exports, StoredStreams, Streams,
         setup::{self, NewKeys, SetupError},
     },
     store::{ConnectError, Db, StoreError, catalog::Catalogs},
@@ -179,8 +179,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         allowed_origins: config.allowed_origins.as_deref().map(Arc::from),
         stop: stopped,
     };
+    let documents = Documents { db: db.clone(), catalogs: catalogs.clone(), writer: writer.clone() };
     let state = (
-        web::Data::new(Documents { db: db.clone(), catalogs: catalogs.clone(), writer: writer.clone() }),
+        web::Data::new(Exports::new(documents.clone())),
+        web::Data::new(documents),
         web::Data::new(Collections { db: db.clone(), catalogs, writer }),
         web::Data::new(realtime),
         web::Data::new(keys),
@@ -194,9 +196,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         // Runs on each worker thread, where the shard and its connections then live.
         let (shard, shard_loop) = Shard::new(next_shard.fetch_add(1, Ordering::Relaxed), hub.clone());
         actix_web::rt::spawn(shard_loop);
-        let (documents, collections, realtime, keys, db, limits, budget) = state.clone();
+        let (exports, documents, collections, realtime, keys, db, limits, budget) = state.clone();
         App::new()
             .app_data(LocalShard(shard))
+            .app_data(exports)
             .app_data(documents)
             .app_data(collections)
             .app_data(realtime)

@@ -224,6 +224,8 @@ impl From<ServiceError> for ApiError {
                 let details = Some(json!({ "documents": documents, "count": unfit.count }));
                 Self { details, ..Self::new(ErrorCode::SchemaViolation, message) }
             }
+            ServiceError::TooLarge(message) => Self::new(ErrorCode::InvalidFilter, message),
+            ServiceError::Busy(message) => Self::new(ErrorCode::Overloaded, message),
             ServiceError::Write(err) => err.into(),
             ServiceError::Store(err) => err.into(),
         }

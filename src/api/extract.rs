@@ -349,6 +349,11 @@ impl Parameters {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The values of those with one of these names.
+    pub fn all<'a>(&'a self, names: &'a [&str]) -> impl Iterator<Item = &'a str> {
+        self.pairs().filter(|(name, _)| names.contains(name)).map(|(_, value)| value)
+    }
+
     /// One that may be given once.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ pub mod site;
 
 use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post, put, resource};
 
-use rest::{batches, collections, documents, tickets, transactions};
+use rest::{batches, collections, documents, export, queries, tickets, transactions};
 
 /// Every route of the server.
 pub fn routes(config: &mut ServiceConfig) {
@@ -66,6 +66,26 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(
             resource("/transactions").route(post().to(transactions::run)).default_service(unknown_method()),
+        )
+        .service(
+            resource("/collections/{collection}/query/count")
+                .route(get().to(queries::count))
+                .default_service(unknown_method()),
+        )
+        .service(
+            resource("/collections/{collection}/query/aggregate")
+                .route(get().to(queries::aggregate))
+                .default_service(unknown_method()),
+        )
+        .service(
+            resource("/collections/{collection}/query/group-by")
+                .route(get().to(queries::group_by))
+                .default_service(unknown_method()),
+        )
+        .service(
+            resource("/collections/{collection}/export")
+                .route(get().to(export::export))
+                .default_service(unknown_method()),
         )
         .service(
             resource("/collections/{collection}")

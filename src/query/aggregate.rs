@@ -74,7 +74,16 @@ pub struct Aggregate {
     operation: Operation,
     count: u64,
     sum: Sum,
-    extreme: Option<(Key, Value)>,
+    extreme: Option<Extreme>,
+}
+
+/// The least or greatest value so far.
+#[derive(Clone, Debug)]
+struct Extreme {
+    /// Of values that are alike to a sort, the document's id decides, so that the order of the documents doesn't.
+    place: (Key, String),
+    value: Value,
+    bytes: usize,
 }
 
 impl Aggregate {
@@ -83,8 +92,8 @@ impl Aggregate {
         Self { operation, count: 0, sum: Sum::default(), extreme: None }
     }
 
-    /// Takes one more value, in canonical form. Times are milliseconds.
-    pub fn add(&mut self, value: Value) {
+    /// Takes one more value, in canonical form, of a document with this id; its text has `bytes`. Times are milliseconds.
+    pub fn add(&mut self, value: Value, id: &str, bytes: usize) {
         match (self.operation, &value) {
             (_, Value::Null) => {}
             (Operation::Count, _) => self.count += 1,
@@ -94,16 +103,21 @@ impl Aggregate {
             }
             (Operation::Sum | Operation::Average, _) => {}
             (Operation::Least | Operation::Greatest, _) => {
-                let key = Key::of(Some(&value));
-                let is_better = self.extreme.as_ref().is_none_or(|(best, _)| match self.operation {
-                    Operation::Least => key < *best,
-                    _ => key > *best,
+                let place = (Key::of(Some(&value)), id.to_owned());
+                let is_better = self.extreme.as_ref().is_none_or(|best| match self.operation {
+                    Operation::Least => place < best.place,
+                    _ => place > best.place,
                 });
                 if is_better {
-                    self.extreme = Some((key, value));
+                    self.extreme = Some(Extreme { place, value, bytes });
                 }
             }
         }
+    }
+
+    /// The bytes of the text of what is held.
+    pub fn held_bytes(&self) -> usize {
+        self.extreme.as_ref().map_or(0, |extreme| extreme.bytes)
     }
 
     /// What came out. The sum of none is 0, all else of none null, but for the count.
@@ -113,7 +127,7 @@ impl Aggregate {
             Operation::Sum => self.sum.total(),
             Operation::Average => self.sum.average(self.count),
             Operation::Least | Operation::Greatest => {
-                self.extreme.as_ref().map_or(Value::Null, |(_, value)| shown(field, value.clone()))
+                self.extreme.as_ref().map_or(Value::Null, |extreme| shown(field, extreme.value.clone()))
             }
         }
     }

@@ -1,11 +1,14 @@
 //! Use cases: what a request means, as a query or as a mutation. Checks permission first, and knows nothing of HTTP.
 //!
-//! Reading order: [`documents`], [`batches`], [`collections`], [`schemas`], [`streams`], [`stream_reader`],
-//! `shared_reads`, [`setup`].
+//! Reading order: [`documents`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`], [`schemas`],
+//! [`streams`], [`stream_reader`], `shared_reads`, [`setup`].
 
 pub mod batches;
 pub mod collections;
 pub mod documents;
+pub mod exports;
+pub mod populate;
+pub mod queries;
 pub mod schemas;
 pub mod setup;
 mod shared_reads;
@@ -23,6 +26,7 @@ use crate::{
 
 pub use collections::Collections;
 pub use documents::Documents;
+pub use exports::Exports;
 pub use stream_reader::{Resume, StoredStreams, StreamReader};
 pub use streams::Streams;
 
@@ -44,6 +48,12 @@ pub enum ServiceError {
     /// The mutation did not happen.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The answer would take more memory than it may; a sentence that says what to do.
+    #[error("{0}")]
+    TooLarge(&'static str),
+    /// Too many do the same at this moment; a sentence.
+    #[error("{0}")]
+    Busy(&'static str),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -4,18 +4,22 @@
 //! writes happen in a [`WriteTx`], which only [`Db::begin_write`] opens. Both keep a database future from being
 //! dropped half-way: a cancelled `begin` leaves a pooled PostgreSQL connection inside an open transaction.
 //!
-//! Reading order: this file, [`heads`], [`changes`], [`retention`], [`documents`], [`snapshots`], [`collections`],
-//! [`keys`], [`projects`], [`secrets`], [`idempotency`], [`transaction`](WriteTx), and [`catalog`], the cache over collections.
+//! Reading order: this file, [`heads`], [`changes`], [`retention`], [`documents`], [`snapshots`], [`aggregates`],
+//! [`relations`], [`exports`], [`collections`], [`keys`], [`projects`], [`secrets`], [`idempotency`],
+//! [`transaction`](WriteTx), and [`catalog`], the cache over collections.
 
+pub mod aggregates;
 pub mod catalog;
 pub mod changes;
 pub mod collections;
 mod connect;
 pub mod documents;
+pub mod exports;
 pub mod heads;
 pub mod idempotency;
 pub mod keys;
 pub mod projects;
+pub mod relations;
 pub mod retention;
 mod rows;
 pub mod secrets;

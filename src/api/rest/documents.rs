@@ -21,6 +21,8 @@ use crate::{
         cursor::Cursor,
         page::{Direction, Page, Sort},
         parse,
+        populate::Populate,
+        select::Selection,
     },
     service::{Documents, ServiceError},
     writer::{Committed, Outcome},
@@ -44,28 +46,35 @@ pub async fn create(
     Ok(written(&principal, &committed))
 }
 
-/// `GET /collections/{collection}/{id}` → 200, or 304 if `If-None-Match` names its entity tag.
+/// `GET /collections/{collection}/{id}` → 200, or 304 if `If-None-Match` names its entity tag. `select` and `populate` as in
+/// a list; what is joined is no part of the entity tag, so that an answer with it has none.
 pub async fn get(
     documents: State<Documents>,
     request: HttpRequest,
     Caller(principal): Caller,
     path: Path<(String, String)>,
+    parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
+    parameters.refuse_all_but(&["select", "populate"])?;
+    let view = View::parse(&parameters)?;
     let (collection, id) = path.into_inner();
     // What can't be an id is none that is there; but the collection is asked about first.
     let id = DocumentId::parse(&id).unwrap_or_else(|_| DocumentId::from_stored(""));
     let (collection, document) = documents.get(&principal, &collection, &id).await?;
-    let status = if is_unchanged(&request, &document.entity_tag())? {
-        StatusCode::NOT_MODIFIED
-    } else {
-        StatusCode::OK
-    };
+    let is_unchanged = is_unchanged(&request, &document.entity_tag())? && view.populate.is_empty();
+    let status = if is_unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let mut response = HttpResponse::build(status);
-    add_entity_tag(&mut response, &document);
-    if status == StatusCode::NOT_MODIFIED {
+    if view.populate.is_empty() {
+        add_entity_tag(&mut response, &document);
+    }
+    if is_unchanged {
         return Ok(response.finish());
     }
-    Ok(response.json(Success::new(DocumentBody::new(collection.name.as_str(), &document))))
+    let shown = std::slice::from_ref(&document);
+    let relations = documents.populate(&principal, &collection, shown, &view.populate).await?;
+    let relations = relations.first().map_or(&[][..], |relations| relations.as_slice());
+    let body = DocumentBody::shown(collection.name.as_str(), &document, view.selection.as_ref(), relations);
+    Ok(response.json(Success::new(body)))
 }
 
 /// `PUT /collections/{collection}/{id}` with a bare JSON object → 201 if it is new, else 200.
@@ -113,8 +122,8 @@ pub async fn delete(
 
 /// `GET /collections/{collection}` → 200 with a page of the documents that match.
 ///
-/// `limit`, `offset` or `after`, `orderBy` (`createdAt`, or `-createdAt`, which is the default), `order`, `filters` as
-/// JSON; every other parameter is a filter. `nextCursor` is null on the last page.
+/// `limit`, `offset` or `after`, `orderBy` (`status,-createdAt`; the default is `-createdAt`), `order`, `select`, `populate`,
+/// `filters` as JSON; every other parameter is a filter. `nextCursor` is null on the last page.
 pub async fn list(
     documents: State<Documents>,
     limits: State<Limits>,
@@ -123,6 +132,7 @@ pub async fn list(
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     let mut page = parse_page(&parameters, &limits)?;
+    let view = View::parse(&parameters)?;
     let filter = parse_filter(&parameters)?;
     let wanted = page.limit;
     // One more than is shown tells whether there is a next page.
@@ -133,8 +143,13 @@ pub async fn list(
     let last = listed.documents.last().filter(|_| !is_last);
     let next_cursor = last.map(|last| page.sort.cursor_after(last)).transpose()?;
     let cursor = Cursor { epoch: listed.head.epoch, position: listed.head.head }.encode(&principal.project);
+    let relations = documents.populate(&principal, &collection, &listed.documents, &view.populate).await?;
     let name = collection.name.as_str();
-    let bodies: Vec<_> = listed.documents.iter().map(|document| DocumentBody::new(name, document)).collect();
+    let shown =
+        listed.documents.iter().zip(&relations).map(|(document, relations)| {
+            DocumentBody::shown(name, document, view.selection.as_ref(), relations)
+        });
+    let bodies: Vec<_> = shown.collect();
     let answer = Success { success: true, data: bodies, page: Some(PageEnd { next_cursor, cursor }) };
     Ok(HttpResponse::Ok().json(answer))
 }
@@ -150,6 +165,50 @@ pub fn parse_filter(parameters: &Parameters) -> Result<Filter, ApiError> {
     Ok(from_json.and(pairs))
 }
 
+/// `orderBy` (or `sort`, `sort_by`) and `order` (or `sort_order`); newest first, if none is given.
+///
+/// # Errors
+/// `INVALID_FILTER`, which names the term.
+pub fn parse_sort(parameters: &Parameters) -> Result<Sort, ApiError> {
+    let mut direction = None;
+    for name in ["order", "sort_order"] {
+        direction = match parameters.single(name)? {
+            None => direction,
+            Some("asc") => Some(Direction::Ascending),
+            Some("desc") => Some(Direction::Descending),
+            Some(_) => {
+                let message = format!("`{name}` is asc or desc");
+                return Err(ApiError::new(ErrorCode::InvalidFilter, message));
+            }
+        };
+    }
+    let sorts: Vec<_> = parameters.all(&["orderBy", "sort", "sort_by"]).collect();
+    Ok(match sorts.as_slice() {
+        [] => Sort::by_age(direction.unwrap_or(Direction::Descending)),
+        texts => Sort::parse(&texts.join(","), direction)?,
+    })
+}
+
+/// What is shown of each document, and beside it.
+pub struct View {
+    /// The fields that are kept; all, if none are named.
+    pub selection: Option<Selection>,
+    /// The relations that are followed.
+    pub populate: Populate,
+}
+
+impl View {
+    /// `select` and `populate`, both as often as wanted.
+    ///
+    /// # Errors
+    /// `INVALID_FILTER`, which names the term.
+    pub fn parse(parameters: &Parameters) -> Result<Self, ApiError> {
+        let is_selected = parameters.all(&["select"]).next().is_some();
+        let selection = is_selected.then(|| Selection::parse(parameters.all(&["select"]))).transpose()?;
+        Ok(Self { selection, populate: Populate::parse(parameters.all(&["populate"]))? })
+    }
+}
+
 fn parse_page(parameters: &Parameters, limits: &Limits) -> Result<Page, ApiError> {
     parameters.refuse_all_but(&[
         "limit",
@@ -160,24 +219,12 @@ fn parse_page(parameters: &Parameters, limits: &Limits) -> Result<Page, ApiError
         "sort_by",
         "order",
         "sort_order",
+        "select",
+        "populate",
         "filters",
     ])?;
     let refuse = |message: String| ApiError::new(ErrorCode::InvalidFilter, message);
-    let mut direction = None;
-    for name in ["order", "sort_order"] {
-        direction = match parameters.single(name)? {
-            None => direction,
-            Some("asc") => Some(Direction::Ascending),
-            Some("desc") => Some(Direction::Descending),
-            Some(_) => return Err(refuse(format!("`{name}` is asc or desc"))),
-        };
-    }
-    let is_sort = |name: &str| matches!(name, "orderBy" | "sort" | "sort_by");
-    let sorts: Vec<_> = parameters.pairs().filter(|(name, _)| is_sort(name)).map(|(_, text)| text).collect();
-    let sort = match sorts.as_slice() {
-        [] => Sort::by_age(direction.unwrap_or(Direction::Descending)),
-        texts => Sort::parse(&texts.join(","), direction)?,
-    };
+    let sort = parse_sort(parameters)?;
     let after = match parameters.single("after")? {
         None => None,
         Some(text) => Some(sort.parse_cursor(text).ok_or_else(|| {

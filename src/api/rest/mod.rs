@@ -3,7 +3,10 @@
 pub mod batches;
 pub mod collections;
 pub mod documents;
+pub mod export;
 mod items;
+pub mod queries;
+mod shown;
 pub mod tickets;
 pub mod transactions;
 
@@ -16,6 +19,8 @@ use crate::{
     domain::{Collection, Document},
     writer::Committed,
 };
+
+use shown::DocumentBody;
 
 /// An answer that is none of the errors.
 #[derive(Serialize)]
@@ -39,31 +44,6 @@ struct PageEnd {
 impl<T> Success<T> {
     fn new(data: T) -> Self {
         Self { success: true, data, page: None }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DocumentBody<'a> {
-    id: &'a str,
-    collection: &'a str,
-    data: &'a RawValue,
-    created_at: String,
-    updated_at: String,
-    version: u64,
-}
-
-impl<'a> DocumentBody<'a> {
-    fn new(collection: &'a str, document: &'a Document) -> Self {
-        Self {
-            id: document.id.as_str(),
-            collection,
-            // A document's text is JSON by construction; `null` would be a bug, not a crash.
-            data: serde_json::from_str(document.data.text()).unwrap_or(RawValue::NULL),
-            created_at: document.created_at.to_string(),
-            updated_at: document.updated_at.to_string(),
-            version: document.version,
-        }
     }
 }
 

@@ -1,0 +1,262 @@
+//! `GET /collections/{collection}/export`: all documents that match, in one answer that is written as it is read.
+//!
+//! An answer that breaks off is cut, not ended: to HTTP it is incomplete, and as JSON it is none.
+
+use actix_web::{
+    HttpResponse,
+    http::header,
+    web::{Data as State, Path},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::Value;
+
+use super::{
+    documents::{View, parse_filter, parse_sort},
+    shown::{DocumentBody, RelatedBody},
+};
+use crate::{
+    api::{
+        error::{ApiError, ErrorCode},
+        extract::{Caller, Parameters},
+    },
+    domain::Document,
+    query::select::Selection,
+    service::{
+        Exports,
+        exports::{Export, Wanted},
+        populate::Relations,
+    },
+};
+
+/// `format=json` (the default), `ndjson` or `csv`; filters, sorts, `select` and `populate` as in a list. 200 with a file.
+pub async fn export(
+    exports: State<Exports>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    parameters.refuse_all_but(&[
+        "format",
+        "orderBy",
+        "sort",
+        "sort_by",
+        "order",
+        "sort_order",
+        "select",
+        "populate",
+        "filters",
+    ])?;
+    let format = match parameters.single("format")? {
+        None | Some("json") => Format::Json,
+        Some("ndjson") => Format::Ndjson,
+        Some("csv") => Format::Csv { columns: Vec::new() },
+        Some(_) => {
+            return Err(ApiError::new(ErrorCode::InvalidFilter, "`format` is json, ndjson or csv"));
+        }
+    };
+    let View { selection, populate } = View::parse(&parameters)?;
+    let relations: Vec<_> = populate.relations.iter().map(|relation| relation.name.clone()).collect();
+    let wanted = Wanted { filter: parse_filter(&parameters)?, sort: parse_sort(&parameters)?, populate };
+    let export = exports.begin(principal, &collection, wanted).await?;
+    let format = match format {
+        Format::Csv { .. } => {
+            Format::Csv { columns: columns(&export, selection.as_ref(), &relations).await? }
+        }
+        format => format,
+    };
+    let name = format!("{}.{}", export.collection.name, format.extension());
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((header::CONTENT_TYPE, format.content_type()))
+        // A collection's name needs no quoting.
+        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")));
+
+    let mut writer = Writer { format, selection, export, state: WriterState::Begin };
+    // What is wrong at once is still an error like any other.
+    let first = writer.next().await?;
+    let rest = stream::try_unfold(writer, |mut writer| async move {
+        let name = writer.export.collection.name.clone();
+        let next =
+            writer.next().await.inspect_err(|err| tracing::warn!("an export of `{name}` broke off: {err}"));
+        Ok::<_, actix_web::Error>(next?.map(|bytes| (bytes, writer)))
+    });
+    let parts = futures_util::StreamExt::chain(stream::iter(first.map(Ok)), rest);
+    Ok(response.streaming(parts))
+}
+
+/// The columns of a table beside the document's own: those that were selected, or else all top-level fields by name; and the
+/// relations.
+async fn columns(
+    export: &Export,
+    selection: Option<&Selection>,
+    relations: &[String],
+) -> Result<Vec<String>, ApiError> {
+    let mut columns = match selection {
+        Some(selection) => selection.top_level().to_vec(),
+        None => export.field_names().await?,
+    };
+    columns.extend(relations.iter().filter(|name| !columns.contains(name)).cloned().collect::<Vec<_>>());
+    Ok(columns)
+}
+
+enum Format {
+    Json,
+    Ndjson,
+    Csv { columns: Vec<String> },
+}
+
+impl Format {
+    fn extension(&self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Csv { .. } => "csv",
+        }
+    }
+
+    fn content_type(&self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv { .. } => "text/csv; charset=utf-8; header=present",
+        }
+    }
+}
+
+/// How far the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WriterState {
+    Begin,
+    /// Something stands before what comes next.
+    Going,
+    End,
+}
+
+struct Writer {
+    format: Format,
+    selection: Option<Selection>,
+    export: Export,
+    state: WriterState,
+}
+
+impl Writer {
+    /// The next part of the answer; `None` after its end.
+    async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        if self.state == WriterState::End {
+            return Ok(None);
+        }
+        let page = self.export.next_page().await?;
+        let mut text = Vec::new();
+        if self.state == WriterState::Begin {
+            self.write_begin(&mut text);
+        }
+        for (place, (document, relations)) in page.iter().enumerate() {
+            let is_first = self.state == WriterState::Begin && place == 0;
+            self.write(&mut text, document, relations, is_first)?;
+        }
+        self.state = WriterState::Going;
+        if page.is_empty() {
+            if matches!(self.format, Format::Json) {
+                text.extend_from_slice(b"\n]\n");
+            }
+            self.state = WriterState::End;
+        }
+        Ok(Some(text.into()))
+    }
+
+    fn write_begin(&self, text: &mut Vec<u8>) {
+        match &self.format {
+            Format::Json => text.push(b'['),
+            Format::Ndjson => {}
+            Format::Csv { columns } => {
+                let own = OWN_COLUMNS.map(str::to_owned);
+                let columns = columns.iter().map(|name| match OWN_COLUMNS.contains(&name.as_str()) {
+                    // As filters name it.
+                    true => format!("data.{name}"),
+                    false => name.clone(),
+                });
+                write_record(text, own.into_iter().chain(columns).map(Cell::Text));
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        text: &mut Vec<u8>,
+        document: &Document,
+        relations: &Relations,
+        is_first: bool,
+    ) -> Result<(), ApiError> {
+        let broken = |err: serde_json::Error| ApiError::new(ErrorCode::Internal, err.to_string());
+        if let Format::Csv { columns } = &self.format {
+            write_record(text, self.cells(document, relations, columns));
+            return Ok(());
+        }
+        let name = self.export.collection.name.as_str();
+        let body = DocumentBody::shown(name, document, self.selection.as_ref(), relations);
+        if matches!(self.format, Format::Json) {
+            text.extend_from_slice(if is_first { b"\n" } else { b",\n" });
+        }
+        serde_json::to_writer(&mut *text, &body).map_err(broken)?;
+        if matches!(self.format, Format::Ndjson) {
+            text.push(b'\n');
+        }
+        Ok(())
+    }
+
+    fn cells<'a>(
+        &'a self,
+        document: &'a Document,
+        relations: &'a Relations,
+        columns: &'a [String],
+    ) -> impl Iterator<Item = Cell> + 'a {
+        let selected = self.selection.as_ref().map(|selection| selection.of(document.data.fields()));
+        let own = [
+            document.id.as_str().to_owned(),
+            document.created_at.to_string(),
+            document.updated_at.to_string(),
+            document.version.to_string(),
+        ];
+        let values = columns.iter().map(move |name| {
+            if let Some((_, related)) = relations.iter().find(|(relation, _)| relation == name) {
+                return Cell::Text(serde_json::to_string(&RelatedBody(related)).unwrap_or_default());
+            }
+            let fields = selected.as_ref().unwrap_or(document.data.fields());
+            match fields.get(name) {
+                None | Some(Value::Null) => Cell::Empty,
+                Some(Value::String(text)) => Cell::Text(text.clone()),
+                Some(value) => Cell::Text(value.to_string()),
+            }
+        });
+        own.into_iter().map(Cell::Text).chain(values)
+    }
+}
+
+/// The columns of a table that every document has.
+const OWN_COLUMNS: [&str; 4] = ["id", "createdAt", "updatedAt", "version"];
+
+/// A field of a table.
+enum Cell {
+    /// Null or missing.
+    Empty,
+    Text(String),
+}
+
+/// RFC 4180. Empty text is quoted, so that it isn't taken for a value that is missing.
+fn write_record(text: &mut Vec<u8>, cells: impl Iterator<Item = Cell>) {
+    for (place, cell) in cells.enumerate() {
+        if place > 0 {
+            text.push(b',');
+        }
+        let Cell::Text(cell) = cell else { continue };
+        if !cell.is_empty() && !cell.contains(['"', ',', '\r', '\n']) {
+            text.extend_from_slice(cell.as_bytes());
+            continue;
+        }
+        text.push(b'"');
+        text.extend_from_slice(cell.replace('"', "\"\"").as_bytes());
+        text.push(b'"');
+    }
+    text.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,138 @@
+//! Questions about many documents: count, aggregate, group by.
+
+use actix_web::{
+    HttpResponse,
+    web::{Data as State, Path},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Success, documents::parse_filter};
+use crate::{
+    api::{
+        error::{ApiError, ErrorCode},
+        extract::{Caller, Parameters},
+    },
+    config::Limits,
+    query::{Field, aggregate::Operation, parse::parse_field},
+    service::Documents,
+    store::aggregates::Grouping,
+};
+
+/// Further than this, nobody pages through groups.
+const MAX_OFFSET: u64 = 1_000_000;
+
+/// `GET /collections/{collection}/query/count` → 200 with `{"count"}` of the documents that match.
+///
+/// `limit`, `offset` and sorts, which client libraries always send, change nothing.
+pub async fn count(
+    documents: State<Documents>,
+    limits: State<Limits>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    parameters.refuse_all_but(&["filters", "limit", "offset"])?;
+    check_page(&parameters, &limits)?;
+    let count = documents.count(&principal, &collection, parse_filter(&parameters)?).await?;
+    Ok(HttpResponse::Ok().json(Success::new(json!({ "count": count }))))
+}
+
+#[derive(Serialize)]
+struct AggregateBody<'a> {
+    field: Option<&'a str>,
+    operation: &'static str,
+    result: Value,
+}
+
+/// `GET /collections/{collection}/query/aggregate?operation=…&field=…` → 200 with `{"field","operation","result"}`.
+///
+/// `limit` and `offset`, which client libraries always send, change nothing.
+pub async fn aggregate(
+    documents: State<Documents>,
+    limits: State<Limits>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    parameters.refuse_all_but(&["filters", "field", "operation", "limit", "offset"])?;
+    check_page(&parameters, &limits)?;
+    let operation = parameters.single("operation")?;
+    let operation = Operation::parse(operation.unwrap_or_default())?;
+    let field = parse_named(&parameters, "field")?;
+    match &field {
+        Some(field) => operation.check(field)?,
+        None if operation == Operation::Count => {}
+        None => return Err(missing("field")),
+    }
+    let filter = parse_filter(&parameters)?;
+    let result = documents.aggregate(&principal, &collection, filter, operation, field).await?;
+    let body = AggregateBody { field: parameters.single("field")?, operation: operation.as_str(), result };
+    Ok(HttpResponse::Ok().json(Success::new(body)))
+}
+
+#[derive(Serialize)]
+struct GroupBody {
+    value: Value,
+    count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Value>,
+}
+
+/// `GET /collections/{collection}/query/group-by?field=…` → 200 with `[{"value","count"}]`, the largest group first; with
+/// `operation=…&of=…` each has a `result` as well.
+pub async fn group_by(
+    documents: State<Documents>,
+    limits: State<Limits>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    parameters.refuse_all_but(&["filters", "field", "operation", "of", "limit", "offset"])?;
+    let field = parse_named(&parameters, "field")?.ok_or_else(|| missing("field"))?;
+    let of = match (parameters.single("operation")?, parse_named(&parameters, "of")?) {
+        (None, None) => None,
+        (Some(operation), Some(field)) => {
+            let operation = Operation::parse(operation)?;
+            operation.check(&field)?;
+            Some((operation, field))
+        }
+        (Some(_), None) => return Err(missing("of")),
+        (None, Some(_)) => return Err(missing("operation")),
+    };
+    let grouping = Grouping {
+        field,
+        of,
+        limit: parameters.number("limit", limits.page, 1, limits.page)?,
+        offset: parameters.number("offset", 0, 0, MAX_OFFSET)?,
+    };
+    let groups = documents.group(&principal, &collection, parse_filter(&parameters)?, grouping).await?;
+    let bodies: Vec<_> = groups
+        .into_iter()
+        .map(|group| GroupBody { value: group.value, count: group.count, result: group.result })
+        .collect();
+    Ok(HttpResponse::Ok().json(Success::new(bodies)))
+}
+
+/// A page means nothing here, but a wrong one is still a mistake.
+fn check_page(parameters: &Parameters, limits: &Limits) -> Result<(), ApiError> {
+    parameters.number("limit", 1, 0, limits.page)?;
+    parameters.number("offset", 0, 0, MAX_OFFSET)?;
+    Ok(())
+}
+
+/// The field that a parameter names.
+fn parse_named(parameters: &Parameters, name: &str) -> Result<Option<Field>, ApiError> {
+    let refuse = |why: &dyn std::fmt::Display| {
+        ApiError::new(ErrorCode::InvalidFilter, format!("`{name}` names no field: {why}"))
+    };
+    match parameters.single(name)? {
+        None => Ok(None),
+        Some("") => Err(refuse(&"it is empty")),
+        Some(text) => parse_field(text).map(Some).map_err(|err| refuse(&err)),
+    }
+}
+
+fn missing(name: &str) -> ApiError {
+    ApiError::new(ErrorCode::InvalidFilter, format!("`{name}` is missing"))
+}

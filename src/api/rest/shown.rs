@@ -1,0 +1,105 @@
+//! A document as it is answered: whole, or what was selected of it, with what it is joined with.
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::{
+    domain::Document,
+    query::select::Selection,
+    service::populate::{Joined, Related},
+};
+
+/// A document of an answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentBody<'a> {
+    id: &'a str,
+    collection: &'a str,
+    data: DataBody<'a>,
+    created_at: String,
+    updated_at: String,
+    version: u64,
+}
+
+impl<'a> DocumentBody<'a> {
+    /// The whole document and nothing else.
+    pub fn new(collection: &'a str, document: &'a Document) -> Self {
+        Self::shown(collection, document, None, &[])
+    }
+
+    /// What was selected of the document, and each related document at the relation's name in its data.
+    pub fn shown(
+        collection: &'a str,
+        document: &'a Document,
+        selection: Option<&Selection>,
+        relations: &'a [(String, Related)],
+    ) -> Self {
+        Self {
+            id: document.id.as_str(),
+            collection,
+            data: DataBody::new(document, selection, relations),
+            created_at: document.created_at.to_string(),
+            updated_at: document.updated_at.to_string(),
+            version: document.version,
+        }
+    }
+}
+
+/// A document's data.
+enum DataBody<'a> {
+    Whole(&'a RawValue),
+    Selected(Map<String, Value>, &'a [(String, Related)]),
+    Joined(&'a Map<String, Value>, &'a [(String, Related)]),
+}
+
+impl<'a> DataBody<'a> {
+    fn new(
+        document: &'a Document,
+        selection: Option<&Selection>,
+        relations: &'a [(String, Related)],
+    ) -> Self {
+        let fields = document.data.fields();
+        match selection {
+            Some(selection) => Self::Selected(selection.of(fields), relations),
+            None if !relations.is_empty() => Self::Joined(fields, relations),
+            // A document's text is JSON by construction; `null` would be a bug, not a crash.
+            None => Self::Whole(serde_json::from_str(document.data.text()).unwrap_or(RawValue::NULL)),
+        }
+    }
+}
+
+impl Serialize for DataBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (fields, relations) = match self {
+            Self::Whole(text) => return text.serialize(serializer),
+            Self::Selected(fields, relations) => (fields, relations),
+            Self::Joined(fields, relations) => (*fields, relations),
+        };
+        let mut members = serializer.serialize_map(None)?;
+        for (name, value) in fields {
+            if !relations.iter().any(|(relation, _)| relation == name) {
+                members.serialize_entry(name, value)?;
+            }
+        }
+        for (name, related) in *relations {
+            members.serialize_entry(name, &RelatedBody(related))?;
+        }
+        members.end()
+    }
+}
+
+/// The other end of a relation: a document, null, or a list.
+pub struct RelatedBody<'a>(pub &'a Related);
+
+impl Serialize for RelatedBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Related::One(joined) => joined.as_deref().map(joined_body).serialize(serializer),
+            Related::Many(joined) => serializer.collect_seq(joined.iter().map(|joined| joined_body(joined))),
+        }
+    }
+}
+
+fn joined_body(joined: &Joined) -> DocumentBody<'_> {
+    DocumentBody::shown(joined.collection.name.as_str(), &joined.document, None, &joined.relations)
+}

@@ -1,0 +1,298 @@
+//! Joins related documents to those that were asked for: for each relation and level one query, however many documents.
+//!
+//! `author` is found by `author_id` or `author_ids` in the data. Where neither is, it is looked up the other way round: the
+//! documents of the collection `author` that name this one; with a collection of another name only if the relation is a plural.
+//! What can't be found or read is null, or an empty list.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    pin::Pin,
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use super::{Documents, ServiceError};
+use crate::{
+    auth::{Action, Principal, permission},
+    domain::{Collection, Document, DocumentId, FieldPath},
+    query::{
+        Field,
+        populate::{Populate, Relation, plurals, singulars},
+    },
+    store::{
+        Lane,
+        catalog::Catalog,
+        relations::{self, Referring},
+    },
+};
+
+/// The most documents that one relation may name on one level.
+const MAX_IDS: usize = 10_000;
+/// Of the documents that name one document, at most so many are joined to it, the newest.
+const MAX_REFERRING: u64 = 100;
+/// What the joined documents of one answer may take in memory, and each time that one is answered counts in its text.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+const TOO_LARGE: ServiceError = ServiceError::TooLarge(
+    "what `populate` joins takes too much; ask with a smaller `limit`, or for fewer relations",
+);
+
+/// What one document is joined with: by the names of the relations, in the order that they were asked for.
+pub type Relations = Vec<(String, Related)>;
+
+/// The other end of a relation.
+#[derive(Clone, Debug)]
+pub enum Related {
+    /// At most one document.
+    One(Option<Arc<Joined>>),
+    /// A list.
+    Many(Vec<Arc<Joined>>),
+}
+
+/// A document that was joined to another.
+#[derive(Debug)]
+pub struct Joined {
+    /// Where it is.
+    pub collection: Arc<Collection>,
+    /// The document.
+    pub document: Document,
+    /// What it is joined with itself.
+    pub relations: Relations,
+}
+
+impl Documents {
+    /// What each of these documents of a collection is joined with, in their order.
+    ///
+    /// # Errors
+    /// [`ServiceError`], also if it is too much.
+    pub async fn populate(
+        &self,
+        principal: &Principal,
+        collection: &Arc<Collection>,
+        documents: &[Document],
+        populate: &Populate,
+    ) -> Result<Vec<Relations>, ServiceError> {
+        if populate.is_empty() {
+            return Ok(documents.iter().map(|_| Vec::new()).collect());
+        }
+        let mut join = Join {
+            documents: self,
+            principal,
+            catalog: self.catalogs.get(&principal.project).await?,
+            bytes: MAX_BYTES,
+        };
+        let documents: Vec<_> = documents.iter().collect();
+        let joined = join.level(collection, &documents, populate).await?;
+        let mut text_bytes = 0;
+        for relations in &joined {
+            add_text_bytes(relations, &mut text_bytes)?;
+        }
+        Ok(joined)
+    }
+}
+
+/// Counts what is answered: a document that many name is held once, but written many times.
+fn add_text_bytes(relations: &Relations, bytes: &mut usize) -> Result<(), ServiceError> {
+    const ENVELOPE: usize = 200;
+    for (_, related) in relations {
+        let joined = match related {
+            Related::One(joined) => joined.as_slice(),
+            Related::Many(joined) => joined.as_slice(),
+        };
+        for joined in joined {
+            *bytes += joined.document.data.text().len() + ENVELOPE;
+            if *bytes > MAX_BYTES {
+                return Err(TOO_LARGE);
+            }
+            add_text_bytes(&joined.relations, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Joins under way.
+struct Join<'a> {
+    documents: &'a Documents,
+    principal: &'a Principal,
+    catalog: Arc<Catalog>,
+    /// What may still be read, by `Data::weight`.
+    bytes: usize,
+}
+
+/// What a document says of a relation itself.
+enum Named {
+    One(Option<DocumentId>),
+    Many(Vec<DocumentId>),
+    Nothing,
+}
+
+type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, ServiceError>> + Send + 'a>>;
+
+impl Join<'_> {
+    /// Joins documents of one collection with all relations of one level, and those with the next.
+    fn level<'b>(
+        &'b mut self,
+        collection: &'b Arc<Collection>,
+        documents: &'b [&'b Document],
+        populate: &'b Populate,
+    ) -> Pending<'b, Vec<Relations>> {
+        Box::pin(async move {
+            let mut joined: Vec<Relations> = documents.iter().map(|_| Vec::new()).collect();
+            for relation in &populate.relations {
+                let related = self.relation(collection, documents, relation).await?;
+                for (relations, related) in joined.iter_mut().zip(related) {
+                    relations.push((relation.name.clone(), related));
+                }
+            }
+            Ok(joined)
+        })
+    }
+
+    async fn relation(
+        &mut self,
+        collection: &Arc<Collection>,
+        documents: &[&Document],
+        relation: &Relation,
+    ) -> Result<Vec<Related>, ServiceError> {
+        let named: Vec<_> = documents.iter().map(|document| named(document, &relation.name)).collect();
+        let mut ids = BTreeSet::new();
+        for named in &named {
+            match named {
+                Named::One(id) => ids.extend(id.as_slice()),
+                Named::Many(many) => ids.extend(many),
+                Named::Nothing => {}
+            }
+        }
+        let found = self.named_documents(ids.into_iter().cloned().collect(), relation).await?;
+
+        let nothing = documents.iter().zip(&named).filter(|(_, named)| matches!(named, Named::Nothing));
+        let ends: Vec<_> = nothing.map(|(document, _)| document.id.clone()).collect();
+        let referring = self.referring_documents(collection, ends, relation).await?;
+
+        let related = documents.iter().zip(named).map(|(document, named)| match (named, &referring) {
+            (Named::One(id), _) => Related::One(id.and_then(|id| found.get(&id).cloned())),
+            (Named::Many(ids), _) => {
+                Related::Many(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+            }
+            (Named::Nothing, Some(referring)) => {
+                Related::Many(referring.get(&document.id).cloned().unwrap_or_default())
+            }
+            (Named::Nothing, None) => Related::One(None),
+        });
+        Ok(related.collect())
+    }
+
+    /// The documents that others name, by their ids.
+    async fn named_documents(
+        &mut self,
+        ids: Vec<DocumentId>,
+        relation: &Relation,
+    ) -> Result<HashMap<DocumentId, Arc<Joined>>, ServiceError> {
+        let names = match &relation.source {
+            Some(source) => vec![source.clone()],
+            None => plurals(&relation.name).to_vec(),
+        };
+        let Some(collection) = self.find_readable(&names) else { return Ok(HashMap::new()) };
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        if ids.len() > MAX_IDS {
+            return Err(TOO_LARGE);
+        }
+        let (id, bytes) = (collection.id.clone(), self.bytes);
+        let read = move |db| async move { relations::find_many(&db, &id, &ids, bytes).await };
+        let found = self.documents.db.read(Lane::Scan, read).await?;
+        let joined = self.joined(collection, found, relation).await?;
+        Ok(joined.into_iter().map(|joined| (joined.document.id.clone(), joined)).collect())
+    }
+
+    /// The documents that name one of `ends`, by its id; `None` if the relation isn't looked up in this direction.
+    async fn referring_documents(
+        &mut self,
+        collection: &Arc<Collection>,
+        ends: Vec<DocumentId>,
+        relation: &Relation,
+    ) -> Result<Option<HashMap<DocumentId, Vec<Arc<Joined>>>>, ServiceError> {
+        let name = match &relation.source {
+            Some(source) if singulars(&relation.name)[0] != relation.name => source,
+            // One document was asked for.
+            Some(_) => return Ok(None),
+            None => &relation.name,
+        };
+        let Some(source) = self.find_readable(std::slice::from_ref(name)) else { return Ok(None) };
+        if ends.is_empty() {
+            return Ok(Some(HashMap::new()));
+        }
+        let mut fields: Vec<Field> = Vec::new();
+        for name in singulars(collection.name.as_str()).into_iter().chain(singulars(name)) {
+            let Ok(path) = FieldPath::parse(&format!("{name}_id")) else { continue };
+            if !fields.contains(&Field::Data(path.clone())) {
+                fields.push(Field::Data(path));
+            }
+        }
+        let (id, bytes, asked) = (source.id.clone(), self.bytes, fields.clone());
+        let wanted: BTreeSet<_> = ends.iter().cloned().collect();
+        let read = move |db| async move {
+            let referring = Referring { collection: &id, fields: &asked, ids: &ends, most: MAX_REFERRING };
+            relations::find_referring(&db, &referring, bytes).await
+        };
+        let found = self.documents.db.read(Lane::Scan, read).await?;
+        let mut by_end: HashMap<_, Vec<_>> = HashMap::new();
+        for joined in self.joined(source, found, relation).await? {
+            let ends = fields.iter().filter_map(|field| match field.value_in(&joined.document).as_deref() {
+                Some(Value::String(id)) => Some(DocumentId::from_stored(id)),
+                _ => None,
+            });
+            if let Some(end) = ends.into_iter().find(|end| wanted.contains(end)) {
+                by_end.entry(end).or_default().push(joined);
+            }
+        }
+        Ok(Some(by_end))
+    }
+
+    /// Documents that were read, with what they are joined with themselves.
+    async fn joined(
+        &mut self,
+        collection: Arc<Collection>,
+        found: Option<Vec<Document>>,
+        relation: &Relation,
+    ) -> Result<Vec<Arc<Joined>>, ServiceError> {
+        let found = found.ok_or(TOO_LARGE)?;
+        let weight: usize = found.iter().map(|document| document.data.weight()).sum();
+        self.bytes = self.bytes.checked_sub(weight).ok_or(TOO_LARGE)?;
+        let next: Vec<_> = found.iter().collect();
+        let relations = self.level(&collection, &next, &relation.nested).await?;
+        let joined = found.into_iter().zip(relations).map(|(document, relations)| {
+            Arc::new(Joined { collection: collection.clone(), document, relations })
+        });
+        Ok(joined.collect())
+    }
+
+    /// The first of these collections that is there and may be read.
+    fn find_readable(&self, names: &[String]) -> Option<Arc<Collection>> {
+        permission::check(self.principal, Action::ReadDocuments).ok()?;
+        names.iter().find_map(|name| self.catalog.find(name)).cloned()
+    }
+}
+
+fn named(document: &Document, relation: &str) -> Named {
+    let fields = document.data.fields();
+    if let Some(value) = fields.get(&format!("{relation}_id")) {
+        return Named::One(id_of(value));
+    }
+    match fields.get(&format!("{relation}_ids")) {
+        Some(Value::Array(items)) => Named::Many(items.iter().filter_map(id_of).collect()),
+        Some(_) => Named::Many(Vec::new()),
+        None => Named::Nothing,
+    }
+}
+
+/// Ids are text; a number stands for its own.
+fn id_of(value: &Value) -> Option<DocumentId> {
+    match value {
+        Value::String(text) => DocumentId::parse(text).ok(),
+        Value::Number(number) => DocumentId::parse(&number.to_string()).ok(),
+        _ => None,
+    }
+}
