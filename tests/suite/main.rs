@@ -28,6 +28,7 @@ mod named;
 mod nodes;
 mod operators;
 mod outage;
+mod queries;
 mod query_agreement;
 mod realtime_sse;
 mod realtime_ws;

@@ -55,7 +55,10 @@ pub async fn get(
     path: Path<(String, String)>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    parameters.refuse_all_but(&["select", "populate"])?;
+    if let Some((name, _)) = parameters.pairs().find(|(name, _)| !matches!(*name, "select" | "populate")) {
+        let message = format!("`{name}` is not available here; a document read by its id takes select and populate");
+        return Err(ApiError::new(ErrorCode::InvalidFilter, message));
+    }
     let view = View::parse(&parameters)?;
     let (collection, id) = path.into_inner();
     // What can't be an id is none that is there; but the collection is asked about first.
