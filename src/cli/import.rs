@@ -9,10 +9,12 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Method, StatusCode, Url};
+use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::ImportArgs;
+use crate::domain::Timestamp;
 
 /// How often a request is tried again while the server says that it is busy or can't be reached.
 const MAX_TRIES: u32 = 8;
@@ -99,13 +101,24 @@ async fn write(
     document: Box<RawValue>,
 ) -> Result<(), Refusal> {
     let mut wait = Duration::from_millis(100);
+    let exported = Exported::read(&document);
+    let mut request_target = target.clone();
+    if let Some(exported) = &exported
+        && let Ok(mut path) = request_target.path_segments_mut()
+    {
+        path.push(&exported.id);
+    }
+    let (method, body) = match &exported {
+        Some(exported) => (Method::PUT, exported.data.get()),
+        None => (Method::POST, document.get()),
+    };
     for attempt in 1.. {
         let sent = client
-            .post(target.clone())
+            .request(method.clone(), request_target.clone())
             .bearer_auth(key)
             .header("Idempotency-Key", &idempotency_key)
             .header("Content-Type", "application/json")
-            .body(document.get().to_owned())
+            .body(body.to_owned())
             .send()
             .await;
         match sent {
@@ -135,6 +148,30 @@ async fn write(
         wait = (wait * 2).min(Duration::from_secs(2));
     }
     Ok(())
+}
+
+/// A document as an export, or a list, has it. It is written under its id; times and version begin anew.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Exported {
+    id: String,
+    #[serde(rename = "collection")]
+    _collection: String,
+    data: Box<RawValue>,
+    created_at: String,
+    updated_at: String,
+    #[serde(rename = "version")]
+    _version: u64,
+}
+
+impl Exported {
+    /// `None` for any other document, which has not exactly these members or has something else in them.
+    fn read(document: &RawValue) -> Option<Self> {
+        let exported: Self = serde_json::from_str(document.get()).ok()?;
+        let has_times =
+            [&exported.created_at, &exported.updated_at].iter().all(|text| Timestamp::parse(text).is_some());
+        (has_times && exported.data.get().starts_with('{')).then_some(exported)
+    }
 }
 
 fn describe(status: StatusCode, body: &str) -> String {

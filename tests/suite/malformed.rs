@@ -232,6 +232,15 @@ on_both_databases! {
                 path_with("/collections/posts", &[("limit", text)]),
                 path_with("/collections/posts", &[("createdAt", text)]),
                 path_with("/collections/posts", &[("filters", text)]).replace("filters=%7B%7D", "filters=%5B%5D"),
+                path_with("/collections/posts", &[("limit", "1"), ("order", text)]),
+                path_with("/collections/posts/kept", &[(text, text)]),
+                path_with("/collections/posts/query/aggregate", &[("operation", text), ("field", "title")]),
+                path_with("/collections/posts/query/group-by", &[("field", "title"), ("operation", text), ("of", "title")]),
+                path_with("/collections/posts/export", &[("format", text)]),
+                path_with(&format!("/collections/{encoded}/query/count"), &[]),
+                path_with(&format!("/collections/{encoded}/query/aggregate"), &[("operation", "max"), ("field", "title")]),
+                path_with(&format!("/collections/{encoded}/query/group-by"), &[("field", "title")]),
+                path_with(&format!("/collections/{encoded}/export"), &[]),
             ] {
                 let answer = app.get(&path).await;
                 let (status, _) = answer.error();
@@ -251,6 +260,63 @@ on_both_databases! {
                     _ => assert_eq!(answer.error(), (400, "INVALID_FILTER"), "{path}"),
                 }
             }
+            // As a field that is asked about it is one that no document has, unless it can't be one.
+            for (path, expected) in [
+                (path_with("/collections/posts/kept", &[("select", text)]), "{}"),
+                (path_with("/collections/posts", &[("select", text)]), "{}"),
+                (path_with("/collections/posts/query/aggregate", &[("operation", "sum"), ("field", text)]), "0"),
+                (path_with("/collections/posts/query/aggregate", &[("operation", "max"), ("field", text)]), "null"),
+                (path_with("/collections/posts/query/aggregate", &[("operation", "count"), ("field", text)]), "0"),
+                (path_with("/collections/posts/query/aggregate", &[("operation", "count"), ("title", text)]), "0"),
+                (path_with("/collections/posts/query/count", &[(text, text)]), "0"),
+                (path_with("/collections/posts/query/count", &[("title__contains", text)]), "0"),
+                (path_with("/collections/posts/query/count", &[("title__in", text)]), "0"),
+                (path_with("/collections/posts/query/count", &[("title__array_contains", text)]), "0"),
+                (path_with("/collections/posts/query/group-by", &[("field", text)]), "null"),
+                (path_with("/collections/posts/query/group-by", &[("field", "title"), ("operation", "min"), ("of", text)]), "null"),
+            ] {
+                let answer = app.get(&path).await;
+                if answer.status != 200 {
+                    assert_eq!(answer.error(), (400, "INVALID_FILTER"), "{path}");
+                    continue;
+                }
+                let data = answer.data();
+                let found = match data.get(0) {
+                    Some(first) => first.get("result").or(first.get("value")).unwrap_or(&first["data"]),
+                    None => data.get("result").or(data.get("count")).unwrap_or(&data["data"]),
+                };
+                assert_eq!(found.to_string(), expected, "{path}");
+            }
+            for path in [
+                path_with("/collections/posts", &[("populate", text)]),
+                path_with("/collections/posts", &[("populate", &format!("author:{text}"))]),
+                path_with("/collections/posts/kept", &[("populate", text)]),
+                path_with("/collections/posts/export", &[("orderBy", text), ("select", text)]),
+                path_with("/collections/posts/export", &[("format", "csv"), ("populate", text)]),
+                path_with("/collections/posts/export", &[("format", "ndjson"), (text, text)]),
+            ] {
+                let answer = app.get(&path).await;
+                match answer.status.as_u16() {
+                    200 => {}
+                    _ => assert_eq!(answer.error(), (400, "INVALID_FILTER"), "{path}"),
+                }
+            }
+            // In bodies it is a name or an id that nothing has, or an operator that there isn't.
+            for (method, path, body) in [
+                (Method::POST, "/collections", json!({ "name": text })),
+                (Method::PATCH, "/collections/posts/settings", json!({ "name": text })),
+                (Method::POST, "/collections/posts/batch", json!({ "documents": [text] })),
+                (Method::PATCH, "/collections/posts/batch", json!({ "updates": { text: { "title": text } } })),
+                (Method::POST, "/transactions", json!({ "operations": [{ "op": text, "collection": "posts" }] })),
+                (Method::POST, "/transactions", json!({ "operations": [{ "op": "create", "collection": text, "data": {} }] })),
+                (Method::POST, "/transactions", json!({ "operations": [{ "op": "delete", "collection": "posts", "id": text }] })),
+            ] {
+                let answer = app.send(app.request(method.clone(), path).json(&body)).await;
+                let (status, _) = answer.error();
+                assert!((400..500).contains(&status), "{method} {path} {body}: {answer:?}");
+            }
+            let deleted = app.post("/collections/posts/batch-delete", json!({ "ids": [text] })).await;
+            assert!(deleted.status.as_u16() < 500, "{deleted:?}");
             // As a sort it is a field that no document has, unless it can't be one.
             let sorted = app.get(&path_with("/collections/posts", &[("orderBy", text)])).await;
             match sorted.status.as_u16() {

@@ -104,7 +104,7 @@ on_both_databases! {
         write_all(app, &written).await;
         for (field, more, expected) in [
             ("n", vec![], [json!(-0.5), json!(-0.5 / 3.0), json!(-4), json!(2.5)]),
-            ("big", vec![("big__gt", "0")], [json!(9_232_379_236_109_516_802_u64 as f64), json!(9_232_379_236_109_516_802_u64 as f64 / 3.0), json!(1), json!("17")]),
+            ("big", vec![("big__gt", "0")], [json!(9_232_379_236_109_516_802_u64 as f64), json!(3_077_459_745_369_839_104_i64), json!(1), json!("17")]),
             ("big", vec![("id__in", "b,c,d")], [json!(9_007_199_254_740_991_i64), json!(9_007_199_254_740_991.0 / 3.0), json!(-3), json!(9_007_199_254_740_993_i64)]),
             ("wild", vec![("id__in", "a,c,e")], [json!(5e-324), json!(0), json!(-1e308), json!(1e308)]),
             ("wild", vec![("id__in", "a,b,e")], [json!(1e308), json!(1e308 / 3.0), json!(-1e308), json!(1e308)]),
@@ -151,7 +151,7 @@ on_both_databases! {
         assert_eq!(ask(app, "query/group-by", &[("field", "kind")]).await, counts);
         let page = ask(app, "query/group-by", &[("field", "kind"), ("limit", "3"), ("offset", "2")]).await;
         assert_eq!(page.as_array().unwrap(), &counts.as_array().unwrap()[2..5]);
-        let some = ask(app, "query/group-by", &[("field", "kind"), ("n__gt", "0"), ("kind__startswith", "b")]).await;
+        let some = ask(app, "query/group-by", &[("field", "kind"), ("filters", r#"{"n__gt":0}"#), ("kind__startswith", "b")]).await;
         assert_eq!(some, json!([{ "value": "b", "count": 2 }]));
 
         for (operation, results) in [

@@ -56,7 +56,8 @@ pub async fn get(
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     if let Some((name, _)) = parameters.pairs().find(|(name, _)| !matches!(*name, "select" | "populate")) {
-        let message = format!("`{name}` is not available here; a document read by its id takes select and populate");
+        let message =
+            format!("`{name}` is not available here; a document read by its id takes select and populate");
         return Err(ApiError::new(ErrorCode::InvalidFilter, message));
     }
     let view = View::parse(&parameters)?;
