@@ -112,7 +112,7 @@ enum ProjectCommand {
 struct ImportArgs {
     /// The collection; it is made if it isn't there
     collection: String,
-    /// A JSON array of objects (.json), or one object a line (.ndjson, .jsonl)
+    /// A JSON array of objects (.json), or one object a line (.ndjson, .jsonl). What an export gives keeps its ids
     file: PathBuf,
     /// Where the server runs
     #[arg(long, default_value = "http://127.0.0.1:8080")]
