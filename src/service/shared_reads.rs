@@ -106,3 +106,59 @@ impl Drop for Wait<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        domain::{Change, Control, Entry, Timestamp},
+        query::cursor::Epoch,
+        store::heads::Head,
+    };
+
+    fn at(sequence: u64) -> Position {
+        Position { sequence, at: Timestamp(0) }
+    }
+
+    /// A page after `after`, up to and with `last`.
+    fn page(project: &ProjectId, (after, last): (u64, u64), is_last: bool) -> Arc<LogPage> {
+        let change = |sequence| {
+            let entry = Entry::Control(Control::KeyRevoked { key: String::new() });
+            Arc::new(Change { project: project.clone(), position: at(sequence), entry })
+        };
+        let head =
+            Head { project: project.clone(), epoch: Epoch(1), head: at(last), floor: at(0), control: 0 };
+        Arc::new(LogPage { head, entries: (after + 1..=last).map(change).collect(), is_last })
+    }
+
+    async fn has_answer(wait: &mut Wait<'_>) -> bool {
+        tokio::time::timeout(Duration::ZERO, wait.page()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_page_is_for_those_who_waited_for_a_part_of_it_when_its_read_began() {
+        let (shared, project) = (SharedReads::default(), ProjectId::generate());
+        let place = (project.clone(), CollectionId::from_stored("c"));
+        let other_place = (project.clone(), CollectionId::from_stored("d"));
+        for (why, after, is_last, expected) in [
+            ("the same part", 10, false, true),
+            ("a part of it", 19, false, true),
+            ("it begins after that", 9, false, false),
+            ("it ends before that", 20, false, false),
+            ("the log ends where it ends", 20, true, true),
+        ] {
+            let reader = shared.wait(place.clone(), at(10));
+            let mut wait = shared.wait(place.clone(), at(after));
+            let mut other = shared.wait(other_place.clone(), at(after));
+            let begun = reader.begin();
+            let mut late = shared.wait(place.clone(), at(after));
+            reader.share(begun, &page(&project, (10, 20), is_last));
+            assert_eq!(has_answer(&mut wait).await, expected, "{why}");
+            assert!(!has_answer(&mut other).await, "another collection: {why}");
+            assert!(!has_answer(&mut late).await, "it may know of what the read didn't see: {why}");
+        }
+        assert!(shared.lock().requests.is_empty(), "who is gone doesn't wait");
+    }
+}

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::{
     ConnectionPermit, Realtime,
-    protocol::{self, ClientMessage, CloseCode, Refusal},
+    messages::{self, ClientMessage, Refusal},
+    protocol::{self, CloseCode},
     subscription::Subscription,
     subscriptions::{Ended, Subscriptions, Wanted},
 };
@@ -271,7 +272,7 @@ impl Connection {
     }
 
     async fn handle_text(&mut self, text: &str) -> Result<(), Refusal> {
-        let (message, id) = protocol::parse_message(text)?;
+        let (message, id) = messages::parse_message(text)?;
         self.handle_message(message).await.map_err(|error| Refusal { error, id })
     }
 

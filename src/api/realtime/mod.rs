@@ -1,12 +1,13 @@
 //! Live streams: the same connection behind WebSocket and server-sent events.
 //!
-//! Reading order: [`protocol`] (what is said), [`encode`] (events), [`connection`] (what happens), [`subscriptions`] and
+//! Reading order: [`messages`] and [`protocol`] (what is said), [`encode`] (events), [`connection`] (what happens), [`subscriptions`] and
 //! [`subscription`] (what is watched), [`catch_up`], `snapshot`, [`ws`] and [`sse`] (bytes in and out), [`guard`] (frames that must not come in).
 
 pub mod catch_up;
 pub mod connection;
 pub mod encode;
 pub mod guard;
+pub mod messages;
 pub mod protocol;
 mod snapshot;
 pub mod sse;
