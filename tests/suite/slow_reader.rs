@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{TestApp, event, on_both_databases};
+use crate::harness::{TestApp, event, on_both_databases, socket::PATIENCE};
 
 const DOCUMENTS: usize = 3000;
 const WRITERS: usize = 30;
@@ -121,6 +121,26 @@ on_both_databases! {
         }
         assert_eq!(half, expected);
         socket.settle().await;
+    }
+
+    async fn readers_that_go_away_while_they_are_behind_hold_up_nobody(app: &TestApp) {
+        app.post("/collections", json!({ "name": "posts" })).await;
+        let mut readers = Vec::new();
+        for _ in 0..20 {
+            let mut socket = app.socket().await;
+            socket.subscribe("posts", json!({})).await;
+            let mut stream = app.stream("/realtime/sse/posts", None).await;
+            stream.opened().await;
+            readers.push((socket, stream));
+        }
+        write_documents(app, 900).await;
+        drop(readers);
+        // Each worker thread answers, and `stop` waits for the connections to end.
+        for _ in 0..10 {
+            let http = reqwest::Client::new();
+            let answer = http.get(format!("{}/health/live", app.url)).timeout(PATIENCE).send().await;
+            assert_eq!(answer.unwrap().status(), 200);
+        }
     }
 
     async fn a_collection_removed_while_its_reader_is_behind_ends_after_its_last_event(app: &TestApp) {

@@ -200,6 +200,8 @@ impl Connection {
                 // Cancelled, it goes on where it was.
                 ended = self.subscriptions.serve() => match ended {
                     Ended::Behind => return behind(),
+                    // The check above knows why.
+                    Ended::All => {}
                     Ended::One(subscription, error) => {
                         if let Some(end) = self.end_one(&subscription, error) {
                             return end;

@@ -49,6 +49,8 @@ pub enum Ended {
     One(Rc<Subscription>, ApiError),
     /// What one of them missed can't be sent any more, and there is no way to say so but to close.
     Behind,
+    /// The connection is ending, and all of them with it.
+    All,
 }
 
 impl Subscriptions {
@@ -132,6 +134,10 @@ impl Subscriptions {
     /// called again; it must be, after each change of the outbox.
     pub async fn serve(&mut self) -> Ended {
         loop {
+            // Nothing can be brought up to date any more: trying would never wait for anything.
+            if self.outbox.is_ending() {
+                return Ended::All;
+            }
             if let Some(place) = self.all.iter().position(|other| other.slot.state() == SlotState::Removed) {
                 return self.end(place, unknown_collection());
             }
