@@ -43,11 +43,10 @@ impl TestStream {
         Self { chunks: Box::pin(response.bytes_stream()), text: String::new(), last_event_id: None }
     }
 
-    /// The same where the server may be gone.
-    pub async fn try_open(request: RequestBuilder) -> Option<Self> {
-        let response = request.send().await.ok()?;
+    /// The stream of an answer that is one.
+    pub fn of(response: reqwest::Response) -> Self {
         assert_eq!(response.status(), 200);
-        Some(Self { chunks: Box::pin(response.bytes_stream()), text: String::new(), last_event_id: None })
+        Self { chunks: Box::pin(response.bytes_stream()), text: String::new(), last_event_id: None }
     }
 
     /// The next block; `None` at the end of the stream, also when it was cut.
