@@ -1,8 +1,7 @@
 // The one module that talks to the server: REST, WebSocket, server-sent events. It knows nothing of the page.
 
-/** Documents listed at most. */
+/** Documents of a view when it begins: the newest. */
 export const MOST = 10_000;
-const MOST_BYTES = 64e6, PAGE_BYTES = 1e6;
 /** Milliseconds. Browsers hide the pings that the server sends every 15 s, so a WebSocket asks for a `pong`. */
 const SILENCE = 45_000, BEAT = 20_000, RETRY_MOST = 5000;
 const SILENT = "The server does not answer.";
@@ -45,11 +44,10 @@ export class Api {
 		throw new ApiError(error.code, error.message);
 	}
 
-	/** → `{ data, nextCursor, etag, size }` */
+	/** → `{ data, etag }` */
 	async request(method, path, options) {
 		const response = await this.fetch(path, { method, ...options });
-		const text = await response.text().catch(unreachable);
-		return { ...parse(text), etag: response.headers.get("etag"), size: text.length };
+		return { ...parse(await response.text().catch(unreachable)), etag: response.headers.get("etag") };
 	}
 
 	async collections() {
@@ -58,11 +56,6 @@ export class Api {
 
 	createCollection(name) {
 		return this.request("POST", "collections", { body: stringify({ name }) });
-	}
-
-	list(collection, { filters, limit, after, signal }) {
-		const query = new URLSearchParams({ limit, ...(filters && { filters }), ...(after && { after }) });
-		return this.request("GET", `${path(collection)}?${query}`, { signal });
 	}
 
 	/** `POST` takes no id; `options` are `body`, which is JSON text, and `headers`. */
@@ -78,14 +71,13 @@ export class Api {
 	}
 
 	/**
-	 * Keeps a view of a collection right: lists it, follows its changes, gets over every loss of the connection.
+	 * Keeps a view of a collection right: a snapshot, then its changes; what a cut kept away comes out of the log.
 	 *
-	 * `on.state(state, error)`: `connecting`, `listing`, `live`, `waiting` or `ended`. `on.documents(page)` of a listing,
+	 * `on.state(state, error)`: `connecting`, `listing`, `live`, `waiting` or `ended`. `on.documents(page)` of a snapshot,
 	 * `on.listed(isComplete)` at its end: what was not in it is gone. `on.event(event)`. `on.frame(direction, text)`.
 	 */
 	watch(collection, { transport, filters, on }) {
-		const open = (watch) => (transport === "sse" ? this.#openStream(watch) : this.#watchSocket(watch));
-		return new Watch(this, open, { collection, filters, on });
+		return new Watch(this, transport === "sse" ? this.#openStream : this.#openNamed, { collection, filters, on });
 	}
 
 	#openSocket({ fail, frame, signal }, opened, received) {
@@ -118,30 +110,22 @@ export class Api {
 		return socket;
 	}
 
-	/** Messages are handled in order: the first `pong` tells that the subscription is live. */
-	async #watchSocket(watch) {
-		let isLive = false;
-		const opened = (send) => {
-			const filters = watch.filters ? `,"filters":${watch.filters}` : "";
-			send(`{"type":"subscribe","collection":${stringify(watch.collection)}${filters}}`);
+	#openNamed(watch) {
+		this.#openSocket(watch, (send) => {
+			const { collection, cursor } = watch;
+			send(`{"type":"subscribe","id":"page","collection":${stringify(collection)},"snapshot":true,"filters":${watch.filter ?? "{}"}${cursor ? `,"since":"${cursor}"` : ""}}`);
 			watch.ping = () => send(PING);
-			watch.ping();
-		};
-		this.#openSocket(watch, opened, (message) => {
-			if (message.type === "event") return watch.event(message);
-			if (!isLive) watch.subscribed();
-			isLive = true;
-		});
+		}, (message) => watch.take(message.type, message, message.cursor));
 	}
 
 	/** By `fetch`: `EventSource` sends no header, hides the status, and gives up on any but 200. */
 	async #openStream(watch) {
-		const { signal, filters } = watch;
-		const url = `realtime/sse/${watch.collection}${filters ? `?${new URLSearchParams({ filters })}` : ""}`;
-		const lastId = watch.isListed && watch.lastId;
-		watch.frame("out", `GET /${url}${lastId ? `\nLast-Event-ID: ${lastId}` : ""}`);
-		const response = await this.fetch(url, { headers: lastId ? { "last-event-id": lastId } : {}, signal });
-		let rest = "", mustList = !lastId, isNew = true;
+		const { signal, cursor, filter } = watch;
+		const url = `realtime/sse/${watch.collection}?${new URLSearchParams({ snapshot: true, ...(filter && { filters: filter }) })}`;
+		watch.frame("out", `GET /${url}${cursor ? `\nLast-Event-ID: ${cursor}` : ""}`);
+		const response = await this.fetch(url, { headers: cursor ? { "last-event-id": cursor } : {}, signal });
+		watch.take("subscribed", {}, cursor);
+		let rest = "";
 		const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
 		for (;;) {
 			const { value, done } = await reader.read().catch(unreachable);
@@ -151,22 +135,15 @@ export class Api {
 			rest = blocks.pop();
 			for (const block of blocks) {
 				watch.frame("in", block);
-				const fields = Object.fromEntries(block.split("\n").map((line) => /^([^:]*):? ?(.*)$/.exec(line).slice(1)));
-				const message = fields.data && parse(fields.data);
-				if (fields.event === "error") throw new ApiError(message.code, message.message);
-				if (fields.event === "resync") mustList = true;
-				else if (message) watch.event(message);
-				if (fields.id === undefined) continue;
-				watch.lastId = fields.id;
-				if (mustList) watch.subscribed();
-				else if (isNew) watch.resumed();
-				mustList = isNew = false;
+				const { event, data, id } = Object.fromEntries(block.split("\n").map((line) => /^([^:]*):? ?(.*)$/.exec(line).slice(1)));
+				const message = data && parse(data);
+				if (event === "error") throw new ApiError(message.code, message.message);
+				watch.take(event ?? message?.type, message, id);
 			}
 		}
 	}
 }
 
-/** What a view missed during a cut is replayed (SSE) or listed again. */
 class Watch {
 	#api;
 	#on;
@@ -174,8 +151,8 @@ class Watch {
 	#isLive;
 	#connection;
 	#heard;
-	/** Ids of events during a listing: they are newer than its pages, or newer ones come. */
-	#touched;
+	/** Documents from then on are shown, if there are too many. */
+	#since;
 	#wake;
 
 	constructor(api, open, { collection, filters, on }) {
@@ -213,15 +190,17 @@ class Watch {
 			}, BEAT);
 			await new Promise((ended) => {
 				signal.addEventListener("abort", ended);
-				open(this).catch((error) => connection.abort(error));
+				this.#begin(open).catch((error) => connection.abort(error));
 			});
 			clearInterval(beat);
-			this.ping = this.#touched = null;
+			this.ping = null;
 			if (this.#isClosed) return;
 			const error = signal.reason;
 			failures = this.#isLive ? 1 : failures + 1;
 			this.#isLive = false;
 			const delay = Math.min(RETRY_MOST, 250 * 2 ** failures) * (0.75 + Math.random() / 4);
+			// Under the same name there may be another collection next time.
+			if (!error.isPassing) this.cursor = "";
 			this.#on.state(error.isPassing ? "waiting" : "ended", error);
 			await new Promise((wake) => {
 				this.#wake = wake;
@@ -230,40 +209,27 @@ class Watch {
 		}
 	}
 
-	/** What is listed from now on and the events are everything. */
-	async subscribed() {
-		const { signal, collection, filters } = this;
-		const touched = (this.#touched = new Set());
-		this.isListed = false;
-		this.#on.state("listing");
-		try {
-			let after, count = 0, bytes = 0, limit = 20;
-			do {
-				const { data, size, nextCursor } = await this.#api.list(collection, { filters, limit, after, signal });
-				if (touched !== this.#touched) return;
-				this.#on.documents(data.filter(({ id }) => !touched.has(id)));
-				count += data.length;
-				bytes += size;
-				after = nextCursor;
-				limit = Math.max(1, Math.min(1000, Math.floor((PAGE_BYTES * data.length) / size)));
-			} while (after && count < MOST && bytes < MOST_BYTES);
-			this.#touched = null;
-			this.isListed = true;
-			this.#on.listed(!after);
-			this.resumed();
-		} catch (error) {
-			if (touched === this.#touched) this.fail(error);
+	async #begin(open) {
+		const { collection, filters, signal } = this;
+		if (!this.cursor) {
+			const query = new URLSearchParams({ limit: 1, offset: MOST - 1, select: "id", ...(filters && { filters }) });
+			this.#since = (await this.#api.request("GET", `${path(collection)}?${query}`, { signal })).data[0]?.createdAt;
+			this.filter = this.#since ? `{"$and":[${filters ?? "{}"},{"createdAt__gte":"${this.#since}"}]}` : filters;
 		}
+		await open.call(this.#api, this);
 	}
 
-	resumed() {
+	/** A message of either transport, and the cursor that came with it: an empty one has no past. */
+	take(type, message, cursor) {
+		this.cursor = cursor ?? this.cursor;
+		if (type === "event") this.#on.event(message);
+		if (type === "snapshot") this.#on.documents(message.documents);
+		if (type === "resync") this.cursor = "";
+		if (type === "resync" || (type === "subscribed" && !cursor)) this.#on.state("listing");
+		if (type === "ready") this.#on.listed(!this.#since);
+		if (type !== "ready" && (type !== "subscribed" || !cursor)) return;
 		this.#isLive = true;
 		this.#on.state("live");
-	}
-
-	event(event) {
-		this.#touched?.add(event.document.id);
-		this.#on.event(event);
 	}
 }
 

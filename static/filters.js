@@ -4,7 +4,7 @@ import { el, say } from "./element.js";
 import { findMistake } from "./json.js";
 
 /** How an operator reads, and how it is written after the field on the wire. */
-const OPERATORS = [{ words: "is", suffix: "eq" }];
+const OPERATORS = [["is", "eq"], ["is not", "ne"], ["is over", "gt"], ["is under", "lt"], ["contains", "contains"]].map(([words, suffix]) => ({ words, suffix }));
 
 export class Filters {
 	#terms = [];

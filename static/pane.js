@@ -88,7 +88,7 @@ export class Pane {
 
 	#tellMissed() {
 		const parts = Object.entries(this.#rows.missed).filter(([, count]) => count).map((part) => part.reverse().join(" "));
-		this.#missed = `Connected again. ${parts.length ? `Meanwhile: ${parts.join(", ")}.` : ""}`;
+		this.#missed = `Connected again. ${parts.length ? `Meanwhile: ${parts.join(", ")}.` : "Nothing was missed."}`;
 		this.#missedUntil = Date.now() + 8000;
 		this.#downSince = 0;
 		this.#rows.missed = {};
