@@ -226,12 +226,14 @@ for (const transport of TRANSPORTS) {
 		const loads = await page.evaluate(() => performance.getEntriesByType("navigation").length);
 		await until(page, (count) => document.querySelector("footer").textContent.startsWith(`${count} documents`), expected.size);
 		await live(page);
+		// Deleted documents stay in sight for a moment.
+		await until(page, (rows) => document.querySelector(".documents").ariaRowCount === `${rows}`, expected.size + 1);
 		const shown = await page.evaluate(async () => {
 			const list = document.querySelector(".documents"), titles = new Map();
 			for (let top = 0; top < list.scrollHeight; top += list.clientHeight / 2) {
 				list.scrollTop = top;
 				await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
-				for (const { item } of list.querySelectorAll(".rows .row")) if (item.mark?.kind !== "deleted") titles.set(item.id, item.data.title);
+				for (const { item } of list.querySelectorAll(".rows .row")) titles.set(item.id, item.data.title);
 			}
 			return [...titles];
 		});
