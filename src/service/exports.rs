@@ -18,6 +18,8 @@ use crate::{
 
 /// How many exports may be under way: each holds a page.
 const MAX_EXPORTS: usize = 32;
+/// One that joins documents counts as so many: its page may be that much larger.
+const POPULATED_COST: u32 = 8;
 /// What is read at once.
 const PAGE: PageSize = PageSize { entries: 1000, bytes: 4 * 1024 * 1024 };
 /// Joined documents come on top of a page, so it is a small one.
@@ -74,7 +76,8 @@ impl Exports {
     ) -> Result<Export, ServiceError> {
         permission::check(&principal, Action::ReadDocuments)?;
         let collection = find_collection(&self.documents.catalogs, &principal, collection).await?;
-        let slot = self.slots.clone().try_acquire_owned();
+        let cost = if wanted.populate.is_empty() { 1 } else { POPULATED_COST };
+        let slot = self.slots.clone().try_acquire_many_owned(cost);
         let slot = slot.map_err(|_| ServiceError::Busy("too many exports are under way; try again"))?;
         Ok(Export {
             collection,
