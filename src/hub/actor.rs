@@ -1,7 +1,7 @@
 //! The hub's own task: filters, recent changes, and who gets what.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -110,7 +110,7 @@ impl HubHandle {
 
 struct Hub {
     encode: Arc<dyn Encode>,
-    shards: HashMap<u32, ShardLink>,
+    shards: BTreeMap<u32, ShardLink>,
     projects: HashMap<ProjectId, Project>,
     /// Where each subscription stands.
     places: HashMap<SubscriptionId, (ProjectId, CollectionId)>,
@@ -141,14 +141,16 @@ async fn run(mut hub: Hub, mut receiver: mpsc::Receiver<Command>) {
     let mut marks = tokio::time::interval(MARK_INTERVAL);
     marks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        // Marks are due once a second, so that they can go first: in one order, so that a run can be had again.
         tokio::select! {
+            biased;
+            _ = marks.tick() => hub.mark(),
             count = receiver.recv_many(&mut commands, 256) => {
                 if count == 0 {
                     return;
                 }
                 commands.drain(..).for_each(|command| hub.handle(command));
             }
-            _ = marks.tick() => hub.mark(),
         }
         hub.flush();
     }
@@ -156,7 +158,7 @@ async fn run(mut hub: Hub, mut receiver: mpsc::Receiver<Command>) {
 
 impl Hub {
     fn new(encode: Arc<dyn Encode>) -> Self {
-        Self { encode, shards: HashMap::new(), projects: HashMap::new(), places: HashMap::new() }
+        Self { encode, shards: BTreeMap::new(), projects: HashMap::new(), places: HashMap::new() }
     }
 
     fn handle(&mut self, command: Command) {
@@ -277,12 +279,18 @@ impl Hub {
         if project.epoch == epoch && project.head == head {
             return;
         }
-        (project.epoch, project.head) = (epoch, head);
+        (project.epoch, project.head, project.marked) = (epoch, head, head.sequence);
         project.ring.clear();
+        // The last mark may be of a history that is lost. Nobody is live here now, so the new one is true at once.
+        for link in self.shards.values_mut() {
+            link.pending.push(ToShard::Mark { project: id.clone(), epoch, position: head });
+        }
         let indexes = std::mem::take(&mut project.collections);
-        for subscriber in indexes.values().flat_map(FilterIndex::subscribers) {
-            self.places.remove(&subscriber.id);
-            self.tell(subscriber.id.shard, ToShard::ReadOn { serial: subscriber.id.serial });
+        let mut ids: Vec<_> = indexes.values().flat_map(FilterIndex::subscribers).map(|s| s.id).collect();
+        ids.sort_unstable_by_key(|id| (id.shard, id.serial));
+        for id in ids {
+            self.places.remove(&id);
+            self.tell(id.shard, ToShard::ReadOn { serial: id.serial });
         }
     }
 
@@ -373,7 +381,8 @@ impl Hub {
         }
         for shard in overrun {
             tracing::warn!(shard, "worker thread {shard} doesn't keep up; its subscriptions read the log");
-            let ids: Vec<_> = self.places.keys().filter(|id| id.shard == shard).copied().collect();
+            let mut ids: Vec<_> = self.places.keys().filter(|id| id.shard == shard).copied().collect();
+            ids.sort_unstable_by_key(|id| id.serial);
             ids.into_iter().for_each(|id| self.unsubscribe(id));
             // A mark may have been among what didn't fit.
             self.projects.values_mut().for_each(|project| project.marked = 0);
@@ -383,6 +392,21 @@ impl Hub {
 
 type Targets = Vec<(u32, Vec<u64>)>;
 
+/// What a change is to each filter that matches before or after it, in the order of the filters.
+fn kinds(before: Vec<usize>, after: Vec<usize>) -> Vec<(usize, EventKind)> {
+    let before = before.into_iter().map(|key| (key, EventKind::Deleted));
+    let mut kinds: Vec<_> = before.chain(after.into_iter().map(|key| (key, EventKind::Created))).collect();
+    kinds.sort_unstable_by_key(|(key, _)| *key);
+    kinds.dedup_by(|other, kind| {
+        let is_in_both = other.0 == kind.0;
+        if is_in_both {
+            kind.1 = EventKind::Updated;
+        }
+        is_in_both
+    });
+    kinds
+}
+
 /// The events of one change: each distinct form once, with those who get it, by shard.
 fn deliveries<'a>(
     index: &'a FilterIndex,
@@ -391,13 +415,8 @@ fn deliveries<'a>(
     before: Vec<usize>,
     after: Vec<usize>,
 ) -> Vec<(Bytes, Targets)> {
-    let mut kinds: HashMap<usize, EventKind> =
-        after.into_iter().map(|key| (key, EventKind::Created)).collect();
-    for key in before {
-        kinds.entry(key).and_modify(|kind| *kind = EventKind::Updated).or_insert(EventKind::Deleted);
-    }
-    let mut distinct: HashMap<(EventKind, Form, &str), HashMap<u32, Vec<u64>>> = HashMap::new();
-    for (key, kind) in kinds {
+    let mut distinct: BTreeMap<(EventKind, Form, &str), BTreeMap<u32, Vec<u64>>> = BTreeMap::new();
+    for (key, kind) in kinds(before, after) {
         for subscriber in index.subscribers_of(key) {
             let targets = distinct.entry((kind, subscriber.form, &*subscriber.asked_name)).or_default();
             targets.entry(subscriber.id.shard).or_default().push(subscriber.id.serial);

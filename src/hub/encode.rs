@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The distinct ways in which one event is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Form {
     /// A WebSocket text frame.
     WebSocket,

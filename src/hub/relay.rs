@@ -118,13 +118,19 @@ impl Relay {
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            // In one order, so that a run can be had again. The poll is first, and due again only a while after its end,
+            // so that neither keeps the other out.
             tokio::select! {
+                biased;
+                _ = poll.tick() => {
+                    self.poll().await;
+                    poll.reset();
+                }
                 changes = commits.recv() => match changes {
                     Some(changes) if changes.is_empty() => self.poll().await,
                     Some(changes) => self.take(changes).await,
                     None => return,
                 },
-                _ = poll.tick() => self.poll().await,
             }
         }
     }

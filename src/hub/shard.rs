@@ -253,7 +253,10 @@ async fn run(shard: Rc<Shard>, mut receiver: mpsc::Receiver<Vec<ToShard>>) {
         }
         // What was in the channel is still good; what didn't fit into it must come from the log.
         if shard.is_overrun.swap(false, Ordering::AcqRel) {
-            let slots: Vec<_> = shard.slots.borrow().values().cloned().collect();
+            // A newer mark may be among it, and this one of a history that is lost.
+            shard.marks.borrow_mut().clear();
+            let mut slots: Vec<_> = shard.slots.borrow().values().cloned().collect();
+            slots.sort_unstable_by_key(|slot| slot.serial.get());
             for slot in slots {
                 shard.fall_back(&slot);
             }

@@ -170,6 +170,12 @@ impl Slot {
         }
     }
 
+    /// Whether a change is after the position, so that it is still to be sent. Log and hub both ask here and nowhere else:
+    /// that removes duplicates wherever they overlap.
+    pub fn is_before(&self, change: Position) -> bool {
+        self.position.get().is_none_or(|passed| passed.sequence < change.sequence)
+    }
+
     /// Sends an encoded event if its change is after the position.
     ///
     /// # Errors
@@ -178,7 +184,7 @@ impl Slot {
         if self.state() == SlotState::Ended {
             return Ok(());
         }
-        if self.position.get().is_some_and(|passed| position.sequence <= passed.sequence) {
+        if !self.is_before(position) {
             return Ok(());
         }
         let head = self.head.as_ref().map(|head| head.before(rest.len())).unwrap_or_default();

@@ -40,7 +40,7 @@ pub struct Subscription {
 }
 
 /// What a subscriber is told about a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
     /// A document came into the set.
     Created,

@@ -169,11 +169,13 @@ async fn send_page(
     cursor: Cursor,
     wanted: impl Fn(&Change) -> bool,
 ) -> Passed {
-    // A page that is shared may begin before this subscription's position.
-    let from = page.entries.partition_point(|c| c.position.sequence <= cursor.position.sequence);
-    for change in &page.entries[from..] {
+    for change in &page.entries {
         if slot.is_over() {
             return Passed::Over(CaughtUp::Ended);
+        }
+        // A page that is shared may begin before this subscription's position.
+        if !slot.is_before(change.position) {
+            continue;
         }
         match send_change(feed, slot, change, cursor.epoch, &wanted).await {
             Passed::Taken => {}

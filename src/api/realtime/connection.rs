@@ -186,17 +186,20 @@ impl Connection {
             if let Some(end) = self.check() {
                 return end;
             }
+            // In one order, so that a run can be had again: what is seldom due first, and what a peer can have ready always
+            // last.
             tokio::select! {
-                () = self.outbox.changed() => {}
-                // Answers count as well: while the queue is full, no more questions are read.
-                message = incoming.next(), if is_open && self.outbox.has_room() => match message {
-                    Some(message) => {
-                        if let Some(end) = self.handle(message).await {
-                            return end;
-                        }
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return End::new(CloseCode::Away, "the server stops"),
+                () = &mut auth_deadline, if self.principal.is_none() => {
+                    return End::new(CloseCode::NotAllowed, "not authenticated in time");
+                }
+                _ = heartbeat.tick() => {
+                    if let Some(end) = self.beat() {
+                        return end;
                     }
-                    None => is_open = false,
-                },
+                }
+                () = self.outbox.changed() => {}
                 // Cancelled, it goes on where it was.
                 ended = self.subscriptions.serve() => match ended {
                     Ended::Behind => return behind(),
@@ -208,15 +211,15 @@ impl Connection {
                         }
                     }
                 },
-                _ = heartbeat.tick() => {
-                    if let Some(end) = self.beat() {
-                        return end;
+                // Answers count as well: while the queue is full, no more questions are read.
+                message = incoming.next(), if is_open && self.outbox.has_room() => match message {
+                    Some(message) => {
+                        if let Some(end) = self.handle(message).await {
+                            return end;
+                        }
                     }
-                }
-                () = &mut auth_deadline, if self.principal.is_none() => {
-                    return End::new(CloseCode::NotAllowed, "not authenticated in time");
-                }
-                _ = stop.wait_for(|stop| *stop) => return End::new(CloseCode::Away, "the server stops"),
+                    None => is_open = false,
+                },
             }
         }
     }

@@ -1,0 +1,369 @@
+//! The database as a model: the change log and the documents, behind the two traits by which live streams read it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+
+use coir::{
+    domain::{
+        Change, Collection, CollectionId, CollectionName, Control, Data, Document, DocumentId, Entry, KeyId,
+        Position, ProjectId, Timestamp,
+    },
+    hub::relay::{LogError, LogHead, LogPart, LogReader},
+    query::{
+        Filter,
+        cursor::{Cursor, Epoch},
+    },
+    service::{Resume, StreamReader, stream_reader::ReadResult},
+    store::{StoreError, changes::LogPage, heads::Head, snapshots::DocumentPage},
+};
+
+pub const PROJECT: &str = "project";
+pub const COLLECTIONS: [&str; 2] = ["posts", "notes"];
+
+/// What a reader's faults are; drawn by the run, for each read.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    /// How long a read waits before it looks, and before it answers.
+    pub before: Duration,
+    pub after: Duration,
+    /// Whether it fails instead.
+    pub fails: bool,
+    /// How many entries or documents a page has.
+    pub page: usize,
+}
+
+/// The model. Cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    state: Arc<Mutex<State>>,
+    /// Behind a lock, since the traits ask for threads that there are none of here.
+    dice: Arc<Mutex<u64>>,
+}
+
+struct State {
+    epoch: Epoch,
+    floor: Position,
+    entries: VecDeque<Arc<Change>>,
+    documents: BTreeMap<(CollectionId, DocumentId), Arc<Document>>,
+    control: u64,
+    /// Milliseconds; the wall clock of whoever writes.
+    now: i64,
+    is_calm: bool,
+}
+
+impl State {
+    fn head(&self) -> Position {
+        self.entries.back().map_or(self.floor, |change| change.position)
+    }
+
+    fn store_head(&self) -> Head {
+        Head {
+            project: project(),
+            epoch: self.epoch,
+            head: self.head(),
+            floor: self.floor,
+            control: self.control,
+        }
+    }
+
+    fn cursor(&self) -> Cursor {
+        Cursor { epoch: self.epoch, position: self.head() }
+    }
+
+    fn holds(&self, cursor: &Cursor) -> bool {
+        let known = if cursor.position.sequence == self.floor.sequence {
+            Some(self.floor)
+        } else {
+            let place = cursor.position.sequence.checked_sub(self.floor.sequence + 1);
+            place.and_then(|place| self.entries.get(place as usize)).map(|change| change.position)
+        };
+        cursor.epoch == self.epoch && known == Some(cursor.position)
+    }
+
+    /// The place in `entries` of the first after a sequence.
+    fn place_after(&self, sequence: u64) -> usize {
+        (sequence.saturating_sub(self.floor.sequence) as usize).min(self.entries.len())
+    }
+
+    fn append(&mut self, entry: Entry) -> Arc<Change> {
+        let position = Position { sequence: self.head().sequence + 1, at: Timestamp(self.now) };
+        if matches!(entry, Entry::Control(_)) {
+            self.control = position.sequence;
+        }
+        let change = Arc::new(Change { project: project(), position, entry });
+        self.entries.push_back(change.clone());
+        change
+    }
+}
+
+pub fn project() -> ProjectId {
+    ProjectId::from_stored(PROJECT)
+}
+
+fn collection_id(name: &str) -> CollectionId {
+    CollectionId::from_stored(&format!("id-of-{name}"))
+}
+
+/// Notes in a document how often it was written, so that a client sees whether it missed one.
+fn numbered(mut data: serde_json::Value, before: Option<&Arc<Document>>) -> serde_json::Value {
+    data["written"] = before.map_or(1, |before| before.version + 1).into();
+    data
+}
+
+impl Log {
+    pub fn new(seed: u64) -> Self {
+        let state = State {
+            epoch: Epoch(seed | 1),
+            floor: Position::default(),
+            entries: VecDeque::new(),
+            documents: BTreeMap::new(),
+            control: 0,
+            now: 1,
+            is_calm: false,
+        };
+        Self { state: Arc::new(Mutex::new(state)), dice: Arc::new(Mutex::new(seed)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// From now on nothing fails or is late.
+    pub fn calm(&self) {
+        self.state().is_calm = true;
+    }
+
+    pub fn head(&self) -> u64 {
+        self.state().head().sequence
+    }
+
+    /// Lets time pass for those who write.
+    pub fn tick(&self, millis: i64) {
+        self.state().now += millis;
+    }
+
+    /// Writes a document, or deletes it; `None` if there is nothing to delete.
+    pub fn write(&self, collection: &str, id: &str, data: Option<serde_json::Value>) -> Option<Arc<Change>> {
+        let mut state = self.state();
+        let key = (collection_id(collection), DocumentId::from_stored(id));
+        let before = state.documents.get(&key).cloned();
+        let now = Timestamp(state.now);
+        let after = data.map(|data| {
+            Arc::new(Document {
+                id: key.1.clone(),
+                data: Data::from_value(numbered(data, before.as_ref())).unwrap(),
+                created_at: before.as_ref().map_or(now, |before| before.created_at),
+                updated_at: now,
+                version: before.as_ref().map_or(1, |before| before.version + 1),
+            })
+        });
+        match &after {
+            Some(after) => state.documents.insert(key.clone(), after.clone()),
+            None => state.documents.remove(&key),
+        };
+        if before.is_none() && after.is_none() {
+            return None;
+        }
+        Some(state.append(Entry::Document { collection: key.0, before, after }))
+    }
+
+    /// An entry without images.
+    pub fn write_control(&self) -> Arc<Change> {
+        self.state().append(Entry::Control(Control::KeyRevoked { key: "another".to_owned() }))
+    }
+
+    /// Whether a commit is part of the log, or was before it was pruned.
+    pub fn holds(&self, changes: &[Arc<Change>]) -> bool {
+        let state = self.state();
+        changes.iter().all(|change| {
+            let cursor = Cursor { epoch: state.epoch, position: change.position };
+            change.position.sequence < state.floor.sequence || state.holds(&cursor)
+        })
+    }
+
+    /// Deletes the oldest entries up to a sequence; true if there were any.
+    pub fn prune(&self, until: u64) -> bool {
+        let mut state = self.state();
+        let floor = state.floor;
+        while state.entries.front().is_some_and(|change| change.position.sequence <= until) {
+            state.floor = state.entries.pop_front().unwrap().position;
+        }
+        state.floor != floor
+    }
+
+    /// Undoes the last entries, as a database does that is put back to an older copy. Time has gone on.
+    pub fn rewind(&self, count: u64) {
+        let mut state = self.state();
+        for _ in 0..count {
+            let Some(change) = state.entries.pop_back() else { break };
+            let Entry::Document { collection, before, after } = &change.entry else { continue };
+            let id = before.as_ref().or(after.as_ref()).unwrap().id.clone();
+            match before {
+                Some(before) => state.documents.insert((collection.clone(), id), before.clone()),
+                None => state.documents.remove(&(collection.clone(), id)),
+            };
+        }
+        state.now += 10;
+    }
+
+    /// The documents of a collection that match, as text by id.
+    pub fn documents(&self, collection: &str, filter: &Filter) -> BTreeMap<String, String> {
+        let state = self.state();
+        let wanted = collection_id(collection);
+        let matching = state
+            .documents
+            .iter()
+            .filter(|((collection, _), document)| *collection == wanted && filter.matches(document));
+        matching.map(|((_, id), document)| (id.to_string(), document.data.text().to_owned())).collect()
+    }
+
+    fn faults(&self) -> Faults {
+        if self.state().is_calm {
+            return Faults { page: 50, ..Faults::default() };
+        }
+        let mut dice = self.dice.lock().unwrap();
+        let mut under = |bound: u64| {
+            *dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*dice >> 33) % bound
+        };
+        let mut delay =
+            |odds: u64| Duration::from_millis(if under(100) < odds { under(400) } else { under(3) });
+        Faults { before: delay(15), after: delay(25), fails: under(100) < 4, page: 1 + under(12) as usize }
+    }
+
+    /// Looks at the model at one moment of a read that takes its time.
+    fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State, Faults) -> T + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, String>> {
+        let log = self.clone();
+        Box::pin(async move {
+            let faults = log.faults();
+            tokio::time::sleep(faults.before).await;
+            let answer = look(&log.state(), faults);
+            tokio::time::sleep(faults.after).await;
+            if faults.fails { Err("a read that fails".to_owned()) } else { Ok(answer) }
+        })
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State, Faults) -> T + Send + 'static,
+    ) -> BoxFuture<'static, ReadResult<T>> {
+        let read = self.read(look);
+        Box::pin(async move { read.await.map_err(|_| StoreError::no_answer()) })
+    }
+}
+
+impl LogReader for Log {
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<LogHead>, LogError>> {
+        let read = self.read(|state, _| {
+            vec![LogHead {
+                project: project(),
+                epoch: state.epoch,
+                head: state.head(),
+                control: state.control,
+            }]
+        });
+        Box::pin(async move { read.await.map_err(LogError) })
+    }
+
+    fn read_after(&self, _: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>> {
+        let read = self.read(move |state, faults| LogPart {
+            changes: state
+                .entries
+                .iter()
+                .skip(state.place_after(after.sequence))
+                .take(faults.page)
+                .cloned()
+                .collect(),
+            is_pruned: state.floor.sequence > after.sequence,
+        });
+        Box::pin(async move { read.await.map_err(LogError) })
+    }
+
+    fn revoked_keys(&self, _: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>> {
+        let read = self.read(|_, _| Vec::new());
+        Box::pin(async move { read.await.map_err(LogError) })
+    }
+}
+
+impl StreamReader for Log {
+    fn find_collection<'a>(
+        &'a self,
+        _: &'a ProjectId,
+        name_or_id: &'a str,
+    ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>> {
+        let is_meant = |name: &&str| **name == *name_or_id || collection_id(name).as_str() == name_or_id;
+        let found = COLLECTIONS.iter().find(|name| is_meant(name)).map(|name| {
+            Arc::new(Collection {
+                id: collection_id(name),
+                name: CollectionName::from_stored(name),
+                created_at: Timestamp(0),
+                schema: None,
+            })
+        });
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn has_collection(&self, _: &CollectionId) -> BoxFuture<'_, ReadResult<bool>> {
+        self.ask(|_, _| true)
+    }
+
+    fn find_end(&self, _: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>> {
+        self.ask(|state, _| Some(state.cursor()))
+    }
+
+    fn resume(&self, _: &ProjectId, cursor: Cursor) -> BoxFuture<'_, ReadResult<Resume>> {
+        self.ask(move |state, _| match state.holds(&cursor) {
+            true => Resume::From(cursor.position),
+            false => Resume::Expired(state.cursor()),
+        })
+    }
+
+    fn read_log(
+        &self,
+        _: &ProjectId,
+        collection: &CollectionId,
+        after: Position,
+    ) -> BoxFuture<'_, ReadResult<Option<LogPage>>> {
+        let wanted = collection.clone();
+        self.ask(move |state, faults| {
+            let is_wanted = |change: &&Arc<Change>| match &change.entry {
+                Entry::Document { collection, .. } => *collection == wanted,
+                Entry::Control(_) => true,
+            };
+            let after = state.entries.iter().skip(state.place_after(after.sequence));
+            let entries: Vec<_> = after.filter(is_wanted).take(faults.page).cloned().collect();
+            let is_last = entries.len() < faults.page;
+            Some(LogPage { head: state.store_head(), entries, is_last })
+        })
+    }
+
+    fn read_documents(
+        &self,
+        _: &ProjectId,
+        collection: &CollectionId,
+        filter: Arc<Filter>,
+        after: Option<DocumentId>,
+    ) -> BoxFuture<'_, ReadResult<Option<DocumentPage>>> {
+        let wanted = collection.clone();
+        self.ask(move |state, faults| {
+            let is_next = |(collection, id): &(CollectionId, DocumentId)| {
+                *collection == wanted && after.as_ref().is_none_or(|after| after < id)
+            };
+            let mut rest = state.documents.iter().filter(|(key, _)| is_next(key)).peekable();
+            // As the database, it looks at so many documents, of which some match.
+            let looked_at: Vec<_> = rest.by_ref().take(faults.page).collect();
+            let covers = rest.peek().and_then(|_| looked_at.last()).map(|((_, id), _)| id.clone());
+            let matching = looked_at.into_iter().filter(|(_, document)| filter.matches(document));
+            let documents = matching.map(|(_, document)| Document::clone(document)).collect();
+            Some(DocumentPage { head: state.store_head(), documents, covers })
+        })
+    }
+}
