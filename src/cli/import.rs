@@ -11,9 +11,12 @@ use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
-use super::ImportArgs;
+use super::{
+    ImportArgs,
+    answer::{describe, path_url},
+};
 use crate::domain::Timestamp;
 
 /// How often a request is tried again while the server says that it is busy or can't be reached.
@@ -54,7 +57,8 @@ pub enum ImportError {
 
 pub(super) async fn run(args: ImportArgs, key: Option<String>) -> Result<(), ImportError> {
     let key = key.ok_or(ImportError::NoKey)?;
-    let target = collection_url(&args.url, &args.collection)?;
+    let target = path_url(&args.url, &["collections", &args.collection])
+        .ok_or_else(|| ImportError::BadUrl(args.url.clone()))?;
     let documents = read_documents(&args.file)?;
     let total = documents.len();
     let client = Client::builder().timeout(Duration::from_secs(60)).build().map_err(ImportError::Client)?;
@@ -172,24 +176,6 @@ impl Exported {
             [&exported.created_at, &exported.updated_at].iter().all(|text| Timestamp::parse(text).is_some());
         (has_times && exported.data.get().starts_with('{')).then_some(exported)
     }
-}
-
-fn describe(status: StatusCode, body: &str) -> String {
-    let answer: Value = serde_json::from_str(body).unwrap_or_default();
-    let error = &answer["error"];
-    match (error["code"].as_str(), error["message"].as_str()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        _ => format!("the server answered {status}; is this a Coir server?"),
-    }
-}
-
-fn collection_url(base: &str, collection: &str) -> Result<Url, ImportError> {
-    let mut url = Url::parse(base).map_err(|_| ImportError::BadUrl(base.to_owned()))?;
-    url.path_segments_mut()
-        .map_err(|()| ImportError::BadUrl(base.to_owned()))?
-        .pop_if_empty()
-        .extend(["collections", collection]);
-    Ok(url)
 }
 
 /// Reads every document of the file as text, so that what is sent is what stands there.

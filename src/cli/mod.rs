@@ -1,11 +1,15 @@
 //! The command line: what can be typed, and what each command does and prints.
 //!
-//! `serve`, `migrate`, `keys` and `projects` open the database; `import` is an HTTP client of a server that runs.
-//! Reading order: this file, [`serve`], [`admin`], [`import`].
+//! `serve`, `migrate`, `keys` and `projects` open the database; `import` and `verify` are HTTP clients of a server that
+//! runs. Reading order: this file, [`serve`], [`admin`], [`answer`], [`import`], [`verify`] with [`event_stream`] and [`view`].
 
 mod admin;
+mod answer;
+mod event_stream;
 mod import;
 mod serve;
+mod verify;
+mod view;
 
 use std::path::PathBuf;
 
@@ -66,6 +70,8 @@ enum Command {
     Projects(ProjectCommand),
     /// Write the documents of a file into a collection of a server that runs
     Import(ImportArgs),
+    /// Follow a collection of a server that runs, through disconnects, and compare what its events tell with its list
+    Verify(VerifyArgs),
 }
 
 #[derive(Subcommand)]
@@ -125,6 +131,25 @@ struct ImportArgs {
     concurrency: u16,
 }
 
+#[derive(Args)]
+struct VerifyArgs {
+    /// The collection
+    #[arg(long, value_name = "NAME")]
+    collection: String,
+    /// Which documents: JSON such as '{"status":"published"}', or terms such as 'status=published&age__gte=18'
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
+    /// How long: 60s, 5m, 2h
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = verify::parse_duration)]
+    duration: std::time::Duration,
+    /// Where the server runs
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// The API key; better in COIR_API_KEY, where the list of processes doesn't show it
+    #[arg(long)]
+    key: Option<String>,
+}
+
 /// How the command line spells the kinds of keys.
 #[derive(Clone, Copy, ValueEnum)]
 enum KeyKindArg {
@@ -165,6 +190,9 @@ pub enum CliError {
     /// An import.
     #[error(transparent)]
     Import(#[from] import::ImportError),
+    /// A verification.
+    #[error(transparent)]
+    Verify(#[from] verify::VerifyError),
     /// The server ended on its own.
     #[error("the server failed: {0}")]
     Server(std::io::Error),
@@ -190,10 +218,16 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         let key = args.key.clone().or_else(|| lookup("COIR_API_KEY"));
         return Ok(import::run(args, key).await?);
     }
+    if let Some(Command::Verify(args)) = cli.command {
+        let key = args.key.clone().or_else(|| lookup("COIR_API_KEY"));
+        return Ok(verify::run(args, key).await?);
+    }
     let config = Config::from_env(lookup)?;
     serve::start_log(&config)?;
     let command = match cli.command {
-        None | Some(Command::Serve | Command::Import(_)) => return serve::run(config).await,
+        None | Some(Command::Serve | Command::Import(_) | Command::Verify(_)) => {
+            return serve::run(config).await;
+        }
         Some(command) => command,
     };
     if let Command::Migrate = command {
@@ -217,7 +251,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Keys(KeyCommand::Revoke { key, project }) => admin::revoke_key(&db, &project, &key).await,
         Command::Projects(ProjectCommand::Create { name }) => admin::create_project(&db, &name).await,
         Command::Projects(ProjectCommand::List) => admin::list_projects(&db).await,
-        Command::Migrate | Command::Serve | Command::Import(_) => Ok(()),
+        Command::Migrate | Command::Serve | Command::Import(_) | Command::Verify(_) => Ok(()),
     };
     db.close().await;
     outcome

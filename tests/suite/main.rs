@@ -45,4 +45,5 @@ mod snapshot;
 mod tickets;
 mod transactions;
 mod values;
+mod verify;
 mod ws_connections;
