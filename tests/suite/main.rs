@@ -11,6 +11,7 @@ mod collections;
 mod convergence;
 mod cors;
 mod crash;
+mod cursors;
 mod crash_transactions;
 mod documents;
 mod durability;
