@@ -34,8 +34,12 @@ use crate::{
         Collections, Documents, Exports, StoredStreams, Streams,
         setup::{self, NewKeys, SetupError},
     },
-    store::{ConnectError, Db, StoreError, catalog::Catalogs},
-    writer::{self, log::StoredLog},
+    store::{ConnectError, Db, StoreError, catalog::Catalogs, plans::Plans},
+    writer::{
+        self,
+        indexer::{self, IndexerBell},
+        log::StoredLog,
+    },
 };
 
 /// How long requests may take to end when the server stops; together with what comes after, under 10 s.
@@ -98,6 +102,7 @@ pub struct Running {
     http_task: JoinHandle<io::Result<()>>,
     stop: watch::Sender<bool>,
     writer_task: JoinHandle<()>,
+    indexer_task: JoinHandle<()>,
     connections: ConnectionCount,
 }
 
@@ -111,7 +116,7 @@ pub async fn migrate_database(config: &Config) -> Result<Db, StartError> {
         // SQLite would say no more than that it can't open the file.
         check_writable(directory).map_err(|err| StartError::DataDirReadOnly(directory.clone(), err))?;
     }
-    let db = Db::connect(&config.database_url, config.durability).await?;
+    let db = Db::connect(&config.database_url, config.durability, config.query_limit).await?;
     db.migrate().await?;
     Ok(db)
 }
@@ -154,17 +159,20 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let keys = KeyRing::new(db.clone());
     let encode = Arc::new(Encoder);
     let hub = hub::start(encode.clone());
-    let observer = Arc::new(Caches { catalogs: catalogs.clone(), keys: keys.clone() });
+    let bell = IndexerBell::default();
+    let observer = Arc::new(Caches { catalogs: catalogs.clone(), keys: keys.clone(), bell: bell.clone() });
     let relay = relay::start(hub.clone(), Arc::new(StoredLog(db.clone())), observer).await?;
     let (writer, writer_task) = writer::start(
         db.clone(),
         catalogs.clone(),
         Some(relay),
         config.limits.document_bytes,
+        config.limits.indexes,
         Some(config.retention),
     );
 
     let (stop, stopped) = watch::channel(false);
+    let indexer = tokio::spawn(indexer::run(db.clone(), writer.clone(), bell, stopped.clone()));
     let connections = ConnectionCount::new(config.limits.connections);
     let realtime = Realtime {
         feed: Feed {
@@ -179,7 +187,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         allowed_origins: config.allowed_origins.as_deref().map(Arc::from),
         stop: stopped,
     };
-    let documents = Documents { db: db.clone(), catalogs: catalogs.clone(), writer: writer.clone() };
+    let documents = Documents {
+        db: db.clone(),
+        catalogs: catalogs.clone(),
+        writer: writer.clone(),
+        plans: Plans::default(),
+    };
     let state = (
         web::Data::new(Exports::new(documents.clone())),
         web::Data::new(documents),
@@ -224,7 +237,18 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     .run();
     let http = server.handle();
     let http_task = tokio::spawn(server);
-    Ok(Running { address, new_keys, durability, db, http, http_task, stop, writer_task, connections })
+    Ok(Running {
+        address,
+        new_keys,
+        durability,
+        db,
+        http,
+        http_task,
+        stop,
+        writer_task,
+        indexer_task: indexer,
+        connections,
+    })
 }
 
 impl Running {
@@ -243,6 +267,9 @@ impl Running {
         let _ = self.stop.send(true);
         self.http.stop(true).await;
         let outcome = self.http_task.await.unwrap_or_else(|err| Err(io::Error::other(err)));
+        if self.indexer_task.await.is_err() {
+            tracing::warn!("the indexer had failed");
+        }
         // With the handlers, every way to the writer is gone: it ends when its queue is empty.
         if tokio::time::timeout(Duration::from_secs(2), self.writer_task).await.is_err() {
             tracing::warn!("writes were still waiting for the database when the server stopped");
@@ -258,11 +285,15 @@ impl Running {
 struct Caches {
     catalogs: Catalogs,
     keys: KeyRing,
+    bell: IndexerBell,
 }
 
 impl ControlObserver for Caches {
     fn observe(&self, project: &ProjectId, sequence: u64, control: &Control) {
         self.catalogs.require(project, sequence);
+        if control.concerns_indexes() {
+            self.bell.ring();
+        }
         if let Some(key) = control.revoked_key() {
             self.keys.forget(&key);
         }
@@ -270,6 +301,7 @@ impl ControlObserver for Caches {
 
     fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]) {
         self.catalogs.restart(project, control);
+        self.bell.ring();
         revoked.iter().for_each(|key| self.keys.forget(key));
     }
 }
@@ -307,7 +339,7 @@ fn cors(allowed_origins: Option<&[String]>) -> Cors {
     let cors = Cors::default()
         .allow_any_method()
         .allow_any_header()
-        .expose_headers(["ETag", "X-Cursor", "Retry-After"])
+        .expose_headers(["ETag", "X-Cursor", "X-Query-Plan", "Retry-After"])
         .max_age(3600);
     match allowed_origins {
         None => cors.allow_any_origin().send_wildcard(),

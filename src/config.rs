@@ -35,6 +35,8 @@ pub struct Config {
     pub workers: usize,
     /// `COIR_LOG_RETENTION_CHANGES`, `_DAYS` and `_BYTES`: how much of its change log each project keeps.
     pub retention: Retention,
+    /// `COIR_MAX_QUERY_SECONDS`: how long the database may take for one read.
+    pub query_limit: Duration,
     /// The limits that can be set.
     pub limits: Limits,
 }
@@ -54,6 +56,8 @@ pub struct Limits {
     pub connections: usize,
     /// `COIR_MAX_SUBSCRIPTIONS`: of one WebSocket.
     pub subscriptions: usize,
+    /// `COIR_MAX_INDEXES`: that collections declare, over the whole database.
+    pub indexes: usize,
 }
 
 /// How the log is written.
@@ -115,6 +119,7 @@ impl Config {
                 ),
                 bytes: settings.number("COIR_LOG_RETENTION_BYTES", 8 << 30, 1, usize::MAX >> 1)? as u64,
             },
+            query_limit: Duration::from_secs(settings.number("COIR_MAX_QUERY_SECONDS", 10, 1, 3600)? as u64),
             limits: Limits {
                 document_bytes: settings.number("COIR_MAX_DOCUMENT_BYTES", 1 << 20, 1, 16 << 20)?,
                 body_bytes: settings.number("COIR_MAX_BODY_BYTES", 8 << 20, 1, 64 << 20)?,
@@ -122,6 +127,7 @@ impl Config {
                 batch: settings.number("COIR_MAX_BATCH", 1000, 1, 10_000)?,
                 connections: settings.number("COIR_MAX_CONNECTIONS", 20_000, 1, 10_000_000)?,
                 subscriptions: settings.number("COIR_MAX_SUBSCRIPTIONS", 100, 1, 10_000)?,
+                indexes: settings.number("COIR_MAX_INDEXES", 64, 0, 1000)?,
             },
         })
     }

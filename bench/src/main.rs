@@ -6,12 +6,13 @@
 //!
 //! In reading order: [`http`] (one connection), [`create`] (the request that creates a document), [`load`] (many
 //! clients at once), [`report`] (what is counted and printed), then a file per subcommand: [`writes`] with its
-//! [`reference`], [`reads`], and [`fanout`] with its [`subscribers`], each a [`subscriber`] that
+//! [`reference`], [`reads`], [`indexed`], [`unique`], and [`fanout`] with its [`subscribers`], each a [`subscriber`] that
 //! reads [`websocket`] or [`sse`].
 
 mod create;
 mod fanout;
 mod http;
+mod indexed;
 mod load;
 mod reads;
 mod reference;
@@ -19,6 +20,7 @@ mod report;
 mod sse;
 mod subscriber;
 mod subscribers;
+mod unique;
 mod websocket;
 mod writes;
 
@@ -45,6 +47,10 @@ enum Command {
     Fanout(fanout::FanoutArgs),
     /// Clients that read documents by id, or lists of 20
     Reads(reads::ReadsArgs),
+    /// Lists that an index serves, and pages far behind, beside reads by id
+    Indexed(indexed::IndexedArgs),
+    /// Writers of a collection with a unique index, beside one that always violates it
+    Unique(unique::UniqueArgs),
 }
 
 /// Where the server is and as whom to call it.
@@ -86,6 +92,8 @@ fn run(command: Command) -> Result<Verdict, Box<dyn Error>> {
             Command::Writes(args) => writes::run(args).await,
             Command::Fanout(args) => fanout::run(args).await,
             Command::Reads(args) => reads::run(args).await,
+            Command::Indexed(args) => indexed::run(args).await,
+            Command::Unique(args) => unique::run(args).await,
         }
     })
 }

@@ -63,13 +63,13 @@ pub async fn run(args: ReadsArgs) -> Result<Verdict, Box<dyn Error>> {
             println!("reads: {} clients, one of {} documents by id", load.clients, grouped(ids.len() as u64));
             let requests: Rc<[Vec<u8>]> =
                 ids.iter().map(|id| site.get(&format!("{path}/{id}"), "")).collect();
-            let random = |client| RandomRequests { requests: Rc::clone(&requests), state: client as u64 };
+            let random = |client| RandomRequests::new(&requests, client as u64);
             load::run(&site.server, &load, random).await?
         }
         What::List => {
             println!("reads: {} clients, the newest 20 documents", load.clients);
             let requests: Rc<[Vec<u8>]> = Rc::new([site.get(&format!("{path}?limit=20"), "")]);
-            let random = |client| RandomRequests { requests: Rc::clone(&requests), state: client as u64 };
+            let random = |client| RandomRequests::new(&requests, client as u64);
             load::run(&site.server, &load, random).await?
         }
     };
@@ -80,9 +80,16 @@ pub async fn run(args: ReadsArgs) -> Result<Verdict, Box<dyn Error>> {
 }
 
 /// Draws from requests made beforehand.
-struct RandomRequests {
+pub struct RandomRequests {
     requests: Rc<[Vec<u8>]>,
     state: u64,
+}
+
+impl RandomRequests {
+    /// Draws in an order that `seed` decides.
+    pub fn new(requests: &Rc<[Vec<u8>]>, seed: u64) -> Self {
+        Self { requests: Rc::clone(requests), state: seed }
+    }
 }
 
 impl Workload for RandomRequests {

@@ -15,6 +15,13 @@ pub enum Verdict {
     Failures,
 }
 
+impl Verdict {
+    /// Clean if both are.
+    pub fn and(self, other: Self) -> Self {
+        if self == Self::Clean { other } else { self }
+    }
+}
+
 /// Durations, kept to three digits.
 pub struct Latencies(Histogram<u64>);
 

@@ -12,5 +12,6 @@ pub mod collection;
 pub mod document;
 pub mod head;
 pub mod idempotency;
+pub mod index;
 pub mod project;
 pub mod secret;

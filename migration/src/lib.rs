@@ -8,6 +8,7 @@ mod m20261124_000002_count_log_bytes;
 mod m20261124_000003_create_key_functions;
 mod m20261124_000004_create_secrets;
 mod m20261124_000005_add_schemas;
+mod m20261124_000006_create_indexes;
 
 /// Runs the steps in order and remembers those that ran.
 pub struct Migrator;
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000003_create_key_functions::Migration),
             Box::new(m20261124_000004_create_secrets::Migration),
             Box::new(m20261124_000005_add_schemas::Migration),
+            Box::new(m20261124_000006_create_indexes::Migration),
         ]
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     auth::{AuthError, TicketError},
     domain::{DataError, DocumentId, PatchError, SchemaError, Violation, name::NameError},
-    query::{page::KeyTooLong, parse::FilterError},
+    query::{index::IndexError, page::KeyTooLong, parse::FilterError},
     service::ServiceError,
     store::StoreError,
     writer::WriteError,
@@ -34,6 +34,8 @@ pub enum ErrorCode {
     InvalidBody,
     /// 400: a filter or parameter can't be understood.
     InvalidFilter,
+    /// 400: it takes the database too long.
+    QueryTooCostly,
     /// 400: a cursor that is none.
     InvalidCursor,
     /// 404: no such route.
@@ -61,9 +63,11 @@ impl ErrorCode {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::InvalidCollection | Self::DocumentNotFound | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::InvalidCollectionName | Self::InvalidBody | Self::InvalidFilter | Self::InvalidCursor => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::InvalidCollectionName
+            | Self::InvalidBody
+            | Self::InvalidFilter
+            | Self::InvalidCursor
+            | Self::QueryTooCostly => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
@@ -83,6 +87,7 @@ impl ErrorCode {
             Self::DocumentNotFound => "DOCUMENT_NOT_FOUND",
             Self::InvalidBody => "INVALID_BODY",
             Self::InvalidFilter => "INVALID_FILTER",
+            Self::QueryTooCostly => "QUERY_TOO_COSTLY",
             Self::InvalidCursor => "INVALID_CURSOR",
             Self::NotFound => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
@@ -131,6 +136,20 @@ impl ApiError {
     /// The same without saying why nobody is: the sentence of the protocol.
     pub fn without_reason(self) -> Self {
         if self.code == ErrorCode::Unauthorized { Self::unauthorized() } else { self }
+    }
+
+    /// A query took the database too long; an index of these fields would help, if there are any.
+    fn too_costly(fields: &[String]) -> Self {
+        if fields.is_empty() {
+            let message = "the query takes too long; ask for less";
+            return Self::new(ErrorCode::QueryTooCostly, message);
+        }
+        let index = json!({ "fields": fields });
+        let message = format!(
+            "the query takes too long; an index would help: PATCH the collection's settings with {{\"indexes\":[{index}]}} \
+             (and those it has), or ask for less"
+        );
+        Self { details: Some(json!({ "index": index })), ..Self::new(ErrorCode::QueryTooCostly, message) }
     }
 
     /// A failure of ours: the cause goes to the log, and the caller gets an id to find it by.
@@ -182,6 +201,9 @@ impl From<StoreError> for ApiError {
         if err.is_of_statement() {
             return Self::internal(&err);
         }
+        if err.is_over_time() {
+            return Self::too_costly(&[]);
+        }
         tracing::error!("the database can't be used: {err}");
         Self::new(ErrorCode::Overloaded, "the database can't be reached; try again")
     }
@@ -226,6 +248,7 @@ impl From<ServiceError> for ApiError {
             }
             ServiceError::TooLarge(message) => Self::new(ErrorCode::InvalidFilter, message),
             ServiceError::Busy(message) => Self::new(ErrorCode::Overloaded, message),
+            ServiceError::TooCostly(fields) => Self::too_costly(&fields),
             ServiceError::Write(err) => err.into(),
             ServiceError::Store(err) => err.into(),
         }
@@ -248,11 +271,11 @@ impl From<WriteError> for ApiError {
             WriteError::UnknownDocument => return ServiceError::UnknownDocument.into(),
             WriteError::Store(err) => return Self::internal(err),
             WriteError::AtOperation { cause, .. } => return (**cause).clone().into(),
-            WriteError::UniqueViolation { index: Some(index) } => {
-                let details = Some(json!({ "index": index }));
+            WriteError::UniqueViolation { name: Some(name), fields } => {
+                let details = Some(json!({ "index": name, "fields": fields }));
                 return Self { details, ..Self::new(ErrorCode::Conflict, err.to_string()) };
             }
-            WriteError::SchemaViolation(violations) => {
+            WriteError::SchemaViolation(violations) | WriteError::IndexedText(violations) => {
                 let details = Some(violations_body(violations));
                 return Self { details, ..Self::new(ErrorCode::SchemaViolation, err.to_string()) };
             }
@@ -263,6 +286,7 @@ impl From<WriteError> for ApiError {
             | WriteError::DocumentExists(_)
             | WriteError::Operator(_)
             | WriteError::IdempotencyConflict
+            | WriteError::TooManyIndexes { .. }
             | WriteError::UniqueViolation { .. } => ErrorCode::Conflict,
             WriteError::PreconditionFailed => ErrorCode::PreconditionFailed,
             WriteError::TooLarge { .. } | WriteError::TooManyBytes { .. } => ErrorCode::PayloadTooLarge,
@@ -277,6 +301,12 @@ impl From<WriteError> for ApiError {
 
 impl From<DataError> for ApiError {
     fn from(err: DataError) -> Self {
+        Self::new(ErrorCode::InvalidBody, err.to_string())
+    }
+}
+
+impl From<IndexError> for ApiError {
+    fn from(err: IndexError) -> Self {
         Self::new(ErrorCode::InvalidBody, err.to_string())
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), 
     let project = setup::find_project(db, project).await?;
     let key = setup::find_key(db, &project.id, key).await?;
     // The same writer as the server's, without anyone to publish to: running servers read the log.
-    let (writer, task) = writer::start(db.clone(), Catalogs::new(db.clone()), None, 0, None);
+    let (writer, task) = writer::start(db.clone(), Catalogs::new(db.clone()), None, 0, 0, None);
     let operations = vec![Operation::RevokeKey { key: key.id }];
     let outcome = writer.submit(Mutation { project: project.id, operations, idempotency: None }).await;
     drop(writer);

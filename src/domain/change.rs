@@ -68,6 +68,11 @@ pub enum Control {
         /// Its id.
         collection: String,
     },
+    /// A collection declares other indexes, or one of them is built, or could not be. Which they are stands in their table.
+    IndexesChanged {
+        /// Its id.
+        collection: String,
+    },
     /// A collection is gone, with all its documents; no entry is written for each of these.
     CollectionRemoved {
         /// Its id.
@@ -92,6 +97,11 @@ impl Change {
 }
 
 impl Control {
+    /// Whether indexes may have to be built or dropped.
+    pub fn concerns_indexes(&self) -> bool {
+        matches!(self, Self::IndexesChanged { .. } | Self::CollectionRemoved { .. })
+    }
+
     /// The key that is no longer good, if one is.
     pub fn revoked_key(&self) -> Option<KeyId> {
         match self {

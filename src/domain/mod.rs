@@ -12,7 +12,7 @@ pub mod time;
 
 pub use change::{Change, Control, Entry, Position};
 pub use document::{Collection, Data, DataError, Document};
-pub use name::{CollectionId, CollectionName, DocumentId, FieldPath, KeyId, ProjectId, Segment};
+pub use name::{CollectionId, CollectionName, DocumentId, FieldPath, IndexId, KeyId, ProjectId, Segment};
 pub use patch::{ApplyError, Patch, PatchError};
 pub use schema::{Schema, SchemaError, Violation};
 pub use time::Timestamp;

@@ -43,6 +43,10 @@ own_id! {
     CollectionId
 }
 own_id! {
+    /// Identifies an index that a collection declares.
+    IndexId
+}
+own_id! {
     /// Identifies an API key, without being one.
     KeyId
 }
@@ -204,6 +208,36 @@ impl FieldPath {
     pub fn segments(&self) -> &[Segment] {
         &self.0
     }
+
+    /// Where it leads in a document's data, as a JSON pointer (RFC 6901).
+    pub fn to_pointer(&self) -> String {
+        let step = |segment: &Segment| match segment {
+            Segment::Key(key) => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Index(index) => format!("/{index}"),
+        };
+        self.0.iter().map(step).collect()
+    }
+}
+
+/// The text form, which [`FieldPath::parse`] reads.
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, segment) in self.0.iter().enumerate() {
+            if place > 0 {
+                f.write_str(".")?;
+            }
+            match segment {
+                Segment::Index(index) => write!(f, "{index}")?,
+                Segment::Key(key) => {
+                    if !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit()) {
+                        f.write_str("\\")?;
+                    }
+                    f.write_str(&key.replace('\\', "\\\\").replace('.', "\\."))?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn segment(key: &mut String, escaped: &mut bool) -> Segment {
@@ -238,7 +272,9 @@ mod tests {
             ("", vec![key("")]),
             ("99999999999", vec![key("99999999999")]),
         ] {
-            assert_eq!(FieldPath::parse(text).map(|path| path.0), Ok(expected), "{text}");
+            let path = FieldPath::parse(text);
+            assert_eq!(FieldPath::parse(&path.clone().unwrap().to_string()), path, "{text}");
+            assert_eq!(path.map(|path| path.0), Ok(expected), "{text}");
         }
         for text in ["a..b", ".a", "a.", "a\0"] {
             assert!(FieldPath::parse(text).is_err(), "{text:?}");

@@ -19,11 +19,12 @@
 //! exactly, strings by code point. `id` is a string to every operator; `createdAt` and `updatedAt` are times, which
 //! `eq ne in notin isnull gt gte lt lte` take.
 //!
-//! Reading order: this file, [`parse`], [`matches`], [`key`], [`page`], [`select`], [`populate`],
+//! Reading order: this file, [`parse`], [`matches`], [`key`], [`page`], [`index`], [`select`], [`populate`],
 //! [`aggregate`] with [`sum`], [`sql`], [`cursor`].
 
 pub mod aggregate;
 pub mod cursor;
+pub mod index;
 pub mod key;
 mod matches;
 pub mod page;
@@ -33,11 +34,11 @@ pub mod select;
 pub mod sql;
 pub mod sum;
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, fmt};
 
 use serde_json::Value;
 
-use crate::domain::FieldPath;
+use crate::domain::{FieldPath, Segment};
 
 /// A true/false expression over a document; built only by [`parse`]. All values are in the canonical form of
 /// `domain::document`; on a time they are milliseconds.
@@ -110,6 +111,27 @@ impl Comparison {
     /// Whether it is true of ever greater values.
     pub fn is_upwards(self) -> bool {
         matches!(self, Self::Greater | Self::GreaterOrEqual)
+    }
+}
+
+/// As `parse::parse_field` reads it.
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id => f.write_str("id"),
+            Self::CreatedAt => f.write_str("createdAt"),
+            Self::UpdatedAt => f.write_str("updatedAt"),
+            Self::Data(path) => {
+                let names_own =
+                    |key: &str| ["id", "createdAt", "created_at", "updatedAt", "updated_at"].contains(&key);
+                let is_ambiguous = match path.segments() {
+                    [Segment::Key(key)] => names_own(key),
+                    [Segment::Key(key), ..] => key == "data",
+                    _ => false,
+                };
+                write!(f, "{}{path}", if is_ambiguous { "data." } else { "" })
+            }
+        }
     }
 }
 

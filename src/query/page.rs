@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{
-    Field,
+    Field, Filter,
     key::Key,
     parse::{FilterError, parse_field},
 };
@@ -97,6 +97,43 @@ impl Sort {
         // Nothing is alike in its id: what comes after it decides nothing.
         let terms = terms.into_iter().take_while(|(field, _)| *field != Field::Id).collect();
         Ok(Self { terms, by_id })
+    }
+
+    /// The same order among documents that `filter` selects, and the place from which it goes on: a field that all of them
+    /// have alike decides nothing. An index gives an order only without it, since SQLite doesn't see that. `None` if no
+    /// document comes after the place.
+    pub fn within(&self, filter: &Filter, after: Option<&Place>) -> Option<(Self, Option<Place>)> {
+        let fixed = |field: &Field| {
+            filter.terms().iter().find_map(|term| match term {
+                Filter::Equals(own, values) if own == field && values.len() == 1 => {
+                    Some(Key::of(values.first()))
+                }
+                _ => None,
+            })
+        };
+        let (mut terms, mut keys, mut after) = (Vec::new(), Vec::new(), after);
+        for (place, (field, direction)) in self.terms.iter().enumerate() {
+            let key = after.map(|after| &after.keys[place]);
+            match (fixed(field), key) {
+                (Some(_), None) => {}
+                (Some(fixed), Some(key)) if fixed == *key => {}
+                // Nothing before it tells documents apart: they come after the place all, or none.
+                (Some(fixed), Some(key)) if terms.is_empty() => {
+                    let is_after =
+                        if *direction == Direction::Ascending { fixed > *key } else { fixed < *key };
+                    if !is_after {
+                        return None;
+                    }
+                    after = None;
+                }
+                _ => {
+                    terms.push((field.clone(), *direction));
+                    keys.extend(key.cloned());
+                }
+            }
+        }
+        let after = after.map(|after| Place { keys, id: after.id.clone() });
+        Some((Self { terms, by_id: self.by_id }, after))
     }
 
     /// Whether all terms have one direction.

@@ -6,6 +6,7 @@ use super::{ServiceError, find_collection};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, CollectionName, Position, Schema},
+    query::index::{Index, IndexDefinition},
     store::{Db, catalog::Catalogs},
     writer::{Committed, Mutation, Operation, WriterHandle},
 };
@@ -28,6 +29,8 @@ pub struct SettingsChange {
     pub name: Option<CollectionName>,
     /// Another schema, or none any more.
     pub schema: Option<Option<Arc<Schema>>>,
+    /// These indexes, and no others.
+    pub indexes: Option<Vec<IndexDefinition>>,
 }
 
 impl Collections {
@@ -40,9 +43,33 @@ impl Collections {
         principal: &Principal,
         name: CollectionName,
         schema: Option<Arc<Schema>>,
+        indexes: Vec<IndexDefinition>,
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::CreateCollection)?;
-        self.write(principal, vec![Operation::CreateCollection { name, schema }]).await
+        let collection = name.to_string();
+        let mut operations = vec![Operation::CreateCollection { name, schema }];
+        if !indexes.is_empty() {
+            // Each costs every write of the whole database.
+            permission::check(principal, Action::ChangeCollection)?;
+            operations.push(Operation::SetIndexes { collection, indexes });
+        }
+        self.write(principal, operations).await
+    }
+
+    /// The indexes of a collection, in the order of their declaration; for whoever may change them.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn indexes(
+        &self,
+        principal: &Principal,
+        collection: &Collection,
+    ) -> Result<Option<Vec<Arc<Index>>>, ServiceError> {
+        if permission::check(principal, Action::ChangeCollection).is_err() {
+            return Ok(None);
+        }
+        let catalog = self.catalogs.get(&principal.project).await?;
+        Ok(Some(catalog.indexes_of(&collection.id).to_vec()))
     }
 
     /// All collections of the principal's project, by name.
@@ -80,16 +107,16 @@ impl Collections {
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::ChangeCollection)?;
         match change.schema {
-            Some(Some(schema)) => self.set_schema(principal, &collection, schema, change.name).await,
+            Some(Some(schema)) => {
+                let others = SettingsChange { schema: None, ..change };
+                self.set_schema(principal, &collection, schema, others).await
+            }
             Some(None) => {
                 let fits_at = Position::default();
                 let remove = Operation::SetSchema { collection: collection.clone(), schema: None, fits_at };
-                self.write(principal, with_rename(remove, collection, change.name)).await
+                self.write(principal, [vec![remove], change.others(&collection)].concat()).await
             }
-            None => {
-                let rename = change.name.map(|name| Operation::RenameCollection { collection, name });
-                self.write(principal, rename.into_iter().collect()).await
-            }
+            None => self.write(principal, change.others(&collection)).await,
         }
     }
 
@@ -112,12 +139,14 @@ impl Collections {
     }
 }
 
-/// An operation on a collection, and another name for it if there is one.
-pub(super) fn with_rename(
-    operation: Operation,
-    collection: String,
-    name: Option<CollectionName>,
-) -> Vec<Operation> {
-    let rename = name.map(|name| Operation::RenameCollection { collection, name });
-    [operation].into_iter().chain(rename).collect()
+impl SettingsChange {
+    /// The operations for what is changed beside the schema. The name comes last: the others go by the old one.
+    pub(super) fn others(&self, collection: &str) -> Vec<Operation> {
+        let collection = || collection.to_owned();
+        let indexes = self.indexes.clone();
+        let indexes = indexes.map(|indexes| Operation::SetIndexes { collection: collection(), indexes });
+        let name = self.name.clone();
+        let rename = name.map(|name| Operation::RenameCollection { collection: collection(), name });
+        indexes.into_iter().chain(rename).collect()
+    }
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::{ServiceError, find_collection};
 use crate::{
-    auth::{Action, Principal, permission},
+    auth::{Action, KeyKind, Principal, permission},
     domain::{Collection, Data, Document, DocumentId, Patch},
-    query::{Filter, page::Page},
+    query::{Filter, index::helpful_fields, page::Page},
     store::{
         Db, Lane,
         catalog::Catalogs,
-        documents::{self, Listed},
+        documents::{self, ListQuery, Listed},
         idempotency::IdempotencyKey,
+        plans::{ListPlan, Plans},
     },
     writer::{
         Checked, Committed, Missing, Mutation, Operation, Precondition, WriterHandle, mutation::Idempotency,
@@ -36,6 +37,8 @@ pub struct Documents {
     pub catalogs: Catalogs,
     /// Where they are written.
     pub writer: WriterHandle,
+    /// How lists are done.
+    pub plans: Plans,
 }
 
 impl Documents {
@@ -122,7 +125,8 @@ impl Documents {
         Ok((collection, found.ok_or(ServiceError::UnknownDocument)?))
     }
 
-    /// Lists the documents that match, with their collection and the log position of the read.
+    /// Lists the documents that match, with their collection and the log position of the read; for secret keys, also how the
+    /// database does it.
     ///
     /// # Errors
     /// [`ServiceError`].
@@ -132,13 +136,28 @@ impl Documents {
         collection: &str,
         filter: Filter,
         page: Page,
-    ) -> Result<(Arc<Collection>, Listed), ServiceError> {
+    ) -> Result<(Arc<Collection>, Listed, Option<ListPlan>), ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = find_collection(&self.catalogs, principal, collection).await?;
-        let (project, id) = (principal.project.clone(), collection.id.clone());
-        let read = move |db| async move { documents::list(&db, &project, &id, &filter, &page).await };
-        let listed = self.db.read(Lane::Scan, read).await?;
-        Ok((collection, listed.ok_or(ServiceError::UnknownCollection)?))
+        let catalog = self.catalogs.get(&principal.project).await?;
+        let collection = catalog.find(collection).cloned().ok_or(ServiceError::UnknownCollection)?;
+        let helpful = helpful_fields(&filter, Some(&page.sort));
+        let (project, id, plans) = (principal.project.clone(), collection.id.clone(), self.plans.clone());
+        let is_told = principal.kind == KeyKind::Secret;
+        let read = move |db| async move {
+            let indexes = catalog.indexes_of(&id);
+            let query =
+                ListQuery { project: &project, collection: &id, indexes, filter: &filter, page: &page };
+            let listed = documents::list(&db, query).await?;
+            let plan = match is_told {
+                // Without it the answer is as good.
+                true => plans.get(&db, query, catalog.control).await.ok(),
+                false => None,
+            };
+            Ok((listed, plan))
+        };
+        let outcome = self.db.read(Lane::Scan, read).await;
+        let (listed, plan) = outcome.map_err(|err| ServiceError::of_query(err, helpful))?;
+        Ok((collection, listed.ok_or(ServiceError::UnknownCollection)?, plan))
     }
 
     /// Looks at new data before it is queued, so that the writer, for which everyone waits, need not. The verdict is the

@@ -45,6 +45,9 @@ pub enum ServiceError {
     /// Documents that are there don't fit the schema that shall be set.
     #[error("{} documents don't fit the schema; it was not set", .0.count)]
     Unfit(schemas::UnfitDocuments),
+    /// It took the database too long. These fields are those of the index that would help, if one would.
+    #[error("the query takes too long")]
+    TooCostly(Vec<String>),
     /// The mutation did not happen.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -57,6 +60,13 @@ pub enum ServiceError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ServiceError {
+    /// What the error of a query is, for which an index of these fields would help.
+    pub fn of_query(err: StoreError, helpful: Vec<String>) -> Self {
+        if err.is_over_time() { Self::TooCostly(helpful) } else { Self::Store(err) }
+    }
 }
 
 /// Finds a collection by what stands in a path.

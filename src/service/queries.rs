@@ -8,6 +8,7 @@ use crate::{
     query::{
         Field, Filter,
         aggregate::{Operation, shown},
+        index::helpful_fields,
         page::{Direction, Page, Sort},
     },
     store::{
@@ -32,8 +33,10 @@ impl Documents {
     ) -> Result<u64, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let collection = find_collection(&self.catalogs, principal, collection).await?;
+        let helpful = helpful_fields(&filter, None);
         let read = move |db| async move { aggregates::count(&db, &collection.id, &filter).await };
-        Ok(self.db.read(Lane::Scan, read).await?)
+        let count = self.db.read(Lane::Scan, read).await;
+        count.map_err(|err| ServiceError::of_query(err, helpful))
     }
 
     /// What an operation gives over a field of the documents that match; `None` as the field counts documents.
@@ -61,10 +64,12 @@ impl Documents {
             Operation::Sum | Operation::Average => {
                 permission::check(principal, Action::ReadDocuments)?;
                 let collection = find_collection(&self.catalogs, principal, collection).await?;
+                let helpful = helpful_fields(&filter, None);
                 let read = move |db| async move {
                     aggregates::total(&db, &collection.id, &filter, &field, operation).await
                 };
-                return Ok(self.db.read(Lane::Scan, read).await?);
+                let total = self.db.read(Lane::Scan, read).await;
+                return total.map_err(|err| ServiceError::of_query(err, helpful));
             }
         };
         // The first of a list, which an index can find.
@@ -73,7 +78,7 @@ impl Documents {
             _ => Sort { terms: vec![(field.clone(), direction)], by_id: direction },
         };
         let page = Page { sort, limit: 1, offset: 0, after: None };
-        let (_, listed) = self.list(principal, collection, filter.and(has_value()), page).await?;
+        let (_, listed, _) = self.list(principal, collection, filter.and(has_value()), page).await?;
         let best = listed.documents.first().and_then(|document| field.value_in(document));
         Ok(best.map_or(Value::Null, |value| shown(&field, value.into_owned())))
     }
@@ -91,10 +96,12 @@ impl Documents {
     ) -> Result<Vec<Group>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let collection = find_collection(&self.catalogs, principal, collection).await?;
+        let helpful = helpful_fields(&filter, None);
         let read = move |db| async move {
             aggregates::group(&db, &collection.id, &filter, &grouping, MAX_GROUP_BYTES).await
         };
-        let groups = self.db.read(Lane::Scan, read).await?;
+        let groups = self.db.read(Lane::Scan, read).await;
+        let groups = groups.map_err(|err| ServiceError::of_query(err, helpful))?;
         groups.ok_or(ServiceError::TooLarge(
             "the values of these groups take too much; ask with a smaller `limit`",
         ))

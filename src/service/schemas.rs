@@ -6,12 +6,10 @@
 
 use std::sync::Arc;
 
-use super::{Collections, ServiceError, collections::with_rename, find_collection};
+use super::{Collections, ServiceError, collections::SettingsChange, find_collection};
 use crate::{
     auth::Principal,
-    domain::{
-        CollectionId, CollectionName, Document, DocumentId, Entry, Position, ProjectId, Schema, Violation,
-    },
+    domain::{CollectionId, Document, DocumentId, Entry, Position, ProjectId, Schema, Violation},
     store::{
         Lane, StoreError,
         changes::{self, PageSize},
@@ -46,13 +44,13 @@ impl UnfitDocuments {
 }
 
 impl Collections {
-    /// Sets a schema that all documents fit, and another name if there is one.
+    /// Sets a schema that all documents fit, and what else is changed.
     pub(super) async fn set_schema(
         &self,
         principal: &Principal,
         collection: &str,
         schema: Arc<Schema>,
-        name: Option<CollectionName>,
+        others: SettingsChange,
     ) -> Result<Committed, ServiceError> {
         let id = find_collection(&self.catalogs, principal, collection).await?.id.clone();
         let project = &principal.project;
@@ -67,7 +65,7 @@ impl Collections {
                 schema: Some(schema.clone()),
                 fits_at,
             };
-            match self.write(principal, with_rename(set, collection, name.clone())).await {
+            match self.write(principal, [vec![set], others.others(&collection)].concat()).await {
                 Err(ServiceError::Write(WriteError::AtOperation { place: 0, cause })) => match *cause {
                     WriteError::SchemaBehind => {}
                     WriteError::Unfit { id, violations } => {

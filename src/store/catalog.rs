@@ -5,8 +5,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Db, Lane, Result, collections, heads};
-use crate::domain::{Collection, CollectionId, CollectionName, ProjectId};
+use super::{Db, Lane, Result, WriteTx, collections, heads, indexes};
+use crate::{
+    domain::{Collection, CollectionId, CollectionName, ProjectId},
+    query::index::Index,
+};
 
 /// A project's collections at one control sequence.
 #[derive(Clone, Debug, Default)]
@@ -15,16 +18,29 @@ pub struct Catalog {
     pub control: u64,
     by_name: HashMap<CollectionName, Arc<Collection>>,
     by_id: HashMap<CollectionId, Arc<Collection>>,
+    indexes: HashMap<CollectionId, Vec<Arc<Index>>>,
 }
 
 impl Catalog {
-    /// Indexes collections that were read after `control` was.
-    pub fn new(control: u64, collections: Vec<Collection>) -> Self {
+    /// Collections, and their indexes, that were read after `control` was.
+    pub fn new(control: u64, collections: Vec<Collection>, indexes: Vec<(CollectionId, Index)>) -> Self {
         let mut catalog = Self { control, ..Self::default() };
         for collection in collections {
             catalog.insert(Arc::new(collection));
         }
+        for (collection, index) in indexes {
+            catalog.indexes.entry(collection).or_default().push(Arc::new(index));
+        }
         catalog
+    }
+
+    /// Reads it in a transaction that has the head locked.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn read_locked(tx: &mut WriteTx, project: &ProjectId, control: u64) -> Result<Self> {
+        let collections = collections::list_locked(tx, project).await?;
+        Ok(Self::new(control, collections, indexes::list_locked(tx, project).await?))
     }
 
     /// Finds a collection by what stands in a path: its name or its id.
@@ -35,15 +51,35 @@ impl Catalog {
         }
     }
 
+    /// The indexes that a collection declares.
+    pub fn indexes_of(&self, id: &CollectionId) -> &[Arc<Index>] {
+        self.indexes.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// All indexes.
+    pub fn indexes(&self) -> impl Iterator<Item = &Arc<Index>> {
+        self.indexes.values().flatten()
+    }
+
+    /// Has a collection declare these indexes and no others.
+    pub fn set_indexes(&mut self, id: &CollectionId, indexes: Vec<Arc<Index>>) {
+        self.indexes.insert(id.clone(), indexes);
+    }
+
     /// Adds a collection, or puts it in the place of the one with its id.
     pub fn insert(&mut self, collection: Arc<Collection>) {
-        self.remove(&collection.id);
+        self.take(&collection.id);
         self.by_name.insert(collection.name.clone(), collection.clone());
         self.by_id.insert(collection.id.clone(), collection);
     }
 
-    /// Takes a collection away.
+    /// Takes a collection away, and its indexes.
     pub fn remove(&mut self, id: &CollectionId) {
+        self.take(id);
+        self.indexes.remove(id);
+    }
+
+    fn take(&mut self, id: &CollectionId) {
         if let Some(collection) = self.by_id.remove(id) {
             self.by_name.remove(&collection.name);
         }
@@ -89,7 +125,8 @@ impl Catalogs {
         let read = move |db| async move {
             // The sequence first: what is read after it may be newer, never older.
             let control = heads::find(&db, &id).await?.map_or(0, |head| head.control);
-            Ok(Catalog::new(control, collections::list(&db, &id).await?))
+            let collections = collections::list(&db, &id).await?;
+            Ok(Catalog::new(control, collections, indexes::list(&db, &id).await?))
         };
         let catalog = Arc::new(self.db.read(Lane::Point, read).await?);
         self.put(project, &catalog);

@@ -3,14 +3,14 @@
 use std::{str::FromStr, time::Duration};
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{DatabaseConnection, DbBackend, SqlxPostgresConnector, SqlxSqliteConnector};
+use sea_orm::{DbBackend, SqlxPostgresConnector, SqlxSqliteConnector};
 use sqlx::{
     ConnectOptions,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Db, IdleConnection, Result, StoreError};
+use super::{Db, IdleConnection, Result, StoreError, readers::Readers};
 
 /// What a committed write survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +49,18 @@ pub enum ConnectError {
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection of SQLite waits for the writer of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// A query that runs longer is ended by PostgreSQL; so is a writer that hangs while it holds the head.
+/// A writer that hangs while it holds the head is ended by PostgreSQL.
 const STATEMENT_TIMEOUT: &str = "10s";
 
-pub(super) async fn connect(url: &str, durability: Durability) -> std::result::Result<Db, ConnectError> {
-    let runtime = tokio::runtime::Handle::current();
+pub(super) async fn connect(
+    url: &str,
+    durability: Durability,
+    query_limit: Duration,
+) -> std::result::Result<Db, ConnectError> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        let [write, scan, point] = connect_postgres(url, durability).await?;
-        Ok(Db { backend: DbBackend::Postgres, write, idle: IdleConnection::default(), scan, point, runtime })
+        connect_postgres(url, durability, query_limit).await
     } else if url.starts_with("sqlite:") {
-        let [write, scan, point] = connect_sqlite(url, durability).await?;
-        Ok(Db { backend: DbBackend::Sqlite, write, idle: IdleConnection::default(), scan, point, runtime })
+        connect_sqlite(url, durability, query_limit).await
     } else {
         Err(ConnectError::BadUrl("the scheme is unknown".to_owned()))
     }
@@ -68,7 +69,8 @@ pub(super) async fn connect(url: &str, durability: Durability) -> std::result::R
 async fn connect_sqlite(
     url: &str,
     durability: Durability,
-) -> std::result::Result<[DatabaseConnection; 3], ConnectError> {
+    query_limit: Duration,
+) -> std::result::Result<Db, ConnectError> {
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|err| ConnectError::BadUrl(err.to_string()))?
         .create_if_missing(true)
@@ -81,26 +83,34 @@ async fn connect_sqlite(
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
     // The writer first: it creates the file and puts it into WAL mode, which readers can't.
-    let pool = |connections: u32| {
+    let pool = || {
         SqlitePoolOptions::new()
-            .max_connections(connections)
+            .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
     };
     let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
-    let write = pool(1).min_connections(1).connect_with(options.clone()).await.map_err(explain)?;
+    let write = pool().min_connections(1).connect_with(options.clone()).await.map_err(explain)?;
     let readers = options.clone().pragma("query_only", "1");
-    let scan = pool(4).connect_with(readers.clone()).await.map_err(explain)?;
-    let point = pool(2).connect_with(readers).await.map_err(explain)?;
-    Ok([write, scan, point].map(SqlxSqliteConnector::from_sqlx_sqlite_pool))
+    Ok(Db {
+        backend: DbBackend::Sqlite,
+        write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
+        idle: IdleConnection::default(),
+        scan: Readers::sqlite(4, ACQUIRE_TIMEOUT, &readers, pool),
+        point: Readers::sqlite(2, ACQUIRE_TIMEOUT, &readers, pool),
+        postgres: None,
+        query_limit,
+        runtime: tokio::runtime::Handle::current(),
+    })
 }
 
 async fn connect_postgres(
     url: &str,
     durability: Durability,
-) -> std::result::Result<[DatabaseConnection; 3], ConnectError> {
+    query_limit: Duration,
+) -> std::result::Result<Db, ConnectError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|err| ConnectError::BadUrl(err.to_string()))?
         .application_name("coir")
@@ -124,12 +134,28 @@ async fn connect_postgres(
         // A writer that hangs must not hold its project's head for ever.
         ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
     ]);
-    let reader =
-        options.options([("statement_timeout", STATEMENT_TIMEOUT), ("default_transaction_read_only", "on")]);
+    let reader = options.clone().options([
+        ("statement_timeout", format!("{}ms", query_limit.as_millis()).as_str()),
+        ("default_transaction_read_only", "on"),
+        // All collections are one table: reading it from end to end is reading what belongs to others.
+        ("enable_seqscan", "off"),
+        // What is asked for is mostly in memory: following an index is worth it to spare a sort.
+        ("random_page_cost", "1.1"),
+    ]);
     let write = pool(1).connect_with(writer).await.map_err(explain)?;
     let scan = pool(8).connect_with(reader.clone()).await.map_err(explain)?;
     let point = pool(4).connect_with(reader).await.map_err(explain)?;
-    Ok([write, scan, point].map(SqlxPostgresConnector::from_sqlx_postgres_pool))
+    let [write, scan, point] = [write, scan, point].map(SqlxPostgresConnector::from_sqlx_postgres_pool);
+    Ok(Db {
+        backend: DbBackend::Postgres,
+        write,
+        idle: IdleConnection::default(),
+        scan: Readers::Pool(scan),
+        point: Readers::Pool(point),
+        postgres: Some(options),
+        query_limit,
+        runtime: tokio::runtime::Handle::current(),
+    })
 }
 
 /// Any number, the same in every version of Coir: who holds this lock migrates.
@@ -140,7 +166,9 @@ pub(super) async fn migrate(db: &Db) -> Result<()> {
         return Ok(Migrator::up(&db.write, None).await?);
     }
     // The lock needs a session of its own; a reader's will do, since an advisory lock writes nothing.
-    let mut session = db.scan.get_postgres_connection_pool().acquire().await.map_err(driver_error)?;
+    let lease = db.scan.lease(db.query_limit).await?;
+    let connection = lease.connection();
+    let mut session = connection.get_postgres_connection_pool().acquire().await.map_err(driver_error)?;
     lock(&mut session, "SELECT pg_advisory_lock($1)").await?;
     let migrated = Migrator::up(&db.write, None).await;
     lock(&mut session, "SELECT pg_advisory_unlock($1)").await?;

@@ -17,7 +17,8 @@ use crate::{
     domain::{CollectionId, Data, Document, DocumentId, ProjectId, Timestamp},
     query::{
         Filter,
-        page::Page,
+        index::{Index, split},
+        page::{Page, Sort},
         sql::{
             self,
             key::literal,
@@ -102,6 +103,9 @@ const DELETE_SOME: Sql = Sql {
     postgres: "DELETE FROM documents WHERE collection_id = $1 AND id IN \
                (SELECT id FROM documents WHERE collection_id = $1 LIMIT $2) RETURNING id",
 };
+
+/// Ranges of an index that one list may ask for.
+const MAX_BRANCHES: usize = 16;
 
 /// What [`get_many`] found of a document that exists.
 pub enum Found {
@@ -260,20 +264,28 @@ pub struct Listed {
     pub head: Head,
 }
 
+/// A list of documents that is asked for.
+#[derive(Clone, Copy)]
+pub struct ListQuery<'a> {
+    /// Whose head belongs to it.
+    pub project: &'a ProjectId,
+    /// The collection.
+    pub collection: &'a CollectionId,
+    /// Its indexes.
+    pub indexes: &'a [Arc<Index>],
+    /// Which documents.
+    pub filter: &'a Filter,
+    /// Which of them, in which order.
+    pub page: &'a Page,
+}
+
 /// Lists the documents of a collection that match. One statement, so that the head belongs to exactly this result.
 /// `None` if there is no such project.
 ///
 /// # Errors
 /// The database's own.
-pub async fn list(
-    db: &impl ConnectionTrait,
-    project: &ProjectId,
-    collection: &CollectionId,
-    filter: &Filter,
-    page: &Page,
-) -> Result<Option<Listed>> {
-    let select = list_statement(db.get_database_backend(), project, collection, filter, page);
-    let rows = db.query_all(&select).await?;
+pub async fn list(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<Option<Listed>> {
+    let rows = db.query_all(&list_statement(query, db.get_database_backend())).await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let head = read_head(first, 5)?;
     let found = rows.iter().filter(|row| matches!(row.try_get_by_index::<Option<String>>(0), Ok(Some(_))));
@@ -281,16 +293,16 @@ pub async fn list(
     Ok(Some(Listed { documents, head }))
 }
 
-fn list_statement(
-    backend: DbBackend,
-    project: &ProjectId,
-    collection: &CollectionId,
-    filter: &Filter,
-    page: &Page,
-) -> SelectStatement {
+/// The statement of [`list`].
+///
+/// What is asked for may be several ranges of an index: after a place in a sort whose directions differ, or of a field that may
+/// have one of few values. Each is a branch with the page's limit, which the index gives in order, and so costs as much as
+/// the page and not as much as the range.
+pub fn list_statement(query: ListQuery<'_>, backend: DbBackend) -> SelectStatement {
+    let ListQuery { project, collection, indexes, filter, page } = query;
     let columns = sort_columns(&page.sort, backend);
     let names: Vec<_> = (0..columns.len()).map(|place| Alias::new(format!("key{place}"))).collect();
-    let branch = |condition: Option<Expr>, limit: u64| {
+    let branch = |filter: &Filter, sort: &Sort, place: Option<Expr>| {
         let text = if backend == DbBackend::Postgres { "data::text" } else { "json(data)" };
         let mut documents = Query::select();
         documents
@@ -300,33 +312,49 @@ fn list_statement(
             .from("documents")
             .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
             .and_where(sql::condition(filter, backend))
-            .and_where_option(condition)
-            .limit(limit);
-        for ((column, direction), name) in columns.iter().zip(&names) {
-            documents
-                .expr_as(column.clone(), name.clone())
-                .order_by_expr(column.clone(), (*direction).into());
+            .and_where_option(place)
+            .limit(page.limit.saturating_add(page.offset));
+        for ((column, _), name) in columns.iter().zip(&names) {
+            documents.expr_as(column.clone(), name.clone());
+        }
+        for (column, direction) in sort_columns(sort, backend) {
+            documents.order_by_expr(column, direction.into());
         }
         documents
     };
-    let documents = match &page.after {
-        None => branch(None, page.limit).offset(page.offset).take(),
-        Some(place) => {
-            let mut branches =
-                beyond(&page.sort, place, backend).into_iter().enumerate().map(|(place, condition)| {
-                    let name = Alias::new(format!("branch{place}"));
-                    Query::select()
-                        .column(Asterisk)
-                        .from_subquery(branch(Some(condition), page.limit), name)
-                        .take()
-                });
-            let mut first = branches.next().unwrap_or_default();
-            first.unions(branches.map(|branch| (UnionType::All, branch))).limit(page.limit);
-            for ((_, direction), name) in columns.iter().zip(&names) {
-                first.order_by(name.clone(), (*direction).into());
+    let ranges = |filter: &Filter| -> Vec<SelectStatement> {
+        match page.sort.within(filter, page.after.as_ref()) {
+            None => Vec::new(),
+            Some((sort, None)) => vec![branch(filter, &sort, None)],
+            Some((sort, Some(place))) => {
+                let places = beyond(&sort, &place, backend).into_iter();
+                let rest = |alike| Sort { terms: sort.terms[alike..].to_vec(), by_id: sort.by_id };
+                places.map(|(alike, place)| branch(filter, &rest(alike), Some(place))).collect()
             }
-            first
         }
+    };
+    let mut branches: Vec<_> = split(filter, indexes).iter().flat_map(ranges).collect();
+    if branches.len() > MAX_BRANCHES {
+        branches = ranges(filter);
+    }
+    if branches.is_empty() {
+        branches.push(branch(filter, &page.sort, Some(Expr::val(false))));
+    }
+    let documents = if branches.len() == 1 {
+        branches.remove(0).limit(page.limit).offset(page.offset).take()
+    } else {
+        let mut branches = branches.into_iter().enumerate().map(|(place, branch)| {
+            Query::select()
+                .column(Asterisk)
+                .from_subquery(branch, Alias::new(format!("branch{place}")))
+                .take()
+        });
+        let mut first = branches.next().unwrap_or_default();
+        first.unions(branches.map(|branch| (UnionType::All, branch))).limit(page.limit).offset(page.offset);
+        for ((_, direction), name) in columns.iter().zip(&names) {
+            first.order_by(name.clone(), (*direction).into());
+        }
+        first
     };
 
     let mut select = Query::select();

@@ -71,7 +71,7 @@ fn page_statement(
         None => branch(None),
         Some(place) => {
             let conditions = beyond(sort, place, backend).into_iter().enumerate();
-            let mut branches = conditions.map(|(place, condition)| {
+            let mut branches = conditions.map(|(place, (_, condition))| {
                 let name = Alias::new(format!("branch{place}"));
                 Query::select().column(Asterisk).from_subquery(branch(Some(condition)), name).take()
             });

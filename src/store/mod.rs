@@ -17,8 +17,11 @@ pub mod documents;
 pub mod exports;
 pub mod heads;
 pub mod idempotency;
+pub mod indexes;
 pub mod keys;
+pub mod plans;
 pub mod projects;
+mod readers;
 pub mod relations;
 pub mod retention;
 mod rows;
@@ -31,6 +34,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement, Value};
 
 pub use connect::{ConnectError, Durability};
+use readers::Readers;
 pub use transaction::WriteTx;
 use transaction::{IdleConnection, Param};
 
@@ -84,6 +88,18 @@ impl StoreError {
         code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20))
     }
 
+    /// Whether a statement was ended because it took too long.
+    pub fn is_over_time(&self) -> bool {
+        let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(driver))
+        | DbErr::Query(sea_orm::RuntimeErr::SqlxError(driver))) = &*self.0
+        else {
+            return false;
+        };
+        // query_canceled of PostgreSQL, SQLITE_INTERRUPT.
+        let code = driver.as_database_error().and_then(|err| err.code());
+        code.is_some_and(|code| code == "57014" || code == "9")
+    }
+
     /// Whether the connection is gone, so that a new one may do better: not so for a lock that is held, or a timeout.
     pub fn is_of_connection(&self) -> bool {
         let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(driver))
@@ -107,7 +123,7 @@ impl StoreError {
         Self::custom("it does not answer")
     }
 
-    fn custom(message: impl Into<String>) -> Self {
+    pub(crate) fn custom(message: impl Into<String>) -> Self {
         DbErr::Custom(message.into()).into()
     }
 }
@@ -142,15 +158,19 @@ pub struct Db {
     /// That connection, between two transactions.
     idle: IdleConnection,
     /// Scans: lists and the log.
-    scan: DatabaseConnection,
+    scan: Readers,
     /// Reads by id, which no scan can hold up.
-    point: DatabaseConnection,
+    point: Readers,
+    /// How sessions of their own are opened, on PostgreSQL.
+    postgres: Option<sqlx::postgres::PgConnectOptions>,
+    /// How long a read may take.
+    query_limit: Duration,
     /// The main runtime: a PostgreSQL connection belongs to the runtime that opened it.
     runtime: tokio::runtime::Handle,
 }
 
-/// How long a read is waited for. PostgreSQL ends statements before; this is for one that hangs.
-const READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// How much longer than it may take a read is waited for: the database ends it before, unless it hangs.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Which connections a read uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,12 +182,17 @@ pub enum Lane {
 }
 
 impl Db {
-    /// Opens the pools, on the runtime that this is called from. Nothing is created or migrated.
+    /// Opens the pools, on the runtime that this is called from. Nothing is created or migrated. A read that takes longer than
+    /// `query_limit` is ended.
     ///
     /// # Errors
     /// [`ConnectError`] with a sentence for whoever starts the server.
-    pub async fn connect(url: &str, durability: Durability) -> std::result::Result<Self, ConnectError> {
-        connect::connect(url, durability).await
+    pub async fn connect(
+        url: &str,
+        durability: Durability,
+        query_limit: Duration,
+    ) -> std::result::Result<Self, ConnectError> {
+        connect::connect(url, durability, query_limit).await
     }
 
     /// Brings the schema up to date; safe beside other processes that do the same.
@@ -181,23 +206,52 @@ impl Db {
     /// Runs `read` on a pooled connection, in a task of the main runtime that ends even if the caller hangs up.
     ///
     /// # Errors
-    /// What `read` returns, or that its task ended early because the runtime is shutting down.
+    /// What `read` returns, or that its task ended early because the runtime is shutting down. That it took
+    /// [too long](StoreError::is_over_time).
     pub async fn read<T, F, R>(&self, lane: Lane, read: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(DatabaseConnection) -> R + Send + 'static,
         R: Future<Output = Result<T>> + Send + 'static,
     {
-        let connection = match lane {
+        self.read_within(self.query_limit, lane, read).await
+    }
+
+    /// The same with another time limit, which PostgreSQL doesn't know of: there it is to be less than the usual one.
+    ///
+    /// # Errors
+    /// As those of [`Db::read`].
+    pub async fn read_within<T, F, R>(&self, limit: Duration, lane: Lane, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(DatabaseConnection) -> R + Send + 'static,
+        R: Future<Output = Result<T>> + Send + 'static,
+    {
+        let readers = match lane {
             Lane::Point => self.point.clone(),
             Lane::Scan => self.scan.clone(),
         };
-        let task = self.runtime.spawn(async move { read(connection).await });
-        match tokio::time::timeout(READ_TIMEOUT, task).await {
+        let task = self.runtime.spawn(async move {
+            let lease = readers.lease(limit).await?;
+            let outcome = read(lease.connection()).await;
+            drop(lease);
+            outcome
+        });
+        match tokio::time::timeout(limit.saturating_add(GRACE), task).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(StoreError::custom("the read was cut short by the shutdown")),
             Err(_) => Err(StoreError::no_answer()),
         }
+    }
+
+    /// How long a read may take.
+    pub fn query_limit(&self) -> Duration {
+        self.query_limit
+    }
+
+    /// Whether it is PostgreSQL.
+    pub fn is_postgres(&self) -> bool {
+        self.backend == DbBackend::Postgres
     }
 
     /// Opens a write transaction. Only the writer calls it while a server runs: SQLite has one writer, and so has each
@@ -239,10 +293,9 @@ impl Db {
         {
             tracing::warn!("could not write the log file back into the database: {err}");
         }
-        for pool in [self.point, self.scan, self.write] {
-            if let Err(err) = pool.close().await {
-                tracing::warn!("could not close the database: {err}");
-            }
+        let closed = [self.point.close().await, self.scan.close().await, self.write.close().await];
+        for err in closed.into_iter().filter_map(std::result::Result::err) {
+            tracing::warn!("could not close the database: {err}");
         }
     }
 }

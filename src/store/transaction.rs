@@ -217,6 +217,24 @@ impl WriteTx {
         self.run(deferred).await
     }
 
+    /// Runs a statement as it stands, of which nothing is a mark for a value.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub(super) async fn execute_plain(&mut self, text: String) -> Result<()> {
+        self.flush().await?;
+        let statement = sqlx::raw_sql(AssertSqlSafe(text));
+        match &mut self.connection {
+            Some(Connection::Sqlite(connection)) => {
+                connection.execute(statement).await.map(|_| ()).map_err(driver_error)
+            }
+            Some(Connection::Postgres(connection)) => {
+                connection.execute(statement).await.map(|_| ()).map_err(driver_error)
+            }
+            None => Err(StoreError::custom("the transaction has ended")),
+        }
+    }
+
     fn is_postgres(&self) -> bool {
         matches!(self.connection, Some(Connection::Postgres(_)))
     }

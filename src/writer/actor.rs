@@ -24,7 +24,12 @@ use super::{
 use crate::{
     domain::{Change, ProjectId},
     hub::relay::RelayHandle,
-    store::{Db, StoreError, catalog::Catalogs, retention::Retention},
+    store::{
+        Db, StoreError,
+        catalog::Catalogs,
+        indexes::{self, IndexTask},
+        retention::Retention,
+    },
 };
 
 /// Mutations that may wait.
@@ -50,6 +55,7 @@ pub(super) struct Request {
 pub struct WriterHandle {
     queue: mpsc::Sender<Request>,
     waiting_bytes: Arc<AtomicUsize>,
+    index_tasks: mpsc::Sender<IndexRequest>,
 }
 
 impl WriterHandle {
@@ -72,6 +78,23 @@ impl WriterHandle {
         permit.send(Request { mutation, bytes, reply });
         answer.await.unwrap_or(Err(WriteError::Unavailable))
     }
+
+    /// Has an index built or dropped on SQLite, between two batches; waits until it is on disk, however long that takes.
+    ///
+    /// # Errors
+    /// The database's own; [of a statement](StoreError::is_of_statement) if it can't be built.
+    pub(super) async fn carry_out(&self, task: Arc<IndexTask>) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let ended = || StoreError::custom("the writer has ended");
+        self.index_tasks.send(IndexRequest { task, reply }).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+}
+
+/// An index to build or drop.
+struct IndexRequest {
+    task: Arc<IndexTask>,
+    reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
 /// Starts the writer on the runtime that this is called from. Without a relay (a command beside the server) nothing is
@@ -82,15 +105,18 @@ pub fn start(
     catalogs: Catalogs,
     relay: Option<RelayHandle>,
     max_document_bytes: usize,
+    max_indexes: usize,
     retention: Option<Retention>,
 ) -> (WriterHandle, JoinHandle<()>) {
     let (queue, receiver) = mpsc::channel(QUEUE);
+    let (index_tasks, index_receiver) = mpsc::channel(1);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let writer = Writer {
         db,
         catalogs,
         relay,
         max_document_bytes,
+        max_indexes,
         waiting_bytes: waiting_bytes.clone(),
         deferred: VecDeque::new(),
         has_removed: true,
@@ -99,7 +125,8 @@ pub fn start(
         prune_checks: 0,
         due: Vec::new(),
     };
-    (WriterHandle { queue, waiting_bytes }, tokio::spawn(writer.run(receiver)))
+    let writer = tokio::spawn(writer.run(receiver, index_receiver));
+    (WriterHandle { queue, waiting_bytes, index_tasks }, writer)
 }
 
 pub(super) struct Writer {
@@ -107,6 +134,7 @@ pub(super) struct Writer {
     pub(super) catalogs: Catalogs,
     relay: Option<RelayHandle>,
     pub(super) max_document_bytes: usize,
+    pub(super) max_indexes: usize,
     pub(super) waiting_bytes: Arc<AtomicUsize>,
     /// What didn't fit into the last batch.
     pub(super) deferred: VecDeque<Request>,
@@ -138,7 +166,11 @@ impl From<StoreError> for BatchError {
 pub(super) type Answers = Vec<Result<Committed, WriteError>>;
 
 impl Writer {
-    async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+    async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Request>,
+        mut index_tasks: mpsc::Receiver<IndexRequest>,
+    ) {
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut prune = tokio::time::interval(PRUNE_INTERVAL);
@@ -151,6 +183,11 @@ impl Writer {
                         Some(request) => self.deferred.push_back(request),
                         None => return,
                     },
+                    Some(IndexRequest { task, reply }) = index_tasks.recv() => {
+                        // Who asked may be gone; it looks again at its next start.
+                        let _ = reply.send(self.carry_out(&task).await);
+                        continue;
+                    }
                     () = std::future::ready(()), if self.has_removed => {
                         self.sweep_removed().await;
                         continue;
@@ -172,6 +209,17 @@ impl Writer {
             }
             let batch = self.take_batch(&mut queue);
             self.commit(batch).await;
+        }
+    }
+
+    async fn carry_out(&self, task: &IndexTask) -> Result<(), StoreError> {
+        let mut tx = self.db.begin_write().await?;
+        match indexes::carry_out_sqlite(&mut tx, task).await {
+            Ok(()) => tx.commit().await,
+            Err(err) => {
+                self.abandon(tx).await;
+                Err(err)
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
     store::{
         StoreError, WriteTx, changes, collections,
         documents::{self, DocumentWrites},
-        heads, idempotency, keys,
+        heads, idempotency, indexes, keys,
     },
 };
 
@@ -78,7 +78,7 @@ pub(super) async fn do_apart(
             }
             Some(Err(err)) => {
                 work.discard();
-                answers[part[0]] = Some(Err(refusal(err)));
+                answers[part[0]] = Some(Err(refusal(err, work)));
             }
             None => {
                 work.discard();
@@ -162,9 +162,16 @@ fn apply(work: &mut Batch, batch: &[Request]) -> Answers {
     answers
 }
 
-fn refusal(err: StoreError) -> WriteError {
+fn refusal(err: StoreError, work: &Batch) -> WriteError {
     if err.is_unique_violation() {
-        return WriteError::UniqueViolation { index: err.violated_index() };
+        let name = err.violated_index();
+        return match name.as_deref().and_then(|name| work.find_index(name)) {
+            Some(index) => WriteError::UniqueViolation {
+                name: Some(index.name()),
+                fields: index.definition.names.clone(),
+            },
+            None => WriteError::UniqueViolation { name, fields: Vec::new() },
+        };
     }
     WriteError::Store(err)
 }
@@ -224,11 +231,16 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     let now = plan.changes.last().map_or_else(Timestamp::now, |change| change.position.at);
     for id in &plan.removed_collections {
         collections::mark_removed(tx, id, now);
+        indexes::remove_all(tx, id);
     }
     for collection in &plan.changed_collections {
         collections::change(tx, collection);
     }
     collections::insert_many(tx, &plan.new_collections);
+    indexes::insert_many(tx, &plan.new_indexes, now);
+    for (index, state) in &plan.index_states {
+        indexes::set_state(tx, index, state.as_ref());
+    }
     match order {
         Order::ByKind => documents::write_many(tx, &work.document_writes()),
         Order::ByOperation => {

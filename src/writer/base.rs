@@ -17,9 +17,8 @@ use crate::{
         StoreError, WriteTx,
         catalog::Catalog,
         changes::{self, PageSize},
-        collections,
         documents::{self, DocumentKey, Found},
-        heads, idempotency,
+        heads, idempotency, indexes,
     },
 };
 
@@ -62,12 +61,16 @@ impl Writer {
     async fn read_base(&mut self, tx: &mut WriteTx, batch: &mut Vec<Request>) -> Result<Base, StoreError> {
         let projects: HashSet<_> = batch.iter().map(|request| request.mutation.project.clone()).collect();
         let projects: Vec<_> = projects.into_iter().collect();
-        let mut base =
-            Base { now: Timestamp::now(), max_document_bytes: self.max_document_bytes, ..Base::default() };
+        let mut base = Base {
+            now: Timestamp::now(),
+            max_document_bytes: self.max_document_bytes,
+            max_indexes: self.max_indexes,
+            ..Base::default()
+        };
         for head in heads::lock(tx, &projects).await? {
             let catalog = match self.catalogs.cached(&head.project) {
                 Some(catalog) if catalog.control == head.control => catalog,
-                _ => Arc::new(Catalog::new(head.control, collections::list_locked(tx, &head.project).await?)),
+                _ => Arc::new(Catalog::read_locked(tx, &head.project, head.control).await?),
             };
             base.catalogs.insert(head.project.clone(), catalog);
             base.heads.insert(head.project.clone(), head);
@@ -75,6 +78,10 @@ impl Writer {
         self.read_documents(tx, batch, &mut base).await?;
         self.read_outcomes(tx, batch, &mut base).await?;
         read_unchecked(tx, batch, &mut base).await?;
+        let declares = |operation: &Operation| matches!(operation, Operation::SetIndexes { .. });
+        if batch.iter().any(|request| request.mutation.operations.iter().any(declares)) {
+            base.declared_indexes = indexes::count(tx).await?;
+        }
         Ok(base)
     }
 

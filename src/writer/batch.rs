@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    indexes::check_indexed_texts,
     mutation::{Checked, Missing, Mutation, Operation, WriteError},
     outcome::{Committed, Outcome},
     staged::{Plan, Staged},
@@ -38,6 +39,10 @@ pub struct Base {
     /// What was written to a collection since its documents were known to fit a schema that shall be set; `None` if that is
     /// too much.
     pub unchecked: Option<Vec<Arc<Change>>>,
+    /// How many indexes the database declares; read only if more shall be.
+    pub declared_indexes: usize,
+    /// How many it may.
+    pub max_indexes: usize,
     /// The wall clock, once for the batch.
     pub now: Timestamp,
     /// The largest document, in bytes of its canonical text.
@@ -169,6 +174,18 @@ impl Batch {
         self.next.catalogs
     }
 
+    pub(super) fn catalogs(&self) -> impl Iterator<Item = &Catalog> {
+        self.next.catalogs.values().map(|catalog| &**catalog)
+    }
+
+    pub(super) fn declared_indexes(&self) -> usize {
+        self.base.declared_indexes
+    }
+
+    pub(super) fn max_indexes(&self) -> usize {
+        self.base.max_indexes
+    }
+
     fn clear(&mut self) {
         self.written.clear();
         self.is_written.clear();
@@ -199,6 +216,8 @@ impl Batch {
             new_collections,
             changed_collections,
             removed_collections,
+            new_indexes,
+            index_states,
             revoked_keys,
             outcomes,
         } = staged.plan;
@@ -207,6 +226,8 @@ impl Batch {
         self.plan.new_collections.extend(new_collections);
         self.plan.changed_collections.extend(changed_collections);
         self.plan.removed_collections.extend(removed_collections);
+        self.plan.new_indexes.extend(new_indexes);
+        self.plan.index_states.extend(index_states);
         self.plan.revoked_keys.extend(revoked_keys);
         self.plan.outcomes.extend(outcomes);
     }
@@ -269,6 +290,10 @@ impl Batch {
             Operation::SetSchema { collection, schema, .. } => {
                 self.set_schema(staged, collection, schema.as_ref())
             }
+            Operation::SetIndexes { collection, indexes } => self.set_indexes(staged, collection, indexes),
+            Operation::FinishIndex { collection, index, state } => {
+                self.finish_index(staged, collection, index, state)
+            }
             Operation::RenameCollection { collection, name } => {
                 self.rename_collection(staged, collection, name)
             }
@@ -309,6 +334,7 @@ impl Batch {
             updated_at: staged.at,
             version: before.as_ref().map_or(1, |before| before.version + 1),
         });
+        check_indexed_texts(self.catalog(staged).indexes_of(&collection.id), &document)?;
         let is_new = before.is_none();
         staged.log(Entry::Document {
             collection: collection.id.clone(),
@@ -385,7 +411,7 @@ impl Batch {
         collection
     }
 
-    fn find(&self, staged: &Staged, name_or_id: &str) -> Result<Arc<Collection>, WriteError> {
+    pub(super) fn find(&self, staged: &Staged, name_or_id: &str) -> Result<Arc<Collection>, WriteError> {
         self.catalog(staged).find(name_or_id).cloned().ok_or(WriteError::UnknownCollection)
     }
 
@@ -397,13 +423,13 @@ impl Batch {
         Ok(self.create_collection(staged, name, None))
     }
 
-    fn catalog<'a>(&'a self, staged: &'a Staged) -> &'a Catalog {
+    pub(super) fn catalog<'a>(&'a self, staged: &'a Staged) -> &'a Catalog {
         static EMPTY: std::sync::LazyLock<Catalog> = std::sync::LazyLock::new(Catalog::default);
         let batch = self.next.catalogs.get(&staged.project).map_or(&*EMPTY, |catalog| catalog);
         staged.catalog.as_ref().unwrap_or(batch)
     }
 
-    fn change_catalog(&self, staged: &mut Staged, change: impl FnOnce(&mut Catalog)) {
+    pub(super) fn change_catalog(&self, staged: &mut Staged, change: impl FnOnce(&mut Catalog)) {
         let mut catalog = self.catalog(staged).clone();
         change(&mut catalog);
         catalog.control = staged.head.control;

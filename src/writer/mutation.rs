@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        CollectionName, Data, DataError, Document, DocumentId, KeyId, Patch, Position, ProjectId, Schema,
-        Violation, name::NameError,
+        CollectionName, Data, DataError, Document, DocumentId, IndexId, KeyId, Patch, Position, ProjectId,
+        Schema, Violation, name::NameError,
     },
+    query::index::{IndexDefinition, IndexState},
     store::{StoreError, idempotency::IdempotencyKey},
 };
 
@@ -94,6 +95,22 @@ pub enum Operation {
         schema: Option<Arc<Schema>>,
         /// All documents fit at this place of the log, and what came later is still to be looked at.
         fits_at: Position,
+    },
+    /// Has a collection declare these indexes and no others. Such a mutation is a batch of its own.
+    SetIndexes {
+        /// Name or id.
+        collection: String,
+        /// In the order in which they are shown.
+        indexes: Vec<IndexDefinition>,
+    },
+    /// Says how far an index is that was being built. Such a mutation is a batch of its own.
+    FinishIndex {
+        /// Its id.
+        collection: String,
+        /// The index.
+        index: IndexId,
+        /// How far it is.
+        state: IndexState,
     },
     /// Gives a collection another name.
     RenameCollection {
@@ -222,6 +239,17 @@ pub enum WriteError {
     /// The document is not as the collection's schema says.
     #[error("the document doesn't fit the collection's schema: {}", first(.0))]
     SchemaViolation(Arc<[Violation]>),
+    /// A string is too long for an index.
+    #[error("a string can't be indexed: {}", first(.0))]
+    IndexedText(Arc<[Violation]>),
+    /// The database has as many indexes as it may.
+    #[error(
+        "the database may have {limit} indexes, over all collections; each costs every write, so drop some first"
+    )]
+    TooManyIndexes {
+        /// The bound.
+        limit: usize,
+    },
     /// A document that is there is not as a schema says that shall be set.
     #[error("the document `{id}` doesn't fit the schema: {}", first(.violations))]
     Unfit {
@@ -237,10 +265,12 @@ pub enum WriteError {
     #[error("this idempotency key was used with another request")]
     IdempotencyConflict,
     /// A unique index refused it.
-    #[error("another document has this value in {}", index.as_ref().map_or("a unique index".to_owned(), |name| format!("the unique index `{name}`")))]
+    #[error("another document has {}", place_of(.name, .fields))]
     UniqueViolation {
         /// The index's name, if the database tells it.
-        index: Option<String>,
+        name: Option<String>,
+        /// Its fields, if a collection declares it.
+        fields: Vec<String>,
     },
     /// Too much is waiting.
     #[error("too many writes are waiting; try again")]
@@ -251,6 +281,15 @@ pub enum WriteError {
     /// This mutation alone makes the database fail.
     #[error(transparent)]
     Store(StoreError),
+}
+
+fn place_of(name: &Option<String>, fields: &[String]) -> String {
+    match (name, fields) {
+        (Some(name), []) => format!("this value in the unique index `{name}`"),
+        (Some(name), [field]) => format!("this value of `{field}` (unique index `{name}`)"),
+        (Some(name), many) => format!("these values of `{}` (unique index `{name}`)", many.join("`, `")),
+        (None, _) => "this value in a unique index".to_owned(),
+    }
 }
 
 fn first(violations: &[Violation]) -> String {
@@ -285,7 +324,13 @@ impl Operation {
 impl Mutation {
     /// Whether it needs a batch of its own.
     pub fn is_alone(&self) -> bool {
-        self.operations.iter().any(|operation| matches!(operation, Operation::SetSchema { .. }))
+        let is_alone = |operation: &Operation| {
+            matches!(
+                operation,
+                Operation::SetSchema { .. } | Operation::SetIndexes { .. } | Operation::FinishIndex { .. }
+            )
+        };
+        self.operations.iter().any(is_alone)
     }
 
     /// Bytes that it brings, and some for itself.

@@ -8,8 +8,10 @@ use std::{
 use super::{base::MAX_MUTATION_BYTES, mutation::WriteError};
 use crate::{
     domain::{
-        Change, Collection, CollectionId, Control, Document, Entry, KeyId, Position, ProjectId, Timestamp,
+        Change, Collection, CollectionId, Control, Document, Entry, IndexId, KeyId, Position, ProjectId,
+        Timestamp,
     },
+    query::index::{Index, IndexState},
     store::{
         catalog::Catalog,
         documents::DocumentKey,
@@ -29,6 +31,10 @@ pub struct Plan {
     pub changed_collections: Vec<Arc<Collection>>,
     /// Collections that are gone.
     pub removed_collections: Vec<CollectionId>,
+    /// Indexes that are to be built.
+    pub new_indexes: Vec<(ProjectId, CollectionId, Index)>,
+    /// How far indexes are; `None` is no longer declared.
+    pub index_states: Vec<(IndexId, Option<IndexState>)>,
     /// Keys that are no longer good.
     pub revoked_keys: Vec<KeyId>,
     /// Outcomes to keep.

@@ -17,9 +17,13 @@ use crate::{
     },
     auth::Principal,
     domain::{CollectionName, Schema},
+    query::index::IndexDefinition,
     service::{Collections, collections::SettingsChange},
     writer::{Committed, Outcome},
 };
+
+/// The most indexes of a collection.
+const MAX_INDEXES: usize = 16;
 
 /// What a collection can be made with. Other members are refused, not ignored.
 #[derive(Deserialize)]
@@ -28,6 +32,8 @@ struct NewCollection<'a> {
     name: String,
     #[serde(borrow, default)]
     schema: Option<&'a RawValue>,
+    #[serde(default)]
+    indexes: Vec<NewIndex>,
 }
 
 /// What of it can be changed; what is left out stays.
@@ -38,13 +44,24 @@ struct Changes<'a> {
     /// Inside, `null` is that it goes.
     #[serde(borrow, default, deserialize_with = "given")]
     schema: Option<Option<&'a RawValue>>,
+    /// All that there shall be.
+    indexes: Option<Vec<NewIndex>>,
+}
+
+/// An index that is declared.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewIndex {
+    fields: Vec<String>,
+    #[serde(default)]
+    unique: bool,
 }
 
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<&'de RawValue>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// `POST /collections` `{"name","schema"?}` → 201 with the collection; 409 if the name is taken.
+/// `POST /collections` `{"name","schema"?,"indexes"?}` → 201 with the collection; 409 if the name is taken.
 pub async fn create(
     collections: State<Collections>,
     Caller(principal): Caller,
@@ -53,8 +70,9 @@ pub async fn create(
     let new: NewCollection<'_> = body.json()?;
     let name = parse_name(&new.name)?;
     let schema = parse_schema(new.schema).await?;
-    let committed = collections.create(&principal, name, schema).await?;
-    Ok(answer(HttpResponse::Created(), &principal, &committed))
+    let indexes = parse_indexes(new.indexes)?;
+    let committed = collections.create(&principal, name, schema, indexes).await?;
+    answer(HttpResponse::Created(), &collections, &principal, &committed).await
 }
 
 /// `GET /collections` → 200 with all collections, by name.
@@ -74,11 +92,12 @@ pub async fn get(
     collection: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let collection = collections.get(&principal, &collection).await?;
-    Ok(HttpResponse::Ok().json(Success::new(SettingsBody::new(&collection))))
+    let indexes = collections.indexes(&principal, &collection).await?;
+    Ok(HttpResponse::Ok().json(Success::new(SettingsBody::new(&collection, indexes.as_deref()))))
 }
 
-/// `PATCH /collections/{collection}/settings` `{"name"?,"schema"?}` → 200 with the changed collection. A schema of `null`
-/// goes; one that documents don't fit is 422 and says which.
+/// `PATCH /collections/{collection}/settings` `{"name"?,"schema"?,"indexes"?}` → 200 with the changed collection. A schema
+/// of `null` goes; one that documents don't fit is 422 and says which. The indexes are all that there shall be.
 pub async fn change(
     collections: State<Collections>,
     Caller(principal): Caller,
@@ -91,13 +110,14 @@ pub async fn change(
         None => None,
         Some(schema) => Some(parse_schema(schema).await?),
     };
-    if name.is_none() && schema.is_none() {
-        let message = "there is nothing to change; settings are `name` and `schema`";
+    let indexes = changes.indexes.map(parse_indexes).transpose()?;
+    if name.is_none() && schema.is_none() && indexes.is_none() {
+        let message = "there is nothing to change; settings are `name`, `schema` and `indexes`";
         return Err(ApiError::new(ErrorCode::InvalidBody, message));
     }
-    let change = SettingsChange { name, schema };
+    let change = SettingsChange { name, schema, indexes };
     let committed = collections.change(&principal, collection.into_inner(), change).await?;
-    Ok(answer(HttpResponse::Ok(), &principal, &committed))
+    answer(HttpResponse::Ok(), &collections, &principal, &committed).await
 }
 
 /// `DELETE /collections/{collection}` → 200; takes a secret key.
@@ -107,12 +127,28 @@ pub async fn remove(
     collection: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let committed = collections.remove(&principal, collection.into_inner()).await?;
-    Ok(answer(HttpResponse::Ok(), &principal, &committed))
+    answer(HttpResponse::Ok(), &collections, &principal, &committed).await
 }
 
 fn parse_name(name: &str) -> Result<CollectionName, ApiError> {
     CollectionName::parse(name)
         .map_err(|err| ApiError::new(ErrorCode::InvalidCollectionName, err.to_string()))
+}
+
+fn parse_indexes(indexes: Vec<NewIndex>) -> Result<Vec<IndexDefinition>, ApiError> {
+    let refuse = |message: String| Err(ApiError::new(ErrorCode::InvalidBody, message));
+    if indexes.len() > MAX_INDEXES {
+        return refuse(format!("a collection has at most {MAX_INDEXES} indexes"));
+    }
+    let mut definitions: Vec<IndexDefinition> = Vec::new();
+    for NewIndex { fields, unique } in indexes {
+        let definition = IndexDefinition::parse(fields, unique)?;
+        if definitions.iter().any(|other| other.fields == definition.fields) {
+            return refuse(format!("two indexes have the same fields: {}", definition.names.join(", ")));
+        }
+        definitions.push(definition);
+    }
+    Ok(definitions)
 }
 
 /// Compiles a schema, on a thread that nobody else waits for.
@@ -125,17 +161,21 @@ async fn parse_schema(raw: Option<&RawValue>) -> Result<Option<Arc<Schema>>, Api
     Ok(Some(parsed?))
 }
 
-fn answer(
+async fn answer(
     mut response: actix_web::HttpResponseBuilder,
+    collections: &Collections,
     principal: &Principal,
     committed: &Committed,
-) -> HttpResponse {
+) -> Result<HttpResponse, ApiError> {
     add_cursor(&mut response, principal, committed);
-    match committed.outcomes.last() {
-        Some(Outcome::Collection(collection)) => response.json(Success::new(SettingsBody::new(collection))),
+    Ok(match committed.outcomes.last() {
+        Some(Outcome::Collection(collection)) => {
+            let indexes = collections.indexes(principal, collection).await?;
+            response.json(Success::new(SettingsBody::new(collection, indexes.as_deref())))
+        }
         Some(Outcome::Removed { collection }) => {
             response.json(Success::new(json!({ "id": collection.as_str() })))
         }
         _ => response.json(Success::new(())),
-    }
+    })
 }

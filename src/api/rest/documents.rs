@@ -127,7 +127,8 @@ pub async fn delete(
 /// `GET /collections/{collection}` → 200 with a page of the documents that match.
 ///
 /// `limit`, `offset` or `after`, `orderBy` (`status,-createdAt`; the default is `-createdAt`), `order`, `select`, `populate`,
-/// `filters` as JSON; every other parameter is a filter. `nextCursor` is null on the last page.
+/// `filters` as JSON; every other parameter is a filter. `nextCursor` is null on the last page. The header
+/// `X-Query-Plan` tells secret keys whether an index serves it.
 pub async fn list(
     documents: State<Documents>,
     limits: State<Limits>,
@@ -141,7 +142,8 @@ pub async fn list(
     let wanted = page.limit;
     // One more than is shown tells whether there is a next page.
     page.limit += 1;
-    let (collection, mut listed) = documents.list(&principal, &collection, filter, page.clone()).await?;
+    let (collection, mut listed, plan) =
+        documents.list(&principal, &collection, filter, page.clone()).await?;
     let is_last = listed.documents.len() as u64 <= wanted;
     listed.documents.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
     let last = listed.documents.last().filter(|_| !is_last);
@@ -155,7 +157,11 @@ pub async fn list(
         });
     let bodies: Vec<_> = shown.collect();
     let answer = Success { success: true, data: bodies, page: Some(PageEnd { next_cursor, cursor }) };
-    Ok(HttpResponse::Ok().json(answer))
+    let mut response = HttpResponse::Ok();
+    if let Some(plan) = plan {
+        response.insert_header(("X-Query-Plan", plan.as_str()));
+    }
+    Ok(response.json(answer))
 }
 
 /// `filters=<JSON>` and every parameter that is none of the API's, all of which must hold.

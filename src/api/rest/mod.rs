@@ -10,6 +10,8 @@ mod shown;
 pub mod tickets;
 pub mod transactions;
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponseBuilder, http::header};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -17,6 +19,7 @@ use serde_json::value::RawValue;
 use crate::{
     auth::Principal,
     domain::{Collection, Document},
+    query::index::{Index, IndexDefinition, IndexState},
     writer::Committed,
 };
 
@@ -71,13 +74,39 @@ struct SettingsBody<'a> {
     #[serde(flatten)]
     collection: CollectionBody<'a>,
     schema: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    indexes: Option<Vec<IndexBody<'a>>>,
+}
+
+#[derive(Serialize)]
+struct IndexBody<'a> {
+    name: String,
+    fields: &'a [String],
+    unique: bool,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+impl<'a> IndexBody<'a> {
+    fn new(index: &'a Index) -> Self {
+        let (state, error) = match &index.state {
+            IndexState::Building => ("building", None),
+            IndexState::Ready => ("ready", None),
+            IndexState::Failed(why) => ("failed", Some(why.as_str())),
+        };
+        let IndexDefinition { names, unique, .. } = &index.definition;
+        Self { name: index.name(), fields: names, unique: *unique, state, error }
+    }
 }
 
 impl<'a> SettingsBody<'a> {
-    fn new(collection: &'a Collection) -> Self {
+    /// Without indexes for who may not see them.
+    fn new(collection: &'a Collection, indexes: Option<&'a [Arc<Index>]>) -> Self {
         let schema = collection.schema.as_ref().map(|schema| schema.text());
         Self {
             collection: CollectionBody::new(collection),
+            indexes: indexes.map(|indexes| indexes.iter().map(|index| IndexBody::new(index)).collect()),
             // JSON by construction, as a document's text is.
             schema: schema.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(RawValue::NULL),
         }

@@ -158,6 +158,14 @@ pub fn sqlite_text(path: &FieldPath) -> Expr {
     Expr::cust_with_exprs("(? -> ?)", [data(), path_literal(path)])
 }
 
+/// How many bytes a string has on SQLite; 0 for anything else.
+pub fn sqlite_text_bytes(path: &FieldPath) -> Expr {
+    Expr::cust_with_exprs(
+        "(CASE WHEN json_type(?, ?) = 'text' THEN octet_length(json_extract(?, ?)) ELSE 0 END)",
+        [data(), path_literal(path), data(), path_literal(path)],
+    )
+}
+
 /// SQLite's path text `$."a"[0]`, as a literal. A key is quoted and escaped as JSON, which is what SQLite compares with.
 pub fn path_literal(path: &FieldPath) -> Expr {
     let mut text = String::from("$");

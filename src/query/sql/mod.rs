@@ -1,7 +1,8 @@
 //! The SQL back-end of [`Filter`] and of pages, for SQLite and PostgreSQL. No comparison is ever NULL.
 //!
-//! Reading order: this file, [`key`], [`page`], then the comparisons of each database, `sqlite` and `postgres`.
+//! Reading order: this file, [`key`], [`page`], [`index`], then the comparisons of each database, `sqlite` and `postgres`.
 
+pub mod index;
 pub mod key;
 pub mod page;
 mod postgres;
@@ -59,6 +60,10 @@ impl Comparison {
             Self::LessOrEqual => BinOper::SmallerThanOrEqual,
         }
     }
+}
+
+fn all_of(conditions: Vec<Expr>) -> Expr {
+    conditions.into_iter().reduce(ExprTrait::and).unwrap_or(Expr::val(true))
 }
 
 fn any_of(alternatives: Vec<Expr>) -> Expr {

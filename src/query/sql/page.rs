@@ -31,8 +31,8 @@ pub fn sort_columns(sort: &Sort, backend: DbBackend) -> Vec<(Expr, Direction)> {
 }
 
 /// The documents after a place, as conditions of which each document fulfils one at most: each is a range of an index over
-/// the sort's fields, where their alternative would be none.
-pub fn beyond(sort: &Sort, place: &Place, backend: DbBackend) -> Vec<Expr> {
+/// the sort's fields, where their alternative would be none. With each, in how many of the first terms its documents are alike.
+pub fn beyond(sort: &Sort, place: &Place, backend: DbBackend) -> Vec<(usize, Expr)> {
     let mut terms: Vec<_> = sort
         .terms
         .iter()
@@ -46,13 +46,15 @@ pub fn beyond(sort: &Sort, place: &Place, backend: DbBackend) -> Vec<Expr> {
     if sort.is_uniform() {
         let columns: Vec<_> = terms.iter().flat_map(|(columns, ..)| columns.clone()).collect();
         let values: Vec<_> = terms.iter().flat_map(|(_, values, _)| values.clone()).collect();
-        return vec![after(columns, values, sort.by_id)];
+        return vec![(0, after(columns, values, sort.by_id))];
     }
     let alternatives = (0..terms.len()).map(|level| {
         let (columns, values, direction) = terms[level].clone();
         let same = terms[..level].iter().flat_map(|(columns, values, _)| columns.iter().zip(values));
-        same.map(|(column, value)| column.clone().eq(value.clone()))
-            .fold(after(columns, values, direction), ExprTrait::and)
+        let condition = same
+            .map(|(column, value)| column.clone().eq(value.clone()))
+            .fold(after(columns, values, direction), ExprTrait::and);
+        (level, condition)
     });
     alternatives.collect()
 }

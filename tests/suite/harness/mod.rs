@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod dice;
+pub mod indexes;
 pub mod postgres;
 pub mod process;
 pub mod raw;
