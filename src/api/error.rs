@@ -116,6 +116,8 @@ pub struct ApiError {
 pub const UNAUTHORIZED: &str = "Invalid or missing authentication token";
 /// The sentence of the specification for an unknown collection.
 pub const UNKNOWN_COLLECTION: &str = "Collection does not exist";
+/// The sentence for an unknown document.
+pub const UNKNOWN_DOCUMENT: &str = "Document does not exist";
 
 impl ApiError {
     /// An error with a sentence.
@@ -126,6 +128,15 @@ impl ApiError {
     /// The same error, with what it is about before the sentence: `documents[3]`.
     pub fn about(self, item: &str) -> Self {
         Self { message: format!("{item}: {}", self.message), ..self }
+    }
+
+    /// The body of its answer in the documented API.
+    pub fn body(&self) -> Value {
+        let mut error = json!({ "code": self.code.as_str(), "message": self.message });
+        if let Some(details) = &self.details {
+            error["details"] = details.clone();
+        }
+        json!({ "success": false, "error": error })
     }
 
     /// Nobody is known to ask.
@@ -176,10 +187,6 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut error = json!({ "code": self.code.as_str(), "message": self.message });
-        if let Some(details) = &self.details {
-            error["details"] = details.clone();
-        }
         let mut response = HttpResponse::build(self.status_code());
         if self.code == ErrorCode::Overloaded {
             response.insert_header((header::RETRY_AFTER, "1"));
@@ -192,7 +199,7 @@ impl ResponseError for ApiError {
                  coir keys list shows which there are, coir keys create makes one\"",
             ));
         }
-        response.json(json!({ "success": false, "error": error }))
+        response.json(self.body())
     }
 }
 
@@ -233,9 +240,7 @@ impl From<ServiceError> for ApiError {
         match err {
             ServiceError::Forbidden(err) => Self::new(ErrorCode::Forbidden, err.to_string()),
             ServiceError::UnknownCollection => Self::new(ErrorCode::InvalidCollection, UNKNOWN_COLLECTION),
-            ServiceError::UnknownDocument => {
-                Self::new(ErrorCode::DocumentNotFound, "Document does not exist")
-            }
+            ServiceError::UnknownDocument => Self::new(ErrorCode::DocumentNotFound, UNKNOWN_DOCUMENT),
             ServiceError::Unfit(unfit) => {
                 let documents: Vec<_> =
                     unfit.told.iter().map(|(id, violations)| unfit_body(id, violations)).collect();

@@ -318,6 +318,7 @@ pub fn request_key(request: &HttpRequest, body: &[u8]) -> Result<Option<RequestK
     for part in [
         request.method().as_str().as_bytes(),
         request.path().as_bytes(),
+        request.query_string().as_bytes(),
         header("if-match"),
         header("if-none-match"),
         body,

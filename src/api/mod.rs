@@ -1,12 +1,14 @@
 //! Every door into the server. With `app`, the only place that knows of HTTP: bytes become types here, services decide.
 //!
-//! Reading order: this file (the route table), [`error`], [`extract`], [`rest`], [`realtime`], [`health`], [`site`].
+//! Reading order: this file (the route table), [`error`], [`extract`], [`rest`], [`sdk`], [`realtime`], [`health`],
+//! [`site`].
 
 pub mod error;
 pub mod extract;
 pub mod health;
 pub mod realtime;
 pub mod rest;
+pub mod sdk;
 pub mod site;
 
 use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post, put, resource};
@@ -17,6 +19,7 @@ use rest::{batches, collections, documents, export, queries, tickets, transactio
 pub fn routes(config: &mut ServiceConfig) {
     let unknown_method = || web::route().to(error::method_not_allowed);
     config
+        .configure(sdk::routes)
         .service(
             resource("/")
                 .route(get().to(site::home))
@@ -27,6 +30,12 @@ pub fn routes(config: &mut ServiceConfig) {
             resource("/assets/{file:.*}")
                 .route(get().to(site::asset))
                 .route(head().to(site::asset))
+                .default_service(unknown_method()),
+        )
+        .service(
+            resource("/cocobase-redirect.js")
+                .route(get().to(site::cocobase_redirect))
+                .route(head().to(site::cocobase_redirect))
                 .default_service(unknown_method()),
         )
         .service(resource("/health/live").route(get().to(health::live)).default_service(unknown_method()))
@@ -91,7 +100,6 @@ pub fn routes(config: &mut ServiceConfig) {
             resource("/collections/{collection}")
                 .route(get().to(documents::list))
                 .route(post().to(documents::create))
-                .route(delete().to(collections::remove))
                 .default_service(unknown_method()),
         )
         .service(

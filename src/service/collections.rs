@@ -94,6 +94,18 @@ impl Collections {
         find_collection(&self.catalogs, principal, name_or_id).await
     }
 
+    /// The collection of a document that the principal has just written; `None` if it has another name by now, or is gone.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn find_written(
+        &self,
+        principal: &Principal,
+        name: &CollectionName,
+    ) -> Result<Option<Arc<Collection>>, ServiceError> {
+        Ok(self.catalogs.get(&principal.project).await?.find(name.as_str()).cloned())
+    }
+
     /// Changes a collection's settings, all or none. A new name: subscriptions and cursors go on. A new schema, or none any
     /// more: all documents that are there must fit it.
     ///

@@ -7,6 +7,7 @@ mod harness;
 
 mod batch;
 mod batches;
+mod clients;
 mod collections;
 mod convergence;
 mod cors;

@@ -7,7 +7,7 @@ use actix_web::{
     web::{Data as State, Path},
 };
 use serde::{Deserialize, Deserializer};
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{CollectionBody, SettingsBody, Success, add_cursor};
 use crate::{
@@ -120,16 +120,6 @@ pub async fn change(
     answer(HttpResponse::Ok(), &collections, &principal, &committed).await
 }
 
-/// `DELETE /collections/{collection}` → 200; takes a secret key.
-pub async fn remove(
-    collections: State<Collections>,
-    Caller(principal): Caller,
-    collection: Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let committed = collections.remove(&principal, collection.into_inner()).await?;
-    answer(HttpResponse::Ok(), &collections, &principal, &committed).await
-}
-
 fn parse_name(name: &str) -> Result<CollectionName, ApiError> {
     CollectionName::parse(name)
         .map_err(|err| ApiError::new(ErrorCode::InvalidCollectionName, err.to_string()))
@@ -172,9 +162,6 @@ async fn answer(
         Some(Outcome::Collection(collection)) => {
             let indexes = collections.indexes(principal, collection).await?;
             response.json(Success::new(SettingsBody::new(collection, indexes.as_deref())))
-        }
-        Some(Outcome::Removed { collection }) => {
-            response.json(Success::new(json!({ "id": collection.as_str() })))
         }
         _ => response.json(Success::new(())),
     })

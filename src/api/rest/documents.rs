@@ -251,7 +251,10 @@ fn parse_page(parameters: &Parameters, limits: &Limits) -> Result<Page, ApiError
 }
 
 /// Where a document is that must be there already: what can't be an id is no document.
-fn existing_key(path: Path<(String, String)>) -> Result<(String, DocumentId), ApiError> {
+///
+/// # Errors
+/// `DOCUMENT_NOT_FOUND`.
+pub fn existing_key(path: Path<(String, String)>) -> Result<(String, DocumentId), ApiError> {
     let (collection, id) = path.into_inner();
     let id = DocumentId::parse(&id).map_err(|_| ServiceError::UnknownDocument)?;
     Ok((collection, id))

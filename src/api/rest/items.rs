@@ -22,14 +22,14 @@ use crate::{
 const KEPT: usize = 10_000;
 
 /// The items of a JSON list, unparsed.
-pub(super) struct Items<'a> {
-    pub(super) all: Vec<&'a RawValue>,
+pub(in crate::api) struct Items<'a> {
+    pub(in crate::api) all: Vec<&'a RawValue>,
     count: usize,
 }
 
 /// The members of a JSON object, unparsed and in order; one that comes twice is there twice.
-pub(super) struct Members<'a> {
-    pub(super) all: Vec<(String, &'a RawValue)>,
+pub(in crate::api) struct Members<'a> {
+    pub(in crate::api) all: Vec<(String, &'a RawValue)>,
     count: usize,
 }
 
@@ -38,7 +38,7 @@ impl Items<'_> {
     ///
     /// # Errors
     /// `PAYLOAD_TOO_LARGE`.
-    pub(super) fn check_count(&self, name: &str, limit: usize) -> Result<(), ApiError> {
+    pub(in crate::api) fn check_count(&self, name: &str, limit: usize) -> Result<(), ApiError> {
         check_count(name, self.count, limit)
     }
 }
@@ -48,7 +48,7 @@ impl Members<'_> {
     ///
     /// # Errors
     /// `PAYLOAD_TOO_LARGE`.
-    pub(super) fn check_count(&self, name: &str, limit: usize) -> Result<(), ApiError> {
+    pub(in crate::api) fn check_count(&self, name: &str, limit: usize) -> Result<(), ApiError> {
         check_count(name, self.count, limit)
     }
 }
@@ -120,13 +120,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 /// Parses the documents of a request one after the other, and stops where they would take too much memory.
-pub(super) struct Documents<'a> {
+pub(in crate::api) struct Documents<'a> {
     body: &'a Body,
     weight: usize,
 }
 
 impl<'a> Documents<'a> {
-    pub(super) fn new(body: &'a Body) -> Self {
+    pub(in crate::api) fn new(body: &'a Body) -> Self {
         Self { body, weight: 0 }
     }
 
@@ -134,7 +134,7 @@ impl<'a> Documents<'a> {
     ///
     /// # Errors
     /// `INVALID_BODY` or `PAYLOAD_TOO_LARGE`.
-    pub(super) fn parse(&mut self, raw: &RawValue) -> Result<Data, ApiError> {
+    pub(in crate::api) fn parse(&mut self, raw: &RawValue) -> Result<Data, ApiError> {
         let data = self.body.part(raw)?;
         self.weight += data.weight();
         if self.weight > MAX_MUTATION_BYTES {
@@ -148,14 +148,14 @@ impl<'a> Documents<'a> {
 ///
 /// # Errors
 /// `INVALID_BODY`.
-pub(super) fn parse_id(raw: &RawValue) -> Result<DocumentId, ApiError> {
+pub(in crate::api) fn parse_id(raw: &RawValue) -> Result<DocumentId, ApiError> {
     let text: String = serde_json::from_str(raw.get())
         .map_err(|_| ApiError::new(ErrorCode::InvalidBody, "an id is a string"))?;
     Ok(DocumentId::parse(&text)?)
 }
 
 /// Says which item an error of the writer is about.
-pub(super) fn name_item(err: ServiceError, name: impl Fn(usize) -> String) -> ApiError {
+pub(in crate::api) fn name_item(err: ServiceError, name: impl Fn(usize) -> String) -> ApiError {
     match err {
         ServiceError::Write(WriteError::AtOperation { place, cause }) => {
             ApiError::from(*cause).about(&name(place))

@@ -4,9 +4,9 @@ pub mod batches;
 pub mod collections;
 pub mod documents;
 pub mod export;
-mod items;
+pub(in crate::api) mod items;
 pub mod queries;
-mod shown;
+pub(in crate::api) mod shown;
 pub mod tickets;
 pub mod transactions;
 
@@ -50,16 +50,17 @@ impl<T> Success<T> {
     }
 }
 
+/// A collection.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct CollectionBody<'a> {
+pub(in crate::api) struct CollectionBody<'a> {
     id: &'a str,
     name: &'a str,
     created_at: String,
 }
 
 impl<'a> CollectionBody<'a> {
-    fn new(collection: &'a Collection) -> Self {
+    pub(in crate::api) fn new(collection: &'a Collection) -> Self {
         Self {
             id: collection.id.as_str(),
             name: collection.name.as_str(),
@@ -114,7 +115,11 @@ impl<'a> SettingsBody<'a> {
 }
 
 /// The header of every answer to a write: where in the log its last change is.
-fn add_cursor(response: &mut HttpResponseBuilder, principal: &Principal, committed: &Committed) {
+pub(in crate::api) fn add_cursor(
+    response: &mut HttpResponseBuilder,
+    principal: &Principal,
+    committed: &Committed,
+) {
     response.insert_header(("X-Cursor", committed.cursor.encode(&principal.project)));
 }
 

@@ -1,0 +1,191 @@
+//! Documents: create, list, get, merge, delete.
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::header::ContentType,
+    web::{Data as State, Path},
+};
+use serde_json::{Value, json};
+
+use super::{
+    body,
+    error::NoFiles,
+    query,
+    shape::{CollectionBody, DocumentBody},
+};
+use crate::{
+    api::{
+        error::{ApiError, ErrorCode},
+        extract::{Body, Caller, Parameters, precondition, refuse_precondition, request_key},
+        rest::{
+            add_cursor,
+            documents::{existing_key, parse_filter},
+        },
+    },
+    auth::Principal,
+    config::Limits,
+    domain::Patch,
+    service::{Collections, Documents, ServiceError},
+    writer::{Committed, Outcome},
+};
+
+/// `POST /collections/documents?collection={name or id}` → 201 with the document, which is the one status that the Python
+/// library takes.
+pub async fn create_named(
+    _: NoFiles,
+    documents: State<Documents>,
+    collections: State<Collections>,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    parameters: Parameters,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let Some(collection) = parameters.single("collection")? else {
+        let message = "`collection` is missing: POST /collections/documents?collection=posts";
+        return Err(ApiError::new(ErrorCode::InvalidBody, message));
+    };
+    create_in(&documents, &collections, &request, &principal, collection.to_owned(), &body).await
+}
+
+/// `POST /collections/{collection}/documents` → 201 with the document.
+pub async fn create(
+    _: NoFiles,
+    documents: State<Documents>,
+    collections: State<Collections>,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    create_in(&documents, &collections, &request, &principal, collection.into_inner(), &body).await
+}
+
+async fn create_in(
+    documents: &Documents,
+    collections: &Collections,
+    request: &HttpRequest,
+    principal: &Principal,
+    collection: String,
+    body: &Body,
+) -> Result<HttpResponse, ApiError> {
+    refuse_precondition(request)?;
+    let key = request_key(request, &body.bytes)?;
+    let committed = documents.create(principal, collection, body::document(body)?, key).await?;
+    let bodies = written(collections, principal, &committed).await?;
+    let mut response = HttpResponse::Created();
+    add_cursor(&mut response, principal, &committed);
+    Ok(json_text(response, first(bodies)))
+}
+
+/// `GET /collections/{collection}/documents` → 200 with a bare array; a collection that isn't there has no documents.
+pub async fn list(
+    documents: State<Documents>,
+    limits: State<Limits>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    let page = query::page(&parameters, &limits)?;
+    let filter = parse_filter(&parameters)?;
+    parameters.refuse_all_but(&query::LISTED)?;
+    match documents.list(&principal, &collection, filter, page).await {
+        Ok((collection, listed, _)) => {
+            let collection = CollectionBody::new(&collection);
+            let mut bodies = Vec::with_capacity(listed.documents.len());
+            for document in &listed.documents {
+                bodies.push(DocumentBody::new(document, &collection));
+            }
+            Ok(HttpResponse::Ok().json(bodies))
+        }
+        Err(ServiceError::UnknownCollection) => Ok(HttpResponse::Ok().json(json!([]))),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// `GET /collections/{collection}/documents/{id}` → 200 with the document.
+pub async fn get(
+    documents: State<Documents>,
+    Caller(principal): Caller,
+    path: Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let (collection, id) = existing_key(path)?;
+    let (collection, document) = documents.get(&principal, &collection, &id).await?;
+    Ok(HttpResponse::Ok().json(DocumentBody::new(&document, &CollectionBody::new(&collection))))
+}
+
+/// `PATCH /collections/{collection}/documents/{id}` with top-level members and operators → 200 with the whole document.
+pub async fn merge(
+    _: NoFiles,
+    documents: State<Documents>,
+    collections: State<Collections>,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    path: Path<(String, String)>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let key = existing_key(path)?;
+    let patch = Patch::from_data(body::patch(&body)?)?;
+    let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
+    let committed = documents.merge(&principal, key, patch, precondition, request_key).await?;
+    let bodies = written(&collections, &principal, &committed).await?;
+    let mut response = HttpResponse::Ok();
+    add_cursor(&mut response, &principal, &committed);
+    Ok(json_text(response, first(bodies)))
+}
+
+/// `DELETE /collections/{collection}/documents/{id}` → 200 with a body: the JavaScript library always parses one.
+pub async fn delete(
+    documents: State<Documents>,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    path: Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let key = existing_key(path)?;
+    let (precondition, request_key) = (precondition(&request)?, request_key(&request, b"")?);
+    let committed = documents.delete(&principal, key, precondition, request_key).await?;
+    let mut response = HttpResponse::Ok();
+    add_cursor(&mut response, &principal, &committed);
+    Ok(response.json(deleted("Document")))
+}
+
+/// The answer to a delete, in the members of the server of the vendor and of the libraries' types.
+pub fn deleted(what: &str) -> Value {
+    json!({ "success": true, "status": "success", "message": format!("{what} deleted successfully") })
+}
+
+/// The documents that a write answers with, each as JSON text.
+///
+/// # Errors
+/// The database's own, if the collections have to be read.
+pub async fn written(
+    collections: &Collections,
+    principal: &Principal,
+    committed: &Committed,
+) -> Result<Vec<String>, ApiError> {
+    let mut bodies = Vec::with_capacity(committed.outcomes.len());
+    let mut last = None;
+    for outcome in &committed.outcomes {
+        let Outcome::Document { collection, document, .. } = outcome else { continue };
+        // Of a batch, all are in the same one.
+        let body = match last.take() {
+            Some(body) => body,
+            None => match collections.find_written(principal, collection).await? {
+                Some(found) => CollectionBody::new(&found),
+                None => CollectionBody::gone(collection, document),
+            },
+        };
+        let text = serde_json::to_string(&DocumentBody::new(document, &body));
+        bodies.push(text.expect("strings and JSON text can be written"));
+        last = Some(body);
+    }
+    Ok(bodies)
+}
+
+/// An answer whose JSON is made already.
+pub fn json_text(mut response: HttpResponseBuilder, text: String) -> HttpResponse {
+    response.content_type(ContentType::json()).body(text)
+}
+
+fn first(bodies: Vec<String>) -> String {
+    bodies.into_iter().next().unwrap_or_else(|| "null".to_owned())
+}

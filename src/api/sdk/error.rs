@@ -1,0 +1,98 @@
+//! Errors as the client libraries read them: the status is the contract, the body is `{"detail":…}`.
+
+use std::future::{Ready, ready};
+
+use actix_web::{
+    Error, FromRequest, HttpRequest, HttpResponse, ResponseError,
+    body::BoxBody,
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::header,
+    middleware::Next,
+};
+use serde_json::{Value, json};
+
+use crate::api::error::{ApiError, ErrorCode, UNKNOWN_COLLECTION, UNKNOWN_DOCUMENT};
+
+/// Turns an error of any handler or extractor into `{"detail":…}`.
+pub async fn with_detail(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let response = next.call(request).await?;
+    Ok(match api_error(&response) {
+        None => response,
+        Some(error) => {
+            let body = json!({ "detail": detail(&error) });
+            response.into_response(with_body(&error, body))
+        }
+    })
+}
+
+/// The same on a path that the documented API has as well: the members of both.
+pub async fn with_both(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let response = next.call(request).await?;
+    Ok(match api_error(&response) {
+        None => response,
+        Some(error) => {
+            let mut body = error.body();
+            body["detail"] = detail(&error);
+            response.into_response(with_body(&error, body))
+        }
+    })
+}
+
+fn api_error(response: &ServiceResponse<BoxBody>) -> Option<ApiError> {
+    response.response().error()?.as_error::<ApiError>().cloned()
+}
+
+/// Status and headers stay.
+fn with_body(error: &ApiError, body: Value) -> HttpResponse {
+    error.error_response().set_body(BoxBody::new(body.to_string()))
+}
+
+/// The sentence, in the libraries' words where these have some.
+pub fn detail(error: &ApiError) -> Value {
+    let message = match error.code {
+        // What it is about may stand before it: `updates["a"]: …`.
+        ErrorCode::DocumentNotFound => error.message.replace(UNKNOWN_DOCUMENT, "Document not found"),
+        ErrorCode::InvalidCollection => error.message.replace(UNKNOWN_COLLECTION, "Collection not found"),
+        _ => error.message.clone(),
+    };
+    message.into()
+}
+
+/// Refuses a request whose body is a form with files, before it is read.
+pub struct NoFiles;
+
+impl FromRequest for NoFiles {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let content_type = request.headers().get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
+        let is_form = content_type.is_some_and(|text| text.to_ascii_lowercase().starts_with(b"multipart/"));
+        ready(if is_form { Err(files_unavailable()) } else { Ok(Self) })
+    }
+}
+
+fn files_unavailable() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "this server doesn't store files yet; write the document without them")
+}
+
+/// `POST /collections/file` → 404.
+pub async fn no_files() -> Result<HttpResponse, ApiError> {
+    Err(files_unavailable())
+}
+
+/// `/auth-collections/…` → 404.
+pub async fn no_users() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::new(ErrorCode::NotFound, "this server has no users yet"))
+}
+
+/// `/functions/…` and `/ws/…`, which the libraries ask another host for → 404.
+pub async fn no_functions() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::new(ErrorCode::NotFound, "this server runs no cloud functions and no games"))
+}

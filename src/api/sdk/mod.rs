@@ -1,0 +1,101 @@
+//! The door for the published Cocobase client libraries: their paths, shapes and errors. It translates and holds no logic
+//! of its own: what a request means is the services' business, as it is for the documented API.
+//!
+//! Reading order: [`error`] (`{"detail":…}`), [`body`] and [`shape`] (what comes in and goes out), [`documents`],
+//! [`batches`], [`collections`], [`query`].
+
+pub mod batches;
+pub mod body;
+pub mod collections;
+pub mod documents;
+pub mod error;
+pub mod query;
+pub mod shape;
+
+use actix_web::{
+    guard,
+    middleware::from_fn,
+    web::{self, ServiceConfig, delete, get, patch, post, resource},
+};
+
+use super::error::method_not_allowed;
+
+/// The routes of this door. They come before those of the documented API, whose `{collection}` and `{id}` would take them.
+pub fn routes(config: &mut ServiceConfig) {
+    let unknown_method = || web::route().to(method_not_allowed);
+    let detail = || from_fn(error::with_detail);
+    config
+        .service(
+            resource("/collections/")
+                .route(get().to(collections::list))
+                .route(post().to(collections::create))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        // Only POST: the documented API answers the rest.
+        .service(
+            resource("/collections/documents")
+                .guard(guard::Post())
+                .route(post().to(documents::create_named))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/collections/file")
+                .guard(guard::Post())
+                .route(post().to(error::no_files))
+                .wrap(detail()),
+        )
+        // GET and POST are the documented API's.
+        .service(
+            resource("/collections/{collection}")
+                .guard(guard::Any(guard::Patch()).or(guard::Delete()))
+                .route(patch().to(collections::rename))
+                .route(delete().to(collections::remove))
+                .wrap(from_fn(error::with_both)),
+        )
+        .service(
+            resource("/collections/{collection}/documents")
+                .route(get().to(documents::list))
+                .route(post().to(documents::create))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/collections/{collection}/documents/{id}")
+                .route(get().to(documents::get))
+                .route(patch().to(documents::merge))
+                .route(delete().to(documents::delete))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/collections/{collection}/batch/documents/create")
+                .route(post().to(batches::create))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/collections/{collection}/batch/documents/update")
+                .route(post().to(batches::merge))
+                .route(patch().to(batches::merge_listed))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/collections/{collection}/batch/documents/delete")
+                .route(post().to(batches::delete))
+                .route(delete().to(batches::delete))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/{rest:.*}")
+                .default_service(web::route().to(error::no_users))
+                .wrap(detail()),
+        )
+        .service(
+            resource(["/functions/{rest:.*}", "/ws/{rest:.*}"])
+                .default_service(web::route().to(error::no_functions))
+                .wrap(detail()),
+        );
+}
