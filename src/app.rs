@@ -21,7 +21,7 @@ use crate::{
     api::{
         self,
         extract::BodyBudget,
-        realtime::{ConnectionCount, Feed, LocalShard, Realtime, encode::Encoder},
+        realtime::{ConnectionCount, Feed, LocalShard, Realtime, encode::Encoder, rooms::Rooms},
     },
     auth::{KeyKind, KeyRing, Tickets, tickets},
     config::Config,
@@ -184,6 +184,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tickets,
         heartbeat: config.heartbeat,
         connections: connections.clone(),
+        bus: Arc::new(Rooms::default()),
         allowed_origins: config.allowed_origins.as_deref().map(Arc::from),
         stop: stopped,
     };

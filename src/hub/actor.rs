@@ -237,6 +237,7 @@ impl Hub {
                             reason: Reason::of(kind, before.is_some(), after.is_some()),
                             shows_cursor: true,
                             document,
+                            before: before.as_deref().filter(|_| kind == EventKind::Updated),
                             collection: &subscription.asked_name,
                         };
                         let frame = self.encode.encode(&event, subscription.form);
@@ -315,6 +316,7 @@ impl Hub {
                             reason: Reason::of(kind, before.is_some(), after.is_some()),
                             shows_cursor: true,
                             document: image.as_ref()?,
+                            before: before.as_deref().filter(|_| kind == EventKind::Updated),
                             collection,
                         })
                     },

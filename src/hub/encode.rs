@@ -20,6 +20,8 @@ pub enum Form {
     Sse,
     /// The rest of a WebSocket text frame, after the [`Head`] of a named subscription.
     Named,
+    /// A WebSocket text frame for the client libraries.
+    Library,
 }
 
 /// One event, before it is written.
@@ -39,7 +41,9 @@ pub struct Event<'a> {
     pub shows_cursor: bool,
     /// The image that is shown.
     pub document: &'a Document,
-    /// The collection, as the subscriber called it.
+    /// Of an update, the image before it. The subscriber could see it: it was in the set.
+    pub before: Option<&'a Document>,
+    /// What its form calls the collection; most forms, as the subscriber did.
     pub collection: &'a str,
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{CloseReason, HubHandle, Outbox, Slot, SlotState, SubscriptionId, subscription::Subscription};
 use crate::{
     domain::{KeyId, Position, ProjectId},
-    query::cursor::Epoch,
+    query::cursor::{Cursor, Epoch},
 };
 
 /// Messages from the hub that a shard may have waiting; each is a whole batch.
@@ -183,6 +183,14 @@ impl Shard {
         {
             slot.pass(*mark);
         }
+    }
+
+    /// Up to where this thread has heard of a project's log; `None` if it has not yet.
+    pub fn mark(&self, project: &ProjectId) -> Option<Cursor> {
+        self.marks
+            .borrow()
+            .get(project)
+            .map(|(epoch, position)| Cursor { epoch: *epoch, position: *position })
     }
 
     fn take_serial(&self) -> u64 {

@@ -48,6 +48,14 @@ impl Streams {
         Ok(())
     }
 
+    /// Whether a principal may be in rooms and in its project's broadcast.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`].
+    pub fn check_meeting(&self, principal: &Principal) -> Result<(), ServiceError> {
+        Ok(permission::check(principal, Action::Subscribe)?)
+    }
+
     /// The collection that a principal wants to watch.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Feed, snapshot::send_snapshot, subscription::Subscription};
 use crate::{
     domain::{Change, Control, Document, Entry},
-    hub::{Event, Reason, Shard, Slot, SlotState, event_for},
+    hub::{Event, EventKind, Reason, Shard, Slot, SlotState, event_for},
     query::cursor::{Cursor, Epoch},
     service::Resume,
     store::changes::LogPage,
@@ -215,6 +215,7 @@ async fn send_change(
         reason: Reason::of(kind, before.is_some(), after.is_some()),
         shows_cursor: !slot.is_in_snapshot(),
         document,
+        before: before.map(|before| &**before).filter(|_| kind == EventKind::Updated),
         collection: &slot.asked_name,
     };
     let frame = feed.encode.encode(&event, slot.form);

@@ -326,7 +326,7 @@ impl Connection {
             // Nothing is ever heard there: taking is the sign.
             Form::Sse => took || self.outbox.is_empty(),
             // One whose queue is full isn't heard; one whose queue is not answers pings.
-            Form::WebSocket | Form::Named => took && !self.outbox.has_room(),
+            Form::WebSocket | Form::Named | Form::Library => took && !self.outbox.has_room(),
         };
         if is_alive {
             self.last_heard = Instant::now();

@@ -2,13 +2,17 @@
 //!
 //! Reading order: [`messages`] and [`protocol`] (what is said), [`encode`] (events), [`connection`] (what happens), [`subscriptions`] and
 //! [`subscription`] (what is watched), [`catch_up`], `snapshot`, [`ws`] and [`sse`] (bytes in and out), [`guard`] (frames that must not come in).
+//!
+//! Beside them, [`bus`] and [`rooms`]: where people meet, which only the client libraries' door shows.
 
+pub mod bus;
 pub mod catch_up;
 pub mod connection;
 pub mod encode;
 pub mod guard;
 pub mod messages;
 pub mod protocol;
+pub mod rooms;
 mod snapshot;
 pub mod sse;
 pub mod subscription;
@@ -59,6 +63,8 @@ pub struct Realtime {
     pub heartbeat: Duration,
     /// Live connections, and how many there may be.
     pub connections: ConnectionCount,
+    /// Who is in which room.
+    pub bus: Arc<dyn bus::Bus>,
     /// Whose pages may open streams; `None` is everyone's.
     pub allowed_origins: Option<Arc<[String]>>,
     /// True once the server stops.
@@ -130,7 +136,7 @@ impl ConnectionCount {
 
 impl ConnectionPermit {
     /// No place, for a connection that is told so and ended.
-    fn none() -> Self {
+    pub(in crate::api) fn none() -> Self {
         Self(Arc::new(AtomicUsize::new(1)))
     }
 }
@@ -142,14 +148,14 @@ impl Drop for ConnectionPermit {
 }
 
 /// A response body that yields what the queue holds, as it is.
-struct OutboxBody {
+pub(in crate::api) struct OutboxBody {
     outbox: Rc<Outbox>,
     /// The body that actix-ws made: dropped, it would end the incoming stream.
     _kept: RefCell<Option<BoxBody>>,
 }
 
 impl OutboxBody {
-    fn new(outbox: Rc<Outbox>, kept: Option<BoxBody>) -> Self {
+    pub(in crate::api) fn new(outbox: Rc<Outbox>, kept: Option<BoxBody>) -> Self {
         Self { outbox, _kept: RefCell::new(kept) }
     }
 }
@@ -176,7 +182,7 @@ impl Drop for OutboxBody {
 }
 
 /// The parts of the server that a stream needs.
-fn parts(request: &HttpRequest) -> Result<(web::Data<Realtime>, Rc<Shard>), ApiError> {
+pub(in crate::api) fn parts(request: &HttpRequest) -> Result<(web::Data<Realtime>, Rc<Shard>), ApiError> {
     let parts = request.app_data::<web::Data<Realtime>>().zip(request.app_data::<LocalShard>());
     // `app` registers both before any route.
     let (realtime, shard) =

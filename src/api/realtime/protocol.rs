@@ -22,6 +22,7 @@ pub fn error(form: Form, error: &ApiError, id: Option<&Value>) -> Bytes {
     message.push('}');
     match form {
         Form::WebSocket | Form::Named => text_frame(message.as_bytes()),
+        Form::Library => text_frame(json!({ "error": error.message }).to_string().as_bytes()),
         Form::Sse => Bytes::from(format!("event: error\ndata: {message}\n\n")),
     }
 }
@@ -30,7 +31,7 @@ pub fn error(form: Form, error: &ApiError, id: Option<&Value>) -> Bytes {
 pub fn heartbeat(form: Form, cursor: Option<&str>) -> Bytes {
     match form {
         // RFC 6455, section 5.5.2: a ping, which every client library answers by itself.
-        Form::WebSocket | Form::Named => Bytes::from_static(&[0x89, 0]),
+        Form::WebSocket | Form::Named | Form::Library => Bytes::from_static(&[0x89, 0]),
         Form::Sse => match cursor {
             Some(cursor) => Bytes::from(format!(": heartbeat\nid: {cursor}\n\n")),
             None => Bytes::from_static(b": heartbeat\n\n"),
@@ -77,7 +78,7 @@ pub fn ready(form: Form, id: Option<&str>, cursor: &str) -> Bytes {
     let members = cursor_member(Some(cursor));
     match form {
         Form::Sse => with_id(cursor, said(form, "ready", id, &members)),
-        Form::WebSocket | Form::Named => said(form, "ready", id, &members),
+        Form::WebSocket | Form::Named | Form::Library => said(form, "ready", id, &members),
     }
 }
 
@@ -92,7 +93,7 @@ pub fn resync(form: Form, id: Option<&str>, code: &str, cursor: Option<&str>) ->
     let members = format!(r#","code":"{code}"{}"#, cursor_member(cursor));
     match form {
         Form::Sse => with_id(cursor.unwrap_or_default(), said(form, "resync", id, &members)),
-        Form::WebSocket | Form::Named => said(form, "resync", id, &members),
+        Form::WebSocket | Form::Named | Form::Library => said(form, "resync", id, &members),
     }
 }
 
@@ -105,7 +106,7 @@ fn said(form: Form, kind: &str, id: Option<&str>, members: &str) -> Bytes {
     let id = id.map(|id| format!(r#","id":{}"#, Value::from(id))).unwrap_or_default();
     match form {
         Form::Sse => Bytes::from(format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{id}{members}}}\n\n")),
-        Form::WebSocket | Form::Named => {
+        Form::WebSocket | Form::Named | Form::Library => {
             text_frame(format!(r#"{{"type":"{kind}"{id}{members}}}"#).as_bytes())
         }
     }

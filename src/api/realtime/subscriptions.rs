@@ -11,7 +11,10 @@ use super::{
     subscription::{Begin, Lost, Subscription},
 };
 use crate::{
-    api::error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
+    api::{
+        error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
+        sdk,
+    },
     auth::Principal,
     domain::{Collection, CollectionId},
     hub::{CloseReason, Form, Head, Outbox, Shard, Slot, SlotState},
@@ -74,7 +77,7 @@ impl Subscriptions {
             return Err(ApiError::new(ErrorCode::Overloaded, message));
         }
         match wanted.id {
-            None if self.form == Form::WebSocket => self.add_plain(principal, &collection, wanted, old).await,
+            None if self.form != Form::Sse => self.add_plain(principal, &collection, wanted, old).await,
             _ => self.add_resumable(principal, &collection, wanted, old).await,
         }
     }
@@ -173,14 +176,19 @@ impl Subscriptions {
         wanted: Wanted,
         old: Option<usize>,
     ) -> Result<(), ApiError> {
+        let since = wanted.since.as_deref().and_then(|since| Cursor::decode(since, &principal.project).ok());
         let subscription = self.new_subscription(principal, collection, wanted);
         let slot = &subscription.slot;
         // "Now" is where the log ends, and not how far this node's hub has heard: on several nodes, what was acknowledged
         // before must not come as an event.
-        if old.is_none()
-            && let Some(end) = self.feed.streams.find_end(&principal.project).await?
-        {
-            slot.restart_from(end);
+        if old.is_none() {
+            let begin = match since {
+                Some(since) => Some(since),
+                None => self.feed.streams.find_end(&principal.project).await?,
+            };
+            if let Some(begin) = begin {
+                slot.restart_from(begin);
+            }
         }
         let state = match old {
             None => self.shard.join(slot).await,
@@ -308,7 +316,10 @@ impl Subscriptions {
         let place = (principal.project.clone(), collection.id.clone());
         let head = wanted.id.as_deref().map(|id| Box::new(NamedHead::new(id)) as Box<dyn Head>);
         let form = if wanted.id.is_some() { Form::Named } else { self.form };
-        let asked_name = wanted.collection.into();
+        let asked_name = match form {
+            Form::Library => sdk::encode::label(collection, &wanted.collection).into(),
+            _ => wanted.collection.into(),
+        };
         let slot = Slot::new(place, Arc::new(wanted.filter), form, asked_name, self.outbox.clone(), head);
         Rc::new(Subscription::new(Rc::new(slot), wanted.id, wanted.snapshot))
     }

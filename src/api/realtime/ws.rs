@@ -7,7 +7,7 @@ use actix_ws::{AggregatedMessage, ProtocolError};
 use futures_util::{Stream, StreamExt};
 
 use super::{
-    ConnectionPermit, OutboxBody, check_origin,
+    ConnectionPermit, OutboxBody, Realtime, check_origin,
     connection::{Connection, Incoming},
     guard::{Breach, MAX_MESSAGE, guarded},
     opener, parts,
@@ -29,13 +29,7 @@ pub async fn open(
     parameters: Parameters,
 ) -> Result<HttpResponse, actix_web::Error> {
     let (realtime, shard) = parts(&request)?;
-    check_origin(&request, &realtime)?;
-    let (payload, breach) = guarded(&request, payload).await?;
-    let handshake = actix_ws::handle(&request, payload);
-    let (response, _, messages) = handshake.map_err(|_| {
-        ApiError::new(ErrorCode::InvalidBody, "this is a WebSocket: connect to it with ws:// or wss://")
-    })?;
-    let messages = messages.aggregate_continuations().max_continuation_size(MAX_MESSAGE as usize);
+    let (response, incoming) = accept(&request, &realtime, payload).await?;
     let permit = realtime.connections.acquire();
     let refused = permit.is_none();
     let mut connection = Connection::new(
@@ -54,9 +48,28 @@ pub async fn open(
             Ok(()) => {}
             Err(error) => connection.refuse_auth(&error),
         }
-        actix_web::rt::spawn(connection.run(incoming(messages, breach)));
+        actix_web::rt::spawn(connection.run(incoming));
     }
     Ok(response.map_body(|_, kept| OutboxBody::new(outbox, Some(kept)).boxed()))
+}
+
+/// Does the handshake, and gives what comes in.
+///
+/// # Errors
+/// `FORBIDDEN` for a page that may not, or `INVALID_BODY` for a request that is no handshake.
+pub(in crate::api) async fn accept(
+    request: &HttpRequest,
+    realtime: &Realtime,
+    payload: web::Payload,
+) -> Result<(HttpResponse, impl Stream<Item = Incoming> + use<>), actix_web::Error> {
+    check_origin(request, realtime)?;
+    let (payload, breach) = guarded(request, payload).await?;
+    let handshake = actix_ws::handle(request, payload);
+    let (response, _, messages) = handshake.map_err(|_| {
+        ApiError::new(ErrorCode::InvalidBody, "this is a WebSocket: connect to it with ws:// or wss://")
+    })?;
+    let messages = messages.aggregate_continuations().max_continuation_size(MAX_MESSAGE as usize);
+    Ok((response, incoming(messages, breach)))
 }
 
 fn incoming(

@@ -2,15 +2,21 @@
 //! of its own: what a request means is the services' business, as it is for the documented API.
 //!
 //! Reading order: [`error`] (`{"detail":…}`), [`body`] and [`shape`] (what comes in and goes out), [`documents`],
-//! [`batches`], [`collections`], [`query`].
+//! [`batches`], [`collections`], [`query`]; then the sockets: [`socket`] (what they have in common), `watch` and [`encode`]
+//! (collections), [`meeting`] (rooms and broadcast), `pace`.
 
 pub mod batches;
 pub mod body;
 pub mod collections;
 pub mod documents;
+pub mod encode;
 pub mod error;
+pub mod meeting;
+mod pace;
 pub mod query;
 pub mod shape;
+pub mod socket;
+mod watch;
 
 use actix_web::{
     guard,
@@ -85,6 +91,30 @@ pub fn routes(config: &mut ServiceConfig) {
             resource("/collections/{collection}/batch/documents/delete")
                 .route(post().to(batches::delete))
                 .route(delete().to(batches::delete))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/realtime/collections/{collection}")
+                .route(get().to(socket::watch))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/realtime/broadcast")
+                .route(get().to(socket::broadcast))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/realtime/rooms")
+                .route(get().to(meeting::list))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/realtime/rooms/{room}")
+                .route(get().to(socket::room))
                 .default_service(unknown_method())
                 .wrap(detail()),
         )

@@ -58,12 +58,22 @@ export function otherProject() {
 	return coir("keys", "create", "publishable", "--project", name).trim();
 }
 
-/** A promise of the next call, and of each one after it. */
+/** Everything that is waited for comes within this time, or the test fails. */
+const PATIENCE = 20_000;
+
+/** Fails when the promise takes too long. */
+export async function soon(promise, what) {
+	let timer;
+	const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`${what} did not come`)), PATIENCE)));
+	return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** What callbacks were given, one after the other. */
 export function inbox() {
 	const [calls, waiting] = [[], []];
 	return {
 		put: (call) => (waiting.length ? waiting.shift()(call) : calls.push(call)),
-		next: () => (calls.length ? Promise.resolve(calls.shift()) : new Promise((resolve) => waiting.push(resolve))),
+		next: () => (calls.length ? Promise.resolve(calls.shift()) : soon(new Promise((resolve) => waiting.push(resolve)), "the next call")),
 		/** The first one from here on that fits. */
 		async until(fits) {
 			for (;;) {
