@@ -1,17 +1,20 @@
 //! Documents: create, list, get, merge, delete.
 
+use std::io;
+
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
     http::header::ContentType,
     web::{Data as State, Path},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
     body,
     error::NoFiles,
     query,
-    shape::{CollectionBody, DocumentBody},
+    shape::{CollectionBody, DocumentBody, ShownBody},
 };
 use crate::{
     api::{
@@ -19,7 +22,7 @@ use crate::{
         extract::{Body, Caller, Parameters, precondition, refuse_precondition, request_key},
         rest::{
             add_cursor,
-            documents::{existing_key, parse_filter},
+            documents::{View, existing_key, parse_filter},
         },
     },
     auth::Principal,
@@ -86,31 +89,50 @@ pub async fn list(
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     let page = query::page(&parameters, &limits)?;
+    let view = View::parse(&parameters)?;
     let filter = parse_filter(&parameters)?;
     parameters.refuse_all_but(&query::LISTED)?;
-    match documents.list(&principal, &collection, filter, page).await {
-        Ok((collection, listed, _)) => {
-            let collection = CollectionBody::new(&collection);
-            let mut bodies = Vec::with_capacity(listed.documents.len());
-            for document in &listed.documents {
-                bodies.push(DocumentBody::new(document, &collection));
-            }
-            Ok(HttpResponse::Ok().json(bodies))
-        }
-        Err(ServiceError::UnknownCollection) => Ok(HttpResponse::Ok().json(json!([]))),
-        Err(err) => Err(err.into()),
-    }
+    let (collection, listed, _) = match documents.list(&principal, &collection, filter, page).await {
+        Ok(listed) => listed,
+        Err(ServiceError::UnknownCollection) => return Ok(HttpResponse::Ok().json(json!([]))),
+        Err(err) => return Err(err.into()),
+    };
+    let relations = documents.populate(&principal, &collection, &listed.documents, &view.populate).await?;
+    let collection = CollectionBody::new(&collection);
+    let shown = |(document, relations)| ShownBody {
+        document,
+        collection: &collection,
+        selection: view.selection.as_ref(),
+        relations,
+    };
+    let relations = relations.iter().map(Vec::as_slice);
+    let bodies: Vec<_> = listed.documents.iter().zip(relations).map(shown).collect();
+    bounded_json(&bodies)
 }
 
-/// `GET /collections/{collection}/documents/{id}` → 200 with the document.
+/// `GET /collections/{collection}/documents/{id}` → 200 with the document; `select` and `populate` as in a list.
 pub async fn get(
     documents: State<Documents>,
     Caller(principal): Caller,
     path: Path<(String, String)>,
+    parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
+    let view = View::parse(&parameters)?;
+    if let Some((name, _)) = parameters.pairs().find(|(name, _)| !matches!(*name, "select" | "populate")) {
+        let message =
+            format!("`{name}` is not available here; a document by its id takes select and populate");
+        return Err(ApiError::new(ErrorCode::InvalidFilter, message));
+    }
     let (collection, id) = existing_key(path)?;
     let (collection, document) = documents.get(&principal, &collection, &id).await?;
-    Ok(HttpResponse::Ok().json(DocumentBody::new(&document, &CollectionBody::new(&collection))))
+    let shown = std::slice::from_ref(&document);
+    let relations = documents.populate(&principal, &collection, shown, &view.populate).await?;
+    bounded_json(&ShownBody {
+        document: &document,
+        collection: &CollectionBody::new(&collection),
+        selection: view.selection.as_ref(),
+        relations: relations.first().map_or(&[][..], |relations| relations.as_slice()),
+    })
 }
 
 /// `PATCH /collections/{collection}/documents/{id}` with top-level members and operators → 200 with the whole document.
@@ -179,6 +201,35 @@ pub async fn written(
         last = Some(body);
     }
     Ok(bodies)
+}
+
+/// The most bytes of an answer. What is joined is in it several times.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Bytes that are counted before they are kept.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_ANSWER {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn bounded_json(body: &impl Serialize) -> Result<HttpResponse, ApiError> {
+    let mut text = Bounded(Vec::new());
+    serde_json::to_writer(&mut text, body).map_err(|_| {
+        let message = "the answer is larger than 64 MiB; ask with a smaller `limit`";
+        ApiError::new(ErrorCode::InvalidFilter, message)
+    })?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(text.0))
 }
 
 /// An answer whose JSON is made already.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json, value::RawValue};
 
-use super::socket::{End, First, Socket};
+use super::socket::{End, First, Happened, Socket};
 use crate::{
     api::{
         error::ApiError,
@@ -102,25 +102,22 @@ impl Meeting {
     }
 
     /// Passes on what is said, until its client is too slow for it.
-    pub(super) async fn serve(&mut self) -> End {
+    pub(super) async fn serve(&mut self) -> Happened {
         loop {
             let (outbox, frames) = (&self.outbox, &mut self.inbox.frames);
             let next = async {
                 outbox.room().await;
-                if outbox.is_ending() {
-                    // The socket sees to it.
-                    return std::future::pending().await;
-                }
-                frames.recv().await
+                if outbox.is_ending() { None } else { frames.recv().await }
             };
             let frame = tokio::select! {
                 biased;
-                _ = &mut self.inbox.cut => None,
+                _ = &mut self.inbox.cut => {
+                    let reason = "too slow for what is said here; come back";
+                    return Happened::Ended(End::new(CloseCode::TryAgain, reason));
+                }
                 frame = next => frame,
             };
-            let Some(frame) = frame else {
-                return End::new(CloseCode::TryAgain, "too slow for what is said here; come back");
-            };
+            let Some(frame) = frame else { return Happened::Ending };
             self.inbox.set_taken(&frame);
             self.outbox.send(frame);
         }

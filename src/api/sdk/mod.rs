@@ -2,7 +2,7 @@
 //! of its own: what a request means is the services' business, as it is for the documented API.
 //!
 //! Reading order: [`error`] (`{"detail":…}`), [`body`] and [`shape`] (what comes in and goes out), [`documents`],
-//! [`batches`], [`collections`], [`query`]; then the sockets: [`socket`] (what they have in common), `watch` and [`encode`]
+//! [`batches`], [`collections`], [`query`] and [`queries`]; then the sockets: [`socket`] (what they have in common), `watch` and [`encode`]
 //! (collections), [`meeting`] (rooms and broadcast), `pace`.
 
 pub mod batches;
@@ -13,7 +13,9 @@ pub mod encode;
 pub mod error;
 pub mod meeting;
 mod pace;
+pub mod queries;
 pub mod query;
+mod schema;
 pub mod shape;
 pub mod socket;
 mod watch;
@@ -91,6 +93,30 @@ pub fn routes(config: &mut ServiceConfig) {
             resource("/collections/{collection}/batch/documents/delete")
                 .route(post().to(batches::delete))
                 .route(delete().to(batches::delete))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/collections/{collection}/query/documents/count")
+                .route(get().to(queries::count))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/collections/{collection}/query/documents/aggregate")
+                .route(get().to(queries::aggregate))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/collections/{collection}/query/documents/group-by")
+                .route(get().to(queries::group_by))
+                .default_service(unknown_method())
+                .wrap(detail()),
+        )
+        .service(
+            resource("/collections/{collection}/query/schema")
+                .route(get().to(queries::schema))
                 .default_service(unknown_method())
                 .wrap(detail()),
         )

@@ -17,8 +17,8 @@ const MAX_OFFSET: u64 = 1_000_000;
 const SORTS: [&str; 3] = ["sort", "sort_by", "orderBy"];
 const ORDERS: [&str; 2] = ["order", "sort_order"];
 /// The parameters of a list that are no filters.
-pub const LISTED: [&str; 8] =
-    ["limit", "offset", "sort", "sort_by", "orderBy", "order", "sort_order", "filters"];
+pub const LISTED: [&str; 10] =
+    ["limit", "offset", "sort", "sort_by", "orderBy", "order", "sort_order", "select", "populate", "filters"];
 
 /// Which part of the documents a list wants, and in which order: newest first if nothing is said, and descending too by
 /// another field.

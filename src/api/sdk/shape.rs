@@ -1,9 +1,13 @@
 //! Documents and collections as the client libraries read them.
 
-use serde::Serialize;
-use serde_json::value::RawValue;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Map, Value, value::RawValue};
 
-use crate::domain::{Collection, CollectionName, Document};
+use crate::{
+    domain::{Collection, CollectionName, Document},
+    query::select::Selection,
+    service::populate::{Joined, Related},
+};
 
 /// A document. Times have a zone, which the Go library demands; `collection` is an object, which the Flutter one demands.
 #[derive(Serialize)]
@@ -71,5 +75,101 @@ impl CollectionBody {
             webhook_url: None,
             permissions: Permissions::default(),
         }
+    }
+}
+
+/// A document with what was selected of it and what it is joined with: each related document at the relation's name in
+/// `data`, as the libraries' types have it, and beside it, as the vendor's server has it.
+pub struct ShownBody<'a> {
+    /// The document.
+    pub document: &'a Document,
+    /// Its collection.
+    pub collection: &'a CollectionBody,
+    /// The fields that are kept; all, if none are named.
+    pub selection: Option<&'a Selection>,
+    /// What it is joined with.
+    pub relations: &'a [(String, Related)],
+}
+
+/// Members of a document that are its own: nothing joined takes their place.
+const OWN: [&str; 6] = ["id", "collection_id", "data", "created_at", "updated_at", "collection"];
+
+impl Serialize for ShownBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { document, collection, selection, relations } = self;
+        let selected = selection.map(|selection| selection.of(document.data.fields()));
+        let fields = selected.as_ref().unwrap_or(document.data.fields());
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("id", document.id.as_str())?;
+        members.serialize_entry("collection_id", &collection.id)?;
+        members.serialize_entry("data", &JoinedFields { fields, relations, own: &[] })?;
+        members.serialize_entry("created_at", &document.created_at.to_string())?;
+        members.serialize_entry("updated_at", &document.updated_at.to_string())?;
+        members.serialize_entry("collection", collection)?;
+        for (name, related) in relations.iter().filter(|(name, _)| !OWN.contains(&name.as_str())) {
+            members.serialize_entry(name, &RelatedBody(related))?;
+        }
+        members.end()
+    }
+}
+
+/// Fields, with what is joined in the place of those of the same name.
+struct JoinedFields<'a> {
+    fields: &'a Map<String, Value>,
+    relations: &'a [(String, Related)],
+    /// Names that something else stands under.
+    own: &'a [&'a str],
+}
+
+impl JoinedFields<'_> {
+    fn write<M: SerializeMap>(&self, members: &mut M) -> Result<(), M::Error> {
+        let is_own = |name: &str| self.own.contains(&name);
+        for (name, value) in self.fields.iter().filter(|(name, _)| !is_own(name)) {
+            if !self.relations.iter().any(|(relation, _)| relation == name) {
+                members.serialize_entry(name, value)?;
+            }
+        }
+        for (name, related) in self.relations.iter().filter(|(name, _)| !is_own(name)) {
+            members.serialize_entry(name, &RelatedBody(related))?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for JoinedFields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_map(None)?;
+        self.write(&mut members)?;
+        members.end()
+    }
+}
+
+/// The other end of a relation: a document, null, or a list.
+struct RelatedBody<'a>(&'a Related);
+
+impl Serialize for RelatedBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Related::One(joined) => joined.as_deref().map(JoinedBody).serialize(serializer),
+            Related::Many(joined) => serializer.collect_seq(joined.iter().map(|joined| JoinedBody(joined))),
+        }
+    }
+}
+
+/// A joined document: its fields beside its own members, and in `data`.
+struct JoinedBody<'a>(&'a Joined);
+
+impl Serialize for JoinedBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Joined { collection, document, relations } = self.0;
+        let fields = document.data.fields();
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("id", document.id.as_str())?;
+        members.serialize_entry("collection_id", collection.id.as_str())?;
+        members.serialize_entry("created_at", &document.created_at.to_string())?;
+        members.serialize_entry("updated_at", &document.updated_at.to_string())?;
+        members.serialize_entry("data", &JoinedFields { fields, relations, own: &[] })?;
+        JoinedFields { fields, relations, own: &OWN }.write(&mut members)?;
+        members.end()
     }
 }

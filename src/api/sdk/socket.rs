@@ -154,6 +154,16 @@ pub(super) struct Socket {
     _permit: ConnectionPermit,
 }
 
+/// What has happened without the client saying anything.
+pub(super) enum Happened {
+    /// What was waited for is there: it can begin.
+    Ready,
+    /// The socket must end.
+    Ended(End),
+    /// It is ending already.
+    Ending,
+}
+
 /// What is being done on a socket.
 enum Talk {
     Watch(Watch),
@@ -161,12 +171,19 @@ enum Talk {
 }
 
 impl Talk {
-    /// Does what is to be done without the client saying anything, until that ends the socket. Can be dropped at any await,
-    /// and goes on when it is called again.
-    async fn serve(&mut self) -> End {
+    /// Does what is to be done without the client saying anything, until something has happened. Can be dropped at any
+    /// await, and goes on when it is called again.
+    async fn serve(&mut self) -> Happened {
         match self {
             Self::Watch(watch) => watch.serve().await,
             Self::Meeting(meeting) => meeting.serve().await,
+        }
+    }
+
+    async fn begin(&mut self) -> Result<(), End> {
+        match self {
+            Self::Watch(watch) => watch.subscribe().await,
+            Self::Meeting(_) => Ok(()),
         }
     }
 
@@ -283,7 +300,14 @@ impl Socket {
                         }
                     }
                 }
-                end = talk.serve() => return end,
+                happened = talk.serve() => match happened {
+                    Happened::Ended(end) => return end,
+                    // The check above knows why.
+                    Happened::Ending => {}
+                    Happened::Ready => if let Err(end) = talk.begin().await {
+                        return end;
+                    }
+                },
                 _ = heartbeat.tick() => {
                     if let Some(end) = self.beat() {
                         return end;

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
-use super::socket::{End, First, Socket};
+use super::socket::{End, First, Happened, Socket};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
@@ -80,7 +80,9 @@ impl Watch {
         Ok(watch)
     }
 
-    async fn subscribe(&mut self) -> Result<(), End> {
+    /// Begins to watch, unless the collection isn't there. Not to be dropped in the middle: what was sent by then would be
+    /// sent again.
+    pub(super) async fn subscribe(&mut self) -> Result<(), End> {
         let wanted = Wanted {
             collection: self.collection.clone(),
             filter: self.filter.clone(),
@@ -96,20 +98,18 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits for the collection, then brings the subscription up to date, until it has ended.
-    pub(super) async fn serve(&mut self) -> End {
-        while self.is_waiting {
-            if let Err(end) = self.wait().await {
-                return end;
-            }
-            // Dropped in the middle, it is done again: the subscription then takes the place of the half-made one.
-            if let Err(end) = self.subscribe().await {
-                return end;
-            }
+    /// Waits for the collection, or else brings the subscription up to date until it has ended.
+    pub(super) async fn serve(&mut self) -> Happened {
+        if self.is_waiting {
+            return match self.wait().await {
+                Ok(()) => Happened::Ready,
+                Err(end) => Happened::Ended(end),
+            };
         }
         match self.subscriptions.serve().await {
-            Ended::Behind => End::new(CloseCode::TryAgain, "missed too much; list again"),
-            Ended::One(_, error) => error.into(),
+            Ended::Behind => Happened::Ended(End::new(CloseCode::TryAgain, "missed too much; list again")),
+            Ended::One(_, error) => Happened::Ended(error.into()),
+            Ended::All => Happened::Ending,
         }
     }
 

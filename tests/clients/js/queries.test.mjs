@@ -79,3 +79,48 @@ test("limit and offset cut a page, and the pager goes from page to page", async 
 	assert.deepEqual((await pager.prevPage()).data, first.data);
 	assert.deepEqual((await pager.goToPage(1)).data, last.data);
 });
+
+test("count and aggregates, whatever limit, offset and sort say", async () => {
+	assert.deepEqual(await db.countDocuments(people), { count: 4 });
+	assert.deepEqual(await db.countDocuments(people, { filters: { active: true }, limit: 1, offset: 3, sort: "age", populate: "x", select: ["name"] }), { count: 3 });
+	assert.deepEqual(await db.countDocuments(people, { filters: { "[or]age_gte": 40, "[or]role": "admin" } }), { count: 2 });
+	assert.deepEqual(await db.countDocuments(fresh("nothing")), { count: 0 });
+	for (const [operation, result] of [["count", 3], ["sum", 90], ["avg", 30], ["min", 9], ["max", 45]]) {
+		assert.deepEqual(await db.aggregateDocuments(people, { field: "age", operation }), { field: "age", operation, result, collection: people }, operation);
+	}
+	assert.equal((await db.aggregateDocuments(people, { field: "age", operation: "sum", query: { filters: { active: true }, limit: 1, sort: "age" } })).result, 45);
+	for (const [operation, result] of [["count", 0], ["sum", 0], ["avg", null], ["min", null]]) {
+		assert.equal((await db.aggregateDocuments(fresh("nothing"), { field: "age", operation })).result, result, operation);
+		assert.equal((await db.aggregateDocuments(people, { field: "age", operation, query: { filters: { name: "nobody" } } })).result, result, operation);
+	}
+	await assert.rejects(db.aggregateDocuments(people, { field: "age", operation: "median" }), { statusCode: 400 });
+	await assert.rejects(db.aggregateDocuments(people, { field: "", operation: "sum" }), { statusCode: 400 });
+});
+
+test("select keeps the named fields", async () => {
+	const [ada] = await db.listDocuments(people, { filters: { name: "Ada" }, select: ["name", "age"] });
+	assert.deepEqual(ada.data, { name: "Ada", age: 36 });
+	assert.match(ada.id, /^[0-9a-f-]{36}$/);
+});
+
+test("populate joins the documents that others name", async () => {
+	const [authors, books] = [fresh("authors"), fresh("books")];
+	const ada = await db.createDocument(authors, { name: "Ada" });
+	const book = await db.createDocument(books, { title: "Notes", author_id: ada.id, note: "x" });
+	await db.createDocument(books, { title: "Anonymous" });
+	for (const populate of [`author:${authors}`, [`author:${authors}`]]) {
+		const [anonymous, notes] = await db.listDocuments(books, { populate });
+		assert.equal(notes.data.title, "Notes");
+		for (const author of [notes.data.author, notes.author]) {
+			assert.equal(author.id, ada.id);
+			assert.equal(author.name, "Ada", "beside the id, as the vendor's server has it");
+			assert.equal(author.data.name, "Ada", "and in data, as the types have it");
+		}
+		assert.equal(notes.data.author_id, ada.id);
+		assert.equal(anonymous.data.title, "Anonymous");
+		assert.equal(anonymous.author, null);
+	}
+	const [selected] = await db.listDocuments(books, { filters: { title: "Notes" }, populate: `author:${authors}`, select: ["title"] });
+	assert.deepEqual(Object.keys(selected.data).sort(), ["author", "title"]);
+	assert.equal(book.data.note, "x");
+});

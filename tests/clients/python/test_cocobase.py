@@ -110,6 +110,27 @@ class Queries(LibraryTest):
         listed = self.db.list_documents(self.people, by_age.limit(1).offset(1))
         self.assertEqual([record["name"] for record in listed], ["Ada"])
 
+    def test_count_and_aggregates(self):
+        self.assertEqual(self.db.count_documents(self.people), {"count": 3})
+        active = QueryBuilder().eq("active", True).limit(1)
+        self.assertEqual(self.db.count_documents(self.people, active), {"count": 2})
+        for operation, result in [("count", 3), ("sum", 90), ("avg", 30), ("min", 9), ("max", 45)]:
+            answer = self.db.aggregate_documents(self.people, "age", operation)
+            expected = {"field": "age", "operation": operation, "result": result, "collection": self.people}
+            self.assertEqual(answer, expected)
+        self.assertEqual(self.db.aggregate_documents(self.people, "age", "sum", active)["result"], 45)
+        with self.assertRaisesRegex(CocobaseError, "count, sum, avg, min or max"):
+            self.db.aggregate_documents(self.people, "age", "median")
+
+    def test_select_and_populate(self):
+        authors, books = fresh("authors"), fresh("books")
+        ada = self.db.create_document(authors, {"name": "Ada"})
+        self.db.create_document(books, {"title": "Notes", "author_id": ada.id})
+        joined = QueryBuilder().from_dict({"populate": f"author:{authors}", "select": "title"})
+        [record] = self.db.list_documents(books, joined)
+        self.assertEqual((record["title"], record["author"]["name"]), ("Notes", "Ada"))
+        self.assertNotIn("author_id", record.data)
+
     def test_an_unknown_collection_has_no_documents(self):
         self.assertEqual(self.db.list_documents(fresh("nothing")), [])
 
