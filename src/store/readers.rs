@@ -40,7 +40,14 @@ struct Deadline(Arc<AtomicU64>);
 /// A connection, for as long as one read takes.
 pub(super) struct Lease {
     connection: DatabaseConnection,
-    single: Option<(Reader, Arc<Mutex<Vec<Reader>>>, OwnedSemaphorePermit)>,
+    single: Option<Single>,
+}
+
+/// A single connection, where it goes back to, and what is given back after it.
+struct Single {
+    reader: Reader,
+    free: Arc<Mutex<Vec<Reader>>>,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Readers {
@@ -83,7 +90,7 @@ impl Readers {
                 let reader = reader.ok_or_else(|| StoreError::custom("there is no connection for reads"))?;
                 reader.deadline.set(limit);
                 let connection = reader.connection.clone();
-                Ok(Lease { connection, single: Some((reader, free.clone(), permit)) })
+                Ok(Lease { connection, single: Some(Single { reader, free: free.clone(), permit }) })
             }
         }
     }
@@ -110,7 +117,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some((reader, free, permit)) = self.single.take() else { return };
+        let Some(Single { reader, free, permit }) = self.single.take() else { return };
         reader.deadline.clear();
         free.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         drop(permit);
