@@ -32,12 +32,6 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(head().to(site::asset))
                 .default_service(unknown_method()),
         )
-        .service(
-            resource("/cocobase-redirect.js")
-                .route(get().to(site::cocobase_redirect))
-                .route(head().to(site::cocobase_redirect))
-                .default_service(unknown_method()),
-        )
         .service(resource("/health/live").route(get().to(health::live)).default_service(unknown_method()))
         .service(resource("/health/ready").route(get().to(health::ready)).default_service(unknown_method()))
         .service(resource("/realtime").route(get().to(realtime::ws::open)).default_service(unknown_method()))

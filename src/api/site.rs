@@ -24,17 +24,6 @@ pub async fn home(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     serve(request, PAGE).await
 }
 
-/// `GET /cocobase-redirect.js` → the script that points the Cocobase library's hosts at this server.
-pub async fn cocobase_redirect(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let mut response = serve(request, "cocobase-redirect.js").await?;
-    // Pages of other origins load it, also those that are isolated.
-    response.headers_mut().insert(
-        header::HeaderName::from_static("cross-origin-resource-policy"),
-        header::HeaderValue::from_static("cross-origin"),
-    );
-    Ok(response)
-}
-
 /// `GET /assets/{file}` → a file that the page loads.
 pub async fn asset(request: HttpRequest, file: Path<String>) -> Result<HttpResponse, ApiError> {
     // The page has one address: its links would lead elsewhere from another.

@@ -43,6 +43,8 @@ mod realtime_ws;
 mod retention;
 mod rewind;
 mod schema;
+mod sdk_documents;
+mod sdk_realtime;
 mod seam;
 mod site;
 mod slow_reader;

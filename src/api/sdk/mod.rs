@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`error`] (`{"detail":…}`), [`body`] and [`shape`] (what comes in and goes out), [`documents`],
 //! [`batches`], [`collections`], [`query`] and [`queries`]; then the sockets: [`socket`] (what they have in common), `watch` and [`encode`]
-//! (collections), [`meeting`] (rooms and broadcast), `pace`.
+//! (collections), [`meeting`] (rooms and broadcast), `pace`; and
+//! [`redirect`], a script for the JavaScript library.
 
 pub mod batches;
 pub mod body;
@@ -15,6 +16,7 @@ pub mod meeting;
 mod pace;
 pub mod queries;
 pub mod query;
+pub mod redirect;
 mod schema;
 pub mod shape;
 pub mod socket;
@@ -23,7 +25,7 @@ mod watch;
 use actix_web::{
     guard,
     middleware::from_fn,
-    web::{self, ServiceConfig, delete, get, patch, post, resource},
+    web::{self, ServiceConfig, delete, get, head, patch, post, resource},
 };
 
 use super::error::method_not_allowed;
@@ -33,6 +35,12 @@ pub fn routes(config: &mut ServiceConfig) {
     let unknown_method = || web::route().to(method_not_allowed);
     let detail = || from_fn(error::with_detail);
     config
+        .service(
+            resource("/cocobase-redirect.js")
+                .route(get().to(redirect::script))
+                .route(head().to(redirect::script))
+                .default_service(unknown_method()),
+        )
         .service(
             resource("/collections/")
                 .route(get().to(collections::list))

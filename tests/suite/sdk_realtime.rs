@@ -1,0 +1,249 @@
+//! The client libraries' sockets, message by message: what the Flutter and Go libraries send, and what nobody should.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
+
+use crate::harness::{PUBLISHABLE_KEY, SECRET_KEY, TestApp, TestSocket, on_both_databases, process};
+
+async fn open(app: &TestApp, path: &str) -> TestSocket {
+    TestSocket::connect(&format!("{}/realtime/{path}", app.url.replace("http", "ws"))).await
+}
+
+/// A socket whose first message was answered; also the answer.
+async fn begin(app: &TestApp, path: &str, mut first: Value) -> (TestSocket, Value) {
+    let mut socket = open(app, path).await;
+    if first.get("api_key").is_none() {
+        first["api_key"] = PUBLISHABLE_KEY.into();
+    }
+    socket.send(first).await;
+    let answer = socket.next().await;
+    (socket, answer)
+}
+
+async fn close_code(socket: &mut TestSocket) -> CloseCode {
+    match socket.next_frame().await {
+        Message::Close(Some(frame)) => frame.code,
+        other => panic!("no close frame, but {other:?}"),
+    }
+}
+
+/// The error that a socket ends with, after which it is closed with 1008.
+async fn refusal(socket: &mut TestSocket) -> Value {
+    let error = socket.next().await;
+    assert!(error["error"].is_string(), "{error}");
+    assert_eq!(close_code(socket).await, CloseCode::Policy, "{error}");
+    error
+}
+
+on_both_databases! {
+    async fn a_first_message_that_is_none_is_refused(app: &TestApp) {
+        app.create("books", json!({})).await;
+        let room = "rooms/lobby";
+        let key = PUBLISHABLE_KEY;
+        for (why, path, first, error) in [
+            ("no key", "collections/books", json!({}), "API key is required"),
+            ("an empty one", "broadcast", json!({ "api_key": "" }), "API key is required"),
+            ("of another type", room, json!({ "api_key": 7, "action": "create" }), "API key is required"),
+            ("unknown", "collections/books", json!({ "api_key": "pk_0000000000000000nobody" }), "Invalid API key"),
+            ("no key at all", "broadcast", json!({ "api_key": "x" }), "Invalid API key"),
+            ("not even for a room that isn't there", room, json!({ "api_key": "x", "action": "join" }), "Invalid API key"),
+            ("a filter that is none", "collections/books", json!({ "api_key": key, "filters": 7 }), "filters must be"),
+            ("a bad term", "collections/books", json!({ "api_key": key, "filters": { "a..b": 1 } }), "filter term `a..b`"),
+            ("a name that can't be", "collections/no%20name", json!({ "api_key": key }), "Collection not found or access denied"),
+            ("an id that isn't there", "collections/0190c0de-0000-7000-8000-000000000000", json!({ "api_key": key }), "Collection not found or access denied"),
+            ("no action", room, json!({ "api_key": key }), "`action` is create or join"),
+            ("another action", room, json!({ "api_key": key, "action": "leave" }), "`action` is create or join"),
+            ("a title that is none", room, json!({ "api_key": key, "action": "create", "room_title": 7 }), "`room_title` is"),
+            ("a long title", room, json!({ "api_key": key, "action": "create", "room_title": "x".repeat(257) }), "`room_title` is"),
+            ("a long name", "broadcast", json!({ "api_key": key, "user_name": "x".repeat(129) }), "`user_name` is"),
+            ("an id of another type", "broadcast", json!({ "api_key": key, "user_id": {} }), "`user_id` is"),
+            ("a room that isn't there", room, json!({ "api_key": key, "action": "join" }), "Room not found"),
+        ] {
+            let mut socket = open(app, path).await;
+            socket.send(first).await;
+            let refused = refusal(&mut socket).await;
+            assert!(refused["error"].as_str().unwrap().starts_with(error), "{why}: {refused}");
+            assert_eq!(refused["room_id"].is_string(), error == "Room not found", "{why}");
+        }
+        for text in ["hello", "[1]", "{", "\"ping\"", "[\"pk\"]"] {
+            let mut socket = open(app, "broadcast").await;
+            socket.send_text(text).await;
+            refusal(&mut socket).await;
+        }
+        let mut socket = open(app, "broadcast").await;
+        socket.send_text(&format!("{{\"api_key\":\"{}\"}}", "x".repeat(17_000))).await;
+        assert_eq!(close_code(&mut socket).await, CloseCode::Size);
+        let (mut socket, _) = begin(app, "rooms/big", json!({ "action": "create" })).await;
+        socket.next().await;
+        let _ = socket.inner.get_mut();
+        socket.send_text(&json!({ "type": "message", "content": "x".repeat(70_000) }).to_string()).await;
+        assert_eq!(close_code(&mut socket).await, CloseCode::Size);
+    }
+
+    async fn a_first_message_is_waited_for_10_seconds(app: &TestApp) {
+        let begun = Instant::now();
+        let mut watcher = open(app, "collections/books").await;
+        let mut room = open(app, "rooms/lobby").await;
+        watcher.send_text("ping").await;
+        assert_eq!(watcher.next().await, json!({ "event": "pong" }), "which is no first message");
+        for socket in [&mut watcher, &mut room] {
+            assert_eq!(refusal(socket).await, json!({ "error": "Authentication timeout" }));
+        }
+        assert!(begun.elapsed() > Duration::from_secs(9));
+    }
+
+    async fn both_kinds_of_ping_are_answered(app: &TestApp) {
+        for (path, first) in [
+            ("collections/books", json!({})),
+            ("broadcast", json!({})),
+        ] {
+            let (mut socket, connected) = begin(app, path, first).await;
+            assert_eq!(connected["event"], "connected");
+            socket.send_text("ping").await;
+            assert_eq!(socket.next().await, json!({ "event": "pong" }));
+            socket.send(json!({ "type": "ping" })).await;
+            assert_eq!(socket.next().await, json!({ "type": "pong" }));
+            socket.send(json!({ "type": "nonsense" })).await;
+            assert!(socket.next().await["error"].is_string(), "and the socket stays");
+            socket.send(json!({ "type": "ping" })).await;
+            assert_eq!(socket.next().await, json!({ "type": "pong" }));
+        }
+    }
+
+    async fn flutter_and_go_watch_with_nothing_but_a_key(app: &TestApp) {
+        let old = app.create("books", json!({ "title": "Old" })).await;
+        let (mut socket, connected) = begin(app, "collections/books", json!({})).await;
+        assert_eq!(connected, json!({ "event": "connected", "collection_id": "books" }));
+        let document = app.create("books", json!({ "title": "Ubik" })).await;
+        let event = socket.next().await;
+        assert_eq!(event["event"], "create");
+        assert_eq!(event["collection_id"], "books");
+        assert_eq!(event["data"], event["document"]);
+        // `Event.Data` of the Go library is a whole document, with times that have a zone.
+        assert_eq!(event["data"]["id"], document["id"]);
+        assert_eq!(event["data"]["data"], json!({ "title": "Ubik" }));
+        assert_eq!(event["data"]["created_at"], document["createdAt"]);
+        assert_eq!(event["data"]["updated_at"], document["updatedAt"]);
+        assert_eq!(event["data"]["collection"]["name"], "books");
+        let read = app.get(&format!("/collections/books/documents/{}", document["id"].as_str().unwrap())).await;
+        assert_eq!(event["data"], read.body, "the same as the list has");
+        app.delete(&format!("/collections/books/{}", old["id"].as_str().unwrap())).await;
+        assert_eq!(socket.next().await["event"], "delete");
+    }
+
+    async fn old_data_is_only_what_the_watcher_could_see(app: &TestApp) {
+        let (mut socket, _) = begin(app, "collections/books", json!({ "filters": { "shown": true } })).await;
+        let document = app.create("books", json!({ "shown": false, "secret": 1 })).await;
+        let path = format!("/collections/books/{}", document["id"].as_str().unwrap());
+        for (change, kind, old) in [
+            (json!({ "shown": true, "secret": 2 }), "create", Value::Null),
+            (json!({ "secret": 3 }), "update", json!({ "shown": true, "secret": 2 })),
+            (json!({ "shown": false, "secret": 4 }), "delete", Value::Null),
+        ] {
+            app.patch(&path, change).await;
+            let event = socket.next().await;
+            assert_eq!((&event["event"], &event["old_data"]), (&json!(kind), &old));
+        }
+    }
+
+    async fn a_watched_collection_may_come_later_and_go(app: &TestApp) {
+        let (mut socket, _) = begin(app, "collections/later", json!({ "filters": { "n_gt": 1 } })).await;
+        app.create("books", json!({ "n": 2 })).await;
+        app.post("/collections/later/batch", json!({ "documents": [{ "n": 1 }, { "n": 2 }, { "n": 3 }] })).await;
+        for n in [2, 3] {
+            let event = socket.next().await;
+            assert_eq!((&event["event"], &event["data"]["data"]), (&json!("create"), &json!({ "n": n })));
+        }
+        app.delete("/collections/later").await;
+        assert_eq!(refusal(&mut socket).await["error"], "Collection not found or access denied");
+    }
+
+    async fn a_revoked_key_ends_its_sockets(app: &TestApp) {
+        let coir = |arguments: Vec<String>| {
+            let mut command = process::command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+            command.env("DATABASE_URL", &app.config.database_url);
+            async move { tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap() }
+        };
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+        let key = String::from_utf8(coir(words("keys create publishable")).await.stdout).unwrap().trim().to_owned();
+        let first = |action: &str| json!({ "api_key": key, "action": action });
+        let (mut watcher, _) = begin(app, "collections/books", first("")).await;
+        let (mut room, _) = begin(app, "rooms/lobby", first("create")).await;
+        room.next().await;
+        coir(words(&format!("keys revoke {key}"))).await;
+        for socket in [&mut watcher, &mut room] {
+            assert_eq!(refusal(socket).await["error"], "Invalid API key");
+        }
+    }
+
+    async fn a_key_needs_the_scope(app: &TestApp) {
+        let mut command = process::command(&["keys", "create", "publishable", "--scope", "documents:read"]);
+        command.env("DATABASE_URL", &app.config.database_url);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let key = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        for path in ["collections/books", "broadcast", "rooms/lobby"] {
+            let mut socket = open(app, path).await;
+            socket.send(json!({ "api_key": key, "action": "create" })).await;
+            assert!(refusal(&mut socket).await["error_detail"].as_str().unwrap().contains("realtime"), "{path}");
+        }
+        let rooms = app.send(app.request_as(&key, Method::GET, "/realtime/rooms")).await;
+        assert_eq!(rooms.status, 403);
+        assert!(rooms.body["detail"].is_string());
+    }
+
+    async fn people_without_a_name_and_with_odd_ones_meet(app: &TestApp) {
+        let (mut ada, connected) = begin(app, "broadcast", json!({ "user_id": 7, "user_name": "A\"d\u{1f600}a" })).await;
+        assert_eq!((&connected["event"], &connected["user_id"]), (&json!("connected"), &json!(7)));
+        assert!(connected["project_id"].is_string());
+        let (mut nobody, connected) = begin(app, "broadcast", json!({})).await;
+        assert_eq!(connected["user_id"], "anonymous");
+        nobody.send(json!({ "type": "message", "data": null })).await;
+        for socket in [&mut ada, &mut nobody] {
+            let message = socket.next().await;
+            assert_eq!((&message["user_name"], &message["data"]), (&json!("Anonymous"), &Value::Null));
+        }
+        ada.send_text("{\"type\":\"message\",\"data\":{\"big\":12345678901234567890,\"f\":1.0}}").await;
+        assert!(nobody.next_text().await.contains("{\"big\":12345678901234567890,\"f\":1.0}"), "as it was said");
+        for bad in [json!({ "type": "message" }), json!({ "type": "message", "content": 1 }), json!({ "data": 1 })] {
+            ada.send(bad).await;
+        }
+        let mut errors = 0;
+        while errors < 3 {
+            errors += usize::from(ada.next().await["error"].is_string());
+        }
+        let deep = format!("{{\"type\":\"message\",\"data\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
+        nobody.send_text(&deep).await;
+        assert!(nobody.next().await["error"].is_string());
+    }
+
+    async fn one_who_takes_nothing_slows_nobody(app: &TestApp) {
+        let (mut speaker, joined) = begin(app, "rooms/lobby", json!({ "action": "create", "user_name": "S" })).await;
+        assert_eq!(joined["room_title"], "lobby");
+        speaker.next().await;
+        let (_slow, _) = begin(app, "rooms/lobby", json!({ "action": "join", "user_name": "Slow" })).await;
+        assert_eq!(speaker.next().await["type"], "user_joined");
+        let text = "x".repeat(60_000);
+        let (mut said, mut left) = (0, false);
+        // What the sockets of both sides hold is filled first.
+        while !left {
+            speaker.send(json!({ "type": "message", "content": { "n": said, "text": text } })).await;
+            loop {
+                let message = speaker.next().await;
+                if message["type"] == "user_left" {
+                    assert_eq!((&message["user_name"], &message["room_info"]["participants"]), (&json!("Slow"), &json!(1)));
+                    left = true;
+                    continue;
+                }
+                assert_eq!(message["content"]["n"], said, "the others miss nothing");
+                break;
+            }
+            said += 1;
+            assert!(said < 2000, "it is still there");
+        }
+        let rooms = app.send(app.request_as(SECRET_KEY, Method::GET, "/realtime/rooms")).await;
+        assert_eq!((&rooms.body["total"], &rooms.body["rooms"][0]["participants"]), (&json!(1), &json!(1)));
+    }
+}
