@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, task::LocalSet};
 
 use coir::{
-    api::realtime::{ConnectionCount, Feed, Realtime, encode::Encoder},
+    api::realtime::{ConnectionCount, Feed, Realtime, encode::Encoder, rooms::Rooms},
     auth::{KeyRing, Tickets},
     domain::{Change, Control, KeyId, ProjectId},
     hub::{
@@ -199,6 +199,7 @@ impl Server {
             tickets: Tickets::new(b"a secret"),
             heartbeat: Duration::from_secs(15),
             connections: ConnectionCount::new(10_000),
+            bus: Arc::new(Rooms::default()),
             allowed_origins: None,
             stop: stopped,
         };
