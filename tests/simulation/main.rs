@@ -35,7 +35,12 @@ fn every_view_is_right_in_the_end_whatever_happens_on_the_way() {
     let mut total = run::Counts::default();
     for seed in first..first + count {
         match catch_unwind(AssertUnwindSafe(|| run::run(seed))) {
-            Ok(counts) => total.add(&counts),
+            Ok(counts) => {
+                total.add(&counts);
+                if (seed - first + 1).is_multiple_of(500) {
+                    eprintln!("{} seeds are right: {total:?}", seed - first + 1);
+                }
+            }
             Err(panic) => {
                 eprintln!(
                     "seed {seed} fails, after {} that don't; COIR_SIMULATION_SEED={seed} runs it again",
