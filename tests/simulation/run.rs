@@ -162,7 +162,8 @@ fn key_ring() -> KeyRing {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let directory = tempfile::tempdir().unwrap();
             let url = format!("sqlite://{}", directory.path().join("coir.db").display());
-            let db = runtime.block_on(Db::connect(&url, Durability::Normal, Duration::from_secs(10))).unwrap();
+            let db =
+                runtime.block_on(Db::connect(&url, Durability::Normal, Duration::from_secs(10))).unwrap();
             sender.send(KeyRing::new(db)).unwrap();
         });
         receiver.recv().unwrap()

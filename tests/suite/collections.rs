@@ -66,7 +66,8 @@ on_both_databases! {
             assert_eq!(app.post("/collections", body.clone()).await.error(), (400, "INVALID_COLLECTION"), "{why}");
             let renamed = app.patch("/collections/posts/settings", body).await;
             assert_eq!(renamed.error(), (400, "INVALID_COLLECTION"), "{why}: rename");
-            if !name.is_empty() {
+            // These are paths of the client libraries' door.
+            if !name.is_empty() && !["documents", "file"].contains(&&*name) {
                 let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
                 let written = app.post(&format!("/collections/{encoded}"), json!({})).await;
                 assert_eq!(written.error(), (400, "INVALID_COLLECTION"), "{why}: first write");

@@ -97,7 +97,12 @@ on_both_databases! {
             (Method::GET, "/collections/posts?token=pk_0123456789abcdefPUBLISHABLE"),
         ] {
             let answer = app.send(app.http.request(method.clone(), format!("{}{path}", app.url)).body("{")).await;
-            assert_eq!((answer.status.as_u16(), &answer.body), (401, &unauthorized()), "{method} {path}");
+            let mut body = answer.body.clone();
+            // Where both doors have a path, an error is in both forms.
+            if let Some(detail) = body.as_object_mut().unwrap().remove("detail") {
+                assert_eq!(detail, body["error"]["message"], "{method} {path}");
+            }
+            assert_eq!((answer.status.as_u16(), &body), (401, &unauthorized()), "{method} {path}");
             assert!(answer.header("www-authenticate").starts_with("Bearer "), "{answer:?}");
         }
         assert_eq!(app.get("/collections/posts/a").await.data()["version"], 1);
