@@ -29,10 +29,16 @@ pub struct Cursor {
     pub position: Position,
 }
 
-/// A cursor that is none: garbled, or of another project.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this cursor is garbled or belongs to another project")]
-pub struct CursorError;
+/// Text that is no cursor of this project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CursorError {
+    /// None that this server made.
+    #[error("this is no cursor; come back with the text of one exactly as it was given out")]
+    Garbled,
+    /// A cursor, but not of this project.
+    #[error("this cursor belongs to another project")]
+    Foreign,
+}
 
 /// Layout: 1 byte form, 4 bytes project, 8 epoch, 8 sequence, 8 time, 4 check; big-endian.
 const LENGTH: usize = 33;
@@ -63,16 +69,16 @@ impl Cursor {
     /// # Errors
     /// [`CursorError`] if the text is not one that [`Cursor::encode`] made for this project.
     pub fn decode(text: &str, project: &ProjectId) -> Result<Self, CursorError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError)?;
-        let bytes: [u8; LENGTH] = bytes.try_into().map_err(|_| CursorError)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError::Garbled)?;
+        let bytes: [u8; LENGTH] = bytes.try_into().map_err(|_| CursorError::Garbled)?;
         let number = |from: usize| {
             bytes[from..from + 8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
         };
-        let good = bytes[0] == FORM
-            && bytes[29..] == checksum(&bytes[..29]).to_be_bytes()
-            && bytes[1..5] == checksum(project.as_str().as_bytes()).to_be_bytes();
-        if !good {
-            return Err(CursorError);
+        if bytes[0] != FORM || bytes[29..] != checksum(&bytes[..29]).to_be_bytes() {
+            return Err(CursorError::Garbled);
+        }
+        if bytes[1..5] != checksum(project.as_str().as_bytes()).to_be_bytes() {
+            return Err(CursorError::Foreign);
         }
         let position = Position { sequence: number(13), at: Timestamp(number(21) as i64) };
         Ok(Self { epoch: Epoch(number(5)), position })
@@ -97,13 +103,17 @@ mod tests {
         };
         let text = cursor.encode(&project);
         assert_eq!(Cursor::decode(&text, &project), Ok(cursor));
-        assert_eq!(Cursor::decode(&text, &ProjectId::generate()), Err(CursorError), "another project's");
+        assert_eq!(
+            Cursor::decode(&text, &ProjectId::generate()),
+            Err(CursorError::Foreign),
+            "another project's"
+        );
         for place in 0..text.len() {
             let mut garbled = text.clone().into_bytes();
             garbled[place] = if garbled[place] == b'A' { b'B' } else { b'A' };
             let garbled = String::from_utf8(garbled).unwrap();
-            assert_eq!(Cursor::decode(&garbled, &project), Err(CursorError), "{garbled}");
+            assert_eq!(Cursor::decode(&garbled, &project), Err(CursorError::Garbled), "{garbled}");
         }
-        assert_eq!(Cursor::decode("", &project), Err(CursorError));
+        assert_eq!(Cursor::decode("", &project), Err(CursorError::Garbled));
     }
 }

@@ -6,7 +6,10 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     domain::{Collection, CollectionId, DocumentId, Position, ProjectId},
-    query::{Filter, cursor::Cursor},
+    query::{
+        Filter,
+        cursor::{Cursor, Epoch},
+    },
     store::{
         Db, Lane, StoreError,
         catalog::Catalogs,
@@ -29,8 +32,37 @@ pub type ReadResult<T> = Result<T, StoreError>;
 pub enum Resume {
     /// From the cursor's position: the log has everything after it.
     From(Position),
-    /// The log doesn't reach there: pruned, another history, or beyond its end. Here is its end.
-    Expired(Cursor),
+    /// The log doesn't reach there, and why. Here is its end.
+    Expired(Cursor, Gone),
+}
+
+/// Why the log has no way on from a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// What came after it is not kept any more.
+    Pruned,
+    /// It is of another history.
+    OtherHistory,
+    /// It is beyond the log's end.
+    Beyond,
+    /// There is another change in its place.
+    Replaced,
+}
+
+impl Gone {
+    /// Why a log with these ends doesn't hold a cursor, which it doesn't.
+    pub fn of(cursor: &Cursor, epoch: Epoch, floor: Position, head: Position) -> Self {
+        let sequence = cursor.position.sequence;
+        if cursor.epoch != epoch {
+            Self::OtherHistory
+        } else if sequence < floor.sequence {
+            Self::Pruned
+        } else if sequence > head.sequence {
+            Self::Beyond
+        } else {
+            Self::Replaced
+        }
+    }
 }
 
 /// What live streams read of the database, and all that they know of it; `app` hands the implementation in. Every future
@@ -106,10 +138,15 @@ impl StreamReader for StoredStreams {
     fn resume(&self, project: &ProjectId, cursor: Cursor) -> BoxFuture<'_, ReadResult<Resume>> {
         let project = project.clone();
         let read = move |db| async move {
-            let Some(head) = heads::find(&db, &project).await? else { return Ok(Resume::Expired(cursor)) };
+            let Some(head) = heads::find(&db, &project).await? else {
+                return Ok(Resume::Expired(cursor, Gone::OtherHistory));
+            };
             Ok(match changes::holds_cursor(&db, &head, &cursor).await? {
                 true => Resume::From(cursor.position),
-                false => Resume::Expired(Cursor { epoch: head.epoch, position: head.head }),
+                false => Resume::Expired(
+                    Cursor { epoch: head.epoch, position: head.head },
+                    Gone::of(&cursor, head.epoch, head.floor, head.head),
+                ),
             })
         };
         Box::pin(self.db.read(Lane::Point, read))

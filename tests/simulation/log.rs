@@ -18,7 +18,10 @@ use coir::{
         Filter,
         cursor::{Cursor, Epoch},
     },
-    service::{Resume, StreamReader, stream_reader::ReadResult},
+    service::{
+        Resume, StreamReader,
+        stream_reader::{Gone, ReadResult},
+    },
     store::{StoreError, changes::LogPage, heads::Head, snapshots::DocumentPage},
 };
 
@@ -322,7 +325,7 @@ impl StreamReader for Log {
     fn resume(&self, _: &ProjectId, cursor: Cursor) -> BoxFuture<'_, ReadResult<Resume>> {
         self.ask(move |state, _| match state.holds(&cursor) {
             true => Resume::From(cursor.position),
-            false => Resume::Expired(state.cursor()),
+            false => Resume::Expired(state.cursor(), Gone::Replaced),
         })
     }
 

@@ -36,13 +36,13 @@ on_both_databases! {
     async fn a_cursor_that_can_not_be_used_is_answered_by_a_resync_and_a_snapshot(app: &TestApp) {
         let good = app.put("/collections/posts/a", json!({ "n": 1 })).await.header("x-cursor").to_owned();
         let foreign = foreign_cursor(app).await;
-        for (why, cursor, code) in [
-            ("garbled", "abc".to_owned(), "INVALID_CURSOR"),
-            ("one letter changed", good.replacen('A', "B", 1), "INVALID_CURSOR"),
-            ("of another project", foreign, "INVALID_CURSOR"),
-            ("beyond the end of the log", alter_cursor(&good, |bytes| bytes[20] += 77), "CURSOR_EXPIRED"),
-            ("of another history", alter_cursor(&good, |bytes| bytes[5] ^= 1), "CURSOR_EXPIRED"),
-            ("of a change that was another one", alter_cursor(&good, |bytes| bytes[28] ^= 1), "CURSOR_EXPIRED"),
+        for (why, cursor, code, words) in [
+            ("garbled", "abc".to_owned(), "INVALID_CURSOR", "no cursor"),
+            ("one letter changed", good.replacen('A', "B", 1), "INVALID_CURSOR", "no cursor"),
+            ("of another project", foreign, "INVALID_CURSOR", "another project"),
+            ("beyond the end of the log", alter_cursor(&good, |bytes| bytes[20] += 77), "CURSOR_EXPIRED", "beyond the end"),
+            ("of another history", alter_cursor(&good, |bytes| bytes[5] ^= 1), "CURSOR_EXPIRED", "another history"),
+            ("of a change that was another one", alter_cursor(&good, |bytes| bytes[28] ^= 1), "CURSOR_EXPIRED", "another change"),
         ] {
             let mut socket = app.socket().await;
             socket.send(json!({ "type": "subscribe", "id": "s", "collection": "posts", "since": cursor, "snapshot": true })).await;
@@ -50,6 +50,7 @@ on_both_databases! {
             let resyncs: Vec<_> = messages.iter().filter(|message| message["type"] == "resync").collect();
             assert_eq!(resyncs.len(), 1, "{why}: {messages:?}");
             assert_eq!((&resyncs[0]["code"], &resyncs[0]["id"]), (&json!(code), &json!("s")), "{why}");
+            assert!(resyncs[0]["message"].as_str().unwrap().contains(words), "{why}: {resyncs:?}");
             let page = messages.iter().find(|message| message["type"] == "snapshot").unwrap();
             assert_eq!(page["documents"][0]["id"], "a", "{why}");
 

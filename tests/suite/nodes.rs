@@ -11,8 +11,8 @@ use crate::harness::{
     sequence_of,
 };
 
-/// How soon one node knows what happened on another.
-const SOON: Duration = Duration::from_secs(1);
+/// How long one node may take to know what happened on another: a second, and what a busy machine adds.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Asks until the answer satisfies; fails when that takes too long.
 async fn soon<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {

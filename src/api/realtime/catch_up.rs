@@ -77,7 +77,7 @@ pub async fn catch_up(feed: &Feed, shard: &Shard, subscription: &Subscription) -
             // The log may not be the one that the position was in: it was put back, or lost its last commits.
             match feed.streams.resume(&slot.project, cursor).await {
                 Ok(Resume::From(_)) => is_checked = true,
-                Ok(Resume::Expired(head)) => return expired(feed, slot, head).await,
+                Ok(Resume::Expired(head, _)) => return expired(feed, slot, head).await,
                 Err(err) => {
                     tracing::debug!("a stream waits for the database: {err}");
                     tokio::time::sleep(RETRY).await;

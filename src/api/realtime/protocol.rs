@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 
-use super::encode::write_document;
+use super::{encode::write_document, subscription::Lost};
 use crate::{api::error::ApiError, domain::Document, hub::Form};
 
 /// The answer to `ping`.
@@ -89,8 +89,9 @@ pub fn progress(id: &str, cursor: &str) -> Bytes {
 
 /// What the client holds can't be brought up to date. With a cursor, an SSE stream is live from there on; without one, a
 /// snapshot follows, and `Last-Event-ID` is cleared, so that one that is cut in the middle starts anew.
-pub fn resync(form: Form, id: Option<&str>, code: &str, cursor: Option<&str>) -> Bytes {
-    let members = format!(r#","code":"{code}"{}"#, cursor_member(cursor));
+pub fn resync(form: Form, id: Option<&str>, lost: Lost, cursor: Option<&str>) -> Bytes {
+    let message = Value::from(lost.sentence());
+    let members = format!(r#","code":"{}","message":{message}{}"#, lost.as_str(), cursor_member(cursor));
     match form {
         Form::Sse => with_id(cursor.unwrap_or_default(), said(form, "resync", id, &members)),
         Form::WebSocket | Form::Named | Form::Library => said(form, "resync", id, &members),

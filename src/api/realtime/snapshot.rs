@@ -80,6 +80,10 @@ pub async fn send_snapshot(feed: &Feed, subscription: &Subscription) -> Result<(
             }
         };
         check_history(subscription, &ranges, &page.head)?;
+        // It may have been given up while the page was read.
+        if slot.is_over() {
+            return Err(CaughtUp::Ended);
+        }
         if let Err(length) = offer_page(subscription, &page, ranges.0.is_empty()).await {
             drop((page, turn));
             slot.outbox().room_for(length).await;
@@ -122,7 +126,7 @@ async fn offer_page(subscription: &Subscription, page: &DocumentPage, is_first: 
     while !outbox.push(frame.clone()) {
         outbox.wake_body();
         let room = tokio::time::timeout(HOLD, outbox.room_for(frame.len())).await;
-        if room.is_err() || outbox.is_ending() {
+        if room.is_err() || outbox.is_ending() || subscription.slot.is_over() {
             return Err(frame.len());
         }
     }

@@ -6,25 +6,47 @@ use super::protocol;
 use crate::{
     api::error::ApiError,
     hub::{Outbox, Slot},
-    query::cursor::Cursor,
+    query::cursor::{Cursor, CursorError},
+    service::stream_reader::Gone,
 };
 
 /// Why what a client holds can't be brought up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// Pruned, of another history, or beyond the log's end.
-    Expired,
-    /// Garbled, or another project's.
-    Invalid,
+    /// The log has no way on from its cursor.
+    Expired(Gone),
+    /// It fell behind while it was served, and what it needs is not kept any more.
+    Behind,
+    /// Its cursor is none of this project.
+    Invalid(CursorError),
 }
 
 impl Lost {
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Expired => "CURSOR_EXPIRED",
-            Self::Invalid => "INVALID_CURSOR",
+            Self::Expired(_) | Self::Behind => "CURSOR_EXPIRED",
+            Self::Invalid(_) => "INVALID_CURSOR",
         }
+    }
+
+    /// What has happened, as a sentence for whoever reads the client's log.
+    pub fn sentence(self) -> String {
+        match self {
+            Self::Expired(Gone::Pruned) => "the log is not kept back to this cursor any more",
+            Self::Expired(Gone::OtherHistory) => {
+                "this cursor is of another history; the database was restored or replaced"
+            }
+            Self::Expired(Gone::Beyond) => {
+                "this cursor is beyond the end of the log; the database was put back to an older copy"
+            }
+            Self::Expired(Gone::Replaced) => {
+                "another change has the place of this cursor; the database was put back to an older copy"
+            }
+            Self::Behind => "what comes next is not in the log any more",
+            Self::Invalid(err) => return err.to_string(),
+        }
+        .to_owned()
     }
 }
 
@@ -103,7 +125,7 @@ impl Subscription {
     /// Says that what its client holds can't be brought up to date, and where the log ends now, unless a snapshot follows.
     pub fn say_resync(&self, lost: Lost, end: Option<Cursor>) {
         let cursor = end.filter(|_| !self.wants_snapshot).map(|end| end.encode(&self.slot.project));
-        let frame = protocol::resync(self.slot.form, self.id.as_deref(), lost.as_str(), cursor.as_deref());
+        let frame = protocol::resync(self.slot.form, self.id.as_deref(), lost, cursor.as_deref());
         self.outbox().send(frame);
     }
 

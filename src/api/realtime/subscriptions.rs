@@ -159,7 +159,7 @@ impl Subscriptions {
                 CaughtUp::Refused => return self.end(place, too_many_filters()),
                 CaughtUp::Expired(_) if !subscription.is_resumable() => return Ended::Behind,
                 CaughtUp::Expired(end) => {
-                    if !self.begin_anew(&subscription, Lost::Expired, end) {
+                    if !self.begin_anew(&subscription, Lost::Behind, end) {
                         self.all.swap_remove(place);
                         self.shard.end_detached(&subscription.slot);
                     }
@@ -276,12 +276,13 @@ impl Subscriptions {
 
     async fn find_begin(&self, principal: &Principal, since: Option<&str>) -> Result<Begin, ApiError> {
         let Some(since) = since else { return Ok(Begin::Now) };
-        let Ok(cursor) = Cursor::decode(since, &principal.project) else {
-            return Ok(Begin::Lost(Lost::Invalid));
+        let cursor = match Cursor::decode(since, &principal.project) {
+            Ok(cursor) => cursor,
+            Err(err) => return Ok(Begin::Lost(Lost::Invalid(err))),
         };
         Ok(match self.feed.streams.resume(&principal.project, cursor).await? {
             Resume::From(position) => Begin::After(Cursor { epoch: cursor.epoch, position }),
-            Resume::Expired(_) => Begin::Lost(Lost::Expired),
+            Resume::Expired(_, gone) => Begin::Lost(Lost::Expired(gone)),
         })
     }
 
