@@ -78,7 +78,6 @@ on_both_databases! {
         assert_eq!(close_code(&mut socket).await, CloseCode::Size);
         let (mut socket, _) = begin(app, "rooms/big", json!({ "action": "create" })).await;
         socket.next().await;
-        let _ = socket.inner.get_mut();
         socket.send_text(&json!({ "type": "message", "content": "x".repeat(70_000) }).to_string()).await;
         assert_eq!(close_code(&mut socket).await, CloseCode::Size);
     }

@@ -57,21 +57,21 @@ struct Permissions {
 impl CollectionBody {
     /// A collection that is there.
     pub fn new(collection: &Collection) -> Self {
-        Self {
-            id: collection.id.to_string(),
-            name: collection.name.to_string(),
-            created_at: collection.created_at.to_string(),
-            webhook_url: None,
-            permissions: Permissions::default(),
-        }
+        let created_at = collection.created_at.to_string();
+        Self::of(collection.id.as_str(), collection.name.as_str(), created_at)
     }
 
     /// One that was renamed or removed since the document was written: all that is known is the name that it had.
     pub fn gone(name: &CollectionName, document: &Document) -> Self {
+        Self::of(name.as_str(), name.as_str(), document.created_at.to_string())
+    }
+
+    /// One of which this is known.
+    pub fn of(id: &str, name: &str, created_at: String) -> Self {
         Self {
-            id: name.to_string(),
-            name: name.to_string(),
-            created_at: document.created_at.to_string(),
+            id: id.to_owned(),
+            name: name.to_owned(),
+            created_at,
             webhook_url: None,
             permissions: Permissions::default(),
         }

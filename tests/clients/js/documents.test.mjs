@@ -106,4 +106,5 @@ test("collections of the same name in two projects have nothing in common", asyn
 	await assert.rejects(other.deleteDocument(posts, mine.id), library.NotFoundError);
 	assert.equal((await other.deleteDocuments(posts, [mine.id])).count, 0);
 	assert.equal((await db.getDocument(posts, mine.id)).data.whose, "mine");
+	for (const each of [db, other]) assert.deepEqual(await each.countDocuments(posts), { count: 1 });
 });
