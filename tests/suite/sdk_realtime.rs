@@ -160,6 +160,20 @@ on_both_databases! {
         assert_eq!(refusal(&mut socket).await["error"], "Collection not found or access denied");
     }
 
+    async fn what_another_node_writes_is_heard_from_the_first_document_on(app: &TestApp) {
+        let other = app.start_second_node().await;
+        let (mut early, _) = begin(&other, "collections/later", json!({})).await;
+        app.create("later", json!({ "n": 1 })).await;
+        let (mut late, _) = begin(&other, "collections/later", json!({})).await;
+        app.create("later", json!({ "n": 2 })).await;
+        for n in [1, 2] {
+            assert_eq!(early.next().await["data"]["data"], json!({ "n": n }));
+        }
+        assert_eq!(late.next().await["data"]["data"], json!({ "n": 2 }), "what was before `connected` doesn't come");
+        drop((early, late));
+        other.stop().await;
+    }
+
     async fn a_revoked_key_ends_its_sockets(app: &TestApp) {
         let coir = |arguments: Vec<String>| {
             let mut command = process::command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
