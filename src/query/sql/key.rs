@@ -5,7 +5,7 @@
 //! Infinity for a string and NaN for the rest; and the string, or what parts the rest. None is ever NULL.
 //!
 //! The text of a key is made here alone, for the query and for the index: SQLite finds an index by its expression. For the
-//! same reason a path is a literal, quoted by sea-query. Values are always bound.
+//! same reason a path is a literal. Values are always bound.
 
 use sea_orm::{
     DbBackend, Value as SqlValue,
@@ -116,16 +116,15 @@ pub fn postgres_value(path: &FieldPath) -> Expr {
     }
 }
 
-/// The key on SQLite.
+/// The key on SQLite. It stands several times in a statement, which is made and read for every list: so it is short, and
+/// text from the start.
 pub fn sqlite_key(path: &FieldPath) -> Expr {
-    let arguments = [data(), path_literal(path)];
-    let arguments: Vec<_> = arguments.iter().cycle().take(6).cloned().collect();
-    Expr::cust_with_exprs(
-        "(CASE json_type(?, ?) WHEN 'integer' THEN json_extract(?, ?) WHEN 'real' THEN json_extract(?, ?) \
-         WHEN 'text' THEN json_extract(?, ?) WHEN 'true' THEN x'01' WHEN 'false' THEN x'00' \
-         WHEN 'array' THEN x'02' WHEN 'object' THEN x'02' ELSE -9e999 END)",
-        arguments.into_iter().chain([data(), path_literal(path)]),
-    )
+    // In SQLite a quote is doubled, and nothing else in a literal means anything.
+    let path = path_text(path).replace('\'', "''");
+    Expr::cust(format!(
+        "(CASE json_type(\"{DATA}\",'{path}') WHEN 'true' THEN x'01' WHEN 'false' THEN x'00' WHEN 'array' THEN x'02' \
+         WHEN 'object' THEN x'02' ELSE ifnull(json_extract(\"{DATA}\",'{path}'),{SQLITE_NULL}) END)"
+    ))
 }
 
 /// The value that [`sqlite_key`] has for a key.
@@ -168,6 +167,10 @@ pub fn sqlite_text_bytes(path: &FieldPath) -> Expr {
 
 /// SQLite's path text `$."a"[0]`, as a literal. A key is quoted and escaped as JSON, which is what SQLite compares with.
 pub fn path_literal(path: &FieldPath) -> Expr {
+    literal(&path_text(path))
+}
+
+fn path_text(path: &FieldPath) -> String {
     let mut text = String::from("$");
     for segment in path.segments() {
         match segment {
@@ -178,7 +181,7 @@ pub fn path_literal(path: &FieldPath) -> Expr {
             Segment::Index(index) => text.push_str(&format!("[{index}]")),
         }
     }
-    literal(&text)
+    text
 }
 
 /// Text that stands in the statement itself.
