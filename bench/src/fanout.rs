@@ -18,6 +18,8 @@ use crate::writes::parse_size;
 
 /// How long events may still come after the last write.
 const SETTLE: Duration = Duration::from_secs(3);
+/// How much longer, for subscribers that stalled.
+const CATCH_UP: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub struct FanoutArgs {
@@ -42,6 +44,12 @@ pub struct FanoutArgs {
     /// is that of a saturated server
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
+    /// So many of the subscribers read nothing at first; they count for losses, and not for the latency
+    #[arg(long, default_value_t = 0)]
+    stalled: u32,
+    /// For how many seconds; less than 45, after which the server ends them
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..45))]
+    stall_seconds: u64,
     /// Bytes of a document's JSON
     #[arg(long, default_value_t = 300, value_parser = parse_size)]
     size: usize,
@@ -62,6 +70,8 @@ pub async fn run(args: FanoutArgs) -> Result<Verdict, Box<dyn Error>> {
         subscribers: args.subscribers as usize,
         rooms,
         transport: args.transport,
+        stalled: args.stalled as usize,
+        stall: Duration::from_secs(args.stall_seconds),
         epoch,
     };
     let subscribers = Subscribers::start(plan).await?;
@@ -92,7 +102,8 @@ pub async fn run(args: FanoutArgs) -> Result<Verdict, Box<dyn Error>> {
     let writer =
         |_| Writer { request: CreateRequest::new(&site, args.size), room: 0, rounds: Rc::clone(&rounds) };
     let tally = load::run(&site.server, &load, writer).await?;
-    sleep(SETTLE).await;
+    // Those who stalled have to read what the others have read long ago.
+    sleep(SETTLE + if args.stalled > 0 { CATCH_UP } else { Duration::ZERO }).await;
     let received = subscribers.stop()?;
 
     tally.print_line("writes");

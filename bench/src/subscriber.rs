@@ -124,11 +124,12 @@ impl Subscriber {
     /// Counts what one read brought; all of it counts as read at the same moment.
     fn take(&mut self, bytes: &[u8]) -> Result<(), SubscribeError> {
         let now = self.shared.plan.epoch.elapsed();
+        let is_stalled = self.shared.plan.is_stalled(self.index);
         let mut received = self.shared.received.borrow_mut();
         let mut end = None;
         match &mut self.decoder {
             Decoder::Ws(frames) => frames.feed(bytes, |frame| match frame {
-                Frame::Text(text) if self.is_live => received.record(self.index, now, text),
+                Frame::Text(text) if self.is_live => received.record(self.index, is_stalled, now, text),
                 Frame::Text(text) if find_last(text, b"\"pong\"").is_some() => self.is_live = true,
                 // An event for somebody else's write, before ours begin.
                 Frame::Text(text) if find_last(text, b"\"event\"").is_some() => {}
@@ -143,7 +144,7 @@ impl Subscriber {
                 if line.starts_with(b"id:") {
                     self.is_live = true;
                 } else if line.starts_with(b"data:") && self.is_live {
-                    received.record(self.index, now, line);
+                    received.record(self.index, is_stalled, now, line);
                 }
             })?,
         }

@@ -35,8 +35,18 @@ pub struct Plan {
     /// Subscriber `i` asks for room `i % rooms`; `None`: for everything.
     pub rooms: Option<usize>,
     pub transport: Transport,
+    /// The last so many of them read nothing for `stall`, once they are subscribed.
+    pub stalled: usize,
+    pub stall: Duration,
     /// What `sent` counts nanoseconds from.
     pub epoch: Instant,
+}
+
+impl Plan {
+    /// Whether subscriber `index` reads nothing at first.
+    pub fn is_stalled(&self, index: usize) -> bool {
+        index + self.stalled >= self.subscribers
+    }
 }
 
 /// What the subscribers counted.
@@ -135,6 +145,9 @@ async fn subscribe(
         Ok(mut subscriber) => {
             // Whoever counts the outcomes may have left after the first failure; the runtime ends then.
             let _ = opened.send(Ok(()));
+            if shared.plan.is_stalled(index) {
+                tokio::time::sleep(shared.plan.stall).await;
+            }
             subscriber.follow().await
         }
         Err(error) => {
@@ -156,8 +169,8 @@ impl Received {
         }
     }
 
-    /// Counts `message`, read at `now`, for subscriber `index`.
-    pub fn record(&mut self, index: usize, now: Duration, message: &[u8]) {
+    /// Counts `message`, read at `now`, for subscriber `index`; one that stalled says nothing of latency.
+    pub fn record(&mut self, index: usize, is_stalled: bool, now: Duration, message: &[u8]) {
         let Some(sent) = find_sent(message) else {
             if self.others.0 == 0 {
                 self.others.1 = String::from_utf8_lossy(message).into_owned();
@@ -166,7 +179,9 @@ impl Received {
             return;
         };
         self.counts[index] += 1;
-        self.latencies.record_nanos((now.as_nanos() as u64).saturating_sub(sent));
+        if !is_stalled {
+            self.latencies.record_nanos((now.as_nanos() as u64).saturating_sub(sent));
+        }
         self.last_event = now;
     }
 }
