@@ -259,7 +259,7 @@ fn group_value(field: &Field, backend: DbBackend) -> Expr {
             Expr::cust_with_exprs("COALESCE($1, 'null'::jsonb)", [postgres_value(path)])
         }
         (Field::Data(path), _) => Expr::cust_with_exprs("COALESCE(?, 'null')", [sqlite_text(path)]),
-        (own, _) => own_column(own).unwrap_or(Expr::val(true)),
+        (own, _) => own_column(own).unwrap_or(Expr::cust("TRUE")),
     }
 }
 
@@ -280,7 +280,7 @@ fn is_number(field: &Field, backend: DbBackend) -> Expr {
         (Field::Data(path), _) => {
             Expr::cust_with_exprs("(json_type(?, ?) IN ('integer', 'real'))", [data(), path_literal(path)])
         }
-        _ => Expr::val(false),
+        _ => Expr::cust("FALSE"),
     }
 }
 

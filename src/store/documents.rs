@@ -338,7 +338,7 @@ pub fn list_statement(query: ListQuery<'_>, backend: DbBackend) -> SelectStateme
         branches = ranges(filter);
     }
     if branches.is_empty() {
-        branches.push(branch(filter, &page.sort, Some(Expr::val(false))));
+        branches.push(branch(filter, &page.sort, Some(Expr::cust("FALSE"))));
     }
     let documents = if branches.len() == 1 {
         branches.remove(0).limit(page.limit).offset(page.offset).take()

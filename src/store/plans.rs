@@ -56,7 +56,7 @@ impl Plans {
         control: u64,
     ) -> Result<ListPlan> {
         let backend = db.get_database_backend();
-        let page = Page { after: None, ..query.page.clone() };
+        let page = Page { after: None, offset: 0, ..query.page.clone() };
         let query = ListQuery { page: &page, ..query };
         let statement = list_statement(query, backend);
         let text = match backend {
@@ -136,7 +136,12 @@ pub async fn explain(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<
         read_postgres(&plan[0]["Plan"], false, &mut accesses);
         return Ok(accesses);
     }
-    let explain = explain("EXPLAIN QUERY PLAN", statement.build(SqliteQueryBuilder));
+    // An explanation reads nothing, so SQLite doesn't notice that the schema is another one by now: a statement that does
+    // read goes first, and the indexes that there are make the text of the explanation another one.
+    db.query_one_raw(Statement::from_string(backend, "SELECT 1 FROM heads LIMIT 1")).await?;
+    let indexes: Vec<_> = query.indexes.iter().map(|index| index.name()).collect();
+    let prefix = format!("EXPLAIN QUERY PLAN /* {} */", indexes.join(" "));
+    let explain = explain(&prefix, statement.build(SqliteQueryBuilder));
     let rows = db.query_all_raw(explain).await?;
     let read = |row: &sea_orm::QueryResult| {
         Ok((row.try_get_by_index::<i32>(1)?, row.try_get_by_index::<String>(3)?))

@@ -80,7 +80,7 @@ fn referring_statement(backend: DbBackend, referring: &Referring<'_>, max_bytes:
         let names = Filter::Equals(field.clone(), ids.clone());
         let mut branch = Query::select();
         // What is found is a string: of the columns of its key, the last has it.
-        let name = key_columns(field, backend).pop().unwrap_or(Expr::val(true));
+        let name = key_columns(field, backend).pop().unwrap_or(Expr::cust("TRUE"));
         let placeholder = if backend == DbBackend::Postgres { "$1" } else { "?" };
         let nth = format!("ROW_NUMBER() OVER (PARTITION BY {placeholder} ORDER BY created_at DESC, id DESC)");
         branch

@@ -53,7 +53,12 @@ pub fn statements(
         statistics: statistics(columns.len()),
         name,
     };
-    let mut columns = vec!["collection_id".to_owned()];
+    // SQLite takes the index only if it begins with the collection. PostgreSQL leaves out a condition that the index's own
+    // implies: it would then have nothing to seek the first column by, and walk the whole index.
+    let mut columns = match backend {
+        DbBackend::Postgres => Vec::new(),
+        _ => vec!["collection_id".to_owned()],
+    };
     let mut keys = columns.clone();
     for (field, direction) in &index.definition.fields {
         for column in key_columns(field, backend) {

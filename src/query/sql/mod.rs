@@ -20,7 +20,7 @@ use super::{Comparison, Field, Filter, key::Key};
 pub fn condition(filter: &Filter, backend: DbBackend) -> Expr {
     let all = |terms: &[Filter]| terms.iter().map(|term| condition(term, backend)).collect::<Vec<_>>();
     match filter {
-        Filter::And(terms) => all(terms).into_iter().reduce(ExprTrait::and).unwrap_or(Expr::val(true)),
+        Filter::And(terms) => all(terms).into_iter().reduce(ExprTrait::and).unwrap_or(Expr::cust("TRUE")),
         Filter::Or(terms) => any_of(all(terms)),
         Filter::Not(term) => condition(term, backend).not(),
         Filter::Equals(field, values) => {
@@ -47,7 +47,7 @@ pub fn condition(filter: &Filter, backend: DbBackend) -> Expr {
             DbBackend::Postgres => postgres::has_element(path, values),
             _ => sqlite::has_element(path, &Values::sort(values)),
         },
-        Filter::HasElement(..) => Expr::val(false),
+        Filter::HasElement(..) => Expr::cust("FALSE"),
     }
 }
 
@@ -63,11 +63,11 @@ impl Comparison {
 }
 
 fn all_of(conditions: Vec<Expr>) -> Expr {
-    conditions.into_iter().reduce(ExprTrait::and).unwrap_or(Expr::val(true))
+    conditions.into_iter().reduce(ExprTrait::and).unwrap_or(Expr::cust("TRUE"))
 }
 
 fn any_of(alternatives: Vec<Expr>) -> Expr {
-    alternatives.into_iter().reduce(ExprTrait::or).unwrap_or(Expr::val(false))
+    alternatives.into_iter().reduce(ExprTrait::or).unwrap_or(Expr::cust("FALSE"))
 }
 
 /// The values of an equality by how they are compared. Lists are bound as one JSON array each, so that the texts of
@@ -114,13 +114,13 @@ fn list_of_texts(values: &[&Value]) -> Expr {
 
 /// An id is a string, a time a number; neither is ever anything else.
 fn own_equals(field: &Field, values: &Values<'_>, backend: DbBackend) -> Expr {
-    let Some(column) = key::own_column(field) else { return Expr::val(false) };
+    let Some(column) = key::own_column(field) else { return Expr::cust("FALSE") };
     let (values, kind) = match field {
         Field::Id => (&values.strings, "text"),
         _ => (&values.integers, "bigint"),
     };
     match (values.as_slice(), backend) {
-        ([], _) => Expr::val(false),
+        ([], _) => Expr::cust("FALSE"),
         ([Value::String(text)], _) => column.eq(text.as_str()),
         ([Value::Number(number)], _) => column.eq(number.as_i64().unwrap_or_default()),
         (many, DbBackend::Postgres) => postgres::is_one_of(column, many, kind),
@@ -136,6 +136,6 @@ fn own_compares(field: &Field, comparison: Comparison, value: &Value, backend: D
     let bound = key::key_values(field, &Key::of(Some(value)), backend);
     match (key::own_column(field), bound.into_iter().next()) {
         (Some(column), Some(bound)) if fits => column.binary(comparison.operator(), bound),
-        _ => Expr::val(false),
+        _ => Expr::cust("FALSE"),
     }
 }

@@ -29,7 +29,7 @@ pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
     let has_key = |key: &Key| {
         let columns = key_columns(&field, sea_orm::DbBackend::Postgres).into_iter();
         let pairs = columns.zip(key_values(&field, key, sea_orm::DbBackend::Postgres));
-        pairs.map(|(column, value)| column.eq(value)).reduce(ExprTrait::and).unwrap_or(Expr::val(true))
+        pairs.map(|(column, value)| column.eq(value)).reduce(ExprTrait::and).unwrap_or(Expr::cust("TRUE"))
     };
     let mut alternatives = Vec::new();
     for (asked, key) in [(values.null, Key::Null), (values.no, Key::False), (values.yes, Key::True)] {
@@ -75,7 +75,7 @@ pub fn compares(path: &FieldPath, comparison: Comparison, value: &Value) -> Expr
             let is_text = number.eq(Expr::cust("'Infinity'::numeric"));
             is_text.and(text.binary(comparison.operator(), Expr::val(bound.as_str())))
         }
-        _ => Expr::val(false),
+        _ => Expr::cust("FALSE"),
     }
 }
 
@@ -87,10 +87,10 @@ pub fn has_text(field: &Field, part: Part, text: &str) -> Expr {
             postgres_key(path).1,
         ),
         Field::Id => match own_column(field) {
-            Some(column) => (Expr::val(true), Expr::cust_with_exprs("($1 COLLATE \"C\")", [column])),
-            None => return Expr::val(false),
+            Some(column) => (Expr::cust("TRUE"), Expr::cust_with_exprs("($1 COLLATE \"C\")", [column])),
+            None => return Expr::cust("FALSE"),
         },
-        Field::CreatedAt | Field::UpdatedAt => return Expr::val(false),
+        Field::CreatedAt | Field::UpdatedAt => return Expr::cust("FALSE"),
     };
     if text.is_empty() {
         return is_string;

@@ -58,7 +58,7 @@ pub fn compares(path: &FieldPath, comparison: Comparison, value: &Value) -> Expr
     let (bound, least, most) = match value {
         Value::Number(number) => (sqlite_number(number), "? > -9e999", "? < ''"),
         Value::String(text) => (Expr::val(text.as_str()), "? >= ''", "? < x''"),
-        _ => return Expr::val(false),
+        _ => return Expr::cust("FALSE"),
     };
     let end = if comparison.is_upwards() { most } else { least };
     key.clone().binary(comparison.operator(), bound).and(Expr::cust_with_exprs(end, [key]))
@@ -72,10 +72,10 @@ pub fn has_text(field: &Field, part: Part, text: &str) -> Expr {
             Expr::cust_with_exprs("json_extract(?, ?)", [data(), path_literal(path)]),
         ),
         Field::Id => match own_column(field) {
-            Some(column) => (Expr::val(true), column),
-            None => return Expr::val(false),
+            Some(column) => (Expr::cust("TRUE"), column),
+            None => return Expr::cust("FALSE"),
         },
-        Field::CreatedAt | Field::UpdatedAt => return Expr::val(false),
+        Field::CreatedAt | Field::UpdatedAt => return Expr::cust("FALSE"),
     };
     if text.is_empty() {
         return is_string;
