@@ -84,6 +84,19 @@ pub async fn send_snapshot(feed: &Feed, subscription: &Subscription) -> Result<(
         if slot.is_over() {
             return Err(CaughtUp::Ended);
         }
+        if ranges.0.is_empty() {
+            // The log is read on from this page's head. What was removed before it is in no entry that comes.
+            match feed.streams.has_collection(&slot.collection).await {
+                Ok(true) => {}
+                Ok(false) => return Err(CaughtUp::Removed),
+                Err(err) => {
+                    tracing::debug!("a snapshot waits for the database: {err}");
+                    drop((page, turn));
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            }
+        }
         if let Err(length) = offer_page(subscription, &page, ranges.0.is_empty()).await {
             drop((page, turn));
             slot.outbox().room_for(length).await;
