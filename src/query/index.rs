@@ -177,6 +177,16 @@ pub fn split(filter: &Filter, indexes: &[Arc<Index>]) -> Vec<Filter> {
     parts.into_iter().map(Filter::And).collect()
 }
 
+/// Whether an index narrows a filter: one of these, or that by age, which every collection has.
+pub fn is_narrowed(filter: &Filter, indexes: &[Arc<Index>]) -> bool {
+    let terms = filter.terms();
+    let by_age = |term: &Filter| {
+        matches!(term, Filter::Equals(Field::CreatedAt, _) | Filter::Compares(Field::CreatedAt, ..))
+    };
+    let mut ready = indexes.iter().filter(|index| index.state == IndexState::Ready);
+    terms.iter().any(by_age) || ready.any(|index| served_terms(terms, index).0 > 0)
+}
+
 /// How many fields of an index the terms narrow, and which terms do.
 fn served_terms(terms: &[Filter], index: &Index) -> (usize, Vec<usize>) {
     let mut places = Vec::new();

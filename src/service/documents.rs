@@ -12,6 +12,7 @@ use crate::{
         catalog::Catalogs,
         documents::{self, ListQuery, Listed},
         idempotency::IdempotencyKey,
+        listing::Listing,
         plans::{ListPlan, Plans},
     },
     writer::{
@@ -145,8 +146,8 @@ impl Documents {
         let is_told = principal.kind == KeyKind::Secret;
         let read = move |db| async move {
             let indexes = catalog.indexes_of(&id);
-            let query =
-                ListQuery { project: &project, collection: &id, indexes, filter: &filter, page: &page };
+            let listing = Listing { collection: &id, indexes, filter: &filter, page: &page };
+            let query = ListQuery { project: &project, listing };
             let listed = documents::list(&db, query).await?;
             let plan = match is_told {
                 // Without it the answer is as good.

@@ -10,10 +10,10 @@ use crate::{
     domain::{Collection, Document},
     query::{
         Filter,
-        page::{Place, Sort},
+        page::{Page, Place, Sort},
         populate::Populate,
     },
-    store::{Lane, changes::PageSize, exports},
+    store::{Lane, changes::PageSize, exports, listing::Listing},
 };
 
 /// How many exports may be under way: each holds a page.
@@ -98,10 +98,15 @@ impl Export {
     pub async fn next_page(&mut self) -> Result<Vec<(Document, Relations)>, ServiceError> {
         self.check().await?;
         let size = if self.wanted.populate.is_empty() { PAGE } else { POPULATED_PAGE };
-        let (id, after) = (self.collection.id.clone(), self.after.clone());
-        let Wanted { filter, sort, .. } = self.wanted.clone();
-        let read =
-            move |db| async move { exports::read(&db, &id, &filter, &sort, after.as_ref(), size).await };
+        let catalog = self.documents.catalogs.get(&self.principal.project).await?;
+        let (id, filter) = (self.collection.id.clone(), self.wanted.filter.clone());
+        let sort = self.wanted.sort.clone();
+        let page = Page { sort, limit: size.entries as u64, offset: 0, after: self.after.clone() };
+        let read = move |db| async move {
+            let indexes = catalog.indexes_of(&id);
+            let listing = Listing { collection: &id, indexes, filter: &filter, page: &page };
+            exports::read(&db, listing, size.bytes).await
+        };
         let page = self.documents.db.read(Lane::Scan, read).await?;
         let populate = &self.wanted.populate;
         let relations = self.documents.populate(&self.principal, &self.collection, &page, populate).await?;

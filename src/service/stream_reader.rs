@@ -15,7 +15,7 @@ use crate::{
         catalog::Catalogs,
         changes::{self, LogPage, PageSize},
         collections, heads,
-        snapshots::{self, DocumentPage},
+        snapshots::{self, DocumentPage, Way},
     },
 };
 
@@ -93,13 +93,22 @@ pub trait StreamReader: Send + Sync + 'static {
         after: Position,
     ) -> BoxFuture<'_, ReadResult<Option<LogPage>>>;
 
-    /// The next matching documents of a collection in the order of their ids, with the log's ends at that moment. `None`
-    /// if there is no such project.
+    /// Whether so few documents match that they are best found by an index, for each page anew.
+    fn has_few(
+        &self,
+        project: &ProjectId,
+        collection: &CollectionId,
+        filter: Arc<Filter>,
+    ) -> BoxFuture<'_, ReadResult<bool>>;
+
+    /// The next matching documents of a collection in the order of their ids, with the log's ends at that moment; by an
+    /// index if they are `few`. `None` if there is no such project.
     fn read_documents(
         &self,
         project: &ProjectId,
         collection: &CollectionId,
         filter: Arc<Filter>,
+        few: bool,
         after: Option<DocumentId>,
     ) -> BoxFuture<'_, ReadResult<Option<DocumentPage>>>;
 }
@@ -165,17 +174,39 @@ impl StreamReader for StoredStreams {
         Box::pin(self.db.read(Lane::Scan, read))
     }
 
+    fn has_few(
+        &self,
+        project: &ProjectId,
+        collection: &CollectionId,
+        filter: Arc<Filter>,
+    ) -> BoxFuture<'_, ReadResult<bool>> {
+        let (project, collection) = (project.clone(), collection.clone());
+        Box::pin(async move {
+            let catalog = self.catalogs.get(&project).await?;
+            let read = move |db| async move {
+                snapshots::has_few(&db, &collection, &filter, catalog.indexes_of(&collection)).await
+            };
+            self.db.read(Lane::Scan, read).await
+        })
+    }
+
     fn read_documents(
         &self,
         project: &ProjectId,
         collection: &CollectionId,
         filter: Arc<Filter>,
+        few: bool,
         after: Option<DocumentId>,
     ) -> BoxFuture<'_, ReadResult<Option<DocumentPage>>> {
         let (project, collection) = (project.clone(), collection.clone());
-        let read = move |db| async move {
-            snapshots::read(&db, &project, &collection, &filter, after.as_ref(), DOCUMENT_PAGE).await
-        };
-        Box::pin(self.db.read(Lane::Scan, read))
+        Box::pin(async move {
+            let catalog = self.catalogs.get(&project).await?;
+            let read = move |db| async move {
+                let way = if few { Way::ByIndex(catalog.indexes_of(&collection)) } else { Way::ById };
+                let wanted = (&collection, &*filter);
+                snapshots::read(&db, &project, wanted, way, after.as_ref(), DOCUMENT_PAGE).await
+            };
+            self.db.read(Lane::Scan, read).await
+        })
     }
 }

@@ -128,8 +128,22 @@ impl Streams {
         Ok(Some(page))
     }
 
-    /// The next matching documents of a collection in the order of their ids. Waits while too many read. `None` if there
-    /// is no such project.
+    /// Whether so few documents match that they are best found by an index, for each page anew. Waits while too many read.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn has_few(
+        &self,
+        project: &ProjectId,
+        collection: &CollectionId,
+        filter: Arc<Filter>,
+    ) -> Result<bool, StoreError> {
+        let _permit = self.readers.acquire().await;
+        self.reader.has_few(project, collection, filter).await
+    }
+
+    /// The next matching documents of a collection in the order of their ids; by an index if they are `few`. Waits while too
+    /// many read. `None` if there is no such project.
     ///
     /// # Errors
     /// The database's own.
@@ -138,9 +152,10 @@ impl Streams {
         project: &ProjectId,
         collection: &CollectionId,
         filter: Arc<Filter>,
+        few: bool,
         after: Option<DocumentId>,
     ) -> Result<Option<DocumentPage>, StoreError> {
         let _permit = self.readers.acquire().await;
-        self.reader.read_documents(project, collection, filter, after).await
+        self.reader.read_documents(project, collection, filter, few, after).await
     }
 }

@@ -3,29 +3,18 @@
 use std::{collections::HashSet, sync::Arc};
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, QueryResult,
-    sea_query::{Alias, Asterisk, Expr, ExprTrait, Query, SelectStatement, UnionType},
+    ConnectionTrait, DbBackend, JoinType, QueryResult,
+    sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
 
 use super::{
     Result, Sql, StoreError, WriteTx,
     changes::PageSize,
     heads::{Head, read_head},
+    listing::{Listing, document_columns},
     rows::{Rows, RowsSql},
 };
-use crate::{
-    domain::{CollectionId, Data, Document, DocumentId, ProjectId, Timestamp},
-    query::{
-        Filter,
-        index::{Index, split},
-        page::{Page, Sort},
-        sql::{
-            self,
-            key::literal,
-            page::{beyond, sort_columns},
-        },
-    },
-};
+use crate::domain::{CollectionId, Data, Document, DocumentId, ProjectId, Timestamp};
 
 /// The table; named nowhere else but in the constant statements here.
 pub(super) const TABLE: &str = "documents";
@@ -103,9 +92,6 @@ const DELETE_SOME: Sql = Sql {
     postgres: "DELETE FROM documents WHERE collection_id = $1 AND id IN \
                (SELECT id FROM documents WHERE collection_id = $1 LIMIT $2) RETURNING id",
 };
-
-/// Ranges of an index that one list may ask for.
-const MAX_BRANCHES: usize = 16;
 
 /// What [`get_many`] found of a document that exists.
 pub enum Found {
@@ -269,14 +255,8 @@ pub struct Listed {
 pub struct ListQuery<'a> {
     /// Whose head belongs to it.
     pub project: &'a ProjectId,
-    /// The collection.
-    pub collection: &'a CollectionId,
-    /// Its indexes.
-    pub indexes: &'a [Arc<Index>],
-    /// Which documents.
-    pub filter: &'a Filter,
-    /// Which of them, in which order.
-    pub page: &'a Page,
+    /// The documents.
+    pub listing: Listing<'a>,
 }
 
 /// Lists the documents of a collection that match. One statement, so that the head belongs to exactly this result.
@@ -294,69 +274,8 @@ pub async fn list(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<Opt
 }
 
 /// The statement of [`list`].
-///
-/// What is asked for may be several ranges of an index: after a place in a sort whose directions differ, or of a field that may
-/// have one of few values. Each is a branch with the page's limit, which the index gives in order, and so costs as much as
-/// the page and not as much as the range.
 pub fn list_statement(query: ListQuery<'_>, backend: DbBackend) -> SelectStatement {
-    let ListQuery { project, collection, indexes, filter, page } = query;
-    let columns = sort_columns(&page.sort, backend);
-    let names: Vec<_> = (0..columns.len()).map(|place| Alias::new(format!("key{place}"))).collect();
-    let branch = |filter: &Filter, sort: &Sort, place: Option<Expr>| {
-        let text = if backend == DbBackend::Postgres { "data::text" } else { "json(data)" };
-        let mut documents = Query::select();
-        documents
-            .column("id")
-            .expr_as(Expr::cust(text), Alias::new("text"))
-            .columns(["created_at", "updated_at", "version"])
-            .from("documents")
-            .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
-            .and_where(sql::condition(filter, backend))
-            .and_where_option(place)
-            .limit(page.limit.saturating_add(page.offset));
-        for ((column, _), name) in columns.iter().zip(&names) {
-            documents.expr_as(column.clone(), name.clone());
-        }
-        for (column, direction) in sort_columns(sort, backend) {
-            documents.order_by_expr(column, direction.into());
-        }
-        documents
-    };
-    let ranges = |filter: &Filter| -> Vec<SelectStatement> {
-        match page.sort.within(filter, page.after.as_ref()) {
-            None => Vec::new(),
-            Some((sort, None)) => vec![branch(filter, &sort, None)],
-            Some((sort, Some(place))) => {
-                let places = beyond(&sort, &place, backend).into_iter();
-                let rest = |alike| Sort { terms: sort.terms[alike..].to_vec(), by_id: sort.by_id };
-                places.map(|(alike, place)| branch(filter, &rest(alike), Some(place))).collect()
-            }
-        }
-    };
-    let mut branches: Vec<_> = split(filter, indexes).iter().flat_map(ranges).collect();
-    if branches.len() > MAX_BRANCHES {
-        branches = ranges(filter);
-    }
-    if branches.is_empty() {
-        branches.push(branch(filter, &page.sort, Some(Expr::cust("FALSE"))));
-    }
-    let documents = if branches.len() == 1 {
-        branches.remove(0).limit(page.limit).offset(page.offset).take()
-    } else {
-        let mut branches = branches.into_iter().enumerate().map(|(place, branch)| {
-            Query::select()
-                .column(Asterisk)
-                .from_subquery(branch, Alias::new(format!("branch{place}")))
-                .take()
-        });
-        let mut first = branches.next().unwrap_or_default();
-        first.unions(branches.map(|branch| (UnionType::All, branch))).limit(page.limit).offset(page.offset);
-        for ((_, direction), name) in columns.iter().zip(&names) {
-            first.order_by(name.clone(), (*direction).into());
-        }
-        first
-    };
-
+    let documents = query.listing.rows(&document_columns(backend), backend);
     let mut select = Query::select();
     select
         .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
@@ -365,11 +284,9 @@ pub fn list_statement(query: ListQuery<'_>, backend: DbBackend) -> SelectStateme
                 .map(|column| ("heads", column)),
         )
         .from("heads")
-        .join_subquery(sea_orm::JoinType::LeftJoin, documents, "d", Expr::cust("TRUE"))
-        .and_where(Expr::col(("heads", "project_id")).eq(project.as_str()));
-    for ((_, direction), name) in columns.iter().zip(names) {
-        select.order_by(("d", name), (*direction).into());
-    }
+        .and_where(Expr::col(("heads", "project_id")).eq(query.project.as_str()));
+    documents.order(&mut select, "d");
+    select.join_subquery(JoinType::LeftJoin, documents.rows, "d", Expr::cust("TRUE"));
     select
 }
 

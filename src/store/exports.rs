@@ -2,115 +2,34 @@
 
 use sea_orm::{
     ConnectionTrait, DbBackend, Order, Statement,
-    sea_query::{Alias, Asterisk, Expr, ExprTrait, Query, SelectStatement, UnionType},
+    sea_query::{Asterisk, Expr, ExprTrait, Query},
 };
 
 use super::{
     Result,
-    changes::PageSize,
     documents::{TABLE, read_document},
+    listing::{Listing, size_columns},
 };
 use crate::{
     domain::{CollectionId, Document, DocumentId},
     query::{
         Filter,
-        page::{Direction, Place, Sort},
-        sql::{
-            self,
-            key::literal,
-            page::{beyond, sort_columns},
-        },
+        sql::{self, key::literal},
     },
 };
 
-/// Reads the next documents that match. Empty at the end only.
+/// Reads the documents of a page, but none that begins after `bytes` of memory. Empty only if no document is left.
 ///
 /// # Errors
 /// The database's own.
-pub async fn read(
-    db: &impl ConnectionTrait,
-    collection: &CollectionId,
-    filter: &Filter,
-    sort: &Sort,
-    after: Option<&Place>,
-    size: PageSize,
-) -> Result<Vec<Document>> {
-    let select = page_statement(db.get_database_backend(), collection, filter, sort, after, size);
+pub async fn read(db: &impl ConnectionTrait, listing: Listing<'_>, bytes: usize) -> Result<Vec<Document>> {
+    let backend = db.get_database_backend();
+    let documents = listing.rows(&size_columns(), backend).within(listing.collection, bytes, backend);
+    let mut select = Query::select();
+    select.column(Asterisk);
+    documents.order(&mut select, "d");
+    select.from_subquery(documents.rows, "d");
     db.query_all(&select).await?.iter().map(|row| read_document(row, 0)).collect()
-}
-
-/// Ids and sizes first: data beyond the bound must not be read.
-fn page_statement(
-    backend: DbBackend,
-    collection: &CollectionId,
-    filter: &Filter,
-    sort: &Sort,
-    after: Option<&Place>,
-    size: PageSize,
-) -> SelectStatement {
-    let columns = sort_columns(sort, backend);
-    let names: Vec<_> = (0..columns.len()).map(|place| format!("key{place}")).collect();
-    let limit = size.entries as u64;
-    let branch = |condition: Option<Expr>| {
-        let mut entries = Query::select();
-        entries
-            .columns(["id", "size"])
-            .from(TABLE)
-            .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
-            .and_where(sql::condition(filter, backend))
-            .and_where_option(condition)
-            .limit(limit);
-        for ((column, direction), name) in columns.iter().zip(&names) {
-            entries
-                .expr_as(column.clone(), Alias::new(name))
-                .order_by_expr(column.clone(), (*direction).into());
-        }
-        entries
-    };
-    let entries = match after {
-        None => branch(None),
-        Some(place) => {
-            let conditions = beyond(sort, place, backend).into_iter().enumerate();
-            let mut branches = conditions.map(|(place, (_, condition))| {
-                let name = Alias::new(format!("branch{place}"));
-                Query::select().column(Asterisk).from_subquery(branch(Some(condition)), name).take()
-            });
-            let mut first = branches.next().unwrap_or_default();
-            first.unions(branches.map(|branch| (UnionType::All, branch))).limit(limit);
-            for ((_, direction), name) in columns.iter().zip(&names) {
-                first.order_by(Alias::new(name), Order::from(*direction));
-            }
-            first
-        }
-    };
-
-    let order: Vec<_> = columns
-        .iter()
-        .zip(&names)
-        .map(|((_, direction), name)| match direction {
-            Direction::Ascending => format!("{name} ASC"),
-            Direction::Descending => format!("{name} DESC"),
-        })
-        .collect();
-    let preceding = format!("SUM(size) OVER (ORDER BY {}) - size", order.join(", "));
-    let mut page = Query::select();
-    page.column("id").expr_as(Expr::cust(preceding), "preceding").from_subquery(entries, "entry");
-    page.columns(names.iter().map(Alias::new));
-
-    let text = if backend == DbBackend::Postgres { "data::text" } else { "json(data)" };
-    let mut documents = Query::select();
-    documents
-        .column((TABLE, "id"))
-        .expr(Expr::cust(text))
-        .columns(["created_at", "updated_at", "version"].map(|column| (TABLE, column)))
-        .from_subquery(page, "page")
-        .inner_join(TABLE, Expr::col((TABLE, "id")).eq(Expr::col(("page", "id"))))
-        .and_where(Expr::col((TABLE, "collection_id")).eq(literal(collection.as_str())))
-        .and_where(Expr::col(("page", "preceding")).lt(size.bytes as i64));
-    for ((_, direction), name) in columns.iter().zip(&names) {
-        documents.order_by(("page", Alias::new(name)), Order::from(*direction));
-    }
-    documents
 }
 
 /// The names of top-level fields in some documents.

@@ -4,7 +4,7 @@
 //! writes happen in a [`WriteTx`], which only [`Db::begin_write`] opens. Both keep a database future from being
 //! dropped half-way: a cancelled `begin` leaves a pooled PostgreSQL connection inside an open transaction.
 //!
-//! Reading order: this file, [`heads`], [`changes`], [`retention`], [`documents`], [`snapshots`], [`aggregates`],
+//! Reading order: this file, [`heads`], [`changes`], [`retention`], [`documents`], [`listing`], [`snapshots`], [`aggregates`],
 //! [`relations`], [`exports`], [`collections`], [`keys`], [`projects`], [`secrets`], [`idempotency`],
 //! [`transaction`](WriteTx), and [`catalog`], the cache over collections.
 
@@ -19,6 +19,7 @@ pub mod heads;
 pub mod idempotency;
 pub mod indexes;
 pub mod keys;
+pub mod listing;
 pub mod plans;
 pub mod projects;
 mod readers;

@@ -7,15 +7,16 @@ use std::{
 
 use sea_orm::{
     ConnectionTrait, DbBackend, Statement,
-    sea_query::{PostgresQueryBuilder, SqliteQueryBuilder},
+    sea_query::{PostgresQueryBuilder, SelectStatement, SqliteQueryBuilder},
 };
 use serde_json::Value;
 
 use super::{
     Result,
     documents::{ListQuery, list_statement},
+    listing::Listing,
 };
-use crate::query::{Filter, page::Page};
+use crate::query::{Filter, index::Index, page::Page};
 
 /// Statements that are remembered; with one more, all are forgotten.
 const MAX_REMEMBERED: usize = 1000;
@@ -56,8 +57,8 @@ impl Plans {
         control: u64,
     ) -> Result<ListPlan> {
         let backend = db.get_database_backend();
-        let page = Page { after: None, offset: 0, ..query.page.clone() };
-        let query = ListQuery { page: &page, ..query };
+        let page = Page { after: None, offset: 0, ..query.listing.page.clone() };
+        let query = ListQuery { listing: Listing { page: &page, ..query.listing }, ..query };
         let statement = list_statement(query, backend);
         let text = match backend {
             DbBackend::Postgres => statement.build(PostgresQueryBuilder).0,
@@ -66,11 +67,11 @@ impl Plans {
         if let Some(plan) = self.find(&text, control) {
             return Ok(plan);
         }
-        let is_filtered = !matches!(query.filter, Filter::And(terms) if terms.is_empty());
-        let accesses = explain(db, query).await?;
+        let is_filtered = !matches!(query.listing.filter, Filter::And(terms) if terms.is_empty());
+        let accesses = explain(db, &statement, query.listing.indexes).await?;
         let plan = ListPlan::of(&accesses, is_filtered);
         // An index that is no longer declared is gone in a moment, and no entry of the log will say so.
-        let is_declared = |name: &String| query.indexes.iter().any(|index| index.name() == *name);
+        let is_declared = |name: &String| query.listing.indexes.iter().any(|index| index.name() == *name);
         let is_ours = |name: &String| name.starts_with("coir_");
         if accesses
             .iter()
@@ -116,13 +117,17 @@ impl ListPlan {
     }
 }
 
-/// Asks the database how it does a list: with the statement, and the values, that it is read with.
+/// Asks the database how it finds documents, of a collection with these indexes: with the statement, and the values, that
+/// they are read with.
 ///
 /// # Errors
 /// The database's own.
-pub async fn explain(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<Vec<Access>> {
+pub async fn explain(
+    db: &impl ConnectionTrait,
+    statement: &SelectStatement,
+    indexes: &[Arc<Index>],
+) -> Result<Vec<Access>> {
     let backend = db.get_database_backend();
-    let statement = list_statement(query, backend);
     let explain = |prefix: &str, (text, values): (String, sea_orm::sea_query::Values)| Statement {
         sql: format!("{prefix} {text}"),
         values: Some(values),
@@ -139,7 +144,7 @@ pub async fn explain(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<
     // An explanation reads nothing, so SQLite doesn't notice that the schema is another one by now: a statement that does
     // read goes first, and the indexes that there are make the text of the explanation another one.
     db.query_one_raw(Statement::from_string(backend, "SELECT 1 FROM heads LIMIT 1")).await?;
-    let indexes: Vec<_> = query.indexes.iter().map(|index| index.name()).collect();
+    let indexes: Vec<_> = indexes.iter().map(|index| index.name()).collect();
     let prefix = format!("EXPLAIN QUERY PLAN /* {} */", indexes.join(" "));
     let explain = explain(&prefix, statement.build(SqliteQueryBuilder));
     let rows = db.query_all_raw(explain).await?;

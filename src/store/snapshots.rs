@@ -1,5 +1,7 @@
 //! Pages of a snapshot: documents in the order of their ids, each page with the head that it was read at.
 
+use std::sync::Arc;
+
 use sea_orm::{
     ConnectionTrait, DbBackend, JoinType, Order,
     sea_query::{Alias, Expr, ExprTrait, Func, Query, SelectStatement},
@@ -10,15 +12,34 @@ use super::{
     changes::PageSize,
     documents::{TABLE, read_document},
     heads::{Head, read_head},
+    listing::{Ordered, union_all},
 };
 use crate::{
     domain::{CollectionId, Document, DocumentId, ProjectId},
-    query::{Filter, sql},
+    query::{
+        Filter,
+        index::{Index, is_narrowed, split},
+        page::Direction,
+        sql::{self, key::literal},
+    },
 };
 
+/// The column that pages are ordered by: the id.
+const KEY: &str = "key";
 /// How many documents one statement looks at, at most, for those that match: it is short also where few do. The number is
 /// part of a text.
 const MAX_SPAN: &str = "50000";
+/// The most documents that are found by an index for every page of a snapshot anew.
+const MAX_FEW: u64 = 5000;
+
+/// How a snapshot's documents are found.
+#[derive(Clone, Copy, Debug)]
+pub enum Way<'a> {
+    /// All of the collection are looked at, in the order of their ids.
+    ById,
+    /// Those that match are looked at, which one of these indexes finds.
+    ByIndex(&'a [Arc<Index>]),
+}
 
 /// Part of a snapshot.
 #[derive(Clone, Debug)]
@@ -31,35 +52,47 @@ pub struct DocumentPage {
     pub covers: Option<DocumentId>,
 }
 
+/// Whether an index finds the documents that match, and they are few: then they are best found by it.
+///
+/// # Errors
+/// The database's own.
+pub async fn has_few(
+    db: &impl ConnectionTrait,
+    collection: &CollectionId,
+    filter: &Filter,
+    indexes: &[Arc<Index>],
+) -> Result<bool> {
+    if !is_narrowed(filter, indexes) {
+        return Ok(false);
+    }
+    let backend = db.get_database_backend();
+    let found = split(filter, indexes).into_iter().map(|part| {
+        let mut found = matching(collection, &part, backend);
+        found.column("id").limit(MAX_FEW + 1).take()
+    });
+    let mut select = Query::select();
+    select.expr(Expr::cust("COUNT(*)")).from_subquery(union_all(found.collect()), "found");
+    let row = db.query_one(&select).await?;
+    let count = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
+    Ok(count.is_some_and(|count| count.unsigned_abs() <= MAX_FEW))
+}
+
 /// Reads the next matching documents. One statement, so that the head belongs to exactly this result; nothing is held for
-/// the next page. `None` if there is no such project.
+/// the next page, which may be read in another way. `None` if there is no such project.
 ///
 /// # Errors
 /// The database's own.
 pub async fn read(
     db: &impl ConnectionTrait,
     project: &ProjectId,
-    collection: &CollectionId,
-    filter: &Filter,
+    (collection, filter): (&CollectionId, &Filter),
+    way: Way<'_>,
     after: Option<&DocumentId>,
     size: PageSize,
 ) -> Result<Option<DocumentPage>> {
-    let backend = db.get_database_backend();
-    let span = span_end(backend, collection, filter, after);
-    let documents = page_statement(backend, collection, filter, (after, span.clone()), size);
-    let mut select = Query::select();
-    select
-        .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
-        .columns(
-            ["project_id", "epoch", "head", "head_at", "floor", "floor_at", "control"]
-                .map(|column| ("heads", column)),
-        )
-        .expr_as(span.unwrap_or(Expr::cust("NULL")).cast_as("text"), Alias::new("covers"))
-        .from("heads")
-        .join_subquery(JoinType::LeftJoin, documents, "d", Expr::cust("TRUE"))
-        .and_where(Expr::col(("heads", "project_id")).eq(project.as_str()))
-        .order_by(("d", "id"), Order::Asc);
-    let rows = db.query_all(&select).await?;
+    let statement =
+        page_statement(project, (collection, filter), way, after, size, db.get_database_backend());
+    let rows = db.query_all(&statement).await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let head = read_head(first, 5)?;
     let found = rows.iter().filter(|row| matches!(row.try_get_by_index::<Option<String>>(0), Ok(Some(_))));
@@ -74,58 +107,99 @@ pub async fn read(
     Ok(Some(DocumentPage { head, documents, covers }))
 }
 
-/// The id at which a statement stops looking; NULL if it comes to the end. Without a filter a page is soon full.
-fn span_end(
-    backend: DbBackend,
-    collection: &CollectionId,
-    filter: &Filter,
+/// The statement of [`read`].
+pub fn page_statement(
+    project: &ProjectId,
+    (collection, filter): (&CollectionId, &Filter),
+    way: Way<'_>,
     after: Option<&DocumentId>,
-) -> Option<Expr> {
-    if filter.terms().is_empty() {
-        return None;
-    }
+    size: PageSize,
+    backend: DbBackend,
+) -> SelectStatement {
+    let after = after.map_or("", DocumentId::as_str);
+    let (entries, span) = match way {
+        Way::ById => {
+            // Without a filter a page is soon full.
+            let span = (!filter.terms().is_empty()).then(|| span_end(collection, after, backend));
+            (entries_by_id(collection, filter, after, span.clone(), size, backend), span)
+        }
+        Way::ByIndex(indexes) => (entries_by_index(collection, filter, indexes, after, size, backend), None),
+    };
+    let documents = Ordered { rows: entries, keys: vec![(KEY.to_owned(), Direction::Ascending)] };
+    let documents = documents.within(collection, size.bytes, backend);
+    let mut select = Query::select();
+    select
+        .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
+        .columns(
+            ["project_id", "epoch", "head", "head_at", "floor", "floor_at", "control"]
+                .map(|column| ("heads", column)),
+        )
+        .expr_as(span.unwrap_or(Expr::cust("NULL")).cast_as("text"), Alias::new("covers"))
+        .from("heads")
+        .and_where(Expr::col(("heads", "project_id")).eq(project.as_str()));
+    documents.order(&mut select, "d");
+    select.join_subquery(JoinType::LeftJoin, documents.rows, "d", Expr::cust("TRUE"));
+    select
+}
+
+/// The id at which a statement stops looking; NULL if it comes to the end.
+fn span_end(collection: &CollectionId, after: &str, backend: DbBackend) -> Expr {
     let [first, second] = if backend == DbBackend::Postgres { ["$1", "$2"] } else { ["?", "?"] };
     let end = format!(
         "(SELECT id FROM {TABLE} WHERE collection_id = {first} AND id > {second} ORDER BY id LIMIT 1 OFFSET {MAX_SPAN})"
     );
-    Some(Expr::cust_with_values(end, [collection.as_str(), after.map_or("", DocumentId::as_str)]))
+    Expr::cust_with_values(end, [collection.as_str(), after])
 }
 
-/// Ids and sizes first: data beyond the bound must not be read.
-fn page_statement(
-    backend: DbBackend,
+/// The matching documents of a span. The collection is bound, so that no declared index is taken instead of the ids' own.
+fn entries_by_id(
     collection: &CollectionId,
     filter: &Filter,
-    (after, span): (Option<&DocumentId>, Option<Expr>),
+    after: &str,
+    span: Option<Expr>,
     size: PageSize,
+    backend: DbBackend,
 ) -> SelectStatement {
     let mut entries = Query::select();
-    entries.columns(["id", "size"]).from(TABLE).and_where(Expr::col("collection_id").eq(collection.as_str()));
-    if let Some(after) = after {
-        entries.and_where(Expr::col("id").gt(after.as_str()));
-    }
-    if let Some(span) = span {
+    entries
+        .columns(["id", "size"])
+        .expr_as(Expr::col("id"), KEY)
+        .from(TABLE)
+        .and_where(Expr::col("collection_id").eq(collection.as_str()))
+        .and_where(Expr::col("id").gt(after))
         // No id has a `~`, which sorts after all that they have.
-        let span = Func::coalesce([span, Expr::val("~")]);
-        entries.and_where(Expr::col("id").lte(span));
-    }
-    entries.and_where(sql::condition(filter, backend));
-    entries.order_by("id", Order::Asc).limit(size.entries as u64);
+        .and_where_option(span.map(|span| Expr::col("id").lte(Func::coalesce([span, Expr::val("~")]))))
+        .and_where(sql::condition(filter, backend))
+        .order_by("id", Order::Asc)
+        .limit(size.entries as u64);
+    entries
+}
 
-    let mut page = Query::select();
-    page.column("id")
-        .expr_as(Expr::cust("SUM(size) OVER (ORDER BY id) - size"), Alias::new("preceding"))
-        .from_subquery(entries, "entry");
+/// The matching documents after an id, all of which an index finds.
+fn entries_by_index(
+    collection: &CollectionId,
+    filter: &Filter,
+    indexes: &[Arc<Index>],
+    after: &str,
+    size: PageSize,
+    backend: DbBackend,
+) -> SelectStatement {
+    // An expression, so that the ids' own index gives neither place nor order.
+    let id = || Expr::cust("id || ''");
+    let found = split(filter, indexes).into_iter().map(|part| {
+        let mut found = matching(collection, &part, backend);
+        found.columns(["id", "size"]).expr_as(id(), KEY).and_where(id().gt(after)).take()
+    });
+    let mut entries = union_all(found.collect());
+    entries.order_by(KEY, Order::Asc).limit(size.entries as u64);
+    entries
+}
 
-    let text = if backend == DbBackend::Postgres { "data::text" } else { "json(data)" };
-    let mut documents = Query::select();
-    documents
-        .column((TABLE, "id"))
-        .expr_as(Expr::cust(text), Alias::new("text"))
-        .columns(["created_at", "updated_at", "version"].map(|column| (TABLE, column)))
-        .from_subquery(page, "page")
-        .inner_join(TABLE, Expr::col((TABLE, "id")).eq(Expr::col(("page", "id"))))
-        .and_where(Expr::col((TABLE, "collection_id")).eq(collection.as_str()))
-        .and_where(Expr::col(("page", "preceding")).lt(size.bytes as i64));
-    documents
+fn matching(collection: &CollectionId, filter: &Filter, backend: DbBackend) -> SelectStatement {
+    let mut matching = Query::select();
+    matching
+        .from(TABLE)
+        .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
+        .and_where(sql::condition(filter, backend));
+    matching
 }

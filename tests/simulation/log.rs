@@ -348,11 +348,16 @@ impl StreamReader for Log {
         })
     }
 
+    fn has_few(&self, _: &ProjectId, _: &CollectionId, _: Arc<Filter>) -> BoxFuture<'_, ReadResult<bool>> {
+        self.ask(|state, _| state.head().sequence.is_multiple_of(2))
+    }
+
     fn read_documents(
         &self,
         _: &ProjectId,
         collection: &CollectionId,
         filter: Arc<Filter>,
+        few: bool,
         after: Option<DocumentId>,
     ) -> BoxFuture<'_, ReadResult<Option<DocumentPage>>> {
         let wanted = collection.clone();
@@ -360,8 +365,11 @@ impl StreamReader for Log {
             let is_next = |(collection, id): &(CollectionId, DocumentId)| {
                 *collection == wanted && after.as_ref().is_none_or(|after| after < id)
             };
-            let mut rest = state.documents.iter().filter(|(key, _)| is_next(key)).peekable();
-            // As the database, it looks at so many documents, of which some match.
+            // As the database, it looks at so many documents, of which some match; by an index, only at these.
+            let is_looked_at = |document: &Document| !few || filter.matches(document);
+            let rest =
+                state.documents.iter().filter(|(key, document)| is_next(key) && is_looked_at(document));
+            let mut rest = rest.peekable();
             let looked_at: Vec<_> = rest.by_ref().take(faults.page).collect();
             let covers = rest.peek().and_then(|_| looked_at.last()).map(|((_, id), _)| id.clone());
             let matching = looked_at.into_iter().filter(|(_, document)| filter.matches(document));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use coir::{
+    domain::DocumentId,
     query::{
         Filter,
         page::{Page, Sort},
@@ -11,11 +12,15 @@ use coir::{
     store::{
         Db, Lane,
         catalog::Catalogs,
-        documents::{self, ListQuery},
+        changes::PageSize,
+        documents::{self, ListQuery, list_statement},
         heads,
+        listing::Listing,
         plans::{self, Access},
+        snapshots::{self, Way},
     },
 };
+use sea_orm::DatabaseConnection;
 use serde_json::{Value, json};
 
 use crate::harness::{TestApp, indexes::declare, on_both_databases, path_with};
@@ -27,6 +32,15 @@ const DOCUMENTS: usize = 3000;
 enum Asked<'a> {
     Json(&'a str),
     Url(&'a [(&'a str, &'a str)]),
+}
+
+impl Asked<'_> {
+    fn filter(self) -> Filter {
+        match self {
+            Self::Json(text) => parse_json(text).unwrap(),
+            Self::Url(pairs) => parse_pairs(pairs.iter().copied()).unwrap(),
+        }
+    }
 }
 
 /// Asks the database of a server, beside it.
@@ -44,10 +58,7 @@ impl Reader {
 
     /// How a list of `collection` is done: its first page, and the page after some documents.
     async fn accesses(&self, collection: &str, asked: Asked<'_>, sort: &str) -> Vec<Vec<Access>> {
-        let filter = match asked {
-            Asked::Json(text) => parse_json(text).unwrap(),
-            Asked::Url(pairs) => parse_pairs(pairs.iter().copied()).unwrap(),
-        };
+        let filter = asked.filter();
         let sort = Sort::parse(sort, None).unwrap();
         let mut page = Page { sort, limit: 21, offset: 0, after: None };
         let first = self.explain(collection, &filter, &page).await;
@@ -56,20 +67,37 @@ impl Reader {
         vec![first, self.explain(collection, &filter, &page).await]
     }
 
+    /// Whether a snapshot goes by an index, and how its pages are read: the first and one after an id.
+    async fn snapshot_accesses(&self, collection: &str, asked: Asked<'_>) -> (bool, Vec<Vec<Access>>) {
+        let (catalog, project) = self.catalog().await;
+        let (collection, filter) = (catalog.find(collection).unwrap().id.clone(), asked.filter());
+        let read = move |db: DatabaseConnection| async move {
+            let indexes = catalog.indexes_of(&collection);
+            let few = snapshots::has_few(&db, &collection, &filter, indexes).await?;
+            let way = if few { Way::ByIndex(indexes) } else { Way::ById };
+            let size = PageSize { entries: 128, bytes: 128 * 1024 };
+            let after = DocumentId::parse("00000000-0000-0000-0000-000000000000").unwrap();
+            let mut pages = Vec::new();
+            for after in [None, Some(&after)] {
+                let backend = db.get_database_backend();
+                let wanted = (&collection, &filter);
+                let statement = snapshots::page_statement(&project, wanted, way, after, size, backend);
+                pages.push(plans::explain(&db, &statement, indexes).await?);
+            }
+            Ok((few, pages))
+        };
+        self.db.read(Lane::Scan, read).await.unwrap()
+    }
+
     async fn explain(&self, collection: &str, filter: &Filter, page: &Page) -> Vec<Access> {
         let (catalog, project) = self.catalog().await;
         let (collection, filter, page) =
             (catalog.find(collection).unwrap().id.clone(), filter.clone(), page.clone());
-        let read = move |db| async move {
+        let read = move |db: DatabaseConnection| async move {
             let indexes = catalog.indexes_of(&collection);
-            let query = ListQuery {
-                project: &project,
-                collection: &collection,
-                indexes,
-                filter: &filter,
-                page: &page,
-            };
-            plans::explain(&db, query).await
+            let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
+            let query = ListQuery { project: &project, listing };
+            plans::explain(&db, &list_statement(query, db.get_database_backend()), indexes).await
         };
         self.db.read(Lane::Scan, read).await.unwrap()
     }
@@ -80,13 +108,8 @@ impl Reader {
             (catalog.find(collection).unwrap().id.clone(), filter.clone(), page.clone());
         let read = move |db| async move {
             let indexes = catalog.indexes_of(&collection);
-            let query = ListQuery {
-                project: &project,
-                collection: &collection,
-                indexes,
-                filter: &filter,
-                page: &page,
-            };
+            let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
+            let query = ListQuery { project: &project, listing };
             documents::list(&db, query).await
         };
         let listed = self.db.read(Lane::Scan, read).await.unwrap().unwrap();
@@ -183,6 +206,38 @@ on_both_databases! {
         // Without an index there is none.
         let accesses = reader.accesses("others", Json(r#"{"n__gte":100}"#), "-createdAt").await;
         assert!(!accesses[0][0].is_narrowed, "{accesses:?}");
+    }
+
+    async fn a_snapshot_of_few_documents_is_read_by_an_index_and_one_of_many_by_their_ids(app: &TestApp) {
+        fill(app, "others").await;
+        fill(app, "things").await;
+        declare(app, "things", json!([{ "fields": ["room", "n"] }, { "fields": ["n"] }])).await;
+        let reader = Reader::connect(app).await;
+        use Asked::{Json, Url};
+        for (why, asked, expected) in [
+            ("equality", Json(r#"{"n":1500}"#), true),
+            ("text from a URL", Url(&[("room", "8")]), true),
+            ("a range", Json(r#"{"n__gte":100,"n__lt":400}"#), true),
+            ("a range and what no index has", Json(r#"{"n__gte":100,"status":"draft"}"#), true),
+            ("the newest", Json(r#"{"createdAt__gt":"2999-01-01"}"#), true),
+            ("all", Json("{}"), false),
+            ("what no index has", Json(r#"{"status":"draft"}"#), false),
+            ("not the first of an index", Json(r#"{"name":"name 00017"}"#), false),
+        ] {
+            let (few, pages) = reader.snapshot_accesses("things", asked).await;
+            assert_eq!(few, expected, "{why}");
+            for (page, accesses) in pages.iter().enumerate() {
+                let (own, others): (Vec<_>, Vec<_>) = accesses.iter().partition(|access| {
+                    let index = access.index.as_deref().unwrap_or_default();
+                    index.starts_with("coir_index_") || index == "documents_by_age"
+                });
+                assert_eq!(own.is_empty(), !few, "{why}, page {page}: {accesses:?}");
+                assert!(own.iter().all(|access| access.is_narrowed), "{why}, page {page}: {accesses:?}");
+                // The rest goes by the ids: only those that were found.
+                assert!(others.iter().all(|access| access.index.is_some()), "{why}, page {page}: {accesses:?}");
+                assert!(!few || others.iter().all(|access| access.is_narrowed), "{why}, page {page}: {accesses:?}");
+            }
+        }
     }
 
     async fn a_list_tells_whether_an_index_serves_it(app: &TestApp) {

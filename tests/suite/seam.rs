@@ -17,7 +17,9 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Dice, Replica, TestApp, dice, on_both_databases, replica::shown, sequence_of};
+use crate::harness::{
+    Dice, Replica, TestApp, dice, indexes::declare, on_both_databases, replica::shown, sequence_of,
+};
 
 const DOCUMENTS: usize = 500;
 const GROUPS: usize = 3;
@@ -46,7 +48,8 @@ struct Counts {
 async fn write(app: &TestApp, mut dice: Dice, history: &History, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Relaxed) {
         let id = format!("{:04}", dice.under(DOCUMENTS));
-        let body = json!({ "group": dice.under(GROUPS), "n": dice.under(1000) });
+        let group = dice.under(GROUPS);
+        let body = json!({ "group": group, "also": group, "n": dice.under(1000) });
         let method = [Method::PUT, Method::PUT, Method::PATCH, Method::DELETE][dice.under(4)].clone();
         let request = app.request(method.clone(), &format!("/collections/posts/{id}")).json(&body);
         let answer = app.send(request).await;
@@ -64,7 +67,9 @@ async fn read(app: &TestApp, mut dice: Dice, trials: &AtomicUsize, held: &Mutex<
     let (mut socket, mut counts) = (app.socket().await, Counts::default());
     while trials.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
         let group = Some(dice.under(GROUPS + 1)).filter(|group| *group < GROUPS);
-        let filters = group.map_or(json!({}), |group| json!({ "group": group }));
+        // An index finds the one, and not the other.
+        let field = ["group", "also"][dice.under(2)];
+        let filters = group.map_or(json!({}), |group| json!({ field: group }));
         let mut replica = Replica::default();
         replica.take(
             &socket.subscribe_named("s", "posts", json!({ "filters": filters, "snapshot": true })).await,
@@ -114,6 +119,7 @@ async fn try_seam(app: &TestApp) {
     let trials = dice::setting("COIR_TEST_SEAM_TRIALS", 300);
     let mut dice = Dice::new(dice::seed("seam"));
     app.post("/collections", json!({ "name": "posts" })).await;
+    declare(app, "posts", json!([{ "fields": ["group"] }])).await;
     let (history, left, held) = (History::default(), AtomicUsize::new(trials), Mutex::default());
     let is_over = Arc::new(AtomicBool::new(false));
     let writing =

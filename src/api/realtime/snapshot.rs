@@ -60,6 +60,13 @@ impl Ranges {
 pub async fn send_snapshot(feed: &Feed, subscription: &Subscription) -> Result<(), CaughtUp> {
     let slot = &subscription.slot;
     let mut ranges = Ranges::default();
+    // Where that can't be found out, the other way is as right.
+    let mut few = feed
+        .streams
+        .has_few(&slot.project, &slot.collection, slot.filter.clone())
+        .await
+        .inspect_err(|err| tracing::debug!("a snapshot looks at all documents: {err}"))
+        .unwrap_or(false);
     loop {
         slot.outbox().room().await;
         if slot.is_over() {
@@ -67,7 +74,8 @@ pub async fn send_snapshot(feed: &Feed, subscription: &Subscription) -> Result<(
         }
         let after = ranges.0.last().and_then(|range| range.last.clone());
         let turn = feed.streams.turn().await;
-        let read = feed.streams.read_documents(&slot.project, &slot.collection, slot.filter.clone(), after);
+        let filter = slot.filter.clone();
+        let read = feed.streams.read_documents(&slot.project, &slot.collection, filter, few, after);
         let page = match read.await {
             Ok(Some(page)) => page,
             // The project is gone, and with it the collection.
@@ -75,6 +83,8 @@ pub async fn send_snapshot(feed: &Feed, subscription: &Subscription) -> Result<(
             Err(err) => {
                 tracing::debug!("a snapshot waits for the database: {err}");
                 drop(turn);
+                // There may be more of them by now than can be read in time.
+                few = false;
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
