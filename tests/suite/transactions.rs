@@ -235,4 +235,55 @@ on_both_databases! {
         let (first, last) = (sequences[0], sequences[sequences.len() - 1]);
         assert_eq!(sequences, (first..=last).collect::<Vec<_>>(), "no hole");
     }
+
+    async fn a_stream_that_is_cut_inside_one_goes_on_with_its_rest(app: &TestApp) {
+        let begin = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
+        app.post("/collections", json!({ "name": "others" })).await;
+        // More than the hub or one page of the log hands out at once, in two collections, with writes of others all around.
+        let operation = |n: usize| {
+            let collection = if n % 3 == 2 { "others" } else { "posts" };
+            json!({ "op": "create", "collection": collection, "id": format!("t{n:03}"), "data": { "n": n } })
+        };
+        let around = async |from: usize| {
+            for n in from..from + 40 {
+                app.create("posts", json!({ "around": n })).await;
+            }
+        };
+        let (answer, ..) = tokio::join!(
+            transact(app, (0..600).map(operation).collect()), around(0), around(40), around(80)
+        );
+        assert_eq!(answer.status, 200, "{answer:?}");
+
+        let other = app.start_second_node().await;
+        let mut stream = app.stream("/realtime/sse/posts", Some(&begin)).await;
+        let mut all = Vec::new();
+        for _ in 0..400 + 120 {
+            let block = stream.next_event().await;
+            all.push((block.id.clone().unwrap(), block.json()));
+        }
+        let place = |id: &str| all.iter().position(|(_, event)| event["document"]["id"] == id).unwrap();
+        let (first, last) = (place("t000"), place("t598"));
+        let ids: Vec<_> = all[first..=last].iter().map(|(_, event)| event["document"]["id"].clone()).collect();
+        let expected: Vec<_> = (0..600).filter(|n| n % 3 != 2).map(|n| json!(format!("t{n:03}"))).collect();
+        assert_eq!(ids, expected, "neighbours, in the order of the operations");
+
+        for cut in [first, first + 1, first + 127, first + 128, first + 300, last - 1, last] {
+            let (cursor, _) = &all[cut];
+            // The one that wrote it has it in memory, the other reads it.
+            for node in [app, &other] {
+                let mut stream = node.stream("/realtime/sse/posts", Some(cursor)).await;
+                let mut socket = node.socket().await;
+                let subscribed = socket.subscribe_named("s", "posts", json!({ "since": cursor })).await;
+                assert_eq!(subscribed["cursor"], *cursor);
+                for (cursor, event) in &all[cut + 1..] {
+                    let block = stream.next_event().await;
+                    assert_eq!((block.id.as_ref(), &block.json()), (Some(cursor), event), "after {cut}");
+                    let message = socket.next().await;
+                    assert_eq!((&message["cursor"], &message["document"]["id"]), (&json!(cursor), &event["document"]["id"]));
+                }
+                socket.settle().await;
+            }
+        }
+        other.stop().await;
+    }
 }
