@@ -311,13 +311,14 @@ impl Run {
         }
     }
 
-    /// More than the ring and a worker thread's channel hold, at times while that thread stands still.
+    /// More than the ring holds; at times, while the worker thread stands still, more than its channel: not every write is news
+    /// to somebody.
     async fn burst(&mut self, server: &Server) {
         self.counts.bursts += 1;
         let padding = std::mem::take(&mut self.padding);
-        let is_held = self.dice.percent(40);
+        let is_held = self.dice.percent(60);
         server.gate.set(is_held);
-        let count = if is_held { 1100 } else { 300 };
+        let count = if is_held { 8000 } else { 300 };
         for _ in 0..count {
             let changes = self.write(1);
             if !changes.is_empty() {
