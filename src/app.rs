@@ -13,13 +13,14 @@ use std::{
 };
 
 use actix_cors::Cors;
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     api::{
         self,
+        answer::{AnswerBudget, bound_answers},
         extract::BodyBudget,
         realtime::{ConnectionCount, Feed, LocalShard, Realtime, encode::Encoder, rooms::Rooms},
     },
@@ -31,7 +32,7 @@ use crate::{
         relay::{self, ControlObserver, LogError},
     },
     service::{
-        Collections, Documents, Exports, StoredStreams, Streams,
+        Collections, Documents, Exports, ListTurns, StoredStreams, Streams,
         setup::{self, NewKeys, SetupError},
     },
     store::{ConnectError, Db, StoreError, catalog::Catalogs, plans::Plans},
@@ -46,6 +47,8 @@ use crate::{
 const SHUTDOWN_SECONDS: u64 = 6;
 /// What the bodies of all requests at hand may take together.
 const BODY_BUDGET: usize = 64 * 1024 * 1024;
+/// What all answers that wait for their peers may take together.
+const ANSWER_BUDGET: usize = 256 * 1024 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 /// What the kernel may hold of a stream whose reader is slow: past that, our own bounded queue fills and is seen to.
@@ -193,6 +196,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         catalogs: catalogs.clone(),
         writer: writer.clone(),
         plans: Plans::default(),
+        lists: ListTurns::default(),
     };
     let state = (
         web::Data::new(Exports::new(documents.clone())),
@@ -203,6 +207,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         web::Data::new(db.clone()),
         web::Data::new(config.limits),
         web::Data::new(BodyBudget::new(BODY_BUDGET)),
+        web::Data::new(AnswerBudget::new(ANSWER_BUDGET)),
     );
     let allowed_origins = config.allowed_origins.clone();
     let next_shard = Arc::new(AtomicU32::new(0));
@@ -210,7 +215,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         // Runs on each worker thread, where the shard and its connections then live.
         let (shard, shard_loop) = Shard::new(next_shard.fetch_add(1, Ordering::Relaxed), hub.clone());
         actix_web::rt::spawn(shard_loop);
-        let (exports, documents, collections, realtime, keys, db, limits, budget) = state.clone();
+        let (exports, documents, collections, realtime, keys, db, limits, bodies, answers) = state.clone();
         App::new()
             .app_data(LocalShard(shard))
             .app_data(exports)
@@ -220,7 +225,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             .app_data(keys)
             .app_data(db)
             .app_data(limits)
-            .app_data(budget)
+            .app_data(bodies)
+            .app_data(answers)
+            .wrap(from_fn(bound_answers))
             .wrap(cors(allowed_origins.as_deref()))
             .configure(api::routes)
     })

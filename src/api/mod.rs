@@ -1,8 +1,9 @@
 //! Every door into the server. With `app`, the only place that knows of HTTP: bytes become types here, services decide.
 //!
-//! Reading order: this file (the route table), [`error`], [`extract`], [`rest`], [`sdk`], [`realtime`], [`health`],
+//! Reading order: this file (the route table), [`error`], [`extract`], [`answer`], [`rest`], [`sdk`], [`realtime`], [`health`],
 //! [`site`].
 
+pub mod answer;
 pub mod error;
 pub mod extract;
 pub mod health;

@@ -1,6 +1,8 @@
 //! Create, get, list, replace, merge and delete documents.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{ServiceError, find_collection};
 use crate::{
@@ -40,6 +42,45 @@ pub struct Documents {
     pub writer: WriterHandle,
     /// How lists are done.
     pub plans: Plans,
+    /// How many may be in memory.
+    pub lists: ListTurns,
+}
+
+/// The most that the documents of one list may take, in bytes of memory.
+const MAX_LIST_BYTES: usize = 32 * 1024 * 1024;
+/// Lists that are in memory at the same time.
+const MAX_LISTS: usize = 16;
+/// How long one waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bounds how many lists are in memory. Cheap to clone.
+#[derive(Clone)]
+pub struct ListTurns(Arc<Semaphore>);
+
+impl Default for ListTurns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_LISTS)))
+    }
+}
+
+impl ListTurns {
+    async fn next(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        let turn = tokio::time::timeout(PATIENCE, self.0.clone().acquire_owned()).await;
+        // Never closed.
+        let turn = turn.ok().and_then(Result::ok);
+        turn.ok_or(ServiceError::Busy("too many lists are being read; try again"))
+    }
+}
+
+/// A page of a list. Others may wait for its end.
+pub struct DocumentList {
+    /// Whose documents.
+    pub collection: Arc<Collection>,
+    /// The documents, and the log position of the read.
+    pub listed: Listed,
+    /// How the database does it, for secret keys.
+    pub plan: Option<ListPlan>,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Documents {
@@ -126,28 +167,28 @@ impl Documents {
         Ok((collection, found.ok_or(ServiceError::UnknownDocument)?))
     }
 
-    /// Lists the documents that match, with their collection and the log position of the read; for secret keys, also how the
-    /// database does it.
+    /// Lists the documents that match. Of a page that takes too much memory, only the first are there, which is said.
     ///
     /// # Errors
-    /// [`ServiceError`].
+    /// [`ServiceError`], also if too many lists are being read.
     pub async fn list(
         &self,
         principal: &Principal,
         collection: &str,
         filter: Filter,
         page: Page,
-    ) -> Result<(Arc<Collection>, Listed, Option<ListPlan>), ServiceError> {
+    ) -> Result<DocumentList, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let catalog = self.catalogs.get(&principal.project).await?;
         let collection = catalog.find(collection).cloned().ok_or(ServiceError::UnknownCollection)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
         let (project, id, plans) = (principal.project.clone(), collection.id.clone(), self.plans.clone());
         let is_told = principal.kind == KeyKind::Secret;
+        let turn = self.lists.next().await?;
         let read = move |db| async move {
             let indexes = catalog.indexes_of(&id);
             let listing = Listing { collection: &id, indexes, filter: &filter, page: &page };
-            let query = ListQuery { project: &project, listing };
+            let query = ListQuery { project: &project, listing, bytes: MAX_LIST_BYTES };
             let listed = documents::list(&db, query).await?;
             let plan = match is_told {
                 // Without it the answer is as good.
@@ -158,7 +199,8 @@ impl Documents {
         };
         let outcome = self.db.read(Lane::Scan, read).await;
         let (listed, plan) = outcome.map_err(|err| ServiceError::of_query(err, helpful))?;
-        Ok((collection, listed.ok_or(ServiceError::UnknownCollection)?, plan))
+        let listed = listed.ok_or(ServiceError::UnknownCollection)?;
+        Ok(DocumentList { collection, listed, plan, _turn: turn })
     }
 
     /// Looks at new data before it is queued, so that the writer, for which everyone waits, need not. The verdict is the

@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub use collections::Collections;
-pub use documents::Documents;
+pub use documents::{Documents, ListTurns};
 pub use exports::Exports;
 pub use stream_reader::{Resume, StoredStreams, StreamReader};
 pub use streams::Streams;

@@ -78,8 +78,8 @@ impl Documents {
             _ => Sort { terms: vec![(field.clone(), direction)], by_id: direction },
         };
         let page = Page { sort, limit: 1, offset: 0, after: None };
-        let (_, listed, _) = self.list(principal, collection, filter.and(has_value()), page).await?;
-        let best = listed.documents.first().and_then(|document| field.value_in(document));
+        let list = self.list(principal, collection, filter.and(has_value()), page).await?;
+        let best = list.listed.documents.first().and_then(|document| field.value_in(document));
         Ok(best.map_or(Value::Null, |value| shown(&field, value.into_owned())))
     }
 

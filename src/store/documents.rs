@@ -11,7 +11,7 @@ use super::{
     Result, Sql, StoreError, WriteTx,
     changes::PageSize,
     heads::{Head, read_head},
-    listing::{Listing, document_columns},
+    listing::{Listing, document_columns, size_columns},
     rows::{Rows, RowsSql},
 };
 use crate::domain::{CollectionId, Data, Document, DocumentId, ProjectId, Timestamp};
@@ -246,6 +246,8 @@ pub async fn delete_some(tx: &mut WriteTx, collection: &CollectionId, limit: usi
 pub struct Listed {
     /// In the page's order.
     pub documents: Vec<Document>,
+    /// Whether more may be on the page than fits into memory.
+    pub is_cut: bool,
     /// The project's head at the moment of the read.
     pub head: Head,
 }
@@ -257,7 +259,13 @@ pub struct ListQuery<'a> {
     pub project: &'a ProjectId,
     /// The documents.
     pub listing: Listing<'a>,
+    /// No document of the page is read that begins after so many bytes of memory.
+    pub bytes: usize,
 }
+
+/// Documents of the greatest length that are read at once where most of them may not be wanted: a page that has no more is
+/// cut after it was read, which is faster.
+const MAX_UNCUT: u64 = 32;
 
 /// Lists the documents of a collection that match. One statement, so that the head belongs to exactly this result.
 /// `None` if there is no such project.
@@ -268,14 +276,31 @@ pub async fn list(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<Opt
     let rows = db.query_all(&list_statement(query, db.get_database_backend())).await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let head = read_head(first, 5)?;
-    let found = rows.iter().filter(|row| matches!(row.try_get_by_index::<Option<String>>(0), Ok(Some(_))));
-    let documents = found.map(|row| read_document(row, 0)).collect::<Result<_>>()?;
-    Ok(Some(Listed { documents, head }))
+    let (mut documents, mut bytes, mut is_cut) = (Vec::with_capacity(rows.len()), 0, false);
+    for row in &rows {
+        if row.try_get_by_index::<Option<String>>(0)?.is_none() {
+            continue;
+        }
+        if bytes >= query.bytes {
+            is_cut = true;
+            break;
+        }
+        let document = read_document(row, 0)?;
+        // The same measure as the size that was stored with it.
+        bytes += document.data.weight();
+        documents.push(document);
+    }
+    is_cut |= query.listing.page.limit > MAX_UNCUT && bytes >= query.bytes;
+    Ok(Some(Listed { documents, is_cut, head }))
 }
 
 /// The statement of [`list`].
 pub fn list_statement(query: ListQuery<'_>, backend: DbBackend) -> SelectStatement {
-    let documents = query.listing.rows(&document_columns(backend), backend);
+    let listing = query.listing;
+    let documents = match listing.page.limit > MAX_UNCUT {
+        true => listing.rows(&size_columns(), backend).within(listing.collection, query.bytes, backend),
+        false => listing.rows(&document_columns(backend), backend),
+    };
     let mut select = Query::select();
     select
         .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))

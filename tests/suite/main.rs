@@ -24,6 +24,7 @@ mod idempotency;
 mod import;
 mod indexes;
 mod keys;
+mod large_answers;
 mod lifecycle;
 mod lists;
 mod malformed;

@@ -96,7 +96,7 @@ impl Reader {
         let read = move |db: DatabaseConnection| async move {
             let indexes = catalog.indexes_of(&collection);
             let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
-            let query = ListQuery { project: &project, listing };
+            let query = ListQuery { project: &project, listing, bytes: usize::MAX };
             plans::explain(&db, &list_statement(query, db.get_database_backend()), indexes).await
         };
         self.db.read(Lane::Scan, read).await.unwrap()
@@ -109,7 +109,7 @@ impl Reader {
         let read = move |db| async move {
             let indexes = catalog.indexes_of(&collection);
             let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
-            let query = ListQuery { project: &project, listing };
+            let query = ListQuery { project: &project, listing, bytes: usize::MAX };
             documents::list(&db, query).await
         };
         let listed = self.db.read(Lane::Scan, read).await.unwrap().unwrap();

@@ -127,7 +127,8 @@ pub async fn delete(
 /// `GET /collections/{collection}` → 200 with a page of the documents that match.
 ///
 /// `limit`, `offset` or `after`, `orderBy` (`status,-createdAt`; the default is `-createdAt`), `order`, `select`, `populate`,
-/// `filters` as JSON; every other parameter is a filter. `nextCursor` is null on the last page. The header
+/// `filters` as JSON; every other parameter is a filter. `nextCursor` is null on the last page; a page of large documents may have
+/// fewer than `limit` of them, and goes on there. The header
 /// `X-Query-Plan` tells secret keys whether an index serves it.
 pub async fn list(
     documents: State<Documents>,
@@ -142,14 +143,14 @@ pub async fn list(
     let wanted = page.limit;
     // One more than is shown tells whether there is a next page.
     page.limit += 1;
-    let (collection, mut listed, plan) =
-        documents.list(&principal, &collection, filter, page.clone()).await?;
-    let is_last = listed.documents.len() as u64 <= wanted;
+    let mut list = documents.list(&principal, &collection, filter, page.clone()).await?;
+    let (collection, listed) = (&list.collection, &mut list.listed);
+    let is_last = listed.documents.len() as u64 <= wanted && !listed.is_cut;
     listed.documents.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
     let last = listed.documents.last().filter(|_| !is_last);
     let next_cursor = last.map(|last| page.sort.cursor_after(last)).transpose()?;
     let cursor = Cursor { epoch: listed.head.epoch, position: listed.head.head }.encode(&principal.project);
-    let relations = documents.populate(&principal, &collection, &listed.documents, &view.populate).await?;
+    let relations = documents.populate(&principal, collection, &listed.documents, &view.populate).await?;
     let name = collection.name.as_str();
     let shown =
         listed.documents.iter().zip(&relations).map(|(document, relations)| {
@@ -158,7 +159,7 @@ pub async fn list(
     let bodies: Vec<_> = shown.collect();
     let answer = Success { success: true, data: bodies, page: Some(PageEnd { next_cursor, cursor }) };
     let mut response = HttpResponse::Ok();
-    if let Some(plan) = plan {
+    if let Some(plan) = list.plan {
         response.insert_header(("X-Query-Plan", plan.as_str()));
     }
     Ok(response.json(answer))

@@ -92,13 +92,18 @@ pub async fn list(
     let view = View::parse(&parameters)?;
     let filter = parse_filter(&parameters)?;
     parameters.refuse_all_but(&query::LISTED)?;
-    let (collection, listed, _) = match documents.list(&principal, &collection, filter, page).await {
-        Ok(listed) => listed,
+    let list = match documents.list(&principal, &collection, filter, page).await {
+        Ok(list) => list,
         Err(ServiceError::UnknownCollection) => return Ok(HttpResponse::Ok().json(json!([]))),
         Err(err) => return Err(err.into()),
     };
-    let relations = documents.populate(&principal, &collection, &listed.documents, &view.populate).await?;
-    let collection = CollectionBody::new(&collection);
+    // A client that counts what it asked for would take the rest for seen.
+    if list.listed.is_cut {
+        return Err(answer_too_large());
+    }
+    let found = &list.listed.documents;
+    let relations = documents.populate(&principal, &list.collection, found, &view.populate).await?;
+    let collection = CollectionBody::new(&list.collection);
     let shown = |(document, relations)| ShownBody {
         document,
         collection: &collection,
@@ -106,7 +111,7 @@ pub async fn list(
         relations,
     };
     let relations = relations.iter().map(Vec::as_slice);
-    let bodies: Vec<_> = listed.documents.iter().zip(relations).map(shown).collect();
+    let bodies: Vec<_> = found.iter().zip(relations).map(shown).collect();
     bounded_json(&bodies)
 }
 
@@ -225,11 +230,12 @@ impl io::Write for Bounded {
 
 fn bounded_json(body: &impl Serialize) -> Result<HttpResponse, ApiError> {
     let mut text = Bounded(Vec::new());
-    serde_json::to_writer(&mut text, body).map_err(|_| {
-        let message = "the answer is larger than 64 MiB; ask with a smaller `limit`";
-        ApiError::new(ErrorCode::InvalidFilter, message)
-    })?;
+    serde_json::to_writer(&mut text, body).map_err(|_| answer_too_large())?;
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(text.0))
+}
+
+fn answer_too_large() -> ApiError {
+    ApiError::new(ErrorCode::InvalidFilter, "the answer is too large; ask with a smaller `limit`")
 }
 
 /// An answer whose JSON is made already.

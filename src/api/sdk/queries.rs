@@ -114,7 +114,7 @@ pub async fn schema(
     let sort = Sort::by_age(Direction::Descending);
     let page = Page { sort, limit: SAMPLE.min(limits.page), offset: 0, after: None };
     let sample = match documents.list(&principal, &collection, Filter::all(), page).await {
-        Ok((_, listed, _)) => listed.documents,
+        Ok(list) => list.listed.documents,
         Err(ServiceError::UnknownCollection) => Vec::new(),
         Err(err) => return Err(err.into()),
     };
