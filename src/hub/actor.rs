@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{
-    Encode, Event, EventKind, Form, Reason, SubscriptionId, event_for,
+    Encode, Event, EventKind, Form, SubscriptionId, event_for,
     index::{FilterIndex, Subscriber},
     ring::Ring,
     shard::ToShard,
@@ -226,20 +226,12 @@ impl Hub {
         for change in replay {
             match &change.entry {
                 Entry::Document { collection, before, after } if *collection == subscription.collection => {
+                    let images = (before.as_ref(), after.as_ref());
+                    let kind = event_for(images.0, images.1, |d| subscription.filter.matches(d));
+                    let place = (&subscription.project, epoch, change.position);
                     let event =
-                        event_for(before.as_ref(), after.as_ref(), |d| subscription.filter.matches(d));
-                    if let Some((kind, document)) = event {
-                        let event = Event {
-                            project: &subscription.project,
-                            epoch,
-                            position: change.position,
-                            kind,
-                            reason: Reason::of(kind, before.is_some(), after.is_some()),
-                            shows_cursor: true,
-                            document,
-                            before: before.as_deref().filter(|_| kind == EventKind::Updated),
-                            collection: &subscription.asked_name,
-                        };
+                        kind.and_then(|kind| Event::of_change(place, images, kind, &subscription.asked_name));
+                    if let Some(event) = event {
                         let frame = self.encode.encode(&event, subscription.form);
                         self.tell(
                             shard,
@@ -307,18 +299,8 @@ impl Hub {
                     index,
                     &*self.encode,
                     |kind, collection| {
-                        let image = if kind == EventKind::Deleted { before } else { after };
-                        Some(Event {
-                            project: id,
-                            epoch: project.epoch,
-                            position: change.position,
-                            kind,
-                            reason: Reason::of(kind, before.is_some(), after.is_some()),
-                            shows_cursor: true,
-                            document: image.as_ref()?,
-                            before: before.as_deref().filter(|_| kind == EventKind::Updated),
-                            collection,
-                        })
+                        let place = (id, project.epoch, change.position);
+                        Event::of_change(place, (before.as_ref(), after.as_ref()), kind, collection)
                     },
                     before.as_ref().map(|document| index.matching(document)).unwrap_or_default(),
                     after.as_ref().map(|document| index.matching(document)).unwrap_or_default(),

@@ -3,6 +3,8 @@
 //! Of a named subscription's event only the head (the frame's length, and the `id`) is its own; it stands before the rest,
 //! which all share.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{EventKind, Reason};
@@ -45,6 +47,29 @@ pub struct Event<'a> {
     pub before: Option<&'a Document>,
     /// What its form calls the collection; most forms, as the subscriber did.
     pub collection: &'a str,
+}
+
+impl<'a> Event<'a> {
+    /// What a change of a document is, from one image to another, to those for whom it is of this kind. It shows its cursor.
+    /// `None` if there is no image to show, which is of no kind.
+    pub fn of_change(
+        (project, epoch, position): (&'a ProjectId, Epoch, Position),
+        (before, after): (Option<&'a Arc<Document>>, Option<&'a Arc<Document>>),
+        kind: EventKind,
+        collection: &'a str,
+    ) -> Option<Self> {
+        Some(Self {
+            project,
+            epoch,
+            position,
+            kind,
+            reason: Reason::of(kind, before.is_some(), after.is_some()),
+            shows_cursor: true,
+            document: if kind == EventKind::Deleted { before } else { after }?,
+            before: before.map(|before| &**before).filter(|_| kind == EventKind::Updated),
+            collection,
+        })
+    }
 }
 
 /// Writes events; `api/realtime` implements it.

@@ -76,9 +76,9 @@ impl Reason {
     }
 }
 
-/// What a change means to whoever watches the documents that match: kind and image of the event, or nothing.
+/// What a change means to whoever watches the documents that match: the kind of the event, or nothing.
 ///
-/// | before matches | after matches | event | image |
+/// | before matches | after matches | event | image that is shown |
 /// |---|---|---|---|
 /// | no | no | none | |
 /// | no | yes | created | after |
@@ -86,18 +86,16 @@ impl Reason {
 /// | yes | no | deleted | before: the last that the subscriber could see |
 ///
 /// A missing image doesn't match.
-pub fn event_for<'a>(
-    before: Option<&'a Arc<Document>>,
-    after: Option<&'a Arc<Document>>,
+pub fn event_for(
+    before: Option<&Arc<Document>>,
+    after: Option<&Arc<Document>>,
     matches: impl Fn(&Document) -> bool,
-) -> Option<(EventKind, &'a Arc<Document>)> {
-    let before = before.filter(|document| matches(document));
-    let after = after.filter(|document| matches(document));
-    match (before, after) {
-        (None, None) => None,
-        (None, Some(after)) => Some((EventKind::Created, after)),
-        (Some(_), Some(after)) => Some((EventKind::Updated, after)),
-        (Some(before), None) => Some((EventKind::Deleted, before)),
+) -> Option<EventKind> {
+    match [before, after].map(|image| image.is_some_and(|document| matches(document))) {
+        [false, false] => None,
+        [false, true] => Some(EventKind::Created),
+        [true, true] => Some(EventKind::Updated),
+        [true, false] => Some(EventKind::Deleted),
     }
 }
 
@@ -121,12 +119,12 @@ mod tests {
         let matches = |document: &Document| document.data.fields()["status"] == "in";
         for (why, before, after, expected) in [
             ("made outside", None, Some(&outside), None),
-            ("made inside", None, Some(&inside), Some((EventKind::Created, &inside))),
-            ("enters", Some(&outside), Some(&inside), Some((EventKind::Created, &inside))),
-            ("stays inside", Some(&inside), Some(&inside), Some((EventKind::Updated, &inside))),
+            ("made inside", None, Some(&inside), Some(EventKind::Created)),
+            ("enters", Some(&outside), Some(&inside), Some(EventKind::Created)),
+            ("stays inside", Some(&inside), Some(&inside), Some(EventKind::Updated)),
             ("stays outside", Some(&outside), Some(&outside), None),
-            ("leaves", Some(&inside), Some(&outside), Some((EventKind::Deleted, &inside))),
-            ("deleted inside", Some(&inside), None, Some((EventKind::Deleted, &inside))),
+            ("leaves", Some(&inside), Some(&outside), Some(EventKind::Deleted)),
+            ("deleted inside", Some(&inside), None, Some(EventKind::Deleted)),
             ("deleted outside", Some(&outside), None, None),
         ] {
             assert_eq!(event_for(before, after, matches), expected, "{why}");

@@ -2,16 +2,13 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use sea_orm::{
-    ConnectionTrait, DbBackend, JoinType, QueryResult,
-    sea_query::{Expr, ExprTrait, Query, SelectStatement},
-};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, sea_query::SelectStatement};
 
 use super::{
     Result, Sql, StoreError, WriteTx,
     changes::PageSize,
     heads::{Head, read_head},
-    listing::{Listing, document_columns, size_columns},
+    listing::{HEAD_COLUMN, Listing, document_columns, size_columns},
     rows::{Rows, RowsSql},
 };
 use crate::domain::{CollectionId, Data, Document, DocumentId, ProjectId, Timestamp};
@@ -275,7 +272,7 @@ const MAX_UNCUT: u64 = 32;
 pub async fn list(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<Option<Listed>> {
     let rows = db.query_all(&list_statement(query, db.get_database_backend())).await?;
     let Some(first) = rows.first() else { return Ok(None) };
-    let head = read_head(first, 5)?;
+    let head = read_head(first, HEAD_COLUMN)?;
     let (mut documents, mut bytes, mut is_cut) = (Vec::with_capacity(rows.len()), 0, false);
     for row in &rows {
         if row.try_get_by_index::<Option<String>>(0)?.is_none() {
@@ -301,18 +298,7 @@ pub fn list_statement(query: ListQuery<'_>, backend: DbBackend) -> SelectStateme
         true => listing.rows(&size_columns(), backend).within(listing.collection, query.bytes, backend),
         false => listing.rows(&document_columns(backend), backend),
     };
-    let mut select = Query::select();
-    select
-        .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
-        .columns(
-            ["project_id", "epoch", "head", "head_at", "floor", "floor_at", "control"]
-                .map(|column| ("heads", column)),
-        )
-        .from("heads")
-        .and_where(Expr::col(("heads", "project_id")).eq(query.project.as_str()));
-    documents.order(&mut select, "d");
-    select.join_subquery(JoinType::LeftJoin, documents.rows, "d", Expr::cust("TRUE"));
-    select
+    documents.with_head(query.project)
 }
 
 /// Reads the columns `id, data, created_at, updated_at, version`, the first of them at `column`.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use sea_orm::{
-    DbBackend,
+    DbBackend, JoinType,
     sea_query::{Alias, Asterisk, Expr, ExprTrait, Query, SelectStatement, UnionType},
 };
 
 use super::documents::TABLE;
 use crate::{
-    domain::CollectionId,
+    domain::{CollectionId, ProjectId},
     query::{
         Filter,
         index::{Index, split},
@@ -148,6 +148,23 @@ impl Ordered {
         }
     }
 
+    /// These documents, each a row of [`document_columns`] and of its project's head: one row without a document if there are none,
+    /// and no row if there is no such project.
+    pub fn with_head(self, project: &ProjectId) -> SelectStatement {
+        let mut select = Query::select();
+        select
+            .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
+            .columns(
+                ["project_id", "epoch", "head", "head_at", "floor", "floor_at", "control"]
+                    .map(|column| ("heads", column)),
+            )
+            .from("heads")
+            .and_where(Expr::col(("heads", "project_id")).eq(project.as_str()));
+        self.order(&mut select, "d");
+        select.join_subquery(JoinType::LeftJoin, self.rows, "d", Expr::cust("TRUE"));
+        select
+    }
+
     /// The documents whose [`size_columns`] these rows are, each a row of [`document_columns`]: the first of them, and none that
     /// begins after so many bytes of memory. Data beyond that isn't read.
     pub fn within(self, collection: &CollectionId, bytes: usize, backend: DbBackend) -> Self {
@@ -176,6 +193,9 @@ impl Ordered {
         Self { rows: documents, keys }
     }
 }
+
+/// What [`Ordered::with_head`] begins with: a document, then what [`read_head`](super::heads::read_head) reads.
+pub const HEAD_COLUMN: usize = 5;
 
 /// The rows of all of them, which may have orders and limits of their own.
 pub fn union_all(statements: Vec<SelectStatement>) -> SelectStatement {

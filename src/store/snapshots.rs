@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, JoinType, Order,
+    ConnectionTrait, DbBackend, Order,
     sea_query::{Alias, Expr, ExprTrait, Func, Query, SelectStatement},
 };
 
@@ -12,7 +12,7 @@ use super::{
     changes::PageSize,
     documents::{TABLE, read_document},
     heads::{Head, read_head},
-    listing::{Ordered, union_all},
+    listing::{HEAD_COLUMN, Ordered, union_all},
 };
 use crate::{
     domain::{CollectionId, Document, DocumentId, ProjectId},
@@ -94,7 +94,7 @@ pub async fn read(
         page_statement(project, (collection, filter), way, after, size, db.get_database_backend());
     let rows = db.query_all(&statement).await?;
     let Some(first) = rows.first() else { return Ok(None) };
-    let head = read_head(first, 5)?;
+    let head = read_head(first, HEAD_COLUMN)?;
     let found = rows.iter().filter(|row| matches!(row.try_get_by_index::<Option<String>>(0), Ok(Some(_))));
     let documents: Vec<_> = found.map(|row| read_document(row, 0)).collect::<Result<_>>()?;
     // The same measure as the size that was stored with each.
@@ -102,7 +102,7 @@ pub async fn read(
     let is_full = documents.len() >= size.entries || bytes >= size.bytes;
     let covers = match documents.last() {
         Some(last) if is_full => Some(last.id.clone()),
-        _ => first.try_get_by_index::<Option<String>>(12)?.map(|id| DocumentId::from_stored(&id)),
+        _ => first.try_get::<Option<String>>("", "covers")?.map(|id| DocumentId::from_stored(&id)),
     };
     Ok(Some(DocumentPage { head, documents, covers }))
 }
@@ -126,19 +126,8 @@ pub fn page_statement(
         Way::ByIndex(indexes) => (entries_by_index(collection, filter, indexes, after, size, backend), None),
     };
     let documents = Ordered { rows: entries, keys: vec![(KEY.to_owned(), Direction::Ascending)] };
-    let documents = documents.within(collection, size.bytes, backend);
-    let mut select = Query::select();
-    select
-        .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
-        .columns(
-            ["project_id", "epoch", "head", "head_at", "floor", "floor_at", "control"]
-                .map(|column| ("heads", column)),
-        )
-        .expr_as(span.unwrap_or(Expr::cust("NULL")).cast_as("text"), Alias::new("covers"))
-        .from("heads")
-        .and_where(Expr::col(("heads", "project_id")).eq(project.as_str()));
-    documents.order(&mut select, "d");
-    select.join_subquery(JoinType::LeftJoin, documents.rows, "d", Expr::cust("TRUE"));
+    let mut select = documents.within(collection, size.bytes, backend).with_head(project);
+    select.expr_as(span.unwrap_or(Expr::cust("NULL")).cast_as("text"), Alias::new("covers"));
     select
 }
 

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Feed, snapshot::send_snapshot, subscription::Subscription};
 use crate::{
     domain::{Change, Control, Document, Entry},
-    hub::{Event, EventKind, Reason, Shard, Slot, SlotState, event_for},
+    hub::{Event, Shard, Slot, SlotState, event_for},
     query::cursor::{Cursor, Epoch},
     service::Resume,
     store::changes::LogPage,
@@ -202,22 +202,14 @@ async fn send_change(
         }
         Entry::Document { .. } | Entry::Control(_) => (None, None),
     };
-    let (before, after) = images;
-    let Some((kind, document)) = event_for(before, after, |document| slot.filter.matches(document)) else {
+    let kind = event_for(images.0, images.1, |document| slot.filter.matches(document));
+    let place = (&slot.project, epoch, change.position);
+    let event = kind.and_then(|kind| Event::of_change(place, images, kind, &slot.asked_name));
+    let Some(event) = event else {
         slot.pass(change.position);
         return Passed::Taken;
     };
-    let event = Event {
-        project: &slot.project,
-        epoch,
-        position: change.position,
-        kind,
-        reason: Reason::of(kind, before.is_some(), after.is_some()),
-        shows_cursor: !slot.is_in_snapshot(),
-        document,
-        before: before.map(|before| &**before).filter(|_| kind == EventKind::Updated),
-        collection: &slot.asked_name,
-    };
+    let event = Event { shows_cursor: !slot.is_in_snapshot(), ..event };
     let frame = feed.encode.encode(&event, slot.form);
     while let Err(length) = slot.offer(change.position, frame.clone()) {
         slot.outbox().wake_body();
