@@ -1,7 +1,5 @@
 //! Several documents of one collection at once, all or none.
 
-use std::collections::HashSet;
-
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
     web::{Data as State, Path},
@@ -10,16 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DocumentBody, Success, add_cursor,
-    items::{self, Items, Members, name_item, parse_id},
+    items::{Items, Members, Patches, name_item, place_in},
 };
 use crate::{
     api::{
-        error::{ApiError, ErrorCode},
+        error::ApiError,
         extract::{Body, Caller, refuse_precondition, request_key},
     },
     auth::Principal,
     config::Limits,
-    domain::{DocumentId, Patch},
     service::Documents,
     writer::{Committed, Outcome},
 };
@@ -64,16 +61,10 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
-    let name = |place: usize| format!("documents[{place}]");
     let NewDocuments { documents: items } = body.json()?;
-    items.check_count("documents", limits.batch)?;
-    let mut parser = items::Documents::new(&body);
-    let mut all = Vec::with_capacity(items.all.len());
-    for (place, raw) in items.all.iter().enumerate() {
-        all.push(parser.parse(raw).map_err(|err| err.about(&name(place)))?);
-    }
+    let all = items.parse_documents("documents", limits.batch, &body)?;
     let created = documents.create_many(&principal, collection.into_inner(), all, key).await;
-    let committed = created.map_err(|err| name_item(err, name))?;
+    let committed = created.map_err(|err| name_item(err, place_in("documents")))?;
     Ok(written(HttpResponse::Created(), &principal, &committed))
 }
 
@@ -88,23 +79,10 @@ pub async fn merge(
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
-    let name = |id: &str| format!("updates[{id:?}]");
     let Updates { updates } = body.json()?;
-    updates.check_count("updates", limits.batch)?;
-    let (mut parser, mut seen) = (items::Documents::new(&body), HashSet::new());
-    let mut parse = |id: &str, raw| -> Result<(DocumentId, Patch), ApiError> {
-        let id = DocumentId::parse(id)?;
-        if !seen.insert(id.clone()) {
-            return Err(ApiError::new(ErrorCode::InvalidBody, "this id is there more than once"));
-        }
-        Ok((id, Patch::from_data(parser.parse(raw)?)?))
-    };
-    let mut all = Vec::with_capacity(updates.all.len());
-    for (id, raw) in &updates.all {
-        all.push(parse(id, raw).map_err(|err| err.about(&name(id)))?);
-    }
+    let (all, name) = Patches::parse(&updates, limits.batch, &body, |raw| raw)?.into_named();
     let merged = documents.merge_many(&principal, collection.into_inner(), all, key).await;
-    let committed = merged.map_err(|err| name_item(err, |place| name(&updates.all[place].0)))?;
+    let committed = merged.map_err(|err| name_item(err, name))?;
     Ok(written(HttpResponse::Ok(), &principal, &committed))
 }
 
@@ -119,15 +97,10 @@ pub async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
-    let name = |place: usize| format!("ids[{place}]");
     let Ids { ids } = body.json()?;
-    ids.check_count("ids", limits.batch)?;
-    let mut all = Vec::with_capacity(ids.all.len());
-    for (place, raw) in ids.all.iter().enumerate() {
-        all.push(parse_id(raw).map_err(|err| err.about(&name(place)))?);
-    }
+    let all = ids.parse_ids("ids", limits.batch)?;
     let deleted = documents.delete_many(&principal, collection.into_inner(), all, key).await;
-    let committed = deleted.map_err(|err| name_item(err, name))?;
+    let committed = deleted.map_err(|err| name_item(err, place_in("ids")))?;
     let mut deleted = Vec::new();
     for outcome in &committed.outcomes {
         if let Outcome::Deleted { id, .. } = outcome {

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{
     DocumentBody, Success, add_cursor,
-    items::{self, Items, name_item},
+    items::{self, Items, name_item, place_in},
 };
 use crate::{
     api::{
@@ -75,16 +75,11 @@ pub async fn run(
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
-    let name = |place: usize| format!("operations[{place}]");
     let Transaction { operations } = body.json()?;
-    operations.check_count("operations", limits.batch)?;
     let mut parser = items::Documents::new(&body);
-    let mut steps = Vec::with_capacity(operations.all.len());
-    for (place, raw) in operations.all.iter().enumerate() {
-        steps.push(parse_step(&mut parser, raw).map_err(|err| err.about(&name(place)))?);
-    }
+    let steps = operations.parse("operations", limits.batch, |raw| parse_step(&mut parser, raw))?;
     let done = documents.transact(&principal, steps, key).await;
-    let committed = done.map_err(|err| name_item(err, name))?;
+    let committed = done.map_err(|err| name_item(err, place_in("operations")))?;
     let mut results = Vec::with_capacity(committed.outcomes.len());
     for outcome in &committed.outcomes {
         match outcome {

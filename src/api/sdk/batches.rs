@@ -1,7 +1,5 @@
 //! Several documents of one collection at once, all or none.
 
-use std::collections::HashSet;
-
 use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data as State, Path},
@@ -19,13 +17,12 @@ use crate::{
         extract::{Body, Caller, refuse_precondition, request_key},
         rest::{
             add_cursor,
-            items::{self, Items, Members, name_item, parse_id},
+            items::{Items, Members, Patches, name_item, place_in},
         },
     },
     auth::Principal,
     config::Limits,
-    domain::{DocumentId, Patch},
-    service::{Collections, Documents},
+    service::{Collections, Documents, documents::RequestKey},
     writer::{Committed, Outcome},
 };
 
@@ -70,19 +67,13 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
-    let name = |place: usize| format!("documents[{place}]");
     let NewDocuments { documents: items } = body.json()?;
-    items.check_count("documents", limits.batch)?;
-    if items.all.is_empty() {
+    if items.is_empty() {
         return Err(ApiError::new(ErrorCode::InvalidBody, "`documents` is empty"));
     }
-    let mut parser = items::Documents::new(&body);
-    let mut all = Vec::with_capacity(items.all.len());
-    for (place, raw) in items.all.iter().enumerate() {
-        all.push(parser.parse(raw).map_err(|err| err.about(&name(place)))?);
-    }
+    let all = items.parse_documents("documents", limits.batch, &body)?;
     let created = documents.create_many(&principal, collection.into_inner(), all, key).await;
-    let committed = created.map_err(|err| name_item(err, name))?;
+    let committed = created.map_err(|err| name_item(err, place_in("documents")))?;
     let bodies = written(&collections, &principal, &committed).await?;
     let mut response = HttpResponse::Created();
     add_cursor(&mut response, &principal, &committed);
@@ -103,14 +94,8 @@ pub async fn merge(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let Updates { updates } = body.json()?;
-    updates.check_count("updates", limits.batch)?;
-    let mut patches = Patches::new(&body);
-    for (id, raw) in &updates.all {
-        patches.add(id, body::batch_patch(raw))?;
-    }
-    let Patches { all, names, .. } = patches;
-    let merged = documents.merge_many(&principal, collection.into_inner(), all, key).await;
-    let committed = merged.map_err(|err| name_item(err, |place| names[place].clone()))?;
+    let patches = Patches::parse(&updates, limits.batch, &body, body::batch_patch)?;
+    let committed = merge_all(&documents, &principal, collection.into_inner(), patches, key).await?;
     let bodies = written(&collections, &principal, &committed).await?;
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);
@@ -130,27 +115,35 @@ pub async fn merge_listed(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let ListedUpdates { updates } = body.json()?;
-    updates.check_count("updates", limits.batch)?;
-    let mut patches = Patches::new(&body);
-    for (place, raw) in updates.all.iter().enumerate() {
-        let (id, raw) = listed_update(raw).ok_or_else(|| {
-            let message = "an update is an object with the `id` of its document";
-            ApiError::new(ErrorCode::InvalidBody, message).about(&format!("updates[{place}]"))
-        })?;
-        patches.add(&id, body::batch_patch(&raw))?;
-    }
-    let Patches { all, names, .. } = patches;
-    let merged = documents.merge_many(&principal, collection.into_inner(), all, key).await;
-    let committed = merged.map_err(|err| name_item(err, |place| names[place].clone()))?;
+    let patches = Patches::parse_listed(&updates, limits.batch, &body, listed_update)?;
+    let committed = merge_all(&documents, &principal, collection.into_inner(), patches, key).await?;
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);
     Ok(response.json(json!({ "updated": committed.outcomes.len() })))
 }
 
-fn listed_update(raw: &RawValue) -> Option<(String, Box<RawValue>)> {
-    let mut members: Map<String, Value> = serde_json::from_str(raw.get()).ok()?;
-    let Value::String(id) = members.remove("id")? else { return None };
-    Some((id, serde_json::value::to_raw_value(&members).ok()?))
+async fn merge_all(
+    documents: &Documents,
+    principal: &Principal,
+    collection: String,
+    patches: Patches<'_>,
+    key: Option<RequestKey>,
+) -> Result<Committed, ApiError> {
+    let (all, name) = patches.into_named();
+    let merged = documents.merge_many(principal, collection, all, key).await;
+    merged.map_err(|err| name_item(err, name))
+}
+
+/// The `id` of an update, and what it changes.
+fn listed_update(raw: &RawValue) -> Result<(String, Box<RawValue>), ApiError> {
+    let split = || -> Option<_> {
+        let mut members: Map<String, Value> = serde_json::from_str(raw.get()).ok()?;
+        let Value::String(id) = members.remove("id")? else { return None };
+        let members = serde_json::value::to_raw_value(&members).ok()?;
+        Some((id, body::batch_patch(&members).to_owned()))
+    };
+    let message = "an update is an object with the `id` of its document";
+    split().ok_or_else(|| ApiError::new(ErrorCode::InvalidBody, message))
 }
 
 /// `POST /collections/{collection}/batch/documents/delete` `{"document_ids":[…]}` → 200 with how many there were. An id
@@ -165,15 +158,10 @@ pub async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
-    let name = |place: usize| format!("document_ids[{place}]");
     let Ids { document_ids: ids } = body.json()?;
-    ids.check_count("document_ids", limits.batch)?;
-    let mut all = Vec::with_capacity(ids.all.len());
-    for (place, raw) in ids.all.iter().enumerate() {
-        all.push(parse_id(raw).map_err(|err| err.about(&name(place)))?);
-    }
+    let all = ids.parse_ids("document_ids", limits.batch)?;
     let deleted = documents.delete_many(&principal, collection.into_inner(), all, key).await;
-    let committed = deleted.map_err(|err| name_item(err, name))?;
+    let committed = deleted.map_err(|err| name_item(err, place_in("document_ids")))?;
     Ok(deleted_answer(&principal, &committed))
 }
 
@@ -190,35 +178,4 @@ fn deleted_answer(principal: &Principal, committed: &Committed) -> HttpResponse 
         "count": count,
         "deleted": count,
     }))
-}
-
-/// The updates of a request, in its order.
-struct Patches<'a> {
-    parser: items::Documents<'a>,
-    seen: HashSet<DocumentId>,
-    all: Vec<(DocumentId, Patch)>,
-    /// What each is called in messages.
-    names: Vec<String>,
-}
-
-impl<'a> Patches<'a> {
-    fn new(body: &'a Body) -> Self {
-        Self { parser: items::Documents::new(body), seen: HashSet::new(), all: Vec::new(), names: Vec::new() }
-    }
-
-    fn add(&mut self, id: &str, raw: &RawValue) -> Result<(), ApiError> {
-        let name = format!("updates[{id:?}]");
-        let parsed = self.parse(id, raw).map_err(|err| err.about(&name))?;
-        self.all.push(parsed);
-        self.names.push(name);
-        Ok(())
-    }
-
-    fn parse(&mut self, id: &str, raw: &RawValue) -> Result<(DocumentId, Patch), ApiError> {
-        let id = DocumentId::parse(id)?;
-        if !self.seen.insert(id.clone()) {
-            return Err(ApiError::new(ErrorCode::InvalidBody, "this id is there more than once"));
-        }
-        Ok((id, Patch::from_data(self.parser.parse(raw)?)?))
-    }
 }
