@@ -19,20 +19,23 @@
 //! exactly, strings by code point. `id` is a string to every operator; `createdAt` and `updatedAt` are times, which
 //! `eq ne in notin isnull gt gte lt lte` take.
 //!
-//! Reading order: this file, [`parse`], [`matches`], [`key`], [`page`], [`index`], [`select`], [`populate`],
-//! [`aggregate`] with [`sum`], [`sql`], [`cursor`].
+//! Reading order: this file, [`parse`] with its parts `literal`, `operator` and `times`, [`matches`], [`key`], [`page`],
+//! [`index`], [`select`], [`populate`], [`aggregate`] with [`sum`], [`sql`], [`cursor`].
 
 pub mod aggregate;
 pub mod cursor;
 pub mod index;
 pub mod key;
+mod literal;
 mod matches;
+mod operator;
 pub mod page;
 pub mod parse;
 pub mod populate;
 pub mod select;
 pub mod sql;
 pub mod sum;
+mod times;
 
 use std::{cmp::Ordering, fmt};
 
@@ -40,7 +43,7 @@ use serde_json::Value;
 
 use crate::domain::{FieldPath, Segment};
 
-/// A true/false expression over a document; built only by [`parse`]. All values are in the canonical form of
+/// A true/false expression over a document; built only by [`parse`] and its parts. All values are in the canonical form of
 /// `domain::document`; on a time they are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {

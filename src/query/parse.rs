@@ -2,52 +2,23 @@
 //!
 //! A key is `[or]`, `[or:name]` or nothing, then field names parted by `__or__`, then `__` or `_` and an operator, or
 //! nothing for `eq`. Both forms are read by the same functions; they differ in what a value is ([`Literal`]).
+//! What one term means is in this file's parts: `literal`, `operator`, and `times` for the document's own.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Comparison, Field, Filter, Part};
-use crate::domain::{FieldPath, Timestamp, document::canonicalise};
+pub use super::literal::Typing;
+use super::{
+    Field, Filter,
+    literal::{Literal, MAX_DEPTH, shorten},
+    operator::{self, Operator},
+    times,
+};
+use crate::domain::FieldPath;
 
 /// The most comparisons that a filter may have.
 const MAX_TERMS: usize = 50;
-/// The deepest that groups, and the values in a filter, may be nested.
-const MAX_DEPTH: usize = 8;
-/// The most values of an `in` list.
-const MAX_LIST: usize = 1000;
-/// The longest text to look for inside strings, in bytes: SQLite's search takes the product of both lengths.
-const MAX_TEXT_BYTES: usize = 4096;
-
-/// What a term does with its field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Eq,
-    Ne,
-    Compares(Comparison),
-    HasText(Part),
-    In,
-    NotIn,
-    IsNull,
-    HasElement,
-}
-
-/// The suffixes that name an operator. One that ends like another stands before it.
-const OPERATORS: [(&str, Operator); 13] = [
-    ("eq", Operator::Eq),
-    ("ne", Operator::Ne),
-    ("gt", Operator::Compares(Comparison::Greater)),
-    ("gte", Operator::Compares(Comparison::GreaterOrEqual)),
-    ("lt", Operator::Compares(Comparison::Less)),
-    ("lte", Operator::Compares(Comparison::LessOrEqual)),
-    ("array_contains", Operator::HasElement),
-    ("contains", Operator::HasText(Part::Anywhere)),
-    ("startswith", Operator::HasText(Part::Start)),
-    ("endswith", Operator::HasText(Part::End)),
-    ("notin", Operator::NotIn),
-    ("in", Operator::In),
-    ("isnull", Operator::IsNull),
-];
 
 /// Parameters of a URL that are no filters; a field of such a name is reached with `__eq`.
 pub const PARAMETERS: [&str; 19] = [
@@ -82,22 +53,6 @@ impl FilterError {
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
-}
-
-/// A term's value: typed JSON, or text that means any value it could denote.
-#[derive(Clone, Debug)]
-enum Literal {
-    Json(Value),
-    Text(String),
-}
-
-/// Whether the values of a JSON filter are typed, or mean what their text would mean in a URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Typing {
-    /// `7` matches the number only.
-    Typed,
-    /// `7` and `"7"` match the number and the string.
-    Text,
 }
 
 /// Reads a filter from JSON text, as `filters=` of a URL carries it.
@@ -188,7 +143,7 @@ impl Terms {
                 continue;
             }
             let (group, key) = split_group(&key)?;
-            groups.add(group, self.term(key, &self.literal(value))?);
+            groups.add(group, self.term(key, &Literal::of(value, self.typing))?);
         }
         Ok(groups.into_filter())
     }
@@ -211,17 +166,9 @@ impl Terms {
         }
     }
 
-    fn literal(&self, value: Value) -> Literal {
-        match (self.typing, value) {
-            (Typing::Text, Value::String(text)) => Literal::Text(text),
-            (Typing::Text, value @ (Value::Bool(_) | Value::Number(_))) => Literal::Text(value.to_string()),
-            (_, value) => Literal::Json(value),
-        }
-    }
-
     /// A term without its group: any of its fields, all by the same operator.
     fn term(&mut self, key: &str, literal: &Literal) -> Result<Filter, FilterError> {
-        let (names, operator) = split_operator(key).unwrap_or((key, Operator::Eq));
+        let (names, operator) = Operator::split(key).unwrap_or((key, Operator::Eq));
         let mut alternatives = Vec::new();
         for name in names.split("__or__") {
             self.count += 1;
@@ -229,6 +176,10 @@ impl Terms {
                 return Err(FilterError(format!("a filter has at most {MAX_TERMS} terms")));
             }
             let field = parse_field(name).map_err(|err| refuse(key, &err))?;
+            let comparison = match field {
+                Field::CreatedAt | Field::UpdatedAt => times::comparison,
+                Field::Id | Field::Data(_) => operator::comparison,
+            };
             let term = comparison(field, operator, literal, self.typing);
             alternatives.push(term.map_err(|why| refuse(key, &why))?);
         }
@@ -253,16 +204,6 @@ fn split_group(key: &str) -> Result<(Option<&str>, &str), FilterError> {
     }
 }
 
-/// Splits an operator off a key: `__` is tried before `_`, and a suffix that is no operator belongs to the field.
-fn split_operator(key: &str) -> Option<(&str, Operator)> {
-    ["__", "_"].iter().find_map(|separator| {
-        OPERATORS.iter().find_map(|(suffix, operator)| {
-            let name = key.strip_suffix(suffix)?.strip_suffix(separator)?;
-            (!name.is_empty()).then_some((name, *operator))
-        })
-    })
-}
-
 /// A field's name as callers write it: the document's own members by their names, everything else inside the data.
 ///
 /// # Errors
@@ -276,229 +217,29 @@ pub fn parse_field(name: &str) -> Result<Field, crate::domain::name::NameError> 
     })
 }
 
-/// One comparison of one field. The error is the rest of a sentence that names the term.
-fn comparison(field: Field, operator: Operator, literal: &Literal, typing: Typing) -> Result<Filter, String> {
-    if matches!(field, Field::CreatedAt | Field::UpdatedAt) {
-        return time_comparison(field, operator, literal, typing);
-    }
-    Ok(match operator {
-        Operator::Eq => Filter::Equals(field, values(literal)?),
-        Operator::Ne => Filter::Equals(field, values(literal)?).negate(),
-        Operator::In => Filter::Equals(field, list_values(literal, typing)?),
-        Operator::NotIn => Filter::Equals(field, list_values(literal, typing)?).negate(),
-        Operator::IsNull => is_null(field, literal)?,
-        Operator::HasElement => Filter::HasElement(field, values(literal)?),
-        Operator::HasText(part) => Filter::HasText(field, part, text_part(literal)?),
-        Operator::Compares(comparison) => {
-            let mut values = values(literal)?;
-            if matches!(literal, Literal::Json(_))
-                && !matches!(values[..], [Value::Number(_) | Value::String(_)])
-            {
-                return Err("compares with a number or a string".to_owned());
-            }
-            values.retain(|value| matches!(value, Value::Number(_) | Value::String(_)));
-            Filter::Compares(field, comparison, values)
-        }
-    })
-}
-
-/// The values that equal a literal.
-fn values(literal: &Literal) -> Result<Vec<Value>, String> {
-    match literal {
-        Literal::Text(text) if text.contains('\0') => {
-            Err("its value contains the character U+0000, which no document has".to_owned())
-        }
-        Literal::Text(text) => Ok(denoted_values(text)),
-        Literal::Json(value) => {
-            let mut value = value.clone();
-            canonicalise(&mut value, 1).map_err(|err| err.to_string())?;
-            if depth(&value) > MAX_DEPTH {
-                return Err(format!("its value is nested deeper than {MAX_DEPTH} levels"));
-            }
-            if let Value::Object(fields) = &value
-                && let Some(name) = fields.keys().find(|name| name.starts_with('$'))
-            {
-                return Err(format!(
-                    "`{}` is no operator here; operators end the field's name, as in `age__gte`",
-                    shorten(name)
-                ));
-            }
-            Ok(vec![value])
-        }
-    }
-}
-
-/// The values that text could denote: itself, and the number or boolean that it spells.
-fn denoted_values(text: &str) -> Vec<Value> {
-    let mut values = vec![Value::from(text)];
-    let spelled = if text.eq_ignore_ascii_case("true") {
-        Some(Value::Bool(true))
-    } else if text.eq_ignore_ascii_case("false") {
-        Some(Value::Bool(false))
-    } else {
-        serde_json::from_str::<serde_json::Number>(text).ok().map(Value::Number)
-    };
-    if let Some(mut value) = spelled
-        && canonicalise(&mut value, 1).is_ok()
-    {
-        values.push(value);
-    }
-    values
-}
-
-/// The literals of an `in` list. Text is split at commas and trimmed; empty text is the empty list.
-fn list(literal: &Literal, typing: Typing) -> Result<Vec<Literal>, String> {
-    let items: Vec<_> = match literal {
-        Literal::Text(text) if text.trim().is_empty() => Vec::new(),
-        Literal::Text(text) => text.split(',').map(|item| Literal::Text(item.trim().to_owned())).collect(),
-        Literal::Json(Value::Array(items)) => {
-            let terms = Terms { count: 0, typing };
-            items.iter().map(|item| terms.literal(item.clone())).collect()
-        }
-        Literal::Json(_) => return Err("takes a list of values".to_owned()),
-    };
-    if items.len() > MAX_LIST {
-        return Err(format!("its list has {} values; {MAX_LIST} are allowed", items.len()));
-    }
-    Ok(items)
-}
-
-fn list_values(literal: &Literal, typing: Typing) -> Result<Vec<Value>, String> {
-    let lists = list(literal, typing)?.iter().map(values).collect::<Result<Vec<_>, _>>()?;
-    Ok(lists.concat())
-}
-
-fn is_null(field: Field, literal: &Literal) -> Result<Filter, String> {
-    let wanted = match literal {
-        Literal::Json(Value::Bool(wanted)) => Some(*wanted),
-        Literal::Json(_) => None,
-        Literal::Text(text) => match text.to_ascii_lowercase().as_str() {
-            "true" | "1" => Some(true),
-            "false" | "0" => Some(false),
-            _ => None,
-        },
-    };
-    let null = Filter::Equals(field, vec![Value::Null]);
-    match wanted {
-        Some(true) => Ok(null),
-        Some(false) => Ok(null.negate()),
-        None => Err("takes true or false".to_owned()),
-    }
-}
-
-/// The text of `contains` and its like, with small letters.
-fn text_part(literal: &Literal) -> Result<String, String> {
-    let text = match literal {
-        Literal::Json(Value::String(text)) | Literal::Text(text) => text,
-        Literal::Json(_) => return Err("looks for a string".to_owned()),
-    };
-    if text.contains('\0') {
-        return Err("its value contains the character U+0000, which no document has".to_owned());
-    }
-    if text.len() > MAX_TEXT_BYTES {
-        return Err(format!("its text has {} bytes; {MAX_TEXT_BYTES} are allowed", text.len()));
-    }
-    Ok(text.to_ascii_lowercase())
-}
-
-/// A comparison with the document's own times, which are always there.
-fn time_comparison(
-    field: Field,
-    operator: Operator,
-    literal: &Literal,
-    typing: Typing,
-) -> Result<Filter, String> {
-    let equals = |literals: Vec<Literal>| {
-        let times = literals.iter().map(time).collect::<Result<Vec<_>, _>>()?;
-        // No stored time has a finer fraction than a millisecond.
-        let exact =
-            times.into_iter().filter(|time| time.is_exact).map(|time| Value::from(time.millis)).collect();
-        Ok::<_, String>(Filter::Equals(field.clone(), exact))
-    };
-    let own = |literal: &Literal| match literal {
-        Literal::Json(Value::Null) => Ok(Filter::Equals(field.clone(), vec![Value::Null])),
-        literal => equals(vec![literal.clone()]),
-    };
-    Ok(match operator {
-        Operator::Eq => own(literal)?,
-        Operator::Ne => own(literal)?.negate(),
-        Operator::In => equals(list(literal, typing)?)?,
-        Operator::NotIn => equals(list(literal, typing)?)?.negate(),
-        Operator::IsNull => is_null(field, literal)?,
-        Operator::Compares(comparison) => {
-            let time = time(literal)?;
-            // Between two milliseconds, what is at least as late is later than the first of them.
-            let comparison = match comparison {
-                Comparison::GreaterOrEqual if !time.is_exact => Comparison::Greater,
-                Comparison::Less if !time.is_exact => Comparison::LessOrEqual,
-                comparison => comparison,
-            };
-            Filter::Compares(field, comparison, vec![Value::from(time.millis)])
-        }
-        Operator::HasText(_) | Operator::HasElement => {
-            return Err("a time is compared by eq, ne, gt, gte, lt, lte, in and notin".to_owned());
-        }
-    })
-}
-
-/// A moment of a filter.
-struct Time {
-    /// The last millisecond that isn't after it.
-    millis: i64,
-    /// Whether it is that millisecond.
-    is_exact: bool,
-}
-
-fn time(literal: &Literal) -> Result<Time, String> {
-    let (Literal::Json(Value::String(text)) | Literal::Text(text)) = literal else {
-        return Err("times are compared with RFC 3339 text, such as \"2026-01-31T09:30:00Z\"".to_owned());
-    };
-    match Timestamp::parse(text) {
-        Some((moment, is_exact)) => Ok(Time { millis: moment.0, is_exact }),
-        None => {
-            let text = shorten(text);
-            Err(format!("`{text}` is no time; write RFC 3339 (2026-01-31T09:30:00Z) or a date"))
-        }
-    }
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// A message names the term, but doesn't repeat a kilobyte of it.
-fn shorten(text: &str) -> String {
-    const MAX_CHARS: usize = 60;
-    if text.chars().count() <= MAX_CHARS {
-        return text.to_owned();
-    }
-    text.chars().take(MAX_CHARS).chain(['…']).collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn field(name: &str) -> Field {
+    /// The field of a name.
+    pub(in crate::query) fn field(name: &str) -> Field {
         parse_field(name).unwrap()
     }
 
-    fn equals(name: &str, values: Vec<Value>) -> Filter {
+    /// What `eq` and `in` mean.
+    pub(in crate::query) fn equals(name: &str, values: Vec<Value>) -> Filter {
         Filter::Equals(field(name), values)
     }
 
-    fn typed(value: Value) -> Result<Filter, FilterError> {
+    /// A filter from JSON whose values are typed.
+    pub(in crate::query) fn typed(value: Value) -> Result<Filter, FilterError> {
         parse_value(value, Typing::Typed)
     }
 
     /// The one term of a filter.
-    fn term(filter: Result<Filter, FilterError>) -> Filter {
+    pub(in crate::query) fn term(filter: Result<Filter, FilterError>) -> Filter {
         match filter {
             Ok(Filter::And(mut terms)) if terms.len() == 1 => terms.remove(0),
             other => panic!("{other:?}"),
@@ -515,59 +256,6 @@ mod tests {
         );
         assert_eq!(term(parse_pairs([("done", "True")])), equals("done", vec![json!("True"), json!(true)]));
         assert_eq!(term(parse_pairs([("a", "1e400")])), equals("a", vec![json!("1e400")]));
-        assert_eq!(
-            term(typed(json!({"createdAt": "1970-01-02"}))),
-            equals("createdAt", vec![json!(86_400_000)])
-        );
-    }
-
-    #[test]
-    fn a_suffix_that_is_no_operator_belongs_to_the_field() {
-        for key in ["user_id", "user_id__eq", "user_id_eq"] {
-            assert_eq!(term(parse_pairs([(key, "x")])), equals("user_id", vec![json!("x")]), "{key}");
-        }
-        assert_eq!(term(parse_pairs([("checked_in__eq", "x")])), equals("checked_in", vec![json!("x")]));
-        assert_eq!(term(parse_pairs([("limit__eq", "x")])), equals("limit", vec![json!("x")]));
-        assert_eq!(parse_pairs([("limit", "x")]), Ok(Filter::all()));
-        for (key, name) in [("tags_array_contains", "tags"), ("tags__array_contains", "tags")] {
-            let expected = Filter::HasElement(field(name), vec![json!("x")]);
-            assert_eq!(term(parse_pairs([(key, "x")])), expected, "{key}");
-        }
-    }
-
-    #[test]
-    fn operators_are_read_from_both_forms() {
-        let list = equals("a", vec![json!("x"), json!("1"), json!(1)]);
-        assert_eq!(term(parse_pairs([("a__in", "x, 1")])), list);
-        assert_eq!(term(parse_pairs([("a_notin", "x,1")])), list.clone().negate());
-        assert_eq!(term(parse_pairs([("a__in", "")])), equals("a", vec![]));
-        assert_eq!(term(typed(json!({"a__in": ["x", null]}))), equals("a", vec![json!("x"), json!(null)]));
-        assert_eq!(term(parse_value(json!({"a_in": "x,1"}), Typing::Text)), list);
-        assert_eq!(term(parse_pairs([("a__isnull", "TRUE")])), equals("a", vec![json!(null)]));
-        assert_eq!(term(typed(json!({"a__isnull": false}))), equals("a", vec![json!(null)]).negate());
-        assert_eq!(
-            term(typed(json!({"a__startswith": "Ä B"}))),
-            Filter::HasText(field("a"), Part::Start, "Ä b".to_owned())
-        );
-        assert_eq!(
-            term(parse_pairs([("a__gte", "1")])),
-            Filter::Compares(field("a"), Comparison::GreaterOrEqual, vec![json!("1"), json!(1)])
-        );
-        // Half a millisecond after the start of 1970.
-        for (operator, comparison) in [
-            ("gt", Comparison::Greater),
-            ("gte", Comparison::Greater),
-            ("lt", Comparison::LessOrEqual),
-            ("lte", Comparison::LessOrEqual),
-        ] {
-            let filter =
-                parse_pairs([(format!("createdAt__{operator}").as_str(), "1970-01-01T00:00:00.0005Z")]);
-            assert_eq!(
-                term(filter),
-                Filter::Compares(Field::CreatedAt, comparison, vec![json!(0)]),
-                "{operator}"
-            );
-        }
     }
 
     #[test]
