@@ -1,4 +1,6 @@
 //! Mutations in order over an in-memory overlay → row operations and changes. Pure: no database, no clock.
+//!
+//! What an operation does is in the parts: `documents`, `collections` and `indexes`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -6,16 +8,12 @@ use std::{
 };
 
 use super::{
-    indexes::check_indexed_texts,
-    mutation::{Checked, Missing, Mutation, Operation, WriteError},
+    mutation::{Mutation, Operation, WriteError},
     outcome::{Committed, Outcome},
     staged::{Plan, Staged},
 };
 use crate::{
-    domain::{
-        ApplyError, Change, Collection, CollectionId, CollectionName, Control, Data, Document, Entry,
-        ProjectId, Schema, Timestamp,
-    },
+    domain::{Change, Control, Document, ProjectId, Timestamp},
     query::cursor::Cursor,
     store::{
         catalog::Catalog,
@@ -186,6 +184,14 @@ impl Batch {
         self.base.max_indexes
     }
 
+    pub(super) fn max_document_bytes(&self) -> usize {
+        self.base.max_document_bytes
+    }
+
+    pub(super) fn unchecked(&self) -> Option<&[Arc<Change>]> {
+        self.base.unchecked.as_deref()
+    }
+
     fn clear(&mut self) {
         self.written.clear();
         self.is_written.clear();
@@ -235,57 +241,19 @@ impl Batch {
     fn apply_operation(&self, staged: &mut Staged, operation: &Operation) -> Result<Outcome, WriteError> {
         match operation {
             Operation::CreateDocument { collection, id, data, checked } => {
-                let collection = self.find_or_create(staged, collection)?;
-                check_schema(&collection, data, checked.as_ref())?;
-                let key = (collection.id.clone(), id.clone());
-                self.write(staged, &collection, key, None, data.clone())
+                self.create_document(staged, collection, id, data, checked.as_ref())
             }
             Operation::PutDocument { collection, id, data, precondition, checked } => {
-                let collection = self.find_or_create(staged, collection)?;
-                let key = (collection.id.clone(), id.clone());
-                let before = self.document(staged, &key);
-                precondition.check(before.as_deref())?;
-                check_schema(&collection, data, checked.as_ref())?;
-                self.write(staged, &collection, key, before, data.clone())
+                self.put_document(staged, collection, id, data, precondition, checked.as_ref())
             }
             Operation::MergeDocument { collection, id, patch, precondition } => {
-                let collection = self.find(staged, collection)?;
-                let key = (collection.id.clone(), id.clone());
-                let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
-                precondition.check(Some(&before))?;
-                let data = patch.apply(&before.data).map_err(|err| match err {
-                    ApplyError::Mismatch(why) => WriteError::Operator(why),
-                    ApplyError::Data(err) => WriteError::Data(Arc::new(err)),
-                })?;
-                check_schema(&collection, &data, None)?;
-                self.write(staged, &collection, key, Some(before), data)
+                self.merge_document(staged, collection, id, patch, precondition)
             }
             Operation::DeleteDocument { collection, id, precondition, missing } => {
-                let collection = self.find(staged, collection)?;
-                let key = (collection.id.clone(), id.clone());
-                let Some(before) = self.document(staged, &key) else {
-                    return match missing {
-                        Missing::Refused => Err(WriteError::UnknownDocument),
-                        Missing::Allowed => Ok(Outcome::Absent { id: id.clone() }),
-                    };
-                };
-                precondition.check(Some(&before))?;
-                // Made again in the same millisecond, it would have its old entity tag.
-                staged.at = staged.at.max(Timestamp(before.created_at.0 + 1));
-                staged.log(Entry::Document {
-                    collection: collection.id.clone(),
-                    before: Some(before),
-                    after: None,
-                });
-                staged.check_weight()?;
-                staged.set_document(key, None);
-                Ok(Outcome::Deleted { collection: collection.name.clone(), id: id.clone() })
+                self.delete_document(staged, collection, id, precondition, *missing)
             }
             Operation::CreateCollection { name, schema } => {
-                if self.catalog(staged).find(name.as_str()).is_some() {
-                    return Err(WriteError::CollectionExists(name.clone()));
-                }
-                Ok(Outcome::Collection(self.create_collection(staged, name.clone(), schema.clone())))
+                self.create_collection(staged, name, schema.as_ref())
             }
             Operation::SetSchema { collection, schema, .. } => {
                 self.set_schema(staged, collection, schema.as_ref())
@@ -297,15 +265,7 @@ impl Batch {
             Operation::RenameCollection { collection, name } => {
                 self.rename_collection(staged, collection, name)
             }
-            Operation::RemoveCollection { collection } => {
-                let collection = self.find(staged, collection)?;
-                // As after a delete: its documents may be made again at once.
-                staged.at = Timestamp(staged.at.0 + 1);
-                staged.control(Control::CollectionRemoved { collection: collection.id.to_string() });
-                staged.plan.removed_collections.push(collection.id.clone());
-                self.change_catalog(staged, |catalog| catalog.remove(&collection.id));
-                Ok(Outcome::Removed { collection: collection.id.clone() })
-            }
+            Operation::RemoveCollection { collection } => self.remove_collection(staged, collection),
             Operation::RevokeKey { key } => {
                 staged.control(Control::KeyRevoked { key: key.to_string() });
                 staged.plan.revoked_keys.push(key.clone());
@@ -314,121 +274,14 @@ impl Batch {
         }
     }
 
-    /// Writes the next version of a document.
-    fn write(
-        &self,
-        staged: &mut Staged,
-        collection: &Collection,
-        key: DocumentKey,
-        before: Option<Arc<Document>>,
-        data: Data,
-    ) -> Result<Outcome, WriteError> {
-        let (actual, limit) = (data.text().len(), self.base.max_document_bytes);
-        if actual > limit {
-            return Err(WriteError::TooLarge { actual, limit });
-        }
-        let document = Arc::new(Document {
-            id: key.1.clone(),
-            data,
-            created_at: before.as_ref().map_or(staged.at, |before| before.created_at),
-            updated_at: staged.at,
-            version: before.as_ref().map_or(1, |before| before.version + 1),
-        });
-        check_indexed_texts(self.catalog(staged).indexes_of(&collection.id), &document)?;
-        let is_new = before.is_none();
-        staged.log(Entry::Document {
-            collection: collection.id.clone(),
-            before,
-            after: Some(document.clone()),
-        });
-        staged.check_weight()?;
-        staged.set_document(key, Some(document.clone()));
-        Ok(Outcome::Document { collection: collection.name.clone(), document, is_new })
-    }
-
-    fn rename_collection(
-        &self,
-        staged: &mut Staged,
-        collection: &str,
-        name: &CollectionName,
-    ) -> Result<Outcome, WriteError> {
-        let collection = self.find(staged, collection)?;
-        if collection.name == *name {
-            return Ok(Outcome::Collection(collection));
-        }
-        if self.catalog(staged).find(name.as_str()).is_some() {
-            return Err(WriteError::CollectionExists(name.clone()));
-        }
-        let renamed = Arc::new(Collection { name: name.clone(), ..(*collection).clone() });
-        staged.control(Control::CollectionRenamed {
-            collection: renamed.id.to_string(),
-            name: name.to_string(),
-        });
-        self.change_collection(staged, &renamed);
-        Ok(Outcome::Collection(renamed))
-    }
-
-    fn set_schema(
-        &self,
-        staged: &mut Staged,
-        collection: &str,
-        schema: Option<&Arc<Schema>>,
-    ) -> Result<Outcome, WriteError> {
-        let collection = self.find(staged, collection)?;
-        if collection.schema.as_ref() == schema {
-            return Ok(Outcome::Collection(collection));
-        }
-        if let Some(schema) = schema {
-            let unchecked = self.base.unchecked.as_ref().ok_or(WriteError::SchemaBehind)?;
-            check_last_images(unchecked, &collection.id, schema)?;
-        }
-        let changed = Arc::new(Collection { schema: schema.cloned(), ..(*collection).clone() });
-        staged.control(Control::SchemaChanged { collection: changed.id.to_string() });
-        self.change_collection(staged, &changed);
-        Ok(Outcome::Collection(changed))
-    }
-
-    fn change_collection(&self, staged: &mut Staged, changed: &Arc<Collection>) {
-        staged.plan.changed_collections.retain(|earlier| earlier.id != changed.id);
-        staged.plan.changed_collections.push(changed.clone());
-        self.change_catalog(staged, |catalog| catalog.insert(changed.clone()));
-    }
-
-    fn create_collection(
-        &self,
-        staged: &mut Staged,
-        name: CollectionName,
-        schema: Option<Arc<Schema>>,
-    ) -> Arc<Collection> {
-        let collection = Collection { id: CollectionId::generate(), name, created_at: staged.at, schema };
-        staged.control(Control::CollectionCreated {
-            collection: collection.id.to_string(),
-            name: collection.name.to_string(),
-        });
-        staged.plan.new_collections.push((staged.project.clone(), collection.clone()));
-        let collection = Arc::new(collection);
-        self.change_catalog(staged, |catalog| catalog.insert(collection.clone()));
-        collection
-    }
-
-    pub(super) fn find(&self, staged: &Staged, name_or_id: &str) -> Result<Arc<Collection>, WriteError> {
-        self.catalog(staged).find(name_or_id).cloned().ok_or(WriteError::UnknownCollection)
-    }
-
-    fn find_or_create(&self, staged: &mut Staged, name_or_id: &str) -> Result<Arc<Collection>, WriteError> {
-        if let Some(collection) = self.catalog(staged).find(name_or_id) {
-            return Ok(collection.clone());
-        }
-        let name = CollectionName::parse(name_or_id).map_err(WriteError::BadCollectionName)?;
-        Ok(self.create_collection(staged, name, None))
-    }
-
+    /// A mutation's collections as they are now.
     pub(super) fn catalog<'a>(&'a self, staged: &'a Staged) -> &'a Catalog {
         static EMPTY: std::sync::LazyLock<Catalog> = std::sync::LazyLock::new(Catalog::default);
         let batch = self.next.catalogs.get(&staged.project).map_or(&*EMPTY, |catalog| catalog);
         staged.catalog.as_ref().unwrap_or(batch)
     }
 
+    /// Changes them, at the control entry that was logged last.
     pub(super) fn change_catalog(&self, staged: &mut Staged, change: impl FnOnce(&mut Catalog)) {
         let mut catalog = self.catalog(staged).clone();
         change(&mut catalog);
@@ -436,39 +289,11 @@ impl Batch {
         staged.catalog = Some(catalog);
     }
 
-    fn document(&self, staged: &Staged, key: &DocumentKey) -> Option<Arc<Document>> {
+    /// A document as it is now.
+    pub(super) fn document(&self, staged: &Staged, key: &DocumentKey) -> Option<Arc<Document>> {
         match staged.documents.get(key) {
             Some(document) => document.clone(),
             None => self.next.documents.get(key).cloned(),
         }
     }
-}
-
-fn check_schema(collection: &Collection, data: &Data, checked: Option<&Checked>) -> Result<(), WriteError> {
-    match &collection.schema {
-        Some(schema) => Checked::check(checked, schema, data),
-        None => Ok(()),
-    }
-}
-
-/// Checks the last image of each document that these changes wrote.
-fn check_last_images(
-    changes: &[Arc<Change>],
-    collection: &CollectionId,
-    schema: &Schema,
-) -> Result<(), WriteError> {
-    let mut seen = HashSet::new();
-    for change in changes.iter().rev() {
-        let Entry::Document { collection: own, before, after } = &change.entry else { continue };
-        let Some(id) = after.as_ref().or(before.as_ref()).map(|document| &document.id) else { continue };
-        if own != collection || !seen.insert(id) {
-            continue;
-        }
-        if let Some(document) = after
-            && let Err(violations) = schema.check(&document.data)
-        {
-            return Err(WriteError::Unfit { id: id.clone(), violations });
-        }
-    }
-    Ok(())
 }

@@ -4,13 +4,15 @@
 //! There is no timer: a lone request is committed at once. The writer is a task of its own, so a client that hangs up
 //! can't stop its mutation half-way.
 //!
-//! Reading order: [`mutation`], [`outcome`], [`batch`] (with `staged` and `indexes`), [`actor`](WriterHandle) with its parts
-//! `base`, `apply` and `sweep`, [`log`], [`indexer`].
+//! Reading order: [`mutation`], [`outcome`], [`batch`] with `staged` and its parts `documents`, `collections` and `indexes`,
+//! [`actor`](WriterHandle) with its parts `base`, `apply` and `sweep`, [`log`], [`indexer`].
 
 mod actor;
 mod apply;
 mod base;
 pub mod batch;
+mod collections;
+mod documents;
 pub mod indexer;
 mod indexes;
 pub mod log;

@@ -1,0 +1,143 @@
+//! The collections of a batch: making, renaming and removing them, and the schema that each may have.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{batch::Batch, mutation::WriteError, outcome::Outcome, staged::Staged};
+use crate::domain::{Change, Collection, CollectionId, CollectionName, Control, Entry, Schema, Timestamp};
+
+impl Batch {
+    /// The collection of a name or id.
+    pub(super) fn find(&self, staged: &Staged, name_or_id: &str) -> Result<Arc<Collection>, WriteError> {
+        self.catalog(staged).find(name_or_id).cloned().ok_or(WriteError::UnknownCollection)
+    }
+
+    /// The collection of a name or id; of a name that nothing has, a new one.
+    pub(super) fn find_or_create(
+        &self,
+        staged: &mut Staged,
+        name_or_id: &str,
+    ) -> Result<Arc<Collection>, WriteError> {
+        if let Some(collection) = self.catalog(staged).find(name_or_id) {
+            return Ok(collection.clone());
+        }
+        let name = CollectionName::parse(name_or_id).map_err(WriteError::BadCollectionName)?;
+        Ok(self.add_collection(staged, name, None))
+    }
+
+    /// Makes a collection of a name that none has.
+    pub(super) fn create_collection(
+        &self,
+        staged: &mut Staged,
+        name: &CollectionName,
+        schema: Option<&Arc<Schema>>,
+    ) -> Result<Outcome, WriteError> {
+        if self.catalog(staged).find(name.as_str()).is_some() {
+            return Err(WriteError::CollectionExists(name.clone()));
+        }
+        Ok(Outcome::Collection(self.add_collection(staged, name.clone(), schema.cloned())))
+    }
+
+    /// Gives a collection another name; its own is no change.
+    pub(super) fn rename_collection(
+        &self,
+        staged: &mut Staged,
+        collection: &str,
+        name: &CollectionName,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find(staged, collection)?;
+        if collection.name == *name {
+            return Ok(Outcome::Collection(collection));
+        }
+        if self.catalog(staged).find(name.as_str()).is_some() {
+            return Err(WriteError::CollectionExists(name.clone()));
+        }
+        let renamed = Arc::new(Collection { name: name.clone(), ..(*collection).clone() });
+        staged.control(Control::CollectionRenamed {
+            collection: renamed.id.to_string(),
+            name: name.to_string(),
+        });
+        self.change_collection(staged, &renamed);
+        Ok(Outcome::Collection(renamed))
+    }
+
+    /// Gives a collection another schema, or none, once what was written meanwhile is known to fit it.
+    pub(super) fn set_schema(
+        &self,
+        staged: &mut Staged,
+        collection: &str,
+        schema: Option<&Arc<Schema>>,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find(staged, collection)?;
+        if collection.schema.as_ref() == schema {
+            return Ok(Outcome::Collection(collection));
+        }
+        if let Some(schema) = schema {
+            let unchecked = self.unchecked().ok_or(WriteError::SchemaBehind)?;
+            check_last_images(unchecked, &collection.id, schema)?;
+        }
+        let changed = Arc::new(Collection { schema: schema.cloned(), ..(*collection).clone() });
+        staged.control(Control::SchemaChanged { collection: changed.id.to_string() });
+        self.change_collection(staged, &changed);
+        Ok(Outcome::Collection(changed))
+    }
+
+    /// Removes a collection. Its documents go later, without entries of their own.
+    pub(super) fn remove_collection(
+        &self,
+        staged: &mut Staged,
+        collection: &str,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find(staged, collection)?;
+        // As after a delete: its documents may be made again at once.
+        staged.at = Timestamp(staged.at.0 + 1);
+        staged.control(Control::CollectionRemoved { collection: collection.id.to_string() });
+        staged.plan.removed_collections.push(collection.id.clone());
+        self.change_catalog(staged, |catalog| catalog.remove(&collection.id));
+        Ok(Outcome::Removed { collection: collection.id.clone() })
+    }
+
+    fn add_collection(
+        &self,
+        staged: &mut Staged,
+        name: CollectionName,
+        schema: Option<Arc<Schema>>,
+    ) -> Arc<Collection> {
+        let collection = Collection { id: CollectionId::generate(), name, created_at: staged.at, schema };
+        staged.control(Control::CollectionCreated {
+            collection: collection.id.to_string(),
+            name: collection.name.to_string(),
+        });
+        staged.plan.new_collections.push((staged.project.clone(), collection.clone()));
+        let collection = Arc::new(collection);
+        self.change_catalog(staged, |catalog| catalog.insert(collection.clone()));
+        collection
+    }
+
+    fn change_collection(&self, staged: &mut Staged, changed: &Arc<Collection>) {
+        staged.plan.changed_collections.retain(|earlier| earlier.id != changed.id);
+        staged.plan.changed_collections.push(changed.clone());
+        self.change_catalog(staged, |catalog| catalog.insert(changed.clone()));
+    }
+}
+
+/// Checks the last image of each document that these changes wrote.
+fn check_last_images(
+    changes: &[Arc<Change>],
+    collection: &CollectionId,
+    schema: &Schema,
+) -> Result<(), WriteError> {
+    let mut seen = HashSet::new();
+    for change in changes.iter().rev() {
+        let Entry::Document { collection: own, before, after } = &change.entry else { continue };
+        let Some(id) = after.as_ref().or(before.as_ref()).map(|document| &document.id) else { continue };
+        if own != collection || !seen.insert(id) {
+            continue;
+        }
+        if let Some(document) = after
+            && let Err(violations) = schema.check(&document.data)
+        {
+            return Err(WriteError::Unfit { id: id.clone(), violations });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The documents of a batch: what each operation makes of one, and what may refuse it.
+
+use std::sync::Arc;
+
+use super::{
+    batch::Batch,
+    indexes::check_indexed_texts,
+    mutation::{Checked, Missing, Precondition, WriteError},
+    outcome::Outcome,
+    staged::Staged,
+};
+use crate::{
+    domain::{ApplyError, Collection, Data, Document, DocumentId, Entry, Patch, Timestamp},
+    store::documents::DocumentKey,
+};
+
+impl Batch {
+    /// Makes a document, and the collection if need be. The id was generated, so no document has it.
+    pub(super) fn create_document(
+        &self,
+        staged: &mut Staged,
+        collection: &str,
+        id: &DocumentId,
+        data: &Data,
+        checked: Option<&Checked>,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find_or_create(staged, collection)?;
+        check_schema(&collection, data, checked)?;
+        let key = (collection.id.clone(), id.clone());
+        self.write(staged, &collection, key, None, data.clone())
+    }
+
+    /// Makes a document, or replaces all of its data; makes the collection if need be.
+    pub(super) fn put_document(
+        &self,
+        staged: &mut Staged,
+        collection: &str,
+        id: &DocumentId,
+        data: &Data,
+        precondition: &Precondition,
+        checked: Option<&Checked>,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find_or_create(staged, collection)?;
+        let key = (collection.id.clone(), id.clone());
+        let before = self.document(staged, &key);
+        precondition.check(before.as_deref())?;
+        check_schema(&collection, data, checked)?;
+        self.write(staged, &collection, key, before, data.clone())
+    }
+
+    /// Changes a document that is there.
+    pub(super) fn merge_document(
+        &self,
+        staged: &mut Staged,
+        collection: &str,
+        id: &DocumentId,
+        patch: &Patch,
+        precondition: &Precondition,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find(staged, collection)?;
+        let key = (collection.id.clone(), id.clone());
+        let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        precondition.check(Some(&before))?;
+        let data = patch.apply(&before.data).map_err(|err| match err {
+            ApplyError::Mismatch(why) => WriteError::Operator(why),
+            ApplyError::Data(err) => WriteError::Data(Arc::new(err)),
+        })?;
+        check_schema(&collection, &data, None)?;
+        self.write(staged, &collection, key, Some(before), data)
+    }
+
+    /// Deletes a document.
+    pub(super) fn delete_document(
+        &self,
+        staged: &mut Staged,
+        collection: &str,
+        id: &DocumentId,
+        precondition: &Precondition,
+        missing: Missing,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find(staged, collection)?;
+        let key = (collection.id.clone(), id.clone());
+        let Some(before) = self.document(staged, &key) else {
+            return match missing {
+                Missing::Refused => Err(WriteError::UnknownDocument),
+                Missing::Allowed => Ok(Outcome::Absent { id: id.clone() }),
+            };
+        };
+        precondition.check(Some(&before))?;
+        // Made again in the same millisecond, it would have its old entity tag.
+        staged.at = staged.at.max(Timestamp(before.created_at.0 + 1));
+        staged.log(Entry::Document { collection: collection.id.clone(), before: Some(before), after: None });
+        staged.check_weight()?;
+        staged.set_document(key, None);
+        Ok(Outcome::Deleted { collection: collection.name.clone(), id: id.clone() })
+    }
+
+    /// Writes the next version of a document.
+    fn write(
+        &self,
+        staged: &mut Staged,
+        collection: &Collection,
+        key: DocumentKey,
+        before: Option<Arc<Document>>,
+        data: Data,
+    ) -> Result<Outcome, WriteError> {
+        let (actual, limit) = (data.text().len(), self.max_document_bytes());
+        if actual > limit {
+            return Err(WriteError::TooLarge { actual, limit });
+        }
+        let document = Arc::new(Document {
+            id: key.1.clone(),
+            data,
+            created_at: before.as_ref().map_or(staged.at, |before| before.created_at),
+            updated_at: staged.at,
+            version: before.as_ref().map_or(1, |before| before.version + 1),
+        });
+        check_indexed_texts(self.catalog(staged).indexes_of(&collection.id), &document)?;
+        let is_new = before.is_none();
+        staged.log(Entry::Document {
+            collection: collection.id.clone(),
+            before,
+            after: Some(document.clone()),
+        });
+        staged.check_weight()?;
+        staged.set_document(key, Some(document.clone()));
+        Ok(Outcome::Document { collection: collection.name.clone(), document, is_new })
+    }
+}
+
+fn check_schema(collection: &Collection, data: &Data, checked: Option<&Checked>) -> Result<(), WriteError> {
+    match &collection.schema {
+        Some(schema) => Checked::check(checked, schema, data),
+        None => Ok(()),
+    }
+}
