@@ -1,8 +1,7 @@
 //! SQLite, PostgreSQL and the matcher give the same answer to the same question.
 //!
-//! Documents and filters are generated; the values of a filter are mostly drawn from those of the documents, so that each
-//! operator is often true and often false of each type. `COIR_TEST_AGREEMENT_PAIRS=100000` is the full run (of each
-//! database), `COIR_TEST_SEED` replays one; `--nocapture` shows the table.
+//! Documents, filters and sorts are generated (`harness::corpus`, `harness::questions`). `COIR_TEST_AGREEMENT_PAIRS=100000` is
+//! the full run (of each database), `COIR_TEST_SEED` replays one; `--nocapture` shows the table.
 
 use std::{
     cmp::Ordering,
@@ -12,331 +11,21 @@ use std::{
 
 use coir::{
     domain::{Data, Document, DocumentId, Timestamp},
-    query::{
-        Filter,
-        key::Key,
-        page::{Direction, Sort},
-        parse::{Typing, parse_pairs, parse_value},
-    },
+    query::page::{Direction, Sort},
 };
 use futures_util::{StreamExt, future, stream};
 use proptest::{
-    prelude::*,
-    sample::{Index, select},
-    strategy::ValueTree,
+    strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::harness::{Database, TestApp, path_with};
-
-/// Documents and filters of one round.
-const DOCUMENTS: usize = 60;
-const FILTERS: usize = 80;
-
-/// Fields of the documents: as a filter names them, and where they are.
-const FIELDS: [(&str, &[&str]); 6] = [
-    ("n", &["n"]),
-    ("a.b", &["a", "b"]),
-    ("Major Genre", &["Major Genre"]),
-    (r"it's\.\\x\.", &["it's.\\x."]),
-    (r"é.\0", &["é", "0"]),
-    ("q\"q", &["q\"q"]),
-];
-
-/// What a filter asks, and how it is asked.
-#[derive(Clone, Debug)]
-enum Question {
-    Json(Value),
-    Url(Vec<(String, String)>),
-}
-
-/// One filter, and the cell of the table that it belongs to, if it is a single comparison.
-#[derive(Clone, Debug)]
-struct Asked {
-    cell: Option<(String, &'static str)>,
-    question: Question,
-}
-
-impl Asked {
-    fn filter(&self) -> Filter {
-        match &self.question {
-            Question::Json(json) => parse_value(json.clone(), Typing::Typed).unwrap(),
-            Question::Url(pairs) => {
-                parse_pairs(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))).unwrap()
-            }
-        }
-    }
-
-    fn parameters(&self) -> Vec<(String, String)> {
-        match &self.question {
-            Question::Json(json) => vec![("filters".to_owned(), json.to_string())],
-            Question::Url(pairs) => pairs.clone(),
-        }
-    }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_i64() => "integer",
-        Value::Number(_) => "double",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
-fn integer() -> impl Strategy<Value = Value> {
-    prop_oneof![
-        (-3..30_i64).prop_map(Value::from),
-        select(vec![
-            i64::MIN,
-            i64::MAX,
-            9_007_199_254_740_992,
-            9_007_199_254_740_993,
-            -9_007_199_254_740_993
-        ])
-        .prop_map(Value::from),
-    ]
-}
-
-fn double() -> impl Strategy<Value = Value> {
-    prop_oneof![
-        (-300..3000_i64).prop_map(|hundredths| json!((hundredths * 2 + 1) as f64 / 200.0)),
-        select(vec![1e300, -1e300, 5e-324, 1.5e-7, 9.3e18, 1e19, 0.1, 0.3]).prop_map(Value::from),
-        any::<f64>()
-            .prop_filter("whole doubles are integers", |double| double.fract() != 0.0)
-            .prop_map(Value::from),
-    ]
-}
-
-fn string() -> impl Strategy<Value = Value> {
-    prop_oneof![
-        select(vec![
-            "",
-            " ",
-            "a",
-            "A",
-            "ab",
-            "Drama",
-            "drama",
-            "é",
-            "É",
-            "😀",
-            "\u{ffff}",
-            "5",
-            "5.0",
-            "true",
-            "null",
-            "[1]",
-            "%",
-            "_",
-            "50%",
-            "it's",
-            "\"q\"",
-            "back\\slash",
-            "line\nfeed",
-            "tab\t",
-            "2026-01-31",
-            "ﬀ",
-            "İ",
-            "ſ",
-            "K",
-        ])
-        .prop_map(Value::from),
-        "[a-cA-C]{1,6}".prop_map(Value::from),
-        any::<String>().prop_map(|text| Value::from(text.replace('\0', "0"))),
-    ]
-}
-
-fn scalar() -> impl Strategy<Value = Value> {
-    prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), integer(), double(), string()]
-}
-
-fn array() -> impl Strategy<Value = Value> {
-    let element = prop_oneof![
-        6 => scalar(),
-        2 => prop::collection::vec(scalar(), 0..3).prop_map(Value::from),
-        2 => scalar().prop_map(|value| json!({ "k": value })),
-    ];
-    prop::collection::vec(element, 0..4).prop_map(Value::from)
-}
-
-fn object() -> impl Strategy<Value = Value> {
-    prop::collection::btree_map("[a-c]|é|'", scalar(), 0..3)
-        .prop_map(|fields| Value::Object(fields.into_iter().collect()))
-}
-
-/// The values that a field has in one round: a few of one type, and one of any type.
-fn palette() -> impl Strategy<Value = Vec<Value>> {
-    let of = |kind: BoxedStrategy<Value>| prop::collection::vec(kind, 2..4).boxed();
-    let themed = prop_oneof![
-        Just(vec![Value::Null]).boxed(),
-        Just(vec![json!(true), json!(false)]).boxed(),
-        of(integer().boxed()),
-        of(double().boxed()),
-        of(string().boxed()),
-        of(array().boxed()),
-        of(object().boxed()),
-    ];
-    (themed, prop_oneof![scalar().boxed(), array().boxed(), object().boxed()]).prop_map(
-        |(mut values, other)| {
-            values.push(other);
-            values
-        },
-    )
-}
-
-/// The documents' data of one round, and the values of each field.
-fn corpus() -> impl Strategy<Value = (Vec<Vec<Value>>, Vec<Value>)> {
-    prop::collection::vec(palette(), FIELDS.len()).prop_flat_map(|palettes| {
-        let fields: Vec<_> =
-            palettes.iter().map(|values| prop::option::weighted(0.85, select(values.clone()))).collect();
-        let document = fields.prop_map(|values| {
-            let mut data = Map::new();
-            for ((_, path), value) in FIELDS.iter().zip(values) {
-                let Some(value) = value else { continue };
-                match path {
-                    [key] => drop(data.insert((*key).to_owned(), value)),
-                    [outer, inner] => drop(data.insert((*outer).to_owned(), json!({ *inner: value }))),
-                    _ => unreachable!(),
-                }
-            }
-            Value::Object(data)
-        });
-        (Just(palettes), prop::collection::vec(document, DOCUMENTS))
-    })
-}
-
-const ORDERED: [&str; 4] = ["gt", "gte", "lt", "lte"];
-const TEXTS: [&str; 3] = ["contains", "startswith", "endswith"];
-
-/// A part of a string, in either case.
-fn part_of(text: &str, from: Index, to: Index, operator: &str) -> String {
-    let chars: Vec<_> = text.chars().collect();
-    let (mut first, mut last) = (from.index(chars.len() + 1), to.index(chars.len() + 1));
-    if first > last {
-        std::mem::swap(&mut first, &mut last);
-    }
-    match operator {
-        "startswith" => first = 0,
-        "endswith" => last = chars.len(),
-        _ => {}
-    }
-    let part: String = chars[first..last].iter().collect();
-    if from.index(2) == 0 { part.to_ascii_uppercase() } else { part }
-}
-
-/// One comparison of a field with one of its own values.
-fn comparison(palettes: Vec<Vec<Value>>) -> impl Strategy<Value = (String, Value, Asked)> {
-    let chosen = (0..FIELDS.len(), any::<Index>(), any::<Index>(), any::<[Index; 2]>(), any::<bool>());
-    chosen.prop_map(move |(field, value, operator, [other, to], as_text)| {
-        let (name, values) = (FIELDS[field].0, &palettes[field]);
-        let value = value.get(values).clone();
-        let mut operators = vec!["eq", "ne", "in", "notin", "isnull"];
-        let mut literal = value.clone();
-        match &value {
-            Value::Number(_) => operators.extend(ORDERED),
-            Value::String(_) => operators.extend(ORDERED.iter().chain(&TEXTS)),
-            Value::Array(elements) if !elements.is_empty() => operators.extend(["array_contains"; 5]),
-            _ => {}
-        }
-        let operator = *operator.get(&operators);
-        match (operator, &value) {
-            ("in" | "notin", _) => literal = json!([value, other.get(values)]),
-            // Of two values the one that more of them are beyond.
-            ("gt" | "gte" | "lt" | "lte", _) => {
-                let another = other.get(values);
-                let order = Key::of(Some(another)).cmp(&Key::of(Some(&value)));
-                let wanted = if operator.starts_with('g') { Ordering::Less } else { Ordering::Greater };
-                if kind_of(another) == kind_of(&value) && order == wanted {
-                    literal = another.clone();
-                }
-            }
-            ("isnull", _) => literal = Value::Bool(other.index(2) == 0),
-            ("array_contains", Value::Array(elements)) => {
-                literal = other.get(elements).clone();
-            }
-            (operator, Value::String(text)) if TEXTS.contains(&operator) => {
-                literal = Value::from(part_of(text, other, to, operator));
-            }
-            _ => {}
-        }
-        let kind = match (operator, &literal) {
-            ("in" | "notin", _) => kind_of(&value),
-            ("isnull", _) => "any",
-            (_, literal) => kind_of(literal),
-        };
-        let key = format!("{name}__{operator}");
-        let is_list = matches!(operator, "in" | "notin");
-        let text = if as_text && is_list == literal.is_array() { url_text(&literal) } else { None };
-        let (cell, question) = match text {
-            Some(text) => (format!("{operator}="), Question::Url(vec![(key.clone(), text)])),
-            None => (operator.to_owned(), Question::Json(json!({ key.clone(): literal.clone() }))),
-        };
-        (key, literal, Asked { cell: Some((cell, kind)), question })
-    })
-}
-
-/// How a URL says a value, if it can.
-fn url_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
-        Value::Array(items) => {
-            let items = items.iter().map(|item| match item {
-                Value::Array(_) => None,
-                item => url_text(item).filter(|text| !text.contains(',') && text.trim() == text),
-            });
-            items.collect::<Option<Vec<_>>>().map(|items| items.join(","))
-        }
-        Value::Null | Value::Object(_) => None,
-    }
-}
-
-/// Filters of one round: single comparisons, and what groups make of them.
-fn filters(palettes: &[Vec<Value>]) -> impl Strategy<Value = Vec<Asked>> + use<> {
-    let single = comparison(palettes.to_vec());
-    let object =
-        || comparison(palettes.to_vec()).prop_map(|(key, literal, _)| json!({ key: literal })).boxed();
-    let nested = object().prop_recursive(4, 12, 3, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(|members| json!({ "$and": members })),
-            prop::collection::vec(inner.clone(), 0..4).prop_map(|members| json!({ "$or": members })),
-            inner.prop_map(|member| json!({ "$not": member })),
-        ]
-    });
-    let nested = nested.prop_map(|json| Asked { cell: None, question: Question::Json(json) });
-    let several =
-        prop::collection::vec((object(), select(vec!["", "[or]", "[or:x]"])), 1..5).prop_map(|terms| {
-            let mut json = Map::new();
-            for (term, group) in terms {
-                json.extend(
-                    term.as_object()
-                        .unwrap()
-                        .iter()
-                        .map(|(key, value)| (format!("{group}{key}"), value.clone())),
-                );
-            }
-            Asked { cell: None, question: Question::Json(Value::Object(json)) }
-        });
-    let across = comparison(palettes.to_vec()).prop_map(|(key, literal, _)| Asked {
-        cell: None,
-        question: Question::Json(json!({ format!("n__or__a.b__or__{key}"): literal })),
-    });
-    let own = (select(vec!["id", "createdAt", "updatedAt"]), select(ORDERED.to_vec()), any::<Index>());
-    let own = own.prop_map(|(field, operator, place)| Asked {
-        cell: None,
-        question: Question::Url(vec![(
-            format!("{field}__{operator}"),
-            format!("@{}", place.index(DOCUMENTS)),
-        )]),
-    });
-    let asked = prop_oneof![12 => single.prop_map(|(.., asked)| asked), 3 => nested, 2 => several, 1 => across, 1 => own];
-    prop::collection::vec(asked, FILTERS)
-}
+use crate::harness::{
+    Database, TestApp,
+    corpus::corpus,
+    path_with,
+    questions::{Asked, filters, sort_text},
+};
 
 /// Which pairs of an operator and a type were true and false.
 #[derive(Default)]
@@ -466,7 +155,7 @@ async fn a_filter_means_the_same_to_both_databases_and_the_matcher() {
         for (database, app) in round.apps.iter().enumerate() {
             let whole = round.list(app, &[("limit".to_owned(), "1000".to_owned())]).await;
             let documents = documents_of(&whole);
-            let filters: Vec<_> = filters.iter().map(|asked| with_time(asked, &documents)).collect();
+            let filters: Vec<_> = filters.iter().map(|asked| asked.with_time(&documents)).collect();
             let lists = filters.iter().map(|asked| round.ids(app, asked.parameters()));
             let lists: Vec<_> = stream::iter(lists).buffered(8).collect().await;
             for (asked, list) in filters.iter().zip(lists) {
@@ -500,33 +189,6 @@ async fn a_filter_means_the_same_to_both_databases_and_the_matcher() {
     for app in round.apps {
         app.stop().await;
     }
-}
-
-/// The same question, with the place of a document (`@7`) made its value.
-fn with_time(asked: &Asked, documents: &[Document]) -> Asked {
-    let mut asked = asked.clone();
-    if let Question::Url(pairs) = &mut asked.question
-        && asked.cell.is_none()
-    {
-        for (key, value) in pairs {
-            let Some(place) = value.strip_prefix('@') else { continue };
-            let document = &documents[place.parse::<usize>().unwrap()];
-            *value = match key.split("__").next() {
-                Some("id") => document.id.to_string(),
-                Some("createdAt") => document.created_at.to_string(),
-                _ => document.updated_at.to_string(),
-            };
-        }
-    }
-    asked
-}
-
-fn sort_text() -> impl Strategy<Value = String> {
-    let names: Vec<_> = FIELDS.iter().map(|(name, _)| *name).chain(["createdAt", "id"]).collect();
-    prop::collection::vec((any::<bool>(), select(names)), 1..4).prop_map(|terms| {
-        let terms = terms.iter().map(|(down, name)| format!("{}{name}", if *down { "-" } else { "" }));
-        terms.collect::<Vec<_>>().join(",")
-    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,16 @@
 //! Starts servers and databases for the tests, and talks to them.
 //!
 //! [`TestApp`] is a server inside this process; [`Process`](process::Process) is the built binary, for tests that kill
-//! it. [`on_both_databases`] makes one claim on SQLite and on PostgreSQL.
+//! it. [`on_both_databases`] makes one claim on SQLite and on PostgreSQL. [`corpus`] and [`questions`] generate documents,
+//! and filters and sorts for them.
 
 pub mod app;
+pub mod corpus;
 pub mod dice;
 pub mod indexes;
 pub mod postgres;
 pub mod process;
+pub mod questions;
 pub mod raw;
 pub mod replica;
 pub mod socket;
