@@ -281,6 +281,9 @@ impl Run {
                 self.counts.resyncs += watched.replica.resyncs;
             }
         }
+        if self.counts.prunes + self.counts.rewinds == 0 {
+            assert_eq!(self.counts.resyncs, 0, "nothing was lost, so that nothing can't be replayed");
+        }
         self.counts.cuts = counter.cuts.get();
         self.counts.stalls = counter.stalls.get();
         self.counts

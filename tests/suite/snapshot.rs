@@ -1,6 +1,9 @@
 //! The documents that match, and then what changes, on WebSocket and SSE: at `ready`, the view is the query.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::{Value, json};
 
@@ -110,6 +113,30 @@ on_both_databases! {
         let message = socket.next().await;
         assert_eq!(message["cursor"], last.header("x-cursor"));
         assert_eq!(stream.next_event().await.json(), event("posts", "created", last.data()));
+    }
+
+    async fn what_is_written_to_other_collections_disturbs_no_snapshot(app: &TestApp) {
+        app.post("/collections", json!({ "name": "posts" })).await;
+        fill(app, 600, 100).await;
+        let is_over = AtomicBool::new(false);
+        let write = async || {
+            while !is_over.load(Ordering::Relaxed) {
+                app.create("others", json!({})).await;
+            }
+        };
+        let read = async {
+            let mut socket = app.socket().await;
+            for round in 0..30 {
+                let (id, mut replica) = (round.to_string(), Replica::default());
+                replica.take(&socket.subscribe_named(&id, "posts", json!({ "snapshot": true })).await);
+                read_snapshot(&mut socket, &mut replica).await;
+                assert_eq!((replica.documents.len(), replica.resyncs), (600, 0), "round {round}");
+                socket.send(json!({ "type": "unsubscribe", "id": id })).await;
+                socket.settle().await;
+            }
+            is_over.store(true, Ordering::Relaxed);
+        };
+        tokio::join!(write(), write(), read);
     }
 
     async fn since_comes_before_a_snapshot_where_the_log_reaches(app: &TestApp) {

@@ -169,10 +169,13 @@ async fn settle(feed: &Feed, subscription: &Subscription, ranges: &mut Ranges) -
             return Err(CaughtUp::Ended);
         }
         match read_on(feed, slot, cursor, |change| ranges.want(change)).await? {
-            ReadOn::More => {}
             ReadOn::Failed => tokio::time::sleep(RETRY).await,
             // The log ends before a place that it had: it was put back.
-            ReadOn::NothingNew => return Err(CaughtUp::Expired(cursor)),
+            ReadOn::NothingNew if slot.position().is_none_or(|end| end.sequence < until.sequence) => {
+                return Err(CaughtUp::Expired(cursor));
+            }
+            // Nothing new may be that others have written to their collections.
+            ReadOn::More | ReadOn::NothingNew => {}
         }
     }
     let last = ranges.0.pop().and_then(|range| range.last);
