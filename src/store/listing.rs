@@ -180,6 +180,9 @@ impl Ordered {
             .columns(keys.iter().map(|(name, _)| Alias::new(name)))
             .from_subquery(rows, "entry");
 
+        // SQLite doesn't know how short a page with a bound limit is, and would look for each document of the collection in it.
+        // By this word it takes the tables as they stand here; PostgreSQL has none like it, and needs none.
+        let join = if backend == DbBackend::Postgres { JoinType::InnerJoin } else { JoinType::CrossJoin };
         let mut documents = Query::select();
         for (column, name) in document_columns(backend) {
             documents.expr_as(column, name);
@@ -187,7 +190,8 @@ impl Ordered {
         documents
             .columns(keys.iter().map(|(name, _)| ("page", Alias::new(name))))
             .from_subquery(page, "page")
-            .inner_join(TABLE, Expr::col((TABLE, "id")).eq(Expr::col(("page", "entry_id"))))
+            .join(join, TABLE, Expr::cust("TRUE"))
+            .and_where(Expr::col((TABLE, "id")).eq(Expr::col(("page", "entry_id"))))
             .and_where(Expr::col((TABLE, "collection_id")).eq(literal(collection.as_str())))
             .and_where(Expr::col(("page", "preceding")).lt(bytes as i64));
         Self { rows: documents, keys }
