@@ -126,6 +126,18 @@ async fn fill(
             return Err(format!("a batch of documents was answered {status}").into());
         }
     }
+    wait_for_indexes(site, client, collection).await
+}
+
+/// Returns once all indexes of a collection are ready.
+///
+/// # Errors
+/// If one can't be built.
+pub async fn wait_for_indexes(
+    site: &Site,
+    client: &mut Client,
+    collection: &str,
+) -> Result<(), Box<dyn Error>> {
     loop {
         let settings = get(site, client, &format!("/collections/{collection}/settings")).await?;
         let indexes = settings["data"]["indexes"].as_array().ok_or("the settings show no indexes")?;
@@ -147,7 +159,8 @@ pub async fn post(site: &Site, client: &mut Client, path: &str, body: &Value) ->
     Ok(client.exchange(&request).await?.status)
 }
 
-async fn get(site: &Site, client: &mut Client, path: &str) -> Result<Value, Box<dyn Error>> {
+/// Gets JSON.
+pub async fn get(site: &Site, client: &mut Client, path: &str) -> Result<Value, Box<dyn Error>> {
     let response = client.exchange(&site.get(path, "")).await?;
     if response.status != 200 {
         return Err(format!("{path} was answered {}", response.status).into());

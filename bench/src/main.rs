@@ -1,22 +1,29 @@
 //! Load generator for Coir, made to share a small machine with the server it measures.
 //!
-//! One thread (`fanout` has a second for its subscribers), one task per client, hand-written HTTP/1.1, WebSocket
+//! One thread (`fanout` and `reconnects` have a second for those who subscribe), one task per client, hand-written HTTP/1.1, WebSocket
 //! and SSE over reused buffers. Every load is a closed loop: a client waits for its answer before it asks again.
 //! Each client and each subscriber is a file descriptor (`ulimit -n`).
 //!
 //! In reading order: [`http`] (one connection), [`create`] (the request that creates a document), [`load`] (many
 //! clients at once), [`report`] (what is counted and printed), then a file per subcommand: [`writes`] with its
-//! [`reference`], [`reads`], [`indexed`], [`unique`], and [`fanout`] with its [`subscribers`], each a [`subscriber`] that
-//! reads [`websocket`] or [`sse`].
+//! [`reference`], [`reads`], [`indexed`], [`unique`], [`fanout`] with its [`subscribers`], each a [`subscriber`], and
+//! [`reconnects`] with its [`returners`], each a [`returner`] that keeps an [`account`] of what it gets; [`memory`] is the
+//! server's. Both kinds read an [`event_stream`], which is [`websocket`] or [`sse`].
 
+mod account;
 mod create;
+mod event_stream;
 mod fanout;
 mod http;
 mod indexed;
 mod load;
+mod memory;
 mod reads;
+mod reconnects;
 mod reference;
 mod report;
+mod returner;
+mod returners;
 mod sse;
 mod subscriber;
 mod subscribers;
@@ -51,6 +58,8 @@ enum Command {
     Indexed(indexed::IndexedArgs),
     /// Writers of a collection with a unique index, beside one that always violates it
     Unique(unique::UniqueArgs),
+    /// Writers, while many clients come back at once: what they lose, and whether every client gets what it missed
+    Reconnects(reconnects::ReconnectsArgs),
 }
 
 /// Where the server is and as whom to call it.
@@ -59,7 +68,7 @@ struct SiteArgs {
     /// The server, as http://host:port
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: Server,
-    /// A key that may read and write documents (and, for `fanout`, subscribe)
+    /// A key that may read and write documents (and, for `fanout` and `reconnects`, subscribe)
     #[arg(long)]
     key: String,
     /// The collection that is written and read; created if need be
@@ -94,6 +103,7 @@ fn run(command: Command) -> Result<Verdict, Box<dyn Error>> {
             Command::Reads(args) => reads::run(args).await,
             Command::Indexed(args) => indexed::run(args).await,
             Command::Unique(args) => unique::run(args).await,
+            Command::Reconnects(args) => reconnects::run(args).await,
         }
     })
 }

@@ -56,13 +56,17 @@ impl Latencies {
         self.0.len()
     }
 
+    /// What so large a part of them was at most, in nanoseconds; 0 for none.
+    pub fn quantile_nanos(&self, part: f64) -> u64 {
+        self.0.value_at_quantile(part)
+    }
+
     /// `p50 1.23 ms · …` for these quantiles and the maximum.
     pub fn summary(&self) -> String {
         if self.0.is_empty() {
             return "none".to_owned();
         }
-        let quantile =
-            |name: &str, q: f64| format!("{name} {:.2} ms", self.0.value_at_quantile(q) as f64 / 1e6);
+        let quantile = |name: &str, q: f64| format!("{name} {:.2} ms", self.quantile_nanos(q) as f64 / 1e6);
         [quantile("p50", 0.5), quantile("p90", 0.9), quantile("p99", 0.99), quantile("max", 1.0)].join(" · ")
     }
 }
@@ -91,6 +95,11 @@ impl Tally {
     /// Expected answers a second.
     pub fn rate(&self) -> f64 {
         per_second(self.latencies.count(), self.elapsed)
+    }
+
+    /// What 99 of 100 expected answers took at most, in nanoseconds.
+    pub fn p99_nanos(&self) -> u64 {
+        self.latencies.quantile_nanos(0.99)
     }
 
     /// Whether every request had the expected answer, and there was one.

@@ -29,12 +29,13 @@ enum Framing {
     Ended,
 }
 
-/// The request that opens the stream of the site's collection; `filters` is JSON, of ASCII only.
-pub fn stream_request(site: &Site, filters: Option<&str>) -> Vec<u8> {
+/// The request that opens the stream of the site's collection, with these parameters, of ASCII only, and lines of
+/// `headers` that each end in CRLF.
+pub fn stream_request(site: &Site, query: &[(&str, &str)], headers: &str) -> Vec<u8> {
     let mut path = format!("/realtime/sse/{}", site.collection);
-    if let Some(filters) = filters {
-        path.push_str("?filters=");
-        for byte in filters.bytes() {
+    for (place, (name, value)) in query.iter().enumerate() {
+        path.push_str(&format!("{}{name}=", if place == 0 { '?' } else { '&' }));
+        for byte in value.bytes() {
             if byte.is_ascii_alphanumeric() {
                 path.push(char::from(byte));
             } else {
@@ -42,7 +43,7 @@ pub fn stream_request(site: &Site, filters: Option<&str>) -> Vec<u8> {
             }
         }
     }
-    site.get(&path, "accept: text/event-stream\r\n")
+    site.get(&path, &format!("accept: text/event-stream\r\n{headers}"))
 }
 
 impl LineDecoder {

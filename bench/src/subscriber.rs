@@ -1,60 +1,29 @@
 //! One subscriber: opens its stream, makes sure that it is effective, counts events.
 
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::http::{Head, HttpError, Site};
-use crate::sse::{LineDecoder, StreamError, stream_request};
+use crate::event_stream::{EventStream, Message, SubscribeError};
+use crate::http::Site;
+use crate::sse::stream_request;
 use crate::subscribers::{Plan, Shared, Transport};
-use crate::websocket::{Frame, FrameDecoder, FrameError, push_pong, push_text, upgrade_request};
+use crate::websocket::push_text;
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The member of a document that says when it was sent. It is searched from the end: servers that sort members put
 /// it behind the long `pad`.
 const SENT: &[u8] = b"\"sent\":";
 
-/// Why a subscriber could not begin, or ended before it was told to.
-#[derive(Debug, thiserror::Error)]
-pub enum SubscribeError {
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    #[error("connection failed: {0}")]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    #[error("the server answered {0}: {1}")]
-    Status(u16, String),
-    #[error("the server refused the subscription: {0}")]
-    Refused(String),
-    #[error("the server closed the connection, code {0:?}")]
-    Closed(Option<u16>),
-    #[error("no sign within {OPEN_TIMEOUT:?} that the subscription is effective")]
-    Timeout,
-}
-
-/// A connection and what is read from it.
+/// A connection and what is counted of it.
 pub struct Subscriber {
     shared: Rc<Shared>,
     index: usize,
-    stream: TcpStream,
-    decoder: Decoder,
+    events: EventStream,
     /// Whether the subscription is known to be effective.
     is_live: bool,
-    /// Pongs to be written.
-    replies: Vec<u8>,
-}
-
-enum Decoder {
-    Ws(FrameDecoder),
-    Sse(LineDecoder),
 }
 
 impl Subscriber {
@@ -75,94 +44,47 @@ impl Subscriber {
     async fn subscribe(shared: Rc<Shared>, index: usize) -> Result<Self, SubscribeError> {
         let Plan { site, transport, rooms, .. } = &shared.plan;
         let filters = rooms.map(|rooms| json!({ "room": index % rooms }));
-        let (request, status) = match transport {
-            Transport::Ws => (upgrade_request(site), 101),
-            Transport::Sse => (stream_request(site, filters.as_ref().map(|f| f.to_string()).as_deref()), 200),
-        };
-        let mut stream = site.server.open_stream().await?;
-        stream.write_all(&request).await?;
-        let (head, rest) = read_head(&mut stream).await?;
-        if head.status != status {
-            return Err(SubscribeError::Status(head.status, String::from_utf8_lossy(&rest).into_owned()));
-        }
-        let decoder = match transport {
-            Transport::Ws => {
-                stream.write_all(&opening_messages(site, filters)).await?;
-                Decoder::Ws(FrameDecoder::default())
+        let events = match transport {
+            Transport::Ws => EventStream::open_websocket(site, &opening_messages(site, filters)).await?,
+            Transport::Sse => {
+                let filters = filters.map(|filters| filters.to_string());
+                let query: Vec<_> = filters.iter().map(|filters| ("filters", filters.as_str())).collect();
+                EventStream::open_sse(site, &stream_request(site, &query, "")).await?
             }
-            Transport::Sse => Decoder::Sse(LineDecoder::new(head.body)),
         };
-        let mut subscriber = Self { shared, index, stream, decoder, is_live: false, replies: Vec::new() };
-        subscriber.take(&rest)?;
+        let mut subscriber = Self { shared, index, events, is_live: false };
         while !subscriber.is_live {
             subscriber.read_once().await?;
         }
         Ok(subscriber)
     }
 
-    async fn read_once(&mut self) -> Result<(), SubscribeError> {
-        self.stream.readable().await?;
-        self.read_ready()?;
-        if !self.replies.is_empty() {
-            self.stream.write_all(&self.replies).await?;
-            self.replies.clear();
-        }
-        Ok(())
-    }
-
-    fn read_ready(&mut self) -> Result<(), SubscribeError> {
-        let shared = Rc::clone(&self.shared);
-        let mut scratch = shared.scratch.borrow_mut();
-        match self.stream.try_read(&mut scratch) {
-            Ok(0) => Err(SubscribeError::Closed(None)),
-            Ok(bytes) => self.take(&scratch[..bytes]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Counts what one read brought; all of it counts as read at the same moment.
-    fn take(&mut self, bytes: &[u8]) -> Result<(), SubscribeError> {
-        let now = self.shared.plan.epoch.elapsed();
-        let is_stalled = self.shared.plan.is_stalled(self.index);
-        let mut received = self.shared.received.borrow_mut();
-        let mut end = None;
-        match &mut self.decoder {
-            Decoder::Ws(frames) => frames.feed(bytes, |frame| match frame {
-                Frame::Text(text) if self.is_live => received.record(self.index, is_stalled, now, text),
-                Frame::Text(text) if find_last(text, b"\"pong\"").is_some() => self.is_live = true,
+    async fn read_once(&mut self) -> Result<(), SubscribeError> {
+        let Self { shared, index, events, is_live } = self;
+        let is_stalled = shared.plan.is_stalled(*index);
+        let mut now = None;
+        let mut record = |message: &[u8]| {
+            let now = *now.get_or_insert_with(|| shared.plan.epoch.elapsed());
+            shared.received.borrow_mut().record(*index, is_stalled, now, message);
+        };
+        let take = |message: Message<'_>| {
+            match message {
+                Message::Text(text) if *is_live => record(text),
+                Message::Text(text) if find_last(text, b"\"pong\"").is_some() => *is_live = true,
                 // An event for somebody else's write, before ours begin.
-                Frame::Text(text) if find_last(text, b"\"event\"").is_some() => {}
-                Frame::Text(text) => {
-                    end = Some(SubscribeError::Refused(String::from_utf8_lossy(text).into_owned()))
+                Message::Text(text) if find_last(text, b"\"event\"").is_some() => {}
+                Message::Text(text) => {
+                    return Err(SubscribeError::Refused(String::from_utf8_lossy(text).into_owned()));
                 }
-                Frame::Ping(payload) => push_pong(&mut self.replies, payload),
-                Frame::Close(code) => end = end.take().or(Some(SubscribeError::Closed(code))),
-                Frame::Other => {}
-            })?,
-            Decoder::Sse(lines) => lines.feed(bytes, |line| {
-                if line.starts_with(b"id:") {
-                    self.is_live = true;
-                } else if line.starts_with(b"data:") && self.is_live {
-                    received.record(self.index, is_stalled, now, line);
-                }
-            })?,
-        }
-        end.map_or(Ok(()), Err)
-    }
-}
-
-/// Reads a response's head and returns it with what came behind it.
-async fn read_head(stream: &mut TcpStream) -> Result<(Head, Vec<u8>), SubscribeError> {
-    let mut bytes = Vec::with_capacity(1024);
-    loop {
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(HttpError::Closed.into());
-        }
-        if let Some(head) = Head::parse(&bytes)? {
-            let rest = bytes.split_off(head.bytes);
-            return Ok((head, rest));
-        }
+                Message::Line(line) if line.starts_with(b"id:") => *is_live = true,
+                Message::Line(line) if line.starts_with(b"data:") && *is_live => record(line),
+                Message::Line(_) => {}
+            }
+            Ok(())
+        };
+        events.read_once(&shared.scratch, take).await?;
+        Ok(())
     }
 }
 

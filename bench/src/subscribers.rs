@@ -10,14 +10,15 @@ use clap::ValueEnum;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_local;
 
+use crate::event_stream::SubscribeError;
 use crate::http::Site;
 use crate::report::Latencies;
-use crate::subscriber::{SubscribeError, Subscriber, find_sent};
+use crate::subscriber::{Subscriber, find_sent};
 
 /// How many subscribers are on their way in at once: less than a listener's backlog.
 const OPENING_AT_ONCE: usize = 64;
 /// What all subscribers of the thread read into, one after the other.
-const SCRATCH_BYTES: usize = 64 * 1024;
+pub const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// How subscribers are connected.
 #[derive(Clone, Copy, Debug, ValueEnum)]
