@@ -179,7 +179,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let connections = ConnectionCount::new(config.limits.connections);
     let realtime = Realtime {
         feed: Feed {
-            streams: Streams::new(Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone() })),
+            streams: Streams::new(
+                Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone() }),
+                writer.activity(),
+            ),
             encode,
             max_subscriptions: config.limits.subscriptions,
         },

@@ -7,6 +7,8 @@ pub mod batches;
 pub mod collections;
 pub mod documents;
 pub mod exports;
+mod identical_reads;
+mod lease;
 pub mod populate;
 pub mod queries;
 pub mod schemas;
@@ -27,6 +29,7 @@ use crate::{
 pub use collections::Collections;
 pub use documents::{Documents, ListTurns};
 pub use exports::Exports;
+pub use lease::Lease;
 pub use stream_reader::{Resume, StoredStreams, StreamReader};
 pub use streams::Streams;
 

@@ -4,12 +4,18 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Resume, ServiceError, StreamReader, shared_reads::SharedReads};
+use super::{
+    Resume, ServiceError, StreamReader,
+    identical_reads::IdenticalReads,
+    lease::{Lease, Leases},
+    shared_reads::SharedReads,
+};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, CollectionId, DocumentId, Position, ProjectId},
     query::{Filter, cursor::Cursor},
     store::{StoreError, changes::LogPage, snapshots::DocumentPage},
+    writer::Activity,
 };
 
 /// How many subscriptions read the database at the same time. The writer has a connection of its own and never waits for
@@ -24,17 +30,24 @@ pub struct Streams {
     reader: Arc<dyn StreamReader>,
     readers: Arc<Semaphore>,
     pages: Arc<Semaphore>,
+    leases: Leases,
     shared: Arc<SharedReads>,
+    document_pages: Arc<IdenticalReads<PageKey, Option<Arc<DocumentPage>>>>,
 }
 
+/// Which page of a snapshot: of what, by an index or not, and after which id.
+type PageKey = (CollectionId, Arc<Filter>, bool, Option<DocumentId>);
+
 impl Streams {
-    /// Starts with nobody reading.
-    pub fn new(reader: Arc<dyn StreamReader>) -> Self {
+    /// Starts with nobody reading. Who catches up makes room for the writes that `activity` is of.
+    pub fn new(reader: Arc<dyn StreamReader>, activity: Activity) -> Self {
         Self {
             reader,
             readers: Arc::new(Semaphore::new(READERS)),
             pages: Arc::new(Semaphore::new(PAGES)),
+            leases: Leases::new(activity),
             shared: Arc::default(),
+            document_pages: Arc::default(),
         }
     }
 
@@ -103,6 +116,12 @@ impl Streams {
         self.pages.clone().acquire_owned().await.ok()
     }
 
+    /// Waits for the right to work on a page, which is given back at each wait: while somebody writes, those who catch up have
+    /// a part of the processors only.
+    pub async fn lease(&self) -> Lease {
+        self.leases.next().await
+    }
+
     /// The next changes of a collection, and control entries of its project, after `after`. Waits while too many read;
     /// meanwhile another one's page may come that has them, and then it is this: it may begin before `after`. `None` if
     /// there is no such project.
@@ -142,8 +161,8 @@ impl Streams {
         self.reader.has_few(project, collection, filter).await
     }
 
-    /// The next matching documents of a collection in the order of their ids; by an index if they are `few`. Waits while too
-    /// many read. `None` if there is no such project.
+    /// The next matching documents of a collection in the order of their ids, as they were after this was asked; by an index
+    /// if they are `few`. Waits while too many read. `None` if there is no such project.
     ///
     /// # Errors
     /// The database's own.
@@ -154,8 +173,12 @@ impl Streams {
         filter: Arc<Filter>,
         few: bool,
         after: Option<DocumentId>,
-    ) -> Result<Option<DocumentPage>, StoreError> {
-        let _permit = self.readers.acquire().await;
-        self.reader.read_documents(project, collection, filter, few, after).await
+    ) -> Result<Option<Arc<DocumentPage>>, StoreError> {
+        let key = (collection.clone(), filter.clone(), few, after.clone());
+        let read = async || {
+            let page = self.reader.read_documents(project, collection, filter, few, after).await?;
+            Ok(page.map(Arc::new))
+        };
+        self.document_pages.get(&key, &self.readers, read).await
     }
 }

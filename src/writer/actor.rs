@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    Activity,
     apply::{Mode, do_apart, do_together},
     batch::Batch,
     mutation::{Mutation, Operation, WriteError},
@@ -55,6 +56,7 @@ pub(super) struct Request {
 pub struct WriterHandle {
     queue: mpsc::Sender<Request>,
     waiting_bytes: Arc<AtomicUsize>,
+    activity: Activity,
     index_tasks: mpsc::Sender<IndexRequest>,
 }
 
@@ -65,6 +67,7 @@ impl WriterHandle {
     /// [`WriteError`]; [`WriteError::QueueFull`] at once if too much waits.
     pub async fn submit(&self, mutation: Mutation) -> Result<Committed, WriteError> {
         let bytes = mutation.bytes();
+        self.activity.note();
         // An empty queue takes a mutation of any size; what is too large for a batch is a batch alone.
         if self.waiting_bytes.load(Ordering::Relaxed) > QUEUE_BYTES {
             return Err(WriteError::QueueFull);
@@ -77,6 +80,11 @@ impl WriterHandle {
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         permit.send(Request { mutation, bytes, reply });
         answer.await.unwrap_or(Err(WriteError::Unavailable))
+    }
+
+    /// When somebody last wrote.
+    pub fn activity(&self) -> Activity {
+        self.activity.clone()
     }
 
     /// Has an index built or dropped on SQLite, between two batches; waits until it is on disk, however long that takes.
@@ -126,7 +134,7 @@ pub fn start(
         due: Vec::new(),
     };
     let writer = tokio::spawn(writer.run(receiver, index_receiver));
-    (WriterHandle { queue, waiting_bytes, index_tasks }, writer)
+    (WriterHandle { queue, waiting_bytes, activity: Activity::default(), index_tasks }, writer)
 }
 
 pub(super) struct Writer {

@@ -5,8 +5,9 @@
 //! can't stop its mutation half-way.
 //!
 //! Reading order: [`mutation`], [`outcome`], [`batch`] with `staged` and its parts `documents`, `collections` and `indexes`,
-//! [`actor`](WriterHandle) with its parts `base`, `apply` and `sweep`, [`log`], [`indexer`].
+//! [`actor`](WriterHandle) with its parts `base`, `apply` and `sweep`, [`Activity`], [`log`], [`indexer`].
 
+mod activity;
 mod actor;
 mod apply;
 mod base;
@@ -21,6 +22,7 @@ pub mod outcome;
 mod staged;
 mod sweep;
 
+pub use activity::Activity;
 pub use actor::{WriterHandle, start};
 pub use base::MAX_MUTATION_BYTES;
 pub use mutation::{Checked, Missing, Mutation, Operation, Precondition, WriteError};

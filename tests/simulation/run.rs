@@ -26,6 +26,7 @@ use coir::{
     query::parse::{Typing, parse_value},
     service::Streams,
     store::{Db, Durability},
+    writer::Activity,
 };
 
 use crate::{
@@ -195,7 +196,11 @@ impl Server {
         };
         let (stop, stopped) = watch::channel(false);
         let realtime = Realtime {
-            feed: Feed { streams: Streams::new(Arc::new(log.clone())), encode, max_subscriptions: 100 },
+            feed: Feed {
+                streams: Streams::new(Arc::new(log.clone()), Activity::default()),
+                encode,
+                max_subscriptions: 100,
+            },
             keys: key_ring(),
             tickets: Tickets::new(b"a secret"),
             heartbeat: Duration::from_secs(15),

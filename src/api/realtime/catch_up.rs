@@ -10,7 +10,7 @@ use crate::{
     domain::{Change, Control, Document, Entry},
     hub::{Event, Shard, Slot, SlotState, event_for},
     query::cursor::{Cursor, Epoch},
-    service::Resume,
+    service::{Lease, Resume},
     store::changes::LogPage,
 };
 
@@ -169,6 +169,7 @@ async fn send_page(
     cursor: Cursor,
     wanted: impl Fn(&Change) -> bool,
 ) -> Passed {
+    let mut lease = Some(feed.streams.lease().await);
     for change in &page.entries {
         if slot.is_over() {
             return Passed::Over(CaughtUp::Ended);
@@ -177,7 +178,7 @@ async fn send_page(
         if !slot.is_before(change.position) {
             continue;
         }
-        match send_change(feed, slot, change, cursor.epoch, &wanted).await {
+        match send_change((feed, &mut lease), slot, change, cursor.epoch, &wanted).await {
             Passed::Taken => {}
             end => return end,
         }
@@ -187,7 +188,7 @@ async fn send_page(
 }
 
 async fn send_change(
-    feed: &Feed,
+    (feed, lease): (&Feed, &mut Option<Lease>),
     slot: &Slot,
     change: &Change,
     epoch: Epoch,
@@ -213,9 +214,11 @@ async fn send_change(
     let frame = feed.encode.encode(&event, slot.form);
     while let Err(length) = slot.offer(change.position, frame.clone()) {
         slot.outbox().wake_body();
+        *lease = None;
         if tokio::time::timeout(HOLD, slot.outbox().room_for(length)).await.is_err() {
             return Passed::Stalled(length);
         }
+        *lease = Some(feed.streams.lease().await);
         if slot.is_over() {
             return Passed::Over(CaughtUp::Ended);
         }

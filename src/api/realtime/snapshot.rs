@@ -107,7 +107,7 @@ pub async fn send_snapshot(feed: &Feed, subscription: &Subscription) -> Result<(
                 }
             }
         }
-        if let Err(length) = offer_page(subscription, &page, ranges.0.is_empty()).await {
+        if let Err(length) = offer_page(feed, subscription, &page, ranges.0.is_empty()).await {
             drop((page, turn));
             slot.outbox().room_for(length).await;
             continue;
@@ -140,12 +140,19 @@ fn check_history(subscription: &Subscription, ranges: &Ranges, head: &Head) -> R
 
 /// Sends a page; an empty one only if it is the first. The error is the length to wait for: the peer takes nothing
 /// now, and the page is better read again.
-async fn offer_page(subscription: &Subscription, page: &DocumentPage, is_first: bool) -> Result<(), usize> {
+async fn offer_page(
+    feed: &Feed,
+    subscription: &Subscription,
+    page: &DocumentPage,
+    is_first: bool,
+) -> Result<(), usize> {
     if page.documents.is_empty() && !is_first {
         return Ok(());
     }
     let outbox = subscription.slot.outbox();
+    let lease = feed.streams.lease().await;
     let frame = protocol::snapshot(subscription.slot.form, subscription.id.as_deref(), &page.documents);
+    drop(lease);
     while !outbox.push(frame.clone()) {
         outbox.wake_body();
         let room = tokio::time::timeout(HOLD, outbox.room_for(frame.len())).await;

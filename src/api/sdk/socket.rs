@@ -166,7 +166,7 @@ pub(super) enum Happened {
 
 /// What is being done on a socket.
 enum Talk {
-    Watch(Watch),
+    Watch(Box<Watch>),
     Meeting(Meeting),
 }
 
@@ -254,7 +254,10 @@ impl Socket {
         })?;
         let principal = self.authenticate(first.api_key.as_ref()).await?;
         match thing {
-            Thing::Collection(name) => Watch::begin(self, principal, name, first).await.map(Talk::Watch),
+            Thing::Collection(name) => {
+                let watch = Watch::begin(self, principal, name, first).await?;
+                Ok(Talk::Watch(Box::new(watch)))
+            }
             Thing::Place(place) => Meeting::begin(self, &principal, place, &first).map(Talk::Meeting),
         }
     }
