@@ -1,7 +1,7 @@
 //! Use cases: what a request means, as a query or as a mutation. Checks permission first, and knows nothing of HTTP.
 //!
 //! Reading order: [`documents`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`], [`schemas`],
-//! [`streams`], [`stream_reader`], `shared_reads`, [`setup`].
+//! [`streams`], [`stream_reader`], `shared_reads`, `identical_reads`, [`lease`](Lease), [`setup`].
 
 pub mod batches;
 pub mod collections;

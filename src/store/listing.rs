@@ -25,6 +25,9 @@ use crate::{
 /// Ranges of an index that one statement may ask for.
 const MAX_BRANCHES: usize = 16;
 
+/// Where in the rows of [`Ordered::with_head`] the head begins, for [`read_head`](super::heads::read_head): after the document.
+pub const HEAD_COLUMN: usize = 5;
+
 /// What a row has of a document: an expression, and the column's name.
 pub type Column = (Expr, &'static str);
 
@@ -197,9 +200,6 @@ impl Ordered {
         Self { rows: documents, keys }
     }
 }
-
-/// What [`Ordered::with_head`] begins with: a document, then what [`read_head`](super::heads::read_head) reads.
-pub const HEAD_COLUMN: usize = 5;
 
 /// The rows of all of them, which may have orders and limits of their own.
 pub fn union_all(statements: Vec<SelectStatement>) -> SelectStatement {
