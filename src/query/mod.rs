@@ -19,7 +19,7 @@
 //! exactly, strings by code point. `id` is a string to every operator; `createdAt` and `updatedAt` are times, which
 //! `eq ne in notin isnull gt gte lt lte` take.
 //!
-//! Reading order: this file, [`parse`] with its parts `literal`, `operator` and `times`, [`matches`], [`key`], [`page`],
+//! Reading order: this file, [`parse`] with its parts `literal`, `operator` and `times`, `matches`, [`key`], [`page`],
 //! [`index`], [`select`], [`populate`], [`aggregate`] with [`sum`], [`sql`], [`cursor`].
 
 pub mod aggregate;

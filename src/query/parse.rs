@@ -1,7 +1,7 @@
 //! JSON filters and query strings → [`Filter`]. All mistakes of a client in a filter are found here.
 //!
 //! A key is `[or]`, `[or:name]` or nothing, then field names parted by `__or__`, then `__` or `_` and an operator, or
-//! nothing for `eq`. Both forms are read by the same functions; they differ in what a value is ([`Literal`]).
+//! nothing for `eq`. Both forms are read by the same functions; they differ in what a value is (`Literal`).
 //! What one term means is in this file's parts: `literal`, `operator`, and `times` for the document's own.
 
 use std::collections::BTreeMap;

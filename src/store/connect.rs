@@ -35,7 +35,7 @@ pub enum ConnectError {
          directory that this user may write; COIR_DATA_DIR or DATABASE_URL names another"
     )]
     File(String, sqlx::Error),
-    /// No connection came about within [`ACQUIRE_TIMEOUT`].
+    /// No connection came about within the patience of a read.
     #[error(
         "PostgreSQL at {0} does not answer. Is it running there? Check host and port in DATABASE_URL, or leave it out to use a SQLite file"
     )]

@@ -25,7 +25,7 @@ use crate::{
 /// Ranges of an index that one statement may ask for.
 const MAX_BRANCHES: usize = 16;
 
-/// Where in the rows of [`Ordered::with_head`] the head begins, for [`read_head`](super::heads::read_head): after the document.
+/// Where in the rows of [`Ordered::with_head`] the head begins, for `heads::read_head`: after the document.
 pub const HEAD_COLUMN: usize = 5;
 
 /// What a row has of a document: an expression, and the column's name.
@@ -52,7 +52,7 @@ pub struct Ordered {
     pub keys: Vec<(String, Direction)>,
 }
 
-/// What [`read_document`](super::documents::read_document) reads, in its order.
+/// What `documents::read_document` reads, in its order.
 pub fn document_columns(backend: DbBackend) -> [Column; 5] {
     let text = if backend == DbBackend::Postgres { "data::text" } else { "json(data)" };
     [
