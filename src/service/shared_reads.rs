@@ -20,7 +20,7 @@ use crate::{
 type Place = (ProjectId, CollectionId);
 
 /// What kept pages may take together, in bytes of memory; the oldest go first.
-const KEPT_BYTES: usize = 16 * 1024 * 1024;
+const KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// How long a page is kept. If the database is put back meanwhile, it is as if it had been sent before.
 const KEPT_FOR: Duration = Duration::from_secs(2);
 
@@ -79,6 +79,13 @@ impl SharedReads {
         let request = Request { number, after, answer: sender };
         waiting.requests.entry(place.clone()).or_default().push(request);
         Wait { shared: self, place, number, after, answer }
+    }
+
+    /// Forgets the pages that are kept.
+    pub(super) fn forget_kept(&self) {
+        let mut waiting = self.lock();
+        waiting.kept.clear();
+        waiting.kept_bytes = 0;
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -261,6 +268,9 @@ mod tests {
         assert!(has(10).await);
         read(5, 8, true);
         assert!(!has(10).await, "the log ends before it now");
+        read(10, 20, false);
+        shared.forget_kept();
+        assert!(!has(10).await, "nobody is left to keep it for");
         read(10, 20, false);
         tokio::time::advance(2 * KEPT_FOR).await;
         assert!(!has(10).await, "it is old");

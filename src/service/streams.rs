@@ -35,6 +35,23 @@ pub struct Streams {
     document_pages: Arc<IdenticalReads<PageKey, Option<Arc<DocumentPage>>>>,
 }
 
+/// The right to have a page in memory; given back when dropped.
+pub struct Turn {
+    permit: Option<OwnedSemaphorePermit>,
+    pages: Arc<Semaphore>,
+    shared: Arc<SharedReads>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        // Pages are kept for others, and now there are none.
+        if self.pages.available_permits() == PAGES {
+            self.shared.forget_kept();
+        }
+    }
+}
+
 /// Which page of a snapshot: of what, by an index or not, and after which id.
 type PageKey = (CollectionId, Arc<Filter>, bool, Option<DocumentId>);
 
@@ -111,9 +128,10 @@ impl Streams {
 
     /// Waits for the right to have a page in memory: those who asked first come first. It is kept until the page is sent,
     /// or given up because its peer takes nothing.
-    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+    pub async fn turn(&self) -> Turn {
         // Never closed, so a permit always comes.
-        self.pages.clone().acquire_owned().await.ok()
+        let permit = self.pages.clone().acquire_owned().await.ok();
+        Turn { permit, pages: self.pages.clone(), shared: self.shared.clone() }
     }
 
     /// Waits for the right to work on a page, which is given back at each wait: while somebody writes, those who catch up have
