@@ -98,20 +98,19 @@ impl Listing<'_> {
             rows
         };
         let mut branches = self.branches(branch, backend);
-        let mut ordered =
-            Ordered { rows: SelectStatement::new(), keys: names.into_iter().zip(directions).collect() };
-        ordered.rows = match branches.len() {
+        let keys: Vec<_> = names.into_iter().zip(directions).collect();
+        let mut rows = match branches.len() {
             1 => branches.remove(0),
             _ => {
-                let mut rows = union_all(branches);
-                for (name, direction) in &ordered.keys {
-                    rows.order_by(Alias::new(name), (*direction).into());
+                let mut all = union_all(branches);
+                for (name, direction) in &keys {
+                    all.order_by(Alias::new(name), (*direction).into());
                 }
-                rows
+                all
             }
         };
-        ordered.rows.limit(*limit).offset(*offset);
-        ordered
+        rows.limit(*limit).offset(*offset);
+        Ordered { rows, keys }
     }
 
     /// What `branch` makes of each range; at least one.
