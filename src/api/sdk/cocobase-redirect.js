@@ -1,5 +1,5 @@
 // Points the hosts that are compiled into the Cocobase JavaScript library at a Coir server. A page loads it from that
-// server, before the library; where there is no page, COCOBASE_URL says where the server is (see docs/cocobase.md).
+// server, before the library; where there is no page, COCOBASE_URL says where the server is (see docs/guide/from-cocobase.md).
 (() => {
 	const HOSTS = /^(api|cloud)\.cocobase\.(cc|buzz|com)$/;
 	const script = globalThis.document?.currentScript;
