@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     auth::KeyKind,
-    store::{Durability, retention::Retention},
+    store::{Durability, log::retention::Retention},
 };
 
 /// Every setting. `.env.example` lists them with their defaults.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     auth::{AuthError, TicketError},
     domain::{DataError, DocumentId, PatchError, SchemaError, Violation, name::NameError},
-    query::{index::IndexError, page::KeyTooLong, parse::FilterError},
+    query::{index_definition::IndexError, page::KeyTooLong, parse::FilterError},
     service::ServiceError,
     store::StoreError,
     writer::WriteError,

@@ -3,13 +3,13 @@
 //! Reading order: this file (the route table), [`error`], [`extract`], [`answer`], [`rest`], [`sdk`], [`realtime`], [`health`],
 //! [`site`].
 
-pub mod answer;
+pub mod cocobase;
 pub mod error;
 pub mod extract;
 pub mod health;
 pub mod realtime;
+pub mod response;
 pub mod rest;
-pub mod sdk;
 pub mod site;
 
 use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post, put, resource};
@@ -20,7 +20,7 @@ use rest::{batches, collections, documents, export, queries, tickets, transactio
 pub fn routes(config: &mut ServiceConfig) {
     let unknown_method = || web::route().to(error::method_not_allowed);
     config
-        .configure(sdk::routes)
+        .configure(cocobase::routes)
         .service(
             resource("/")
                 .route(get().to(site::home))

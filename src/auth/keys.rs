@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 use super::{KeyKind, Principal, Scopes};
 use crate::{
     domain::{KeyId, ProjectId, Timestamp},
-    store::{Db, Lane, StoreError, keys, keys::StoredKey},
+    store::{
+        Db, Lane, StoreError,
+        access::keys::{self, StoredKey},
+    },
 };
 
 /// Why a credential doesn't say who is asking.

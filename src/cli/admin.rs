@@ -3,8 +3,8 @@
 use super::CliError;
 use crate::{
     auth::{KeyKind, Scopes},
-    service::setup,
-    store::{Db, Lane, catalog::Catalogs, projects},
+    service::keys,
+    store::{Db, Lane, access::projects, collections::catalog::Catalogs},
     writer::{self, Mutation, Operation},
 };
 
@@ -14,19 +14,19 @@ pub(super) async fn create_key(
     kind: KeyKind,
     scopes: &Scopes,
 ) -> Result<(), CliError> {
-    let project = setup::find_project(db, project).await?;
-    println!("{}", setup::create_key(db, &project.id, kind, scopes).await?);
+    let project = keys::find_project(db, project).await?;
+    println!("{}", keys::create_key(db, &project.id, kind, scopes).await?);
     eprintln!("A {} key of the project `{}` ({scopes}). It is shown this once.", kind.as_str(), project.name);
     Ok(())
 }
 
 pub(super) async fn list_keys(db: &Db, project: &str) -> Result<(), CliError> {
-    let project = setup::find_project(db, project).await?;
+    let project = keys::find_project(db, project).await?;
     println!(
         "{:<36}  {:<11}  {:<11}  {:<24}  {:<8}  scopes",
         "id", "begins with", "kind", "created", "state"
     );
-    for key in setup::list_keys(db, &project.id).await? {
+    for key in keys::list_keys(db, &project.id).await? {
         let state = if key.revoked_at.is_some() { "revoked" } else { "good" };
         let scopes = key.scopes.as_deref().unwrap_or("all");
         let created = key.created_at.to_string();
@@ -41,8 +41,8 @@ pub(super) async fn list_keys(db: &Db, project: &str) -> Result<(), CliError> {
 }
 
 pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), CliError> {
-    let project = setup::find_project(db, project).await?;
-    let key = setup::find_key(db, &project.id, key).await?;
+    let project = keys::find_project(db, project).await?;
+    let key = keys::find_key(db, &project.id, key).await?;
     // The same writer as the server's, without anyone to publish to: running servers read the log.
     let (writer, task) = writer::start(db.clone(), Catalogs::new(db.clone()), None, 0, 0, None);
     let operations = vec![Operation::RevokeKey { key: key.id }];
@@ -57,10 +57,10 @@ pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), 
 }
 
 pub(super) async fn create_project(db: &Db, name: &str) -> Result<(), CliError> {
-    let project = setup::create_project(db, name).await?;
+    let project = keys::create_project(db, name).await?;
     println!("The project `{}` has these keys, which are shown this once:", project.name);
     for kind in [KeyKind::Publishable, KeyKind::Secret] {
-        let key = setup::create_key(db, &project.id, kind, &Scopes::all()).await?;
+        let key = keys::create_key(db, &project.id, kind, &Scopes::all()).await?;
         println!("  {:<11}  {key}", kind.as_str());
     }
     Ok(())
@@ -69,7 +69,7 @@ pub(super) async fn create_project(db: &Db, name: &str) -> Result<(), CliError> 
 pub(super) async fn list_projects(db: &Db) -> Result<(), CliError> {
     println!("{:<36}  {:<24}  name", "id", "created");
     let all = db.read(Lane::Point, |db| async move { projects::list(&db).await }).await;
-    for project in all.map_err(setup::SetupError::from)? {
+    for project in all.map_err(keys::SetupError::from)? {
         println!("{}  {}  {}", project.id, project.created_at, project.name);
     }
     Ok(())

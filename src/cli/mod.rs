@@ -19,7 +19,7 @@ use crate::{
     app::{self, StartError},
     auth::{KeyKind, Scopes, principal::UnknownScope},
     config::{Config, ConfigError},
-    service::setup::{DEFAULT_PROJECT, SetupError},
+    service::keys::{DEFAULT_PROJECT, SetupError},
     writer::WriteError,
 };
 

@@ -17,7 +17,7 @@ use super::{
     event_stream::{EventStream, StreamError},
     view::{Documents, View, difference, shown},
 };
-use crate::query::cursor::Cursor;
+use crate::domain::cursor::Cursor;
 
 /// How often comparing is begun, and how often there is something to see.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(1);

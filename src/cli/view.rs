@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::{Value, json};
 
 use super::event_stream::Block;
-use crate::query::cursor::Cursor;
+use crate::domain::cursor::Cursor;
 
 /// Documents by id; of each its data and its time of creation, which lists and events both show.
 pub(super) type Documents = BTreeMap<String, Value>;
@@ -195,10 +195,7 @@ pub(super) fn difference(view: &Documents, other: &Documents) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::{Position, ProjectId, Timestamp},
-        query::cursor::Epoch,
-    };
+    use crate::domain::{Position, ProjectId, Timestamp, cursor::Epoch};
 
     fn block(event: Option<&str>, sequence: u64, data: Value) -> Block {
         let cursor = Cursor { epoch: Epoch(1), position: Position { sequence, at: Timestamp(1) } };

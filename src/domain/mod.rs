@@ -3,6 +3,7 @@
 //! Reading order: [`name`], [`time`], [`document`], [`patch`], [`schema`] (with `schema_cost`), [`change`].
 
 pub mod change;
+pub mod cursor;
 pub mod document;
 pub mod name;
 pub mod patch;

@@ -12,16 +12,16 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{
-    Encode, Event, EventKind, Form, SubscriptionId, event_for,
-    index::{FilterIndex, Subscriber},
-    ring::Ring,
-    shard::ToShard,
-    subscription::Subscription,
-};
 use crate::{
-    domain::{Change, CollectionId, Control, Entry, KeyId, Position, ProjectId},
-    query::cursor::Epoch,
+    domain::{Change, CollectionId, Control, Entry, KeyId, Position, ProjectId, cursor::Epoch},
+    hub::{
+        SubscriptionId, event_for,
+        filter_index::{FilterIndex, Subscriber},
+        recent_changes::Ring,
+        shard::ToShard,
+        subscription::Subscription,
+    },
+    wire::{Encode, Event, EventKind, Form},
 };
 
 /// Commands that may wait. Full, its senders wait: the hub itself never does, so that is short.

@@ -8,18 +8,16 @@
 //! Reading order: [`subscription`], [`index`], [`encode`], `ring`, [`actor`](HubHandle), [`slot`], [`shard`], [`outbox`], [`relay`].
 
 mod actor;
-pub mod encode;
-pub mod index;
+pub mod delivery;
+pub mod filter_index;
 pub mod outbox;
+mod recent_changes;
 pub mod relay;
-mod ring;
 pub mod shard;
-pub mod slot;
 pub mod subscription;
 
 pub use actor::{HubHandle, start};
-pub use encode::{Encode, Event, Form, Head};
+pub use delivery::{Slot, SlotState};
 pub use outbox::{CloseReason, Frame, Outbox};
 pub use shard::Shard;
-pub use slot::{Slot, SlotState};
-pub use subscription::{EventKind, Reason, SubscriptionId, event_for};
+pub use subscription::{SubscriptionId, event_for};

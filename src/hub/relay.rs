@@ -7,10 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::HubHandle;
-use crate::{
-    domain::{Change, Control, Entry, KeyId, Position, ProjectId},
-    query::cursor::Epoch,
-};
+use crate::domain::{Change, Control, Entry, KeyId, Position, ProjectId, cursor::Epoch};
 
 /// How often the heads are looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);

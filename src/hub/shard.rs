@@ -14,9 +14,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{CloseReason, HubHandle, Outbox, Slot, SlotState, SubscriptionId, subscription::Subscription};
-use crate::{
-    domain::{KeyId, Position, ProjectId},
-    query::cursor::{Cursor, Epoch},
+use crate::domain::{
+    KeyId, Position, ProjectId,
+    cursor::{Cursor, Epoch},
 };
 
 /// Messages from the hub that a shard may have waiting; each is a whole batch.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Form;
 use crate::{
     domain::{CollectionId, Document, Position, ProjectId},
     query::Filter,
+    wire::{EventKind, Form},
 };
 
 /// Identifies one joining of a subscription. After it fell back to the log it joins again under another id, so that
@@ -37,43 +37,6 @@ pub struct Subscription {
     pub position: Option<Position>,
     /// The subscription whose place it takes in the same step.
     pub replaces: Option<SubscriptionId>,
-}
-
-/// What a subscriber is told about a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EventKind {
-    /// A document came into the set.
-    Created,
-    /// A document stayed in the set.
-    Updated,
-    /// A document left the set.
-    Deleted,
-}
-
-/// By what a document came into the set, changed in it, or left it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// It was made in the set, or written while it was in it.
-    Written,
-    /// It was there before, and matches now.
-    Entered,
-    /// It is still there, and matches no longer.
-    Left,
-    /// It was deleted.
-    Removed,
-}
-
-impl Reason {
-    /// The reason of an event, by whether the document was there before and is there after: the same for everyone who
-    /// gets this kind of event about a change.
-    pub fn of(kind: EventKind, was_there: bool, is_there: bool) -> Self {
-        match kind {
-            EventKind::Created if was_there => Self::Entered,
-            EventKind::Created | EventKind::Updated => Self::Written,
-            EventKind::Deleted if is_there => Self::Left,
-            EventKind::Deleted => Self::Removed,
-        }
-    }
 }
 
 /// What a change means to whoever watches the documents that match: the kind of the event, or nothing.

@@ -23,19 +23,14 @@
 //! [`index`], [`select`], [`populate`], [`aggregate`] with [`sum`], [`sql`], [`cursor`].
 
 pub mod aggregate;
-pub mod cursor;
-pub mod index;
+pub mod index_definition;
 pub mod key;
-mod literal;
 mod matches;
-mod operator;
 pub mod page;
 pub mod parse;
 pub mod populate;
 pub mod select;
-pub mod sql;
 pub mod sum;
-mod times;
 
 use std::{cmp::Ordering, fmt};
 

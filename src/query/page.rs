@@ -160,7 +160,7 @@ impl Sort {
     }
 
     fn check(&self) -> u32 {
-        super::cursor::checksum(self.signature().as_bytes())
+        crate::domain::cursor::checksum(self.signature().as_bytes())
     }
 
     /// The cursor text from which the page after `last` goes on.

@@ -6,8 +6,8 @@ use super::{ServiceError, find_collection};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, CollectionName, Position, Schema},
-    query::index::{Index, IndexDefinition},
-    store::{Db, catalog::Catalogs},
+    query::index_definition::{Index, IndexDefinition},
+    store::{Db, collections::catalog::Catalogs},
     writer::{Committed, Mutation, Operation, WriterHandle},
 };
 

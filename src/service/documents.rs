@@ -8,14 +8,16 @@ use super::{ServiceError, find_collection};
 use crate::{
     auth::{Action, KeyKind, Principal, permission},
     domain::{Collection, Data, Document, DocumentId, Patch},
-    query::{Filter, index::helpful_fields, page::Page},
+    query::{Filter, index_definition::helpful_fields, page::Page},
     store::{
         Db, Lane,
-        catalog::Catalogs,
-        documents::{self, ListQuery, Listed},
-        idempotency::IdempotencyKey,
-        listing::Listing,
-        plans::{ListPlan, Plans},
+        collections::catalog::Catalogs,
+        documents::{
+            list::Listing,
+            one::{self, ListQuery, Listed},
+            plans::{ListPlan, Plans},
+        },
+        log::idempotency::IdempotencyKey,
     },
     writer::{
         Checked, Committed, Missing, Mutation, Operation, Precondition, WriterHandle, mutation::Idempotency,
@@ -163,7 +165,7 @@ impl Documents {
         let collection = find_collection(&self.catalogs, principal, collection).await?;
         let key = (collection.id.clone(), id.clone());
         let found =
-            self.db.read(Lane::Point, |db| async move { documents::find(&db, &key.0, &key.1).await }).await?;
+            self.db.read(Lane::Point, |db| async move { one::find(&db, &key.0, &key.1).await }).await?;
         Ok((collection, found.ok_or(ServiceError::UnknownDocument)?))
     }
 
@@ -189,7 +191,7 @@ impl Documents {
             let indexes = catalog.indexes_of(&id);
             let listing = Listing { collection: &id, indexes, filter: &filter, page: &page };
             let query = ListQuery { project: &project, listing, bytes: MAX_LIST_BYTES };
-            let listed = documents::list(&db, query).await?;
+            let listed = one::list(&db, query).await?;
             let plan = match is_told {
                 // Without it the answer is as good.
                 true => plans.get(&db, query, catalog.control).await.ok(),

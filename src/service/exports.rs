@@ -13,7 +13,11 @@ use crate::{
         page::{Page, Place, Sort},
         populate::Populate,
     },
-    store::{Lane, changes::PageSize, exports, listing::Listing},
+    store::{
+        Lane,
+        documents::{exports, list::Listing},
+        log::changes::PageSize,
+    },
 };
 
 /// How many exports may be under way: each holds a page.

@@ -7,31 +7,23 @@ pub mod batches;
 pub mod collections;
 pub mod documents;
 pub mod exports;
-mod identical_reads;
-mod lease;
+pub mod keys;
 pub mod populate;
 pub mod queries;
 pub mod schemas;
-pub mod setup;
-mod shared_reads;
-pub mod stream_reader;
-pub mod streams;
 
 use std::sync::Arc;
 
 use crate::{
     auth::{Forbidden, Principal},
     domain::Collection,
-    store::{StoreError, catalog::Catalogs},
+    store::{StoreError, collections::catalog::Catalogs},
     writer::WriteError,
 };
 
 pub use collections::Collections;
 pub use documents::{Documents, ListTurns};
 pub use exports::Exports;
-pub use lease::Lease;
-pub use stream_reader::{Resume, StoredStreams, StreamReader};
-pub use streams::Streams;
 
 /// Why a use case came to nothing.
 #[derive(Debug, thiserror::Error)]

@@ -22,8 +22,8 @@ use crate::{
     },
     store::{
         Lane,
-        catalog::Catalog,
-        relations::{self, Referring},
+        collections::catalog::Catalog,
+        documents::relations::{self, Referring},
     },
 };
 

@@ -8,12 +8,12 @@ use crate::{
     query::{
         Field, Filter,
         aggregate::{Operation, shown},
-        index::helpful_fields,
+        index_definition::helpful_fields,
         page::{Direction, Page, Sort},
     },
     store::{
         Lane,
-        aggregates::{self, Group, Grouping},
+        documents::aggregates::{self, Group, Grouping},
     },
 };
 

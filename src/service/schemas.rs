@@ -12,8 +12,11 @@ use crate::{
     domain::{CollectionId, Document, DocumentId, Entry, Position, ProjectId, Schema, Violation},
     store::{
         Lane, StoreError,
-        changes::{self, PageSize},
-        documents, heads,
+        documents::one,
+        log::{
+            changes::{self, PageSize},
+            ends,
+        },
     },
     writer::{Committed, Operation, WriteError},
 };
@@ -85,7 +88,7 @@ impl Collections {
 
     async fn find_head(&self, project: &ProjectId) -> Result<Position, ServiceError> {
         let project = project.clone();
-        let head = self.db.read(Lane::Point, |db| async move { heads::find(&db, &project).await }).await?;
+        let head = self.db.read(Lane::Point, |db| async move { ends::find(&db, &project).await }).await?;
         Ok(head.ok_or(ServiceError::UnknownCollection)?.head)
     }
 
@@ -98,7 +101,7 @@ impl Collections {
         let (mut unfit, mut after) = (UnfitDocuments::default(), None);
         loop {
             let (id, begin) = (collection.clone(), after.clone());
-            let read = move |db| async move { documents::page_by_id(&db, &id, begin.as_ref(), PAGE).await };
+            let read = move |db| async move { one::page_by_id(&db, &id, begin.as_ref(), PAGE).await };
             let page = self.db.read(Lane::Scan, read).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
@@ -150,7 +153,7 @@ impl Collections {
         schema: &Arc<Schema>,
     ) -> Result<(), ServiceError> {
         let key = (collection.clone(), id.clone());
-        let read = |db| async move { documents::find(&db, &key.0, &key.1).await };
+        let read = |db| async move { one::find(&db, &key.0, &key.1).await };
         let Some(document) = self.db.read(Lane::Point, read).await? else { return Ok(()) };
         match schema.check(&document.data) {
             Ok(()) => Ok(()),

@@ -4,40 +4,28 @@
 //! writes happen in a [`WriteTx`], which only [`Db::begin_write`] opens. Both keep a database future from being
 //! dropped half-way: a cancelled `begin` leaves a pooled PostgreSQL connection inside an open transaction.
 //!
-//! Reading order: this file, [`heads`], [`changes`], [`retention`], [`documents`], [`listing`], [`snapshots`], [`aggregates`],
-//! [`relations`], [`exports`], [`collections`], [`keys`], [`projects`], [`secrets`], [`idempotency`],
-//! [`transaction`](WriteTx), and [`catalog`], the cache over collections.
+//! Reading order: this file, [`db`], [`sql`], [`log`], [`documents`], [`collections`], [`access`].
 
-pub mod aggregates;
-pub mod catalog;
-pub mod changes;
+pub mod access;
 pub mod collections;
-mod connect;
+pub mod db;
 pub mod documents;
-pub mod exports;
-pub mod heads;
-pub mod idempotency;
-pub mod indexes;
-pub mod keys;
-pub mod listing;
-pub mod plans;
-pub mod projects;
-mod readers;
-pub mod relations;
-pub mod retention;
-mod rows;
-pub mod secrets;
-pub mod snapshots;
-mod transaction;
+pub mod log;
+pub mod sql;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement, Value};
 
-pub use connect::{ConnectError, Durability};
-use readers::Readers;
-pub use transaction::WriteTx;
-use transaction::{IdleConnection, Param};
+use db::{
+    connect,
+    readers::Readers,
+    transaction::{self, IdleConnection, Param},
+};
+pub use db::{
+    connect::{ConnectError, Durability},
+    transaction::WriteTx,
+};
 
 /// The database failed, or can't be reached. Its cause is for the log, never for a caller.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -14,22 +14,24 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{
-    Activity,
-    apply::{Mode, do_apart, do_together},
-    batch::Batch,
-    mutation::{Mutation, Operation, WriteError},
-    outcome::Committed,
-    sweep::{PRUNE_INTERVAL, SWEEP_INTERVAL},
-};
 use crate::{
     domain::{Change, ProjectId},
     hub::relay::RelayHandle,
     store::{
         Db, StoreError,
-        catalog::Catalogs,
-        indexes::{self, IndexTask},
-        retention::Retention,
+        collections::{
+            catalog::Catalogs,
+            indexes::{self, IndexTask},
+        },
+        log::retention::Retention,
+    },
+    writer::{
+        Activity,
+        apply::{Mode, do_apart, do_together},
+        batch::Batch,
+        maintenance::{PRUNE_INTERVAL, SWEEP_INTERVAL},
+        mutation::{Mutation, Operation, WriteError},
+        outcome::Committed,
     },
 };
 

@@ -2,19 +2,21 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{
-    actor::{Answers, Request},
-    base::IMAGE_BYTES,
-    batch::Batch,
-    mutation::WriteError,
-    outcome::{Committed, Outcome},
-};
 use crate::{
     domain::{Change, Entry, Timestamp},
     store::{
-        StoreError, WriteTx, changes, collections,
-        documents::{self, DocumentWrites},
-        heads, idempotency, indexes, keys,
+        StoreError, WriteTx,
+        access::keys,
+        collections::{indexes, rows},
+        documents::one::{self, DocumentWrites},
+        log::{changes, ends, idempotency},
+    },
+    writer::{
+        actor::{Answers, Request},
+        batch::Batch,
+        load::IMAGE_BYTES,
+        mutation::WriteError,
+        outcome::{Committed, Outcome},
     },
 };
 
@@ -105,7 +107,7 @@ async fn split_refused(
     }
     tx.savepoint();
     tx.keep_order(true);
-    let refused = documents::find_refused(tx, &writes).await;
+    let refused = one::find_refused(tx, &writes).await;
     tx.keep_order(false);
     tx.rollback_to_savepoint();
     work.discard();
@@ -230,19 +232,19 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     // A name that was given up in this batch is free for one that is made or renamed in it.
     let now = plan.changes.last().map_or_else(Timestamp::now, |change| change.position.at);
     for id in &plan.removed_collections {
-        collections::mark_removed(tx, id, now);
+        rows::mark_removed(tx, id, now);
         indexes::remove_all(tx, id);
     }
     for collection in &plan.changed_collections {
-        collections::change(tx, collection);
+        rows::change(tx, collection);
     }
-    collections::insert_many(tx, &plan.new_collections);
+    rows::insert_many(tx, &plan.new_collections);
     indexes::insert_many(tx, &plan.new_indexes, now);
     for (index, state) in &plan.index_states {
         indexes::set_state(tx, index, state.as_ref());
     }
     match order {
-        Order::ByKind => documents::write_many(tx, &work.document_writes()),
+        Order::ByKind => one::write_many(tx, &work.document_writes()),
         Order::ByOperation => {
             for change in &plan.changes {
                 write_change(tx, change);
@@ -254,7 +256,7 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     }
     let grown = changes::append_many(tx, &plan.changes)?;
     idempotency::insert_many(tx, &plan.outcomes, now);
-    heads::advance(tx, work.moved_heads(), &grown);
+    ends::advance(tx, work.moved_heads(), &grown);
     Ok(())
 }
 
@@ -268,5 +270,5 @@ fn write_change(tx: &mut WriteTx, change: &Change) {
         (None, Some(after)) => writes.inserts.push((&key, after)),
         (_, None) => writes.deletes.push(&key),
     }
-    documents::write_many(tx, &writes);
+    one::write_many(tx, &writes);
 }

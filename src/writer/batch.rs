@@ -13,13 +13,14 @@ use super::{
     staged::{Plan, Staged},
 };
 use crate::{
-    domain::{Change, Control, Document, ProjectId, Timestamp},
-    query::cursor::Cursor,
+    domain::{Change, Control, Document, ProjectId, Timestamp, cursor::Cursor},
     store::{
-        catalog::Catalog,
-        documents::{DocumentKey, DocumentWrites},
-        heads::Head,
-        idempotency::{IdempotencyKey, StoredOutcome},
+        collections::catalog::Catalog,
+        documents::one::{DocumentKey, DocumentWrites},
+        log::{
+            ends::Head,
+            idempotency::{IdempotencyKey, StoredOutcome},
+        },
     },
 };
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{ApplyError, Collection, Data, Document, DocumentId, Entry, Patch, Timestamp},
-    store::documents::DocumentKey,
+    store::documents::one::DocumentKey,
 };
 
 impl Batch {

@@ -13,10 +13,10 @@ use super::{
     mutation::{Mutation, Operation, WriteError},
 };
 use crate::{
-    query::index::IndexState,
+    query::index_definition::IndexState,
     store::{
         Db, Lane, StoreError,
-        indexes::{self, IndexSession, IndexTask},
+        collections::indexes::{self, IndexSession, IndexTask},
     },
 };
 

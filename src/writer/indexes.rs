@@ -7,9 +7,9 @@ use crate::{
     domain::{Control, Document, IndexId, Violation},
     query::{
         Field,
-        index::{Index, IndexDefinition, IndexState},
+        index_definition::{Index, IndexDefinition, IndexState},
     },
-    store::catalog::Catalog,
+    store::collections::catalog::Catalog,
 };
 
 impl Batch {

@@ -10,20 +10,19 @@
 mod activity;
 mod actor;
 mod apply;
-mod base;
 pub mod batch;
 mod collections;
 mod documents;
 pub mod indexer;
 mod indexes;
-pub mod log;
+mod load;
+mod maintenance;
 pub mod mutation;
 pub mod outcome;
 mod staged;
-mod sweep;
 
 pub use activity::Activity;
 pub use actor::{WriterHandle, start};
-pub use base::MAX_MUTATION_BYTES;
+pub use load::MAX_MUTATION_BYTES;
 pub use mutation::{Checked, Missing, Mutation, Operation, Precondition, WriteError};
 pub use outcome::{Committed, Outcome};

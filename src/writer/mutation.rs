@@ -7,8 +7,8 @@ use crate::{
         CollectionName, Data, DataError, Document, DocumentId, IndexId, KeyId, Patch, Position, ProjectId,
         Schema, Violation, name::NameError,
     },
-    query::index::{IndexDefinition, IndexState},
-    store::{StoreError, idempotency::IdempotencyKey},
+    query::index_definition::{IndexDefinition, IndexState},
+    store::{StoreError, log::idempotency::IdempotencyKey},
 };
 
 /// A write that was asked for: its operations happen all, or none of them.

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    domain::{
-        Collection, CollectionId, CollectionName, Data, Document, DocumentId, Position, Schema, Timestamp,
-    },
-    query::cursor::{Cursor, Epoch},
+use crate::domain::{
+    Collection, CollectionId, CollectionName, Data, Document, DocumentId, Position, Schema, Timestamp,
+    cursor::{Cursor, Epoch},
 };
 
 /// What a mutation came to.

@@ -5,19 +5,21 @@ use std::{
     sync::Arc,
 };
 
-use super::{base::MAX_MUTATION_BYTES, mutation::WriteError};
 use crate::{
     domain::{
         Change, Collection, CollectionId, Control, Document, Entry, IndexId, KeyId, Position, ProjectId,
         Timestamp,
     },
-    query::index::{Index, IndexState},
+    query::index_definition::{Index, IndexState},
     store::{
-        catalog::Catalog,
-        documents::DocumentKey,
-        heads::Head,
-        idempotency::{IdempotencyKey, StoredOutcome},
+        collections::catalog::Catalog,
+        documents::one::DocumentKey,
+        log::{
+            ends::Head,
+            idempotency::{IdempotencyKey, StoredOutcome},
+        },
     },
+    writer::{load::MAX_MUTATION_BYTES, mutation::WriteError},
 };
 
 /// Everything but the documents that a batch writes, in order.

@@ -13,8 +13,9 @@ use coir::{
     },
     auth::{KeyKind, Principal, Scopes},
     domain::KeyId,
-    hub::{Form, Outbox},
+    hub::Outbox,
     query::parse::{Typing, parse_value},
+    wire::Form,
 };
 
 use crate::{

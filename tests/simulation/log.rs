@@ -12,17 +12,19 @@ use coir::{
     domain::{
         Change, Collection, CollectionId, CollectionName, Control, Data, Document, DocumentId, Entry, KeyId,
         Position, ProjectId, Timestamp,
-    },
-    hub::relay::{LogError, LogHead, LogPart, LogReader},
-    query::{
-        Filter,
         cursor::{Cursor, Epoch},
     },
-    service::{
+    hub::relay::{LogError, LogHead, LogPart, LogReader},
+    live::reads::{
         Resume, StreamReader,
-        stream_reader::{Gone, ReadResult},
+        stored::{Gone, ReadResult},
     },
-    store::{StoreError, changes::LogPage, heads::Head, snapshots::DocumentPage},
+    query::Filter,
+    store::{
+        StoreError,
+        documents::snapshots::DocumentPage,
+        log::{changes::LogPage, ends::Head},
+    },
 };
 
 pub const PROJECT: &str = "project";

@@ -16,16 +16,20 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, task::LocalSet};
 
 use coir::{
-    api::realtime::{ConnectionCount, Feed, Realtime, encode::Encoder, rooms::Rooms},
+    api::{
+        cocobase::rooms::registry::Rooms,
+        realtime::{ConnectionCount, Feed, Realtime, encode::Encoder},
+    },
     auth::{KeyRing, Tickets},
     domain::{Change, Control, KeyId, ProjectId},
     hub::{
-        self, Form, Shard,
+        self, Shard,
         relay::{self, ControlObserver, RelayHandle},
     },
+    live::reads::Streams,
     query::parse::{Typing, parse_value},
-    service::Streams,
     store::{Db, Durability},
+    wire::Form,
     writer::Activity,
 };
 

@@ -7,11 +7,14 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Feed, snapshot::send_snapshot, subscription::Subscription};
 use crate::{
-    domain::{Change, Control, Document, Entry},
-    hub::{Event, Shard, Slot, SlotState, event_for},
-    query::cursor::{Cursor, Epoch},
-    service::{Lease, Resume},
-    store::changes::LogPage,
+    domain::{
+        Change, Control, Document, Entry,
+        cursor::{Cursor, Epoch},
+    },
+    hub::{Shard, Slot, SlotState, event_for},
+    live::reads::{Lease, Resume},
+    store::log::changes::LogPage,
+    wire::Event,
 };
 
 /// How long to wait before the database is read again, when it couldn't be.

@@ -18,12 +18,13 @@ use super::{
 use crate::{
     api::error::{ApiError, ErrorCode},
     auth::{Forbidden, Principal},
-    hub::{CloseReason, Form, Outbox, Shard},
+    hub::{CloseReason, Outbox, Shard},
     query::{
         Filter,
         parse::{self, Typing},
     },
     service::ServiceError,
+    wire::Form,
 };
 
 /// How long a connection may stay without having said who it is.

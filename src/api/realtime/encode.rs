@@ -4,10 +4,9 @@ use bytes::{BufMut, Bytes};
 
 use super::protocol::{frame_header, text_frame};
 use crate::{
-    api::sdk,
-    domain::Document,
-    hub::{Encode, Event, EventKind, Form, Head, Reason},
-    query::cursor::Cursor,
+    api::cocobase,
+    domain::{Document, cursor::Cursor},
+    wire::{Encode, Event, EventKind, Form, Head, Reason},
 };
 
 /// The dialect of the documented API.
@@ -18,7 +17,7 @@ impl Encode for Encoder {
         match form {
             Form::WebSocket => text_frame(message(event).as_bytes()),
             Form::Named => Bytes::from(named_rest(event)),
-            Form::Library => sdk::encode::event(event),
+            Form::Library => cocobase::encode::event(event),
             Form::Sse => {
                 let id = if event.shows_cursor { format!("id: {}\n", cursor(event)) } else { String::new() };
                 // JSON has no line breaks of its own, so the data is one line.

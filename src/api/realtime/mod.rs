@@ -5,14 +5,12 @@
 //!
 //! Beside them, [`bus`] and [`rooms`]: where people meet, which only the client libraries' door shows.
 
-pub mod bus;
 pub mod catch_up;
 pub mod connection;
 pub mod encode;
 pub mod guard;
 pub mod messages;
 pub mod protocol;
-pub mod rooms;
 mod snapshot;
 pub mod sse;
 pub mod subscription;
@@ -46,8 +44,9 @@ use super::{
 };
 use crate::{
     auth::{KeyKind, KeyRing, Principal, Tickets},
-    hub::{Encode, Outbox, Shard},
-    service::Streams,
+    hub::{Outbox, Shard},
+    live::reads::Streams,
+    wire::Encode,
 };
 
 /// What every connection of this process shares. Cheap to clone.
@@ -64,7 +63,7 @@ pub struct Realtime {
     /// Live connections, and how many there may be.
     pub connections: ConnectionCount,
     /// Who is in which room.
-    pub bus: Arc<dyn bus::Bus>,
+    pub bus: Arc<dyn crate::api::cocobase::rooms::bus::Bus>,
     /// Whose pages may open streams; `None` is everyone's.
     pub allowed_origins: Option<Arc<[String]>>,
     /// True once the server stops.

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use super::{encode::write_document, subscription::Lost};
-use crate::{api::error::ApiError, domain::Document, hub::Form};
+use crate::{api::error::ApiError, domain::Document, wire::Form};
 
 /// The answer to `ping`.
 pub fn pong() -> Bytes {

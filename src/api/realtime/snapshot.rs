@@ -11,9 +11,8 @@ use super::{
     subscription::Subscription,
 };
 use crate::{
-    domain::{Change, DocumentId, Entry, Position},
-    query::cursor::Cursor,
-    store::{heads::Head, snapshots::DocumentPage},
+    domain::{Change, DocumentId, Entry, Position, cursor::Cursor},
+    store::{documents::snapshots::DocumentPage, log::ends::Head},
 };
 
 /// How many ranges are remembered. Of a larger snapshot that is written to meanwhile, what changed is sent between pages,

@@ -14,7 +14,7 @@ use crate::{
         extract::Parameters,
         rest::documents::parse_filter,
     },
-    hub::Form,
+    wire::Form,
 };
 
 /// `GET /realtime/sse/{collection}` → 200 and a stream that ends when its reader, its collection or the server goes.

@@ -5,9 +5,9 @@ use std::{cell::Cell, rc::Rc};
 use super::protocol;
 use crate::{
     api::error::ApiError,
+    domain::cursor::{Cursor, CursorError},
     hub::{Outbox, Slot},
-    query::cursor::{Cursor, CursorError},
-    service::stream_reader::Gone,
+    live::reads::stored::Gone,
 };
 
 /// Why what a client holds can't be brought up to date.
@@ -80,7 +80,7 @@ impl Subscription {
 
     /// Whether it is told more than events, and so can be told to start anew.
     pub fn is_resumable(&self) -> bool {
-        self.id.is_some() || self.slot.form == crate::hub::Form::Sse
+        self.id.is_some() || self.slot.form == crate::wire::Form::Sse
     }
 
     /// Whether it begins with a snapshot that has not been sent to its end.
@@ -115,7 +115,7 @@ impl Subscription {
             (Some(id), cursor) => {
                 self.outbox().send(protocol::subscribed(id, &self.slot.asked_name, cursor.as_deref()));
             }
-            (None, Some(cursor)) if self.slot.form == crate::hub::Form::Sse => {
+            (None, Some(cursor)) if self.slot.form == crate::wire::Form::Sse => {
                 self.outbox().send(protocol::sse_id(&cursor));
             }
             (None, _) => {}

@@ -12,14 +12,16 @@ use super::{
 };
 use crate::{
     api::{
+        cocobase,
         error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
-        sdk,
     },
     auth::Principal,
-    domain::{Collection, CollectionId},
-    hub::{CloseReason, Form, Head, Outbox, Shard, Slot, SlotState},
-    query::{Filter, cursor::Cursor},
-    service::{Resume, ServiceError},
+    domain::{Collection, CollectionId, cursor::Cursor},
+    hub::{CloseReason, Outbox, Shard, Slot, SlotState},
+    live::reads::Resume,
+    query::Filter,
+    service::ServiceError,
+    wire::{Form, Head},
 };
 
 /// What a client asks for.
@@ -318,7 +320,7 @@ impl Subscriptions {
         let head = wanted.id.as_deref().map(|id| Box::new(NamedHead::new(id)) as Box<dyn Head>);
         let form = if wanted.id.is_some() { Form::Named } else { self.form };
         let asked_name = match form {
-            Form::Library => sdk::encode::label(collection, &wanted.collection).into(),
+            Form::Library => cocobase::encode::label(collection, &wanted.collection).into(),
             _ => wanted.collection.into(),
         };
         let slot = Slot::new(place, Arc::new(wanted.filter), form, asked_name, self.outbox.clone(), head);

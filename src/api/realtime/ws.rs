@@ -18,7 +18,7 @@ use crate::{
         error::{ApiError, ErrorCode},
         extract::Parameters,
     },
-    hub::Form,
+    wire::Form,
 };
 
 /// `GET /realtime` → 101. Credentials may come in the handshake; bad ones are an error message on the stream, since a

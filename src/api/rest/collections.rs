@@ -17,7 +17,7 @@ use crate::{
     },
     auth::Principal,
     domain::{CollectionName, Schema},
-    query::index::IndexDefinition,
+    query::index_definition::IndexDefinition,
     service::{Collections, collections::SettingsChange},
     writer::{Committed, Outcome},
 };

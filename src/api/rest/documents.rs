@@ -15,10 +15,9 @@ use crate::{
     },
     auth::Principal,
     config::Limits,
-    domain::{DocumentId, Patch},
+    domain::{DocumentId, Patch, cursor::Cursor},
     query::{
         Filter,
-        cursor::Cursor,
         page::{Direction, Page, Sort},
         parse,
         populate::Populate,

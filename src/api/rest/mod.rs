@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use crate::{
     auth::Principal,
     domain::{Collection, Document},
-    query::index::{Index, IndexDefinition, IndexState},
+    query::index_definition::{Index, IndexDefinition, IndexState},
     writer::Committed,
 };
 

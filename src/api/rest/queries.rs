@@ -16,7 +16,7 @@ use crate::{
     config::Limits,
     query::{Field, aggregate::Operation, parse::parse_field},
     service::Documents,
-    store::aggregates::Grouping,
+    store::documents::aggregates::Grouping,
 };
 
 /// Further than this, nobody pages through groups.

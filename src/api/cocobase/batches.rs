@@ -1,0 +1,181 @@
+//! Several documents of one collection at once, all or none.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data as State, Path},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
+
+use crate::{
+    api::{
+        cocobase::{
+            body,
+            documents::{json_text, written},
+        },
+        error::{ApiError, ErrorCode},
+        extract::{Body, Caller, refuse_precondition, request_key},
+        rest::{
+            add_cursor,
+            items::{Items, Members, Patches, name_item, place_in},
+        },
+    },
+    auth::Principal,
+    config::Limits,
+    service::{Collections, Documents, documents::RequestKey},
+    writer::{Committed, Outcome},
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewDocuments<'a> {
+    #[serde(borrow)]
+    documents: Items<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Updates<'a> {
+    #[serde(borrow)]
+    updates: Members<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListedUpdates<'a> {
+    #[serde(borrow)]
+    updates: Items<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ids<'a> {
+    #[serde(borrow, alias = "ids")]
+    document_ids: Items<'a>,
+}
+
+/// `POST /collections/{collection}/batch/documents/create` `{"documents":[…]}` → 201 with the documents, in the order of the
+/// request.
+pub async fn create(
+    documents: State<Documents>,
+    collections: State<Collections>,
+    limits: State<Limits>,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    refuse_precondition(&request)?;
+    let key = request_key(&request, &body.bytes)?;
+    let NewDocuments { documents: items } = body.json()?;
+    if items.is_empty() {
+        return Err(ApiError::new(ErrorCode::InvalidBody, "`documents` is empty"));
+    }
+    let all = items.parse_documents("documents", limits.batch, &body)?;
+    let created = documents.create_many(&principal, collection.into_inner(), all, key).await;
+    let committed = created.map_err(|err| name_item(err, place_in("documents")))?;
+    let bodies = written(&collections, &principal, &committed).await?;
+    let mut response = HttpResponse::Created();
+    add_cursor(&mut response, &principal, &committed);
+    Ok(json_text(response, format!("[{}]", bodies.join(","))))
+}
+
+/// `POST /collections/{collection}/batch/documents/update` `{"updates":{"<id>":{…}}}` → 200 with the documents, in the order
+/// of the request.
+pub async fn merge(
+    documents: State<Documents>,
+    collections: State<Collections>,
+    limits: State<Limits>,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    refuse_precondition(&request)?;
+    let key = request_key(&request, &body.bytes)?;
+    let Updates { updates } = body.json()?;
+    let patches = Patches::parse(&updates, limits.batch, &body, body::batch_patch)?;
+    let committed = merge_all(&documents, &principal, collection.into_inner(), patches, key).await?;
+    let bodies = written(&collections, &principal, &committed).await?;
+    let mut response = HttpResponse::Ok();
+    add_cursor(&mut response, &principal, &committed);
+    Ok(json_text(response, format!("[{}]", bodies.join(","))))
+}
+
+/// `PATCH` on the same path with `{"updates":[{"id","data":{…}}]}`, as the Flutter library sends it → 200 with
+/// `{"updated":n}`. The members may also stand beside `id`.
+pub async fn merge_listed(
+    documents: State<Documents>,
+    limits: State<Limits>,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    refuse_precondition(&request)?;
+    let key = request_key(&request, &body.bytes)?;
+    let ListedUpdates { updates } = body.json()?;
+    let patches = Patches::parse_listed(&updates, limits.batch, &body, listed_update)?;
+    let committed = merge_all(&documents, &principal, collection.into_inner(), patches, key).await?;
+    let mut response = HttpResponse::Ok();
+    add_cursor(&mut response, &principal, &committed);
+    Ok(response.json(json!({ "updated": committed.outcomes.len() })))
+}
+
+async fn merge_all(
+    documents: &Documents,
+    principal: &Principal,
+    collection: String,
+    patches: Patches<'_>,
+    key: Option<RequestKey>,
+) -> Result<Committed, ApiError> {
+    let (all, name) = patches.into_named();
+    let merged = documents.merge_many(principal, collection, all, key).await;
+    merged.map_err(|err| name_item(err, name))
+}
+
+/// The `id` of an update, and what it changes.
+fn listed_update(raw: &RawValue) -> Result<(String, Box<RawValue>), ApiError> {
+    let split = || -> Option<_> {
+        let mut members: Map<String, Value> = serde_json::from_str(raw.get()).ok()?;
+        let Value::String(id) = members.remove("id")? else { return None };
+        let members = serde_json::value::to_raw_value(&members).ok()?;
+        Some((id, body::batch_patch(&members).to_owned()))
+    };
+    let message = "an update is an object with the `id` of its document";
+    split().ok_or_else(|| ApiError::new(ErrorCode::InvalidBody, message))
+}
+
+/// `POST /collections/{collection}/batch/documents/delete` `{"document_ids":[…]}` → 200 with how many there were. An id
+/// that isn't there is no error.
+pub async fn delete(
+    documents: State<Documents>,
+    limits: State<Limits>,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    refuse_precondition(&request)?;
+    let key = request_key(&request, &body.bytes)?;
+    let Ids { document_ids: ids } = body.json()?;
+    let all = ids.parse_ids("document_ids", limits.batch)?;
+    let deleted = documents.delete_many(&principal, collection.into_inner(), all, key).await;
+    let committed = deleted.map_err(|err| name_item(err, place_in("document_ids")))?;
+    Ok(deleted_answer(&principal, &committed))
+}
+
+fn deleted_answer(principal: &Principal, committed: &Committed) -> HttpResponse {
+    let is_deleted = |outcome: &&Outcome| matches!(outcome, Outcome::Deleted { .. });
+    let count = committed.outcomes.iter().filter(is_deleted).count();
+    let mut response = HttpResponse::Ok();
+    add_cursor(&mut response, principal, committed);
+    // `deleted` is what the Flutter library reads.
+    response.json(json!({
+        "success": true,
+        "status": "success",
+        "message": format!("{count} documents deleted successfully"),
+        "count": count,
+        "deleted": count,
+    }))
+}

@@ -1,0 +1,122 @@
+//! Collections: create, list, rename, remove.
+
+use actix_web::{
+    HttpResponse,
+    web::{Data as State, Path},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    api::{
+        cocobase::{body, documents::deleted, shape::CollectionBody},
+        error::{ApiError, ErrorCode},
+        extract::{Body, Caller},
+        rest::{self, add_cursor},
+    },
+    domain::CollectionName,
+    service::{Collections, ServiceError, collections::SettingsChange},
+    writer::{Outcome, WriteError},
+};
+
+/// What the libraries send about a collection.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    name: Option<String>,
+    webhook_url: Option<String>,
+}
+
+/// `POST /collections/` `{"name"}` or `{"data":{"name"}}` → 201 with the collection; 400 if the name is taken.
+pub async fn create(
+    collections: State<Collections>,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let name = parse_name(&body)?;
+    let committed = collections.create(&principal, name, None, Vec::new()).await.map_err(taken)?;
+    let mut response = HttpResponse::Created();
+    add_cursor(&mut response, &principal, &committed);
+    let Some(Outcome::Collection(collection)) = committed.outcomes.first() else {
+        return Ok(response.finish());
+    };
+    Ok(response.json(CollectionBody::new(collection)))
+}
+
+/// `GET /collections/` → 200 with all collections, by name.
+pub async fn list(
+    collections: State<Collections>,
+    Caller(principal): Caller,
+) -> Result<HttpResponse, ApiError> {
+    let all = collections.list(&principal).await?;
+    let bodies: Vec<_> = all.iter().map(|collection| CollectionBody::new(collection)).collect();
+    Ok(HttpResponse::Ok().json(bodies))
+}
+
+/// `PATCH /collections/{collection}` `{"name"}` or `{"data":{"name"}}` → 200 with the renamed collection, in the members of
+/// both doors; takes a secret key.
+pub async fn rename(
+    collections: State<Collections>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let name = parse_name(&body)?;
+    let change = SettingsChange { name: Some(name), ..SettingsChange::default() };
+    let committed = collections.change(&principal, collection.into_inner(), change).await.map_err(taken)?;
+    let mut response = HttpResponse::Ok();
+    add_cursor(&mut response, &principal, &committed);
+    let Some(Outcome::Collection(collection)) = committed.outcomes.first() else {
+        return Ok(response.finish());
+    };
+    let mut members = json!(CollectionBody::new(collection));
+    members["success"] = true.into();
+    members["data"] = json!(rest::CollectionBody::new(collection));
+    Ok(response.json(members))
+}
+
+/// `DELETE /collections/{collection}` → 200 in the members of both doors; takes a secret key.
+pub async fn remove(
+    collections: State<Collections>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let committed = collections.remove(&principal, collection.into_inner()).await?;
+    let mut response = HttpResponse::Ok();
+    add_cursor(&mut response, &principal, &committed);
+    let mut members = deleted("Collection");
+    if let Some(Outcome::Removed { collection }) = committed.outcomes.first() {
+        members["data"] = json!({ "id": collection.as_str() });
+    }
+    Ok(response.json(members))
+}
+
+fn parse_name(body: &Body) -> Result<CollectionName, ApiError> {
+    let refuse = |message: String| ApiError::new(ErrorCode::InvalidBody, message);
+    let members = body::members(body);
+    if members.trim_ascii_start().first() != Some(&b'{') {
+        return Err(refuse("the body is a JSON object with the collection's `name`".to_owned()));
+    }
+    let settings: Settings = serde_json::from_slice(members)
+        .map_err(|err| refuse(format!("the body can't be understood: {err}")))?;
+    if settings.webhook_url.is_some() {
+        return Err(refuse("this server calls no webhooks yet; leave `webhook_url` out".to_owned()));
+    }
+    let name = settings.name.ok_or_else(|| refuse("`name` is missing".to_owned()))?;
+    CollectionName::parse(&name)
+        .map_err(|err| ApiError::new(ErrorCode::InvalidCollectionName, err.to_string()))
+}
+
+/// The libraries know 400 for a name that is taken.
+fn taken(err: ServiceError) -> ApiError {
+    let is_taken = |err: &WriteError| match err {
+        WriteError::AtOperation { cause, .. } => matches!(**cause, WriteError::CollectionExists(_)),
+        err => matches!(err, WriteError::CollectionExists(_)),
+    };
+    match err {
+        ServiceError::Write(err) if is_taken(&err) => {
+            ApiError { code: ErrorCode::InvalidBody, ..ApiError::from(err) }
+        }
+        err => err.into(),
+    }
+}

@@ -1,0 +1,150 @@
+//! Questions about many documents: count, aggregate, group by, schema. A collection that isn't there has no documents.
+
+use actix_web::{
+    HttpResponse,
+    web::{Data as State, Path},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    api::{
+        cocobase::schema::describe,
+        error::{ApiError, ErrorCode},
+        extract::{Caller, Parameters},
+        rest::documents::parse_filter,
+    },
+    config::Limits,
+    query::{
+        Field, Filter,
+        aggregate::Operation,
+        page::{Direction, Page, Sort},
+        parse::parse_field,
+    },
+    service::{Documents, ServiceError},
+    store::documents::aggregates::Grouping,
+};
+
+/// What the libraries' query builders add to every question, and what means nothing there.
+const IGNORED: [&str; 9] =
+    ["limit", "offset", "sort", "sort_by", "orderBy", "order", "sort_order", "select", "populate"];
+/// Further than this, nobody pages through groups.
+const MAX_OFFSET: u64 = 1_000_000;
+/// So many documents, the newest, show what fields a collection has.
+const SAMPLE: u64 = 100;
+
+/// `GET /collections/{collection}/query/documents/count` → 200 with `{"count"}` of the documents that match.
+pub async fn count(
+    documents: State<Documents>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    refuse_all_but(&parameters, &["filters"])?;
+    let count = documents.count(&principal, &collection, parse_filter(&parameters)?).await;
+    Ok(HttpResponse::Ok().json(json!({ "count": or_empty(count)? })))
+}
+
+/// `GET /collections/{collection}/query/documents/aggregate?field=…&operation=…` → 200 with `{"field","operation","result",
+/// "collection"}`.
+pub async fn aggregate(
+    documents: State<Documents>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    refuse_all_but(&parameters, &["filters", "field", "operation"])?;
+    let operation = Operation::parse(parameters.single("operation")?.unwrap_or_default())?;
+    let (name, field) = parse_named(&parameters)?;
+    operation.check(&field)?;
+    let filter = parse_filter(&parameters)?;
+    let result = match documents.aggregate(&principal, &collection, filter, operation, Some(field)).await {
+        // As of no documents.
+        Err(ServiceError::UnknownCollection) if matches!(operation, Operation::Count | Operation::Sum) => {
+            0.into()
+        }
+        result => or_empty(result)?,
+    };
+    Ok(HttpResponse::Ok().json(json!({
+        "field": name,
+        "operation": operation.as_str(),
+        "result": result,
+        "collection": *collection,
+    })))
+}
+
+/// `GET /collections/{collection}/query/documents/group-by?field=…` → 200 with `[{"<field>","value","count"}]`, the largest
+/// group first, without that of the documents that have no value.
+pub async fn group_by(
+    documents: State<Documents>,
+    limits: State<Limits>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    refuse_all_but(&parameters, &["filters", "field"])?;
+    let (name, field) = parse_named(&parameters)?;
+    let has_value = Filter::Equals(field.clone(), vec![Value::Null]).negate();
+    let grouping = Grouping {
+        field,
+        of: None,
+        limit: parameters.number("limit", limits.page, 1, limits.page)?,
+        offset: parameters.number("offset", 0, 0, MAX_OFFSET)?,
+    };
+    let filter = parse_filter(&parameters)?.and(has_value);
+    let groups = or_empty(documents.group(&principal, &collection, filter, grouping).await)?;
+    let mut bodies = Vec::with_capacity(groups.len());
+    for group in groups {
+        let mut members = Map::new();
+        members.insert(name.to_owned(), group.value.clone());
+        members.insert("value".to_owned(), group.value);
+        members.insert("count".to_owned(), group.count.into());
+        bodies.push(members);
+    }
+    Ok(HttpResponse::Ok().json(bodies))
+}
+
+/// `GET /collections/{collection}/query/schema` → 200 with the fields that the newest documents have.
+pub async fn schema(
+    documents: State<Documents>,
+    limits: State<Limits>,
+    Caller(principal): Caller,
+    collection: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let count = or_empty(documents.count(&principal, &collection, Filter::all()).await)?;
+    let sort = Sort::by_age(Direction::Descending);
+    let page = Page { sort, limit: SAMPLE.min(limits.page), offset: 0, after: None };
+    let sample = match documents.list(&principal, &collection, Filter::all(), page).await {
+        Ok(list) => list.listed.documents,
+        Err(ServiceError::UnknownCollection) => Vec::new(),
+        Err(err) => return Err(err.into()),
+    };
+    Ok(HttpResponse::Ok().json(json!({
+        "collection": *collection,
+        "document_count": count,
+        "analyzed_documents": sample.len(),
+        "fields": describe(&sample),
+    })))
+}
+
+fn or_empty<T: Default>(answer: Result<T, ServiceError>) -> Result<T, ApiError> {
+    match answer {
+        Err(ServiceError::UnknownCollection) => Ok(T::default()),
+        answer => Ok(answer?),
+    }
+}
+
+fn refuse_all_but(parameters: &Parameters, served: &[&str]) -> Result<(), ApiError> {
+    parameters.refuse_all_but(&[served, &IGNORED].concat())
+}
+
+/// The parameter `field`: as it was written, and what it names.
+fn parse_named(parameters: &Parameters) -> Result<(&str, Field), ApiError> {
+    let refuse = |message: String| ApiError::new(ErrorCode::InvalidFilter, message);
+    match parameters.single("field")? {
+        None | Some("") => Err(refuse("`field` is missing".to_owned())),
+        Some(name) => {
+            let field = parse_field(name).map_err(|err| refuse(format!("`field` names no field: {err}")))?;
+            Ok((name, field))
+        }
+    }
+}

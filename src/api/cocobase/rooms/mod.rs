@@ -1,0 +1,6 @@
+//! Rooms and broadcasts, which are outside the change log.
+//!
+//! Reading order: [`bus`], [`registry`].
+
+pub mod bus;
+pub mod registry;

@@ -1,0 +1,225 @@
+//! The [`Bus`] of one process: who is where is in its memory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    api::cocobase::rooms::bus::{
+        Announce, Bus, Delivery, Entering, Guest, Person, Place, Presence, RoomState, Turned,
+    },
+    domain::{ProjectId, Timestamp},
+};
+
+/// The most rooms of a project.
+const MAX_ROOMS: usize = 1000;
+/// The most people in a room.
+const MAX_IN_ROOM: usize = 1000;
+/// The most people in a project's broadcast.
+const MAX_IN_BROADCAST: usize = 10_000;
+
+/// Everyone who is somewhere. One project's crowd does not hold up another's.
+#[derive(Default)]
+pub struct Rooms {
+    projects: Mutex<HashMap<ProjectId, Arc<Mutex<Project>>>>,
+}
+
+#[derive(Default)]
+struct Project {
+    next_number: u64,
+    broadcast: People,
+    rooms: BTreeMap<String, Room>,
+}
+
+struct Room {
+    title: Arc<str>,
+    created_by: Person,
+    created_at: Timestamp,
+    people: People,
+}
+
+/// By number, so those who came first come first.
+type People = BTreeMap<u64, (Person, Delivery)>;
+
+impl Rooms {
+    fn project(&self, id: &ProjectId) -> Arc<Mutex<Project>> {
+        let mut projects = lock(&self.projects);
+        match projects.get(id) {
+            Some(project) => project.clone(),
+            None => projects.entry(id.clone()).or_default().clone(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn tell(people: &mut People, title: &Arc<str>, announce: Announce<'_>) -> Presence {
+    let presence = Presence { title: title.clone(), participants: people.len() };
+    if let Some(frame) = announce(&presence) {
+        people.values_mut().for_each(|(_, delivery)| delivery.put(&frame));
+    }
+    presence
+}
+
+impl Project {
+    /// The people at a place, how many there may be, and its title.
+    fn find(&mut self, place: &Place) -> Option<(&mut People, usize, Arc<str>)> {
+        match place {
+            Place::Broadcast => Some((&mut self.broadcast, MAX_IN_BROADCAST, Arc::from(""))),
+            Place::Room(id) => {
+                let room = self.rooms.get_mut(id)?;
+                Some((&mut room.people, MAX_IN_ROOM, room.title.clone()))
+            }
+        }
+    }
+}
+
+impl Bus for Rooms {
+    fn enter(
+        &self,
+        guest: Guest<'_>,
+        entering: Entering,
+        announce: Announce<'_>,
+    ) -> Result<(u64, Presence), Turned> {
+        let project = self.project(guest.project);
+        let mut project = lock(&project);
+        project.next_number += 1;
+        let number = project.next_number;
+        if let (Place::Room(id), Entering::Create { title }) = (guest.place, entering)
+            && !project.rooms.contains_key(id)
+        {
+            if project.rooms.len() >= MAX_ROOMS {
+                return Err(Turned::TooManyRooms);
+            }
+            let room = Room {
+                title: title.into(),
+                created_by: guest.person.clone(),
+                created_at: Timestamp::now(),
+                people: People::new(),
+            };
+            project.rooms.insert(id.clone(), room);
+        }
+        let (people, most, title) = project.find(guest.place).ok_or(Turned::NoRoom)?;
+        if people.len() >= most {
+            return Err(Turned::Full);
+        }
+        people.insert(number, (guest.person, guest.delivery));
+        Ok((number, tell(people, &title, announce)))
+    }
+
+    fn leave(&self, project: &ProjectId, place: &Place, number: u64, announce: Announce<'_>) {
+        let project = self.project(project);
+        let mut project = lock(&project);
+        let Some((people, _, title)) = project.find(place) else { return };
+        if people.remove(&number).is_none() {
+            return;
+        }
+        tell(people, &title, announce);
+        if people.is_empty()
+            && let Place::Room(id) = place
+        {
+            project.rooms.remove(id);
+        }
+    }
+
+    fn say(&self, project: &ProjectId, place: &Place, announce: Announce<'_>) {
+        let project = self.project(project);
+        if let Some((people, _, title)) = lock(&project).find(place) {
+            tell(people, &title, announce);
+        }
+    }
+
+    fn rooms(&self, project: &ProjectId) -> Vec<RoomState> {
+        let project = self.project(project);
+        let project = lock(&project);
+        let state = |(id, room): (&String, &Room)| RoomState {
+            id: id.clone(),
+            title: room.title.clone(),
+            created_by: room.created_by.clone(),
+            created_at: room.created_at,
+            people: room.people.values().map(|(person, _)| person.clone()).collect(),
+        };
+        project.rooms.iter().map(state).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{super::bus::Inbox, *};
+
+    fn enter(rooms: &Rooms, place: &Place, entering: Entering) -> Result<(u64, Inbox), Turned> {
+        let (inbox, delivery) = Inbox::new();
+        let person = Person { id: "\"a\"".into(), name: "\"A\"".into() };
+        let project = &ProjectId::from_stored("p");
+        let guest = Guest { project, place, person, delivery };
+        rooms
+            .enter(guest, entering, &|_| Some(Bytes::from_static(b"hello")))
+            .map(|(number, _)| (number, inbox))
+    }
+
+    fn say(rooms: &Rooms, place: &Place, bytes: usize) {
+        rooms.say(&ProjectId::from_stored("p"), place, &|_| Some(Bytes::from(vec![b'x'; bytes])));
+    }
+
+    #[test]
+    fn one_who_takes_nothing_is_cut_off_and_nobody_else() {
+        let (rooms, place) = (Rooms::default(), Place::Broadcast);
+        let (_, mut slow) = enter(&rooms, &place, Entering::Join).unwrap();
+        let (_, mut quick) = enter(&rooms, &place, Entering::Join).unwrap();
+        let mut taken = 0;
+        for _ in 0..1000 {
+            say(&rooms, &place, 1);
+            while let Ok(frame) = quick.frames.try_recv() {
+                quick.set_taken(&frame);
+                taken += 1;
+            }
+        }
+        assert_eq!(taken, 1001);
+        assert!(
+            quick.cut.try_recv().is_err_and(|err| err == tokio::sync::oneshot::error::TryRecvError::Empty)
+        );
+        assert_eq!(slow.cut.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Closed));
+        let mut kept = 0;
+        while slow.frames.try_recv().is_ok() {
+            kept += 1;
+        }
+        assert!(kept <= 256, "{kept}");
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let (rooms, place) = (Rooms::default(), Place::Broadcast);
+        let (_, mut slow) = enter(&rooms, &place, Entering::Join).unwrap();
+        for _ in 0..3 {
+            say(&rooms, &place, 400 * 1024);
+        }
+        assert_eq!(slow.cut.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Closed));
+    }
+
+    #[test]
+    fn rooms_are_counted_and_gone_when_nobody_is_there() {
+        let rooms = Rooms::default();
+        let room = |number: usize| Place::Room(format!("room{number}"));
+        let create = || Entering::Create { title: "T".to_owned() };
+        let mut inside: Vec<_> = (0..MAX_ROOMS).map(|n| enter(&rooms, &room(n), create()).unwrap()).collect();
+        assert_eq!(enter(&rooms, &room(MAX_ROOMS), create()).err(), Some(Turned::TooManyRooms));
+        let (number, _) = inside.swap_remove(0);
+        let project = ProjectId::from_stored("p");
+        rooms.leave(&project, &room(0), number, &|_| None);
+        assert_eq!(enter(&rooms, &room(0), Entering::Join).err(), Some(Turned::NoRoom));
+        assert!(enter(&rooms, &room(MAX_ROOMS), create()).is_ok());
+        assert_eq!(rooms.rooms(&project).len(), MAX_ROOMS);
+
+        let place = room(1);
+        for _ in 1..MAX_IN_ROOM {
+            enter(&rooms, &place, Entering::Join).unwrap();
+        }
+        assert_eq!(enter(&rooms, &place, Entering::Join).err(), Some(Turned::Full));
+        assert!(rooms.rooms(&ProjectId::from_stored("another")).is_empty());
+    }
+}

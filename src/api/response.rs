@@ -1,0 +1,148 @@
+//! What the answers to all requests may take while their peers read them.
+//!
+//! An answer waits in memory for as long as its peer needs for it. So a large one goes out in pieces, and those that wait are
+//! counted together; one of which nothing is taken for a while is given up, so that who doesn't read can't keep the place.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::Pin,
+    rc::{Rc, Weak},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::{
+    Error, ResponseError,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::Method,
+    middleware::Next,
+    web::Data,
+};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::api::error::{ApiError, ErrorCode};
+
+/// What is smaller isn't counted: the number of connections bounds it.
+const FREE_BYTES: usize = 64 * 1024;
+/// What is taken at once.
+const PIECE_BYTES: usize = 64 * 1024;
+const BUDGET_UNIT: usize = 1024;
+/// How long a peer may take nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bounds what the answers that wait for their peers take together. Cheap to clone.
+#[derive(Clone)]
+pub struct AnswerBudget(Arc<Semaphore>);
+
+impl AnswerBudget {
+    /// At most `bytes` at a time.
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / BUDGET_UNIT)))
+    }
+
+    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT)).ok()?;
+        self.0.clone().try_acquire_many_owned(units).ok()
+    }
+}
+
+/// Middleware: counts large answers, and refuses one that is only read (`OVERLOADED`) while there are too many. The answer to
+/// a write is given all the same: it was done.
+///
+/// # Errors
+/// Those of the handler.
+pub async fn bound_answers(
+    budget: Data<AnswerBudget>,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let response = next.call(request).await?;
+    match response.response().body().size() {
+        BodySize::Sized(size) if size > FREE_BYTES as u64 => {}
+        _ => return Ok(response),
+    }
+    let (request, response) = response.into_parts();
+    let (response, body) = response.into_parts();
+    let body = match body.try_into_bytes() {
+        Ok(bytes) => match budget.take(bytes.len()) {
+            None if is_read => {
+                let message = "too many large answers are being sent; try again";
+                return Ok(ServiceResponse::new(
+                    request,
+                    ApiError::new(ErrorCode::Overloaded, message).error_response(),
+                ));
+            }
+            permit => Answer::new(bytes, permit).boxed(),
+        },
+        Err(body) => body,
+    };
+    Ok(ServiceResponse::new(request, response.set_body(body)))
+}
+
+/// A body that goes out in pieces.
+struct Answer {
+    size: u64,
+    rest: Rc<Rest>,
+    /// Dropped with it, which ends the watch.
+    _watched: oneshot::Sender<()>,
+}
+
+/// What of an answer waits for its peer.
+struct Rest {
+    bytes: RefCell<Bytes>,
+    permit: Cell<Option<OwnedSemaphorePermit>>,
+    /// Whether anything was taken since somebody looked.
+    is_taken: Cell<bool>,
+    is_given_up: Cell<bool>,
+}
+
+impl Answer {
+    fn new(bytes: Bytes, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let size = bytes.len() as u64;
+        let rest = Rc::new(Rest {
+            bytes: RefCell::new(bytes),
+            permit: Cell::new(permit),
+            is_taken: Cell::new(false),
+            is_given_up: Cell::new(false),
+        });
+        let (watched, gone) = oneshot::channel();
+        actix_web::rt::spawn(watch(Rc::downgrade(&rest), gone));
+        Self { size, rest, _watched: watched }
+    }
+}
+
+/// Gives an answer up once its peer takes nothing. The connection can't be ended from here: it is when it is polled again.
+async fn watch(rest: Weak<Rest>, mut gone: oneshot::Receiver<()>) {
+    while tokio::time::timeout(PATIENCE, &mut gone).await.is_err() {
+        let Some(rest) = rest.upgrade() else { return };
+        if !rest.is_taken.replace(false) {
+            rest.is_given_up.set(true);
+            rest.bytes.take();
+            rest.permit.take();
+            return;
+        }
+    }
+}
+
+impl MessageBody for Answer {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.size)
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.rest.is_given_up.get() {
+            return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
+        }
+        self.rest.is_taken.set(true);
+        let mut bytes = self.rest.bytes.borrow_mut();
+        let length = bytes.len().min(PIECE_BYTES);
+        Poll::Ready((length > 0).then(|| Ok(bytes.split_to(length))))
+    }
+}

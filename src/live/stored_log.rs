@@ -1,0 +1,65 @@
+//! The change log as the hub's relay reads it.
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    domain::{KeyId, Position, ProjectId},
+    hub::relay::{LogError, LogHead, LogPart, LogReader},
+    store::{
+        Db, Lane, StoreError,
+        access::keys,
+        log::{
+            changes::{self, PageSize},
+            ends,
+        },
+    },
+};
+
+/// How much is read at once.
+const PAGE: PageSize = PageSize { entries: 512, bytes: 4 * 1024 * 1024 };
+
+/// Reads the log of a database.
+pub struct StoredLog(pub Db);
+
+impl LogReader for StoredLog {
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<LogHead>, LogError>> {
+        Box::pin(async {
+            let heads = self.0.read(Lane::Point, |db| async move { ends::list(&db).await }).await?;
+            let head = |head: ends::Head| LogHead {
+                project: head.project,
+                epoch: head.epoch,
+                head: head.head,
+                control: head.control,
+            };
+            Ok(heads.into_iter().map(head).collect())
+        })
+    }
+
+    fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>> {
+        Box::pin(async move {
+            let read =
+                move |db| async move { changes::read_project(&db, &project, after.sequence, PAGE).await };
+            let page = self.0.read(Lane::Scan, read).await?;
+            Ok(match page {
+                None => LogPart { changes: Vec::new(), is_pruned: false },
+                Some(page) => {
+                    LogPart { is_pruned: page.head.floor.sequence > after.sequence, changes: page.entries }
+                }
+            })
+        })
+    }
+
+    fn revoked_keys(&self, project: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>> {
+        Box::pin(async move {
+            let read = move |db| async move { keys::list(&db, &project).await };
+            let keys = self.0.read(Lane::Point, read).await?;
+            Ok(keys.into_iter().filter(|key| key.revoked_at.is_some()).map(|key| key.id).collect())
+        })
+    }
+}
+
+impl From<StoreError> for LogError {
+    fn from(err: StoreError) -> Self {
+        Self(err.to_string())
+    }
+}

@@ -1,0 +1,99 @@
+//! API keys, which are stored as hashes only.
+
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+
+use entity::api_key;
+
+use crate::{
+    domain::{KeyId, ProjectId, Timestamp},
+    store::{Result, Sql, WriteTx},
+};
+
+/// A stored key.
+#[derive(Clone, Debug)]
+pub struct StoredKey {
+    /// Identifies it without opening anything.
+    pub id: KeyId,
+    /// The project that it opens.
+    pub project: ProjectId,
+    /// `publishable` or `secret`.
+    pub kind: String,
+    /// Its first characters.
+    pub prefix: String,
+    /// SHA-256, in hexadecimal.
+    pub hash: String,
+    /// Comma-separated scopes; `None` means all.
+    pub scopes: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked, if it was.
+    pub revoked_at: Option<Timestamp>,
+}
+
+const INSERT: Sql = Sql::same(
+    "INSERT INTO api_keys (id, project_id, kind, prefix, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+);
+const REVOKE: Sql = Sql::same("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL");
+
+/// Finds a key by its hash, revoked or not.
+///
+/// # Errors
+/// The database's own.
+pub async fn find_by_hash(db: &impl ConnectionTrait, hash: &str) -> Result<Option<StoredKey>> {
+    let row = api_key::Entity::find().filter(api_key::Column::Hash.eq(hash)).one(db).await?;
+    Ok(row.map(to_key))
+}
+
+/// Finds a key by its id, revoked or not.
+///
+/// # Errors
+/// The database's own.
+pub async fn find(db: &impl ConnectionTrait, id: &KeyId) -> Result<Option<StoredKey>> {
+    Ok(api_key::Entity::find_by_id(id.as_str()).one(db).await?.map(to_key))
+}
+
+/// The keys of a project, oldest first.
+///
+/// # Errors
+/// The database's own.
+pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<StoredKey>> {
+    let rows = api_key::Entity::find()
+        .filter(api_key::Column::ProjectId.eq(project.as_str()))
+        .order_by_asc(api_key::Column::CreatedAt)
+        .order_by_asc(api_key::Column::Id)
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(to_key).collect())
+}
+
+/// Adds a key. Deferred; a unique violation if a key with this hash is there.
+pub fn insert(tx: &mut WriteTx, key: &StoredKey) {
+    let values = [
+        key.id.as_str().into(),
+        key.project.as_str().into(),
+        key.kind.as_str().into(),
+        key.prefix.as_str().into(),
+        key.hash.as_str().into(),
+        key.scopes.clone().into(),
+        key.created_at.0.into(),
+    ];
+    tx.defer(INSERT, values);
+}
+
+/// Marks a key as revoked, if it wasn't before. Deferred.
+pub fn revoke(tx: &mut WriteTx, id: &KeyId, at: Timestamp) {
+    tx.defer(REVOKE, [id.as_str().into(), at.0.into()]);
+}
+
+fn to_key(row: api_key::Model) -> StoredKey {
+    StoredKey {
+        id: KeyId::from_stored(&row.id),
+        project: ProjectId::from_stored(&row.project_id),
+        kind: row.kind,
+        prefix: row.prefix,
+        hash: row.hash,
+        scopes: row.scopes,
+        created_at: Timestamp(row.created_at),
+        revoked_at: row.revoked_at.map(Timestamp),
+    }
+}

@@ -1,0 +1,296 @@
+//! The indexes that collections declare: their rows, and the database's own indexes, which follow in the background.
+
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryFilter, QueryOrder,
+    QueryResult, SqlxPostgresConnector,
+};
+use sqlx::postgres::PgPoolOptions;
+
+use entity::index;
+
+use crate::{
+    domain::{CollectionId, DocumentId, IndexId, ProjectId, Timestamp},
+    query::index_definition::{Index, IndexDefinition, IndexState},
+    store::{
+        Db, Result, Sql, StoreError, WriteTx,
+        db::rows::{Rows, RowsSql},
+        documents::one::{self, TABLE},
+        sql::index::{find_doubled, find_too_long, statements},
+    },
+};
+
+const BUILDING: &str = "building";
+const READY: &str = "ready";
+const FAILED: &str = "failed";
+/// No longer declared, but the database's own index is still there.
+const REMOVED: &str = "removed";
+
+const LIST: Sql = Sql::same(
+    "SELECT id, collection_id, fields, is_unique, state, error FROM indexes \
+     WHERE project_id = $1 AND state <> 'removed' ORDER BY id",
+);
+const COUNT: Sql = Sql::same("SELECT COUNT(*) FROM indexes WHERE state <> 'removed'");
+const INSERT: RowsSql = RowsSql {
+    sqlite: "INSERT INTO indexes (id, project_id, collection_id, fields, is_unique, state, created_at) \
+             SELECT column1, column2, column3, column4, column5, 'building', column6 FROM {rows} \
+             WHERE column1 IS NOT NULL",
+    postgres: "INSERT INTO indexes (id, project_id, collection_id, fields, is_unique, state, created_at) \
+               SELECT v ->> 0, v ->> 1, v ->> 2, v ->> 3, (v ->> 4)::bigint, 'building', (v ->> 5)::bigint \
+               FROM json_array_elements($1::json) AS t(v)",
+};
+const SET_STATE: Sql = Sql::same("UPDATE indexes SET state = $2, error = $3 WHERE id = $1");
+const REMOVE_ALL: Sql = Sql::same("UPDATE indexes SET state = 'removed' WHERE collection_id = $1");
+const FORGET: Sql = Sql::same("DELETE FROM indexes WHERE id = $1 AND state = 'removed'");
+
+const FORGET_STATISTICS: Sql = Sql::same("DELETE FROM sqlite_stat1 WHERE idx = $1");
+const SET_STATISTICS: Sql =
+    Sql::same("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES ('documents', $1, $2)");
+
+/// Any number, the same in every version of Coir: who holds this lock builds and drops indexes.
+const INDEX_LOCK: i64 = 0x0043_4f49_5222;
+
+/// What is to be done about an index in the background.
+pub struct IndexTask {
+    /// Its collection's project.
+    pub project: ProjectId,
+    /// Its collection.
+    pub collection: CollectionId,
+    /// The index.
+    pub index: Index,
+    /// Whether it is to be dropped, and not built.
+    pub is_removed: bool,
+}
+
+/// The declared indexes of a project, in the order of their declaration.
+///
+/// # Errors
+/// The database's own.
+pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<(CollectionId, Index)>> {
+    let rows = db.query_all_raw(LIST.bind(db.get_database_backend(), [project.as_str().into()])).await?;
+    rows.iter().map(read_index).collect()
+}
+
+/// The same inside a write transaction.
+///
+/// # Errors
+/// The database's own.
+pub async fn list_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<Vec<(CollectionId, Index)>> {
+    let rows = tx.query(LIST, [project.as_str().into()]).await?;
+    rows.iter().map(read_index).collect()
+}
+
+/// How many indexes are declared in the database.
+///
+/// # Errors
+/// The database's own.
+pub async fn count(tx: &mut WriteTx) -> Result<usize> {
+    let rows = tx.query(COUNT, []).await?;
+    Ok(rows.first().map_or(Ok(0), |row| row.try_get_by_index::<i64>(0))? as usize)
+}
+
+/// Adds indexes that are to be built. Deferred.
+pub fn insert_many(tx: &mut WriteTx, indexes: &[(ProjectId, CollectionId, Index)], at: Timestamp) {
+    let mut rows = Rows::default();
+    for (project, collection, index) in indexes {
+        rows.row()
+            .text(index.id.as_str())
+            .text(project.as_str())
+            .text(collection.as_str())
+            .text(serde_json::Value::from(index.definition.names.clone()).to_string())
+            .integer(index.definition.unique.into())
+            .integer(at.0);
+    }
+    tx.defer_rows(INSERT, rows);
+}
+
+/// Writes how far an index is; `None`: it is no longer declared. Deferred.
+pub fn set_state(tx: &mut WriteTx, id: &IndexId, state: Option<&IndexState>) {
+    let (word, error) = match state {
+        None => (REMOVED, None),
+        Some(IndexState::Building) => (BUILDING, None),
+        Some(IndexState::Ready) => (READY, None),
+        Some(IndexState::Failed(why)) => (FAILED, Some(why.clone())),
+    };
+    tx.defer(SET_STATE, [id.as_str().into(), word.into(), error.into()]);
+}
+
+/// Says of all indexes of a collection that they are no longer declared. Deferred.
+pub fn remove_all(tx: &mut WriteTx, collection: &CollectionId) {
+    tx.defer(REMOVE_ALL, [collection.as_str().into()]);
+}
+
+/// What is to be done, the oldest first.
+///
+/// # Errors
+/// The database's own.
+pub async fn list_tasks(db: &impl ConnectionTrait) -> Result<Vec<IndexTask>> {
+    let rows = index::Entity::find()
+        .filter(index::Column::State.is_in([BUILDING, REMOVED]))
+        .order_by_asc(index::Column::Id)
+        .all(db)
+        .await?;
+    let task = |row: index::Model| {
+        let definition = read_definition(&row.fields, row.is_unique != 0)?;
+        Ok(IndexTask {
+            project: ProjectId::from_stored(&row.project_id),
+            collection: CollectionId::from_stored(&row.collection_id),
+            index: Index { id: IndexId::from_stored(&row.id), definition, state: IndexState::Building },
+            is_removed: row.state == REMOVED,
+        })
+    };
+    rows.into_iter().map(task).collect()
+}
+
+/// Makes the database's own indexes on SQLite, or drops them, with what that changes of the row. Nobody else writes
+/// meanwhile. What is there already is left.
+///
+/// # Errors
+/// The database's own; [a unique violation](StoreError::is_unique_violation) if documents are alike.
+pub async fn carry_out_sqlite(tx: &mut WriteTx, task: &IndexTask) -> Result<()> {
+    for statement in statements(&task.index, &task.collection, TABLE, DbBackend::Sqlite) {
+        tx.defer(FORGET_STATISTICS, [statement.name.as_str().into()]);
+        if task.is_removed {
+            tx.execute_plain(statement.drop).await?;
+        } else {
+            // Before the index: making it has every connection read the schema, and these with it, anew.
+            tx.defer(SET_STATISTICS, [statement.name.into(), statement.statistics.into()]);
+            tx.execute_plain(statement.create).await?;
+        }
+    }
+    if task.is_removed {
+        tx.defer(FORGET, [task.index.id.as_str().into()]);
+    }
+    Ok(())
+}
+
+/// A session of PostgreSQL that builds indexes, while it holds the lock for it. Its statements may take as long as they take.
+pub struct IndexSession(DatabaseConnection);
+
+const LOCK: Sql = Sql::same("SELECT pg_try_advisory_lock($1)");
+const IS_HALF_BUILT: Sql =
+    Sql::same("SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)");
+
+impl IndexSession {
+    /// Opens one; `None` if another process has one, or on SQLite.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn open(db: &Db) -> Result<Option<Self>> {
+        let Some(options) = &db.postgres else { return Ok(None) };
+        let options = options.clone().options([("statement_timeout", "0")]);
+        // One connection, which stays: the lock is its.
+        let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        let pool = pool.connect_with(options).await.map_err(|err| StoreError::custom(err.to_string()))?;
+        let session = Self(SqlxPostgresConnector::from_sqlx_postgres_pool(pool));
+        if session.ask(LOCK, INDEX_LOCK.into()).await? {
+            return Ok(Some(session));
+        }
+        session.close().await;
+        Ok(None)
+    }
+
+    /// Makes the database's own indexes while writes go on, or drops them and deletes the row. One that was left half-built is
+    /// built anew.
+    ///
+    /// # Errors
+    /// The database's own; [a unique violation](StoreError::is_unique_violation) if documents are alike. What was built is
+    /// then dropped again.
+    pub async fn carry_out(&self, task: &IndexTask) -> Result<()> {
+        if task.is_removed {
+            self.drop_all(task).await?;
+            let forget = FORGET.bind(DbBackend::Postgres, [task.index.id.as_str().into()]);
+            return Ok(self.0.execute_raw(forget).await.map(|_| ())?);
+        }
+        for statement in statements(&task.index, &task.collection, TABLE, DbBackend::Postgres) {
+            if self.ask(IS_HALF_BUILT, statement.name.into()).await? {
+                self.0.execute_unprepared(&statement.drop).await?;
+            }
+            if let Err(err) = self.0.execute_unprepared(&statement.create).await {
+                let err = StoreError::from(err);
+                if err.is_of_statement() {
+                    self.drop_all(task).await?;
+                }
+                return Err(err);
+            }
+        }
+        // Without statistics of the new keys the planner can't tell what they are worth.
+        self.0.execute_unprepared(&format!("ANALYZE {TABLE}")).await?;
+        Ok(())
+    }
+
+    /// Its connection, for reads.
+    pub fn connection(&self) -> &DatabaseConnection {
+        &self.0
+    }
+
+    /// Ends it, and gives the lock back.
+    pub async fn close(self) {
+        if let Err(err) = self.0.close().await {
+            tracing::debug!("the session for indexes did not end well: {err}");
+        }
+    }
+
+    async fn drop_all(&self, task: &IndexTask) -> Result<()> {
+        for statement in statements(&task.index, &task.collection, TABLE, DbBackend::Postgres) {
+            self.0.execute_unprepared(&statement.drop).await?;
+        }
+        Ok(())
+    }
+
+    /// A statement's single answer; no row is a no.
+    async fn ask(&self, sql: Sql, value: sea_orm::Value) -> Result<bool> {
+        let row = self.0.query_one_raw(sql.bind(DbBackend::Postgres, [value])).await?;
+        Ok(row.map(|row| row.try_get_by_index::<bool>(0)).transpose()?.unwrap_or(false))
+    }
+}
+
+/// Why an index can't be built over the documents that are there, as far as strings are too long: a sentence for its owner.
+///
+/// # Errors
+/// The database's own.
+pub async fn find_too_long_text(db: &DatabaseConnection, task: &IndexTask) -> Result<Option<String>> {
+    let IndexTask { collection, index, .. } = task;
+    let Some(select) = find_too_long(index, collection, db.get_database_backend()) else { return Ok(None) };
+    let Some(row) = db.query_one(&select).await? else { return Ok(None) };
+    let id = DocumentId::from_stored(&row.try_get_by_index::<String>(0)?);
+    let document = one::find(db, collection, &id).await?;
+    let found = document.as_ref().and_then(|document| index.definition.find_too_long(document));
+    Ok(found.map(|(field, why)| format!("document `{id}`, field `{field}`: {why}")))
+}
+
+/// Which documents are alike in a unique index: a sentence for its owner. `None` if there are none any more.
+///
+/// # Errors
+/// The database's own.
+pub async fn find_doubled_values(db: &DatabaseConnection, task: &IndexTask) -> Result<Option<String>> {
+    let IndexTask { collection, index, .. } = task;
+    let select = find_doubled(index, collection, db.get_database_backend());
+    let Some(row) = db.query_one(&select).await? else { return Ok(None) };
+    let count: i64 = row.try_get_by_index(0)?;
+    let [one, other] = [row.try_get_by_index::<String>(1)?, row.try_get_by_index::<String>(2)?];
+    let document = one::find(db, collection, &DocumentId::from_stored(&one)).await?;
+    let values = document.iter().flat_map(|document| {
+        let fields = index.definition.fields.iter();
+        fields.filter_map(|(field, _)| Some(format!("`{field}` = {}", field.value_in(document)?)))
+    });
+    let values = values.collect::<Vec<_>>().join(" and ");
+    Ok(Some(format!("{count} documents have {values}, such as `{one}` and `{other}`")))
+}
+
+/// Reads the columns of [`LIST`].
+fn read_index(row: &QueryResult) -> Result<(CollectionId, Index)> {
+    let text = |column| row.try_get_by_index::<String>(column);
+    let state = match text(4)?.as_str() {
+        READY => IndexState::Ready,
+        FAILED => IndexState::Failed(row.try_get_by_index::<Option<String>>(5)?.unwrap_or_default()),
+        _ => IndexState::Building,
+    };
+    let definition = read_definition(&text(2)?, row.try_get_by_index::<i64>(3)? != 0)?;
+    let index = Index { id: IndexId::from_stored(&text(0)?), definition, state };
+    Ok((CollectionId::from_stored(&text(1)?), index))
+}
+
+fn read_definition(fields: &str, unique: bool) -> Result<IndexDefinition> {
+    let names = serde_json::from_str(fields).map_err(|err| StoreError::custom(err.to_string()))?;
+    IndexDefinition::parse(names, unique).map_err(|err| StoreError::custom(err.to_string()))
+}

@@ -1,0 +1,7 @@
+//! Collections: their rows, their indexes, and the catalog that keeps both in memory.
+//!
+//! Reading order: [`rows`], [`indexes`], [`catalog`].
+
+pub mod catalog;
+pub mod indexes;
+pub mod rows;

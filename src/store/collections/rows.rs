@@ -1,0 +1,117 @@
+//! The collections of a project.
+
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+
+use entity::collection;
+
+use crate::{
+    domain::{Collection, CollectionId, CollectionName, ProjectId, Schema, Timestamp},
+    store::{
+        Result, Sql, WriteTx,
+        db::rows::{Rows, RowsSql},
+    },
+};
+
+const INSERT: RowsSql = RowsSql {
+    sqlite: "INSERT INTO collections (id, project_id, name, created_at, schema) \
+             SELECT column1, column2, column3, column4, column5 FROM {rows} WHERE column1 IS NOT NULL",
+    postgres: "INSERT INTO collections (id, project_id, name, created_at, schema) \
+               SELECT v ->> 0, v ->> 1, v ->> 2, (v ->> 3)::bigint, v ->> 4 FROM json_array_elements($1::json) AS t(v)",
+};
+const LIST: Sql = Sql::same(
+    "SELECT id, name, created_at, schema FROM collections WHERE project_id = $1 AND removed_at IS NULL",
+);
+const FIND_REMOVED: Sql = Sql::same("SELECT id FROM collections WHERE removed_at IS NOT NULL LIMIT 1");
+const CHANGE: Sql = Sql::same("UPDATE collections SET name = $2, schema = $3 WHERE id = $1");
+const MARK_REMOVED: Sql = Sql::same("UPDATE collections SET removed_at = $2 WHERE id = $1");
+const DELETE: Sql = Sql::same("DELETE FROM collections WHERE id = $1");
+
+/// The collections of a project that are not removed, by name.
+///
+/// # Errors
+/// The database's own.
+pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<Collection>> {
+    let rows = collection::Entity::find()
+        .filter(collection::Column::ProjectId.eq(project.as_str()))
+        .filter(collection::Column::RemovedAt.is_null())
+        .order_by_asc(collection::Column::Name)
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(to_collection).collect())
+}
+
+/// The same inside a write transaction.
+///
+/// # Errors
+/// The database's own.
+pub async fn list_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<Vec<Collection>> {
+    let rows = tx.query(LIST, [project.as_str().into()]).await?;
+    rows.iter()
+        .map(|row| {
+            let text = |column| row.try_get_by_index::<String>(column);
+            Ok(Collection {
+                id: CollectionId::from_stored(&text(0)?),
+                name: CollectionName::from_stored(&text(1)?),
+                created_at: Timestamp(row.try_get_by_index(2)?),
+                schema: row.try_get_by_index::<Option<String>>(3)?.as_deref().map(Schema::from_stored),
+            })
+        })
+        .collect()
+}
+
+/// Whether a collection is there, and not removed.
+///
+/// # Errors
+/// The database's own.
+pub async fn is_there(db: &impl ConnectionTrait, id: &CollectionId) -> Result<bool> {
+    let found = collection::Entity::find_by_id(id.as_str()).one(db).await?;
+    Ok(found.is_some_and(|collection| collection.removed_at.is_none()))
+}
+
+/// A removed collection whose documents are still to be deleted, if there is one.
+///
+/// # Errors
+/// The database's own.
+pub async fn find_removed(tx: &mut WriteTx) -> Result<Option<CollectionId>> {
+    let rows = tx.query(FIND_REMOVED, []).await?;
+    rows.first().map(|row| Ok(CollectionId::from_stored(&row.try_get_by_index::<String>(0)?))).transpose()
+}
+
+/// Adds collections. Deferred.
+pub fn insert_many(tx: &mut WriteTx, collections: &[(ProjectId, Collection)]) {
+    let mut rows = Rows::default();
+    for (project, collection) in collections {
+        rows.row()
+            .text(collection.id.as_str())
+            .text(project.as_str())
+            .text(collection.name.as_str())
+            .integer(collection.created_at.0)
+            .optional_text(collection.schema.as_ref().map(|schema| schema.text()));
+    }
+    tx.defer_rows(INSERT, rows);
+}
+
+/// Writes what can be changed of a collection: its name and its schema. Deferred.
+pub fn change(tx: &mut WriteTx, collection: &Collection) {
+    let schema = collection.schema.as_ref().map(|schema| schema.text().to_owned());
+    tx.defer(CHANGE, [collection.id.as_str().into(), collection.name.as_str().into(), schema.into()]);
+}
+
+/// Takes a collection away. Its name is free at once; its documents are deleted later. Deferred.
+pub fn mark_removed(tx: &mut WriteTx, id: &CollectionId, at: Timestamp) {
+    tx.defer(MARK_REMOVED, [id.as_str().into(), at.0.into()]);
+}
+
+/// Deletes the row of a removed collection that has no documents left. Deferred.
+pub fn delete(tx: &mut WriteTx, id: &CollectionId) {
+    tx.defer(DELETE, [id.as_str().into()]);
+}
+
+fn to_collection(row: collection::Model) -> Collection {
+    Collection {
+        id: CollectionId::from_stored(&row.id),
+        name: CollectionName::from_stored(&row.name),
+        created_at: Timestamp(row.created_at),
+        schema: row.schema.as_deref().map(Schema::from_stored),
+    }
+}

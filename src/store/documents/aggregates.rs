@@ -1,0 +1,299 @@
+//! Counting, computing over one field, and grouping. Numbers are added up here and not by the databases, whose sums depend on
+//! the order of the rows, and differ.
+
+use futures_util::TryStreamExt;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, QueryResult, StreamTrait,
+    sea_query::{
+        Alias, CommonTableExpression, Expr, ExprTrait, Order, Query, SelectStatement, UnionType, WithClause,
+    },
+};
+use serde_json::Value;
+
+use crate::{
+    domain::{CollectionId, document::canonicalise},
+    query::{
+        Field, Filter,
+        aggregate::{Aggregate, Operation, shown},
+    },
+    store::{
+        Result, StoreError,
+        documents::one::TABLE,
+        sql::{
+            self,
+            key::{data, key_columns, literal, own_column, path_literal, postgres_value, sqlite_text},
+        },
+    },
+};
+
+/// Counts the documents that match.
+///
+/// # Errors
+/// The database's own.
+pub async fn count(db: &impl ConnectionTrait, collection: &CollectionId, filter: &Filter) -> Result<u64> {
+    let mut select = matching(db.get_database_backend(), collection, filter);
+    select.expr(Expr::cust("COUNT(*)"));
+    let row = db.query_one(&select).await?;
+    let count = row.map_or(Ok(0), |row| row.try_get_by_index::<i64>(0))?;
+    Ok(count as u64)
+}
+
+/// Adds up the numbers that a field has in the documents that match: their sum or their mean, as `operation` says.
+///
+/// # Errors
+/// The database's own.
+pub async fn total(
+    db: &DatabaseConnection,
+    collection: &CollectionId,
+    filter: &Filter,
+    field: &Field,
+    operation: Operation,
+) -> Result<Value> {
+    let backend = db.get_database_backend();
+    let mut select = matching(backend, collection, filter);
+    select.expr(value_text(field, backend)).and_where(is_number(field, backend));
+    let mut aggregate = Aggregate::new(operation);
+    let mut rows = db.stream(&select).await?;
+    while let Some(row) = rows.try_next().await? {
+        let text = row.try_get_by_index::<String>(0)?;
+        aggregate.add(read_value(field, &text)?, "", 0);
+    }
+    Ok(aggregate.result(field))
+}
+
+/// How documents are grouped.
+#[derive(Clone, Debug)]
+pub struct Grouping {
+    /// By the values of this field; null and missing are one.
+    pub field: Field,
+    /// What is computed for each group, and over which field.
+    pub of: Option<(Operation, Field)>,
+    /// At most so many groups.
+    pub limit: u64,
+    /// So many are left out first.
+    pub offset: u64,
+}
+
+/// Documents with equal values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// The value; times are text.
+    pub value: Value,
+    /// How many documents have it.
+    pub count: u64,
+    /// What was computed.
+    pub result: Option<Value>,
+}
+
+/// Groups the documents that match: the largest group first, and those of one size by their values, in the order of sort
+/// keys. One statement, so that counts and results belong together. `None` if the values take more than `max_bytes`.
+///
+/// # Errors
+/// The database's own.
+pub async fn group(
+    db: &DatabaseConnection,
+    collection: &CollectionId,
+    filter: &Filter,
+    grouping: &Grouping,
+    max_bytes: usize,
+) -> Result<Option<Vec<Group>>> {
+    let backend = db.get_database_backend();
+    let page = page_of_groups(backend, collection, filter, grouping);
+    let mut select = groups_with_texts(grouping, max_bytes, backend);
+    if let Some((operation, of)) = &grouping.of {
+        let values = values_of_groups(backend, collection, filter, grouping, *operation, of);
+        select.union(UnionType::All, values);
+    }
+    let mut cte = CommonTableExpression::new();
+    cte.table_name("page").columns(["grouped", "count", "place"].map(Alias::new)).query(page);
+    let mut with = WithClause::new();
+    with.cte(cte.to_owned());
+
+    let mut found = Groups::new(grouping);
+    let mut rows = db.stream(&with.query(select)).await?;
+    while let Some(row) = rows.try_next().await? {
+        if !found.take(&row, max_bytes)? {
+            return Ok(None);
+        }
+    }
+    found.finish()
+}
+
+/// Groups as their rows come in, in any order.
+struct Groups<'a> {
+    grouping: &'a Grouping,
+    /// By place: value and count.
+    counts: Vec<Option<(Value, u64)>>,
+    aggregates: Vec<Aggregate>,
+    held_bytes: usize,
+}
+
+impl<'a> Groups<'a> {
+    fn new(grouping: &'a Grouping) -> Self {
+        Self { grouping, counts: Vec::new(), aggregates: Vec::new(), held_bytes: 0 }
+    }
+
+    /// Takes a row `place, count, text, id, value`, where either the count is NULL or the value. False if it is too much.
+    fn take(&mut self, row: &QueryResult, max_bytes: usize) -> Result<bool> {
+        let place = row.try_get_by_index::<i64>(0)? as usize;
+        if let Some(count) = row.try_get_by_index::<Option<i64>>(1)? {
+            let Some(text) = row.try_get_by_index::<Option<String>>(2)? else { return Ok(false) };
+            if self.counts.len() < place {
+                self.counts.resize(place, None);
+            }
+            let value = shown(&self.grouping.field, read_value(&self.grouping.field, &text)?);
+            self.counts[place - 1] = Some((value, count as u64));
+            return Ok(true);
+        }
+        let Some((operation, of)) = &self.grouping.of else { return Ok(true) };
+        let (id, text) = (row.try_get_by_index::<String>(3)?, row.try_get_by_index::<String>(4)?);
+        if self.aggregates.len() < place {
+            self.aggregates.resize_with(place, || Aggregate::new(*operation));
+        }
+        let aggregate = &mut self.aggregates[place - 1];
+        self.held_bytes -= aggregate.held_bytes();
+        aggregate.add(read_value(of, &text)?, &id, text.len());
+        self.held_bytes += aggregate.held_bytes();
+        Ok(self.held_bytes <= max_bytes)
+    }
+
+    fn finish(self) -> Result<Option<Vec<Group>>> {
+        let mut aggregates = self.aggregates.into_iter();
+        let groups = self.counts.into_iter().map(|group| {
+            let (value, count) = group?;
+            let of = self.grouping.of.as_ref();
+            let aggregate = aggregates.next();
+            let result = of.map(|(operation, field)| {
+                aggregate.unwrap_or_else(|| Aggregate::new(*operation)).result(field)
+            });
+            Some(Group { value, count, result })
+        });
+        let groups: Option<Vec<_>> = groups.collect();
+        groups.map(Some).ok_or_else(|| StoreError::custom("a group is missing"))
+    }
+}
+
+/// The columns `grouped, count, place`, the last of which counts from 1.
+fn page_of_groups(
+    backend: DbBackend,
+    collection: &CollectionId,
+    filter: &Filter,
+    grouping: &Grouping,
+) -> SelectStatement {
+    let keys = key_columns(&grouping.field, backend);
+    // Arrays and objects have all one key; what orders them must be the same on both databases, which their texts are not.
+    let names = (0..keys.len()).map(|place| format!("key{place}")).chain(["first".to_owned()]);
+    let mut groups = matching(backend, collection, filter);
+    groups
+        .expr_as(group_value(&grouping.field, backend), "grouped")
+        .expr_as(Expr::cust("COUNT(*)"), "count")
+        .group_by_col("grouped")
+        .order_by("count", Order::Desc);
+    for (column, name) in keys.into_iter().chain([Expr::col("id")]).zip(names.clone()) {
+        groups.expr_as(Expr::min(column), Alias::new(&name)).order_by(Alias::new(&name), Order::Asc);
+    }
+    groups.limit(grouping.limit).offset(grouping.offset);
+    let order = format!("count DESC, {}", names.collect::<Vec<_>>().join(", "));
+    Query::select()
+        .columns(["grouped", "count"])
+        .expr(Expr::cust(format!("ROW_NUMBER() OVER (ORDER BY {order})")))
+        .from_subquery(groups, "groups")
+        .take()
+}
+
+/// The groups of `page`, in the columns of [`Groups::take`]. All texts are NULL if they take too much together.
+fn groups_with_texts(grouping: &Grouping, max_bytes: usize, backend: DbBackend) -> SelectStatement {
+    let text = match (&grouping.field, backend) {
+        (Field::Data(_), DbBackend::Postgres) => "grouped::text",
+        (Field::Data(_), _) => "grouped",
+        _ => "CAST(grouped AS text)",
+    };
+    let bounded = format!(
+        "CASE WHEN SUM(octet_length({text})) OVER () <= {max_bytes} THEN {text} ELSE CAST(NULL AS text) END"
+    );
+    Query::select()
+        .columns(["place", "count"])
+        .expr(Expr::cust(bounded))
+        .expr(Expr::cust("CAST(NULL AS text)"))
+        .expr(Expr::cust("CAST(NULL AS text)"))
+        .from("page")
+        .take()
+}
+
+/// The values to compute with, in the columns of [`Groups::take`].
+fn values_of_groups(
+    backend: DbBackend,
+    collection: &CollectionId,
+    filter: &Filter,
+    grouping: &Grouping,
+    operation: Operation,
+    of: &Field,
+) -> SelectStatement {
+    let wanted = if operation.is_of_numbers() {
+        is_number(of, backend)
+    } else {
+        sql::condition(&Filter::Equals(of.clone(), vec![Value::Null]).negate(), backend)
+    };
+    let mut values = matching(backend, collection, filter);
+    values
+        .column(("page", "place"))
+        .expr(Expr::cust("CAST(NULL AS bigint)"))
+        .expr(Expr::cust("CAST(NULL AS text)"))
+        .column("id")
+        .expr(value_text(of, backend))
+        .inner_join("page", Expr::col(("page", "grouped")).eq(group_value(&grouping.field, backend)))
+        .and_where(wanted);
+    values
+}
+
+fn matching(backend: DbBackend, collection: &CollectionId, filter: &Filter) -> SelectStatement {
+    let mut select = Query::select();
+    select
+        .from(TABLE)
+        .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
+        .and_where(sql::condition(filter, backend));
+    select
+}
+
+/// What has equal values in documents with equal values; JSON null for missing.
+fn group_value(field: &Field, backend: DbBackend) -> Expr {
+    match (field, backend) {
+        (Field::Data(path), DbBackend::Postgres) => {
+            Expr::cust_with_exprs("COALESCE($1, 'null'::jsonb)", [postgres_value(path)])
+        }
+        (Field::Data(path), _) => Expr::cust_with_exprs("COALESCE(?, 'null')", [sqlite_text(path)]),
+        (own, _) => own_column(own).unwrap_or(Expr::cust("TRUE")),
+    }
+}
+
+/// The value as text, which [`read_value`] reads. NULL if it is missing.
+fn value_text(field: &Field, backend: DbBackend) -> Expr {
+    match (field, backend) {
+        (Field::Data(path), DbBackend::Postgres) => postgres_value(path).cast_as("text"),
+        (Field::Data(path), _) => sqlite_text(path),
+        (own, _) => own_column(own).unwrap_or(Expr::val("")).cast_as("text"),
+    }
+}
+
+fn is_number(field: &Field, backend: DbBackend) -> Expr {
+    match (field, backend) {
+        (Field::Data(path), DbBackend::Postgres) => {
+            Expr::cust_with_exprs("(jsonb_typeof($1) = 'number')", [postgres_value(path)])
+        }
+        (Field::Data(path), _) => {
+            Expr::cust_with_exprs("(json_type(?, ?) IN ('integer', 'real'))", [data(), path_literal(path)])
+        }
+        _ => Expr::cust("FALSE"),
+    }
+}
+
+/// Reads [`value_text`]: the value in canonical form, times as milliseconds.
+fn read_value(field: &Field, text: &str) -> Result<Value> {
+    if *field == Field::Id {
+        return Ok(Value::from(text));
+    }
+    let refuse = |err: &dyn std::fmt::Display| StoreError::custom(format!("a value can't be read: {err}"));
+    let mut value: Value = serde_json::from_str(text).map_err(|err| refuse(&err))?;
+    canonicalise(&mut value, 1).map_err(|err| refuse(&err))?;
+    Ok(value)
+}

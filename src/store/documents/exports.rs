@@ -1,0 +1,87 @@
+//! Pages of an export: documents in any order, a bounded number of bytes at a time, with nothing held in between.
+
+use sea_orm::{
+    ConnectionTrait, DbBackend, Order, Statement,
+    sea_query::{Asterisk, Expr, ExprTrait, Query},
+};
+
+use crate::{
+    domain::{CollectionId, Document, DocumentId},
+    query::Filter,
+    store::{
+        Result,
+        documents::{
+            list::{Listing, size_columns},
+            one::{TABLE, read_document},
+        },
+        sql::{self, key::literal},
+    },
+};
+
+/// Reads the documents of a page, but none that begins after `bytes` of memory. Empty only if no document is left.
+///
+/// # Errors
+/// The database's own.
+pub async fn read(db: &impl ConnectionTrait, listing: Listing<'_>, bytes: usize) -> Result<Vec<Document>> {
+    let backend = db.get_database_backend();
+    let documents = listing.rows(&size_columns(), backend).within(listing.collection, bytes, backend);
+    let mut select = Query::select();
+    select.column(Asterisk);
+    documents.order(&mut select, "d");
+    select.from_subquery(documents.rows, "d");
+    db.query_all(&select).await?.iter().map(|row| read_document(row, 0)).collect()
+}
+
+/// The names of top-level fields in some documents.
+pub struct FieldNames {
+    /// In no order, each once; one more than was asked for says that there are too many.
+    pub names: Vec<String>,
+    /// The greatest id of these documents; `None` if there are none.
+    pub last: Option<DocumentId>,
+}
+
+/// Reads which top-level fields the next documents have, in the order of their ids: at most `documents` of them, and one
+/// name more than `most`.
+///
+/// # Errors
+/// The database's own.
+pub async fn field_names(
+    db: &impl ConnectionTrait,
+    collection: &CollectionId,
+    filter: &Filter,
+    after: Option<&DocumentId>,
+    documents: u64,
+    most: usize,
+) -> Result<FieldNames> {
+    let backend = db.get_database_backend();
+    let mut page = Query::select();
+    page.columns(["id", "data"])
+        .from(TABLE)
+        .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
+        .and_where(sql::condition(filter, backend))
+        .and_where_option(after.map(|after| Expr::col("id").gt(after.as_str())))
+        .order_by("id", Order::Asc)
+        .limit(documents);
+    let Statement { sql, values, .. } = backend.build(&page);
+    let each = match backend {
+        DbBackend::Postgres => "LATERAL jsonb_object_keys(page.data) AS field(key)",
+        _ => "json_each(page.data) AS field",
+    };
+    let sql = format!(
+        "SELECT field.key, MAX(page.id) FROM ({sql}) AS page LEFT JOIN {each} ON TRUE \
+         GROUP BY field.key ORDER BY MAX(page.id) DESC LIMIT {}",
+        most + 2
+    );
+    let statement =
+        Statement::from_sql_and_values(backend, sql, values.map(|values| values.0).unwrap_or_default());
+    let rows = db.query_all_raw(statement).await?;
+    let mut found = FieldNames { names: Vec::new(), last: None };
+    for row in &rows {
+        // NULL stands for documents without any field.
+        found.names.extend(row.try_get_by_index::<Option<String>>(0)?);
+        if found.last.is_none() {
+            found.last = Some(DocumentId::from_stored(&row.try_get_by_index::<String>(1)?));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,300 @@
+//! The change log: append, and read after a position.
+
+use std::{collections::HashMap, sync::Arc};
+
+use sea_orm::{ConnectionTrait, QueryResult};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    domain::{
+        Change, CollectionId, Control, Data, Document, DocumentId, Entry, Position, ProjectId, Timestamp,
+        cursor::Cursor,
+    },
+    store::{
+        Result, Sql, StoreError, WriteTx,
+        db::rows::{Rows, RowsSql},
+        log::ends::{Head, read_head},
+    },
+};
+
+const APPEND: RowsSql = RowsSql {
+    sqlite: "INSERT INTO changes (project_id, sequence, at, size, collection_id, document_id, before, after, control) \
+             SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9 FROM {rows} \
+             WHERE column1 IS NOT NULL",
+    postgres: "INSERT INTO changes (project_id, sequence, at, size, collection_id, document_id, before, after, control) \
+               SELECT v ->> 0, (v ->> 1)::bigint, (v ->> 2)::bigint, (v ->> 3)::bigint, v ->> 4, v ->> 5, \
+                      v ->> 6, v ->> 7, v ->> 8 FROM json_array_elements($1::json) AS t(v)",
+};
+
+/// The entries of one collection and the control entries of its project, both after a sequence.
+macro_rules! one_collection {
+    () => {
+        "SELECT * FROM (SELECT sequence, size FROM changes WHERE collection_id = $5 AND sequence > $2 \
+                        ORDER BY sequence LIMIT $3) AS a \
+         UNION ALL \
+         SELECT * FROM (SELECT sequence, size FROM changes WHERE project_id = $1 AND collection_id IS NULL \
+                        AND sequence > $2 ORDER BY sequence LIMIT $3) AS b"
+    };
+}
+
+/// Every entry of a project after a sequence.
+macro_rules! whole_project {
+    () => {
+        "SELECT sequence, size FROM changes WHERE project_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3"
+    };
+}
+
+/// A page of the log: at most $3 entries, and none that begins after $4 bytes of memory. The head and the floor come
+/// from the same statement, so that what was pruned meanwhile is noticed and never skipped.
+macro_rules! read_page {
+    ($entries:expr) => {
+        concat!(
+            "WITH entry AS (",
+            $entries,
+            "), page AS (SELECT sequence FROM (SELECT sequence, SUM(size) OVER (ORDER BY sequence) - size AS preceding \
+             FROM entry) AS s WHERE preceding < $4 ORDER BY sequence LIMIT $3) \
+             SELECT h.project_id, h.epoch, h.head, h.head_at, h.floor, h.floor_at, h.control, \
+                    c.sequence, c.at, c.collection_id, c.document_id, c.before, c.after, c.control AS entry_control \
+             FROM heads AS h LEFT JOIN (SELECT changes.* FROM page JOIN changes ON changes.project_id = $1 \
+                  AND changes.sequence = page.sequence) AS c ON TRUE \
+             WHERE h.project_id = $1 ORDER BY c.sequence"
+        )
+    };
+}
+
+const READ_COLLECTION: Sql = Sql::same(read_page!(one_collection!()));
+const READ_PROJECT: Sql = Sql::same(read_page!(whole_project!()));
+const FIND_TIME: Sql = Sql::same("SELECT at FROM changes WHERE project_id = $1 AND sequence = $2");
+
+/// Part of a log, in order.
+#[derive(Clone, Debug)]
+pub struct LogPage {
+    /// Where the log begins and ends, read together with the entries.
+    pub head: Head,
+    /// Entries after the position that was asked for.
+    pub entries: Vec<Arc<Change>>,
+    /// Whether these are all up to `head`.
+    pub is_last: bool,
+}
+
+/// How much of a log is read at once.
+#[derive(Clone, Copy, Debug)]
+pub struct PageSize {
+    /// At most so many entries.
+    pub entries: usize,
+    /// No entry that begins after so many bytes, by [`Change::weight`]; so a page is at most one entry larger.
+    pub bytes: usize,
+}
+
+/// An image of a document, as the log holds it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Image<'a> {
+    created_at: i64,
+    updated_at: i64,
+    version: u64,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// What an entry occupies in the log beside its texts, roughly. Migrations and `retention` have the same number in SQL.
+const ENTRY_BYTES: usize = 100;
+
+/// Adds entries to the log, whose sequences the caller took from heads that this transaction has locked. Deferred. Returns
+/// by how many bytes each project's log has grown, for [`heads::advance`](crate::store::log::ends::advance).
+///
+/// # Errors
+/// None in practice: a control entry that is no JSON.
+pub fn append_many(tx: &mut WriteTx, changes: &[Arc<Change>]) -> Result<HashMap<ProjectId, u64>> {
+    let mut rows = Rows::default();
+    let mut grown: HashMap<ProjectId, u64> = HashMap::new();
+    for change in changes {
+        let row = rows
+            .row()
+            .text(change.project.as_str())
+            .integer(change.position.sequence as i64)
+            .integer(change.position.at.0)
+            .integer(change.weight() as i64);
+        let texts = match &change.entry {
+            Entry::Document { collection, before, after } => {
+                let id = after.as_ref().or(before.as_ref()).map(|document| document.id.as_str());
+                let images = [before, after].map(|image| image.as_deref().map(image_text));
+                let texts = images.iter().flatten().map(String::len).sum::<usize>();
+                let [before, after] = images;
+                row.text(collection.as_str())
+                    .optional_text(id)
+                    .optional_text(before)
+                    .optional_text(after)
+                    .null();
+                texts
+            }
+            Entry::Control(control) => {
+                let control =
+                    serde_json::to_string(control).map_err(|err| StoreError::custom(err.to_string()))?;
+                let texts = control.len();
+                row.null().null().null().null().text(control);
+                texts
+            }
+        };
+        *grown.entry(change.project.clone()).or_default() += (ENTRY_BYTES + texts) as u64;
+    }
+    tx.defer_rows(APPEND, rows);
+    Ok(grown)
+}
+
+fn image_text(document: &Document) -> String {
+    format!(
+        r#"{{"createdAt":{},"updatedAt":{},"version":{},"data":{}}}"#,
+        document.created_at.0,
+        document.updated_at.0,
+        document.version,
+        document.data.text()
+    )
+}
+
+/// Reads the changes of one collection, and the control entries of its project, after `after`. `None` if there is no
+/// such project.
+///
+/// # Errors
+/// The database's own.
+pub async fn read_collection(
+    db: &impl ConnectionTrait,
+    project: &ProjectId,
+    collection: &CollectionId,
+    after: u64,
+    size: PageSize,
+) -> Result<Option<LogPage>> {
+    let values = [
+        project.as_str().into(),
+        (after as i64).into(),
+        (size.entries as i64).into(),
+        (size.bytes as i64).into(),
+        collection.as_str().into(),
+    ];
+    let rows = db.query_all_raw(READ_COLLECTION.bind(db.get_database_backend(), values)).await?;
+    read_page(project, &rows, size)
+}
+
+/// The same inside a write transaction, after the project's head was locked: so up to the end of the log.
+///
+/// # Errors
+/// The database's own.
+pub async fn read_collection_locked(
+    tx: &mut WriteTx,
+    project: &ProjectId,
+    collection: &CollectionId,
+    after: u64,
+    size: PageSize,
+) -> Result<Option<LogPage>> {
+    let values = [
+        project.as_str().into(),
+        (after as i64).into(),
+        (size.entries as i64).into(),
+        (size.bytes as i64).into(),
+        collection.as_str().into(),
+    ];
+    let rows = tx.query(READ_COLLECTION, values).await?;
+    read_page(project, &rows, size)
+}
+
+/// Reads every entry of a project after `after`. `None` if there is no such project.
+///
+/// # Errors
+/// The database's own.
+pub async fn read_project(
+    db: &impl ConnectionTrait,
+    project: &ProjectId,
+    after: u64,
+    size: PageSize,
+) -> Result<Option<LogPage>> {
+    let values = [
+        project.as_str().into(),
+        (after as i64).into(),
+        (size.entries as i64).into(),
+        (size.bytes as i64).into(),
+    ];
+    let rows = db.query_all_raw(READ_PROJECT.bind(db.get_database_backend(), values)).await?;
+    read_page(project, &rows, size)
+}
+
+/// Whether the log can be read on from `cursor`: same history, neither pruned nor beyond the end, and the entry there
+/// is the one that the cursor was made at.
+///
+/// # Errors
+/// The database's own.
+pub async fn holds_cursor(db: &impl ConnectionTrait, head: &Head, cursor: &Cursor) -> Result<bool> {
+    let position = cursor.position;
+    if cursor.epoch != head.epoch || position.sequence < head.floor.sequence {
+        return Ok(false);
+    }
+    if position.sequence == head.floor.sequence {
+        return Ok(position.at == head.floor.at);
+    }
+    let values = [head.project.as_str().into(), (position.sequence as i64).into()];
+    let row = db.query_one_raw(FIND_TIME.bind(db.get_database_backend(), values)).await?;
+    Ok(match row {
+        Some(row) => row.try_get_by_index::<i64>(0)? == position.at.0,
+        None => false,
+    })
+}
+
+fn read_page(project: &ProjectId, rows: &[QueryResult], size: PageSize) -> Result<Option<LogPage>> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let head = read_head(first, 0)?;
+    let mut entries = Vec::with_capacity(rows.len());
+    let mut bytes = 0;
+    for row in rows {
+        if row.try_get_by_index::<Option<i64>>(7)?.is_some() {
+            let change = read_change(project, row)?;
+            // The same measure as the size that was stored with it.
+            bytes += change.weight();
+            entries.push(change);
+        }
+    }
+    let is_last = entries.len() < size.entries && bytes < size.bytes;
+    Ok(Some(LogPage { head, entries, is_last }))
+}
+
+/// Reads the columns from `sequence` (the eighth) on.
+fn read_change(project: &ProjectId, row: &QueryResult) -> Result<Arc<Change>> {
+    let text = |at: usize| row.try_get_by_index::<Option<String>>(at);
+    let position = Position {
+        sequence: row.try_get_by_index::<i64>(7)? as u64,
+        at: Timestamp(row.try_get_by_index::<i64>(8)?),
+    };
+    let (before, after, control) = (text(11)?, text(12)?, text(13)?);
+    let entry = match control {
+        Some(control) => {
+            let control: Control = serde_json::from_str(&control).map_err(|err| corrupt(position, &err))?;
+            Entry::Control(control)
+        }
+        None => {
+            let collection = text(9)?.ok_or_else(|| corrupt(position, &"no collection"))?;
+            let id = text(10)?.ok_or_else(|| corrupt(position, &"no document"))?;
+            let id = DocumentId::from_stored(&id);
+            let image = |text: Option<String>| {
+                text.map(|text| read_image(&id, &text).map_err(|err| corrupt(position, &err))).transpose()
+            };
+            let (before, after) = (image(before)?, image(after)?);
+            Entry::Document { collection: CollectionId::from_stored(&collection), before, after }
+        }
+    };
+    Ok(Arc::new(Change { project: project.clone(), position, entry }))
+}
+
+fn read_image(id: &DocumentId, text: &str) -> std::result::Result<Arc<Document>, String> {
+    let image: Image<'_> = serde_json::from_str(text).map_err(|err| err.to_string())?;
+    let data = Data::from_stored(image.data.get()).map_err(|err| err.to_string())?;
+    Ok(Arc::new(Document {
+        id: id.clone(),
+        data,
+        created_at: Timestamp(image.created_at),
+        updated_at: Timestamp(image.updated_at),
+        version: image.version,
+    }))
+}
+
+fn corrupt(position: Position, why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::custom(format!("entry {} of the change log can't be read: {why}", position.sequence))
+}

@@ -1,0 +1,205 @@
+//! What the database holds, as far as a batch needs it: heads, collections, documents, outcomes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+};
+
+use crate::{
+    domain::Timestamp,
+    store::{
+        StoreError, WriteTx,
+        collections::{catalog::Catalog, indexes},
+        documents::one::{self, DocumentKey, Found},
+        log::{
+            changes::{self, PageSize},
+            ends, idempotency,
+        },
+    },
+    writer::{
+        actor::{Request, Writer},
+        batch::Base,
+        maintenance::oldest_outcome,
+        mutation::{Mutation, Operation, WriteError},
+    },
+};
+
+/// Bytes of documents that are read for one batch, and that it makes; what needs more waits for the next.
+pub(super) const IMAGE_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of outcomes that are read for one batch, and one more; what needs others waits for the next.
+const OUTCOME_BYTES: usize = 8 * 1024 * 1024;
+/// How much of the log is read while everyone waits, to set a schema.
+const UNCHECKED: PageSize = PageSize { entries: 256, bytes: 2 * 1024 * 1024 };
+/// Bytes of documents that one mutation may need, and that it may make.
+pub const MAX_MUTATION_BYTES: usize = 64 * 1024 * 1024;
+
+impl Writer {
+    /// Begins a transaction and reads what the mutations need. A connection that was idle may have died: a new one is
+    /// tried before anybody is told.
+    pub(super) async fn begin(&mut self, batch: &mut Vec<Request>) -> Result<(WriteTx, Base), StoreError> {
+        loop {
+            let mut tx = self.db.begin_write().await?;
+            match self.read_base(&mut tx, batch).await {
+                Ok(base) => return Ok((tx, base)),
+                Err(err) if tx.is_reused() && err.is_of_connection() => {
+                    tracing::warn!("the writer's connection failed, trying a new one: {err}");
+                }
+                Err(err) => {
+                    self.abandon(tx).await;
+                    return Err(err);
+                }
+            }
+        }
+    }
+
+    pub(super) async fn abandon(&self, tx: WriteTx) {
+        if let Err(err) = tx.rollback().await {
+            tracing::warn!("a transaction could not be rolled back, its connection is given up: {err}");
+        }
+    }
+
+    /// Locks the heads and reads what the mutations need; the heads come first and alone, so that what is read after
+    /// them is the newest.
+    async fn read_base(&mut self, tx: &mut WriteTx, batch: &mut Vec<Request>) -> Result<Base, StoreError> {
+        let projects: HashSet<_> = batch.iter().map(|request| request.mutation.project.clone()).collect();
+        let projects: Vec<_> = projects.into_iter().collect();
+        let mut base = Base {
+            now: Timestamp::now(),
+            max_document_bytes: self.max_document_bytes,
+            max_indexes: self.max_indexes,
+            ..Base::default()
+        };
+        for head in ends::lock(tx, &projects).await? {
+            let catalog = match self.catalogs.cached(&head.project) {
+                Some(catalog) if catalog.control == head.control => catalog,
+                _ => Arc::new(Catalog::read_locked(tx, &head.project, head.control).await?),
+            };
+            base.catalogs.insert(head.project.clone(), catalog);
+            base.heads.insert(head.project.clone(), head);
+        }
+        self.read_documents(tx, batch, &mut base).await?;
+        self.read_outcomes(tx, batch, &mut base).await?;
+        read_unchecked(tx, batch, &mut base).await?;
+        let declares = |operation: &Operation| matches!(operation, Operation::SetIndexes { .. });
+        if batch.iter().any(|request| request.mutation.operations.iter().any(declares)) {
+            base.declared_indexes = indexes::count(tx).await?;
+        }
+        Ok(base)
+    }
+
+    /// Reads what was done under the mutations' idempotency keys, in one query and up to a bound.
+    async fn read_outcomes(
+        &mut self,
+        tx: &mut WriteTx,
+        batch: &mut Vec<Request>,
+        base: &mut Base,
+    ) -> Result<(), StoreError> {
+        let (mut keys, mut seen) = (Vec::new(), HashSet::new());
+        for idempotency in batch.iter().filter_map(|request| request.mutation.idempotency.as_ref()) {
+            if seen.insert(&idempotency.key) {
+                keys.push(idempotency.key.clone());
+            }
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut beyond = HashSet::new();
+        for (place, stored) in idempotency::get_many(tx, &keys, oldest_outcome(), OUTCOME_BYTES).await? {
+            match stored {
+                Some(stored) => {
+                    base.outcomes.insert(keys[place].clone(), stored);
+                }
+                None => {
+                    beyond.insert(&keys[place]);
+                }
+            }
+        }
+        let is_beyond = |request: &Request| {
+            request.mutation.idempotency.as_ref().is_some_and(|idempotency| beyond.contains(&idempotency.key))
+        };
+        if let Some(cut) = batch.iter().position(is_beyond) {
+            for request in batch.drain(cut..).rev() {
+                self.deferred.push_front(request);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the before-images, in one query and up to a bound.
+    async fn read_documents(
+        &mut self,
+        tx: &mut WriteTx,
+        batch: &mut Vec<Request>,
+        base: &mut Base,
+    ) -> Result<(), StoreError> {
+        let (mut keys, mut places) = (Vec::new(), HashMap::new());
+        for request in batch.iter() {
+            for key in needed_documents(&request.mutation, base) {
+                if !places.contains_key(&key) {
+                    places.insert(key.clone(), keys.len());
+                    keys.push(key);
+                }
+            }
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut beyond = HashSet::new();
+        // The first mutation must get what it needs, or it would wait for ever.
+        let first = needed_documents(&batch[0].mutation, base).count();
+        let bound = if first > 1 { MAX_MUTATION_BYTES } else { IMAGE_BYTES };
+        for (place, found) in one::get_many(tx, &keys, bound).await? {
+            match found {
+                Found::Document(document) => {
+                    base.documents.insert(keys[place].clone(), document);
+                }
+                Found::BeyondBound => {
+                    beyond.insert(keys[place].clone());
+                }
+            }
+        }
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        let is_beyond =
+            |request: &Request| needed_documents(&request.mutation, base).any(|key| beyond.contains(&key));
+        let cut = batch.iter().position(is_beyond).unwrap_or(batch.len());
+        if cut == 0 {
+            let too_large = batch.remove(0);
+            self.waiting_bytes.fetch_sub(too_large.bytes, Ordering::Relaxed);
+            let _ = too_large.reply.send(Err(WriteError::TooManyBytes { limit: MAX_MUTATION_BYTES }));
+        }
+        // Those behind it wait too, so that requests are done in the order in which they came.
+        for request in batch.drain(cut..).rev() {
+            self.deferred.push_front(request);
+        }
+        Ok(())
+    }
+}
+
+/// Reads what was written to a collection since its documents were known to fit a schema that shall be set.
+async fn read_unchecked(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> Result<(), StoreError> {
+    for request in batch {
+        let project = &request.mutation.project;
+        for operation in &request.mutation.operations {
+            let Operation::SetSchema { collection, schema: Some(_), fits_at } = operation else { continue };
+            let found = base.catalogs.get(project).and_then(|catalog| catalog.find(collection)).cloned();
+            let Some(collection) = found else { continue };
+            let after = fits_at.sequence;
+            let page = changes::read_collection_locked(tx, project, &collection.id, after, UNCHECKED).await?;
+            // A log that was pruned up to there has a hole; one that goes on is for the caller to read.
+            let page = page.filter(|page| page.is_last && page.head.floor.sequence <= after);
+            base.unchecked = page.map(|page| page.entries);
+        }
+    }
+    Ok(())
+}
+
+/// The documents that a mutation needs and that may be there. A collection that isn't there has none.
+fn needed_documents<'a>(mutation: &'a Mutation, base: &'a Base) -> impl Iterator<Item = DocumentKey> + 'a {
+    let catalog = base.catalogs.get(&mutation.project);
+    mutation.operations.iter().filter_map(move |operation| {
+        let (collection, id) = operation.needs()?;
+        Some((catalog?.find(collection)?.id.clone(), id.clone()))
+    })
+}

@@ -1,0 +1,5 @@
+//! The client libraries' door, with the published libraries themselves.
+
+mod clients;
+mod documents;
+mod realtime;

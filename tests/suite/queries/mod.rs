@@ -1,0 +1,13 @@
+//! Filters, lists, indexes, aggregates, relations and exports.
+
+mod agreement;
+mod cursors;
+mod export;
+mod filters;
+mod indexes;
+mod limits;
+mod lists;
+mod movies;
+mod plans;
+mod populate;
+mod queries;

@@ -1,0 +1,303 @@
+//! Declared indexes are used: the database is asked how it does the very statements that lists are read with.
+
+use std::time::Duration;
+
+use coir::{
+    domain::DocumentId,
+    query::{
+        Filter,
+        page::{Page, Sort},
+        parse::{parse_json, parse_pairs},
+    },
+    store::{
+        Db, Lane,
+        collections::catalog::Catalogs,
+        documents::{
+            list::Listing,
+            one::{self, ListQuery, list_statement},
+            plans::{self, Access},
+            snapshots::{self, Way},
+        },
+        log::{changes::PageSize, ends},
+    },
+};
+use sea_orm::DatabaseConnection;
+use serde_json::{Value, json};
+
+use crate::harness::{TestApp, indexes::declare, on_both_databases, path_with};
+
+const DOCUMENTS: usize = 3000;
+
+/// What a filter is written as.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    Json(&'a str),
+    Url(&'a [(&'a str, &'a str)]),
+}
+
+impl Asked<'_> {
+    fn filter(self) -> Filter {
+        match self {
+            Self::Json(text) => parse_json(text).unwrap(),
+            Self::Url(pairs) => parse_pairs(pairs.iter().copied()).unwrap(),
+        }
+    }
+}
+
+/// Asks the database of a server, beside it.
+struct Reader {
+    db: Db,
+    catalogs: Catalogs,
+}
+
+impl Reader {
+    async fn connect(app: &TestApp) -> Self {
+        let config = &app.config;
+        let db = Db::connect(&config.database_url, config.durability, Duration::from_secs(10)).await.unwrap();
+        Self { catalogs: Catalogs::new(db.clone()), db }
+    }
+
+    /// How a list of `collection` is done: its first page, and the page after some documents.
+    async fn accesses(&self, collection: &str, asked: Asked<'_>, sort: &str) -> Vec<Vec<Access>> {
+        let filter = asked.filter();
+        let sort = Sort::parse(sort, None).unwrap();
+        let mut page = Page { sort, limit: 21, offset: 0, after: None };
+        let first = self.explain(collection, &filter, &page).await;
+        let last = self.list(collection, &filter, &page).await;
+        page.after = Some(page.sort.place_of(&last));
+        vec![first, self.explain(collection, &filter, &page).await]
+    }
+
+    /// Whether a snapshot goes by an index, and how its pages are read: the first and one after an id.
+    async fn snapshot_accesses(&self, collection: &str, asked: Asked<'_>) -> (bool, Vec<Vec<Access>>) {
+        let (catalog, project) = self.catalog().await;
+        let (collection, filter) = (catalog.find(collection).unwrap().id.clone(), asked.filter());
+        let read = move |db: DatabaseConnection| async move {
+            let indexes = catalog.indexes_of(&collection);
+            let few = snapshots::has_few(&db, &collection, &filter, indexes).await?;
+            let way = if few { Way::ByIndex(indexes) } else { Way::ById };
+            let size = PageSize { entries: 128, bytes: 128 * 1024 };
+            let after = DocumentId::parse("00000000-0000-0000-0000-000000000000").unwrap();
+            let mut pages = Vec::new();
+            for after in [None, Some(&after)] {
+                let backend = db.get_database_backend();
+                let wanted = (&collection, &filter);
+                let statement = snapshots::page_statement(&project, wanted, way, after, size, backend);
+                pages.push(plans::explain(&db, &statement, indexes).await?);
+            }
+            Ok((few, pages))
+        };
+        self.db.read(Lane::Scan, read).await.unwrap()
+    }
+
+    async fn explain(&self, collection: &str, filter: &Filter, page: &Page) -> Vec<Access> {
+        let (catalog, project) = self.catalog().await;
+        let (collection, filter, page) =
+            (catalog.find(collection).unwrap().id.clone(), filter.clone(), page.clone());
+        let read = move |db: DatabaseConnection| async move {
+            let indexes = catalog.indexes_of(&collection);
+            let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
+            let query = ListQuery { project: &project, listing, bytes: usize::MAX };
+            plans::explain(&db, &list_statement(query, db.get_database_backend()), indexes).await
+        };
+        self.db.read(Lane::Scan, read).await.unwrap()
+    }
+
+    async fn list(&self, collection: &str, filter: &Filter, page: &Page) -> coir::domain::Document {
+        let (catalog, project) = self.catalog().await;
+        let (collection, filter, page) =
+            (catalog.find(collection).unwrap().id.clone(), filter.clone(), page.clone());
+        let read = move |db| async move {
+            let indexes = catalog.indexes_of(&collection);
+            let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
+            let query = ListQuery { project: &project, listing, bytes: usize::MAX };
+            one::list(&db, query).await
+        };
+        let listed = self.db.read(Lane::Scan, read).await.unwrap().unwrap();
+        listed.documents.last().cloned().expect("every case finds documents")
+    }
+
+    async fn catalog(
+        &self,
+    ) -> (std::sync::Arc<coir::store::collections::catalog::Catalog>, coir::domain::ProjectId) {
+        let heads = self.db.read(Lane::Point, |db| async move { ends::list(&db).await }).await.unwrap();
+        let project = heads[0].project.clone();
+        (self.catalogs.get(&project).await.unwrap(), project)
+    }
+}
+
+/// Documents of several types, some in each collection.
+async fn fill(app: &TestApp, collection: &str) {
+    for begin in (0..DOCUMENTS).step_by(500) {
+        let document = |n: usize| {
+            json!({
+                "n": n,
+                "name": format!("name {n:05}"),
+                "status": (["draft", "review", "published"][n % 3]),
+                "room": if n.is_multiple_of(2) { json!(n % 40) } else { json!((n % 40).to_string()) },
+                "a": { "b": [n % 50] },
+                "flag": n.is_multiple_of(7),
+            })
+        };
+        let documents: Vec<_> = (begin..begin + 500).map(document).collect();
+        let answer =
+            app.post(&format!("/collections/{collection}/batch"), json!({ "documents": documents })).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+    }
+    if app.config.database_url.starts_with("postgres") {
+        // As PostgreSQL itself does from time to time.
+        app.sql().await.execute("ANALYZE documents").await;
+    }
+}
+
+on_both_databases! {
+    async fn an_index_serves_equality_range_and_sort_both_ways(app: &TestApp) {
+        fill(app, "others").await;
+        fill(app, "things").await;
+        let fields = [
+            vec!["n"], vec!["name"], vec!["status", "-createdAt"], vec!["room", "n"], vec!["a.b.0"],
+            vec!["flag", "-n", "name"],
+        ];
+        let indexes: Vec<_> = fields.iter().map(|fields| json!({ "fields": fields })).collect();
+        declare(app, "things", json!(indexes)).await;
+        let reader = Reader::connect(app).await;
+        use Asked::{Json, Url};
+        for (why, asked, sort) in [
+            ("equality of a number", Json(r#"{"n":1500}"#), "n"),
+            ("equality of a string", Json(r#"{"name":"name 00017"}"#), "name"),
+            ("equality of text from a URL", Url(&[("n", "1500")]), "n"),
+            ("a range", Json(r#"{"n__gte":100,"n__lt":400}"#), "n"),
+            ("a range, the greatest first", Json(r#"{"n__gte":100,"n__lt":400}"#), "-n"),
+            ("a range of strings", Json(r#"{"name__gt":"name 02"}"#), "name"),
+            ("a range from a URL, of numbers and strings", Url(&[("n__gte", "100")]), "n"),
+            ("the same the other way", Url(&[("n__gte", "100")]), "-n"),
+            ("a sort alone", Json("{}"), "name"),
+            ("the greatest first", Json("{}"), "-name"),
+            ("a sort by a number", Json("{}"), "-n"),
+            ("equality, then the newest", Json(r#"{"status":"draft"}"#), "-createdAt"),
+            ("equality, then the oldest", Json(r#"{"status":"draft"}"#), "createdAt"),
+            ("equality from a URL, then the newest", Url(&[("status", "draft")]), "-createdAt"),
+            ("a number or string, then a sort", Url(&[("room", "8")]), "n"),
+            ("and the other way", Url(&[("room", "8")]), "-n"),
+            ("a number or string, then a range", Url(&[("room", "8"), ("n__gt", "5")]), "n"),
+            ("a short list, then a sort", Json(r#"{"status__in":["draft","review"]}"#), "-createdAt"),
+            ("inside arrays and objects", Json(r#"{"a.b.0":7}"#), "a.b.0"),
+            ("compound, in two directions", Json(r#"{"flag":true}"#), "-n,name"),
+            ("compound, the opposite of both", Json(r#"{"flag":true}"#), "n,-name"),
+            ("all of a compound", Json("{}"), "flag,-n,name"),
+            ("the order of all types", Json("{}"), "room,n"),
+        ] {
+            for (page, accesses) in reader.accesses("things", asked, sort).await.iter().enumerate() {
+                assert!(!accesses.is_empty(), "{why}, page {page}");
+                for (place, access) in accesses.iter().enumerate() {
+                    let index = access.index.as_deref().unwrap_or_default();
+                    // Behind a place in a sort of two directions come documents that are alike in all but its last fields:
+                    // so few that PostgreSQL may find them by another index, and sort them.
+                    let is_rest = page > 0 && place > 0 && app.config.database_url.starts_with("postgres");
+                    assert!(index.starts_with("coir_index_") || is_rest, "{why}, page {page}: {accesses:?}");
+                    assert!(!access.is_sorted || is_rest, "{why}, page {page}: {accesses:?}");
+                    let is_filtered = !matches!(asked, Json("{}"));
+                    assert!(access.is_narrowed || !is_filtered, "{why}, page {page}: {accesses:?}");
+                }
+            }
+        }
+        // What is in a list can't come in the order of something else; but it is found by the index.
+        let list = Json(r#"{"n__in":[1,2,3,5,8,13,21,34,55,89,144,233,377,610,987,1597,2584,1000,1001,1002,1003,1004]}"#);
+        let accesses = reader.accesses("things", list, "n").await;
+        assert!(accesses[0].iter().all(|access| access.is_narrowed), "{accesses:?}");
+        assert!(accesses[0][0].index.as_deref().unwrap().starts_with("coir_index_"), "{accesses:?}");
+        // Without an index there is none.
+        let accesses = reader.accesses("others", Json(r#"{"n__gte":100}"#), "-createdAt").await;
+        assert!(!accesses[0][0].is_narrowed, "{accesses:?}");
+    }
+
+    async fn a_snapshot_of_few_documents_is_read_by_an_index_and_one_of_many_by_their_ids(app: &TestApp) {
+        fill(app, "others").await;
+        fill(app, "things").await;
+        declare(app, "things", json!([{ "fields": ["room", "n"] }, { "fields": ["n"] }])).await;
+        let reader = Reader::connect(app).await;
+        use Asked::{Json, Url};
+        for (why, asked, expected) in [
+            ("equality", Json(r#"{"n":1500}"#), true),
+            ("text from a URL", Url(&[("room", "8")]), true),
+            ("a range", Json(r#"{"n__gte":100,"n__lt":400}"#), true),
+            ("a range and what no index has", Json(r#"{"n__gte":100,"status":"draft"}"#), true),
+            ("the newest", Json(r#"{"createdAt__gt":"2999-01-01"}"#), true),
+            ("all", Json("{}"), false),
+            ("what no index has", Json(r#"{"status":"draft"}"#), false),
+            ("not the first of an index", Json(r#"{"name":"name 00017"}"#), false),
+        ] {
+            let (few, pages) = reader.snapshot_accesses("things", asked).await;
+            assert_eq!(few, expected, "{why}");
+            for (page, accesses) in pages.iter().enumerate() {
+                let (own, others): (Vec<_>, Vec<_>) = accesses.iter().partition(|access| {
+                    let index = access.index.as_deref().unwrap_or_default();
+                    index.starts_with("coir_index_") || index == "documents_by_age"
+                });
+                assert_eq!(own.is_empty(), !few, "{why}, page {page}: {accesses:?}");
+                assert!(own.iter().all(|access| access.is_narrowed), "{why}, page {page}: {accesses:?}");
+                // The rest goes by the ids: only those that were found.
+                assert!(others.iter().all(|access| access.index.is_some()), "{why}, page {page}: {accesses:?}");
+                assert!(!few || others.iter().all(|access| access.is_narrowed), "{why}, page {page}: {accesses:?}");
+            }
+        }
+    }
+
+    async fn a_list_tells_whether_an_index_serves_it(app: &TestApp) {
+        fill(app, "things").await;
+        let plan = async |parameters: &[(&str, &str)]| {
+            let answer = app.get(&path_with("/collections/things", parameters)).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            answer.header("X-Query-Plan").to_owned()
+        };
+        assert_eq!(plan(&[]).await, "index", "the newest need none of their own");
+        assert_eq!(plan(&[("id", "x")]).await, "index", "nor has the id");
+        assert_eq!(plan(&[("createdAt__gt", "2020-01-01"), ("order", "asc")]).await, "index");
+        assert_eq!(plan(&[("n", "1500")]).await, "scan");
+        assert_eq!(plan(&[("orderBy", "n")]).await, "scan");
+        declare(app, "things", json!([{ "fields": ["n"] }])).await;
+        assert_eq!(plan(&[("n", "1500")]).await, "index", "known at once");
+        assert_eq!(plan(&[("orderBy", "n")]).await, "index");
+        assert_eq!(plan(&[("orderBy", "n"), ("name", "x")]).await, "scan", "the order alone finds nothing");
+        assert_eq!(plan(&[("name", "x")]).await, "scan");
+        declare(app, "things", json!([])).await;
+        let begun = std::time::Instant::now();
+        while plan(&[("n", "1500")]).await != "scan" {
+            assert!(begun.elapsed() < Duration::from_secs(30), "the index is still used");
+        }
+
+        let request = app.request_as(crate::harness::PUBLISHABLE_KEY, reqwest::Method::GET, "/collections/things");
+        let answer = app.send(request).await;
+        assert!(answer.headers.get("X-Query-Plan").is_none(), "for secret keys only: {answer:?}");
+        let exposed = app.send(app.request(reqwest::Method::GET, "/collections/things").header("Origin", "http://a.example")).await;
+        let exposed = exposed.header("access-control-expose-headers").to_lowercase();
+        assert!(exposed.contains("x-query-plan"), "{exposed}");
+    }
+
+    async fn the_answers_with_an_index_are_those_without(app: &TestApp) {
+        fill(app, "things").await;
+        let ids = async |parameters: &[(&str, &str)]| -> Vec<Value> {
+            let answer = app.get(&path_with("/collections/things", parameters)).await;
+            let ids = answer.data().as_array().unwrap().iter().map(|document| document["data"]["n"].clone());
+            ids.collect()
+        };
+        let questions: [&[(&str, &str)]; 7] = [
+            &[("room", "8"), ("orderBy", "n"), ("limit", "30"), ("offset", "5")],
+            &[("room", "7"), ("orderBy", "-n"), ("limit", "30")],
+            &[("room", "8"), ("n__gte", "100"), ("orderBy", "-n"), ("limit", "25")],
+            &[("room__in", "8,9"), ("orderBy", "n"), ("limit", "25")],
+            &[("n__gte", "100"), ("orderBy", "n"), ("offset", "7")],
+            &[("n__lt", "100"), ("orderBy", "-n"), ("room", "7")],
+            &[("room__gt", "7"), ("orderBy", "room,n"), ("limit", "200")],
+        ];
+        let mut before = Vec::new();
+        for question in questions {
+            before.push(ids(question).await);
+        }
+        declare(app, "things", json!([{ "fields": ["room", "n"] }, { "fields": ["-n"] }])).await;
+        for (question, before) in questions.iter().zip(before) {
+            assert!(!before.is_empty(), "{question:?}");
+            assert_eq!(ids(question).await, before, "{question:?}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! WebSocket and server-sent event streams.
+
+mod malformed_websocket;
+mod named;
+mod nodes;
+mod seam;
+mod slow_reader;
+mod snapshot;
+mod sse;
+mod tickets;
+mod verify;
+mod websocket;
+mod websocket_connections;
