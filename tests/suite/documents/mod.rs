@@ -2,11 +2,11 @@
 
 mod batches;
 mod collections;
-mod documents;
 mod group_commit;
 mod idempotency;
 mod import;
 mod large_answers;
+mod one;
 mod operators;
 mod schema;
 mod transactions;

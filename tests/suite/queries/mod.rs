@@ -1,5 +1,6 @@
 //! Filters, lists, indexes, aggregates, relations and exports.
 
+mod aggregates;
 mod agreement;
 mod cursors;
 mod export;
@@ -10,4 +11,3 @@ mod lists;
 mod movies;
 mod plans;
 mod populate;
-mod queries;
