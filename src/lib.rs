@@ -1,16 +1,18 @@
 //! Coir: a realtime document backend. Collections of JSON documents over REST, and every committed change pushed to
 //! WebSocket and server-sent event subscribers.
 //!
-//! Modules in reading order; each may use only those before it, as `ARCHITECTURE.md` draws it:
+//! Modules in reading order. The table in `ARCHITECTURE.md` says which module may use which.
 //!
-//! - [`domain`]: what a document, a collection and a change are
-//! - [`query`]: one filter, two back-ends
+//! - [`domain`]: the vocabulary: documents, collections, changes, cursors
+//! - [`query`]: filters, sorts and pages, and judging a document in memory
+//! - [`wire`]: what is said on a live stream, as bytes
 //! - [`store`]: all SQL
 //! - [`auth`]: who is asking, and may they
-//! - [`hub`]: fan-out of committed changes
-//! - [`writer`]: group commit
-//! - [`service`]: what a request means
-//! - [`api`]: every door into the server
+//! - [`hub`]: fans committed changes out to subscriptions
+//! - [`writer`]: commits mutations in groups and publishes their changes
+//! - [`live`]: a subscription's life between the hub and its client
+//! - [`service`]: use cases: what a request means
+//! - [`api`]: HTTP, WebSocket and server-sent events
 //! - [`config`], [`app`], [`cli`]: settings, assembly, command line
 
 pub mod api;

@@ -63,7 +63,7 @@ impl KeyKind {
     }
 }
 
-/// The words that a key can be limited to.
+/// The words that a key can be limited to. `users` is reserved: it is accepted, and no request needs it yet.
 const SCOPES: [&str; 5] = ["documents:read", "documents:write", "collections:write", "realtime", "users"];
 
 /// What a key is limited to: all, or a list of scopes.

@@ -83,7 +83,7 @@ enum KeyCommand {
         /// The project that it opens
         #[arg(long, default_value = DEFAULT_PROJECT)]
         project: String,
-        /// Limit it: documents:read, documents:write, collections:write, realtime, users (comma-separated)
+        /// Limit it: documents:read, documents:write, collections:write, realtime (comma-separated); users is reserved
         #[arg(long, value_name = "SCOPES")]
         scope: Option<String>,
     },

@@ -1,5 +1,5 @@
-//! `kill -9` in the middle of everything (P1, P2, P3): what was acknowledged is there, and a subscriber that comes back
-//! each time with its cursor has seen exactly what is there, in order.
+//! `kill -9` while 16 clients write. Every acknowledged write must be there afterwards, and a subscriber that resumes with
+//! its cursor each time must have seen exactly what is there, in order.
 //!
 //! `COIR_TEST_CRASH_ROUNDS` says how often the server is killed; unset, four times.
 

@@ -1,5 +1,5 @@
-//! What a 2xx answer to a write is worth (P1): the settings of the writer's connection. That the disk is waited for
-//! before the answer shows `tests/trace-fsync`; that nothing acknowledged is lost, `crash.rs`.
+//! What an acknowledged write survives, as far as the settings of the writer's connection decide it. `tests/trace-fsync`
+//! shows that the server waits for the disk before it answers; `crash.rs` shows that nothing acknowledged is lost.
 
 use coir::store::Durability;
 use serde_json::json;
