@@ -1,5 +1,5 @@
-// A to-do list on the Cocobase library (npm: cocobase, 1.6.0), written as its README says. On Coir it takes the option
-// `baseURL`, and the line in index.html.
+// A to-do list on the Cocobase library (npm: cocobase, 1.6.0), written as its README says. To run on Coir it needs the option
+// `baseURL` and one line in index.html.
 
 const { Cocobase } = CocobaseSDK;
 const db = new Cocobase({

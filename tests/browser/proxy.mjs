@@ -1,38 +1,54 @@
-// A web server as it stands in front of Coir: it serves the files of an app, and passes everything else on.
+// A web server in front of Coir, as an app would have it: it serves the app's files and forwards everything else.
 
 import { readFile } from "node:fs/promises";
 import { createServer, request } from "node:http";
 import { connect } from "node:net";
+import { extname } from "node:path";
 
-const TYPES = { html: "text/html", js: "text/javascript" };
-
-/** Serves `files` (path → file, or text) and passes the rest on to `upstream`; resolves to its own address. */
+/**
+ * Serves `files` and forwards other requests to `upstream`, until the test `t` ends. `files` maps a path to a file's URL or
+ * to HTML. Resolves to the address of this server.
+ */
 export async function serve(t, files, upstream) {
 	const { hostname, port } = new URL(upstream);
 	const server = createServer(async (incoming, outgoing) => {
 		const { pathname } = new URL(incoming.url, upstream);
-		if (pathname in files) {
-			const file = files[pathname];
-			outgoing.setHeader("content-type", TYPES[(file instanceof URL ? file.pathname : pathname).split(".").pop()] ?? TYPES.html);
-			return outgoing.end(file instanceof URL ? await readFile(file) : file);
-		}
-		const passed = request({ hostname, port, path: incoming.url, method: incoming.method, headers: incoming.headers }, (answer) => {
-			outgoing.writeHead(answer.statusCode, answer.headers);
-			answer.pipe(outgoing);
-		});
-		passed.on("error", () => outgoing.destroy());
-		incoming.pipe(passed);
+		if (pathname in files) await sendFile(outgoing, files[pathname]);
+		else forward(incoming, outgoing, { hostname, port });
 	});
-	server.on("upgrade", ({ url, rawHeaders }, client, head) => {
-		const socket = connect(port, hostname, () => {
-			const headers = rawHeaders.map((text, place) => (place % 2 ? `${text}\r\n` : `${text}: `)).join("");
-			socket.write(`GET ${url} HTTP/1.1\r\n${headers}\r\n`);
-			socket.write(head);
-			socket.pipe(client).pipe(socket);
-		});
-		for (const [one, other] of [[socket, client], [client, socket]]) one.on("error", () => {}).on("close", () => other.destroy());
-	});
+	server.on("upgrade", (incoming, client, head) => forwardSocket(incoming, client, head, { hostname, port }));
 	await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-	t.after(() => (server.closeAllConnections(), server.close()));
+	t.after(() => {
+		server.closeAllConnections();
+		server.close();
+	});
 	return `http://127.0.0.1:${server.address().port}`;
+}
+
+async function sendFile(outgoing, file) {
+	const isScript = file instanceof URL && extname(file.pathname) === ".js";
+	outgoing.setHeader("content-type", isScript ? "text/javascript" : "text/html");
+	outgoing.end(file instanceof URL ? await readFile(file) : file);
+}
+
+function forward(incoming, outgoing, target) {
+	const { url: path, method, headers } = incoming;
+	const forwarded = request({ ...target, path, method, headers }, (answer) => {
+		outgoing.writeHead(answer.statusCode, answer.headers);
+		answer.pipe(outgoing);
+	});
+	forwarded.on("error", () => outgoing.destroy());
+	incoming.pipe(forwarded);
+}
+
+/** Repeats the upgrade request to the target, then copies bytes both ways. */
+function forwardSocket({ url, rawHeaders }, client, head, { hostname, port }) {
+	const socket = connect(port, hostname, () => {
+		const headers = rawHeaders.map((text, index) => (index % 2 ? `${text}\r\n` : `${text}: `)).join("");
+		socket.write(`GET ${url} HTTP/1.1\r\n${headers}\r\n`);
+		socket.write(head);
+		socket.pipe(client).pipe(socket);
+	});
+	socket.on("error", () => {}).on("close", () => client.destroy());
+	client.on("error", () => {}).on("close", () => socket.destroy());
 }

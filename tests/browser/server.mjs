@@ -1,4 +1,4 @@
-// The built binary with a data directory of its own, and an HTTP client of it.
+// A Coir process with a data directory of its own, and an HTTP client for it.
 
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -21,17 +21,36 @@ export class Server {
 		return server;
 	}
 
-	/** Starts it, again on the same port and data. */
+	/** Starts the process, on the same port and data each time, and waits until it is ready. */
 	async run() {
-		const kept = Object.entries(process.env).filter(([name]) => !name.startsWith("COIR_") && name !== "DATABASE_URL");
-		const env = { ...Object.fromEntries(kept), COIR_LISTEN: `127.0.0.1:${this.port}`, COIR_DATA_DIR: this.directory, COIR_API_KEY: SECRET, COIR_PUBLISHABLE_KEY: KEY, COIR_LOG: "warn" };
-		this.process = spawn(BINARY, [], { env, cwd: this.directory, stdio: ["ignore", "ignore", "inherit"] });
+		this.process = spawn(BINARY, [], {
+			env: this.#environment(),
+			cwd: this.directory,
+			stdio: ["ignore", "ignore", "inherit"],
+		});
 		this.ended = new Promise((resolve) => this.process.once("exit", resolve));
-		for (const begun = Date.now(); ; ) {
-			if (await fetch(`${this.url}/health/ready`).then(({ ok }) => ok, () => false)) return;
+		for (const begun = Date.now(); !(await this.#isReady()); ) {
 			if (Date.now() - begun > 20_000) throw new Error("the server is not ready after 20 s");
 			await new Promise((resolve) => setTimeout(resolve, 50));
 		}
+	}
+
+	/** Leaves out the settings of the person who runs the tests. */
+	#environment() {
+		const others = Object.entries(process.env).filter(([name]) => !/^(COIR_|DATABASE_URL$)/.test(name));
+		return {
+			...Object.fromEntries(others),
+			COIR_LISTEN: `127.0.0.1:${this.port}`,
+			COIR_DATA_DIR: this.directory,
+			COIR_API_KEY: SECRET,
+			COIR_PUBLISHABLE_KEY: KEY,
+			COIR_LOG: "warn",
+		};
+	}
+
+	async #isReady() {
+		const response = await fetch(`${this.url}/health/ready`).catch(() => null);
+		return response?.ok;
 	}
 
 	async kill(signal = "SIGKILL") {
@@ -45,7 +64,11 @@ export class Server {
 	}
 
 	async request(method, path, body) {
-		const response = await fetch(this.url + path, { method, headers: { authorization: `Bearer ${SECRET}` }, body: body && JSON.stringify(body) });
+		const response = await fetch(this.url + path, {
+			method,
+			headers: { authorization: `Bearer ${SECRET}` },
+			body: body && JSON.stringify(body),
+		});
 		const answer = await response.json();
 		if (!response.ok) throw new Error(`${method} ${path}: ${JSON.stringify(answer)}`);
 		return answer.data;

@@ -1,5 +1,5 @@
-// The npm library, unmodified, with its compiled-in hosts pointed at the server under test as the documentation says. It
-// reaches the server through a proxy, so that connections can be cut.
+// The unmodified npm library, pointed at the server under test as the documentation says. It reaches the server through a
+// proxy, so that tests can cut its connections.
 
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
@@ -18,67 +18,78 @@ const proxy = createServer((client) => {
 	const pair = [client, upstream];
 	pairs.add(pair);
 	for (const [from, to] of [pair, [upstream, client]]) {
-		from.on("error", () => {}).on("close", () => (to.destroy(), pairs.delete(pair)));
+		from.on("error", () => {});
+		from.on("close", () => {
+			to.destroy();
+			pairs.delete(pair);
+		});
 		from.pipe(to);
 	}
 });
 await once(proxy.listen(0, "127.0.0.1"), "listening");
 proxy.unref();
-/** Where the server is to the library. */
+/** The address of the server, as the library sees it. */
 export const URL_ = `http://127.0.0.1:${proxy.address().port}`;
 
-/** Cuts every connection that is open. */
+/** Cuts every open connection. */
 export function cut() {
-	for (const pair of pairs) pair.forEach((socket) => socket.destroy());
+	for (const socket of [...pairs].flat()) socket.destroy();
 }
 
 globalThis.COCOBASE_URL = URL_;
 runInThisContext(await (await fetch(`${URL_}/cocobase-redirect.js`)).text());
 globalThis.WebSocket ??= WebSocket;
 
-/** The library is loaded after the script. */
+/** The library must load after the redirect script. */
 export const { Cocobase, ...library } = await import("cocobase");
 
-/** A client as an app makes it. */
+/** Creates a client as an app does. */
 export function client(apiKey = KEY, options = {}) {
 	return new Cocobase({ apiKey, baseURL: URL_, ...options });
 }
 
 let count = 0;
-/** A collection that no other test uses. */
+/** Returns the name of a collection that no other test uses. */
 export function fresh(name) {
 	return `${name}${process.pid}x${++count}`;
 }
 
-/** The publishable key of a new project. */
+/** Creates a project and returns its publishable key. */
 export function otherProject() {
-	const coir = (...args) => execFileSync(process.env.COIR_BINARY, args, { encoding: "utf8", env: { ...process.env, COIR_LOG: "warn" }, stdio: ["ignore", "pipe", "ignore"] });
+	const env = { ...process.env, COIR_LOG: "warn" };
+	const options = { encoding: "utf8", env, stdio: ["ignore", "pipe", "ignore"] };
+	const coir = (...args) => execFileSync(process.env.COIR_BINARY, args, options);
 	const name = fresh("project");
 	coir("projects", "create", name);
 	return coir("keys", "create", "publishable", "--project", name).trim();
 }
 
-/** Everything that is waited for comes within this time, or the test fails. */
-const PATIENCE = 20_000;
+/** Milliseconds that a test waits for anything. */
+const TIMEOUT = 20_000;
 
-/** Fails when the promise takes too long. */
-export async function soon(promise, what) {
+/** Resolves as the promise does, or rejects after the timeout. */
+export async function soon(promise, name) {
 	let timer;
-	const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`${what} did not come`)), PATIENCE)));
-	return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+	const timeout = new Promise((_, reject) => {
+		timer = setTimeout(() => reject(new Error(`${name} did not arrive`)), TIMEOUT);
+	});
+	return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
 }
 
-/** What callbacks were given, one after the other. */
+/** Queues the arguments of a callback, so that a test can wait for the next call. */
 export function inbox() {
 	const [calls, waiting] = [[], []];
 	return {
 		put: (call) => (waiting.length ? waiting.shift()(call) : calls.push(call)),
-		next: () => (calls.length ? Promise.resolve(calls.shift()) : soon(new Promise((resolve) => waiting.push(resolve)), "the next call")),
-		/** The first one from here on that fits. */
-		async until(fits) {
+		next: () =>
+			calls.length
+				? Promise.resolve(calls.shift())
+				: soon(new Promise((resolve) => waiting.push(resolve)), "the next call"),
+		/** Skips calls until one matches, and returns it. */
+		async until(matches) {
 			for (;;) {
 				const call = await this.next();
-				if (fits(call)) return call;
+				if (matches(call)) return call;
 			}
 		},
 	};

@@ -1,4 +1,4 @@
-"""The PyPI library, unmodified, against a server under test."""
+"""The unmodified PyPI library against the server under test."""
 
 import io
 import itertools
@@ -13,7 +13,7 @@ NUMBERS = itertools.count(1)
 
 
 def fresh(name):
-    """A collection that no other test uses."""
+    """Returns the name of a collection that no other test uses."""
     return f"{name}{os.getpid()}x{next(NUMBERS)}"
 
 
@@ -27,7 +27,7 @@ class Documents(LibraryTest):
     def test_a_document_is_created_read_updated_and_deleted(self):
         posts = fresh("posts")
         created = self.db.create_document(posts, {"title": "First", "n": 1})
-        self.assertEqual(created.data, {"title": "First", "n": 1}, "wrapped twice, unwrapped twice")
+        self.assertEqual(created.data, {"title": "First", "n": 1}, "the library wraps data twice, so the server unwraps it twice")
         self.assertEqual(created.createdAt.utcoffset().total_seconds(), 0)
         self.assertLess(abs((datetime.now(timezone.utc) - created.createdAt).total_seconds()), 3600)
         self.assertEqual(created.collection["name"], posts)
@@ -42,14 +42,14 @@ class Documents(LibraryTest):
         with self.assertRaisesRegex(CocobaseError, "Document not found"):
             self.db.get_document(posts, created.id)
 
-    def test_what_it_creates_is_found_by_its_fields(self):
+    def test_documents_are_found_by_their_fields(self):
         posts = fresh("posts")
         self.db.create_document(posts, {"title": "First"})
         self.db.create_document(posts, {"title": "Second"})
         found = self.db.list_documents(posts, QueryBuilder().eq("title", "First"))
         self.assertEqual([record["title"] for record in found], ["First"])
 
-    def test_batches(self):
+    def test_documents_are_created_updated_and_deleted_in_batches(self):
         posts = fresh("posts")
         created = self.db.create_documents(posts, [{"n": 1}, {"n": 2}])
         self.assertEqual([record["n"] for record in created], [1, 2])
@@ -77,7 +77,7 @@ class Queries(LibraryTest):
     def names(self, query):
         return sorted(record["name"] for record in self.db.list_documents(self.people, query))
 
-    def test_operators(self):
+    def test_each_operator_finds_the_documents_that_match(self):
         build = QueryBuilder
         for query, expected in [
             (build().eq("role", "admin"), ["Ada"]),
@@ -105,12 +105,12 @@ class Queries(LibraryTest):
             with self.subTest(query.build()):
                 self.assertEqual(self.names(query), expected)
 
-    def test_limit_offset_and_sort(self):
+    def test_limit_offset_and_sort_select_a_page(self):
         by_age = QueryBuilder().from_dict({"sort": "age", "order": "asc"})
         listed = self.db.list_documents(self.people, by_age.limit(1).offset(1))
         self.assertEqual([record["name"] for record in listed], ["Ada"])
 
-    def test_count_and_aggregates(self):
+    def test_count_and_aggregates_ignore_limit(self):
         self.assertEqual(self.db.count_documents(self.people), {"count": 3})
         active = QueryBuilder().eq("active", True).limit(1)
         self.assertEqual(self.db.count_documents(self.people, active), {"count": 2})
@@ -122,7 +122,7 @@ class Queries(LibraryTest):
         with self.assertRaisesRegex(CocobaseError, "count, sum, avg, min or max"):
             self.db.aggregate_documents(self.people, "age", "median")
 
-    def test_select_and_populate(self):
+    def test_select_and_populate_work_together(self):
         authors, books = fresh("authors"), fresh("books")
         ada = self.db.create_document(authors, {"name": "Ada"})
         self.db.create_document(books, {"title": "Notes", "author_id": ada.id})
@@ -154,13 +154,13 @@ class Collections(LibraryTest):
         with self.assertRaisesRegex(CocobaseError, "Collection not found"):
             self.admin.update_collection(other, collection_name=name)
 
-    def test_a_webhook_is_refused_and_not_forgotten(self):
+    def test_a_webhook_is_refused(self):
         with self.assertRaisesRegex(CocobaseError, "no webhooks yet"):
             self.db.create_collection(fresh("made"), webhookurl="https://example.com/hook")
 
 
 class Errors(LibraryTest):
-    def test_each_status_is_the_librarys_own_error(self):
+    def test_each_error_status_raises_the_librarys_error(self):
         posts = fresh("posts")
         for key in ["pk_0000000000000000nobody", "nonsense", None]:
             with self.assertRaisesRegex(CocobaseError, "401"):
