@@ -1,10 +1,16 @@
-//! The composition root: connect, migrate, start hub, relay and writer, bind, and stop in the opposite order. The only
-//! file that sees every module.
+//! The composition root: connects, migrates, starts hub, relay and writer, binds, and stops in the opposite order. The only
+//! module that sees every other one.
+//!
+//! Reading order: this file, [`database`], [`listener`], [`caches`], [`error`].
+
+mod caches;
+mod database;
+mod error;
+mod listener;
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -14,8 +20,11 @@ use std::{
 
 use actix_cors::Cors;
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{sync::watch, task::JoinHandle};
+
+use caches::Caches;
+pub use database::{migrate_database, open_database};
+pub use error::StartError;
 
 use crate::{
     api::{
@@ -25,84 +34,38 @@ use crate::{
         realtime::{ConnectionCount, Feed, LocalShard, Realtime, encode::Encoder},
         response::{AnswerBudget, bound_answers},
     },
-    auth::{KeyKind, KeyRing, Tickets, tickets},
+    auth::{KeyRing, Tickets, tickets},
     config::Config,
-    domain::{Control, KeyId, ProjectId},
-    hub::{
-        self, Shard,
-        relay::{self, ControlObserver, LogError},
-    },
+    hub::{self, Shard, relay},
     live::{
         reads::{StoredStreams, Streams},
         stored_log::StoredLog,
     },
     service::{
         Collections, Documents, Exports, ListTurns,
-        keys::{self, NewKeys, SetupError},
+        keys::{self, NewKeys},
     },
-    store::{ConnectError, Db, StoreError, collections::catalog::Catalogs, documents::plans::Plans},
+    store::{Db, collections::catalog::Catalogs, documents::plans::Plans},
     writer::{
         self,
         indexer::{self, IndexerBell},
     },
 };
 
-/// How long requests may take to end when the server stops; together with what comes after, under 10 s.
+/// How long requests may take to end when the server stops. With the steps that follow, a stop takes under 10 s.
 const SHUTDOWN_SECONDS: u64 = 6;
-/// What the bodies of all requests at hand may take together.
+/// Bytes that the bodies of all requests in progress may take together.
 const BODY_BUDGET: usize = 64 * 1024 * 1024;
-/// What all answers that wait for their peers may take together.
+/// Bytes that all answers that wait for their peers may take together.
 const ANSWER_BUDGET: usize = 256 * 1024 * 1024;
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 4096;
-/// What the kernel may hold of a stream whose reader is slow: past that, our own bounded queue fills and is seen to.
-const NOTSENT_LOWAT: u32 = 16 * 1024;
-/// When the kernel gives up on a peer that takes nothing.
-const USER_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Why the server can't start; a sentence for whoever starts it.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data directory.
-    #[error("the data directory {0} can't be made: {1}. Choose another one with COIR_DATA_DIR")]
-    DataDir(PathBuf, io::Error),
-    /// It is there, but no file can be made in it.
-    #[error(
-        "the data directory {0} can't be written: {1}. Give the user running Coir the right to, or choose another one with COIR_DATA_DIR"
-    )]
-    DataDirReadOnly(PathBuf, io::Error),
-    /// The database.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The schema.
-    #[error("the database can't be brought up to date: {0}")]
-    Migrate(#[from] StoreError),
-    /// Projects and keys.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// The change log.
-    #[error("the change log can't be read: {0}")]
-    Log(#[from] LogError),
-    /// The address.
-    #[error("{0} is taken: another program listens there, perhaps another Coir. Stop it, or choose another port, such as COIR_LISTEN={next}", next = next_port(.0))]
-    Taken(SocketAddr),
-    /// The address, for another reason.
-    #[error(
-        "{0} can't be listened on: {1}. Choose an address of this machine and a port from 1024 on, such as COIR_LISTEN=127.0.0.1:8080"
-    )]
-    Listen(SocketAddr, io::Error),
-    /// The HTTP server.
-    #[error("the HTTP server can't start: {0}")]
-    Http(io::Error),
-}
-
-/// A server that runs.
+/// A running server.
 pub struct Running {
-    /// Where it listens.
+    /// The address it listens on, with the port that was taken if port 0 was asked for.
     pub address: SocketAddr,
-    /// The keys that were made, if this was the first start.
+    /// The keys that were created, if this was the first start.
     pub new_keys: Option<NewKeys>,
-    /// How the writer's connection is set.
+    /// The durability setting in force, as the database reports it.
     pub durability: String,
     db: Db,
     http: ServerHandle,
@@ -113,50 +76,13 @@ pub struct Running {
     connections: ConnectionCount,
 }
 
-/// Makes the data directory, connects and migrates.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn migrate_database(config: &Config) -> Result<Db, StartError> {
-    if let Some(directory) = &config.data_dir {
-        std::fs::create_dir_all(directory).map_err(|err| StartError::DataDir(directory.clone(), err))?;
-        // SQLite would say no more than that it can't open the file.
-        check_writable(directory).map_err(|err| StartError::DataDirReadOnly(directory.clone(), err))?;
-    }
-    let db = Db::connect(&config.database_url, config.durability, config.query_limit).await?;
-    db.migrate().await?;
-    Ok(db)
-}
-
-/// Opens the database as `serve` does: migrates it, and makes the project `default` with its keys.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn open_database(config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
-    let db = migrate_database(config).await?;
-    let keys = [
-        (KeyKind::Publishable, &config.publishable_key, "COIR_PUBLISHABLE_KEY"),
-        (KeyKind::Secret, &config.api_key, "COIR_API_KEY"),
-    ];
-    let new_keys = keys::ensure_default_project(&db, [keys[0].1.as_deref(), keys[1].1.as_deref()]).await?;
-    for (kind, key, setting) in keys {
-        if let Some(key) = key {
-            keys::ensure_key(&db, kind, key, setting).await?;
-        }
-    }
-    Ok((db, new_keys))
-}
-
-/// Starts the server on the runtime that this is called from, which must have several threads.
+/// Starts the server on the calling runtime, which must have several threads.
 ///
 /// # Errors
 /// [`StartError`]; nothing is left running.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    // Before the database: a port that is taken must not cost a migration.
-    let listener = listen(config.listen).map_err(|err| match err.kind() {
-        io::ErrorKind::AddrInUse => StartError::Taken(config.listen),
-        _ => StartError::Listen(config.listen, err),
-    })?;
+    // Before the database: a port that is in use must not cost a migration.
+    let listener = listener::bind(config.listen)?;
     let address = listener.local_addr().map_err(|err| StartError::Listen(config.listen, err))?;
     let (db, new_keys) = open_database(&config).await?;
     let durability = db.durability_report().await?;
@@ -267,25 +193,25 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 }
 
 impl Running {
-    /// How many live streams are open.
+    /// Counts the open live streams.
     pub fn live_connections(&self) -> usize {
         self.connections.live()
     }
 
-    /// Stops: no new connections, streams end, requests finish, what waits to be written is written, the database is
-    /// closed. Under 10 seconds.
+    /// Stops the server within 10 seconds: it accepts no more connections, ends streams, finishes requests, commits the writes
+    /// that wait, and closes the database.
     ///
     /// # Errors
-    /// The HTTP server's, if it ended on its own.
+    /// The HTTP server's error, if it had ended on its own.
     pub async fn stop(self) -> io::Result<()> {
-        // Streams would hold the shutdown for its whole timeout unless they are told.
+        // Streams would hold the shutdown for its whole timeout unless they are told to end.
         let _ = self.stop.send(true);
         self.http.stop(true).await;
         let outcome = self.http_task.await.unwrap_or_else(|err| Err(io::Error::other(err)));
         if self.indexer_task.await.is_err() {
-            tracing::warn!("the indexer had failed");
+            tracing::warn!("the indexer had failed before the stop");
         }
-        // With the handlers, every way to the writer is gone: it ends when its queue is empty.
+        // The handlers held the last handles to the writer, which ends when its queue is empty.
         if tokio::time::timeout(Duration::from_secs(2), self.writer_task).await.is_err() {
             tracing::warn!("writes were still waiting for the database when the server stopped");
         }
@@ -294,60 +220,6 @@ impl Running {
         }
         outcome
     }
-}
-
-/// What keeps caches as fresh as the log.
-struct Caches {
-    catalogs: Catalogs,
-    keys: KeyRing,
-    bell: IndexerBell,
-}
-
-impl ControlObserver for Caches {
-    fn observe(&self, project: &ProjectId, sequence: u64, control: &Control) {
-        self.catalogs.require(project, sequence);
-        if control.concerns_indexes() {
-            self.bell.ring();
-        }
-        if let Some(key) = control.revoked_key() {
-            self.keys.forget(&key);
-        }
-    }
-
-    fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]) {
-        self.catalogs.restart(project, control);
-        self.bell.ring();
-        revoked.iter().for_each(|key| self.keys.forget(key));
-    }
-}
-
-/// Makes a file and removes it.
-fn check_writable(directory: &Path) -> io::Result<()> {
-    let probe = directory.join(format!(".writable-{}", std::process::id()));
-    std::fs::File::create(&probe)?;
-    std::fs::remove_file(probe)
-}
-
-/// The address to propose instead of one that is taken.
-fn next_port(address: &SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(8080))
-}
-
-/// Accepted sockets inherit these options.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    socket.set_tcp_nodelay(true)?;
-    #[cfg(target_os = "linux")]
-    {
-        socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
-        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }
 
 fn cors(allowed_origins: Option<&[String]>) -> Cors {

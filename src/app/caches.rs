@@ -1,0 +1,35 @@
+//! Keeps the caches of collections and keys as fresh as the change log.
+
+use crate::{
+    auth::KeyRing,
+    domain::{Control, KeyId, ProjectId},
+    hub::relay::ControlObserver,
+    store::collections::catalog::Catalogs,
+    writer::indexer::IndexerBell,
+};
+
+/// The caches that a control entry of the log may make stale.
+pub(super) struct Caches {
+    pub(super) catalogs: Catalogs,
+    pub(super) keys: KeyRing,
+    /// Wakes the indexer when an entry is about indexes.
+    pub(super) bell: IndexerBell,
+}
+
+impl ControlObserver for Caches {
+    fn observe(&self, project: &ProjectId, sequence: u64, control: &Control) {
+        self.catalogs.require(project, sequence);
+        if control.concerns_indexes() {
+            self.bell.ring();
+        }
+        if let Some(key) = control.revoked_key() {
+            self.keys.forget(&key);
+        }
+    }
+
+    fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]) {
+        self.catalogs.restart(project, control);
+        self.bell.ring();
+        revoked.iter().for_each(|key| self.keys.forget(key));
+    }
+}

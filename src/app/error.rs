@@ -1,0 +1,47 @@
+//! Why the server cannot start, told to the person who starts it.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use crate::{
+    hub::relay::LogError,
+    service::keys::SetupError,
+    store::{ConnectError, StoreError},
+};
+
+/// Why the server cannot start. Each message says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "the data directory {0} cannot be created: {1}. Choose another one with --data-dir (COIR_DATA_DIR)"
+    )]
+    DataDir(PathBuf, io::Error),
+    /// The directory exists, but no file can be created in it.
+    #[error(
+        "the data directory {0} is not writable: {1}. Give the user that runs Coir the right to write there, or choose another directory with --data-dir (COIR_DATA_DIR)"
+    )]
+    DataDirReadOnly(PathBuf, io::Error),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the database schema cannot be migrated: {0}")]
+    Migrate(#[from] StoreError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error("the change log cannot be read: {0}")]
+    Log(#[from] LogError),
+    #[error(
+        "{0} is in use: another program listens there, perhaps another Coir. Stop it, or choose another port, such as --listen {next} (COIR_LISTEN)",
+        next = next_port(.0)
+    )]
+    AddressInUse(SocketAddr),
+    #[error(
+        "cannot listen on {0}: {1}. Choose an address of this machine and a port from 1024 on, such as --listen 127.0.0.1:8080 (COIR_LISTEN)"
+    )]
+    Listen(SocketAddr, io::Error),
+    #[error("the HTTP server cannot start: {0}")]
+    Http(io::Error),
+}
+
+/// Returns the address to propose instead of one that is in use.
+fn next_port(address: &SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(8080))
+}
