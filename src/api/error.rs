@@ -205,10 +205,10 @@ impl ResponseError for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(err: StoreError) -> Self {
-        if err.is_of_statement() {
+        if err.is_statement_error() {
             return Self::internal(&err);
         }
-        if err.is_over_time() {
+        if err.is_timeout() {
             return Self::too_costly(&[]);
         }
         tracing::error!("the database can't be used: {err}");

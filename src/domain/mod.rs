@@ -5,6 +5,7 @@
 pub mod change;
 pub mod cursor;
 pub mod document;
+pub mod log_ends;
 pub mod name;
 pub mod patch;
 pub mod schema;
@@ -13,6 +14,7 @@ pub mod time;
 
 pub use change::{Change, Control, Entry, Position};
 pub use document::{Collection, Data, DataError, Document};
+pub use log_ends::LogEnds;
 pub use name::{CollectionId, CollectionName, DocumentId, FieldPath, IndexId, KeyId, ProjectId, Segment};
 pub use patch::{ApplyError, Patch, PatchError};
 pub use schema::{Schema, SchemaError, Violation};

@@ -36,7 +36,7 @@ enum Command {
     AddShard { id: u32, sender: mpsc::Sender<Vec<ToShard>>, is_overrun: Arc<AtomicBool> },
     Subscribe(Subscription),
     Unsubscribe(SubscriptionId),
-    SetHead { project: ProjectId, epoch: Epoch, head: Position },
+    SetLogEnd { project: ProjectId, epoch: Epoch, last: Position },
     Publish { project: ProjectId, changes: Vec<Arc<Change>> },
     Revoke(Vec<KeyId>),
 }
@@ -88,8 +88,8 @@ impl HubHandle {
 
     /// Says where a project's log ends without saying what is in it. Live subscriptions that didn't hear of changes up
     /// to there go back to the log.
-    pub async fn set_head(&self, project: ProjectId, epoch: Epoch, head: Position) {
-        self.send(Command::SetHead { project, epoch, head }).await;
+    pub async fn set_log_end(&self, project: ProjectId, epoch: Epoch, last: Position) {
+        self.send(Command::SetLogEnd { project, epoch, last }).await;
     }
 
     /// Publishes the next changes of a project, in order and without gap. Waits while the hub is busy.
@@ -129,8 +129,9 @@ struct ShardLink {
 
 struct Project {
     epoch: Epoch,
-    head: Position,
-    /// The head that the shards were told last.
+    /// The log's last position, as far as this process has published it.
+    last: Position,
+    /// The last sequence that the shards were told.
     marked: u64,
     collections: HashMap<CollectionId, FilterIndex>,
     ring: Ring,
@@ -177,7 +178,7 @@ impl Hub {
             }
             Command::Subscribe(subscription) => self.subscribe(subscription),
             Command::Unsubscribe(id) => self.unsubscribe(id),
-            Command::SetHead { project, epoch, head } => self.set_head(project, epoch, head),
+            Command::SetLogEnd { project, epoch, last } => self.set_log_end(project, epoch, last),
             Command::Revoke(keys) => {
                 self.shards.values_mut().for_each(|link| link.revoked.extend_from_slice(&keys));
             }
@@ -204,7 +205,7 @@ impl Hub {
         };
         let replay = match subscription.position {
             None => Vec::new(),
-            Some(position) => match project.ring.after(position, project.head) {
+            Some(position) => match project.ring.after(position, project.last) {
                 Some(changes) => changes,
                 None => return self.tell(shard, ToShard::ReadOn { serial }),
             },
@@ -218,7 +219,7 @@ impl Hub {
         if index.insert(&subscription.filter, subscriber).is_err() {
             return self.tell(shard, ToShard::Refused { serial });
         }
-        let (epoch, head) = (project.epoch, project.head);
+        let (epoch, last) = (project.epoch, project.last);
         if let Some(old) = subscription.replaces {
             self.unsubscribe(old);
         }
@@ -248,7 +249,7 @@ impl Hub {
                 _ => {}
             }
         }
-        self.tell(shard, ToShard::Joined { serial, epoch, head });
+        self.tell(shard, ToShard::Joined { serial, epoch, last });
     }
 
     fn unsubscribe(&mut self, id: SubscriptionId) {
@@ -262,21 +263,21 @@ impl Hub {
         }
     }
 
-    fn set_head(&mut self, id: ProjectId, epoch: Epoch, head: Position) {
+    fn set_log_end(&mut self, id: ProjectId, epoch: Epoch, last: Position) {
         let Some(project) = self.projects.get_mut(&id) else {
             let project =
-                Project { epoch, head, marked: 0, collections: HashMap::new(), ring: Ring::default() };
+                Project { epoch, last, marked: 0, collections: HashMap::new(), ring: Ring::default() };
             self.projects.insert(id, project);
             return;
         };
-        if project.epoch == epoch && project.head == head {
+        if project.epoch == epoch && project.last == last {
             return;
         }
-        (project.epoch, project.head, project.marked) = (epoch, head, head.sequence);
+        (project.epoch, project.last, project.marked) = (epoch, last, last.sequence);
         project.ring.clear();
         // The last mark may be of a history that is lost. Nobody is live here now, so the new one is true at once.
         for link in self.shards.values_mut() {
-            link.pending.push(ToShard::Mark { project: id.clone(), epoch, position: head });
+            link.pending.push(ToShard::Mark { project: id.clone(), epoch, position: last });
         }
         let indexes = std::mem::take(&mut project.collections);
         let mut ids: Vec<_> = indexes.values().flat_map(FilterIndex::subscribers).map(|s| s.id).collect();
@@ -290,7 +291,7 @@ impl Hub {
     fn publish(&mut self, id: &ProjectId, change: Arc<Change>) {
         let max_bytes = RING_BYTES / self.projects.len().max(1);
         let Some(project) = self.projects.get_mut(id) else { return };
-        project.head = change.position;
+        project.last = change.position;
         project.ring.push(change.clone(), max_bytes);
         match &change.entry {
             Entry::Document { collection, before, after } => {
@@ -332,13 +333,13 @@ impl Hub {
     /// Tells every shard how far each project's log has come.
     fn mark(&mut self) {
         for (id, project) in &mut self.projects {
-            if project.marked != project.head.sequence {
-                project.marked = project.head.sequence;
+            if project.marked != project.last.sequence {
+                project.marked = project.last.sequence;
                 for link in self.shards.values_mut() {
                     link.pending.push(ToShard::Mark {
                         project: id.clone(),
                         epoch: project.epoch,
-                        position: project.head,
+                        position: project.last,
                     });
                 }
             }

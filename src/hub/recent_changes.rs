@@ -7,7 +7,7 @@ use crate::domain::{Change, Position};
 /// A subscription that is further behind reads the log, even where the ring would reach.
 const MAX_REPLAY: u64 = 256;
 
-/// The last changes, in order and without gap; the last of them is at the head.
+/// The last changes, in order and without gap; the last of them is the log's last.
 #[derive(Default)]
 pub(super) struct Ring {
     changes: VecDeque<Arc<Change>>,
@@ -25,11 +25,11 @@ impl Ring {
         }
     }
 
-    /// The changes after `position` up to the `head`; `None` if the ring doesn't reach back there, or that would be too
+    /// The changes after `position` up to the `last`; `None` if the ring doesn't reach back there, or that would be too
     /// many, or the position is ahead: then the log knows whether the hub is late, or the log was put back.
-    pub(super) fn after(&self, position: Position, head: Position) -> Option<Vec<Arc<Change>>> {
-        let behind = head.sequence.checked_sub(position.sequence)?;
-        if behind == 0 && position != head {
+    pub(super) fn after(&self, position: Position, last: Position) -> Option<Vec<Arc<Change>>> {
+        let behind = last.sequence.checked_sub(position.sequence)?;
+        if behind == 0 && position != last {
             return None;
         }
         let held = self.changes.len() as u64;

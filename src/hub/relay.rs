@@ -7,25 +7,12 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::HubHandle;
-use crate::domain::{Change, Control, Entry, KeyId, Position, ProjectId, cursor::Epoch};
+use crate::domain::{Change, Control, Entry, KeyId, LogEnds, Position, ProjectId, cursor::Epoch};
 
-/// How often the heads are looked at.
+/// How often the ends of all logs are read.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Batches of the writer that may wait. Full, the writer waits.
 const CHANNEL: usize = 64;
-
-/// Where a project's log begins and ends.
-#[derive(Clone, Debug)]
-pub struct LogHead {
-    /// The project.
-    pub project: ProjectId,
-    /// Which history.
-    pub epoch: Epoch,
-    /// Its last change.
-    pub head: Position,
-    /// Sequence of its last control entry.
-    pub control: u64,
-}
 
 /// A part of a log.
 pub struct LogPart {
@@ -42,8 +29,8 @@ pub struct LogError(pub String);
 
 /// Reads the change log for the relay; `app` hands the implementation in.
 pub trait LogReader: Send + Sync + 'static {
-    /// Every project's head.
-    fn heads(&self) -> BoxFuture<'_, Result<Vec<LogHead>, LogError>>;
+    /// Reads the ends of every project's log.
+    fn log_ends(&self) -> BoxFuture<'_, Result<Vec<LogEnds>, LogError>>;
     /// The next entries of a project; none at its end.
     fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>>;
     /// The keys of a project that are no longer good.
@@ -72,8 +59,8 @@ impl RelayHandle {
         let _ = self.commits.send(changes).await;
     }
 
-    /// Has the heads looked at now: a commit's outcome is unknown.
-    pub async fn check_heads(&self) {
+    /// Has the relay read the ends of all logs now, because the outcome of a commit is unknown.
+    pub async fn check_log_ends(&self) {
         self.publish(Vec::new()).await;
     }
 }
@@ -88,17 +75,17 @@ pub async fn start(
     observer: Arc<dyn ControlObserver>,
 ) -> Result<RelayHandle, LogError> {
     let mut relay = Relay { hub, reader, observer, published: HashMap::new(), is_failing: false };
-    for head in relay.reader.heads().await? {
-        relay.begin(head.project, head.epoch, head.head).await;
+    for ends in relay.reader.log_ends().await? {
+        relay.begin(ends.project, ends.epoch, ends.last).await;
     }
     let (commits, receiver) = mpsc::channel(CHANNEL);
     tokio::spawn(relay.run(receiver));
     Ok(RelayHandle { commits })
 }
 
-/// Whether a log can't have come from `published` to this head by going on. The head was read after that was published.
-fn has_gone_back(published: Position, head: Position) -> bool {
-    published.sequence > head.sequence || (published.sequence == head.sequence && published.at != head.at)
+/// Whether a log that ended at `published` cannot have grown to end at `last`, which was read later.
+fn has_gone_back(published: Position, last: Position) -> bool {
+    published.sequence > last.sequence || (published.sequence == last.sequence && published.at != last.at)
 }
 
 struct Relay {
@@ -134,7 +121,7 @@ impl Relay {
 
     async fn begin(&mut self, project: ProjectId, epoch: Epoch, position: Position) {
         self.published.insert(project.clone(), (epoch, position));
-        self.hub.set_head(project, epoch, position).await;
+        self.hub.set_log_end(project, epoch, position).await;
     }
 
     /// Publishes this process's own commit, if it follows on what was published; else the log is read.
@@ -144,7 +131,7 @@ impl Relay {
         let Some((_, published)) = self.published.get(&project) else { return self.poll().await };
         let next = published.sequence + 1;
         if last.sequence < next {
-            // The log was read up to here already; or its end has gone back, and the heads tell.
+            // The log was read up to here already; or its end has gone back, which the log ends tell.
             self.poll().await;
         } else if first.position.sequence <= next {
             let fresh = changes.into_iter().filter(|change| change.position.sequence >= next).collect();
@@ -156,29 +143,29 @@ impl Relay {
     }
 
     async fn poll(&mut self) {
-        let outcome = self.look_at_heads().await;
+        let outcome = self.poll_log_ends().await;
         self.report(outcome);
     }
 
-    async fn look_at_heads(&mut self) -> Result<(), LogError> {
-        for head in self.reader.heads().await? {
-            match self.published.get(&head.project) {
+    async fn poll_log_ends(&mut self) -> Result<(), LogError> {
+        for ends in self.reader.log_ends().await? {
+            match self.published.get(&ends.project) {
                 // A project that another process made: all of its log is news.
                 None => {
-                    self.begin(head.project.clone(), head.epoch, Position::default()).await;
-                    self.read_on(&head.project, head.head).await?;
+                    self.begin(ends.project.clone(), ends.epoch, Position::default()).await;
+                    self.read_on(&ends.project, ends.last).await?;
                 }
-                Some((epoch, _)) if *epoch != head.epoch => self.skip_to(head).await?,
-                Some((_, published)) if has_gone_back(*published, head.head) => {
+                Some((epoch, _)) if *epoch != ends.epoch => self.skip_to(ends).await?,
+                Some((_, published)) if has_gone_back(*published, ends.last) => {
                     tracing::error!(
-                        project = %head.project,
+                        project = %ends.project,
                         "the change log of project {} ended at {} and ends at {} now: the database lost commits, or was put back",
-                        head.project, published.sequence, head.head.sequence
+                        ends.project, published.sequence, ends.last.sequence
                     );
-                    self.skip_to(head).await?;
+                    self.skip_to(ends).await?;
                 }
-                Some((_, published)) if published.sequence < head.head.sequence => {
-                    self.read_on(&head.project, head.head).await?;
+                Some((_, published)) if published.sequence < ends.last.sequence => {
+                    self.read_on(&ends.project, ends.last).await?;
                 }
                 Some(_) => {}
             }
@@ -193,11 +180,11 @@ impl Relay {
         {
             let part = self.reader.read_after(project.clone(), published).await?;
             if part.is_pruned {
-                let heads = self.reader.heads().await?;
-                let Some(head) = heads.into_iter().find(|head| head.project == *project) else {
+                let all = self.reader.log_ends().await?;
+                let Some(ends) = all.into_iter().find(|ends| ends.project == *project) else {
                     return Ok(());
                 };
-                self.skip_to(head).await?;
+                self.skip_to(ends).await?;
             } else if part.changes.is_empty() {
                 return Ok(());
             } else {
@@ -209,10 +196,10 @@ impl Relay {
 
     /// Goes on from a log's end where nobody can be told what was before it: everyone goes to the log, which says so. What
     /// its control entries would have done is done after what they left in the database.
-    async fn skip_to(&mut self, head: LogHead) -> Result<(), LogError> {
-        let revoked = self.reader.revoked_keys(head.project.clone()).await?;
-        self.observer.observe_gap(&head.project, head.control, &revoked);
-        self.begin(head.project, head.epoch, head.head).await;
+    async fn skip_to(&mut self, ends: LogEnds) -> Result<(), LogError> {
+        let revoked = self.reader.revoked_keys(ends.project.clone()).await?;
+        self.observer.observe_gap(&ends.project, ends.control, &revoked);
+        self.begin(ends.project, ends.epoch, ends.last).await;
         self.hub.revoke(revoked).await;
         Ok(())
     }

@@ -27,7 +27,7 @@ pub(super) enum ToShard {
     /// An event for some of this shard's subscriptions.
     Deliver { frame: Bytes, position: Position, serials: Vec<u64> },
     /// The subscription is live; everything up to here was sent.
-    Joined { serial: u64, epoch: Epoch, head: Position },
+    Joined { serial: u64, epoch: Epoch, last: Position },
     /// The hub can't serve it from where it is: it must read the log.
     ReadOn { serial: u64 },
     /// There are too many filters of its kind.
@@ -214,14 +214,14 @@ impl Shard {
                     }
                 }
             }
-            ToShard::Joined { serial, epoch, head } => {
+            ToShard::Joined { serial, epoch, last } => {
                 let Some(slot) = self.find(serial) else { return };
                 if slot.epoch.get().is_some_and(|known| known != epoch) {
                     // Another history: the log will say so.
                     return self.fall_back(&slot);
                 }
                 slot.epoch.set(Some(epoch));
-                slot.pass(head);
+                slot.pass(last);
                 slot.set_state(SlotState::Live);
             }
             ToShard::ReadOn { serial } => {

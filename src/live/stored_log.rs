@@ -3,8 +3,8 @@
 use futures_util::future::BoxFuture;
 
 use crate::{
-    domain::{KeyId, Position, ProjectId},
-    hub::relay::{LogError, LogHead, LogPart, LogReader},
+    domain::{KeyId, LogEnds, Position, ProjectId},
+    hub::relay::{LogError, LogPart, LogReader},
     store::{
         Db, Lane, StoreError,
         access::keys,
@@ -22,17 +22,8 @@ const PAGE: PageSize = PageSize { entries: 512, bytes: 4 * 1024 * 1024 };
 pub struct StoredLog(pub Db);
 
 impl LogReader for StoredLog {
-    fn heads(&self) -> BoxFuture<'_, Result<Vec<LogHead>, LogError>> {
-        Box::pin(async {
-            let heads = self.0.read(Lane::Point, |db| async move { ends::list(&db).await }).await?;
-            let head = |head: ends::Head| LogHead {
-                project: head.project,
-                epoch: head.epoch,
-                head: head.head,
-                control: head.control,
-            };
-            Ok(heads.into_iter().map(head).collect())
-        })
+    fn log_ends(&self) -> BoxFuture<'_, Result<Vec<LogEnds>, LogError>> {
+        Box::pin(async { Ok(self.0.read(Lane::Point, |db| async move { ends::list(&db).await }).await?) })
     }
 
     fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>> {
@@ -43,7 +34,7 @@ impl LogReader for StoredLog {
             Ok(match page {
                 None => LogPart { changes: Vec::new(), is_pruned: false },
                 Some(page) => {
-                    LogPart { is_pruned: page.head.floor.sequence > after.sequence, changes: page.entries }
+                    LogPart { is_pruned: page.ends.first.sequence > after.sequence, changes: page.entries }
                 }
             })
         })

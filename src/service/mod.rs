@@ -60,7 +60,7 @@ pub enum ServiceError {
 impl ServiceError {
     /// What the error of a query is, for which an index of these fields would help.
     pub fn of_query(err: StoreError, helpful: Vec<String>) -> Self {
-        if err.is_over_time() { Self::TooCostly(helpful) } else { Self::Store(err) }
+        if err.is_timeout() { Self::TooCostly(helpful) } else { Self::Store(err) }
     }
 }
 

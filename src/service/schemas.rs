@@ -58,7 +58,7 @@ impl Collections {
         let id = find_collection(&self.catalogs, principal, collection).await?.id.clone();
         let project = &principal.project;
         // Before the documents are read: what is written later is in the log behind it.
-        let mut fits_at = self.find_head(project).await?;
+        let mut fits_at = self.find_log_end(project).await?;
         self.check_documents(&id, &schema).await?;
         for _ in 0..MAX_TRIES {
             // By id: another collection may have come to this name meanwhile.
@@ -86,10 +86,10 @@ impl Collections {
         Err(WriteError::SchemaBehind.into())
     }
 
-    async fn find_head(&self, project: &ProjectId) -> Result<Position, ServiceError> {
+    async fn find_log_end(&self, project: &ProjectId) -> Result<Position, ServiceError> {
         let project = project.clone();
-        let head = self.db.read(Lane::Point, |db| async move { ends::find(&db, &project).await }).await?;
-        Ok(head.ok_or(ServiceError::UnknownCollection)?.head)
+        let ends = self.db.read(Lane::Point, |db| async move { ends::find(&db, &project).await }).await?;
+        Ok(ends.ok_or(ServiceError::UnknownCollection)?.last)
     }
 
     /// Checks every document that is there from now on and doesn't change.
@@ -124,11 +124,11 @@ impl Collections {
             let (own, id, after) = (project.clone(), collection.clone(), fits_at.sequence);
             let read = move |db| async move { changes::read_collection(&db, &own, &id, after, PAGE).await };
             let page = self.db.read(Lane::Scan, read).await?.ok_or(ServiceError::UnknownCollection)?;
-            if page.head.floor.sequence > after {
+            if page.ends.first.sequence > after {
                 // Pruned meanwhile: begin anew.
-                let head = self.find_head(project).await?;
+                let end = self.find_log_end(project).await?;
                 self.check_documents(collection, schema).await?;
-                return Ok(head);
+                return Ok(end);
             }
             let images = page.entries.iter().filter_map(|change| match &change.entry {
                 Entry::Document { after, .. } => after.clone(),
@@ -139,9 +139,9 @@ impl Collections {
             }
             let last = page.entries.last().map(|change| change.position);
             if page.is_last {
-                return Ok(page.head.head);
+                return Ok(page.ends.last);
             }
-            fits_at = last.unwrap_or(page.head.head);
+            fits_at = last.unwrap_or(page.ends.last);
         }
     }
 

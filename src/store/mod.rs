@@ -61,7 +61,7 @@ impl StoreError {
     }
 
     /// Whether a statement was refused because of what it says, rather than because the database is in trouble.
-    pub fn is_of_statement(&self) -> bool {
+    pub fn is_statement_error(&self) -> bool {
         let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(driver))
         | DbErr::Query(sea_orm::RuntimeErr::SqlxError(driver))) = &*self.0
         else {
@@ -78,7 +78,7 @@ impl StoreError {
     }
 
     /// Whether a statement was ended because it took too long.
-    pub fn is_over_time(&self) -> bool {
+    pub fn is_timeout(&self) -> bool {
         let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(driver))
         | DbErr::Query(sea_orm::RuntimeErr::SqlxError(driver))) = &*self.0
         else {
@@ -90,7 +90,7 @@ impl StoreError {
     }
 
     /// Whether the connection is gone, so that a new one may do better: not so for a lock that is held, or a timeout.
-    pub fn is_of_connection(&self) -> bool {
+    pub fn is_connection_error(&self) -> bool {
         let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(driver))
         | DbErr::Query(sea_orm::RuntimeErr::SqlxError(driver))) = &*self.0
         else {
@@ -196,7 +196,7 @@ impl Db {
     ///
     /// # Errors
     /// What `read` returns, or that its task ended early because the runtime is shutting down. That it took
-    /// [too long](StoreError::is_over_time).
+    /// [too long](StoreError::is_timeout).
     pub async fn read<T, F, R>(&self, lane: Lane, read: F) -> Result<T>
     where
         T: Send + 'static,

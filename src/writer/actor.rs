@@ -92,7 +92,7 @@ impl WriterHandle {
     /// Has an index built or dropped on SQLite, between two batches; waits until it is on disk, however long that takes.
     ///
     /// # Errors
-    /// The database's own; [of a statement](StoreError::is_of_statement) if it can't be built.
+    /// The database's own; [of a statement](StoreError::is_statement_error) if it can't be built.
     pub(super) async fn carry_out(&self, task: Arc<IndexTask>) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         let ended = || StoreError::custom("the writer has ended");
@@ -257,7 +257,7 @@ impl Writer {
     async fn commit(&mut self, mut batch: Vec<Request>) {
         let outcome = match self.try_batch_in_time(&mut batch, Mode::Together).await {
             // One mutation spoils the statement of all: it is looked for, still with one commit.
-            Err(BatchError::Statement(err)) if err.is_of_statement() => {
+            Err(BatchError::Statement(err)) if err.is_statement_error() => {
                 self.try_batch_in_time(&mut batch, Mode::Apart).await
             }
             outcome => outcome,
@@ -283,7 +283,7 @@ impl Writer {
     ) -> Result<Answers, BatchError> {
         let Ok(outcome) = tokio::time::timeout(BATCH_TIMEOUT, self.try_batch(batch, mode)).await else {
             if let Some(relay) = &self.relay {
-                relay.check_heads().await;
+                relay.check_log_ends().await;
             }
             return Err(BatchError::Commit(StoreError::no_answer()));
         };
@@ -311,12 +311,12 @@ impl Writer {
             self.deferred.push_front(request);
         }
         if let Err(err) = tx.commit().await {
-            if err.is_of_statement() {
+            if err.is_statement_error() {
                 return Err(BatchError::Statement(err));
             }
             // It may have happened: the log knows, and what did commit must be published.
             if let Some(relay) = &self.relay {
-                relay.check_heads().await;
+                relay.check_log_ends().await;
             }
             return Err(BatchError::Commit(err));
         }

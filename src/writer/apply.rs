@@ -65,7 +65,7 @@ pub(super) async fn do_apart(
         } else {
             match write_part(tx, work, part.len()).await {
                 Ok(()) => Some(Ok(())),
-                Err(err) if !err.is_of_statement() => return Err(err),
+                Err(err) if !err.is_statement_error() => return Err(err),
                 Err(_) if part.len() > 1 => None,
                 Err(err) => Some(Err(err)),
             }
@@ -114,7 +114,7 @@ async fn split_refused(
     let refused: HashSet<_> = match refused {
         Ok(refused) => refused.into_iter().map(|(_, id)| id).collect(),
         // Something else than a unique index takes offence.
-        Err(err) if err.is_of_statement() => HashSet::new(),
+        Err(err) if err.is_statement_error() => HashSet::new(),
         Err(err) => return Err(err),
     };
     // By its id alone: a mutation that makes another document of this id is done alone, and no worse for it.
@@ -184,7 +184,7 @@ fn refusal(err: StoreError, work: &Batch) -> WriteError {
 /// but for updates: rows of one statement have no order. So what holds updates is tried again in the order of its operations.
 async fn write_part(tx: &mut WriteTx, work: &Batch, mutations: usize) -> Result<(), StoreError> {
     let outcome = write_under_savepoint(tx, work, Order::ByKind).await;
-    let is_refused = outcome.as_ref().is_err_and(StoreError::is_of_statement);
+    let is_refused = outcome.as_ref().is_err_and(StoreError::is_statement_error);
     let has_order = !work.document_writes().updates.is_empty() && work.plan().changes.len() > 1;
     if is_refused && mutations == 1 && has_order {
         return write_under_savepoint(tx, work, Order::ByOperation).await;
@@ -256,7 +256,7 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     }
     let grown = changes::append_many(tx, &plan.changes)?;
     idempotency::insert_many(tx, &plan.outcomes, now);
-    ends::advance(tx, work.moved_heads(), &grown);
+    ends::advance(tx, work.moved_log_ends(), &grown);
     Ok(())
 }
 

@@ -13,22 +13,19 @@ use super::{
     staged::{Plan, Staged},
 };
 use crate::{
-    domain::{Change, Control, Document, ProjectId, Timestamp, cursor::Cursor},
+    domain::{Change, Control, Document, LogEnds, ProjectId, Timestamp},
     store::{
         collections::catalog::Catalog,
         documents::one::{DocumentKey, DocumentWrites},
-        log::{
-            ends::Head,
-            idempotency::{IdempotencyKey, StoredOutcome},
-        },
+        log::idempotency::{IdempotencyKey, StoredOutcome},
     },
 };
 
-/// What the database holds, as far as the mutations at hand need it. Heads are locked, so it stays true.
+/// What the database holds, as far as the mutations at hand need it. The log ends are locked, so it stays true.
 #[derive(Clone, Debug, Default)]
 pub struct Base {
-    /// The project's heads.
-    pub heads: HashMap<ProjectId, Head>,
+    /// The ends of the projects' logs.
+    pub log_ends: HashMap<ProjectId, LogEnds>,
     /// Their collections.
     pub catalogs: HashMap<ProjectId, Arc<Catalog>>,
     /// Documents that were looked for; one that isn't here isn't there.
@@ -89,12 +86,12 @@ impl Batch {
             return Committed::from_stored(&stored.outcome).ok_or(WriteError::IdempotencyConflict);
         }
         // A principal's project was read from the database, and projects are never removed.
-        let head = self.next.heads.get(&mutation.project).cloned().ok_or(WriteError::Unavailable)?;
+        let ends = self.next.log_ends.get(&mutation.project).cloned().ok_or(WriteError::Unavailable)?;
         let mut staged = Staged {
             project: mutation.project.clone(),
             // Log order and time order agree, whatever the clock does.
-            at: self.next.now.max(head.head.at),
-            head,
+            at: self.next.now.max(ends.last.at),
+            ends,
             catalog: None,
             documents: HashMap::new(),
             order: Vec::new(),
@@ -107,7 +104,7 @@ impl Batch {
             let outcome = self.apply_operation(&mut staged, operation);
             outcomes.push(outcome.map_err(|cause| at_operation(place, cause))?);
         }
-        let cursor = Cursor { epoch: staged.head.epoch, position: staged.head.head };
+        let cursor = staged.ends.cursor();
         let committed = Committed { outcomes, cursor };
         if let Some(idempotency) = &mutation.idempotency {
             // What is in it was JSON before.
@@ -138,10 +135,11 @@ impl Batch {
         &self.plan
     }
 
-    /// The heads that moved.
-    pub fn moved_heads(&self) -> impl Iterator<Item = &Head> {
-        let moved = |head: &&Head| self.base.heads.get(&head.project).is_none_or(|old| old.head != head.head);
-        self.next.heads.values().filter(moved)
+    /// The ends of the logs that grew.
+    pub fn moved_log_ends(&self) -> impl Iterator<Item = &LogEnds> {
+        let moved =
+            |ends: &&LogEnds| self.base.log_ends.get(&ends.project).is_none_or(|old| old.last != ends.last);
+        self.next.log_ends.values().filter(moved)
     }
 
     /// Roughly what the changes so far occupy, in bytes: each new image, and the text of both for the log.
@@ -214,7 +212,7 @@ impl Batch {
         if let Some(catalog) = staged.catalog {
             self.next.catalogs.insert(staged.project.clone(), Arc::new(catalog));
         }
-        self.next.heads.insert(staged.project, staged.head);
+        self.next.log_ends.insert(staged.project, staged.ends);
         for (key, stored) in &staged.plan.outcomes {
             self.next.outcomes.insert(key.clone(), stored.clone());
         }
@@ -286,7 +284,7 @@ impl Batch {
     pub(super) fn change_catalog(&self, staged: &mut Staged, change: impl FnOnce(&mut Catalog)) {
         let mut catalog = self.catalog(staged).clone();
         change(&mut catalog);
-        catalog.control = staged.head.control;
+        catalog.control = staged.ends.control;
         staged.catalog = Some(catalog);
     }
 

@@ -145,7 +145,7 @@ async fn build(
     }
     let refusal = match carry_out(task, writer, session).await {
         Ok(()) => return Ok(IndexState::Ready),
-        Err(err) if err.is_of_statement() => err,
+        Err(err) if err.is_statement_error() => err,
         Err(err) => return Err(err),
     };
     let doubled = match session {

@@ -1,4 +1,4 @@
-//! What the database holds, as far as a batch needs it: heads, collections, documents, outcomes.
+//! What the database holds, as far as a batch needs it: log ends, collections, documents, outcomes.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,7 +41,7 @@ impl Writer {
             let mut tx = self.db.begin_write().await?;
             match self.read_base(&mut tx, batch).await {
                 Ok(base) => return Ok((tx, base)),
-                Err(err) if tx.is_reused() && err.is_of_connection() => {
+                Err(err) if tx.is_reused() && err.is_connection_error() => {
                     tracing::warn!("the writer's connection failed, trying a new one: {err}");
                 }
                 Err(err) => {
@@ -58,7 +58,7 @@ impl Writer {
         }
     }
 
-    /// Locks the heads and reads what the mutations need; the heads come first and alone, so that what is read after
+    /// Locks the log ends and reads what the mutations need; the log ends come first and alone, so that what is read after
     /// them is the newest.
     async fn read_base(&mut self, tx: &mut WriteTx, batch: &mut Vec<Request>) -> Result<Base, StoreError> {
         let projects: HashSet<_> = batch.iter().map(|request| request.mutation.project.clone()).collect();
@@ -69,13 +69,13 @@ impl Writer {
             max_indexes: self.max_indexes,
             ..Base::default()
         };
-        for head in ends::lock(tx, &projects).await? {
-            let catalog = match self.catalogs.cached(&head.project) {
-                Some(catalog) if catalog.control == head.control => catalog,
-                _ => Arc::new(Catalog::read_locked(tx, &head.project, head.control).await?),
+        for ends in ends::lock(tx, &projects).await? {
+            let catalog = match self.catalogs.cached(&ends.project) {
+                Some(catalog) if catalog.control == ends.control => catalog,
+                _ => Arc::new(Catalog::read_locked(tx, &ends.project, ends.control).await?),
             };
-            base.catalogs.insert(head.project.clone(), catalog);
-            base.heads.insert(head.project.clone(), head);
+            base.catalogs.insert(ends.project.clone(), catalog);
+            base.log_ends.insert(ends.project.clone(), ends);
         }
         self.read_documents(tx, batch, &mut base).await?;
         self.read_outcomes(tx, batch, &mut base).await?;
@@ -188,7 +188,7 @@ async fn read_unchecked(tx: &mut WriteTx, batch: &[Request], base: &mut Base) ->
             let after = fits_at.sequence;
             let page = changes::read_collection_locked(tx, project, &collection.id, after, UNCHECKED).await?;
             // A log that was pruned up to there has a hole; one that goes on is for the caller to read.
-            let page = page.filter(|page| page.is_last && page.head.floor.sequence <= after);
+            let page = page.filter(|page| page.is_last && page.ends.first.sequence <= after);
             base.unchecked = page.map(|page| page.entries);
         }
     }

@@ -7,17 +7,14 @@ use std::{
 
 use crate::{
     domain::{
-        Change, Collection, CollectionId, Control, Document, Entry, IndexId, KeyId, Position, ProjectId,
-        Timestamp,
+        Change, Collection, CollectionId, Control, Document, Entry, IndexId, KeyId, LogEnds, Position,
+        ProjectId, Timestamp,
     },
     query::index_definition::{Index, IndexState},
     store::{
         collections::catalog::Catalog,
         documents::one::DocumentKey,
-        log::{
-            ends::Head,
-            idempotency::{IdempotencyKey, StoredOutcome},
-        },
+        log::idempotency::{IdempotencyKey, StoredOutcome},
     },
     writer::{load::MAX_MUTATION_BYTES, mutation::WriteError},
 };
@@ -57,7 +54,7 @@ impl Plan {
 /// One mutation's effects, before it is known that all of its operations happen.
 pub(super) struct Staged {
     pub(super) project: ProjectId,
-    pub(super) head: Head,
+    pub(super) ends: LogEnds,
     pub(super) at: Timestamp,
     pub(super) catalog: Option<Catalog>,
     pub(super) documents: HashMap<DocumentKey, Option<Arc<Document>>>,
@@ -69,8 +66,8 @@ pub(super) struct Staged {
 impl Staged {
     /// Gives the entry the log's next place.
     pub(super) fn log(&mut self, entry: Entry) {
-        let position = Position { sequence: self.head.head.sequence + 1, at: self.at };
-        self.head.head = position;
+        let position = Position { sequence: self.ends.last.sequence + 1, at: self.at };
+        self.ends.last = position;
         let change = Change { project: self.project.clone(), position, entry };
         self.weight += images_weight(&change);
         self.plan.changes.push(Arc::new(change));
@@ -86,7 +83,7 @@ impl Staged {
 
     pub(super) fn control(&mut self, control: Control) {
         self.log(Entry::Control(control));
-        self.head.control = self.head.head.sequence;
+        self.ends.control = self.ends.last.sequence;
     }
 
     pub(super) fn set_document(&mut self, key: DocumentKey, document: Option<Arc<Document>>) {

@@ -11,20 +11,16 @@ use futures_util::future::BoxFuture;
 use coir::{
     domain::{
         Change, Collection, CollectionId, CollectionName, Control, Data, Document, DocumentId, Entry, KeyId,
-        Position, ProjectId, Timestamp,
+        LogEnds, Position, ProjectId, Timestamp,
         cursor::{Cursor, Epoch},
     },
-    hub::relay::{LogError, LogHead, LogPart, LogReader},
+    hub::relay::{LogError, LogPart, LogReader},
     live::reads::{
         Resume, StreamReader,
         stored::{Gone, ReadResult},
     },
     query::Filter,
-    store::{
-        StoreError,
-        documents::snapshots::DocumentPage,
-        log::{changes::LogPage, ends::Head},
-    },
+    store::{StoreError, documents::snapshots::DocumentPage, log::changes::LogPage},
 };
 
 pub const PROJECT: &str = "project";
@@ -52,7 +48,7 @@ pub struct Log {
 
 struct State {
     epoch: Epoch,
-    floor: Position,
+    first: Position,
     entries: VecDeque<Arc<Change>>,
     documents: BTreeMap<(CollectionId, DocumentId), Arc<Document>>,
     control: u64,
@@ -62,29 +58,29 @@ struct State {
 }
 
 impl State {
-    fn head(&self) -> Position {
-        self.entries.back().map_or(self.floor, |change| change.position)
+    fn last(&self) -> Position {
+        self.entries.back().map_or(self.first, |change| change.position)
     }
 
-    fn store_head(&self) -> Head {
-        Head {
+    fn log_ends(&self) -> LogEnds {
+        LogEnds {
             project: project(),
             epoch: self.epoch,
-            head: self.head(),
-            floor: self.floor,
+            first: self.first,
+            last: self.last(),
             control: self.control,
         }
     }
 
     fn cursor(&self) -> Cursor {
-        Cursor { epoch: self.epoch, position: self.head() }
+        self.log_ends().cursor()
     }
 
     fn holds(&self, cursor: &Cursor) -> bool {
-        let known = if cursor.position.sequence == self.floor.sequence {
-            Some(self.floor)
+        let known = if cursor.position.sequence == self.first.sequence {
+            Some(self.first)
         } else {
-            let place = cursor.position.sequence.checked_sub(self.floor.sequence + 1);
+            let place = cursor.position.sequence.checked_sub(self.first.sequence + 1);
             place.and_then(|place| self.entries.get(place as usize)).map(|change| change.position)
         };
         cursor.epoch == self.epoch && known == Some(cursor.position)
@@ -92,11 +88,11 @@ impl State {
 
     /// The place in `entries` of the first after a sequence.
     fn place_after(&self, sequence: u64) -> usize {
-        (sequence.saturating_sub(self.floor.sequence) as usize).min(self.entries.len())
+        (sequence.saturating_sub(self.first.sequence) as usize).min(self.entries.len())
     }
 
     fn append(&mut self, entry: Entry) -> Arc<Change> {
-        let position = Position { sequence: self.head().sequence + 1, at: Timestamp(self.now) };
+        let position = Position { sequence: self.last().sequence + 1, at: Timestamp(self.now) };
         if matches!(entry, Entry::Control(_)) {
             self.control = position.sequence;
         }
@@ -124,7 +120,7 @@ impl Log {
     pub fn new(seed: u64) -> Self {
         let state = State {
             epoch: Epoch(seed | 1),
-            floor: Position::default(),
+            first: Position::default(),
             entries: VecDeque::new(),
             documents: BTreeMap::new(),
             control: 0,
@@ -143,8 +139,8 @@ impl Log {
         self.state().is_calm = true;
     }
 
-    pub fn head(&self) -> u64 {
-        self.state().head().sequence
+    pub fn last(&self) -> u64 {
+        self.state().last().sequence
     }
 
     /// Lets time pass for those who write.
@@ -187,18 +183,18 @@ impl Log {
         let state = self.state();
         changes.iter().all(|change| {
             let cursor = Cursor { epoch: state.epoch, position: change.position };
-            change.position.sequence < state.floor.sequence || state.holds(&cursor)
+            change.position.sequence < state.first.sequence || state.holds(&cursor)
         })
     }
 
     /// Deletes the oldest entries up to a sequence; true if there were any.
     pub fn prune(&self, until: u64) -> bool {
         let mut state = self.state();
-        let floor = state.floor;
+        let first = state.first;
         while state.entries.front().is_some_and(|change| change.position.sequence <= until) {
-            state.floor = state.entries.pop_front().unwrap().position;
+            state.first = state.entries.pop_front().unwrap().position;
         }
-        state.floor != floor
+        state.first != first
     }
 
     /// Undoes the last entries, as a database does that is put back to an older copy. Time has gone on.
@@ -266,15 +262,8 @@ impl Log {
 }
 
 impl LogReader for Log {
-    fn heads(&self) -> BoxFuture<'_, Result<Vec<LogHead>, LogError>> {
-        let read = self.read(|state, _| {
-            vec![LogHead {
-                project: project(),
-                epoch: state.epoch,
-                head: state.head(),
-                control: state.control,
-            }]
-        });
+    fn log_ends(&self) -> BoxFuture<'_, Result<Vec<LogEnds>, LogError>> {
+        let read = self.read(|state, _| vec![state.log_ends()]);
         Box::pin(async move { read.await.map_err(LogError) })
     }
 
@@ -287,7 +276,7 @@ impl LogReader for Log {
                 .take(faults.page)
                 .cloned()
                 .collect(),
-            is_pruned: state.floor.sequence > after.sequence,
+            is_pruned: state.first.sequence > after.sequence,
         });
         Box::pin(async move { read.await.map_err(LogError) })
     }
@@ -346,12 +335,12 @@ impl StreamReader for Log {
             let after = state.entries.iter().skip(state.place_after(after.sequence));
             let entries: Vec<_> = after.filter(is_wanted).take(faults.page).cloned().collect();
             let is_last = entries.len() < faults.page;
-            Some(LogPage { head: state.store_head(), entries, is_last })
+            Some(LogPage { ends: state.log_ends(), entries, is_last })
         })
     }
 
     fn has_few(&self, _: &ProjectId, _: &CollectionId, _: Arc<Filter>) -> BoxFuture<'_, ReadResult<bool>> {
-        self.ask(|state, _| state.head().sequence.is_multiple_of(2))
+        self.ask(|state, _| state.last().sequence.is_multiple_of(2))
     }
 
     fn read_documents(
@@ -376,7 +365,7 @@ impl StreamReader for Log {
             let covers = rest.peek().and_then(|_| looked_at.last()).map(|((_, id), _)| id.clone());
             let matching = looked_at.into_iter().filter(|(_, document)| filter.matches(document));
             let documents = matching.map(|(_, document)| Document::clone(document)).collect();
-            Some(DocumentPage { head: state.store_head(), documents, covers })
+            Some(DocumentPage { ends: state.log_ends(), documents, covers })
         })
     }
 }

@@ -66,11 +66,11 @@ impl Replica {
     }
 
     /// Fails unless the view is this.
-    pub fn compare(&self, documents: &BTreeMap<String, String>, head: u64) {
+    pub fn compare(&self, documents: &BTreeMap<String, String>, last: u64) {
         self.require(!self.is_in_snapshot, "in the middle of a snapshot at the end");
         if self.documents != *documents {
             let (view, model) = (short(&self.documents), short(documents));
-            self.fail(&format!("at head {head} the view is {view:?}, and the model is {model:?}"));
+            self.fail(&format!("at sequence {last} the view is {view:?}, and the model is {model:?}"));
         }
     }
 

@@ -283,7 +283,7 @@ impl Run {
             };
             for watched in client.watched.values() {
                 let filter = parse_value(watched.filter.clone(), Typing::Typed).unwrap();
-                watched.replica.compare(&self.log.documents(watched.collection, &filter), self.log.head());
+                watched.replica.compare(&self.log.documents(watched.collection, &filter), self.log.last());
                 self.counts.comparisons += 1;
                 self.counts.events += watched.replica.events;
                 self.counts.snapshots += watched.replica.snapshots;
@@ -301,8 +301,8 @@ impl Run {
     async fn step(&mut self, servers: &watch::Sender<Rc<Server>>) {
         let server = servers.borrow().clone();
         if self.dice.percent(self.prunes) {
-            let head = self.log.head();
-            self.counts.prunes += u64::from(self.log.prune(head.saturating_sub(self.dice.under(15))));
+            let last = self.log.last();
+            self.counts.prunes += u64::from(self.log.prune(last.saturating_sub(self.dice.under(15))));
         } else if self.dice.percent(self.restarts) {
             self.counts.restarts += 1;
             self.held_back = None;

@@ -80,7 +80,7 @@ pub async fn catch_up(feed: &Feed, shard: &Shard, subscription: &Subscription) -
             // The log may not be the one that the position was in: it was put back, or lost its last commits.
             match feed.streams.resume(&slot.project, cursor).await {
                 Ok(Resume::From(_)) => is_checked = true,
-                Ok(Resume::Expired(head, _)) => return expired(feed, slot, head).await,
+                Ok(Resume::Expired(end, _)) => return expired(feed, slot, end).await,
                 Err(err) => {
                     tracing::debug!("a stream waits for the database: {err}");
                     tokio::time::sleep(RETRY).await;
@@ -99,10 +99,10 @@ pub async fn catch_up(feed: &Feed, shard: &Shard, subscription: &Subscription) -
 }
 
 /// The log doesn't reach back to the position. It may have said that the collection is gone.
-async fn expired(feed: &Feed, slot: &Slot, head: Cursor) -> CaughtUp {
+async fn expired(feed: &Feed, slot: &Slot, end: Cursor) -> CaughtUp {
     loop {
         match feed.streams.has_collection(&slot.collection).await {
-            Ok(true) => return CaughtUp::Expired(head),
+            Ok(true) => return CaughtUp::Expired(end),
             Ok(false) => return CaughtUp::Removed,
             Err(err) => {
                 tracing::debug!("a stream waits for the database: {err}");
@@ -140,11 +140,11 @@ pub(super) async fn read_on(
             return Ok(ReadOn::Failed);
         }
     };
-    let reaches = page.head.floor.sequence..=page.head.head.sequence;
-    if page.head.epoch != cursor.epoch || !reaches.contains(&cursor.position.sequence) {
-        let head = Cursor { epoch: page.head.epoch, position: page.head.head };
+    let reaches = page.ends.first.sequence..=page.ends.last.sequence;
+    if page.ends.epoch != cursor.epoch || !reaches.contains(&cursor.position.sequence) {
+        let end = page.ends.cursor();
         drop((page, turn));
-        return Err(expired(feed, slot, head).await);
+        return Err(expired(feed, slot, end).await);
     }
     match send_page(feed, slot, &page, cursor, wanted).await {
         Passed::Taken => {}
@@ -156,7 +156,7 @@ pub(super) async fn read_on(
         }
     }
     if page.is_last {
-        slot.pass(page.head.head);
+        slot.pass(page.ends.last);
         let is_news = |change: &Arc<Change>| change.position.sequence > cursor.position.sequence;
         if !page.entries.last().is_some_and(is_news) {
             return Ok(ReadOn::NothingNew);

@@ -11,8 +11,8 @@ use super::{
     subscription::Subscription,
 };
 use crate::{
-    domain::{Change, DocumentId, Entry, Position, cursor::Cursor},
-    store::{documents::snapshots::DocumentPage, log::ends::Head},
+    domain::{Change, DocumentId, Entry, LogEnds, Position},
+    store::documents::snapshots::DocumentPage,
 };
 
 /// How many ranges are remembered. Of a larger snapshot that is written to meanwhile, what changed is sent between pages,
@@ -88,7 +88,7 @@ pub async fn send_snapshot(feed: &Feed, subscription: &Subscription) -> Result<(
                 continue;
             }
         };
-        check_history(subscription, &ranges, &page.head)?;
+        check_history(subscription, &ranges, &page.ends)?;
         // It may have been given up while the page was read.
         if slot.is_over() {
             return Err(CaughtUp::Ended);
@@ -114,9 +114,9 @@ pub async fn send_snapshot(feed: &Feed, subscription: &Subscription) -> Result<(
         let last = page.covers.clone();
         let is_last = last.is_none();
         if ranges.0.is_empty() {
-            slot.restart_from(Cursor { epoch: page.head.epoch, position: page.head.head });
+            slot.restart_from(page.ends.cursor());
         }
-        ranges.add(last, page.head.head);
+        ranges.add(last, page.ends.last);
         drop((page, turn));
         if is_last || ranges.0.len() >= MAX_RANGES {
             settle(feed, subscription, &mut ranges).await?;
@@ -129,12 +129,12 @@ pub async fn send_snapshot(feed: &Feed, subscription: &Subscription) -> Result<(
 }
 
 /// A page must be of the same history as those before, and of a later moment.
-fn check_history(subscription: &Subscription, ranges: &Ranges, head: &Head) -> Result<(), CaughtUp> {
+fn check_history(subscription: &Subscription, ranges: &Ranges, ends: &LogEnds) -> Result<(), CaughtUp> {
     let known = subscription.slot.cursor().zip(ranges.read_at());
     let goes_on = known.is_none_or(|(cursor, read_at)| {
-        cursor.epoch == head.epoch && (read_at.sequence < head.head.sequence || read_at == head.head)
+        cursor.epoch == ends.epoch && (read_at.sequence < ends.last.sequence || read_at == ends.last)
     });
-    if goes_on { Ok(()) } else { Err(CaughtUp::Expired(Cursor { epoch: head.epoch, position: head.head })) }
+    if goes_on { Ok(()) } else { Err(CaughtUp::Expired(ends.cursor())) }
 }
 
 /// Sends a page; an empty one only if it is the first. The error is the length to wait for: the peer takes nothing

@@ -15,7 +15,7 @@ use crate::{
     },
     auth::Principal,
     config::Limits,
-    domain::{DocumentId, Patch, cursor::Cursor},
+    domain::{DocumentId, Patch},
     query::{
         Filter,
         page::{Direction, Page, Sort},
@@ -148,7 +148,7 @@ pub async fn list(
     listed.documents.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
     let last = listed.documents.last().filter(|_| !is_last);
     let next_cursor = last.map(|last| page.sort.cursor_after(last)).transpose()?;
-    let cursor = Cursor { epoch: listed.head.epoch, position: listed.head.head }.encode(&principal.project);
+    let cursor = listed.ends.cursor().encode(&principal.project);
     let relations = documents.populate(&principal, collection, &listed.documents, &view.populate).await?;
     let name = collection.name.as_str();
     let shown =

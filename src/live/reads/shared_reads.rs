@@ -13,8 +13,8 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    domain::{Change, CollectionId, Position, ProjectId},
-    store::log::{changes::LogPage, ends::Head},
+    domain::{Change, CollectionId, LogEnds, Position, ProjectId},
+    store::log::changes::LogPage,
 };
 
 type Place = (ProjectId, CollectionId);
@@ -117,10 +117,10 @@ impl Waiting {
     }
 
     /// Forgets what is beyond the end of its log: the database was put back.
-    fn drop_lost(&mut self, head: &Head) {
+    fn drop_lost(&mut self, ends: &LogEnds) {
         self.kept.retain(|kept| {
-            kept.place.0 != head.project
-                || kept.page.head.epoch == head.epoch && kept.end <= head.head.sequence
+            kept.place.0 != ends.project
+                || kept.page.ends.epoch == ends.epoch && kept.end <= ends.last.sequence
         });
         self.kept_bytes = self.kept.iter().map(|kept| kept.bytes).sum();
     }
@@ -151,7 +151,7 @@ impl Wait<'_> {
     /// waited when the read began.
     pub(super) fn share(&self, begun: Begun, page: &Arc<LogPage>) {
         let mut waiting = self.shared.lock();
-        waiting.drop_lost(&page.head);
+        waiting.drop_lost(&page.ends);
         let end = page.entries.last().map_or(0, |change| change.position.sequence);
         if !page.is_last {
             waiting.keep(Kept {
@@ -193,10 +193,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
-        domain::{Change, Control, Entry, Timestamp, cursor::Epoch},
-        store::log::ends::Head,
-    };
+    use crate::domain::{Change, Control, Entry, Timestamp, cursor::Epoch};
 
     fn at(sequence: u64) -> Position {
         Position { sequence, at: Timestamp(0) }
@@ -208,9 +205,9 @@ mod tests {
             let entry = Entry::Control(Control::KeyRevoked { key: String::new() });
             Arc::new(Change { project: project.clone(), position: at(sequence), entry })
         };
-        let head =
-            Head { project: project.clone(), epoch: Epoch(1), head: at(last), floor: at(0), control: 0 };
-        Arc::new(LogPage { head, entries: (after + 1..=last).map(change).collect(), is_last })
+        let ends =
+            LogEnds { project: project.clone(), epoch: Epoch(1), first: at(0), last: at(last), control: 0 };
+        Arc::new(LogPage { ends, entries: (after + 1..=last).map(change).collect(), is_last })
     }
 
     async fn has_answer(wait: &mut Wait<'_>) -> bool {

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    domain::{
-        Collection, CollectionId, DocumentId, Position, ProjectId,
-        cursor::{Cursor, Epoch},
-    },
+    domain::{Collection, CollectionId, DocumentId, LogEnds, Position, ProjectId, cursor::Cursor},
     query::Filter,
     store::{
         Db, Lane, StoreError,
@@ -53,13 +50,13 @@ pub enum Gone {
 
 impl Gone {
     /// Why a log with these ends doesn't hold a cursor, which it doesn't.
-    pub fn of(cursor: &Cursor, epoch: Epoch, floor: Position, head: Position) -> Self {
+    pub fn of(cursor: &Cursor, ends: &LogEnds) -> Self {
         let sequence = cursor.position.sequence;
-        if cursor.epoch != epoch {
+        if cursor.epoch != ends.epoch {
             Self::OtherHistory
-        } else if sequence < floor.sequence {
+        } else if sequence < ends.first.sequence {
             Self::Pruned
-        } else if sequence > head.sequence {
+        } else if sequence > ends.last.sequence {
             Self::Beyond
         } else {
             Self::Replaced
@@ -141,23 +138,20 @@ impl StreamReader for StoredStreams {
         let project = project.clone();
         Box::pin(async move {
             let read = move |db| async move { ends::find(&db, &project).await };
-            let head = self.db.read(Lane::Point, read).await?;
-            Ok(head.map(|head| Cursor { epoch: head.epoch, position: head.head }))
+            let ends = self.db.read(Lane::Point, read).await?;
+            Ok(ends.map(|ends| ends.cursor()))
         })
     }
 
     fn resume(&self, project: &ProjectId, cursor: Cursor) -> BoxFuture<'_, ReadResult<Resume>> {
         let project = project.clone();
         let read = move |db| async move {
-            let Some(head) = ends::find(&db, &project).await? else {
+            let Some(ends) = ends::find(&db, &project).await? else {
                 return Ok(Resume::Expired(cursor, Gone::OtherHistory));
             };
-            Ok(match changes::holds_cursor(&db, &head, &cursor).await? {
+            Ok(match changes::holds_cursor(&db, &ends, &cursor).await? {
                 true => Resume::From(cursor.position),
-                false => Resume::Expired(
-                    Cursor { epoch: head.epoch, position: head.head },
-                    Gone::of(&cursor, head.epoch, head.floor, head.head),
-                ),
+                false => Resume::Expired(ends.cursor(), Gone::of(&cursor, &ends)),
             })
         };
         Box::pin(self.db.read(Lane::Point, read))

@@ -38,7 +38,7 @@ impl Catalog {
         catalog
     }
 
-    /// Reads it in a transaction that has the head locked.
+    /// Reads it in a transaction that has the project's log end locked.
     ///
     /// # Errors
     /// The database's own.
@@ -128,7 +128,7 @@ impl Catalogs {
         let id = project.clone();
         let read = move |db| async move {
             // The sequence first: what is read after it may be newer, never older.
-            let control = ends::find(&db, &id).await?.map_or(0, |head| head.control);
+            let control = ends::find(&db, &id).await?.map_or(0, |ends| ends.control);
             let collections = rows::list(&db, &id).await?;
             Ok(Catalog::new(control, collections, indexes::list(&db, &id).await?))
         };

@@ -207,7 +207,7 @@ impl IndexSession {
             }
             if let Err(err) = self.0.execute_unprepared(&statement.create).await {
                 let err = StoreError::from(err);
-                if err.is_of_statement() {
+                if err.is_statement_error() {
                     self.drop_all(task).await?;
                 }
                 return Err(err);

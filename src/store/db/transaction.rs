@@ -121,7 +121,7 @@ pub(in crate::store) async fn begin(
 }
 
 impl WriteTx {
-    /// Commits. If the error is [of a statement](StoreError::is_of_statement), nothing happened; any other leaves the
+    /// Commits. If the error is [of a statement](StoreError::is_statement_error), nothing happened; any other leaves the
     /// outcome unknown, and the log has to be read to know it.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl WriteTx {
         self.defer(Sql::same("COMMIT"), []);
         match self.flush().await {
             Ok(()) => self.give_back(),
-            Err(err) if err.is_of_statement() => {
+            Err(err) if err.is_statement_error() => {
                 self.rollback().await?;
                 return Err(err);
             }

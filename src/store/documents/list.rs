@@ -27,8 +27,8 @@ use crate::{
 /// Ranges of an index that one statement may ask for.
 const MAX_BRANCHES: usize = 16;
 
-/// Where in the rows of [`Ordered::with_head`] the head begins, for `heads::read_head`: after the document.
-pub const HEAD_COLUMN: usize = 5;
+/// Where in the rows of [`Ordered::with_log_ends`] the log ends begin, for `read_log_ends`: after the document.
+pub const LOG_ENDS_COLUMN: usize = 5;
 
 /// What a row has of a document: an expression, and the column's name.
 pub type Column = (Expr, &'static str);
@@ -152,9 +152,9 @@ impl Ordered {
         }
     }
 
-    /// These documents, each a row of [`document_columns`] and of its project's head: one row without a document if there are none,
+    /// These documents, each a row of [`document_columns`] and of its project's log ends: one row without a document if there are none,
     /// and no row if there is no such project.
-    pub fn with_head(self, project: &ProjectId) -> SelectStatement {
+    pub fn with_log_ends(self, project: &ProjectId) -> SelectStatement {
         let mut select = Query::select();
         select
             .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))

@@ -5,15 +5,12 @@ use std::{collections::HashSet, sync::Arc};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, sea_query::SelectStatement};
 
 use crate::{
-    domain::{CollectionId, Data, Document, DocumentId, ProjectId, Timestamp},
+    domain::{CollectionId, Data, Document, DocumentId, LogEnds, ProjectId, Timestamp},
     store::{
         Result, Sql, StoreError, WriteTx,
         db::rows::{Rows, RowsSql},
-        documents::list::{HEAD_COLUMN, Listing, document_columns, size_columns},
-        log::{
-            changes::PageSize,
-            ends::{Head, read_head},
-        },
+        documents::list::{LOG_ENDS_COLUMN, Listing, document_columns, size_columns},
+        log::{changes::PageSize, ends::read_log_ends},
     },
 };
 
@@ -249,14 +246,14 @@ pub struct Listed {
     pub documents: Vec<Document>,
     /// Whether more may be on the page than fits into memory.
     pub is_cut: bool,
-    /// The project's head at the moment of the read.
-    pub head: Head,
+    /// The ends of the project's log at the moment of the read.
+    pub ends: LogEnds,
 }
 
 /// A list of documents that is asked for.
 #[derive(Clone, Copy)]
 pub struct ListQuery<'a> {
-    /// Whose head belongs to it.
+    /// The project whose log ends belong to it.
     pub project: &'a ProjectId,
     /// The documents.
     pub listing: Listing<'a>,
@@ -268,7 +265,7 @@ pub struct ListQuery<'a> {
 /// cut after it was read, which is faster.
 const MAX_UNCUT: u64 = 32;
 
-/// Lists the documents of a collection that match. One statement, so that the head belongs to exactly this result.
+/// Lists the documents of a collection that match. One statement, so that the log ends belong to exactly this result.
 /// `None` if there is no such project.
 ///
 /// # Errors
@@ -276,7 +273,7 @@ const MAX_UNCUT: u64 = 32;
 pub async fn list(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<Option<Listed>> {
     let rows = db.query_all(&list_statement(query, db.get_database_backend())).await?;
     let Some(first) = rows.first() else { return Ok(None) };
-    let head = read_head(first, HEAD_COLUMN)?;
+    let ends = read_log_ends(first, LOG_ENDS_COLUMN)?;
     let (mut documents, mut bytes, mut is_cut) = (Vec::with_capacity(rows.len()), 0, false);
     for row in &rows {
         if row.try_get_by_index::<Option<String>>(0)?.is_none() {
@@ -292,7 +289,7 @@ pub async fn list(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<Opt
         documents.push(document);
     }
     is_cut |= query.listing.page.limit > MAX_UNCUT && bytes >= query.bytes;
-    Ok(Some(Listed { documents, is_cut, head }))
+    Ok(Some(Listed { documents, is_cut, ends }))
 }
 
 /// The statement of [`list`].
@@ -302,7 +299,7 @@ pub fn list_statement(query: ListQuery<'_>, backend: DbBackend) -> SelectStateme
         true => listing.rows(&size_columns(), backend).within(listing.collection, query.bytes, backend),
         false => listing.rows(&document_columns(backend), backend),
     };
-    documents.with_head(query.project)
+    documents.with_log_ends(query.project)
 }
 
 /// Reads the columns `id, data, created_at, updated_at, version`, the first of them at `column`.

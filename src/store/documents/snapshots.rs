@@ -1,4 +1,4 @@
-//! Pages of a snapshot: documents in the order of their ids, each page with the head that it was read at.
+//! Pages of a snapshot: documents in the order of their ids, each page with the log ends that it was read at.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use sea_orm::{
 };
 
 use crate::{
-    domain::{CollectionId, Document, DocumentId, ProjectId},
+    domain::{CollectionId, Document, DocumentId, LogEnds, ProjectId},
     query::{
         Filter,
         index_definition::{Index, is_narrowed, split},
@@ -17,13 +17,10 @@ use crate::{
     store::{
         Result,
         documents::{
-            list::{HEAD_COLUMN, Ordered, union_all},
+            list::{LOG_ENDS_COLUMN, Ordered, union_all},
             one::{TABLE, read_document},
         },
-        log::{
-            changes::PageSize,
-            ends::{Head, read_head},
-        },
+        log::{changes::PageSize, ends::read_log_ends},
         sql::{self, key::literal},
     },
 };
@@ -49,7 +46,7 @@ pub enum Way<'a> {
 #[derive(Clone, Debug)]
 pub struct DocumentPage {
     /// Where the log ended when these were the documents.
-    pub head: Head,
+    pub ends: LogEnds,
     /// Matching documents after the id that was asked for, in the order of their ids.
     pub documents: Vec<Document>,
     /// The id up to which these are all; `None` if no other comes after them.
@@ -81,7 +78,7 @@ pub async fn has_few(
     Ok(count.is_some_and(|count| count.unsigned_abs() <= MAX_FEW))
 }
 
-/// Reads the next matching documents. One statement, so that the head belongs to exactly this result; nothing is held for
+/// Reads the next matching documents. One statement, so that the log ends belong to exactly this result; nothing is held for
 /// the next page, which may be read in another way. `None` if there is no such project.
 ///
 /// # Errors
@@ -98,7 +95,7 @@ pub async fn read(
         page_statement(project, (collection, filter), way, after, size, db.get_database_backend());
     let rows = db.query_all(&statement).await?;
     let Some(first) = rows.first() else { return Ok(None) };
-    let head = read_head(first, HEAD_COLUMN)?;
+    let ends = read_log_ends(first, LOG_ENDS_COLUMN)?;
     let found = rows.iter().filter(|row| matches!(row.try_get_by_index::<Option<String>>(0), Ok(Some(_))));
     let documents: Vec<_> = found.map(|row| read_document(row, 0)).collect::<Result<_>>()?;
     // The same measure as the size that was stored with each.
@@ -108,7 +105,7 @@ pub async fn read(
         Some(last) if is_full => Some(last.id.clone()),
         _ => first.try_get::<Option<String>>("", "covers")?.map(|id| DocumentId::from_stored(&id)),
     };
-    Ok(Some(DocumentPage { head, documents, covers }))
+    Ok(Some(DocumentPage { ends, documents, covers }))
 }
 
 /// The statement of [`read`].
@@ -130,7 +127,7 @@ pub fn page_statement(
         Way::ByIndex(indexes) => (entries_by_index(collection, filter, indexes, after, size, backend), None),
     };
     let documents = Ordered { rows: entries, keys: vec![(KEY.to_owned(), Direction::Ascending)] };
-    let mut select = documents.within(collection, size.bytes, backend).with_head(project);
+    let mut select = documents.within(collection, size.bytes, backend).with_log_ends(project);
     select.expr_as(span.unwrap_or(Expr::cust("NULL")).cast_as("text"), Alias::new("covers"));
     select
 }

@@ -8,13 +8,13 @@ use serde_json::value::RawValue;
 
 use crate::{
     domain::{
-        Change, CollectionId, Control, Data, Document, DocumentId, Entry, Position, ProjectId, Timestamp,
-        cursor::Cursor,
+        Change, CollectionId, Control, Data, Document, DocumentId, Entry, LogEnds, Position, ProjectId,
+        Timestamp, cursor::Cursor,
     },
     store::{
         Result, Sql, StoreError, WriteTx,
         db::rows::{Rows, RowsSql},
-        log::ends::{Head, read_head},
+        log::ends::read_log_ends,
     },
 };
 
@@ -45,7 +45,7 @@ macro_rules! whole_project {
     };
 }
 
-/// A page of the log: at most $3 entries, and none that begins after $4 bytes of memory. The head and the floor come
+/// A page of the log: at most $3 entries, and none that begins after $4 bytes of memory. The log ends come
 /// from the same statement, so that what was pruned meanwhile is noticed and never skipped.
 macro_rules! read_page {
     ($entries:expr) => {
@@ -70,11 +70,11 @@ const FIND_TIME: Sql = Sql::same("SELECT at FROM changes WHERE project_id = $1 A
 /// Part of a log, in order.
 #[derive(Clone, Debug)]
 pub struct LogPage {
-    /// Where the log begins and ends, read together with the entries.
-    pub head: Head,
+    /// The ends of the log, read together with the entries.
+    pub ends: LogEnds,
     /// Entries after the position that was asked for.
     pub entries: Vec<Arc<Change>>,
-    /// Whether these are all up to `head`.
+    /// Whether these are all up to the log's end.
     pub is_last: bool,
 }
 
@@ -101,8 +101,8 @@ struct Image<'a> {
 /// What an entry occupies in the log beside its texts, roughly. Migrations and `retention` have the same number in SQL.
 const ENTRY_BYTES: usize = 100;
 
-/// Adds entries to the log, whose sequences the caller took from heads that this transaction has locked. Deferred. Returns
-/// by how many bytes each project's log has grown, for [`heads::advance`](crate::store::log::ends::advance).
+/// Adds entries to the log, whose sequences the caller took from log ends that this transaction has locked. Deferred. Returns
+/// by how many bytes each project's log has grown, for [`ends::advance`](crate::store::log::ends::advance).
 ///
 /// # Errors
 /// None in practice: a control entry that is no JSON.
@@ -176,7 +176,7 @@ pub async fn read_collection(
     read_page(project, &rows, size)
 }
 
-/// The same inside a write transaction, after the project's head was locked: so up to the end of the log.
+/// The same inside a write transaction, after the project's log end was locked: so up to the end of the log.
 ///
 /// # Errors
 /// The database's own.
@@ -223,15 +223,15 @@ pub async fn read_project(
 ///
 /// # Errors
 /// The database's own.
-pub async fn holds_cursor(db: &impl ConnectionTrait, head: &Head, cursor: &Cursor) -> Result<bool> {
+pub async fn holds_cursor(db: &impl ConnectionTrait, ends: &LogEnds, cursor: &Cursor) -> Result<bool> {
     let position = cursor.position;
-    if cursor.epoch != head.epoch || position.sequence < head.floor.sequence {
+    if cursor.epoch != ends.epoch || position.sequence < ends.first.sequence {
         return Ok(false);
     }
-    if position.sequence == head.floor.sequence {
-        return Ok(position.at == head.floor.at);
+    if position.sequence == ends.first.sequence {
+        return Ok(position.at == ends.first.at);
     }
-    let values = [head.project.as_str().into(), (position.sequence as i64).into()];
+    let values = [ends.project.as_str().into(), (position.sequence as i64).into()];
     let row = db.query_one_raw(FIND_TIME.bind(db.get_database_backend(), values)).await?;
     Ok(match row {
         Some(row) => row.try_get_by_index::<i64>(0)? == position.at.0,
@@ -241,7 +241,7 @@ pub async fn holds_cursor(db: &impl ConnectionTrait, head: &Head, cursor: &Curso
 
 fn read_page(project: &ProjectId, rows: &[QueryResult], size: PageSize) -> Result<Option<LogPage>> {
     let Some(first) = rows.first() else { return Ok(None) };
-    let head = read_head(first, 0)?;
+    let ends = read_log_ends(first, 0)?;
     let mut entries = Vec::with_capacity(rows.len());
     let mut bytes = 0;
     for row in rows {
@@ -253,7 +253,7 @@ fn read_page(project: &ProjectId, rows: &[QueryResult], size: PageSize) -> Resul
         }
     }
     let is_last = entries.len() < size.entries && bytes < size.bytes;
-    Ok(Some(LogPage { head, entries, is_last }))
+    Ok(Some(LogPage { ends, entries, is_last }))
 }
 
 /// Reads the columns from `sequence` (the eighth) on.

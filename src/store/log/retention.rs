@@ -1,7 +1,7 @@
 //! How much of its change log a project keeps, and how the rest is deleted: the oldest entries first, a few at a time.
 //!
-//! Nothing is counted for it. Sequences are without gaps, so the number of entries is head less floor; times follow the
-//! sequences, so the oldest entry is the next one to go; and the bytes are a running total in the project's head, which
+//! Nothing is counted for it. Sequences are without gaps, so the number of entries is the last sequence less the first; times follow the
+//! sequences, so the oldest entry is the next one to go; and the bytes are a running total beside the log ends, which
 //! each write raises and each deletion lowers, in the transaction that does it.
 
 use std::time::Duration;
@@ -77,8 +77,8 @@ pub async fn list_due(
     rows.iter().map(|row| Ok(ProjectId::from_stored(&row.try_get_by_index::<String>(0)?))).collect()
 }
 
-/// Deletes some of a project's oldest entries that are over the retention, and raises its floor past them in the same
-/// transaction; every read of the log returns the floor, so that nobody takes what is left for the whole. Returns
+/// Deletes some of a project's oldest entries that are over the retention, and moves the first end past them in the same
+/// transaction; every read of the log returns its ends, so that nobody takes what is left for the whole. Returns
 /// whether there is more to delete.
 ///
 /// # Errors
@@ -90,10 +90,10 @@ pub async fn prune(
     oldest: Timestamp,
 ) -> Result<bool> {
     let locked = ends::lock(tx, std::slice::from_ref(project)).await?;
-    let Some(head) = locked.into_iter().next() else { return Ok(false) };
-    let values = [project.as_str().into(), to_integer(head.floor.sequence).into(), (PORTION as i64).into()];
+    let Some(ends) = locked.into_iter().next() else { return Ok(false) };
+    let values = [project.as_str().into(), to_integer(ends.first.sequence).into(), (PORTION as i64).into()];
     let rows = tx.query(OLDEST, values).await?;
-    let (mut floor, mut deleted) = (head.floor, 0_u64);
+    let (mut first, mut deleted) = (ends.first, 0_u64);
     let mut has_more = rows.len() == PORTION;
     for row in &rows {
         let position = Position {
@@ -102,7 +102,7 @@ pub async fn prune(
         };
         let size = row.try_get_by_index::<i64>(2)?.unsigned_abs();
         let bytes = row.try_get_by_index::<i64>(3)?.max(0) as u64;
-        let is_over = head.head.sequence - position.sequence >= retention.changes
+        let is_over = ends.last.sequence - position.sequence >= retention.changes
             || bytes.saturating_sub(deleted) > retention.bytes
             || position.at < oldest;
         if !is_over {
@@ -113,12 +113,12 @@ pub async fn prune(
             has_more = true;
             break;
         }
-        (floor, deleted) = (position, deleted + size);
+        (first, deleted) = (position, deleted + size);
     }
-    if floor != head.floor {
-        let (from, to) = (to_integer(head.floor.sequence), to_integer(floor.sequence));
+    if first != ends.first {
+        let (from, to) = (to_integer(ends.first.sequence), to_integer(first.sequence));
         tx.defer(DELETE, [project.as_str().into(), from.into(), to.into()]);
-        let values = [project.as_str().into(), to.into(), floor.at.0.into(), to_integer(deleted).into()];
+        let values = [project.as_str().into(), to.into(), first.at.0.into(), to_integer(deleted).into()];
         tx.defer(RAISE_FLOOR, values);
     }
     Ok(has_more)
