@@ -1,13 +1,13 @@
 //! Every door into the server. With `app`, the only place that knows of HTTP: bytes become types here, services decide.
 //!
-//! Reading order: this file (the route table), [`error`], [`extract`], [`answer`], [`rest`], [`sdk`], [`realtime`], [`health`],
+//! Reading order: this file (the route table), [`error`], [`request`], [`response`], [`rest`], [`cocobase`], [`realtime`], [`health`],
 //! [`site`].
 
 pub mod cocobase;
 pub mod error;
-pub mod extract;
 pub mod health;
 pub mod realtime;
+pub mod request;
 pub mod response;
 pub mod rest;
 pub mod site;

@@ -30,8 +30,8 @@ use crate::{
     api::{
         self,
         cocobase::rooms::registry::Rooms,
-        extract::BodyBudget,
         realtime::{ConnectionCount, Feed, LocalShard, Realtime, encode::Encoder},
+        request::body::BodyBudget,
         response::{AnswerBudget, bound_answers},
     },
     auth::{KeyRing, Tickets, tickets},

@@ -14,11 +14,13 @@ use crate::{
             documents::{json_text, written},
         },
         error::{ApiError, ErrorCode},
-        extract::{Body, Caller, refuse_precondition, request_key},
-        rest::{
-            add_cursor,
-            items::{Items, Members, Patches, name_item, place_in},
+        request::{
+            Body, Caller,
+            batch::{Items, Members, Patches, name_item, place_in},
+            idempotency::request_key,
+            precondition::refuse_precondition,
         },
+        rest::add_cursor,
     },
     auth::Principal,
     config::Limits,

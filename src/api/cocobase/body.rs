@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    api::{error::ApiError, extract::Body},
+    api::{error::ApiError, request::Body},
     domain::Data,
 };
 

@@ -11,7 +11,7 @@ use crate::{
     api::{
         cocobase::{body, documents::deleted, shape::CollectionBody},
         error::{ApiError, ErrorCode},
-        extract::{Body, Caller},
+        request::{Body, Caller, body::json_object},
         rest::{self, add_cursor},
     },
     domain::CollectionName,
@@ -92,17 +92,12 @@ pub async fn remove(
 }
 
 fn parse_name(body: &Body) -> Result<CollectionName, ApiError> {
-    let refuse = |message: String| ApiError::new(ErrorCode::InvalidBody, message);
-    let members = body::members(body);
-    if members.trim_ascii_start().first() != Some(&b'{') {
-        return Err(refuse("the body is a JSON object with the collection's `name`".to_owned()));
-    }
-    let settings: Settings = serde_json::from_slice(members)
-        .map_err(|err| refuse(format!("the body can't be understood: {err}")))?;
+    let refuse = |message: &str| ApiError::new(ErrorCode::InvalidBody, message);
+    let settings: Settings = json_object(body::members(body))?;
     if settings.webhook_url.is_some() {
-        return Err(refuse("this server calls no webhooks yet; leave `webhook_url` out".to_owned()));
+        return Err(refuse("this server calls no webhooks yet; leave `webhook_url` out"));
     }
-    let name = settings.name.ok_or_else(|| refuse("`name` is missing".to_owned()))?;
+    let name = settings.name.ok_or_else(|| refuse("`name` is missing"))?;
     CollectionName::parse(&name)
         .map_err(|err| ApiError::new(ErrorCode::InvalidCollectionName, err.to_string()))
 }

@@ -15,21 +15,41 @@ use crate::{
         cocobase::{
             body,
             error::NoFiles,
-            query,
             shape::{CollectionBody, DocumentBody, ShownBody},
         },
         error::{ApiError, ErrorCode},
-        extract::{Body, Caller, Parameters, precondition, refuse_precondition, request_key},
-        rest::{
-            add_cursor,
-            documents::{View, existing_key, parse_filter},
+        request::{
+            Body, Caller, Parameters,
+            idempotency::request_key,
+            list::{ListParameters, ListStyle, View},
+            precondition::{precondition, refuse_precondition},
         },
+        rest::{add_cursor, documents::existing_key},
     },
     auth::Principal,
     config::Limits,
     domain::Patch,
+    query::page::Direction,
     service::{Collections, Documents, ServiceError},
     writer::{Committed, Outcome},
+};
+
+/// What lists of this door take: the libraries sort in descending order unless they are told otherwise.
+const STYLE: ListStyle = ListStyle {
+    served: &[
+        "limit",
+        "offset",
+        "sort",
+        "sort_by",
+        "orderBy",
+        "order",
+        "sort_order",
+        "select",
+        "populate",
+        "filters",
+    ],
+    default_limit: 100,
+    direction: Some(Direction::Descending),
 };
 
 /// `POST /collections/documents?collection={name or id}` → 201 with the document, which is the one status that the Python
@@ -88,10 +108,7 @@ pub async fn list(
     collection: Path<String>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let page = query::page(&parameters, &limits)?;
-    let view = View::parse(&parameters)?;
-    let filter = parse_filter(&parameters)?;
-    parameters.refuse_all_but(&query::LISTED)?;
+    let ListParameters { filter, page, view } = ListParameters::parse(&parameters, &STYLE, limits.page)?;
     let list = match documents.list(&principal, &collection, filter, page).await {
         Ok(list) => list,
         Err(ServiceError::UnknownCollection) => return Ok(HttpResponse::Ok().json(json!([]))),
@@ -122,12 +139,7 @@ pub async fn get(
     path: Path<(String, String)>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let view = View::parse(&parameters)?;
-    if let Some((name, _)) = parameters.pairs().find(|(name, _)| !matches!(*name, "select" | "populate")) {
-        let message =
-            format!("`{name}` is not available here; a document by its id takes select and populate");
-        return Err(ApiError::new(ErrorCode::InvalidFilter, message));
-    }
+    let view = View::of_document(&parameters)?;
     let (collection, id) = existing_key(path)?;
     let (collection, document) = documents.get(&principal, &collection, &id).await?;
     let shown = std::slice::from_ref(&document);

@@ -14,11 +14,11 @@ use crate::{
             socket::{End, First, Happened, Socket},
         },
         error::ApiError,
-        extract::Caller,
         realtime::{
             Realtime,
             protocol::{CloseCode, text_frame},
         },
+        request::Caller,
     },
     auth::Principal,
     domain::{ProjectId, Timestamp},

@@ -2,7 +2,7 @@
 //! of its own: what a request means is the services' business, as it is for the documented API.
 //!
 //! Reading order: [`error`] (`{"detail":…}`), [`body`] and [`shape`] (what comes in and goes out), [`documents`],
-//! [`batches`], [`collections`], [`query`] and [`queries`]; then the sockets: [`socket`] (what they have in common), `watch` and [`encode`]
+//! [`batches`], [`collections`], [`queries`]; then the sockets: [`socket`] (what they have in common), `watch` and [`encode`]
 //! (collections), [`meeting`] (rooms and broadcast), `pace`; and
 //! [`redirect`], a script for the JavaScript library.
 
@@ -15,7 +15,6 @@ pub mod error;
 pub mod meeting;
 mod pace;
 pub mod queries;
-pub mod query;
 pub mod redirect;
 pub mod rooms;
 mod schema;

@@ -9,16 +9,14 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::{
         cocobase::schema::describe,
-        error::{ApiError, ErrorCode},
-        extract::{Caller, Parameters},
-        rest::documents::parse_filter,
+        error::ApiError,
+        request::{Caller, Parameters, list::MAX_OFFSET, parameters::missing_parameter},
     },
     config::Limits,
     query::{
         Field, Filter,
         aggregate::Operation,
         page::{Direction, Page, Sort},
-        parse::parse_field,
     },
     service::{Documents, ServiceError},
     store::documents::aggregates::Grouping,
@@ -27,8 +25,6 @@ use crate::{
 /// What the libraries' query builders add to every question, and what means nothing there.
 const IGNORED: [&str; 9] =
     ["limit", "offset", "sort", "sort_by", "orderBy", "order", "sort_order", "select", "populate"];
-/// Further than this, nobody pages through groups.
-const MAX_OFFSET: u64 = 1_000_000;
 /// So many documents, the newest, show what fields a collection has.
 const SAMPLE: u64 = 100;
 
@@ -40,7 +36,7 @@ pub async fn count(
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     refuse_all_but(&parameters, &["filters"])?;
-    let count = documents.count(&principal, &collection, parse_filter(&parameters)?).await;
+    let count = documents.count(&principal, &collection, parameters.filter()?).await;
     Ok(HttpResponse::Ok().json(json!({ "count": or_empty(count)? })))
 }
 
@@ -56,7 +52,7 @@ pub async fn aggregate(
     let operation = Operation::parse(parameters.single("operation")?.unwrap_or_default())?;
     let (name, field) = parse_named(&parameters)?;
     operation.check(&field)?;
-    let filter = parse_filter(&parameters)?;
+    let filter = parameters.filter()?;
     let result = match documents.aggregate(&principal, &collection, filter, operation, Some(field)).await {
         // As of no documents.
         Err(ServiceError::UnknownCollection) if matches!(operation, Operation::Count | Operation::Sum) => {
@@ -90,7 +86,7 @@ pub async fn group_by(
         limit: parameters.number("limit", limits.page, 1, limits.page)?,
         offset: parameters.number("offset", 0, 0, MAX_OFFSET)?,
     };
-    let filter = parse_filter(&parameters)?.and(has_value);
+    let filter = parameters.filter()?.and(has_value);
     let groups = or_empty(documents.group(&principal, &collection, filter, grouping).await)?;
     let mut bodies = Vec::with_capacity(groups.len());
     for group in groups {
@@ -137,14 +133,10 @@ fn refuse_all_but(parameters: &Parameters, served: &[&str]) -> Result<(), ApiErr
     parameters.refuse_all_but(&[served, &IGNORED].concat())
 }
 
-/// The parameter `field`: as it was written, and what it names.
+/// Reads the parameter `field`: its text, and the field that it names.
 fn parse_named(parameters: &Parameters) -> Result<(&str, Field), ApiError> {
-    let refuse = |message: String| ApiError::new(ErrorCode::InvalidFilter, message);
-    match parameters.single("field")? {
-        None | Some("") => Err(refuse("`field` is missing".to_owned())),
-        Some(name) => {
-            let field = parse_field(name).map_err(|err| refuse(format!("`field` names no field: {err}")))?;
-            Ok((name, field))
-        }
+    match (parameters.single("field")?, parameters.field("field")?) {
+        (Some(name), Some(field)) => Ok((name, field)),
+        _ => Err(missing_parameter("field")),
     }
 }

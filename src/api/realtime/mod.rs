@@ -40,7 +40,7 @@ use tokio::sync::watch;
 
 use super::{
     error::{ApiError, ErrorCode},
-    extract::{Parameters, credential},
+    request::{Parameters, caller::credential},
 };
 use crate::{
     auth::{KeyKind, KeyRing, Principal, Tickets},

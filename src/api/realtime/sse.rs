@@ -11,8 +11,7 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        extract::Parameters,
-        rest::documents::parse_filter,
+        request::Parameters,
     },
     wire::Form,
 };
@@ -47,7 +46,7 @@ async fn open_stream(
     let (realtime, shard) = parts(request)?;
     check_origin(request, &realtime)?;
     let principal = opener(request, &realtime, parameters).await?.ok_or_else(ApiError::unauthorized)?;
-    let filter = parse_filter(parameters)?;
+    let filter = parameters.filter()?;
     parameters.refuse_all_but(&["filters", "since", "snapshot", "ticket", "token"])?;
     let permit = realtime
         .connections

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        extract::Parameters,
+        request::Parameters,
     },
     wire::Form,
 };

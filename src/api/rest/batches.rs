@@ -6,14 +6,16 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    DocumentBody, Success, add_cursor,
-    items::{Items, Members, Patches, name_item, place_in},
-};
+use super::{DocumentBody, Success, add_cursor};
 use crate::{
     api::{
         error::ApiError,
-        extract::{Body, Caller, refuse_precondition, request_key},
+        request::{
+            Body, Caller,
+            batch::{Items, Members, Patches, name_item, place_in},
+            idempotency::request_key,
+            precondition::refuse_precondition,
+        },
     },
     auth::Principal,
     config::Limits,

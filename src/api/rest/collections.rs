@@ -13,7 +13,7 @@ use super::{CollectionBody, SettingsBody, Success, add_cursor};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        extract::{Body, Caller},
+        request::{Body, Caller},
     },
     auth::Principal,
     domain::{CollectionName, Schema},

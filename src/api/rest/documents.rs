@@ -10,27 +10,39 @@ use serde_json::json;
 use super::{DocumentBody, PageEnd, Success, add_cursor, add_entity_tag};
 use crate::{
     api::{
-        error::{ApiError, ErrorCode},
-        extract::{Body, Caller, Parameters, is_unchanged, precondition, request_key},
+        error::ApiError,
+        request::{
+            Body, Caller, Parameters,
+            idempotency::request_key,
+            list::{ListParameters, ListStyle, View},
+            precondition::{is_unchanged, precondition},
+        },
     },
     auth::Principal,
     config::Limits,
     domain::{DocumentId, Patch},
-    query::{
-        Filter,
-        page::{Direction, Page, Sort},
-        parse,
-        populate::Populate,
-        select::Selection,
-    },
     service::{Documents, ServiceError},
     writer::{Committed, Outcome},
 };
 
-/// Documents of a page, if nothing is said.
-const DEFAULT_LIMIT: u64 = 20;
-/// Further than this, `after` is the way.
-const MAX_OFFSET: u64 = 1_000_000;
+/// What lists of this door take.
+const STYLE: ListStyle = ListStyle {
+    served: &[
+        "limit",
+        "offset",
+        "after",
+        "orderBy",
+        "sort",
+        "sort_by",
+        "order",
+        "sort_order",
+        "select",
+        "populate",
+        "filters",
+    ],
+    default_limit: 20,
+    direction: None,
+};
 
 /// `POST /collections/{collection}` with a bare JSON object → 201 with the document.
 pub async fn create(
@@ -54,12 +66,7 @@ pub async fn get(
     path: Path<(String, String)>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    if let Some((name, _)) = parameters.pairs().find(|(name, _)| !matches!(*name, "select" | "populate")) {
-        let message =
-            format!("`{name}` is not available here; a document read by its id takes select and populate");
-        return Err(ApiError::new(ErrorCode::InvalidFilter, message));
-    }
-    let view = View::parse(&parameters)?;
+    let view = View::of_document(&parameters)?;
     let (collection, id) = path.into_inner();
     // What can't be an id is none that is there; but the collection is asked about first.
     let id = DocumentId::parse(&id).unwrap_or_else(|_| DocumentId::from_stored(""));
@@ -136,9 +143,7 @@ pub async fn list(
     collection: Path<String>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let mut page = parse_page(&parameters, &limits)?;
-    let view = View::parse(&parameters)?;
-    let filter = parse_filter(&parameters)?;
+    let ListParameters { filter, mut page, view } = ListParameters::parse(&parameters, &STYLE, limits.page)?;
     let wanted = page.limit;
     // One more than is shown tells whether there is a next page.
     page.limit += 1;
@@ -162,92 +167,6 @@ pub async fn list(
         response.insert_header(("X-Query-Plan", plan.as_str()));
     }
     Ok(response.json(answer))
-}
-
-/// `filters=<JSON>` and every parameter that is none of the API's, all of which must hold.
-///
-/// # Errors
-/// `INVALID_FILTER`, which names the term.
-pub fn parse_filter(parameters: &Parameters) -> Result<Filter, ApiError> {
-    let from_json =
-        parameters.single("filters")?.map(parse::parse_json).transpose()?.unwrap_or_else(Filter::all);
-    let pairs = parse::parse_pairs(parameters.pairs())?;
-    Ok(from_json.and(pairs))
-}
-
-/// `orderBy` (or `sort`, `sort_by`) and `order` (or `sort_order`); newest first, if none is given.
-///
-/// # Errors
-/// `INVALID_FILTER`, which names the term.
-pub fn parse_sort(parameters: &Parameters) -> Result<Sort, ApiError> {
-    let mut direction = None;
-    for name in ["order", "sort_order"] {
-        direction = match parameters.single(name)? {
-            None => direction,
-            Some("asc") => Some(Direction::Ascending),
-            Some("desc") => Some(Direction::Descending),
-            Some(_) => {
-                let message = format!("`{name}` is asc or desc");
-                return Err(ApiError::new(ErrorCode::InvalidFilter, message));
-            }
-        };
-    }
-    let sorts: Vec<_> = parameters.all(&["orderBy", "sort", "sort_by"]).collect();
-    Ok(match sorts.as_slice() {
-        [] => Sort::by_age(direction.unwrap_or(Direction::Descending)),
-        texts => Sort::parse(&texts.join(","), direction)?,
-    })
-}
-
-/// What is shown of each document, and beside it.
-pub struct View {
-    /// The fields that are kept; all, if none are named.
-    pub selection: Option<Selection>,
-    /// The relations that are followed.
-    pub populate: Populate,
-}
-
-impl View {
-    /// `select` and `populate`, both as often as wanted.
-    ///
-    /// # Errors
-    /// `INVALID_FILTER`, which names the term.
-    pub fn parse(parameters: &Parameters) -> Result<Self, ApiError> {
-        let is_selected = parameters.all(&["select"]).next().is_some();
-        let selection = is_selected.then(|| Selection::parse(parameters.all(&["select"]))).transpose()?;
-        Ok(Self { selection, populate: Populate::parse(parameters.all(&["populate"]))? })
-    }
-}
-
-fn parse_page(parameters: &Parameters, limits: &Limits) -> Result<Page, ApiError> {
-    parameters.refuse_all_but(&[
-        "limit",
-        "offset",
-        "after",
-        "orderBy",
-        "sort",
-        "sort_by",
-        "order",
-        "sort_order",
-        "select",
-        "populate",
-        "filters",
-    ])?;
-    let refuse = |message: String| ApiError::new(ErrorCode::InvalidFilter, message);
-    let sort = parse_sort(parameters)?;
-    let after = match parameters.single("after")? {
-        None => None,
-        Some(text) => Some(sort.parse_cursor(text).ok_or_else(|| {
-            let message = "`after` takes the nextCursor of a page with the same order";
-            ApiError::new(ErrorCode::InvalidCursor, message)
-        })?),
-    };
-    let offset = parameters.number("offset", 0, 0, MAX_OFFSET)?;
-    if after.is_some() && offset > 0 {
-        return Err(refuse("`after` and `offset` can't both be given".to_owned()));
-    }
-    let limit = parameters.number("limit", DEFAULT_LIMIT.min(limits.page), 1, limits.page)?;
-    Ok(Page { sort, limit, offset, after })
 }
 
 /// Where a document is that must be there already: what can't be an id is no document.

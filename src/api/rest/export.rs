@@ -11,14 +11,15 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::Value;
 
-use super::{
-    documents::{View, parse_filter, parse_sort},
-    shown::{DocumentBody, RelatedBody},
-};
+use super::shown::{DocumentBody, RelatedBody};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        extract::{Caller, Parameters},
+        request::{
+            Caller, Parameters,
+            list::{View, parse_sort},
+            parameters::invalid_parameter,
+        },
     },
     domain::Document,
     query::select::Selection,
@@ -51,13 +52,11 @@ pub async fn export(
         None | Some("json") => Format::Json,
         Some("ndjson") => Format::Ndjson,
         Some("csv") => Format::Csv { columns: Vec::new() },
-        Some(_) => {
-            return Err(ApiError::new(ErrorCode::InvalidFilter, "`format` is json, ndjson or csv"));
-        }
+        Some(_) => return Err(invalid_parameter("`format` must be `json`, `ndjson` or `csv`")),
     };
     let View { selection, populate } = View::parse(&parameters)?;
     let relations: Vec<_> = populate.relations.iter().map(|relation| relation.name.clone()).collect();
-    let wanted = Wanted { filter: parse_filter(&parameters)?, sort: parse_sort(&parameters)?, populate };
+    let wanted = Wanted { filter: parameters.filter()?, sort: parse_sort(&parameters, None)?, populate };
     let export = exports.begin(principal, &collection, wanted).await?;
     let format = match format {
         Format::Csv { .. } => {

@@ -4,7 +4,6 @@ pub mod batches;
 pub mod collections;
 pub mod documents;
 pub mod export;
-pub(in crate::api) mod items;
 pub mod queries;
 pub(in crate::api) mod shown;
 pub mod tickets;

@@ -7,20 +7,17 @@ use actix_web::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Success, documents::parse_filter};
+use super::Success;
 use crate::{
     api::{
-        error::{ApiError, ErrorCode},
-        extract::{Caller, Parameters},
+        error::ApiError,
+        request::{Caller, Parameters, list::MAX_OFFSET, parameters::missing_parameter},
     },
     config::Limits,
-    query::{Field, aggregate::Operation, parse::parse_field},
+    query::aggregate::Operation,
     service::Documents,
     store::documents::aggregates::Grouping,
 };
-
-/// Further than this, nobody pages through groups.
-const MAX_OFFSET: u64 = 1_000_000;
 
 /// `GET /collections/{collection}/query/count` → 200 with `{"count"}` of the documents that match.
 ///
@@ -33,7 +30,7 @@ pub async fn count(
 ) -> Result<HttpResponse, ApiError> {
     parameters.refuse_all_but(&["filters", "limit", "offset"])?;
     check_page(&parameters)?;
-    let count = documents.count(&principal, &collection, parse_filter(&parameters)?).await?;
+    let count = documents.count(&principal, &collection, parameters.filter()?).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({ "count": count }))))
 }
 
@@ -57,13 +54,13 @@ pub async fn aggregate(
     check_page(&parameters)?;
     let operation = parameters.single("operation")?;
     let operation = Operation::parse(operation.unwrap_or_default())?;
-    let field = parse_named(&parameters, "field")?;
+    let field = parameters.field("field")?;
     match &field {
         Some(field) => operation.check(field)?,
         None if operation == Operation::Count => {}
-        None => return Err(missing("field")),
+        None => return Err(missing_parameter("field")),
     }
-    let filter = parse_filter(&parameters)?;
+    let filter = parameters.filter()?;
     let result = documents.aggregate(&principal, &collection, filter, operation, field).await?;
     let body = AggregateBody { field: parameters.single("field")?, operation: operation.as_str(), result };
     Ok(HttpResponse::Ok().json(Success::new(body)))
@@ -87,16 +84,16 @@ pub async fn group_by(
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     parameters.refuse_all_but(&["filters", "field", "operation", "of", "limit", "offset"])?;
-    let field = parse_named(&parameters, "field")?.ok_or_else(|| missing("field"))?;
-    let of = match (parameters.single("operation")?, parse_named(&parameters, "of")?) {
+    let field = parameters.field("field")?.ok_or_else(|| missing_parameter("field"))?;
+    let of = match (parameters.single("operation")?, parameters.field("of")?) {
         (None, None) => None,
         (Some(operation), Some(field)) => {
             let operation = Operation::parse(operation)?;
             operation.check(&field)?;
             Some((operation, field))
         }
-        (Some(_), None) => return Err(missing("of")),
-        (None, Some(_)) => return Err(missing("operation")),
+        (Some(_), None) => return Err(missing_parameter("of")),
+        (None, Some(_)) => return Err(missing_parameter("operation")),
     };
     let grouping = Grouping {
         field,
@@ -104,7 +101,7 @@ pub async fn group_by(
         limit: parameters.number("limit", limits.page, 1, limits.page)?,
         offset: parameters.number("offset", 0, 0, MAX_OFFSET)?,
     };
-    let groups = documents.group(&principal, &collection, parse_filter(&parameters)?, grouping).await?;
+    let groups = documents.group(&principal, &collection, parameters.filter()?, grouping).await?;
     let bodies: Vec<_> = groups
         .into_iter()
         .map(|group| GroupBody { value: group.value, count: group.count, result: group.result })
@@ -118,20 +115,4 @@ fn check_page(parameters: &Parameters) -> Result<(), ApiError> {
         parameters.number(name, 0, 0, u64::MAX)?;
     }
     Ok(())
-}
-
-/// The field that a parameter names.
-fn parse_named(parameters: &Parameters, name: &str) -> Result<Option<Field>, ApiError> {
-    let refuse = |why: &dyn std::fmt::Display| {
-        ApiError::new(ErrorCode::InvalidFilter, format!("`{name}` names no field: {why}"))
-    };
-    match parameters.single(name)? {
-        None => Ok(None),
-        Some("") => Err(refuse(&"it is empty")),
-        Some(text) => parse_field(text).map(Some).map_err(|err| refuse(&err)),
-    }
-}
-
-fn missing(name: &str) -> ApiError {
-    ApiError::new(ErrorCode::InvalidFilter, format!("`{name}` is missing"))
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::Success;
 use crate::api::{
     error::ApiError,
-    extract::{Body, Caller},
     realtime::Realtime,
+    request::{Body, Caller},
 };
 
 /// What a ticket is for. Other members are refused, not ignored.

@@ -4,14 +4,16 @@ use actix_web::{HttpRequest, HttpResponse, web::Data as State};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::{
-    DocumentBody, Success, add_cursor,
-    items::{self, Items, name_item, place_in},
-};
+use super::{DocumentBody, Success, add_cursor};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        extract::{Body, Caller, refuse_precondition, request_key},
+        request::{
+            Body, Caller,
+            batch::{self, Items, name_item, place_in},
+            idempotency::request_key,
+            precondition::refuse_precondition,
+        },
     },
     config::Limits,
     domain::{Data, DocumentId, Patch},
@@ -76,7 +78,7 @@ pub async fn run(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let Transaction { operations } = body.json()?;
-    let mut parser = items::Documents::new(&body);
+    let mut parser = batch::Documents::new(&body);
     let steps = operations.parse("operations", limits.batch, |raw| parse_step(&mut parser, raw))?;
     let done = documents.transact(&principal, steps, key).await;
     let committed = done.map_err(|err| name_item(err, place_in("operations")))?;
@@ -98,7 +100,7 @@ pub async fn run(
     Ok(response.json(Success::new(results)))
 }
 
-fn parse_step(parser: &mut items::Documents<'_>, raw: &RawValue) -> Result<Step, ApiError> {
+fn parse_step(parser: &mut batch::Documents<'_>, raw: &RawValue) -> Result<Step, ApiError> {
     let refuse = |why: &str| ApiError::new(ErrorCode::InvalidBody, why);
     // serde would also read the members from an array, in their order.
     if !raw.get().starts_with('{') {

@@ -1,5 +1,5 @@
-//! The items of a batch or transaction: counted and bounded before any of them is parsed, then parsed one after the other.
-//! An error names its item.
+//! The items of a batch or a transaction, which both doors read. They are counted before any is parsed, and parsed one after
+//! the other, so that a body cannot make the server hold more than a mutation may take. An error names its item.
 
 use std::{collections::HashSet, fmt};
 
@@ -12,41 +12,41 @@ use serde_json::value::RawValue;
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        extract::Body,
+        request::body::Body,
     },
     domain::{Data, DocumentId, Patch},
     service::ServiceError,
     writer::{MAX_MUTATION_BYTES, WriteError},
 };
 
-/// More are counted and not kept. Not less than `COIR_MAX_BATCH` may be.
+/// Items past this place are counted but not kept. At least the largest `COIR_MAX_BATCH`.
 const KEPT: usize = 10_000;
-/// What both doors, and so their messages, call the updates of a batch.
+/// The member that has the updates of a batch, in both doors.
 const UPDATES: &str = "updates";
 
-/// The items of a JSON list, unparsed.
-pub(in crate::api) struct Items<'a> {
+/// The items of a JSON array, unparsed.
+pub struct Items<'a> {
     all: Vec<&'a RawValue>,
     count: usize,
 }
 
-/// The members of a JSON object, unparsed and in order; one that comes twice is there twice.
-pub(in crate::api) struct Members<'a> {
+/// The members of a JSON object, unparsed and in order. A name that comes twice is there twice.
+pub struct Members<'a> {
     all: Vec<(String, &'a RawValue)>,
     count: usize,
 }
 
 impl Items<'_> {
-    /// Whether there is none.
-    pub(in crate::api) fn is_empty(&self) -> bool {
+    /// Whether the array has no items.
+    pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Parses each in order, if they are no more than `limit`; `list` is what messages call the list.
+    /// Parses each item in order. `list` is the name of the array in messages.
     ///
     /// # Errors
-    /// `PAYLOAD_TOO_LARGE` above that limit; the first error of `parse`, which then says at which place it arose.
-    pub(in crate::api) fn parse<T>(
+    /// `PAYLOAD_TOO_LARGE` for more than `limit` items; the first error of `parse`, with the item's place before it.
+    pub fn parse<T>(
         &self,
         list: &str,
         limit: usize,
@@ -61,32 +61,27 @@ impl Items<'_> {
         Ok(all)
     }
 
-    /// Parses each as a document of `body`; as [`Items::parse`] otherwise.
+    /// Parses each item as a document of `body`.
     ///
     /// # Errors
     /// As [`Items::parse`] and [`Documents::parse`].
-    pub(in crate::api) fn parse_documents(
-        &self,
-        list: &str,
-        limit: usize,
-        body: &Body,
-    ) -> Result<Vec<Data>, ApiError> {
+    pub fn parse_documents(&self, list: &str, limit: usize, body: &Body) -> Result<Vec<Data>, ApiError> {
         let mut documents = Documents::new(body);
         self.parse(list, limit, |raw| documents.parse(raw))
     }
 
-    /// Parses each as an id; as [`Items::parse`] otherwise.
+    /// Parses each item as a document's id.
     ///
     /// # Errors
-    /// As [`Items::parse`], and `INVALID_BODY` for what is no id.
-    pub(in crate::api) fn parse_ids(&self, list: &str, limit: usize) -> Result<Vec<DocumentId>, ApiError> {
+    /// As [`Items::parse`], and `INVALID_BODY` for an item that is no id.
+    pub fn parse_ids(&self, list: &str, limit: usize) -> Result<Vec<DocumentId>, ApiError> {
         self.parse(list, limit, parse_id)
     }
 }
 
 fn check_count(name: &str, count: usize, limit: usize) -> Result<(), ApiError> {
     if count > limit {
-        let message = format!("`{name}` has {count} items; the limit is {limit}");
+        let message = format!("`{name}` has {count} items; it must have at most {limit}");
         return Err(ApiError::new(ErrorCode::PayloadTooLarge, message));
     }
     Ok(())
@@ -100,7 +95,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
             type Value = Items<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
+                f.write_str("an array")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -150,22 +145,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// Parses the documents of a request one after the other, and stops where they would take too much memory.
-pub(in crate::api) struct Documents<'a> {
+/// Parses the documents of one request one after the other, and stops where they take too much memory together.
+pub struct Documents<'a> {
     body: &'a Body,
     weight: usize,
 }
 
 impl<'a> Documents<'a> {
-    pub(in crate::api) fn new(body: &'a Body) -> Self {
+    /// Starts with the whole memory that one mutation may take.
+    pub fn new(body: &'a Body) -> Self {
         Self { body, weight: 0 }
     }
 
-    /// Reads one.
+    /// Parses the next document.
     ///
     /// # Errors
     /// `INVALID_BODY` or `PAYLOAD_TOO_LARGE`.
-    pub(in crate::api) fn parse(&mut self, raw: &RawValue) -> Result<Data, ApiError> {
+    pub fn parse(&mut self, raw: &RawValue) -> Result<Data, ApiError> {
         let data = self.body.part(raw)?;
         self.weight += data.weight();
         if self.weight > MAX_MUTATION_BYTES {
@@ -175,20 +171,20 @@ impl<'a> Documents<'a> {
     }
 }
 
-/// What the updates of a request change, in its order; each is of another document.
-pub(in crate::api) struct Patches<'a> {
+/// The updates of one request, in its order. No two are of the same document.
+pub struct Patches<'a> {
     documents: Documents<'a>,
     seen: HashSet<DocumentId>,
     all: Vec<(DocumentId, Patch)>,
 }
 
 impl<'a> Patches<'a> {
-    /// Reads updates that are called by their ids; `members_of` takes an update's wrapping off.
+    /// Parses `{"<id>":{…}}`. `members_of` unwraps an update.
     ///
     /// # Errors
-    /// `PAYLOAD_TOO_LARGE` if they are more than `limit`, or would take too much memory; `INVALID_BODY` for one that is
-    /// no update, or whose document had one before. It names the update by its id.
-    pub(in crate::api) fn parse(
+    /// `PAYLOAD_TOO_LARGE` for more than `limit` updates, or for updates that take too much memory together. `INVALID_BODY` for
+    /// an update that is not valid, and for the second one of a document. The message names the update by its id.
+    pub fn parse(
         members: &Members<'_>,
         limit: usize,
         body: &'a Body,
@@ -202,11 +198,11 @@ impl<'a> Patches<'a> {
         Ok(patches)
     }
 
-    /// Reads updates that are a list; `split` parts an update into its document's id and the members.
+    /// Parses an array of updates. `split` divides an update into its document's id and its members.
     ///
     /// # Errors
-    /// As [`Patches::parse`]; that of `split` names the update by its place.
-    pub(in crate::api) fn parse_listed(
+    /// As [`Patches::parse`]. An error of `split` names the update by its place.
+    pub fn parse_listed(
         items: &Items<'_>,
         limit: usize,
         body: &'a Body,
@@ -221,8 +217,8 @@ impl<'a> Patches<'a> {
         Ok(patches)
     }
 
-    /// All of them, and how messages call the one at a place.
-    pub(in crate::api) fn into_named(self) -> (Vec<(DocumentId, Patch)>, impl Fn(usize) -> String) {
+    /// Returns the updates, and the name that messages give to the update at a place.
+    pub fn into_named(self) -> (Vec<(DocumentId, Patch)>, impl Fn(usize) -> String) {
         let ids: Vec<_> = self.all.iter().map(|(id, _)| id.clone()).collect();
         (self.all, move |place: usize| update_name(ids[place].as_str()))
     }
@@ -240,7 +236,10 @@ impl<'a> Patches<'a> {
     fn parse_one(&mut self, id: &str, raw: &RawValue) -> Result<(DocumentId, Patch), ApiError> {
         let id = DocumentId::parse(id)?;
         if !self.seen.insert(id.clone()) {
-            return Err(ApiError::new(ErrorCode::InvalidBody, "this id is there more than once"));
+            return Err(ApiError::new(
+                ErrorCode::InvalidBody,
+                "this id is there more than once; an id must have one update",
+            ));
         }
         Ok((id, Patch::from_data(self.documents.parse(raw)?)?))
     }
@@ -252,17 +251,17 @@ fn update_name(id: &str) -> String {
 
 fn parse_id(raw: &RawValue) -> Result<DocumentId, ApiError> {
     let text: String = serde_json::from_str(raw.get())
-        .map_err(|_| ApiError::new(ErrorCode::InvalidBody, "an id is a string"))?;
+        .map_err(|_| ApiError::new(ErrorCode::InvalidBody, "an id must be a string"))?;
     Ok(DocumentId::parse(&text)?)
 }
 
-/// How messages call the items of a list.
-pub(in crate::api) fn place_in(list: &str) -> impl Fn(usize) -> String {
+/// Returns the name that messages give to the item at a place of `list`: `documents[3]`.
+pub fn place_in(list: &str) -> impl Fn(usize) -> String {
     move |place| format!("{list}[{place}]")
 }
 
-/// Says which item an error of the writer is about.
-pub(in crate::api) fn name_item(err: ServiceError, name: impl Fn(usize) -> String) -> ApiError {
+/// Turns an error of the writer into one that names its item.
+pub fn name_item(err: ServiceError, name: impl Fn(usize) -> String) -> ApiError {
     match err {
         ServiceError::Write(WriteError::AtOperation { place, cause }) => {
             ApiError::from(*cause).about(&name(place))

@@ -1,0 +1,202 @@
+//! The body of a request: decompressed, bounded while it arrives, and read as a document or as JSON of known members.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::{Decompress, Payload},
+    error::PayloadError,
+    http::header::{self, HeaderMap},
+    web,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    api::error::{ApiError, ErrorCode},
+    config::Limits,
+    domain::Data,
+    writer::WriteError,
+};
+
+/// How long a client may take to send a body. A slower one would keep its share of the budget from others.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// A smaller body takes nothing of the budget: the number of connections bounds how many there are.
+const FREE_BYTES: usize = 64 * 1024;
+/// The most that is decompressed at once; see [`in_pieces`].
+const COMPRESSED_PIECE_BYTES: usize = 2048;
+const BUDGET_UNIT: usize = 1024;
+
+/// Bounds what the bodies of all requests at hand may take together. Cheap to clone.
+#[derive(Clone)]
+pub struct BodyBudget(Arc<Semaphore>);
+
+impl BodyBudget {
+    /// At most `bytes` at a time.
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / BUDGET_UNIT)))
+    }
+
+    /// Grows the share that is `held` to that of a body of so many bytes.
+    ///
+    /// # Errors
+    /// `OVERLOADED` if other bodies hold too much.
+    fn grow(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), ApiError> {
+        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = (bytes / BUDGET_UNIT).saturating_sub(has);
+        if bytes <= FREE_BYTES || more == 0 {
+            return Ok(());
+        }
+        let more = u32::try_from(more).ok().and_then(|more| self.0.clone().try_acquire_many_owned(more).ok());
+        let more = more.ok_or_else(|| {
+            ApiError::new(ErrorCode::Overloaded, "too many large requests are being read; try again")
+        })?;
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        Ok(())
+    }
+}
+
+/// A request's whole body, decompressed. Holds its share of the budget until it is dropped.
+pub struct Body {
+    /// The bytes that the client sent, decompressed.
+    pub bytes: Bytes,
+    max_document_bytes: usize,
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+impl FromRequest for Body {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limits = request.app_data::<web::Data<Limits>>().map(|limits| limits.get_ref());
+        let (limit, max_document_bytes) =
+            limits.map_or((0, 0), |limits| (limits.body_bytes, limits.document_bytes));
+        let announced =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let stream =
+            Decompress::from_headers(in_pieces(payload.take(), request.headers()), request.headers());
+        let budget = request.app_data::<web::Data<BodyBudget>>().cloned();
+        Box::pin(async move {
+            if announced.is_some_and(|announced: u64| announced > limit as u64) {
+                return Err(too_large(limit));
+            }
+            let read = tokio::time::timeout(TIMEOUT, read(stream, limit, budget.as_ref())).await;
+            let late = || ApiError::new(ErrorCode::InvalidBody, "the body must arrive within 30 s");
+            let (bytes, held) = read.map_err(|_| late())??;
+            Ok(Self { bytes, max_document_bytes, _held: held })
+        })
+    }
+}
+
+/// Cuts a compressed body into small pieces. Each is decompressed as a whole, to up to a thousand times its length, before
+/// anybody can compare the result with the limit.
+fn in_pieces(
+    payload: Payload,
+    headers: &HeaderMap,
+) -> impl Stream<Item = Result<Bytes, PayloadError>> + Unpin + use<> {
+    let is_compressed = headers.contains_key(header::CONTENT_ENCODING);
+    let most = if is_compressed { COMPRESSED_PIECE_BYTES } else { usize::MAX };
+    payload.flat_map(move |part| {
+        let (mut rest, failed) = match part {
+            Ok(part) => (part, None),
+            Err(err) => (Bytes::new(), Some(Err(err))),
+        };
+        let pieces =
+            std::iter::from_fn(move || (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(most)))));
+        stream::iter(pieces.chain(failed))
+    })
+}
+
+/// Reads a body to its end; stops as soon as it is over the limit or the budget.
+async fn read(
+    mut stream: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+    limit: usize,
+    budget: Option<&web::Data<BodyBudget>>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+    let (mut whole, mut held): (Option<Bytes>, _) = (None, None);
+    let mut parts = BytesMut::new();
+    while let Some(part) = stream.next().await {
+        let part = part.map_err(|err| {
+            let message = format!("the body cannot be read or decompressed: {err}");
+            ApiError::new(ErrorCode::InvalidBody, message)
+        })?;
+        // Most bodies come in one piece, which needs no copy.
+        match whole.take() {
+            None if parts.is_empty() => whole = Some(part),
+            first => {
+                parts.extend_from_slice(&first.unwrap_or_default());
+                parts.extend_from_slice(&part);
+            }
+        }
+        let bytes = whole.as_ref().map_or(parts.len(), Bytes::len);
+        if bytes > limit {
+            return Err(too_large(limit));
+        }
+        if let Some(budget) = budget {
+            budget.grow(&mut held, bytes)?;
+        }
+    }
+    Ok((whole.unwrap_or_else(|| parts.freeze()), held))
+}
+
+fn too_large(limit: usize) -> ApiError {
+    ApiError::new(ErrorCode::PayloadTooLarge, format!("the body must have at most {limit} bytes"))
+}
+
+impl Body {
+    /// Reads the body as a document's data.
+    ///
+    /// # Errors
+    /// `INVALID_BODY` for anything but a JSON object; `PAYLOAD_TOO_LARGE` as [`Body::part`].
+    pub fn document(&self) -> Result<Data, ApiError> {
+        self.parse(&self.bytes)
+    }
+
+    /// Reads a part of the body as a document's data.
+    ///
+    /// # Errors
+    /// `INVALID_BODY` for anything but a JSON object; `PAYLOAD_TOO_LARGE` before anything is parsed, because parsed JSON takes
+    /// many times the memory of its text.
+    pub fn part(&self, raw: &RawValue) -> Result<Data, ApiError> {
+        self.parse(raw.get().as_bytes())
+    }
+
+    fn parse(&self, json: &[u8]) -> Result<Data, ApiError> {
+        let (actual, limit) = (json.len(), self.max_document_bytes);
+        // The limit counts canonical text. Twice as much leaves room for white space and escapes.
+        if actual > 2 * limit {
+            return Err(WriteError::TooLarge { actual, limit }.into());
+        }
+        Ok(Data::parse(json)?)
+    }
+
+    /// Reads a JSON object of known members.
+    ///
+    /// # Errors
+    /// `INVALID_BODY`, which says where the body differs.
+    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
+        json_object(&self.bytes)
+    }
+}
+
+/// Reads a JSON object of known members.
+///
+/// # Errors
+/// `INVALID_BODY`, which says where the text differs.
+pub fn json_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, ApiError> {
+    let refuse = |why: &dyn std::fmt::Display| {
+        ApiError::new(ErrorCode::InvalidBody, format!("the body is not valid: {why}"))
+    };
+    // serde would also read the members from an array, in their order.
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(refuse(&"it must be a JSON object"));
+    }
+    serde_json::from_slice(json).map_err(|err| refuse(&err))
+}

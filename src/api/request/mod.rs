@@ -1,0 +1,18 @@
+//! What a request carries, read once for every door: who is asking, the body, preconditions, the idempotency key,
+//! parameters and batches. A door only names the parts it wants and prints the answer.
+//!
+//! Never does: decide anything, or keep a credential longer than it takes to find its principal.
+//!
+//! Reading order: [`caller`], [`body`], [`precondition`], [`idempotency`], [`parameters`], [`list`], [`batch`].
+
+pub mod batch;
+pub mod body;
+pub mod caller;
+pub mod idempotency;
+pub mod list;
+pub mod parameters;
+pub mod precondition;
+
+pub use body::Body;
+pub use caller::Caller;
+pub use parameters::Parameters;
