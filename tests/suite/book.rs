@@ -1,9 +1,12 @@
-//! Claims about the book: the internals name files and tests, and what they name exists.
+//! Claims about the book: what the internals name exists, and the reference has every route, error code and reserved name.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
+
+use coir::query::parse::PARAMETERS;
 
 /// Pages that explain the code. The style page is not among them: it names tests and files as examples.
 const PAGES: [&str; 2] = ["ARCHITECTURE.md", "docs/internals"];
@@ -91,4 +94,75 @@ fn tests_that_the_internals_name_exist() {
     }
     assert!(missing.is_empty(), "no test has one of these names:\n{}", missing.join("\n"));
     assert!(found > 50, "the pages name tests; only {found} were found");
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// Returns the texts of the Rust files under `folder`.
+fn read_sources(folder: &str) -> Vec<String> {
+    find_files(&root().join(folder), &["rs"]).iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+/// Returns the text between `heading` and the next heading of its level.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let level = heading.split(' ').next().unwrap_or_default();
+    let rest = page.split_once(&format!("\n{heading}\n")).expect("the page has this heading").1;
+    rest.split(&format!("\n{level} ")).next().unwrap_or_default()
+}
+
+#[test]
+fn the_reference_explains_every_error_code() {
+    let source = read("src/api/error.rs");
+    let is_code = |text: &&str| text.len() > 5 && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let codes: BTreeSet<&str> = source.split('"').filter(is_code).collect();
+    let page = read("docs/reference/errors.md");
+    let missing: Vec<_> = codes.iter().filter(|code| !page.contains(&format!("\n## {code}\n"))).collect();
+    assert!(missing.is_empty(), "errors.md lacks {missing:?}");
+    assert!(codes.len() >= 16, "only {codes:?} were found");
+}
+
+#[test]
+fn the_reference_lists_every_route() {
+    let mut routes = BTreeSet::new();
+    for source in read_sources("src/api") {
+        // The routes of the client libraries are described in the guide.
+        if source.contains("/auth-collections/") {
+            continue;
+        }
+        let declared = source.split("resource(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        routes.extend(declared.map(|route| route.replace("{collection}", "{c}").replace("{file:.*}", "…")));
+    }
+    let pages = ["rest", "collections", "realtime"].map(|name| read(&format!("docs/reference/{name}.md")));
+    let spans: Vec<_> = pages.iter().flat_map(|page| code_spans(page)).collect();
+    let is_listed = |route: &&String| spans.iter().any(|span| span.ends_with(&format!(" {route}")));
+    let missing: Vec<_> = routes.iter().filter(|route| !is_listed(route)).collect();
+    assert!(missing.is_empty(), "the reference lacks {missing:?}");
+    assert!(routes.len() > 15, "only {routes:?} were found");
+}
+
+#[test]
+fn the_reference_lists_every_reserved_parameter() {
+    let page = read("docs/reference/filters.md");
+    let listed: Vec<_> = section(&page, "## Reserved names").split_whitespace().collect();
+    let missing: Vec<_> = PARAMETERS.iter().filter(|name| !listed.contains(name)).collect();
+    assert!(missing.is_empty(), "filters.md lacks {missing:?}");
+}
+
+#[test]
+fn close_reasons_that_the_reference_quotes_are_those_of_the_server() {
+    let page = read("docs/reference/realtime.md");
+    let sources = read_sources("src").concat();
+    let rows = section(&page, "### Close codes").lines().filter(|line| line.starts_with("| 1"));
+    let mut quoted = Vec::new();
+    for row in rows {
+        let reasons = row.split(" | ").nth(1).unwrap_or_default();
+        quoted.extend(reasons.split(", `").map(|reason| reason.trim_matches('`').to_owned()));
+    }
+    quoted.retain(|reason| reason != "none");
+    let unknown: Vec<_> =
+        quoted.iter().filter(|reason| !sources.contains(&format!("\"{reason}\""))).collect();
+    assert!(unknown.is_empty(), "the server gives no such reasons: {unknown:?}");
+    assert!(quoted.len() > 10, "only {quoted:?} were found");
 }
