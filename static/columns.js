@@ -1,58 +1,92 @@
-// Documents as a table: which fields are columns, and what stands in a cell.
+// @ts-check
+// Documents as a table: which fields are columns, and what a cell shows.
 
-import { stringify } from "./api.js";
 import { el } from "./element.js";
+import { stringify } from "./json.js";
 
-/** Fields that say most come first. */
-const FIRST = [/^(order|number)$/i, /^(title|name|guest)$/i, /^(status|state|kind|type|role)$/i];
+/** @import { Mark, Row } from "./types" */
+
+const STATUS = /^(status|state|kind|type|role)$/i;
+/** Names of fields that come first, because they say most. */
+const FIRST = [/^(order|number)$/i, /^(title|name|guest)$/i, STATUS];
+/** How long a change lights up, in milliseconds. */
 const FLASH = 1600;
 
 export class Columns {
 	#names = [];
+	#hasMore = false;
+	/** Names and `hasMore`, as text to compare. */
 	#chosen = "";
 	head = el("div.row", { role: "row", ariaRowIndex: 1 });
 
-	/** Chooses the columns anew. `list` is the element that is as wide as they are. */
+	/** Chooses the columns, by the width of `list`. @param {Row[]} rows @param {HTMLElement} list */
 	choose(rows, list) {
-		const weights = {};
-		for (const { data } of rows.slice(0, 99)) for (const name in data) weights[name] = (weights[name] ?? 0) + (typeof data[name] === "object" ? 0.4 : 1);
-		const rank = (name) => FIRST.findIndex((pattern) => pattern.test(name)) >>> 0;
-		const width = list.clientWidth, most = Math.min(7, Math.max(3, (width - 170) >> 7));
-		const names = Object.keys(weights).sort((a, b) => rank(a) - rank(b) || weights[b] - weights[a] || (a < b ? -1 : 1));
-		const hasMore = names.splice(most).length && width > 500;
+		const names = rankNames(rows.slice(0, 99));
+		const width = list.clientWidth;
+		const most = Math.min(7, Math.max(3, (width - 170) >> 7));
+		const hasMore = names.splice(most).length > 0 && width > 500;
 		const chosen = stringify([names, hasMore]);
 		if (chosen === this.#chosen) return;
-		this.hasMore = hasMore;
+		this.#hasMore = hasMore;
 		this.#names = names;
 		this.#chosen = chosen;
 		const titles = ["id", ...names, ...(hasMore ? ["more"] : []), "changed"];
 		this.head.replaceChildren(...titles.map((title, i) => cell(title, i ? "" : "id", "columnheader")));
 		this.head.classList.add("head");
 		this.head.lastChild.className = "age";
-		list.style.setProperty("--columns", `${names.map(() => "1fr ").join("") || "1fr"} ${hasMore ? "1.4fr" : ""} 3.8rem`);
+		const widths = names.map(() => "1fr ").join("") || "1fr";
+		list.style.setProperty("--columns", `${widths} ${hasMore ? "1.4fr" : ""} 3.8rem`);
 	}
 
-	/** Fills a row's element, and lets what has just changed light up. */
-	draw(row, { id, data, version, changedAt, mark, isArmed }) {
-		const drawn = `${this.#chosen}${version}${isArmed}`;
-		if (row.drawn !== drawn) {
-			row.drawn = drawn;
-			row.className = `row ${mark?.kind === "deleted" ? "gone" : ""} ${isArmed ? "armed" : ""}`;
-			const more = Object.keys(data).filter((name) => !this.#names.includes(name)).map((name) => `${name} ${short(data[name])}`);
-			row.age = cell("", "age");
-			row.replaceChildren(cell(id.slice(-6), "id"), ...this.#names.map((name) => valueCell(name, data[name])),
-				...(this.hasMore ? [cell(more.join(" · "), "soft")] : []), row.age,
-				el("button.remove", { role: "gridcell", tabIndex: -1, ariaLabel: `Delete ${id}` }, isArmed ? "Delete?" : "×"));
-		}
-		row.age.textContent = ageOf(changedAt);
-		if (row.mark === mark || Date.now() - mark.at > FLASH) return;
-		row.mark = mark;
-		const backgroundColor = `var(--${mark.kind}-tint)`;
-		const flash = (part) => part.animate([{ backgroundColor }, { backgroundColor, offset: 0.3 }, { backgroundColor: "transparent" }], FLASH);
-		if (mark.kind !== "updated") return flash(row);
-		for (const name of mark.fields) flash(row.children[this.#names.indexOf(name) + 1 || this.#names.length + 1]);
-		flash(row.age);
+	/** Fills the element of a row, and flashes what has just changed. @param {any} element @param {Row} row */
+	draw(element, row) {
+		const drawn = `${this.#chosen}${row.version}${row.armedAt}`;
+		if (element.drawn !== drawn) this.#fill(element, row);
+		element.drawn = drawn;
+		element.lastChild.previousSibling.textContent = ageOf(row.changedAt);
+		if (!row.mark || element.mark === row.mark || Date.now() - row.mark.at > FLASH) return;
+		element.mark = row.mark;
+		this.#flash(element, row.mark);
 	}
+
+	/** @param {Row} row */
+	#fill(element, row) {
+		const { id, data, mark, armedAt } = row;
+		const rest = Object.keys(data).filter((name) => !this.#names.includes(name));
+		const more = rest.map((name) => `${name} ${short(data[name])}`).join(" · ");
+		element.className = `row ${mark?.kind === "deleted" ? "gone" : ""} ${armedAt ? "armed" : ""}`;
+		const remove = { role: "gridcell", tabIndex: -1, ariaLabel: `Delete ${id}` };
+		element.replaceChildren(
+			cell(id.slice(-6), "id"),
+			...this.#names.map((name) => valueCell(name, data[name])),
+			...(this.#hasMore ? [cell(more, "soft")] : []),
+			cell("", "age"),
+			el("button.remove", remove, armedAt ? "Delete?" : "×"),
+		);
+	}
+
+	/** @param {Mark} mark */
+	#flash(element, mark) {
+		const { kind, fields } = mark;
+		const backgroundColor = `var(--${kind}-tint)`;
+		const frames = [{ backgroundColor }, { backgroundColor, offset: 0.3 }, { backgroundColor: "transparent" }];
+		const flash = (part) => part.animate(frames, FLASH);
+		if (kind !== "updated") return flash(element);
+		const cells = element.children;
+		for (const name of fields) flash(cells[this.#names.indexOf(name) + 1 || this.#names.length + 1]);
+		flash(element.lastChild.previousSibling);
+	}
+}
+
+/** Field names, the ones to show first before others. A field that is often an object counts less. */
+function rankNames(rows) {
+	const weights = {};
+	for (const { data } of rows) {
+		for (const name in data) weights[name] = (weights[name] ?? 0) + (typeof data[name] === "object" ? 0.4 : 1);
+	}
+	// `>>> 0` turns -1 (not found) into the largest number.
+	const rank = (name) => FIRST.findIndex((pattern) => pattern.test(name)) >>> 0;
+	return Object.keys(weights).sort((a, b) => rank(a) - rank(b) || weights[b] - weights[a] || (a < b ? -1 : 1));
 }
 
 function cell(content, className = "", role = "gridcell") {
@@ -61,10 +95,16 @@ function cell(content, className = "", role = "gridcell") {
 
 function valueCell(name, value) {
 	if (value === undefined) return cell("");
-	if (typeof value !== "string" || !FIRST[2].test(name)) return cell(short(value), value && typeof value !== "object" ? "" : "soft");
-	const pill = el("span.pill", {}, short(value));
-	pill.style.setProperty("--hue", [...value].reduce((hash, letter) => (hash * 33 + letter.codePointAt()) % 360, 7));
-	return cell(pill);
+	if (typeof value === "string" && STATUS.test(name)) return cell(pill(value));
+	return cell(short(value), value && typeof value !== "object" ? "" : "soft");
+}
+
+/** A label whose colour depends on its text. */
+function pill(text) {
+	const made = el("span.pill", {}, short(text));
+	const hue = [...text].reduce((hash, letter) => (hash * 33 + letter.codePointAt(0)) % 360, 7);
+	made.style.setProperty("--hue", hue);
+	return made;
 }
 
 function short(value) {
@@ -74,6 +114,8 @@ function short(value) {
 function ageOf(changedAt) {
 	const seconds = Math.floor((Date.now() - changedAt) / 1000);
 	if (seconds < 2) return "now";
-	const [size, unit] = [[86_400, "d"], [3600, "h"], [60, "min"], [1, "s"]].find(([size]) => seconds >= size);
-	return `${Math.floor(seconds / size)} ${unit}`;
+	if (seconds < 60) return `${seconds} s`;
+	if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+	if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
+	return `${Math.floor(seconds / 86_400)} d`;
 }

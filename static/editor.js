@@ -1,38 +1,58 @@
-// One document as JSON, to be made, changed and deleted. Nobody overwrites another unasked.
+// @ts-check
+// Edits one document as JSON. A document that someone else changed is overwritten only on request.
 
-import { parse, stringify } from "./api.js";
 import { el, say } from "./element.js";
-import { findMistake } from "./json.js";
+import { parse, stringify } from "./json.js";
+import { findMistake } from "./mistake.js";
+
+/** @import { Api } from "./api.js" */
+/** @import { Document, Kind } from "./types" */
 
 const SURE = "Delete for good?";
 
 export class Editor {
+	/** @type {Api} */
+	#api;
+	#collection;
 	#id;
 	#etag;
+	/** The text as the server has it. */
 	#saved;
+	#found;
 
-	/** `closed()` hears that it is out of sight. */
+	/** `closed` is called when the editor closes. @param {HTMLElement} aside @param {() => void} closed */
 	constructor(aside, closed) {
-		Object.assign(this, { aside, closed });
-		const button = (label, onclick, more) => el("button", { onclick, ...more }, label);
+		this.aside = aside;
+		this.closed = closed;
 		this.title = el("h2");
-		this.area = el("textarea", { spellcheck: false, wrap: "off", ariaLabel: "JSON", "aria-describedby": "mistake", oninput: () => this.#check(), onscroll: () => (this.lines.scrollTop = this.area.scrollTop) });
 		this.lines = el("pre", { ariaHidden: "true" });
 		this.mistake = button("", () => this.#goToMistake(), { id: "mistake" });
 		this.note = el("p.small", { role: "status" });
 		this.remove = button("Delete", () => this.#remove(), { className: "error" });
-		aside.append(el("div.group", {}, this.title, el("i.end"), button("×", () => this.close(), { ariaLabel: "Close", title: "Esc" })),
-			el("div.code", {}, this.lines, this.area), this.mistake, this.note,
-			el("div.group", {}, button("Save", () => this.#save(), { className: "main", title: "Ctrl+Enter" }), el("i.end"), this.remove));
+		const text = { spellcheck: false, wrap: "off", ariaLabel: "JSON", "aria-describedby": "mistake" };
+		this.area = el("textarea", { ...text, oninput: () => this.#check() });
+		this.area.onscroll = () => {
+			this.lines.scrollTop = this.area.scrollTop;
+		};
+		const close = button("×", () => this.close(), { ariaLabel: "Close", title: "Esc" });
+		const save = button("Save", () => this.#save(), { className: "main", title: "Ctrl+Enter" });
+		aside.append(
+			el("div.group", {}, this.title, el("i.end"), close),
+			el("div.code", {}, this.lines, this.area),
+			this.mistake,
+			this.note,
+			el("div.group", {}, save, el("i.end"), this.remove),
+		);
 		aside.onkeydown = ({ key, ctrlKey, metaKey }) => {
 			if (key === "Escape") this.close();
 			if (key === "Enter" && (ctrlKey || metaKey)) this.#save();
 		};
 	}
 
-	/** Opens a document, or without an id a new one. */
+	/** Opens a document, or a new one without an id. @param {Api} api @param {string} collection @param {string} [id] */
 	async open(api, collection, id) {
-		Object.assign(this, { api, collection });
+		this.#api = api;
+		this.#collection = collection;
 		this.#id = id;
 		this.#etag = null;
 		this.aside.hidden = false;
@@ -53,30 +73,33 @@ export class Editor {
 		this.closed();
 	}
 
-	/** Hears of every change: the open document may be another now. */
+	/** Call this for every change: it may be one of the open document. @param {Kind} kind @param {Document} document */
 	changed(kind, { id, data }) {
 		if (id !== this.#id) return;
 		if (kind === "deleted") {
 			this.#etag = null;
-			this.#tell("It was deleted meanwhile. Save makes it again.");
-		} else if (stringify(data) === stringify(parse(this.#saved))) return;
-		else if (this.area.value === this.#saved) this.#load();
-		else this.#tell("It was changed elsewhere meanwhile.", ["Show theirs", () => this.#load()]);
+			this.#tell("Someone deleted this document. Save creates it again.");
+			return;
+		}
+		if (stringify(data) === stringify(parse(this.#saved))) return;
+		if (this.area.value === this.#saved) this.#load();
+		else this.#tell("Someone else changed this document.", ["Show theirs", () => this.#load()]);
 	}
 
 	#fill(text) {
-		this.area.value = this.#saved = text;
+		this.area.value = text;
+		this.#saved = text;
 		this.#check();
 	}
 
 	async #load() {
 		const id = this.#id;
 		try {
-			const { data, etag } = await this.api.document("GET", this.collection, id);
+			const { data, etag } = await this.#api.document("GET", this.#collection, id);
 			if (id !== this.#id) return;
 			this.#etag = etag;
 			this.#fill(stringify(data.data, 2));
-			this.#tell(`Version ${data.version}, made ${new Date(data.createdAt).toLocaleString()}`);
+			this.#tell(`Version ${data.version}, created ${new Date(data.createdAt).toLocaleString()}`);
 		} catch (error) {
 			if (id === this.#id) this.#tell(error.message);
 		}
@@ -84,8 +107,10 @@ export class Editor {
 
 	#check() {
 		const { value } = this.area;
-		const found = (this.found = findMistake(value));
-		this.lines.replaceChildren(...value.split("\n").map((_, i) => el(i + 1 === found?.line ? "span.wrong" : "span", {}, `${i + 1}`)));
+		const found = findMistake(value);
+		this.#found = found;
+		const line = (_, i) => el(i + 1 === found?.line ? "span.wrong" : "span", {}, `${i + 1}`);
+		this.lines.replaceChildren(...value.split("\n").map(line));
 		this.mistake.hidden = !found;
 		this.mistake.textContent = found ? `Line ${found.line}, column ${found.column}: ${found.message}` : "";
 		this.area.ariaInvalid = Boolean(found);
@@ -94,32 +119,45 @@ export class Editor {
 
 	#goToMistake() {
 		this.area.focus();
-		this.area.setSelectionRange(this.found.at, this.found.at + 1);
+		this.area.setSelectionRange(this.#found.at, this.#found.at + 1);
 		say(this.mistake.textContent);
 	}
 
-	async #save(condition = this.#etag ? { "if-match": this.#etag } : {}) {
-		if (this.found) return this.#goToMistake();
-		const { value } = this.area, id = this.#id, before = this.#saved;
-		// The event comes before the answer, and is no news.
-		this.#saved = value;
+	async #save(headers = this.#etag ? { "if-match": this.#etag } : {}) {
+		if (this.#found) return this.#goToMistake();
+		const id = this.#id;
+		const body = this.area.value;
+		const before = this.#saved;
+		// The event arrives before the answer, and must not be taken for someone else's change.
+		this.#saved = body;
 		try {
-			const made = await this.api.document(id ? "PUT" : "POST", this.collection, id, { body: value, headers: condition });
+			const saved = await this.#api.document(id ? "PUT" : "POST", this.#collection, id, { body, headers });
 			say("Saved");
 			if (!id) return this.close();
-			this.#etag = made.etag;
-			this.#tell(`Saved as version ${made.data.version}`);
+			this.#etag = saved.etag;
+			this.#tell(`Saved as version ${saved.data.version}`);
 		} catch (error) {
 			this.#saved = before;
-			if (error.code !== "PRECONDITION_FAILED") return this.#tell(`Not saved: ${error.message}`);
-			this.#tell("Not saved: it was changed elsewhere.", ["Show theirs", () => this.#load()], ["Keep mine", () => this.#save({})]);
+			if (error.code === "PRECONDITION_FAILED") this.#tellConflict();
+			else this.#tell(`Not saved: ${error.message}`);
 		}
 	}
 
+	#tellConflict() {
+		const choices = [
+			["Show theirs", () => this.#load()],
+			["Keep mine", () => this.#save({})],
+		];
+		this.#tell("Not saved: someone else changed this document.", ...choices);
+	}
+
 	async #remove() {
-		if (this.remove.textContent !== SURE) return (this.remove.textContent = SURE);
+		if (this.remove.textContent !== SURE) {
+			this.remove.textContent = SURE;
+			return;
+		}
 		try {
-			await this.api.document("DELETE", this.collection, this.#id);
+			await this.#api.document("DELETE", this.#collection, this.#id);
 			this.close();
 		} catch (error) {
 			this.#tell(error.message);
@@ -127,6 +165,10 @@ export class Editor {
 	}
 
 	#tell(words, ...choices) {
-		this.note.replaceChildren(words, ...choices.map(([label, onclick]) => el("button", { onclick }, label)));
+		this.note.replaceChildren(words, ...choices.map(([label, onclick]) => button(label, onclick)));
 	}
+}
+
+function button(label, onclick, properties) {
+	return el("button", { onclick, ...properties }, label);
 }

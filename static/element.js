@@ -1,10 +1,15 @@
+// @ts-check
 // Makes elements. Text becomes text nodes, never markup.
 
-/** `el("button.main", { onclick }, "Save")`: tag and class, properties or attributes, children. */
+/**
+ * `el("button.main", { onclick }, "Save")`: tag and class, properties or attributes, children.
+ *
+ * @param {string} name @param {object} [properties] @param {...(Node | string)} children @returns {any}
+ */
 export function el(name, properties, ...children) {
 	const [tag, className = ""] = name.split(".", 2);
 	const made = Object.assign(document.createElement(tag), { className });
-	if (tag === "button") made.type = "button";
+	if (made instanceof HTMLButtonElement) made.type = "button";
 	for (const [key, value] of Object.entries(properties ?? {})) {
 		if (key in made) made[key] = value;
 		else made.setAttribute(key, value);
@@ -13,7 +18,7 @@ export function el(name, properties, ...children) {
 	return made;
 }
 
-/** Says something to screen readers. */
+/** Tells screen readers. @param {string} text */
 export function say(text) {
 	document.getElementById("said").textContent = text;
 }

@@ -1,50 +1,88 @@
-// The filter: terms that must all hold. Another operator is one more line of `OPERATORS`.
+// @ts-check
+// The filter: terms that must all hold.
 
 import { el, say } from "./element.js";
-import { findMistake } from "./json.js";
+import { findMistake } from "./mistake.js";
 
-/** How an operator reads, and how it is written after the field on the wire. */
-const OPERATORS = [["is", "eq"], ["is not", "ne"], ["is over", "gt"], ["is under", "lt"], ["contains", "contains"]].map(([words, suffix]) => ({ words, suffix }));
+/** @import { Term } from "./types" */
+
+/** How an operator reads, and its suffix in the API. */
+const OPERATORS = {
+	is: "eq",
+	"is not": "ne",
+	"is above": "gt",
+	"is below": "lt",
+	contains: "contains",
+};
 
 export class Filters {
+	/** @type {Term[]} */
 	#terms = [];
 
-	/** `changed(text)` hears of the filter as JSON text, or null for everything. */
+	/** `changed` is called with `text`. @param {HTMLElement} form @param {(text: string | null) => void} changed */
 	constructor(form, changed) {
 		this.changed = changed;
-		const input = (placeholder, ariaLabel) => el("input", { placeholder, ariaLabel, spellcheck: false, autocapitalize: "off", autocomplete: "off", dir: "auto" });
 		this.field = input("field", "Field");
-		this.operator = el("select", { ariaLabel: "Comparison" }, ...OPERATORS.map(({ words }) => new Option(words)));
+		const words = Object.keys(OPERATORS).map((words) => new Option(words));
+		this.operator = el("select", { ariaLabel: "Comparison" }, ...words);
 		this.value = input('open, 7 or "7"', "Value: text, or JSON such as 7, true, null");
 		this.chips = el("span.chips");
 		this.error = el("span.error", { role: "alert" });
-		form.append(this.field, this.operator, this.value, el("button", { type: "submit" }, "Add filter"), this.chips, this.error);
-		form.onsubmit = (event) => (event.preventDefault(), this.#add());
+		const add = el("button", {}, "Add filter");
+		add.type = "submit";
+		form.append(this.field, this.operator, this.value, add, this.chips, this.error);
+		form.onsubmit = (event) => {
+			event.preventDefault();
+			this.#add();
+		};
 	}
 
+	/** The filter as JSON text, or null if there is none. */
 	get text() {
-		return this.#terms.length ? `{${this.#terms.map(({ key, json }) => `${JSON.stringify(key)}:${json}`)}}` : null;
+		const terms = this.#terms.map(({ key, json }) => `${JSON.stringify(key)}:${json}`);
+		return terms.length ? `{${terms}}` : null;
 	}
 
-	set(terms) {
+	clear() {
+		this.#show([]);
+	}
+
+	/** @param {Term[]} terms */
+	#show(terms) {
 		this.#terms = terms;
-		const remove = (term) => (this.set(terms.filter((other) => other !== term)), this.field.focus(), this.changed(this.text));
-		this.chips.replaceChildren(...terms.map((term) => el("button.chip", { ariaLabel: `Remove the filter ${term.words}`, onclick: () => remove(term) }, el("bdi", {}, term.words), " ×")));
+		this.chips.replaceChildren(...terms.map((term) => this.#chip(term)));
 		say(`Filters: ${terms.length}`);
 	}
 
+	#chip(term) {
+		const remove = () => {
+			this.#show(this.#terms.filter((other) => other !== term));
+			this.field.focus();
+			this.changed(this.text);
+		};
+		const properties = { ariaLabel: `Remove the filter ${term.words}`, onclick: remove };
+		return el("button.chip", properties, el("bdi", {}, term.words), " ×");
+	}
+
 	#add() {
-		const field = this.field.value.trim(), typed = this.value.value.trim();
-		const { words, suffix } = OPERATORS[this.operator.selectedIndex];
-		// Equality needs no suffix, unless the field's own name could end with one.
-		const key = suffix === "eq" && !field.includes("_") ? field : `${field}__${suffix}`;
-		this.error.textContent = field ? "" : "Which field?";
+		const field = this.field.value.trim();
+		this.error.textContent = field ? "" : "Enter a field";
 		this.field.focus();
 		if (!field) return;
-		// What is no JSON is text.
+		const suffix = OPERATORS[this.operator.value];
+		// Equality needs no suffix, unless the name of the field could end with one.
+		const key = suffix === "eq" && !field.includes("_") ? field : `${field}__${suffix}`;
+		const typed = this.value.value.trim();
 		const json = findMistake(`{"v":${typed}}`) ? JSON.stringify(typed) : typed;
-		this.field.value = this.value.value = "";
-		this.set([...this.#terms.filter((term) => term.key !== key), { key, json, words: `${field} ${words} ${json}` }]);
+		this.field.value = "";
+		this.value.value = "";
+		const words = `${field} ${this.operator.value} ${json}`;
+		this.#show([...this.#terms.filter((term) => term.key !== key), { key, json, words }]);
 		this.changed(this.text);
 	}
+}
+
+function input(placeholder, ariaLabel) {
+	const plain = { spellcheck: false, autocapitalize: "off", autocomplete: "off", dir: "auto" };
+	return el("input", { placeholder, ariaLabel, ...plain });
 }

@@ -1,46 +1,47 @@
-// What goes over the wire, as it is: newest first, to be paused and cleared.
+// @ts-check
+// The raw frames of one connection, newest first. The list can be paused and cleared.
 
-import { parse, stringify } from "./api.js";
 import { el } from "./element.js";
+import { parse, stringify } from "./json.js";
 import { VirtualList } from "./list.js";
 
+/** @import { Direction, Frame } from "./types" */
+
+/** Frames that are kept. */
 const MOST = 500;
 const ARROWS = { in: ["↓", "received"], out: ["↑", "sent"], end: ["×", "closed"] };
 
 export class Frames {
+	/** @type {Frame[]} */
 	#frames = [];
+	/** @type {Frame[]} */
 	#shown = [];
 	#count = 0;
-	/** How many there were when it was paused; null while it runs. */
-	#paused = null;
+	/** The count when the list was paused; null while it runs. */
+	#pausedAt = null;
 
+	/** @param {string} name */
 	constructor(name) {
 		const ariaLabel = `Frames of ${name}`;
-		this.list = new VirtualList({ label: ariaLabel, name: "frames", rowHeight: 24, draw, on: { open: ({ text }) => {
-			this.whole.hidden = false;
-			this.whole.textContent = text[0] === "{" ? stringify(parse(text), 2) : text;
-		} } });
-		this.pause = el("button", { ariaPressed: false, onclick: () => {
-			this.#paused = this.#paused === null ? this.#count : null;
-			this.pause.ariaPressed = this.#paused !== null;
-			this.render();
-		} }, "Pause");
+		const on = { open: (frame) => this.#open(frame) };
+		/** @type {VirtualList<Frame>} */
+		this.list = new VirtualList({ label: ariaLabel, name: "frames", rowHeight: 24, draw, on });
+		this.pause = el("button", { ariaPressed: false, onclick: () => this.#togglePause() }, "Pause");
 		this.counter = el("span.small");
-		this.whole = el("pre", { hidden: true, tabIndex: 0, role: "region", ariaLabel: "The whole frame", dir: "auto" });
-		const clear = () => {
-			this.#frames = this.#shown = [];
-			this.whole.hidden = true;
-			this.render();
-		};
-		this.element = el("section.wire", { hidden: true, ariaLabel },
-			el("div.group", {}, el("h3", {}, "Frames"), this.counter, el("i.end"), this.pause, el("button", { onclick: clear }, "Clear")),
-			this.list.element, this.whole);
+		const whole = { hidden: true, tabIndex: 0, role: "region", ariaLabel: "The whole frame", dir: "auto" };
+		this.whole = el("pre", whole);
+		const clear = el("button", { onclick: () => this.#clear() }, "Clear");
+		const bar = el("div.group", {}, el("h3", {}, "Frames"), this.counter, el("i.end"), this.pause, clear);
+		this.element = el("section.wire", { hidden: true, ariaLabel }, bar, this.list.element, this.whole);
 	}
 
+	/** @param {Direction} direction @param {string} text */
 	add(direction, text) {
-		this.#frames = [{ id: this.#count++, at: new Date(), direction, text }, ...this.#frames.slice(0, MOST)];
+		const frame = { id: this.#count++, at: new Date(), direction, text };
+		this.#frames = [frame, ...this.#frames.slice(0, MOST)];
 	}
 
+	/** Shows or hides the list; returns whether it is shown. */
 	toggle() {
 		this.element.hidden = !this.element.hidden;
 		this.render();
@@ -49,15 +50,40 @@ export class Frames {
 
 	render() {
 		if (this.element.hidden) return;
-		if (this.#paused === null) this.#shown = this.#frames;
-		this.counter.textContent = this.#paused === null ? `${this.#count} so far` : `${this.#count - this.#paused} more`;
+		const isPaused = this.#pausedAt !== null;
+		if (!isPaused) this.#shown = this.#frames;
+		this.counter.textContent = isPaused ? `${this.#count - this.#pausedAt} more` : `${this.#count} so far`;
 		this.list.show(this.#shown);
+	}
+
+	#open({ text }) {
+		this.whole.hidden = false;
+		this.whole.textContent = text[0] === "{" ? stringify(parse(text), 2) : text;
+	}
+
+	#togglePause() {
+		this.#pausedAt = this.#pausedAt === null ? this.#count : null;
+		this.pause.ariaPressed = this.#pausedAt !== null;
+		this.render();
+	}
+
+	#clear() {
+		this.#frames = [];
+		this.#shown = [];
+		this.whole.hidden = true;
+		this.render();
 	}
 }
 
-function draw(row, { at, direction, text }) {
+/** @param {Frame} frame */
+function draw(row, frame) {
 	if (row.firstChild) return;
-	const [arrow, ariaLabel] = ARROWS[direction], role = "gridcell";
-	row.append(el("span.time", { role }, at.toISOString().slice(11, 23)), el(`span.${direction}`, { role, ariaLabel }, arrow),
-		el("code", { role, dir: "auto" }, text.slice(0, 400)));
+	const { at, direction, text } = frame;
+	const [arrow, ariaLabel] = ARROWS[direction];
+	const role = "gridcell";
+	row.append(
+		el("span.time", { role }, at.toISOString().slice(11, 23)),
+		el(`span.${direction}`, { role, ariaLabel }, arrow),
+		el("code", { role, dir: "auto" }, text.slice(0, 400)),
+	);
 }

@@ -1,65 +1,127 @@
-// One live view of a collection over one transport: state, plot, documents, frames.
+// @ts-check
+// One live view of a collection over one transport: state, plot, documents and frames.
 
 import { Columns } from "./columns.js";
+import { Cover } from "./cover.js";
 import { el, say } from "./element.js";
 import { Frames } from "./frames.js";
 import { VirtualList } from "./list.js";
 import { KINDS, Plot } from "./plot.js";
 import { Rows } from "./rows.js";
 
+/** @import { Api } from "./api.js" */
+/** @import { PaneListener, Row, State, Transport } from "./types" */
+
 const NAMES = { ws: "WebSocket", sse: "Server-sent events" };
+/** Milliseconds. */
+const ARMED = 3000;
+const NOTICE = 8000;
 
 export class Pane {
 	#rows;
 	#columns = new Columns();
-	#isAsked;
+	#isRenderAsked = false;
 	/** When the connection was lost; 0 while it is there. */
 	#downSince = 0;
-	#missed;
+	#missed = "";
 	#missedUntil = 0;
+	/** @type {State} */
+	#is;
+	#error;
 
-	/** `on`: `open(row)`, `remove(id)`, `make()`, `sample()`, `event(kind, document)`, `refused()`. */
+	/** @param {{ api: Api, collection: string, transport: Transport, filters: string, on: PaneListener }} options */
 	constructor({ api, collection, transport, filters, on }) {
-		const name = NAMES[transport];
-		Object.assign(this, { api, collection, transport, on, name });
-		this.list = new VirtualList({
-			label: `Documents of ${collection} over ${name}`, name: "documents", rowHeight: 40, head: this.#columns.head,
-			draw: (...args) => this.#columns.draw(...args), on: { ...on, remove: (row) => this.#remove(row) },
+		this.api = api;
+		this.collection = collection;
+		this.transport = transport;
+		this.on = on;
+		/** Resolves when the view is live for the first time. */
+		this.live = new Promise((resolve) => {
+			this.isLive = () => resolve(null);
 		});
-		this.frames = new Frames(name);
-		this.plot = new Plot(el("canvas", { role: "img", ariaLabel: "Events" }));
-		const wire = el("button", { ariaPressed: false, onclick: () => (wire.ariaPressed = this.frames.toggle()) }, "Frames");
-		const kept = (property, name, ...children) => (this[property] = el(name, {}, ...children));
-		const totals = KINDS.map((kind) => el("span.total " + kind, {}, kept(kind, "b"), el("span", {}, ` ${kind}`)));
-		this.element = el("section.pane", { ariaLabel: `Live over ${name}` },
-			el("header", {}, el("div", {}, el("h2", {}, name), kept("state", "p.state")),
-				el("figure", {}, this.plot.canvas, el("figcaption", {}, kept("rate", "b"), "events/s")), wire),
-			kept("notice", "p.notice", kept("words", "span"), kept("now", "button", "Try now")),
-			el("div.stage", {}, this.list.element, kept("cover", "div.cover")), this.frames.element,
-			el("footer", {}, kept("counter", "span"), ...totals));
-		this.now.onclick = () => this.watch.retry();
-		this.live = new Promise((isLive) => (this.isLive = isLive));
+		this.#build(NAMES[transport]);
 		this.timer = setInterval(() => this.#tick(Date.now()), 500);
 		this.refilter(filters);
 	}
 
+	#build(name) {
+		const { api, collection, on } = this;
+		/** @type {VirtualList<Row>} */
+		this.list = new VirtualList({
+			label: `Documents of ${collection} over ${name}`,
+			name: "documents",
+			rowHeight: 40,
+			head: this.#columns.head,
+			draw: (element, row) => this.#columns.draw(element, row),
+			on: { ...on, remove: (row) => this.#remove(row) },
+		});
+		this.frames = new Frames(name);
+		this.plot = new Plot(el("canvas", { role: "img", ariaLabel: "Events" }));
+		const retry = () => this.watch.retry();
+		const create = () => api.createCollection(collection).then(retry, retry);
+		this.cover = new Cover({ collection, make: on.make, sample: on.sample, retry, create });
+		this.state = el("p.state");
+		this.words = el("span");
+		this.now = el("button", { onclick: retry }, "Try now");
+		this.notice = el("p.notice", {}, this.words, this.now);
+		this.counter = el("span");
+		this.totals = KINDS.map(() => el("b"));
+		this.element = el(
+			"section.pane",
+			{ ariaLabel: `Live over ${name}` },
+			this.#header(name),
+			this.notice,
+			el("div.stage", {}, this.list.element, this.cover.element),
+			this.frames.element,
+			this.#footer(),
+		);
+	}
+
+	#header(name) {
+		this.rate = el("b");
+		const wire = el("button", { ariaPressed: false }, "Frames");
+		wire.onclick = () => {
+			wire.ariaPressed = this.frames.toggle();
+		};
+		const figure = el("figure", {}, this.plot.canvas, el("figcaption", {}, this.rate, "events/s"));
+		return el("header", {}, el("div", {}, el("h2", {}, name), this.state), figure, wire);
+	}
+
+	#footer() {
+		const total = (kind, i) => el(`span.total ${kind}`, {}, this.totals[i], el("span", {}, ` ${kind}`));
+		return el("footer", {}, this.counter, ...KINDS.map(total));
+	}
+
+	/** Begins a new view. @param {string | null} filters JSON text. */
 	refilter(filters) {
 		const { api, collection, transport, on } = this;
 		this.filters = filters;
 		this.watch?.close();
-		this.#rows = new Rows();
-		this.watch = api.watch(collection, { transport, filters, on: {
-			state: (state, error) => this.#state(state, error),
-			documents: (documents) => (this.#rows.list(documents), this.#ask()),
-			listed: (isComplete) => this.#rows.finish(isComplete),
-			event: ({ event, document }) => {
-				this.#rows.apply(event, document);
-				this.plot.count(event);
-				on.event(event, document);
-				this.#ask();
+		const rows = new Rows();
+		this.#rows = rows;
+		this.watch = api.watch({
+			collection,
+			transport,
+			filters,
+			on: {
+				state: (state, error) => this.#state(state, error),
+				documents: (documents) => {
+					rows.list(documents);
+					this.#askRender();
+				},
+				listed: (isComplete) => rows.finish(isComplete),
+				event: ({ event, document }) => {
+					rows.apply(event, document);
+					this.plot.count(event);
+					on.event(event, document);
+					this.#askRender();
+				},
+				frame: (direction, text) => {
+					this.frames.add(direction, text);
+					this.#askRender();
+				},
 			},
-			frame: (direction, text) => (this.frames.add(direction, text), this.#ask()),
-		} });
+		});
 	}
 
 	close() {
@@ -69,9 +131,9 @@ export class Pane {
 	}
 
 	#state(state, error) {
-		// While it is down, the first reason tells most.
-		if (error && (!this.#downSince || state === "ended")) this.error = error;
-		this.is = state;
+		// While the connection is down, the first reason says most.
+		if (error && (!this.#downSince || state === "ended")) this.#error = error;
+		this.#is = state;
 		this.element.dataset.state = state;
 		if (state === "listing") this.#rows.begin();
 		if (state === "waiting" && !this.#downSince) {
@@ -82,35 +144,38 @@ export class Pane {
 			this.isLive();
 			if (this.#downSince) this.#tellMissed();
 		}
-		if (state === "ended" && error.code === "UNAUTHORIZED") return this.on.refused();
-		this.#ask();
+		if (state === "ended" && error.code === "UNAUTHORIZED") this.on.refused();
+		else this.#askRender();
 	}
 
 	#tellMissed() {
-		const parts = Object.entries(this.#rows.missed).filter(([, count]) => count).map((part) => part.reverse().join(" "));
-		this.#missed = `Connected again. ${parts.length ? `Meanwhile: ${parts.join(", ")}.` : "Nothing was missed."}`;
-		this.#missedUntil = Date.now() + 8000;
+		const missed = Object.entries(this.#rows.missed).filter(([, count]) => count);
+		const parts = missed.map(([kind, count]) => `${count} ${kind}`).join(", ");
+		this.#missed = `Reconnected. ${parts ? `While disconnected: ${parts}.` : "Nothing was missed."}`;
+		this.#missedUntil = Date.now() + NOTICE;
 		this.#downSince = 0;
 		this.#rows.missed = {};
 		say(this.#missed);
 	}
 
 	#remove(row) {
-		if (row.isArmed) return this.on.remove(row.id);
-		row.isArmed = Date.now();
-		say("Delete again to delete this document");
-		this.#ask();
+		if (row.armedAt) return this.on.remove(row.id);
+		row.armedAt = Date.now();
+		say("Press Delete again to delete this document");
+		this.#askRender();
 	}
 
-	#ask() {
-		if (this.#isAsked) return;
-		this.#isAsked = true;
-		requestAnimationFrame(() => ((this.#isAsked = false), this.#render()));
+	#askRender() {
+		if (this.#isRenderAsked) return;
+		this.#isRenderAsked = true;
+		requestAnimationFrame(() => {
+			this.#isRenderAsked = false;
+			this.#render();
+		});
 	}
 
 	#tick(now) {
-		// A second press of Delete comes soon, or not.
-		for (const row of this.#rows.all) if (now - row.isArmed > 3000) row.isArmed = 0;
+		for (const row of this.#rows.all) if (now - row.armedAt > ARMED) row.armedAt = 0;
 		this.#rows.sweep(now);
 		this.plot.draw();
 		this.#render();
@@ -118,44 +183,38 @@ export class Pane {
 
 	#render() {
 		const { all, size, isComplete } = this.#rows;
-		const { plot, is } = this;
-		const list = this.list.element, show = (number) => number.toLocaleString("en");
-		this.#columns.choose(all, list);
+		const count = size.toLocaleString("en");
+		this.#columns.choose(all, this.list.element);
 		this.list.show(all);
+		this.list.element.ariaBusy = this.#is !== "live";
 		this.frames.render();
-		this.rate.textContent = plot.rate;
-		this.counter.textContent = `${show(size)} document${size === 1 ? "" : "s"}${isComplete ? "" : ", the newest"}`;
-		for (const kind of KINDS) this[kind].textContent = show(plot.totals[kind]);
-		const words = { connecting: "Connecting…", listing: `Loading ${show(size)}…`, live: "Live", ended: "Stopped" };
-		this.state.textContent = this.#downSince && is !== "listing" ? "Disconnected" : words[is];
-		list.ariaBusy = is !== "live";
+		this.rate.textContent = this.plot.rate;
+		this.counter.textContent = `${count} document${size === 1 ? "" : "s"}${isComplete ? "" : ", the newest"}`;
+		KINDS.forEach((kind, i) => {
+			this.totals[i].textContent = this.plot.totals[kind].toLocaleString("en");
+		});
+		const words = { connecting: "Connecting…", listing: `Loading ${count}…`, live: "Live", ended: "Stopped" };
+		const isDown = this.#downSince && this.#is !== "listing";
+		this.state.textContent = isDown ? "Disconnected" : words[this.#is];
 		this.#renderNotice(Date.now());
-		this.#renderCover(is === "ended" ? this.error.code : size || is === "waiting" ? "" : is !== "live" ? "loading" : this.filters ? "none" : "empty");
+		this.cover.show(this.#coverKind(), this.#error?.message);
 	}
 
 	#renderNotice(now) {
-		const isDown = this.#downSince && this.is !== "ended";
-		const help = now - this.#downSince > 4000 ? "Once the server runs, this page goes on." : "Trying again…";
-		const words = isDown ? `${this.error.message} ${help}` : now < this.#missedUntil ? this.#missed : "";
+		const isDown = this.#downSince && this.#is !== "ended";
+		const help = now - this.#downSince > 4000 ? "This page continues when the server is back." : "Trying again…";
+		const missed = now < this.#missedUntil ? this.#missed : "";
+		const words = isDown ? `${this.#error.message} ${help}` : missed;
 		this.notice.hidden = !words;
 		this.notice.classList.toggle("good", !isDown);
 		this.now.hidden = !isDown;
 		this.words.textContent = words;
 	}
 
-	#renderCover(kind) {
-		const { cover, collection, on, api } = this;
-		if (cover.dataset.kind === kind) return;
-		cover.dataset.kind = kind;
-		cover.hidden = !kind;
-		if (kind === "loading") return cover.replaceChildren(...Array.from("12345", () => el("i")));
-		const retry = () => this.watch.retry();
-		const make = () => api.createCollection(collection).then(retry, retry);
-		const [title, words, ...buttons] = {
-			empty: [`${collection} is empty`, "What is written to it appears here at once.", ["New document", on.make], ["Start sample data", on.sample]],
-			none: ["No document matches", "One that comes to match appears here."],
-			INVALID_COLLECTION: [`There is no collection ${collection}`, "It was removed, or never made.", ["Make it", make]],
-		}[kind] ?? ["The server refused", this.error?.message, ["Try again", retry]];
-		cover.replaceChildren(el("h3", {}, title), el("p", {}, words), el("div.group", {}, ...buttons.map(([label, onclick]) => el("button", { onclick }, label))));
+	#coverKind() {
+		if (this.#is === "ended") return this.#error.code;
+		if (this.#rows.size || this.#is === "waiting") return "";
+		if (this.#is !== "live") return "loading";
+		return this.filters ? "none" : "empty";
 	}
 }

@@ -1,16 +1,21 @@
-// Events per second over the last minute, as bars: created, updated, deleted.
+// @ts-check
+// Events per second in the last minute, as bars of created, updated and deleted.
 
 const SECONDS = 60;
+/** @type {import("./types").Kind[]} */
 export const KINDS = ["created", "updated", "deleted"];
 
 export class Plot {
 	totals = { created: 0, updated: 0, deleted: 0 };
+	/** Counts by kind, for each second. */
 	#bins = new Map();
 
+	/** @param {HTMLCanvasElement} canvas */
 	constructor(canvas) {
 		this.canvas = canvas;
 	}
 
+	/** @param {import("./types").Kind} kind */
 	count(kind) {
 		const now = Math.floor(Date.now() / 1000);
 		if (!this.#bins.has(now)) this.#bins.set(now, { created: 0, updated: 0, deleted: 0 });
@@ -18,8 +23,10 @@ export class Plot {
 		this.totals[kind]++;
 	}
 
+	/** Events per second, over this second and the one before. */
 	get rate() {
-		const now = Date.now() / 1000, second = Math.floor(now);
+		const now = Date.now() / 1000;
+		const second = Math.floor(now);
 		return Math.round((sum(this.#bins.get(second)) + sum(this.#bins.get(second - 1))) / (1 + now - second));
 	}
 
@@ -27,22 +34,35 @@ export class Plot {
 		const { canvas } = this;
 		const now = Math.floor(Date.now() / 1000);
 		for (const second of this.#bins.keys()) if (second <= now - SECONDS) this.#bins.delete(second);
+		canvas.width = canvas.clientWidth * devicePixelRatio;
+		canvas.height = canvas.clientHeight * devicePixelRatio;
 		const line = Math.max(1, Math.round(devicePixelRatio));
-		const width = (canvas.width = canvas.clientWidth * devicePixelRatio);
-		const height = (canvas.height = canvas.clientHeight * devicePixelRatio) - line;
-		const paint = canvas.getContext("2d"), style = getComputedStyle(canvas);
-		const fill = (name, ...box) => ((paint.fillStyle = style.getPropertyValue(`--${name}`)), paint.fillRect(...box));
-		const most = Math.max(4, ...[...this.#bins.values()].map(sum)), step = width / SECONDS;
-		fill("line", 0, height, width, line);
+		const most = Math.max(4, ...[...this.#bins.values()].map(sum));
+		const paint = painter(canvas);
+		paint("line", 0, canvas.height - line, canvas.width, line);
+		const step = canvas.width / SECONDS;
+		const width = Math.max(line, Math.round(step) - line);
 		for (const [second, bin] of this.#bins) {
-			let bottom = height;
+			const left = Math.round(canvas.width - (now - second + 1) * step);
+			let bottom = canvas.height - line;
 			for (const kind of KINDS) {
-				const tall = Math.ceil((bin[kind] / most) * (height - line));
-				fill(kind, Math.round(width - (now - second + 1) * step), (bottom -= tall), Math.max(line, Math.round(step) - line), tall);
+				const height = Math.ceil((bin[kind] / most) * (canvas.height - 2 * line));
+				bottom -= height;
+				paint(kind, left, bottom, width, height);
 			}
 		}
 		canvas.ariaLabel = `Events per second in the last minute: now ${this.rate}, at most ${most}`;
 	}
+}
+
+/** Returns a function that fills a box with a colour of the style sheet. */
+function painter(canvas) {
+	const context = canvas.getContext("2d");
+	const style = getComputedStyle(canvas);
+	return (color, ...box) => {
+		context.fillStyle = style.getPropertyValue(`--${color}`);
+		context.fillRect(...box);
+	};
 }
 
 function sum(bin) {

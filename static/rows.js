@@ -1,30 +1,37 @@
-// The documents of one view, newest first, and what has just happened to each.
+// @ts-check
+// The documents of one view, newest first, and the latest change of each.
 
-import { MOST, stringify } from "./api.js";
+import { stringify } from "./json.js";
+import { MOST } from "./watch.js";
 
-/** How long a deleted document stays to be seen, in milliseconds. */
+/** @import { Document, Kind, Row } from "./types" */
+
+/** How long a deleted document stays visible, in milliseconds. */
 const FAREWELL = 900;
 
 export class Rows {
-	/** Of `{ id, createdAt, data, changedAt, version, mark }`, where `version` counts what this page saw. */
+	/** @type {Row[]} Includes deleted documents that are still visible. */
 	all = [];
 	isComplete = true;
+	/** What a snapshot showed and no event had told. */
+	missed = {};
+	/** @type {Map<string, Row>} */
 	#byId = new Map();
+	/** Ids that the snapshot has not shown yet. */
 	#unseen = new Set();
 	#isFirst = true;
-	/** What a listing found that no event told. */
-	missed = {};
 
 	get size() {
 		return this.#byId.size;
 	}
 
-	/** A listing begins. */
+	/** A snapshot begins. */
 	begin() {
 		this.#unseen = new Set(this.#byId.keys());
 		this.missed = { new: 0, changed: 0, gone: 0 };
 	}
 
+	/** @param {Document[]} documents A part of the snapshot. */
 	list(documents) {
 		for (const document of documents) {
 			const row = this.#byId.get(document.id);
@@ -41,6 +48,7 @@ export class Rows {
 		}
 	}
 
+	/** The snapshot ends. @param {boolean} isComplete */
 	finish(isComplete) {
 		for (const id of this.#unseen) this.#delete(id);
 		this.missed.gone = this.#unseen.size;
@@ -49,6 +57,7 @@ export class Rows {
 		this.isComplete = isComplete;
 	}
 
+	/** @param {Kind} kind @param {Document} document */
 	apply(kind, document) {
 		const { id, data } = document;
 		const row = this.#byId.get(id);
@@ -61,26 +70,34 @@ export class Rows {
 		this.isComplete = false;
 	}
 
-	/** Lets go of the deleted ones that have been seen. */
+	/** Drops deleted documents that were visible long enough. @param {number} now */
 	sweep(now) {
-		if (this.all.length > this.size) this.all = this.all.filter(({ mark }) => mark?.kind !== "deleted" || now - mark.at < FAREWELL);
+		if (this.all.length === this.size) return;
+		this.all = this.all.filter(({ mark }) => mark?.kind !== "deleted" || now - mark.at < FAREWELL);
 	}
 
-	#insert({ id, data, createdAt }, changedAt) {
-		// It may be made again during its farewell.
+	#insert({ id, data, createdAt }, changedAt = 0) {
+		// A deleted document that is still visible may be created again.
 		if (this.all.length > this.size) this.all = this.all.filter((row) => row.id !== id);
+		/** @type {Row} */
 		const row = { id, data, createdAt, changedAt, version: 0 };
-		// What a listing brings belongs at the end, what is made now at the top.
+		// A snapshot adds at the end, an event at the top.
 		const isLast = this.all.length && isBefore(this.all.at(-1), row);
-		const place = isLast ? this.all.length : Math.max(0, this.all.findIndex((other) => isBefore(row, other)));
-		this.all.splice(place, 0, row);
+		const index = isLast
+			? this.all.length
+			: Math.max(
+					0,
+					this.all.findIndex((other) => isBefore(row, other)),
+				);
+		this.all.splice(index, 0, row);
 		this.#byId.set(id, row);
 		return row;
 	}
 
 	#update(row, data) {
 		const names = Object.keys({ ...row.data, ...data });
-		this.#mark(row, "updated", names.filter((name) => stringify(row.data[name]) !== stringify(data[name])));
+		const fields = names.filter((name) => stringify(row.data[name]) !== stringify(data[name]));
+		this.#mark(row, "updated", fields);
 		row.data = data;
 	}
 

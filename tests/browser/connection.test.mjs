@@ -68,7 +68,7 @@ for (const transport of TRANSPORTS) {
 		await row(page, "Missed").waitFor();
 		await row(page, "Kept and changed").waitFor();
 		await row(page, "Gone").waitFor({ state: "detached" });
-		await page.getByText("Connected again. Nothing was missed.").first().waitFor();
+		await page.getByText("Reconnected. Nothing was missed.").first().waitFor();
 		await server.create("posts", { title: "Live again" });
 		await row(page, "Live again").waitFor();
 	});
@@ -155,6 +155,6 @@ pageTest("the page says that the server was stopped", async ({ server, open, exp
 	expectDown();
 	await server.kill("SIGTERM");
 	await page.getByText("The server was stopped.").first().waitFor();
-	await page.getByText("Once the server runs").waitFor();
+	await page.getByText("This page continues when the server is back").waitFor();
 	await screenshot(page, "stopped");
 });

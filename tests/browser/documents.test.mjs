@@ -48,7 +48,7 @@ for (const transport of TRANSPORTS) {
 		await page.getByText("Version 1").waitFor();
 		assert.match(await page.locator("textarea").inputValue(), /9007199254740993/);
 		await fill(page, '{\n  "title": "Made",\n  "n": 01\n}');
-		assert.match(await textOf(page.locator("#mistake")), /Line 3, column 8: 01 is no value/);
+		assert.match(await textOf(page.locator("#mistake")), /Line 3, column 8: 01 is not a value/);
 		await page.getByRole("button", { name: "Save" }).click();
 		const selected = await page.locator("textarea").evaluate(({ value, selectionStart, selectionEnd }) => {
 			return value.slice(selectionStart, selectionEnd);
@@ -64,7 +64,7 @@ for (const transport of TRANSPORTS) {
 		const { id } = (await server.request("GET", "/collections/posts"))[0];
 		await fill(page, '{"title": "Mine"}');
 		await server.request("PATCH", `/collections/posts/${id}`, { title: "Theirs" });
-		await page.getByText("It was changed elsewhere").waitFor();
+		await page.getByText("Someone else changed this document").waitFor();
 		await page.getByRole("button", { name: "Show theirs" }).click();
 		await waitUntil(page, () => document.querySelector("textarea").value.includes("Theirs"));
 

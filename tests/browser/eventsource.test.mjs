@@ -1,5 +1,5 @@
-// Event streams read by two common clients: Chromium's own EventSource and npm's `eventsource`. Both reconnect by themselves
-// after the server was killed or stopped, and must neither miss nor repeat an event.
+// Event streams read by two common clients: Chromium's own EventSource and npm's `eventsource`. Both reconnect by
+// themselves after the server was killed or stopped, and must neither miss nor repeat an event.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -68,7 +68,7 @@ async function ticketUrl(server) {
 	return `${server.url}/realtime/sse/posts?ticket=${ticket}&filters=${encodeURIComponent('{"shown":true}')}`;
 }
 
-/** Writes documents and ends the server twice, writing again before the stream reconnects. `look` returns what was seen. */
+/** Writes documents and ends the server twice. Writes go on before the stream reconnects. `look` returns what was seen. */
 async function followThroughRestarts(server, look) {
 	const expected = [];
 	const write = async (count) => {

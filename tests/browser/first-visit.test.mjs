@@ -7,7 +7,7 @@ import { KEY, SECRET } from "./server.mjs";
 
 pageTest("one click on sample data shows live events", async ({ server, open }) => {
 	const page = await open();
-	await page.getByText("Nothing is here yet").waitFor();
+	await page.getByText("No collections yet").waitFor();
 	assert.equal(page.url(), `${server.url}/`, "the key is not left in the address");
 	await checkAccessibility(page, "no collection");
 	await screenshot(page, "no-collection");
@@ -30,16 +30,16 @@ pageTest("a wrong key is refused with advice", async ({ open }) => {
 	assert.ok(!page.url().includes("pk_"));
 	await page.getByLabel("Key").fill("secret");
 	await page.getByRole("button", { name: "Open" }).click();
-	await page.getByText("Was it copied whole?").waitFor();
+	await page.getByText("Did you copy all of it?").waitFor();
 	await screenshot(page, "wrong-key");
 	await checkAccessibility(page, "wrong key");
 	await page.reload();
 	assert.equal(await textOf(page.locator("#key-error")), "", "the wrong key is forgotten");
 	await page.getByLabel("Key").fill(KEY);
 	await page.getByRole("button", { name: "Open" }).click();
-	await page.getByText("Nothing is here yet").waitFor();
+	await page.getByText("No collections yet").waitFor();
 	await page.reload();
-	await page.getByText("Nothing is here yet").waitFor();
+	await page.getByText("No collections yet").waitFor();
 	assert.equal(await page.evaluate(() => localStorage.length), 0);
 });
 
@@ -58,10 +58,10 @@ pageTest("a secret key works and never appears in a URL", async ({ server, open 
 
 pageTest("a collection can be created here, and a new one opens by itself", async ({ server, open }) => {
 	const page = await open();
-	await page.getByText("Nothing is here yet").waitFor();
+	await page.getByText("No collections yet").waitFor();
 	await server.create("theirs", { title: "First" });
 	await row(page, "First").waitFor();
-	await page.getByRole("button", { name: "Make a collection" }).click();
+	await page.getByRole("button", { name: "Create a collection" }).click();
 	await page.getByLabel("Name of the new collection").fill("mine");
 	await page.keyboard.press("Enter");
 	await page.getByText("mine is empty").waitFor();
@@ -71,6 +71,6 @@ pageTest("a collection can be created here, and a new one opens by itself", asyn
 	await page.getByText("There is no collection theirs").waitFor();
 	await screenshot(page, "removed");
 	await checkAccessibility(page, "removed");
-	await page.getByRole("button", { name: "Make it" }).click();
+	await page.getByRole("button", { name: "Create it" }).click();
 	await page.getByText("theirs is empty").waitFor();
 });

@@ -6,8 +6,8 @@ import { connect } from "node:net";
 import { extname } from "node:path";
 
 /**
- * Serves `files` and forwards other requests to `upstream`, until the test `t` ends. `files` maps a path to a file's URL or
- * to HTML. Resolves to the address of this server.
+ * Serves `files` and forwards other requests to `upstream`, until the test `t` ends. Resolves to its own address.
+ * `files` maps a path to a file's URL or to HTML.
  */
 export async function serve(t, files, upstream) {
 	const { hostname, port } = new URL(upstream);

@@ -1,5 +1,5 @@
-// The example app on the unmodified npm library, in a real browser. All its requests and streams must go to the server under
-// test, although the library has other hosts compiled in.
+// The example app on the unmodified npm library, in a real browser. All its requests and streams must go to the server
+// under test, although the library has other hosts compiled in.
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";

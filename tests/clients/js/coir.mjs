@@ -1,5 +1,5 @@
-// The unmodified npm library, pointed at the server under test as the documentation says. It reaches the server through a
-// proxy, so that tests can cut its connections.
+// The unmodified npm library, pointed at the server under test as the documentation says. It reaches the server through
+// a proxy, so that tests can cut its connections.
 
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";

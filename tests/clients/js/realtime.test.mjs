@@ -140,8 +140,8 @@ test("onSnapshot returns the documents again after each change", async (t) => {
 	t.after(stop);
 	const until = (...texts) => snapshots.until((all) => all.join() === texts.join());
 	await until();
-	// The library lists and connects its watcher at the same time. A change before the watcher is connected shows up with the
-	// next change only.
+	// The library lists and connects its watcher at the same time. A change before the watcher is connected shows up
+	// with the next change only.
 	const first = await appears(snapshots, async () => db.createDocument(todos, { text: "Milk", done: false }));
 	const second = await db.createDocument(todos, { text: "Bread", done: false });
 	await until(...Array(first.length).fill("Milk"), "Bread");
