@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpResponse, web::Data as State};
+use actix_web::HttpResponse;
 use serde_json::json;
 
-use super::error::{ApiError, ErrorCode};
-use crate::store::Db;
+use crate::api::{
+    error::{ApiError, ErrorCode},
+    state::State,
+};
 
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -17,8 +19,8 @@ pub async fn live() -> HttpResponse {
 }
 
 /// `GET /health/ready` → 200, or 503 while the database does not answer.
-pub async fn ready(db: State<Db>) -> Result<HttpResponse, ApiError> {
-    if db.is_reachable(PATIENCE).await {
+pub async fn ready(state: State) -> Result<HttpResponse, ApiError> {
+    if state.db.is_reachable(PATIENCE).await {
         Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
     } else {
         Err(ApiError::new(ErrorCode::Overloaded, "the database does not answer"))

@@ -11,6 +11,7 @@ pub mod request;
 pub mod response;
 pub mod rest;
 pub mod site;
+pub mod state;
 
 use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post, put, resource};
 

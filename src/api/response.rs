@@ -8,7 +8,6 @@ use std::{
     io,
     pin::Pin,
     rc::{Rc, Weak},
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,36 +18,24 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::Method,
     middleware::Next,
-    web::Data,
 };
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use crate::api::error::{ApiError, ErrorCode};
+use crate::{
+    api::{
+        error::{ApiError, ErrorCode},
+        state::State,
+    },
+    live::budget::BudgetPermit,
+};
 
 /// What is smaller isn't counted: the number of connections bounds it.
 const FREE_BYTES: usize = 64 * 1024;
 /// What is taken at once.
 const PIECE_BYTES: usize = 64 * 1024;
-const BUDGET_UNIT: usize = 1024;
 /// How long a peer may take nothing.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Bounds what the answers that wait for their peers take together. Cheap to clone.
-#[derive(Clone)]
-pub struct AnswerBudget(Arc<Semaphore>);
-
-impl AnswerBudget {
-    /// At most `bytes` at a time.
-    pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes / BUDGET_UNIT)))
-    }
-
-    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT)).ok()?;
-        self.0.clone().try_acquire_many_owned(units).ok()
-    }
-}
 
 /// Middleware: counts large answers, and refuses one that is only read (`OVERLOADED`) while there are too many. The answer to
 /// a write is given all the same: it was done.
@@ -56,7 +43,7 @@ impl AnswerBudget {
 /// # Errors
 /// Those of the handler.
 pub async fn bound_answers(
-    budget: Data<AnswerBudget>,
+    state: State,
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -69,15 +56,15 @@ pub async fn bound_answers(
     let (request, response) = response.into_parts();
     let (response, body) = response.into_parts();
     let body = match body.try_into_bytes() {
-        Ok(bytes) => match budget.take(bytes.len()) {
-            None if is_read => {
+        Ok(bytes) => match state.response_bodies.take(bytes.len()) {
+            Err(_) if is_read => {
                 let message = "too many large answers are being sent; try again";
                 return Ok(ServiceResponse::new(
                     request,
                     ApiError::new(ErrorCode::Overloaded, message).error_response(),
                 ));
             }
-            permit => Answer::new(bytes, permit).boxed(),
+            permit => Answer::new(bytes, permit.ok()).boxed(),
         },
         Err(body) => body,
     };
@@ -95,14 +82,14 @@ struct Answer {
 /// What of an answer waits for its peer.
 struct Rest {
     bytes: RefCell<Bytes>,
-    permit: Cell<Option<OwnedSemaphorePermit>>,
+    permit: Cell<Option<BudgetPermit>>,
     /// Whether anything was taken since somebody looked.
     is_taken: Cell<bool>,
     is_given_up: Cell<bool>,
 }
 
 impl Answer {
-    fn new(bytes: Bytes, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(bytes: Bytes, permit: Option<BudgetPermit>) -> Self {
         let size = bytes.len() as u64;
         let rest = Rc::new(Rest {
             bytes: RefCell::new(bytes),

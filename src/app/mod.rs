@@ -31,13 +31,14 @@ use crate::{
         self,
         cocobase::rooms::registry::Rooms,
         realtime::{ConnectionCount, Feed, LocalShard, Realtime, encode::Encoder},
-        request::body::BodyBudget,
-        response::{AnswerBudget, bound_answers},
+        response::bound_answers,
+        state::ServerState,
     },
     auth::{KeyRing, Tickets, tickets},
     config::Config,
     hub::{self, Shard, relay},
     live::{
+        budget::Budget,
         reads::{StoredStreams, Streams},
         stored_log::StoredLog,
     },
@@ -131,35 +132,26 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         plans: Plans::default(),
         lists: ListTurns::default(),
     };
-    let state = (
-        web::Data::new(Exports::new(documents.clone())),
-        web::Data::new(documents),
-        web::Data::new(Collections { db: db.clone(), catalogs, writer }),
-        web::Data::new(realtime),
-        web::Data::new(keys),
-        web::Data::new(db.clone()),
-        web::Data::new(config.limits),
-        web::Data::new(BodyBudget::new(BODY_BUDGET)),
-        web::Data::new(AnswerBudget::new(ANSWER_BUDGET)),
-    );
+    let state = web::Data::new(ServerState {
+        exports: Exports::new(documents.clone()),
+        documents,
+        collections: Collections { db: db.clone(), catalogs, writer },
+        realtime: web::Data::new(realtime),
+        keys,
+        db: db.clone(),
+        limits: config.limits,
+        request_bodies: Budget::new(BODY_BUDGET),
+        response_bodies: Budget::new(ANSWER_BUDGET),
+    });
     let allowed_origins = config.allowed_origins.clone();
     let next_shard = Arc::new(AtomicU32::new(0));
     let server = HttpServer::new(move || {
         // Runs on each worker thread, where the shard and its connections then live.
         let (shard, shard_loop) = Shard::new(next_shard.fetch_add(1, Ordering::Relaxed), hub.clone());
         actix_web::rt::spawn(shard_loop);
-        let (exports, documents, collections, realtime, keys, db, limits, bodies, answers) = state.clone();
         App::new()
             .app_data(LocalShard(shard))
-            .app_data(exports)
-            .app_data(documents)
-            .app_data(collections)
-            .app_data(realtime)
-            .app_data(keys)
-            .app_data(db)
-            .app_data(limits)
-            .app_data(bodies)
-            .app_data(answers)
+            .app_data(state.clone())
             .wrap(from_fn(bound_answers))
             .wrap(cors(allowed_origins.as_deref()))
             .configure(api::routes)

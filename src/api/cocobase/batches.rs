@@ -1,9 +1,6 @@
 //! Several documents of one collection at once, all or none.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    web::{Data as State, Path},
-};
+use actix_web::{HttpRequest, HttpResponse, web::Path};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
@@ -21,10 +18,10 @@ use crate::{
             precondition::refuse_precondition,
         },
         rest::add_cursor,
+        state::State,
     },
     auth::Principal,
-    config::Limits,
-    service::{Collections, Documents, documents::RequestKey},
+    service::{Documents, documents::RequestKey},
     writer::{Committed, Outcome},
 };
 
@@ -59,9 +56,7 @@ struct Ids<'a> {
 /// `POST /collections/{collection}/batch/documents/create` `{"documents":[…]}` → 201 with the documents, in the order of the
 /// request.
 pub async fn create(
-    documents: State<Documents>,
-    collections: State<Collections>,
-    limits: State<Limits>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     collection: Path<String>,
@@ -73,10 +68,10 @@ pub async fn create(
     if items.is_empty() {
         return Err(ApiError::new(ErrorCode::InvalidBody, "`documents` is empty"));
     }
-    let all = items.parse_documents("documents", limits.batch, &body)?;
-    let created = documents.create_many(&principal, collection.into_inner(), all, key).await;
+    let all = items.parse_documents("documents", state.limits.batch, &body)?;
+    let created = state.documents.create_many(&principal, collection.into_inner(), all, key).await;
     let committed = created.map_err(|err| name_item(err, place_in("documents")))?;
-    let bodies = written(&collections, &principal, &committed).await?;
+    let bodies = written(&state.collections, &principal, &committed).await?;
     let mut response = HttpResponse::Created();
     add_cursor(&mut response, &principal, &committed);
     Ok(json_text(response, format!("[{}]", bodies.join(","))))
@@ -85,9 +80,7 @@ pub async fn create(
 /// `POST /collections/{collection}/batch/documents/update` `{"updates":{"<id>":{…}}}` → 200 with the documents, in the order
 /// of the request.
 pub async fn merge(
-    documents: State<Documents>,
-    collections: State<Collections>,
-    limits: State<Limits>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     collection: Path<String>,
@@ -96,9 +89,9 @@ pub async fn merge(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let Updates { updates } = body.json()?;
-    let patches = Patches::parse(&updates, limits.batch, &body, body::batch_patch)?;
-    let committed = merge_all(&documents, &principal, collection.into_inner(), patches, key).await?;
-    let bodies = written(&collections, &principal, &committed).await?;
+    let patches = Patches::parse(&updates, state.limits.batch, &body, body::batch_patch)?;
+    let committed = merge_all(&state.documents, &principal, collection.into_inner(), patches, key).await?;
+    let bodies = written(&state.collections, &principal, &committed).await?;
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);
     Ok(json_text(response, format!("[{}]", bodies.join(","))))
@@ -107,8 +100,7 @@ pub async fn merge(
 /// `PATCH` on the same path with `{"updates":[{"id","data":{…}}]}`, as the Flutter library sends it → 200 with
 /// `{"updated":n}`. The members may also stand beside `id`.
 pub async fn merge_listed(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     collection: Path<String>,
@@ -117,8 +109,8 @@ pub async fn merge_listed(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let ListedUpdates { updates } = body.json()?;
-    let patches = Patches::parse_listed(&updates, limits.batch, &body, listed_update)?;
-    let committed = merge_all(&documents, &principal, collection.into_inner(), patches, key).await?;
+    let patches = Patches::parse_listed(&updates, state.limits.batch, &body, listed_update)?;
+    let committed = merge_all(&state.documents, &principal, collection.into_inner(), patches, key).await?;
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);
     Ok(response.json(json!({ "updated": committed.outcomes.len() })))
@@ -151,8 +143,7 @@ fn listed_update(raw: &RawValue) -> Result<(String, Box<RawValue>), ApiError> {
 /// `POST /collections/{collection}/batch/documents/delete` `{"document_ids":[…]}` → 200 with how many there were. An id
 /// that isn't there is no error.
 pub async fn delete(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     collection: Path<String>,
@@ -161,8 +152,8 @@ pub async fn delete(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let Ids { document_ids: ids } = body.json()?;
-    let all = ids.parse_ids("document_ids", limits.batch)?;
-    let deleted = documents.delete_many(&principal, collection.into_inner(), all, key).await;
+    let all = ids.parse_ids("document_ids", state.limits.batch)?;
+    let deleted = state.documents.delete_many(&principal, collection.into_inner(), all, key).await;
     let committed = deleted.map_err(|err| name_item(err, place_in("document_ids")))?;
     Ok(deleted_answer(&principal, &committed))
 }

@@ -1,9 +1,6 @@
 //! Collections: create, list, rename, remove.
 
-use actix_web::{
-    HttpResponse,
-    web::{Data as State, Path},
-};
+use actix_web::{HttpResponse, web::Path};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -13,9 +10,10 @@ use crate::{
         error::{ApiError, ErrorCode},
         request::{Body, Caller, body::json_object},
         rest::{self, add_cursor},
+        state::State,
     },
     domain::CollectionName,
-    service::{Collections, ServiceError, collections::SettingsChange},
+    service::{ServiceError, collections::SettingsChange},
     writer::{Outcome, WriteError},
 };
 
@@ -28,13 +26,9 @@ struct Settings {
 }
 
 /// `POST /collections/` `{"name"}` or `{"data":{"name"}}` → 201 with the collection; 400 if the name is taken.
-pub async fn create(
-    collections: State<Collections>,
-    Caller(principal): Caller,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
     let name = parse_name(&body)?;
-    let committed = collections.create(&principal, name, None, Vec::new()).await.map_err(taken)?;
+    let committed = state.collections.create(&principal, name, None, Vec::new()).await.map_err(taken)?;
     let mut response = HttpResponse::Created();
     add_cursor(&mut response, &principal, &committed);
     let Some(Outcome::Collection(collection)) = committed.outcomes.first() else {
@@ -44,11 +38,8 @@ pub async fn create(
 }
 
 /// `GET /collections/` → 200 with all collections, by name.
-pub async fn list(
-    collections: State<Collections>,
-    Caller(principal): Caller,
-) -> Result<HttpResponse, ApiError> {
-    let all = collections.list(&principal).await?;
+pub async fn list(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+    let all = state.collections.list(&principal).await?;
     let bodies: Vec<_> = all.iter().map(|collection| CollectionBody::new(collection)).collect();
     Ok(HttpResponse::Ok().json(bodies))
 }
@@ -56,14 +47,15 @@ pub async fn list(
 /// `PATCH /collections/{collection}` `{"name"}` or `{"data":{"name"}}` → 200 with the renamed collection, in the members of
 /// both doors; takes a secret key.
 pub async fn rename(
-    collections: State<Collections>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let name = parse_name(&body)?;
     let change = SettingsChange { name: Some(name), ..SettingsChange::default() };
-    let committed = collections.change(&principal, collection.into_inner(), change).await.map_err(taken)?;
+    let committed =
+        state.collections.change(&principal, collection.into_inner(), change).await.map_err(taken)?;
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);
     let Some(Outcome::Collection(collection)) = committed.outcomes.first() else {
@@ -77,11 +69,11 @@ pub async fn rename(
 
 /// `DELETE /collections/{collection}` → 200 in the members of both doors; takes a secret key.
 pub async fn remove(
-    collections: State<Collections>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let committed = collections.remove(&principal, collection.into_inner()).await?;
+    let committed = state.collections.remove(&principal, collection.into_inner()).await?;
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);
     let mut members = deleted("Collection");

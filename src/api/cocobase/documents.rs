@@ -2,11 +2,7 @@
 
 use std::io;
 
-use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
-    http::header::ContentType,
-    web::{Data as State, Path},
-};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header::ContentType, web::Path};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -25,9 +21,9 @@ use crate::{
             precondition::{precondition, refuse_precondition},
         },
         rest::{add_cursor, documents::existing_key},
+        state::State,
     },
     auth::Principal,
-    config::Limits,
     domain::Patch,
     query::page::Direction,
     service::{Collections, Documents, ServiceError},
@@ -56,8 +52,7 @@ const STYLE: ListStyle = ListStyle {
 /// library takes.
 pub async fn create_named(
     _: NoFiles,
-    documents: State<Documents>,
-    collections: State<Collections>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     parameters: Parameters,
@@ -67,20 +62,20 @@ pub async fn create_named(
         let message = "`collection` is missing: POST /collections/documents?collection=posts";
         return Err(ApiError::new(ErrorCode::InvalidBody, message));
     };
-    create_in(&documents, &collections, &request, &principal, collection.to_owned(), &body).await
+    create_in(&state.documents, &state.collections, &request, &principal, collection.to_owned(), &body).await
 }
 
 /// `POST /collections/{collection}/documents` → 201 with the document.
 pub async fn create(
     _: NoFiles,
-    documents: State<Documents>,
-    collections: State<Collections>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    create_in(&documents, &collections, &request, &principal, collection.into_inner(), &body).await
+    create_in(&state.documents, &state.collections, &request, &principal, collection.into_inner(), &body)
+        .await
 }
 
 async fn create_in(
@@ -102,14 +97,14 @@ async fn create_in(
 
 /// `GET /collections/{collection}/documents` → 200 with a bare array; a collection that isn't there has no documents.
 pub async fn list(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let ListParameters { filter, page, view } = ListParameters::parse(&parameters, &STYLE, limits.page)?;
-    let list = match documents.list(&principal, &collection, filter, page).await {
+    let ListParameters { filter, page, view } =
+        ListParameters::parse(&parameters, &STYLE, state.limits.page)?;
+    let list = match state.documents.list(&principal, &collection, filter, page).await {
         Ok(list) => list,
         Err(ServiceError::UnknownCollection) => return Ok(HttpResponse::Ok().json(json!([]))),
         Err(err) => return Err(err.into()),
@@ -119,7 +114,7 @@ pub async fn list(
         return Err(answer_too_large());
     }
     let found = &list.listed.documents;
-    let relations = documents.populate(&principal, &list.collection, found, &view.populate).await?;
+    let relations = state.documents.populate(&principal, &list.collection, found, &view.populate).await?;
     let collection = CollectionBody::new(&list.collection);
     let shown = |(document, relations)| ShownBody {
         document,
@@ -134,16 +129,16 @@ pub async fn list(
 
 /// `GET /collections/{collection}/documents/{id}` → 200 with the document; `select` and `populate` as in a list.
 pub async fn get(
-    documents: State<Documents>,
+    state: State,
     Caller(principal): Caller,
     path: Path<(String, String)>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     let view = View::of_document(&parameters)?;
     let (collection, id) = existing_key(path)?;
-    let (collection, document) = documents.get(&principal, &collection, &id).await?;
+    let (collection, document) = state.documents.get(&principal, &collection, &id).await?;
     let shown = std::slice::from_ref(&document);
-    let relations = documents.populate(&principal, &collection, shown, &view.populate).await?;
+    let relations = state.documents.populate(&principal, &collection, shown, &view.populate).await?;
     bounded_json(&ShownBody {
         document: &document,
         collection: &CollectionBody::new(&collection),
@@ -155,8 +150,7 @@ pub async fn get(
 /// `PATCH /collections/{collection}/documents/{id}` with top-level members and operators → 200 with the whole document.
 pub async fn merge(
     _: NoFiles,
-    documents: State<Documents>,
-    collections: State<Collections>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     path: Path<(String, String)>,
@@ -165,8 +159,8 @@ pub async fn merge(
     let key = existing_key(path)?;
     let patch = Patch::from_data(body::patch(&body)?)?;
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
-    let committed = documents.merge(&principal, key, patch, precondition, request_key).await?;
-    let bodies = written(&collections, &principal, &committed).await?;
+    let committed = state.documents.merge(&principal, key, patch, precondition, request_key).await?;
+    let bodies = written(&state.collections, &principal, &committed).await?;
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);
     Ok(json_text(response, first(bodies)))
@@ -174,14 +168,14 @@ pub async fn merge(
 
 /// `DELETE /collections/{collection}/documents/{id}` → 200 with a body: the JavaScript library always parses one.
 pub async fn delete(
-    documents: State<Documents>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let key = existing_key(path)?;
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, b"")?);
-    let committed = documents.delete(&principal, key, precondition, request_key).await?;
+    let committed = state.documents.delete(&principal, key, precondition, request_key).await?;
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);
     Ok(response.json(deleted("Document")))

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use actix_web::{HttpResponse, web};
+use actix_web::HttpResponse;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json, value::RawValue};
@@ -14,11 +14,9 @@ use crate::{
             socket::{End, First, Happened, Socket},
         },
         error::ApiError,
-        realtime::{
-            Realtime,
-            protocol::{CloseCode, text_frame},
-        },
+        realtime::protocol::{CloseCode, text_frame},
         request::Caller,
+        state::State,
     },
     auth::Principal,
     domain::{ProjectId, Timestamp},
@@ -162,12 +160,9 @@ impl Drop for Meeting {
 }
 
 /// `GET /realtime/rooms` → 200 with the rooms of the project.
-pub async fn list(
-    realtime: web::Data<Realtime>,
-    Caller(principal): Caller,
-) -> Result<HttpResponse, ApiError> {
-    realtime.feed.streams.check_meeting(&principal)?;
-    let rooms = realtime.bus.rooms(&principal.project);
+pub async fn list(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+    state.realtime.feed.streams.check_meeting(&principal)?;
+    let rooms = state.realtime.bus.rooms(&principal.project);
     let person = |Person { id, name }: &Person| json!({ "id": parsed(id), "name": parsed(name) });
     let bodies: Vec<_> = rooms
         .iter()

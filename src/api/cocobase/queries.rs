@@ -1,9 +1,6 @@
 //! Questions about many documents: count, aggregate, group by, schema. A collection that isn't there has no documents.
 
-use actix_web::{
-    HttpResponse,
-    web::{Data as State, Path},
-};
+use actix_web::{HttpResponse, web::Path};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -11,14 +8,14 @@ use crate::{
         cocobase::schema::describe,
         error::ApiError,
         request::{Caller, Parameters, list::MAX_OFFSET, parameters::missing_parameter},
+        state::State,
     },
-    config::Limits,
     query::{
         Field, Filter,
         aggregate::Operation,
         page::{Direction, Page, Sort},
     },
-    service::{Documents, ServiceError},
+    service::ServiceError,
     store::documents::aggregates::Grouping,
 };
 
@@ -30,20 +27,20 @@ const SAMPLE: u64 = 100;
 
 /// `GET /collections/{collection}/query/documents/count` → 200 with `{"count"}` of the documents that match.
 pub async fn count(
-    documents: State<Documents>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     refuse_all_but(&parameters, &["filters"])?;
-    let count = documents.count(&principal, &collection, parameters.filter()?).await;
+    let count = state.documents.count(&principal, &collection, parameters.filter()?).await;
     Ok(HttpResponse::Ok().json(json!({ "count": or_empty(count)? })))
 }
 
 /// `GET /collections/{collection}/query/documents/aggregate?field=…&operation=…` → 200 with `{"field","operation","result",
 /// "collection"}`.
 pub async fn aggregate(
-    documents: State<Documents>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     parameters: Parameters,
@@ -53,13 +50,16 @@ pub async fn aggregate(
     let (name, field) = parse_named(&parameters)?;
     operation.check(&field)?;
     let filter = parameters.filter()?;
-    let result = match documents.aggregate(&principal, &collection, filter, operation, Some(field)).await {
-        // As of no documents.
-        Err(ServiceError::UnknownCollection) if matches!(operation, Operation::Count | Operation::Sum) => {
-            0.into()
-        }
-        result => or_empty(result)?,
-    };
+    let result =
+        match state.documents.aggregate(&principal, &collection, filter, operation, Some(field)).await {
+            // As of no documents.
+            Err(ServiceError::UnknownCollection)
+                if matches!(operation, Operation::Count | Operation::Sum) =>
+            {
+                0.into()
+            }
+            result => or_empty(result)?,
+        };
     Ok(HttpResponse::Ok().json(json!({
         "field": name,
         "operation": operation.as_str(),
@@ -71,8 +71,7 @@ pub async fn aggregate(
 /// `GET /collections/{collection}/query/documents/group-by?field=…` → 200 with `[{"<field>","value","count"}]`, the largest
 /// group first, without that of the documents that have no value.
 pub async fn group_by(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     parameters: Parameters,
@@ -83,11 +82,11 @@ pub async fn group_by(
     let grouping = Grouping {
         field,
         of: None,
-        limit: parameters.number("limit", limits.page, 1, limits.page)?,
+        limit: parameters.number("limit", state.limits.page, 1, state.limits.page)?,
         offset: parameters.number("offset", 0, 0, MAX_OFFSET)?,
     };
     let filter = parameters.filter()?.and(has_value);
-    let groups = or_empty(documents.group(&principal, &collection, filter, grouping).await)?;
+    let groups = or_empty(state.documents.group(&principal, &collection, filter, grouping).await)?;
     let mut bodies = Vec::with_capacity(groups.len());
     for group in groups {
         let mut members = Map::new();
@@ -101,15 +100,14 @@ pub async fn group_by(
 
 /// `GET /collections/{collection}/query/schema` → 200 with the fields that the newest documents have.
 pub async fn schema(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let count = or_empty(documents.count(&principal, &collection, Filter::all()).await)?;
+    let count = or_empty(state.documents.count(&principal, &collection, Filter::all()).await)?;
     let sort = Sort::by_age(Direction::Descending);
-    let page = Page { sort, limit: SAMPLE.min(limits.page), offset: 0, after: None };
-    let sample = match documents.list(&principal, &collection, Filter::all(), page).await {
+    let page = Page { sort, limit: SAMPLE.min(state.limits.page), offset: 0, after: None };
+    let sample = match state.documents.list(&principal, &collection, Filter::all(), page).await {
         Ok(list) => list.listed.documents,
         Err(ServiceError::UnknownCollection) => Vec::new(),
         Err(err) => return Err(err.into()),

@@ -41,6 +41,7 @@ use tokio::sync::watch;
 use super::{
     error::{ApiError, ErrorCode},
     request::{Parameters, caller::credential},
+    state::State,
 };
 use crate::{
     auth::{KeyKind, KeyRing, Principal, Tickets},
@@ -182,7 +183,8 @@ impl Drop for OutboxBody {
 
 /// The parts of the server that a stream needs.
 pub(in crate::api) fn parts(request: &HttpRequest) -> Result<(web::Data<Realtime>, Rc<Shard>), ApiError> {
-    let parts = request.app_data::<web::Data<Realtime>>().zip(request.app_data::<LocalShard>());
+    let state = request.app_data::<State>();
+    let parts = state.map(|state| &state.realtime).zip(request.app_data::<LocalShard>());
     // `app` registers both before any route.
     let (realtime, shard) =
         parts.ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "streams are not available"))?;

@@ -1,24 +1,25 @@
 //! The body of a request: decompressed, bounded while it arrives, and read as a document or as JSON of known members.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use actix_web::{
     FromRequest, HttpRequest,
     dev::{Decompress, Payload},
     error::PayloadError,
     http::header::{self, HeaderMap},
-    web,
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    api::error::{ApiError, ErrorCode},
-    config::Limits,
+    api::{
+        error::{ApiError, ErrorCode},
+        state::State,
+    },
     domain::Data,
+    live::budget::BudgetPermit,
     writer::WriteError,
 };
 
@@ -28,46 +29,13 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const FREE_BYTES: usize = 64 * 1024;
 /// The most that is decompressed at once; see [`in_pieces`].
 const COMPRESSED_PIECE_BYTES: usize = 2048;
-const BUDGET_UNIT: usize = 1024;
-
-/// Bounds what the bodies of all requests at hand may take together. Cheap to clone.
-#[derive(Clone)]
-pub struct BodyBudget(Arc<Semaphore>);
-
-impl BodyBudget {
-    /// At most `bytes` at a time.
-    pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes / BUDGET_UNIT)))
-    }
-
-    /// Grows the share that is `held` to that of a body of so many bytes.
-    ///
-    /// # Errors
-    /// `OVERLOADED` if other bodies hold too much.
-    fn grow(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), ApiError> {
-        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = (bytes / BUDGET_UNIT).saturating_sub(has);
-        if bytes <= FREE_BYTES || more == 0 {
-            return Ok(());
-        }
-        let more = u32::try_from(more).ok().and_then(|more| self.0.clone().try_acquire_many_owned(more).ok());
-        let more = more.ok_or_else(|| {
-            ApiError::new(ErrorCode::Overloaded, "too many large requests are being read; try again")
-        })?;
-        match held {
-            Some(held) => held.merge(more),
-            None => *held = Some(more),
-        }
-        Ok(())
-    }
-}
 
 /// A request's whole body, decompressed. Holds its share of the budget until it is dropped.
 pub struct Body {
     /// The bytes that the client sent, decompressed.
     pub bytes: Bytes,
     max_document_bytes: usize,
-    _held: Option<OwnedSemaphorePermit>,
+    _permit: BudgetPermit,
 }
 
 impl FromRequest for Body {
@@ -75,22 +43,24 @@ impl FromRequest for Body {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limits = request.app_data::<web::Data<Limits>>().map(|limits| limits.get_ref());
-        let (limit, max_document_bytes) =
-            limits.map_or((0, 0), |limits| (limits.body_bytes, limits.document_bytes));
         let announced =
             request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let stream =
             Decompress::from_headers(in_pieces(payload.take(), request.headers()), request.headers());
-        let budget = request.app_data::<web::Data<BodyBudget>>().cloned();
+        let state = request.app_data::<State>().cloned();
         Box::pin(async move {
+            // `app` registers the state before any route.
+            let state =
+                state.ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "the server is stopping"))?;
+            let limit = state.limits.body_bytes;
             if announced.is_some_and(|announced: u64| announced > limit as u64) {
                 return Err(too_large(limit));
             }
-            let read = tokio::time::timeout(TIMEOUT, read(stream, limit, budget.as_ref())).await;
+            let permit = state.request_bodies.empty_permit();
+            let read = tokio::time::timeout(TIMEOUT, read(stream, limit, permit)).await;
             let late = || ApiError::new(ErrorCode::InvalidBody, "the body must arrive within 30 s");
-            let (bytes, held) = read.map_err(|_| late())??;
-            Ok(Self { bytes, max_document_bytes, _held: held })
+            let (bytes, permit) = read.map_err(|_| late())??;
+            Ok(Self { bytes, max_document_bytes: state.limits.document_bytes, _permit: permit })
         })
     }
 }
@@ -118,9 +88,9 @@ fn in_pieces(
 async fn read(
     mut stream: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     limit: usize,
-    budget: Option<&web::Data<BodyBudget>>,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
-    let (mut whole, mut held): (Option<Bytes>, _) = (None, None);
+    mut permit: BudgetPermit,
+) -> Result<(Bytes, BudgetPermit), ApiError> {
+    let mut whole: Option<Bytes> = None;
     let mut parts = BytesMut::new();
     while let Some(part) = stream.next().await {
         let part = part.map_err(|err| {
@@ -139,11 +109,12 @@ async fn read(
         if bytes > limit {
             return Err(too_large(limit));
         }
-        if let Some(budget) = budget {
-            budget.grow(&mut held, bytes)?;
+        if bytes > FREE_BYTES {
+            let busy = "too many large requests are being read; try again";
+            permit.grow_to(bytes).map_err(|_| ApiError::new(ErrorCode::Overloaded, busy))?;
         }
     }
-    Ok((whole.unwrap_or_else(|| parts.freeze()), held))
+    Ok((whole.unwrap_or_else(|| parts.freeze()), permit))
 }
 
 fn too_large(limit: usize) -> ApiError {

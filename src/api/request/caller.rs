@@ -6,12 +6,11 @@ use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
     http::header::{self, HeaderMap},
-    web,
 };
 
 use crate::{
-    api::error::ApiError,
-    auth::{KeyRing, Principal},
+    api::{error::ApiError, state::State},
+    auth::Principal,
 };
 
 /// The holder of the key in `Authorization: Bearer` or `x-api-key`. A handler that takes one answers 401 to everybody else.
@@ -25,14 +24,11 @@ impl FromRequest for Caller {
         let request = request.clone();
         Box::pin(async move {
             let key = credential(request.headers())?.ok_or_else(ApiError::unauthorized)?;
-            Ok(Self(key_ring(&request)?.authenticate(key).await?))
+            // `app` registers the state before any route.
+            let state = request.app_data::<State>().ok_or_else(ApiError::unauthorized)?;
+            Ok(Self(state.keys.authenticate(key).await?))
         })
     }
-}
-
-fn key_ring(request: &HttpRequest) -> Result<&web::Data<KeyRing>, ApiError> {
-    // `app` registers it before any route.
-    request.app_data().ok_or_else(ApiError::unauthorized)
 }
 
 /// Returns the credential in the headers, or `None` if no header has one.

@@ -1,9 +1,6 @@
 //! Several documents of one collection at once, all or none.
 
-use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
-    web::{Data as State, Path},
-};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{DocumentBody, Success, add_cursor};
@@ -16,10 +13,9 @@ use crate::{
             idempotency::request_key,
             precondition::refuse_precondition,
         },
+        state::State,
     },
     auth::Principal,
-    config::Limits,
-    service::Documents,
     writer::{Committed, Outcome},
 };
 
@@ -54,8 +50,7 @@ struct Deleted<'a> {
 
 /// `POST /collections/{collection}/batch` `{"documents":[…]}` → 201 with the documents, in the order of the request.
 pub async fn create(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     collection: Path<String>,
@@ -64,16 +59,15 @@ pub async fn create(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let NewDocuments { documents: items } = body.json()?;
-    let all = items.parse_documents("documents", limits.batch, &body)?;
-    let created = documents.create_many(&principal, collection.into_inner(), all, key).await;
+    let all = items.parse_documents("documents", state.limits.batch, &body)?;
+    let created = state.documents.create_many(&principal, collection.into_inner(), all, key).await;
     let committed = created.map_err(|err| name_item(err, place_in("documents")))?;
     Ok(written(HttpResponse::Created(), &principal, &committed))
 }
 
 /// `PATCH /collections/{collection}/batch` `{"updates":{"<id>":{…}}}` → 200 with the documents, in the order of the request.
 pub async fn merge(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     collection: Path<String>,
@@ -82,16 +76,15 @@ pub async fn merge(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let Updates { updates } = body.json()?;
-    let (all, name) = Patches::parse(&updates, limits.batch, &body, |raw| raw)?.into_named();
-    let merged = documents.merge_many(&principal, collection.into_inner(), all, key).await;
+    let (all, name) = Patches::parse(&updates, state.limits.batch, &body, |raw| raw)?.into_named();
+    let merged = state.documents.merge_many(&principal, collection.into_inner(), all, key).await;
     let committed = merged.map_err(|err| name_item(err, name))?;
     Ok(written(HttpResponse::Ok(), &principal, &committed))
 }
 
 /// `POST /collections/{collection}/batch-delete` `{"ids":[…]}` → 200 with the ids that were there, each once.
 pub async fn delete(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     collection: Path<String>,
@@ -100,8 +93,8 @@ pub async fn delete(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let Ids { ids } = body.json()?;
-    let all = ids.parse_ids("ids", limits.batch)?;
-    let deleted = documents.delete_many(&principal, collection.into_inner(), all, key).await;
+    let all = ids.parse_ids("ids", state.limits.batch)?;
+    let deleted = state.documents.delete_many(&principal, collection.into_inner(), all, key).await;
     let committed = deleted.map_err(|err| name_item(err, place_in("ids")))?;
     let mut deleted = Vec::new();
     for outcome in &committed.outcomes {

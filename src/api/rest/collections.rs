@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::{
-    HttpResponse,
-    web::{Data as State, Path},
-};
+use actix_web::{HttpResponse, web::Path};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -14,6 +11,7 @@ use crate::{
     api::{
         error::{ApiError, ErrorCode},
         request::{Body, Caller},
+        state::State,
     },
     auth::Principal,
     domain::{CollectionName, Schema},
@@ -62,44 +60,37 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<&'d
 }
 
 /// `POST /collections` `{"name","schema"?,"indexes"?}` → 201 with the collection; 409 if the name is taken.
-pub async fn create(
-    collections: State<Collections>,
-    Caller(principal): Caller,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
     let new: NewCollection<'_> = body.json()?;
     let name = parse_name(&new.name)?;
     let schema = parse_schema(new.schema).await?;
     let indexes = parse_indexes(new.indexes)?;
-    let committed = collections.create(&principal, name, schema, indexes).await?;
-    answer(HttpResponse::Created(), &collections, &principal, &committed).await
+    let committed = state.collections.create(&principal, name, schema, indexes).await?;
+    answer(HttpResponse::Created(), &state.collections, &principal, &committed).await
 }
 
 /// `GET /collections` → 200 with all collections, by name.
-pub async fn list(
-    collections: State<Collections>,
-    Caller(principal): Caller,
-) -> Result<HttpResponse, ApiError> {
-    let all = collections.list(&principal).await?;
+pub async fn list(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+    let all = state.collections.list(&principal).await?;
     let bodies: Vec<_> = all.iter().map(|collection| CollectionBody::new(collection)).collect();
     Ok(HttpResponse::Ok().json(Success::new(bodies)))
 }
 
 /// `GET /collections/{collection}/settings` → 200 with the collection and its settings.
 pub async fn get(
-    collections: State<Collections>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let collection = collections.get(&principal, &collection).await?;
-    let indexes = collections.indexes(&principal, &collection).await?;
+    let collection = state.collections.get(&principal, &collection).await?;
+    let indexes = state.collections.indexes(&principal, &collection).await?;
     Ok(HttpResponse::Ok().json(Success::new(SettingsBody::new(&collection, indexes.as_deref()))))
 }
 
 /// `PATCH /collections/{collection}/settings` `{"name"?,"schema"?,"indexes"?}` → 200 with the changed collection. A schema
 /// of `null` goes; one that documents don't fit is 422 and says which. The indexes are all that there shall be.
 pub async fn change(
-    collections: State<Collections>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     body: Body,
@@ -116,8 +107,8 @@ pub async fn change(
         return Err(ApiError::new(ErrorCode::InvalidBody, message));
     }
     let change = SettingsChange { name, schema, indexes };
-    let committed = collections.change(&principal, collection.into_inner(), change).await?;
-    answer(HttpResponse::Ok(), &collections, &principal, &committed).await
+    let committed = state.collections.change(&principal, collection.into_inner(), change).await?;
+    answer(HttpResponse::Ok(), &state.collections, &principal, &committed).await
 }
 
 fn parse_name(name: &str) -> Result<CollectionName, ApiError> {

@@ -1,10 +1,6 @@
 //! Documents: create, get, list, replace, merge, delete.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::StatusCode,
-    web::{Data as State, Path},
-};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Path};
 use serde_json::json;
 
 use super::{DocumentBody, PageEnd, Success, add_cursor, add_entity_tag};
@@ -17,11 +13,11 @@ use crate::{
             list::{ListParameters, ListStyle, View},
             precondition::{is_unchanged, precondition},
         },
+        state::State,
     },
     auth::Principal,
-    config::Limits,
     domain::{DocumentId, Patch},
-    service::{Documents, ServiceError},
+    service::ServiceError,
     writer::{Committed, Outcome},
 };
 
@@ -46,21 +42,22 @@ const STYLE: ListStyle = ListStyle {
 
 /// `POST /collections/{collection}` with a bare JSON object → 201 with the document.
 pub async fn create(
-    documents: State<Documents>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let key = request_key(&request, &body.bytes)?;
-    let committed = documents.create(&principal, collection.into_inner(), body.document()?, key).await?;
+    let committed =
+        state.documents.create(&principal, collection.into_inner(), body.document()?, key).await?;
     Ok(written(&principal, &committed))
 }
 
 /// `GET /collections/{collection}/{id}` → 200, or 304 if `If-None-Match` names its entity tag. `select` and `populate` as in
 /// a list; what is joined is no part of the entity tag, so that an answer with it has none.
 pub async fn get(
-    documents: State<Documents>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     path: Path<(String, String)>,
@@ -70,7 +67,7 @@ pub async fn get(
     let (collection, id) = path.into_inner();
     // What can't be an id is none that is there; but the collection is asked about first.
     let id = DocumentId::parse(&id).unwrap_or_else(|_| DocumentId::from_stored(""));
-    let (collection, document) = documents.get(&principal, &collection, &id).await?;
+    let (collection, document) = state.documents.get(&principal, &collection, &id).await?;
     let is_unchanged = is_unchanged(&request, &document.entity_tag())? && view.populate.is_empty();
     let status = if is_unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let mut response = HttpResponse::build(status);
@@ -81,7 +78,7 @@ pub async fn get(
         return Ok(response.finish());
     }
     let shown = std::slice::from_ref(&document);
-    let relations = documents.populate(&principal, &collection, shown, &view.populate).await?;
+    let relations = state.documents.populate(&principal, &collection, shown, &view.populate).await?;
     let relations = relations.first().map_or(&[][..], |relations| relations.as_slice());
     let body = DocumentBody::shown(collection.name.as_str(), &document, view.selection.as_ref(), relations);
     Ok(response.json(Success::new(body)))
@@ -89,7 +86,7 @@ pub async fn get(
 
 /// `PUT /collections/{collection}/{id}` with a bare JSON object → 201 if it is new, else 200.
 pub async fn put(
-    documents: State<Documents>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     path: Path<(String, String)>,
@@ -98,13 +95,13 @@ pub async fn put(
     let (collection, id) = path.into_inner();
     let key = (collection, DocumentId::parse(&id)?);
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
-    let committed = documents.put(&principal, key, body.document()?, precondition, request_key).await?;
+    let committed = state.documents.put(&principal, key, body.document()?, precondition, request_key).await?;
     Ok(written(&principal, &committed))
 }
 
 /// `PATCH /collections/{collection}/{id}` with top-level members and operators → 200 with the document; `null` stays null.
 pub async fn merge(
-    documents: State<Documents>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     path: Path<(String, String)>,
@@ -113,20 +110,20 @@ pub async fn merge(
     let key = existing_key(path)?;
     let patch = Patch::from_data(body.document()?)?;
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
-    let committed = documents.merge(&principal, key, patch, precondition, request_key).await?;
+    let committed = state.documents.merge(&principal, key, patch, precondition, request_key).await?;
     Ok(written(&principal, &committed))
 }
 
 /// `DELETE /collections/{collection}/{id}` → 200 with the id.
 pub async fn delete(
-    documents: State<Documents>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let key = existing_key(path)?;
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, b"")?);
-    let committed = documents.delete(&principal, key, precondition, request_key).await?;
+    let committed = state.documents.delete(&principal, key, precondition, request_key).await?;
     Ok(written(&principal, &committed))
 }
 
@@ -137,24 +134,25 @@ pub async fn delete(
 /// fewer than `limit` of them, and goes on there. The header
 /// `X-Query-Plan` tells secret keys whether an index serves it.
 pub async fn list(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let ListParameters { filter, mut page, view } = ListParameters::parse(&parameters, &STYLE, limits.page)?;
+    let ListParameters { filter, mut page, view } =
+        ListParameters::parse(&parameters, &STYLE, state.limits.page)?;
     let wanted = page.limit;
     // One more than is shown tells whether there is a next page.
     page.limit += 1;
-    let mut list = documents.list(&principal, &collection, filter, page.clone()).await?;
+    let mut list = state.documents.list(&principal, &collection, filter, page.clone()).await?;
     let (collection, listed) = (&list.collection, &mut list.listed);
     let is_last = listed.documents.len() as u64 <= wanted && !listed.is_cut;
     listed.documents.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
     let last = listed.documents.last().filter(|_| !is_last);
     let next_cursor = last.map(|last| page.sort.cursor_after(last)).transpose()?;
     let cursor = listed.ends.cursor().encode(&principal.project);
-    let relations = documents.populate(&principal, collection, &listed.documents, &view.populate).await?;
+    let relations =
+        state.documents.populate(&principal, collection, &listed.documents, &view.populate).await?;
     let name = collection.name.as_str();
     let shown =
         listed.documents.iter().zip(&relations).map(|(document, relations)| {

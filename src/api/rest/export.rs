@@ -2,11 +2,7 @@
 //!
 //! An answer that breaks off is cut, not ended: to HTTP it is incomplete, and as JSON it is none.
 
-use actix_web::{
-    HttpResponse,
-    http::header,
-    web::{Data as State, Path},
-};
+use actix_web::{HttpResponse, http::header, web::Path};
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::Value;
@@ -20,11 +16,11 @@ use crate::{
             list::{View, parse_sort},
             parameters::invalid_parameter,
         },
+        state::State,
     },
     domain::Document,
     query::select::Selection,
     service::{
-        Exports,
         exports::{Export, Wanted},
         populate::Relations,
     },
@@ -32,7 +28,7 @@ use crate::{
 
 /// `format=json` (the default), `ndjson` or `csv`; filters, sorts, `select` and `populate` as in a list. 200 with a file.
 pub async fn export(
-    exports: State<Exports>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     parameters: Parameters,
@@ -57,7 +53,7 @@ pub async fn export(
     let View { selection, populate } = View::parse(&parameters)?;
     let relations: Vec<_> = populate.relations.iter().map(|relation| relation.name.clone()).collect();
     let wanted = Wanted { filter: parameters.filter()?, sort: parse_sort(&parameters, None)?, populate };
-    let export = exports.begin(principal, &collection, wanted).await?;
+    let export = state.exports.begin(principal, &collection, wanted).await?;
     let format = match format {
         Format::Csv { .. } => {
             Format::Csv { columns: columns(&export, selection.as_ref(), &relations).await? }

@@ -1,9 +1,6 @@
 //! Questions about many documents: count, aggregate, group by.
 
-use actix_web::{
-    HttpResponse,
-    web::{Data as State, Path},
-};
+use actix_web::{HttpResponse, web::Path};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,10 +9,9 @@ use crate::{
     api::{
         error::ApiError,
         request::{Caller, Parameters, list::MAX_OFFSET, parameters::missing_parameter},
+        state::State,
     },
-    config::Limits,
     query::aggregate::Operation,
-    service::Documents,
     store::documents::aggregates::Grouping,
 };
 
@@ -23,14 +19,14 @@ use crate::{
 ///
 /// `limit` and `offset`, which client libraries always send, change nothing.
 pub async fn count(
-    documents: State<Documents>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     parameters.refuse_all_but(&["filters", "limit", "offset"])?;
     check_page(&parameters)?;
-    let count = documents.count(&principal, &collection, parameters.filter()?).await?;
+    let count = state.documents.count(&principal, &collection, parameters.filter()?).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({ "count": count }))))
 }
 
@@ -45,7 +41,7 @@ struct AggregateBody<'a> {
 ///
 /// `limit` and `offset`, which client libraries always send, change nothing.
 pub async fn aggregate(
-    documents: State<Documents>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     parameters: Parameters,
@@ -61,7 +57,7 @@ pub async fn aggregate(
         None => return Err(missing_parameter("field")),
     }
     let filter = parameters.filter()?;
-    let result = documents.aggregate(&principal, &collection, filter, operation, field).await?;
+    let result = state.documents.aggregate(&principal, &collection, filter, operation, field).await?;
     let body = AggregateBody { field: parameters.single("field")?, operation: operation.as_str(), result };
     Ok(HttpResponse::Ok().json(Success::new(body)))
 }
@@ -77,8 +73,7 @@ struct GroupBody {
 /// `GET /collections/{collection}/query/group-by?field=…` → 200 with `[{"value","count"}]`, the largest group first; with
 /// `operation=…&of=…` each has a `result` as well.
 pub async fn group_by(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     Caller(principal): Caller,
     collection: Path<String>,
     parameters: Parameters,
@@ -98,10 +93,10 @@ pub async fn group_by(
     let grouping = Grouping {
         field,
         of,
-        limit: parameters.number("limit", limits.page, 1, limits.page)?,
+        limit: parameters.number("limit", state.limits.page, 1, state.limits.page)?,
         offset: parameters.number("offset", 0, 0, MAX_OFFSET)?,
     };
-    let groups = documents.group(&principal, &collection, parameters.filter()?, grouping).await?;
+    let groups = state.documents.group(&principal, &collection, parameters.filter()?, grouping).await?;
     let bodies: Vec<_> = groups
         .into_iter()
         .map(|group| GroupBody { value: group.value, count: group.count, result: group.result })

@@ -1,13 +1,13 @@
 //! Stream tickets.
 
-use actix_web::{HttpResponse, http::header, web::Data as State};
+use actix_web::{HttpResponse, http::header};
 use serde::{Deserialize, Serialize};
 
 use super::Success;
 use crate::api::{
     error::ApiError,
-    realtime::Realtime,
     request::{Body, Caller},
+    state::State,
 };
 
 /// What a ticket is for. Other members are refused, not ignored.
@@ -25,13 +25,9 @@ struct TicketBody {
 }
 
 /// `POST /realtime/tickets` `{"collection"?}` → 201 with a ticket that opens live streams for an hour, as the caller.
-pub async fn create(
-    realtime: State<Realtime>,
-    Caller(principal): Caller,
-    body: Body,
-) -> Result<HttpResponse, ApiError> {
+pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
     let wanted: Wanted = if body.bytes.is_empty() { Wanted::default() } else { body.json()? };
-    let streams = &realtime.feed.streams;
+    let streams = &state.realtime.feed.streams;
     let collection = match &wanted.collection {
         Some(name) => Some(streams.open(&principal, name).await?),
         None => {
@@ -39,7 +35,8 @@ pub async fn create(
             None
         }
     };
-    let ticket = realtime.tickets.issue(&principal, collection.as_ref().map(|collection| &collection.id))?;
+    let ticket =
+        state.realtime.tickets.issue(&principal, collection.as_ref().map(|collection| &collection.id))?;
     let body = TicketBody { ticket: ticket.text, expires_at: ticket.expires_at.to_string() };
     Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(Success::new(body)))
 }

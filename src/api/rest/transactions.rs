@@ -1,6 +1,6 @@
 //! Operations on several collections, all or none.
 
-use actix_web::{HttpRequest, HttpResponse, web::Data as State};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -14,13 +14,10 @@ use crate::{
             idempotency::request_key,
             precondition::refuse_precondition,
         },
+        state::State,
     },
-    config::Limits,
     domain::{Data, DocumentId, Patch},
-    service::{
-        Documents,
-        batches::{Step, StepAction},
-    },
+    service::batches::{Step, StepAction},
     writer::Outcome,
 };
 
@@ -69,8 +66,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 /// `POST /transactions` `{"operations":[{"op","collection","id"?,"data"?,"ifVersion"?}]}` → 200 with one result for each:
 /// the document, or `{"id","collection"}` of one that was deleted.
 pub async fn run(
-    documents: State<Documents>,
-    limits: State<Limits>,
+    state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     body: Body,
@@ -79,8 +75,8 @@ pub async fn run(
     let key = request_key(&request, &body.bytes)?;
     let Transaction { operations } = body.json()?;
     let mut parser = batch::Documents::new(&body);
-    let steps = operations.parse("operations", limits.batch, |raw| parse_step(&mut parser, raw))?;
-    let done = documents.transact(&principal, steps, key).await;
+    let steps = operations.parse("operations", state.limits.batch, |raw| parse_step(&mut parser, raw))?;
+    let done = state.documents.transact(&principal, steps, key).await;
     let committed = done.map_err(|err| name_item(err, place_in("operations")))?;
     let mut results = Vec::with_capacity(committed.outcomes.len());
     for outcome in &committed.outcomes {

@@ -1,0 +1,31 @@
+//! Everything that handlers share.
+
+use actix_web::web;
+
+use crate::{
+    api::realtime::Realtime,
+    auth::KeyRing,
+    config::Limits,
+    live::budget::Budget,
+    service::{Collections, Documents, Exports},
+    store::Db,
+};
+
+/// Everything that handlers share. `app` makes one for the whole process; a handler takes it as [`State`].
+pub struct ServerState {
+    pub documents: Documents,
+    pub collections: Collections,
+    pub exports: Exports,
+    pub realtime: web::Data<Realtime>,
+    pub keys: KeyRing,
+    /// For the health check alone; everything else asks a service.
+    pub db: Db,
+    pub limits: Limits,
+    /// What the bodies of all requests in progress may take together.
+    pub request_bodies: Budget,
+    /// What all answers that wait for their peers may take together.
+    pub response_bodies: Budget,
+}
+
+/// The extractor of the [`ServerState`].
+pub type State = web::Data<ServerState>;
