@@ -97,6 +97,23 @@ on_both_databases! {
         other.stop().await;
     }
 
+    async fn writes_of_two_nodes_to_one_document_happen_one_after_the_other(app: &TestApp) {
+        let other = app.start_second_node().await;
+        app.put("/collections/posts/counter", json!({ "n": 0 })).await;
+
+        let increments = (0..48).map(|writer| {
+            let node = if writer % 2 == 0 { app } else { &other };
+            node.patch("/collections/posts/counter", json!({ "$inc": { "n": 1 } }))
+        });
+        for answer in future::join_all(increments).await {
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        }
+
+        let counter = app.get("/collections/posts/counter").await.data().clone();
+        assert_eq!((&counter["data"]["n"], &counter["version"]), (&json!(48), &json!(49)));
+        other.stop().await;
+    }
+
     async fn a_cursor_of_one_node_resumes_on_the_other(app: &TestApp) {
         let other = app.start_second_node().await;
         app.create("posts", json!({ "n": 0 })).await;
