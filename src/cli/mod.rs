@@ -1,15 +1,14 @@
 //! The command line: what can be typed, and what each command does and prints.
 //!
 //! `serve`, `migrate`, `keys` and `projects` open the database; `import` and `verify` are HTTP clients of a server that
-//! runs. Reading order: this file, `serve`, `admin`, `answer`, `import`, `verify` with `event_stream` and `view`.
+//! runs. Reading order: this file, `serve`, `admin`, `answer`, `import`, `verify` with `comparison`.
 
 mod admin;
 mod answer;
-mod event_stream;
+mod comparison;
 mod import;
 mod serve;
 mod verify;
-mod view;
 
 use std::path::PathBuf;
 

@@ -1,84 +1,63 @@
-//! `coir verify`: follows a collection of a server that runs, cuts itself off time and again, and compares what its events
-//! have told it with the list at the same place in the log.
+//! `coir verify`: follows a collection of a running server, cuts its own connection time and again, and compares the view
+//! that the events make with the server's list at the same position of the log.
 
 use std::{
     io::IsTerminal,
     time::{Duration, Instant},
 };
 
-use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
+use coir_client::{Client, Content, Error, Message, Messages, Replica, Subscribe, Update};
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Client, Url};
-use serde_json::Value;
+use reqwest::Url;
 
 use super::{
     VerifyArgs,
     answer::path_url,
-    event_stream::{EventStream, StreamError},
-    view::{Documents, View, difference, shown},
+    comparison::{Comparison, Outcome, Reference, Source},
 };
-use crate::domain::cursor::Cursor;
 
-/// How often comparing is begun, and how often there is something to see.
+/// How often a comparison begins, and how often the progress is shown.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
-/// The same where nobody looks at a terminal.
+/// How often the progress is printed where standard error is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a server may be away, or a stream behind the list, before that is an answer.
+/// How long the server may be away, or the stream behind the list, before that is an error.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A connection is kept at least and at most so long, in milliseconds.
+/// How long a connection is kept at least and at most, in milliseconds.
 const LIFETIME: std::ops::Range<u64> = 200..3000;
 
 /// Why a verification did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// No key.
     #[error("an API key is needed: --key sk_…, or COIR_API_KEY in the environment")]
     NoKey,
-    /// The URL.
     #[error("`{0}` is not the URL of a server, such as http://127.0.0.1:8080")]
     BadUrl(String),
-    /// The HTTP client.
     #[error("the HTTP client can't be made: {0}")]
     Client(reqwest::Error),
-    /// The server is not there.
     #[error("the server at {0} can't be reached: {1}. Is it running?")]
-    Unreachable(String, String),
-    /// The server said no.
-    #[error("{0}")]
-    Refused(String),
-    /// Nothing could be compared.
+    Unreachable(String, Error),
+    #[error(transparent)]
+    Refused(Error),
     #[error("the stream did not come as far as the list within {} s of the end", PATIENCE.as_secs())]
     Behind,
-    /// The view was not what the list was.
     #[error("the view was wrong {0} times")]
     Diverged(u64),
 }
 
-/// What a list, or another snapshot, says.
-struct Reference {
-    sequence: u64,
-    documents: Documents,
-}
-
-/// A reference that is being read, or waits for the view to come as far.
-enum Comparison {
-    Reading(BoxFuture<'static, Result<Reference, StreamError>>),
-    Waiting(Reference, Instant),
-}
-
 struct Verification {
-    client: Client,
-    key: String,
     server: String,
-    stream_url: Url,
-    list_url: Url,
-    view: View,
+    source: Source,
+    messages: Messages,
+    view: Replica,
+    /// When the connection is cut; `None` while there is none.
+    cut_at: Option<Instant>,
+    heard_at: Instant,
     comparison: Option<Comparison>,
     compared_at: Instant,
     bar: ProgressBar,
     line_at: Instant,
-    reconnects: u64,
+    connections: u64,
     comparisons: u64,
     divergences: u64,
 }
@@ -86,47 +65,52 @@ struct Verification {
 pub(super) async fn run(args: VerifyArgs, key: Option<String>) -> Result<(), VerifyError> {
     let mut verification = Verification::new(&args, key.ok_or(VerifyError::NoKey)?)?;
     verification.follow(Instant::now() + args.duration).await?;
-    let Verification { view, bar, reconnects, comparisons, divergences, .. } = verification;
-    bar.finish_and_clear();
+    verification.bar.finish_and_clear();
+    let counts = verification.view.counts();
     println!(
-        "Followed `{}` for {} s: {} documents, {} events, {reconnects} reconnects, {} times told to start anew, \
-         {comparisons} comparisons, {divergences} divergences.",
+        "Followed `{}` for {} s: {} documents, {} events, {} reconnects, {} times told to start anew, \
+         {} comparisons, {} divergences.",
         args.collection,
         args.duration.as_secs(),
-        view.len(),
-        view.events,
-        view.resyncs,
+        verification.view.documents().len(),
+        counts.events,
+        verification.reconnects(),
+        counts.resyncs,
+        verification.comparisons,
+        verification.divergences,
     );
-    if divergences > 0 { Err(VerifyError::Diverged(divergences)) } else { Ok(()) }
+    match verification.divergences {
+        0 => Ok(()),
+        divergences => Err(VerifyError::Diverged(divergences)),
+    }
 }
 
 impl Verification {
     fn new(args: &VerifyArgs, key: String) -> Result<Self, VerifyError> {
-        let url = |path: &[&str]| {
-            let mut url = path_url(&args.url, path).ok_or_else(|| VerifyError::BadUrl(args.url.clone()))?;
-            add_filter(&mut url, args.filter.as_deref());
-            Ok(url)
-        };
-        let mut stream_url = url(&["realtime", "sse", &args.collection])?;
-        stream_url.query_pairs_mut().append_pair("snapshot", "true");
-        let mut list_url = url(&["collections", &args.collection])?;
-        list_url.query_pairs_mut().append_pair("limit", "1000");
+        let bad_url = || VerifyError::BadUrl(args.url.clone());
+        let mut list_url = path_url(&args.url, &["collections", &args.collection]).ok_or_else(bad_url)?;
+        let terms = filter_terms(&list_url, args.filter.as_deref());
+        list_url.query_pairs_mut().extend_pairs(&terms).append_pair("limit", "1000");
+        let subscribe = Subscribe::to(&args.collection).snapshot();
+        let wanted = terms.into_iter().fold(subscribe, |wanted, (name, value)| wanted.term(name, value));
         // Heartbeats come more often than that.
-        let client = Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(PATIENCE);
+        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(PATIENCE);
+        let http = http.build().map_err(VerifyError::Client)?;
+        let client = Client::new(&args.url, &key).map_err(|_| bad_url())?.with_http(http.clone());
         let style = ProgressStyle::with_template("{spinner} {msg}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
         Ok(Self {
-            client: client.build().map_err(VerifyError::Client)?,
-            key,
             server: args.url.clone(),
-            stream_url,
-            list_url,
-            view: View::default(),
+            messages: client.watch(wanted.clone()).backoff(TICK, TICK).messages(),
+            source: Source { http, key, list_url, client, wanted },
+            view: Replica::new(),
+            cut_at: None,
+            heard_at: Instant::now(),
             comparison: None,
             compared_at: Instant::now(),
-            bar: ProgressBar::new_spinner()
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner())),
+            bar: ProgressBar::new_spinner().with_style(style),
             line_at: Instant::now(),
-            reconnects: 0,
+            connections: 0,
             comparisons: 0,
             divergences: 0,
         })
@@ -134,139 +118,140 @@ impl Verification {
 
     /// Follows until `end`, and then until a last comparison.
     async fn follow(&mut self, end: Instant) -> Result<(), VerifyError> {
-        let mut is_first = true;
-        let mut reached_at = Instant::now();
-        let mut last_compared = None;
+        let mut tick = tokio::time::interval(TICK);
+        let mut compared_before_end = None;
         loop {
-            let opened = EventStream::open(
-                &self.client,
-                &self.stream_url,
-                &self.key,
-                self.view.last_event_id.as_deref(),
-            );
-            let mut stream = match opened.await {
-                Ok(stream) => stream,
-                Err(StreamError::Refused(message)) => return Err(VerifyError::Refused(message)),
-                // A server that is started again is what a stream must get over.
-                Err(StreamError::Cut(_)) if !is_first && reached_at.elapsed() < PATIENCE => {
+            self.cut(end);
+            tokio::select! {
+                update = self.messages.next() => self.take(update.map_err(VerifyError::Refused)?)?,
+                Some(reference) = Comparison::reading(&mut self.comparison) => self.begin_waiting(reference)?,
+                _ = tick.tick() => {
+                    self.compare();
                     self.show();
-                    tokio::time::sleep(TICK).await;
-                    continue;
-                }
-                Err(StreamError::Cut(message)) => {
-                    return Err(VerifyError::Unreachable(self.server.clone(), message));
-                }
-            };
-            self.reconnects += u64::from(!std::mem::replace(&mut is_first, false));
-            self.view.connect();
-            let cut_at = Instant::now() + lifetime();
-            let mut tick = tokio::time::interval(TICK);
-            loop {
-                // Not while it is waited for: an idle stream says only now and then how far it is.
-                let is_settling =
-                    Instant::now() >= end || matches!(&self.comparison, Some(Comparison::Waiting(..)));
-                if Instant::now() >= cut_at && !is_settling {
-                    break;
-                }
-                let reading = match &mut self.comparison {
-                    Some(Comparison::Reading(reading)) => OptionFuture::from(Some(reading)),
-                    _ => OptionFuture::from(None),
-                };
-                tokio::select! {
-                    block = stream.next() => match block {
-                        Ok(Some(block)) if block.event.as_deref() == Some("error") => {
-                            return Err(VerifyError::Refused(said(&block.data)));
-                        }
-                        Ok(Some(block)) => {
-                            reached_at = Instant::now();
-                            if let Err(misfit) = self.view.take(&block) {
-                                self.diverge(&misfit.to_string());
-                            }
-                        }
-                        Ok(None) | Err(StreamError::Cut(_)) => break,
-                        Err(StreamError::Refused(message)) => return Err(VerifyError::Refused(message)),
-                    },
-                    Some(reference) = reading => self.begin_waiting(reference)?,
-                    _ = tick.tick() => {
-                        self.compare();
-                        self.show();
-                        if Instant::now() < end {
-                            continue;
-                        }
-                        // One more that was begun after the end.
-                        let after_end = *last_compared.get_or_insert(self.comparisons);
-                        if self.comparisons > after_end + 1 {
-                            return Ok(());
-                        }
-                        if end.elapsed() > 2 * PATIENCE {
-                            return Err(VerifyError::Behind);
-                        }
+                    if Instant::now() < end {
+                        continue;
+                    }
+                    // The last one must have begun after the end.
+                    let before = *compared_before_end.get_or_insert(self.comparisons);
+                    if self.comparisons > before + 1 {
+                        return Ok(());
+                    }
+                    if end.elapsed() > 2 * PATIENCE {
+                        return Err(VerifyError::Behind);
                     }
                 }
             }
         }
     }
 
-    fn begin_waiting(&mut self, reference: Result<Reference, StreamError>) -> Result<(), VerifyError> {
+    /// Cuts the connection if its time has come. A comparison that waits for the stream is waited for, because an idle stream
+    /// says only now and then how far it is.
+    fn cut(&mut self, end: Instant) {
+        let is_due = self.cut_at.is_some_and(|at| at <= Instant::now());
+        let is_settling = Instant::now() >= end || matches!(&self.comparison, Some(Comparison::Waiting(..)));
+        if is_due && !is_settling {
+            self.messages.disconnect();
+            self.cut_at = None;
+        }
+    }
+
+    fn take(&mut self, update: Update) -> Result<(), VerifyError> {
+        match update {
+            Update::Connected => {
+                self.connections += 1;
+                self.cut_at = Some(Instant::now() + lifetime());
+                self.view.reconnect();
+            }
+            // A stream must get over a server that is started again.
+            Update::Disconnected { .. } if self.connections > 0 && self.heard_at.elapsed() < PATIENCE => {
+                self.cut_at = None;
+            }
+            Update::Disconnected { reason, .. } => {
+                return Err(VerifyError::Unreachable(self.server.clone(), reason));
+            }
+            Update::Message(Message { content: Content::Error { code, message }, .. }) => {
+                return Err(VerifyError::Refused(Error::Refused { code, message }));
+            }
+            Update::Message(message) => {
+                self.heard_at = Instant::now();
+                self.apply(message);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, message: Message) {
+        if let Some(cursor) = message.cursor.as_ref().filter(|cursor| cursor.sequence().is_none()) {
+            self.diverge(&format!("`{cursor}` is not a cursor that this version can read"));
+        }
+        if let Err(misfit) = self.view.apply(message) {
+            self.diverge(&misfit.to_string());
+        }
+    }
+
+    fn begin_waiting(&mut self, reference: Result<Reference, Error>) -> Result<(), VerifyError> {
         self.comparison = match reference {
             Ok(reference) => Some(Comparison::Waiting(reference, Instant::now())),
-            // Later again.
-            Err(StreamError::Cut(_)) => None,
-            Err(StreamError::Refused(message)) => return Err(VerifyError::Refused(message)),
+            // It is tried again later.
+            Err(error) if error.is_transient() => None,
+            Err(error) => return Err(VerifyError::Refused(error)),
         };
         self.compare();
         Ok(())
     }
 
-    /// Compares, if the view has come as far as what it is compared with; begins another comparison, if it is time.
+    /// Compares, if the view has come as far as the reference; begins another comparison, if it is time.
     fn compare(&mut self) {
         match self.comparison.take() {
             Some(Comparison::Waiting(reference, since)) => {
-                let then = self.view.at(reference.sequence);
-                if self.view.is(&reference.documents) || then.as_ref() == Some(&reference.documents) {
-                    self.comparisons += 1;
-                    self.compared_at = Instant::now();
-                } else if let Some(then) = then {
-                    self.comparisons += 1;
-                    self.compared_at = Instant::now();
-                    let how = difference(&then, &reference.documents);
-                    self.diverge(&format!("at change {} of the log: {how}", reference.sequence));
-                } else if !self.view.can_reach(reference.sequence) {
-                    // It has begun anew meanwhile.
-                } else if since.elapsed() > PATIENCE {
-                    self.diverge(&format!("the stream did not come to change {}", reference.sequence));
-                } else {
-                    self.comparison = Some(Comparison::Waiting(reference, since));
+                match reference.compare(&self.view, since, PATIENCE) {
+                    Outcome::Same => self.count_comparison(),
+                    Outcome::Different(how) => {
+                        self.count_comparison();
+                        self.diverge(&format!("at change {} of the log: {how}", reference.sequence));
+                    }
+                    Outcome::Missed => {}
+                    Outcome::Late => {
+                        self.diverge(&format!("the stream did not come to change {}", reference.sequence));
+                    }
+                    Outcome::Open => {
+                        self.comparison = Some(Comparison::Waiting(reference, since));
+                        return;
+                    }
                 }
-                if self.comparison.is_none() {
-                    self.view.forget();
-                }
+                self.view.stop_history();
             }
-            None if self.view.sequence().is_some() && self.compared_at.elapsed() >= COMPARE_INTERVAL => {
-                self.view.remember();
-                let (client, key) = (self.client.clone(), self.key.clone());
-                let (list_url, stream_url) = (self.list_url.clone(), self.stream_url.clone());
-                let read = async move { read_reference(&client, &key, list_url, &stream_url).await };
-                self.comparison = Some(Comparison::Reading(read.boxed()));
+            None if self.view.is_complete() && self.compared_at.elapsed() >= COMPARE_INTERVAL => {
+                self.view.start_history();
+                self.comparison = Some(Comparison::begin(self.source.clone()));
             }
             other => self.comparison = other,
         }
     }
 
+    fn count_comparison(&mut self) {
+        self.comparisons += 1;
+        self.compared_at = Instant::now();
+    }
+
     fn diverge(&mut self, how: &str) {
         self.divergences += 1;
-        // The same slip may be in every comparison from now on.
+        // The same error may be in every comparison from now on.
         if self.divergences <= 20 {
             self.bar.suspend(|| eprintln!("divergence: {how}"));
         }
     }
 
+    fn reconnects(&self) -> u64 {
+        self.connections.saturating_sub(1)
+    }
+
     fn show(&mut self) {
         let line = format!(
             "{} documents, {} events, {} reconnects, {} comparisons, {} divergences",
-            self.view.len(),
-            self.view.events,
-            self.reconnects,
+            self.view.documents().len(),
+            self.view.counts().events,
+            self.reconnects(),
             self.comparisons,
             self.divergences
         );
@@ -279,58 +264,20 @@ impl Verification {
     }
 }
 
-/// The list, if it is one page; else another snapshot, which is as of one place in the log, too.
-async fn read_reference(
-    client: &Client,
-    key: &str,
-    list_url: Url,
-    stream_url: &Url,
-) -> Result<Reference, StreamError> {
-    let answer = client.get(list_url).bearer_auth(key).send().await?;
-    if answer.status().is_success() {
-        let page: Value = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();
-        let sequence = page["cursor"].as_str().and_then(Cursor::peek);
-        if let (Some(sequence), true) = (sequence, page["nextCursor"].is_null()) {
-            let documents = page["data"].as_array().into_iter().flatten().map(shown).collect();
-            return Ok(Reference { sequence, documents });
-        }
-    }
-    let mut stream = EventStream::open(client, stream_url, key, None).await?;
-    let mut view = View::default();
-    view.connect();
-    while let Some(block) = stream.next().await? {
-        if block.event.as_deref() == Some("error") {
-            return Err(StreamError::Refused(said(&block.data)));
-        }
-        view.take(&block).map_err(|misfit| StreamError::Refused(misfit.to_string()))?;
-        if let Some(sequence) = view.sequence() {
-            return Ok(Reference { sequence, documents: view.into_documents() });
-        }
-    }
-    Err(StreamError::Cut("the stream has ended".to_owned()))
-}
-
-fn said(error: &Value) -> String {
-    let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
-    format!("{}: {}", text("code"), text("message"))
-}
-
-/// JSON, or terms as they stand in a URL.
-fn add_filter(url: &mut Url, filter: Option<&str>) {
+/// The parameters of a filter that is JSON, or terms as they stand in a URL.
+fn filter_terms(url: &Url, filter: Option<&str>) -> Vec<(String, String)> {
     match filter {
-        None => {}
-        Some(json) if json.trim_start().starts_with('{') => {
-            url.query_pairs_mut().append_pair("filters", json);
-        }
+        None => Vec::new(),
+        Some(json) if json.trim_start().starts_with('{') => vec![("filters".to_owned(), json.to_owned())],
         Some(terms) => {
-            let mut parsed = url.clone();
-            parsed.set_query(Some(terms));
-            url.query_pairs_mut().extend_pairs(parsed.query_pairs());
+            let mut url = url.clone();
+            url.set_query(Some(terms));
+            url.query_pairs().into_owned().collect()
         }
     }
 }
 
-/// How long a connection is kept; by chance, so that it is cut anywhere.
+/// How long a connection is kept: by chance, so that it is cut anywhere.
 fn lifetime() -> Duration {
     let chance = getrandom::u32().map_or(1000, u64::from);
     Duration::from_millis(LIFETIME.start + chance % (LIFETIME.end - LIFETIME.start))

@@ -58,12 +58,6 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The sequence in the text of a cursor, whosever it is: for one who compares places that a server gave.
-    pub fn peek(text: &str) -> Option<u64> {
-        let bytes: [u8; LENGTH] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-        Some(bytes[13..21].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-    }
-
     /// Reads a cursor of `project`. Whether its position is still in the log is not known here.
     ///
     /// # Errors
@@ -103,6 +97,7 @@ mod tests {
         };
         let text = cursor.encode(&project);
         assert_eq!(Cursor::decode(&text, &project), Ok(cursor));
+        assert_eq!(coir_client::Cursor::from(text.as_str()).sequence(), Some(77), "as clients read it");
         assert_eq!(
             Cursor::decode(&text, &ProjectId::generate()),
             Err(CursorError::Foreign),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use url::Url;
 
-use crate::{Error, Watch};
+use crate::{Error, Subscribe, Watch};
 
 /// A server and the key to it. Cheap to clone.
 #[derive(Clone)]
@@ -44,9 +44,9 @@ impl Client {
         self
     }
 
-    /// Begins to watch a collection. Nothing is sent before the stream is first asked for a message.
-    pub fn watch(&self, collection: impl Into<String>) -> Watch {
-        Watch::new(self.clone(), collection.into())
+    /// Begins to watch a collection, named alone or in a [`Subscribe`]. Nothing is sent before the stream is first asked for a message.
+    pub fn watch(&self, wanted: impl Into<Subscribe>) -> Watch {
+        Watch::new(self.clone(), wanted.into())
     }
 
     pub(crate) fn key(&self) -> &str {

@@ -7,6 +7,8 @@
 //! - **Watching**: [`Client::watch`] connects again after a cut and resumes by cursor. [`Messages`] returns what comes,
 //!   [`View`] feeds it to a replica.
 
+#![warn(missing_docs)]
+
 mod cursor;
 mod history;
 mod message;

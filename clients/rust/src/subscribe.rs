@@ -83,6 +83,18 @@ impl Subscribe {
     }
 }
 
+impl From<&str> for Subscribe {
+    fn from(collection: &str) -> Self {
+        Self::to(collection)
+    }
+}
+
+impl From<String> for Subscribe {
+    fn from(collection: String) -> Self {
+        Self::to(collection)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,13 +28,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(client: Client, collection: String) -> Self {
+    pub(crate) fn new(client: Client, wanted: Subscribe) -> Self {
         #[cfg(feature = "sse")]
         let transport = Transport::Sse;
         #[cfg(not(feature = "sse"))]
         let transport = Transport::WebSocket;
         let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
-        Self { client, wanted: Subscribe::to(collection), transport, backoff }
+        Self { client, wanted, transport, backoff }
     }
 
     /// Only documents that match these filters, such as `{"genre": "Fantasy", "year__gte": 1968}`.
