@@ -92,7 +92,10 @@ test("errors have the library's classes and the server's detail", async () => {
 	});
 	await assert.rejects(db.createDocument("no name!", { n: 1 }), { statusCode: 400 });
 	await assert.rejects(db.updateDocument(posts, id, { $inc: { n: "x" } }), { statusCode: 400 });
-	await assert.rejects(db.listDocuments(posts, { limit: 100_000 }), detail(/`limit` must be a whole number from 1 to 1000/));
+	await assert.rejects(
+		db.listDocuments(posts, { limit: 100_000 }),
+		detail(/`limit` must be a whole number from 1 to 1000/),
+	);
 	await assert.rejects(db.listDocuments(posts, { filters: { "a..b": 1 } }), { statusCode: 400 });
 	await assert.rejects(client(KEY, { timeout: 1, baseURL: "http://127.0.0.1:9" }).listDocuments(posts));
 	await assert.rejects(db.auth.login({ email: "a@example.com", password: "secret" }), /no users yet/);
