@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 
 use super::{
     Data, DataError, FieldPath, Segment,
-    document::{MAX_DEPTH, kind_of},
+    data::{MAX_DEPTH, kind_of},
 };
 
 /// A merge of a document: members, and operators that depend on what is there.

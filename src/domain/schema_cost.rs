@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::document::MAX_DEPTH;
+use super::data::MAX_DEPTH;
 
 /// References to other parts of the schema.
 const MAX_REFERENCES: usize = 200;

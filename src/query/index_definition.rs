@@ -1,16 +1,10 @@
 //! Indexes that a collection declares, and what they are to a query. Their SQL is in [`sql::index`](crate::store::sql::index).
 
-use std::{collections::HashSet, sync::Arc};
-
 use serde_json::Value;
 
 use crate::{
     domain::{Document, IndexId},
-    query::{
-        Field, Filter,
-        page::{Direction, Sort},
-        parse::parse_field,
-    },
+    query::{Field, page::Direction, parse::parse_field},
 };
 
 /// The most fields of an index.
@@ -19,10 +13,6 @@ pub const MAX_FIELDS: usize = 8;
 pub const MAX_TEXT_BYTES: usize = 1024;
 /// The most that all strings of one document in one index may have together, for the same reason.
 pub const MAX_TEXTS_BYTES: usize = 2048;
-/// Values of one comparison that are asked for one by one.
-const MAX_SPLIT: usize = 4;
-/// Parts of one query.
-const MAX_PARTS: usize = 8;
 
 /// What an index is of.
 #[derive(Clone, Debug)]
@@ -154,129 +144,12 @@ impl Index {
     }
 }
 
-/// Parts a filter so that an index serves each part in its order: a field that may have one of a few values is no range of an
-/// index, and each of these values is. Every document matches one part at most. One part if there is nothing to gain.
-pub fn split(filter: &Filter, indexes: &[Arc<Index>]) -> Vec<Filter> {
-    let terms = filter.terms();
-    let ready = indexes.iter().filter(|index| index.state == IndexState::Ready);
-    let best = ready.map(|index| served_terms(terms, index)).max_by_key(|(fields, _)| *fields);
-    let mut parts = vec![terms.to_vec()];
-    for place in best.into_iter().flat_map(|(_, places)| places) {
-        let alternatives = alternatives(&terms[place]);
-        if alternatives.len() < 2
-            || alternatives.len() > MAX_SPLIT
-            || parts.len() * alternatives.len() > MAX_PARTS
-        {
-            continue;
-        }
-        let with = |part: &Vec<Filter>, alternative: &Filter| {
-            let mut part = part.clone();
-            part[place] = alternative.clone();
-            part
-        };
-        parts = parts.iter().flat_map(|part| alternatives.iter().map(move |one| with(part, one))).collect();
-    }
-    parts.into_iter().map(Filter::And).collect()
-}
-
-/// Whether an index narrows a filter: one of these, or that by age, which every collection has.
-pub fn is_narrowed(filter: &Filter, indexes: &[Arc<Index>]) -> bool {
-    let terms = filter.terms();
-    let by_age = |term: &Filter| {
-        matches!(term, Filter::Equals(Field::CreatedAt, _) | Filter::Compares(Field::CreatedAt, ..))
-    };
-    let mut ready = indexes.iter().filter(|index| index.state == IndexState::Ready);
-    terms.iter().any(by_age) || ready.any(|index| served_terms(terms, index).0 > 0)
-}
-
-/// How many fields of an index the terms narrow, and which terms do.
-fn served_terms(terms: &[Filter], index: &Index) -> (usize, Vec<usize>) {
-    let mut places = Vec::new();
-    for (field, _) in &index.definition.fields {
-        if let Some(place) =
-            terms.iter().position(|term| matches!(term, Filter::Equals(own, _) if own == field))
-        {
-            places.push(place);
-            continue;
-        }
-        let is_range = |term: &Filter| matches!(term, Filter::Compares(own, ..) if own == field);
-        // Both ends of a range, of which each may be of two types.
-        places.extend((0..terms.len()).filter(|place| is_range(&terms[*place])));
-        break;
-    }
-    (places.len(), places)
-}
-
-/// One filter for each value.
-fn alternatives(term: &Filter) -> Vec<Filter> {
-    match term {
-        Filter::Equals(field, values) => {
-            let mut seen = HashSet::new();
-            let distinct = values.iter().filter(|value| seen.insert(value.to_string()));
-            distinct.map(|value| Filter::Equals(field.clone(), vec![value.clone()])).collect()
-        }
-        Filter::Compares(field, comparison, values) => {
-            let one = |value: &Value| Filter::Compares(field.clone(), *comparison, vec![value.clone()]);
-            match values.as_slice() {
-                // Of two types, so no document is in both.
-                [one_value, other] if one_value.is_number() != other.is_number() => {
-                    vec![one(one_value), one(other)]
-                }
-                _ => vec![term.clone()],
-            }
-        }
-        other => vec![other.clone()],
-    }
-}
-
-/// The fields of the index that would help a query: those that must equal something, then a range or the sort.
-pub fn helpful_fields(filter: &Filter, sort: Option<&Sort>) -> Vec<String> {
-    let terms = filter.terms();
-    let mut wanted: Vec<(&Field, Direction)> = Vec::new();
-    wanted.extend(terms.iter().filter_map(|term| match term {
-        Filter::Equals(field, _) => Some((field, Direction::Ascending)),
-        _ => None,
-    }));
-    let range = terms.iter().find_map(|term| match term {
-        Filter::Compares(field, ..) => Some(field),
-        _ => None,
-    });
-    let sorted = sort.map_or(&[][..], |sort| &sort.terms);
-    match range {
-        // A sort goes on only if it begins with the range.
-        Some(field) if sorted.first().is_none_or(|(first, _)| first != field) => {
-            wanted.push((field, Direction::Ascending));
-        }
-        _ => wanted.extend(sorted.iter().map(|(field, direction)| (field, *direction))),
-    }
-    let mut fields: Vec<(&Field, Direction)> = Vec::new();
-    for (field, direction) in wanted {
-        let is_new = *field != Field::Id && fields.iter().all(|(other, _)| *other != field);
-        if is_new && fields.len() < MAX_FIELDS {
-            fields.push((field, direction));
-        }
-    }
-    let written = |(field, direction): &(&Field, Direction)| match direction {
-        Direction::Ascending => field.to_string(),
-        Direction::Descending => format!("-{field}"),
-    };
-    fields.iter().map(written).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::query::parse::{parse_json, parse_pairs};
 
     fn definition(names: &[&str]) -> Result<IndexDefinition, IndexError> {
         IndexDefinition::parse(names.iter().map(|name| (*name).to_owned()).collect(), false)
-    }
-
-    fn ready(names: &[&str]) -> Arc<Index> {
-        let definition = definition(names).unwrap();
-        Arc::new(Index { id: IndexId::generate(), definition, state: IndexState::Ready })
     }
 
     #[test]
@@ -289,40 +162,5 @@ mod tests {
         for names in [&[][..], &[""], &["-"], &["id"], &["a", "-a"], &["a", "data.a"], &["a..b"], &nine] {
             assert!(definition(names).is_err(), "{names:?}");
         }
-    }
-
-    #[test]
-    fn a_field_of_few_values_is_split_where_an_index_has_it() {
-        let parts = |pairs: &[(&str, &str)], index: &[&str]| {
-            split(&parse_pairs(pairs.iter().copied()).unwrap(), &[ready(index)]).len()
-        };
-        for (pairs, index, expected, why) in [
-            (&[("room", "7")][..], &["room"][..], 2, "the number and the string"),
-            (&[("room", "x")], &["room"], 1, "a string only"),
-            (&[("room", "7")], &["other"], 1, "another index"),
-            (&[("room", "7")], &["other", "room"], 1, "not a leading field"),
-            (&[("room", "7"), ("floor", "1")], &["room", "floor"], 4, "each with each"),
-            (&[("room__gte", "7")], &["room"], 2, "numbers, then strings"),
-            (&[("a", "7"), ("room__gte", "7")], &["a", "room"], 4, "a range behind it"),
-            (&[("room__in", "1,2,3")], &["room"], 1, "six values are too many"),
-        ] {
-            assert_eq!(parts(pairs, index), expected, "{why}");
-        }
-        let or = parse_json(r#"{"$or":[{"room":7},{"room":8}]}"#).unwrap();
-        assert_eq!(split(&or, &[ready(&["room"])]).len(), 1, "one of several");
-        let list = parse_json(r#"{"room__in":["a","a","b"]}"#).unwrap();
-        assert_eq!(split(&list, &[ready(&["room"])]).len(), 2, "a value that is there twice");
-    }
-
-    #[test]
-    fn the_index_that_would_help_is_named() {
-        let fields = |filter: serde_json::Value, sort: &str| {
-            let sort = Sort::parse(sort, None).unwrap();
-            helpful_fields(&parse_json(&filter.to_string()).unwrap(), Some(&sort)).join(" ")
-        };
-        assert_eq!(fields(json!({"status": "a"}), "-createdAt"), "status -createdAt");
-        assert_eq!(fields(json!({"n__gt": 5, "status": "a"}), "-createdAt"), "status n");
-        assert_eq!(fields(json!({"n__gt": 5}), "-n,m"), "-n m");
-        assert_eq!(fields(json!({"data.id": 5}), "a\\.b"), "data.id a\\.b");
     }
 }

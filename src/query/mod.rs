@@ -28,6 +28,7 @@ pub mod key;
 mod matches;
 pub mod page;
 pub mod parse;
+pub mod planner;
 pub mod populate;
 pub mod select;
 pub mod sum;
@@ -39,7 +40,7 @@ use serde_json::Value;
 use crate::domain::{FieldPath, Segment};
 
 /// A true/false expression over a document; built only by [`parse`] and its parts. All values are in the canonical form of
-/// `domain::document`; on a time they are milliseconds.
+/// `domain::data`; on a time they are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// All of these; of none, true.

@@ -8,7 +8,7 @@ use super::{
     key::Key,
     parse::{FilterError, parse_field},
 };
-use crate::domain::{Document, DocumentId, document::canonicalise};
+use crate::domain::{Document, DocumentId, data::canonicalise};
 
 /// The most fields of a sort.
 const MAX_TERMS: usize = 8;

@@ -8,14 +8,15 @@ use super::{ServiceError, find_collection};
 use crate::{
     auth::{Action, KeyKind, Principal, permission},
     domain::{Collection, Data, Document, DocumentId, Patch},
-    query::{Filter, index_definition::helpful_fields, page::Page},
+    query::{Filter, page::Page, planner::helpful_fields},
     store::{
         Db, Lane,
         collections::catalog::Catalogs,
         documents::{
-            list::Listing,
-            one::{self, ListQuery, Listed},
-            plans::{ListPlan, Plans},
+            explain::ListPlan,
+            list::{self, ListQuery, Listed, Listing},
+            one,
+            plans::Plans,
         },
         log::idempotency::IdempotencyKey,
     },
@@ -190,8 +191,8 @@ impl Documents {
         let read = move |db| async move {
             let indexes = catalog.indexes_of(&id);
             let listing = Listing { collection: &id, indexes, filter: &filter, page: &page };
-            let query = ListQuery { project: &project, listing, bytes: MAX_LIST_BYTES };
-            let listed = one::list(&db, query).await?;
+            let query = ListQuery { project: &project, listing, max_bytes: MAX_LIST_BYTES };
+            let listed = list::list(&db, query).await?;
             let plan = match is_told {
                 // Without it the answer is as good.
                 true => plans.get(&db, query, catalog.control).await.ok(),

@@ -23,7 +23,10 @@ use crate::{
     store::{
         Lane,
         collections::catalog::Catalog,
-        documents::relations::{self, Referring},
+        documents::{
+            relations::{self, Referring},
+            several,
+        },
     },
 };
 
@@ -201,7 +204,7 @@ impl Join<'_> {
             return Err(TOO_LARGE);
         }
         let (id, bytes) = (collection.id.clone(), self.bytes);
-        let read = move |db| async move { relations::find_many(&db, &id, &ids, bytes).await };
+        let read = move |db| async move { several::find_many(&db, &id, &ids, bytes).await };
         let found = self.documents.db.read(Lane::Scan, read).await?;
         let joined = self.joined(collection, found, relation).await?;
         Ok(joined.into_iter().map(|joined| (joined.document.id.clone(), joined)).collect())

@@ -8,8 +8,8 @@ use crate::{
     query::{
         Field, Filter,
         aggregate::{Operation, shown},
-        index_definition::helpful_fields,
         page::{Direction, Page, Sort},
+        planner::helpful_fields,
     },
     store::{
         Lane,

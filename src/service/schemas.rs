@@ -12,7 +12,7 @@ use crate::{
     domain::{CollectionId, Document, DocumentId, Entry, Position, ProjectId, Schema, Violation},
     store::{
         Lane, StoreError,
-        documents::one,
+        documents::{one, several},
         log::{
             changes::{self, PageSize},
             ends,
@@ -101,7 +101,7 @@ impl Collections {
         let (mut unfit, mut after) = (UnfitDocuments::default(), None);
         loop {
             let (id, begin) = (collection.clone(), after.clone());
-            let read = move |db| async move { one::page_by_id(&db, &id, begin.as_ref(), PAGE).await };
+            let read = move |db| async move { several::read_after_id(&db, &id, begin.as_ref(), PAGE).await };
             let page = self.db.read(Lane::Scan, read).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());

@@ -3,12 +3,12 @@
 use std::{collections::HashSet, sync::Arc};
 
 use crate::{
-    domain::{Change, Entry, Timestamp},
+    domain::{Change, DocumentKey, Entry, Timestamp},
     store::{
-        StoreError, WriteTx,
+        StoreError, WriteOrder, WriteTx,
         access::keys,
         collections::{indexes, rows},
-        documents::one::{self, DocumentWrites},
+        documents::writes::{self, DocumentWrite, DocumentWrites},
         log::{changes, ends, idempotency},
     },
     writer::{
@@ -106,13 +106,13 @@ async fn split_refused(
         return Ok(halves(batch, all));
     }
     tx.savepoint();
-    tx.keep_order(true);
-    let refused = one::find_refused(tx, &writes).await;
-    tx.keep_order(false);
+    tx.set_write_order(WriteOrder::Kept);
+    let refused = writes::find_rejected(tx, &writes).await;
+    tx.set_write_order(WriteOrder::Any);
     tx.rollback_to_savepoint();
     work.discard();
     let refused: HashSet<_> = match refused {
-        Ok(refused) => refused.into_iter().map(|(_, id)| id).collect(),
+        Ok(refused) => refused.into_iter().map(|key| key.id).collect(),
         // Something else than a unique index takes offence.
         Err(err) if err.is_statement_error() => HashSet::new(),
         Err(err) => return Err(err),
@@ -194,11 +194,14 @@ async fn write_part(tx: &mut WriteTx, work: &Batch, mutations: usize) -> Result<
 
 async fn write_under_savepoint(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError> {
     tx.savepoint();
-    let kinds = work.document_writes().kinds();
-    tx.keep_order(kinds > 1 || matches!(order, Order::ByOperation));
+    let has_one_statement = work.document_writes().statements() <= 1;
+    tx.set_write_order(match order {
+        Order::ByKind if has_one_statement => WriteOrder::Any,
+        Order::ByKind | Order::ByOperation => WriteOrder::Kept,
+    });
     write(tx, work, order)?;
     let outcome = tx.flush().await;
-    tx.keep_order(false);
+    tx.set_write_order(WriteOrder::Any);
     match outcome {
         Ok(()) => tx.release_savepoint(),
         Err(err) => {
@@ -244,7 +247,7 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
         indexes::set_state(tx, index, state.as_ref());
     }
     match order {
-        Order::ByKind => one::write_many(tx, &work.document_writes()),
+        Order::ByKind => writes::write_many(tx, &work.document_writes()),
         Order::ByOperation => {
             for change in &plan.changes {
                 write_change(tx, change);
@@ -263,12 +266,12 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
 fn write_change(tx: &mut WriteTx, change: &Change) {
     let Entry::Document { collection, before, after } = &change.entry else { return };
     let Some(id) = after.as_ref().or(before.as_ref()).map(|document| document.id.clone()) else { return };
-    let key = (collection.clone(), id);
+    let key = DocumentKey { collection: collection.clone(), id };
     let mut writes = DocumentWrites::default();
     match (before, after) {
-        (Some(_), Some(after)) => writes.updates.push((&key, after)),
-        (None, Some(after)) => writes.inserts.push((&key, after)),
+        (Some(_), Some(document)) => writes.updates.push(DocumentWrite { collection, document }),
+        (None, Some(document)) => writes.inserts.push(DocumentWrite { collection, document }),
         (_, None) => writes.deletes.push(&key),
     }
-    one::write_many(tx, &writes);
+    writes::write_many(tx, &writes);
 }

@@ -13,10 +13,10 @@ use super::{
     staged::{Plan, Staged},
 };
 use crate::{
-    domain::{Change, Control, Document, LogEnds, ProjectId, Timestamp},
+    domain::{Change, Control, Document, DocumentKey, LogEnds, ProjectId, Timestamp},
     store::{
         collections::catalog::Catalog,
-        documents::one::{DocumentKey, DocumentWrites},
+        documents::writes::{DocumentWrite, DocumentWrites},
         log::idempotency::{IdempotencyKey, StoredOutcome},
     },
 };
@@ -117,12 +117,16 @@ impl Batch {
     }
 
     /// The documents to write: the last state of each, and whether the database has it.
-    pub fn document_writes(&self) -> DocumentWrites<'_> {
+    pub fn document_writes<'a>(&'a self) -> DocumentWrites<'a> {
+        let write = |key: &'a DocumentKey, document: &'a Document| DocumentWrite {
+            collection: &key.collection,
+            document,
+        };
         let mut writes = DocumentWrites::default();
         for key in &self.written {
             match (self.base.documents.contains_key(key), self.next.documents.get(key)) {
-                (true, Some(document)) => writes.updates.push((key, document)),
-                (false, Some(document)) => writes.inserts.push((key, document)),
+                (true, Some(document)) => writes.updates.push(write(key, document)),
+                (false, Some(document)) => writes.inserts.push(write(key, document)),
                 (true, None) => writes.deletes.push(key),
                 (false, None) => {}
             }

@@ -9,9 +9,8 @@ use super::{
     outcome::Outcome,
     staged::Staged,
 };
-use crate::{
-    domain::{ApplyError, Collection, Data, Document, DocumentId, Entry, Patch, Timestamp},
-    store::documents::one::DocumentKey,
+use crate::domain::{
+    ApplyError, Collection, Data, Document, DocumentId, DocumentKey, Entry, Patch, Timestamp,
 };
 
 impl Batch {
@@ -26,7 +25,7 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let collection = self.find_or_create(staged, collection)?;
         check_schema(&collection, data, checked)?;
-        let key = (collection.id.clone(), id.clone());
+        let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         self.write(staged, &collection, key, None, data.clone())
     }
 
@@ -41,7 +40,7 @@ impl Batch {
         checked: Option<&Checked>,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find_or_create(staged, collection)?;
-        let key = (collection.id.clone(), id.clone());
+        let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         let before = self.document(staged, &key);
         precondition.check(before.as_deref())?;
         check_schema(&collection, data, checked)?;
@@ -58,7 +57,7 @@ impl Batch {
         precondition: &Precondition,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
-        let key = (collection.id.clone(), id.clone());
+        let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
         precondition.check(Some(&before))?;
         let data = patch.apply(&before.data).map_err(|err| match err {
@@ -79,7 +78,7 @@ impl Batch {
         missing: Missing,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
-        let key = (collection.id.clone(), id.clone());
+        let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         let Some(before) = self.document(staged, &key) else {
             return match missing {
                 Missing::Refused => Err(WriteError::UnknownDocument),
@@ -109,7 +108,7 @@ impl Batch {
             return Err(WriteError::TooLarge { actual, limit });
         }
         let document = Arc::new(Document {
-            id: key.1.clone(),
+            id: key.id.clone(),
             data,
             created_at: before.as_ref().map_or(staged.at, |before| before.created_at),
             updated_at: staged.at,

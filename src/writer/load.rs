@@ -6,11 +6,11 @@ use std::{
 };
 
 use crate::{
-    domain::Timestamp,
+    domain::{DocumentKey, Timestamp},
     store::{
         StoreError, WriteTx,
         collections::{catalog::Catalog, indexes},
-        documents::one::{self, DocumentKey, Found},
+        documents::several::{self, Found, FoundAt},
         log::{
             changes::{self, PageSize},
             ends, idempotency,
@@ -148,7 +148,7 @@ impl Writer {
         // The first mutation must get what it needs, or it would wait for ever.
         let first = needed_documents(&batch[0].mutation, base).count();
         let bound = if first > 1 { MAX_MUTATION_BYTES } else { IMAGE_BYTES };
-        for (place, found) in one::get_many(tx, &keys, bound).await? {
+        for FoundAt { place, found } in several::get_many(tx, &keys, bound).await? {
             match found {
                 Found::Document(document) => {
                     base.documents.insert(keys[place].clone(), document);
@@ -200,6 +200,6 @@ fn needed_documents<'a>(mutation: &'a Mutation, base: &'a Base) -> impl Iterator
     let catalog = base.catalogs.get(&mutation.project);
     mutation.operations.iter().filter_map(move |operation| {
         let (collection, id) = operation.needs()?;
-        Some((catalog?.find(collection)?.id.clone(), id.clone()))
+        Some(DocumentKey { collection: catalog?.find(collection)?.id.clone(), id: id.clone() })
     })
 }

@@ -7,7 +7,7 @@ use crate::{
     store::{
         StoreError,
         collections::rows,
-        documents::one,
+        documents::writes,
         log::{idempotency, retention},
     },
     writer::actor::Writer,
@@ -44,7 +44,7 @@ impl Writer {
             tx.rollback().await?;
             return Ok(false);
         };
-        if one::delete_some(&mut tx, &collection, SWEEP_DOCUMENTS).await? < SWEEP_DOCUMENTS {
+        if writes::delete_some(&mut tx, &collection, SWEEP_DOCUMENTS).await? < SWEEP_DOCUMENTS {
             rows::delete(&mut tx, &collection);
         }
         tx.commit().await?;

@@ -7,13 +7,12 @@ use std::{
 
 use crate::{
     domain::{
-        Change, Collection, CollectionId, Control, Document, Entry, IndexId, KeyId, LogEnds, Position,
-        ProjectId, Timestamp,
+        Change, Collection, CollectionId, Control, Document, DocumentKey, Entry, IndexId, KeyId, LogEnds,
+        Position, ProjectId, Timestamp,
     },
     query::index_definition::{Index, IndexState},
     store::{
         collections::catalog::Catalog,
-        documents::one::DocumentKey,
         log::idempotency::{IdempotencyKey, StoredOutcome},
     },
     writer::{load::MAX_MUTATION_BYTES, mutation::WriteError},

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::domain::document::canonicalise;
+use crate::domain::data::canonicalise;
 
 /// The deepest that groups, and the values in a filter, may be nested.
 pub(super) const MAX_DEPTH: usize = 8;

@@ -14,7 +14,7 @@ use crate::{
     store::{
         Db, Result, Sql, StoreError, WriteTx,
         db::rows::{Rows, RowsSql},
-        documents::one::{self, TABLE},
+        documents::{one, table::TABLE},
         sql::index::{find_doubled, find_too_long, statements},
     },
 };
@@ -176,11 +176,11 @@ impl IndexSession {
     /// # Errors
     /// The database's own.
     pub async fn open(db: &Db) -> Result<Option<Self>> {
-        let Some(options) = &db.postgres else { return Ok(None) };
+        let Some(options) = db.postgres_options() else { return Ok(None) };
         let options = options.clone().options([("statement_timeout", "0")]);
         // One connection, which stays: the lock is its.
         let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-        let pool = pool.connect_with(options).await.map_err(|err| StoreError::custom(err.to_string()))?;
+        let pool = pool.connect_with(options).await?;
         let session = Self(SqlxPostgresConnector::from_sqlx_postgres_pool(pool));
         if session.ask(LOCK, INDEX_LOCK.into()).await? {
             return Ok(Some(session));

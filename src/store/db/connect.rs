@@ -1,76 +1,103 @@
-//! Opening the pools: each connection's settings, and the migrations.
+//! Opens the pools with each connection's settings, and migrates the schema.
 
 use std::{str::FromStr, time::Duration};
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{DbBackend, SqlxPostgresConnector, SqlxSqliteConnector};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, SqlxPostgresConnector, SqlxSqliteConnector};
 use sqlx::{
     ConnectOptions,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::store::{Db, IdleConnection, Result, StoreError, db::readers::Readers};
+use crate::store::{db::readers::Readers, error::Result};
 
 /// What a committed write survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// A power cut: the disk is waited for.
+    /// A power cut: a commit waits for the disk.
     Full,
-    /// A crash of the process; a power cut may take the last writes.
+    /// A crash of the process. A power cut may take the last writes.
     Normal,
 }
 
-/// Why the database could not be opened; a sentence for whoever starts the server.
+/// Why the database could not be opened. The message is for the person who starts the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The URL is none of ours. It may hold a password, so it is not shown.
+    /// The URL is not shown, because it may hold a password.
     #[error(
-        "DATABASE_URL is not valid: {0}. Write sqlite://path/to/coir.db or postgres://user:password@host:5432/database"
+        "DATABASE_URL is not valid: {0}; write sqlite://path/to/coir.db or postgres://user:password@host:5432/database"
     )]
     BadUrl(String),
-    /// The file can't be read and written, or is no database.
     #[error(
-        "the SQLite file {0} can't be used: {1}. It must be a database that the user running Coir may write, in a \
+        "the SQLite file {0} can't be opened: {1}; it must be a database that the user running Coir may write, in a \
          directory that this user may write; COIR_DATA_DIR or DATABASE_URL names another"
     )]
     File(String, sqlx::Error),
-    /// No connection came about within the patience of a read.
     #[error(
-        "PostgreSQL at {0} does not answer. Is it running there? Check host and port in DATABASE_URL, or leave it out to use a SQLite file"
+        "PostgreSQL at {0} does not answer; check that it runs there, and the host and port in DATABASE_URL, or leave \
+         DATABASE_URL out to use a SQLite file"
     )]
     Silent(String),
-    /// It was reached, or its name not found, and refuses.
-    #[error("PostgreSQL at {0} can't be used: {1}. Check DATABASE_URL, or leave it out to use a SQLite file")]
+    /// The server refused the connection, or its name is unknown.
+    #[error(
+        "PostgreSQL at {0} refused the connection: {1}; check DATABASE_URL, or leave it out to use a SQLite file"
+    )]
     Refused(String, sqlx::Error),
 }
 
-/// How long a request waits for a free connection, and a new one for its server.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a connection of SQLite waits for the writer of another process.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// A writer that hangs while it holds the head is ended by PostgreSQL.
-const STATEMENT_TIMEOUT: &str = "10s";
+/// The connections to the database, by their purpose. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Pools {
+    pub(super) backend: DbBackend,
+    /// One connection, which only the writer uses.
+    pub(super) write: DatabaseConnection,
+    /// Connections for lists and the log.
+    pub(super) scan: Readers,
+    /// Connections for reads by id.
+    pub(super) point: Readers,
+    /// How to open a session outside of the pools, on PostgreSQL.
+    pub(super) postgres: Option<PgConnectOptions>,
+}
 
-pub(in crate::store) async fn connect(
-    url: &str,
-    durability: Durability,
-    query_limit: Duration,
-) -> std::result::Result<Db, ConnectError> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        connect_postgres(url, durability, query_limit).await
-    } else if url.starts_with("sqlite:") {
-        connect_sqlite(url, durability, query_limit).await
-    } else {
-        Err(ConnectError::BadUrl("the scheme is unknown".to_owned()))
+impl Pools {
+    /// Closes all connections, after SQLite's write-ahead log was written back.
+    pub(super) async fn close(self) {
+        if self.backend == DbBackend::Sqlite
+            && let Err(err) = self.write.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await
+        {
+            tracing::warn!("could not write the log file back into the database: {err}");
+        }
+        let closed = [self.point.close().await, self.scan.close().await, self.write.close().await];
+        for err in closed.into_iter().filter_map(std::result::Result::err) {
+            tracing::warn!("could not close the database: {err}");
+        }
     }
 }
 
-async fn connect_sqlite(
+/// How long a request waits for a free connection, and a new connection for its server.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long SQLite waits for the writer of another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// When PostgreSQL ends a write that hangs. Until then it may hold the lock of a project's log.
+const STATEMENT_TIMEOUT: &str = "10s";
+
+/// Opens the pools of the database that a URL names.
+pub(super) async fn connect(
     url: &str,
     durability: Durability,
     query_limit: Duration,
-) -> std::result::Result<Db, ConnectError> {
+) -> std::result::Result<Pools, ConnectError> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        connect_postgres(url, durability, query_limit).await
+    } else if url.starts_with("sqlite:") {
+        connect_sqlite(url, durability).await
+    } else {
+        Err(ConnectError::BadUrl("unknown scheme".to_owned()))
+    }
+}
+
+async fn connect_sqlite(url: &str, durability: Durability) -> std::result::Result<Pools, ConnectError> {
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|err| ConnectError::BadUrl(err.to_string()))?
         .create_if_missing(true)
@@ -82,7 +109,7 @@ async fn connect_sqlite(
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
-    // The writer first: it creates the file and puts it into WAL mode, which readers can't.
+    // The writer connects first: it creates the file and puts it into WAL mode, which readers can't.
     let pool = || {
         SqlitePoolOptions::new()
             .max_connections(1)
@@ -94,15 +121,12 @@ async fn connect_sqlite(
     let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
     let write = pool().min_connections(1).connect_with(options.clone()).await.map_err(explain)?;
     let readers = options.clone().pragma("query_only", "1");
-    Ok(Db {
+    Ok(Pools {
         backend: DbBackend::Sqlite,
         write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
-        idle: IdleConnection::default(),
         scan: Readers::sqlite(4, ACQUIRE_TIMEOUT, &readers, pool),
         point: Readers::sqlite(2, ACQUIRE_TIMEOUT, &readers, pool),
         postgres: None,
-        query_limit,
-        runtime: tokio::runtime::Handle::current(),
     })
 }
 
@@ -110,14 +134,14 @@ async fn connect_postgres(
     url: &str,
     durability: Durability,
     query_limit: Duration,
-) -> std::result::Result<Db, ConnectError> {
+) -> std::result::Result<Pools, ConnectError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|err| ConnectError::BadUrl(err.to_string()))?
         .application_name("coir")
         .disable_statement_logging();
     let place = format!("{}:{}", options.get_host(), options.get_port());
     let explain = |err| match err {
-        // A connection that is refused is tried again until then.
+        // The pool retries a refused connection until its timeout.
         sqlx::Error::PoolTimedOut => ConnectError::Silent(place.clone()),
         err => ConnectError::Refused(place.clone(), err),
     };
@@ -131,54 +155,49 @@ async fn connect_postgres(
     let writer = options.clone().options([
         ("synchronous_commit", synchronous_commit),
         ("statement_timeout", STATEMENT_TIMEOUT),
-        // A writer that hangs must not hold its project's head for ever.
+        // A process that hangs must not hold the lock of a project's log for ever.
         ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
     ]);
     let reader = options.clone().options([
         ("statement_timeout", format!("{}ms", query_limit.as_millis()).as_str()),
         ("default_transaction_read_only", "on"),
-        // All collections are one table: reading it from end to end is reading what belongs to others.
+        // All collections share one table, so reading it from end to end reads what belongs to others.
         ("enable_seqscan", "off"),
-        // What is asked for is mostly in memory: following an index is worth it to spare a sort.
+        // The data is mostly in memory, so following an index is cheaper than a sort.
         ("random_page_cost", "1.1"),
     ]);
     let write = pool(1).connect_with(writer).await.map_err(explain)?;
     let scan = pool(8).connect_with(reader.clone()).await.map_err(explain)?;
     let point = pool(4).connect_with(reader).await.map_err(explain)?;
     let [write, scan, point] = [write, scan, point].map(SqlxPostgresConnector::from_sqlx_postgres_pool);
-    Ok(Db {
+    Ok(Pools {
         backend: DbBackend::Postgres,
         write,
-        idle: IdleConnection::default(),
         scan: Readers::Pool(scan),
         point: Readers::Pool(point),
         postgres: Some(options),
-        query_limit,
-        runtime: tokio::runtime::Handle::current(),
     })
 }
 
-/// Any number, the same in every version of Coir: who holds this lock migrates.
+/// An arbitrary number that must be the same in every version of Coir: the holder of this advisory lock migrates.
 const MIGRATION_LOCK: i64 = 0x0043_4f49_5221;
 
-pub(in crate::store) async fn migrate(db: &Db) -> Result<()> {
-    if db.backend != DbBackend::Postgres {
-        return Ok(Migrator::up(&db.write, None).await?);
+/// Migrates the schema, one process at a time.
+pub(super) async fn migrate(pools: &Pools) -> Result<()> {
+    if pools.backend != DbBackend::Postgres {
+        return Ok(Migrator::up(&pools.write, None).await?);
     }
-    // The lock needs a session of its own; a reader's will do, since an advisory lock writes nothing.
-    let lease = db.scan.lease(db.query_limit).await?;
-    let connection = lease.connection();
-    let mut session = connection.get_postgres_connection_pool().acquire().await.map_err(driver_error)?;
+    // The lock needs a session of its own. A reader's session will do, because an advisory lock writes nothing.
+    let borrowed = pools.scan.borrow(ACQUIRE_TIMEOUT).await?;
+    let connection = borrowed.connection();
+    let mut session = connection.get_postgres_connection_pool().acquire().await?;
     lock(&mut session, "SELECT pg_advisory_lock($1)").await?;
-    let migrated = Migrator::up(&db.write, None).await;
+    let migrated = Migrator::up(&pools.write, None).await;
     lock(&mut session, "SELECT pg_advisory_unlock($1)").await?;
     Ok(migrated?)
 }
 
 async fn lock(session: &mut sqlx::PgConnection, sql: &'static str) -> Result<()> {
-    sqlx::query(sql).bind(MIGRATION_LOCK).execute(session).await.map(|_| ()).map_err(driver_error)
-}
-
-fn driver_error(err: sqlx::Error) -> StoreError {
-    StoreError::custom(err.to_string())
+    sqlx::query(sql).bind(MIGRATION_LOCK).execute(session).await?;
+    Ok(())
 }

@@ -1,8 +1,13 @@
-//! Drivers and pools: how connections are opened, lent to readers, and used by the write transaction.
+//! Drivers and pools: how connections are opened, borrowed by readers, and used by the write transaction.
 //!
-//! Reading order: [`connect`], [`readers`], [`transaction`], [`rows`].
+//! Reading order: [`database`], [`connect`], [`readers`], [`transaction`], [`connection`], [`rows`], [`statement`],
+//! `placeholders`.
 
 pub(in crate::store) mod connect;
+pub(in crate::store) mod connection;
+pub(in crate::store) mod database;
+mod placeholders;
 pub(in crate::store) mod readers;
 pub(in crate::store) mod rows;
+pub(in crate::store) mod statement;
 pub(in crate::store) mod transaction;

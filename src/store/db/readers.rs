@@ -1,5 +1,5 @@
-//! Connections for reads, and what ends a statement that takes too long: PostgreSQL does it by itself, and SQLite asks a
-//! handler from time to time whether to go on.
+//! Connections for reads, and the end of statements that take too long. PostgreSQL ends them by itself. SQLite asks a
+//! progress handler every few instructions whether to go on.
 
 use std::{
     sync::{
@@ -13,48 +13,51 @@ use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::store::{Result, StoreError};
+use crate::store::error::{Result, StoreError};
 
-/// After how many instructions of its machine SQLite asks: about a tenth of a millisecond.
+/// After how many instructions of its virtual machine SQLite asks: about a tenth of a millisecond.
 const INSTRUCTIONS: i32 = 10_000;
 
-/// The connections of one kind of reads. Cheap to clone.
+/// The connections for one lane of reads. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::store) enum Readers {
-    /// A pool, whose connections have a time limit of their own.
+    /// A pool of PostgreSQL, whose connections have a time limit of their own.
     Pool(DatabaseConnection),
     /// Single connections of SQLite, each with its deadline.
-    Single { free: Arc<Mutex<Vec<Reader>>>, permits: Arc<Semaphore>, patience: Duration },
+    Single { free: FreeReaders, permits: Arc<Semaphore>, acquire_timeout: Duration },
 }
 
-/// A connection of SQLite, as a pool of one that opens it when it is first used.
+/// The SQLite connections that no read uses at the moment.
+type FreeReaders = Arc<Mutex<Vec<Reader>>>;
+
+/// A connection of SQLite: a pool of one, which opens it on first use.
 pub(in crate::store) struct Reader {
     connection: DatabaseConnection,
     deadline: Deadline,
 }
 
-/// When the statement that runs is ended; shared with the handler.
+/// When the running statement is ended. Shared with the progress handler.
 #[derive(Clone)]
 struct Deadline(Arc<AtomicU64>);
 
-/// A connection, for as long as one read takes.
-pub(in crate::store) struct Lease {
+/// A connection that one read borrows, until this is dropped.
+pub(in crate::store) struct Borrowed {
     connection: DatabaseConnection,
     single: Option<Single>,
 }
 
-/// A single connection, where it goes back to, and what is given back after it.
+/// A borrowed SQLite connection, and where it returns to.
 struct Single {
     reader: Reader,
-    free: Arc<Mutex<Vec<Reader>>>,
+    free: FreeReaders,
     permit: OwnedSemaphorePermit,
 }
 
 impl Readers {
-    /// `count` connections of SQLite; a read waits for one for `patience`.
+    /// Makes `count` connections of SQLite. A read waits at most `acquire_timeout` for one of them.
     pub(in crate::store) fn sqlite(
         count: usize,
-        patience: Duration,
+        acquire_timeout: Duration,
         options: &SqliteConnectOptions,
         pool: impl Fn() -> SqlitePoolOptions,
     ) -> Self {
@@ -74,23 +77,23 @@ impl Readers {
             Reader { connection, deadline }
         };
         let free = Arc::new(Mutex::new((0..count).map(reader).collect()));
-        Self::Single { free, permits: Arc::new(Semaphore::new(count)), patience }
+        Self::Single { free, permits: Arc::new(Semaphore::new(count)), acquire_timeout }
     }
 
-    /// Takes a connection. On SQLite, statements on it are ended after `limit`.
-    pub(in crate::store) async fn lease(&self, limit: Duration) -> Result<Lease> {
+    /// Borrows a connection. On SQLite, statements on it are ended after `limit`.
+    pub(in crate::store) async fn borrow(&self, limit: Duration) -> Result<Borrowed> {
         match self {
-            Self::Pool(connection) => Ok(Lease { connection: connection.clone(), single: None }),
-            Self::Single { free, permits, patience } => {
-                let permit = tokio::time::timeout(*patience, permits.clone().acquire_owned()).await;
+            Self::Pool(connection) => Ok(Borrowed { connection: connection.clone(), single: None }),
+            Self::Single { free, permits, acquire_timeout } => {
+                let permit = tokio::time::timeout(*acquire_timeout, permits.clone().acquire_owned()).await;
                 let Ok(Ok(permit)) = permit else {
-                    return Err(StoreError::custom("all connections for reads are taken"));
+                    return Err(StoreError::custom("all connections for reads are in use"));
                 };
                 let reader = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let reader = reader.ok_or_else(|| StoreError::custom("there is no connection for reads"))?;
                 reader.deadline.set(limit);
                 let connection = reader.connection.clone();
-                Ok(Lease { connection, single: Some(Single { reader, free: free.clone(), permit }) })
+                Ok(Borrowed { connection, single: Some(Single { reader, free: free.clone(), permit }) })
             }
         }
     }
@@ -109,13 +112,13 @@ impl Readers {
     }
 }
 
-impl Lease {
+impl Borrowed {
     pub(in crate::store) fn connection(&self) -> DatabaseConnection {
         self.connection.clone()
     }
 }
 
-impl Drop for Lease {
+impl Drop for Borrowed {
     fn drop(&mut self) {
         let Some(Single { reader, free, permit }) = self.single.take() else { return };
         reader.deadline.clear();
@@ -143,7 +146,7 @@ impl Deadline {
     }
 }
 
-/// Milliseconds since some moment of this process.
+/// Returns the milliseconds since the first call in this process.
 fn now() -> u64 {
     static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(BEGIN.elapsed().as_millis()).unwrap_or(u64::MAX)

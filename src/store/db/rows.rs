@@ -1,26 +1,26 @@
 //! Many rows in one statement.
 //!
-//! SQLite gets them as `VALUES` with bound values (four times as fast as unfolding JSON), padded with rows of `NULL` up to
-//! a power of two, so that there are few statement texts and each is prepared once. PostgreSQL gets them as one JSON text,
-//! so that there is one.
+//! SQLite gets the rows as `VALUES` with bound values, which is four times as fast as JSON. They are padded with rows of
+//! `NULL` up to a power of two, so that there are few statement texts, and each is prepared once. PostgreSQL gets the rows
+//! as one JSON text, so that there is one statement text.
 
 use serde_json::Value;
 
-use crate::store::Param;
+use crate::store::db::statement::{BoundStatement, Param};
 
-/// The most rows of one statement: SQLite counts parameters with 15 bits.
+/// The most rows of one statement, because SQLite counts parameters with 15 bits.
 const MAX_ROWS: usize = 1024;
 
-/// A statement over many rows, with a text for each database.
+/// A constant statement over many rows, with one text for each database.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct RowsSql {
-    /// `{rows}` stands for a query with the columns `column1`, `column2` …, in some of whose rows all are `NULL`.
+    /// `{rows}` stands for a query with the columns `column1`, `column2` … Some of its rows have `NULL` in all columns.
     pub(in crate::store) sqlite: &'static str,
     /// `$1` is a JSON array of arrays.
     pub(in crate::store) postgres: &'static str,
 }
 
-/// Rows, all with the same number of columns.
+/// Rows, which must all have the same number of columns.
 #[derive(Default)]
 pub(in crate::store) struct Rows {
     cells: Vec<Cell>,
@@ -33,7 +33,7 @@ enum Cell {
     Null,
 }
 
-/// One row of [`Rows`]; its columns are given in order.
+/// A row of [`Rows`] that is being filled, column by column.
 pub(in crate::store) struct Row<'a>(&'a mut Rows, usize);
 
 impl Rows {
@@ -41,14 +41,15 @@ impl Rows {
         self.cells.is_empty()
     }
 
+    /// Begins a new row.
     pub(in crate::store) fn row(&mut self) -> Row<'_> {
         let begin = self.cells.len();
         debug_assert!(begin == 0 || begin.is_multiple_of(self.columns), "all rows have as many columns");
         Row(self, begin)
     }
 
-    /// Statement texts and parameters for SQLite: several, if there are very many rows.
-    pub(in crate::store) fn into_values(self, sql: RowsSql) -> Vec<(String, Vec<Param>)> {
+    /// Returns the statements for SQLite: more than one if there are very many rows.
+    pub(super) fn into_statements(self, sql: RowsSql) -> Vec<BoundStatement> {
         let columns = self.columns.max(1);
         debug_assert!(self.cells.len().is_multiple_of(columns), "all rows have as many columns");
         let mut params: Vec<Param> = self.cells.into_iter().map(Param::from).collect();
@@ -60,13 +61,14 @@ impl Rows {
             part.resize_with(rows * columns, || Param::OptionalText(None));
             let row = format!("({})", vec!["?"; columns].join(","));
             let values = format!("(VALUES {})", vec![row; rows].join(","));
-            statements.push((sql.sqlite.replace("{rows}", &values), part));
+            statements
+                .push(BoundStatement { text: sql.sqlite.replace("{rows}", &values).into(), params: part });
         }
         statements
     }
 
-    /// The parameter for PostgreSQL: `[[…],[…]]`.
-    pub(in crate::store) fn into_json(self) -> Param {
+    /// Returns the parameter for PostgreSQL: `[[…],[…]]`.
+    pub(in crate::store) fn to_json(&self) -> String {
         let mut text = String::from("[");
         for (place, cell) in self.cells.iter().enumerate() {
             match place {
@@ -81,7 +83,7 @@ impl Rows {
             }
         }
         text.push_str(if self.cells.is_empty() { "]" } else { "]]" });
-        Param::Text(text)
+        text
     }
 }
 
@@ -126,7 +128,7 @@ mod tests {
     const SQL: RowsSql = RowsSql { sqlite: "INSERT INTO t SELECT column1 FROM {rows}", postgres: "" };
 
     #[test]
-    fn rows_are_padded_to_a_power_of_two_and_cut_where_there_are_too_many() {
+    fn rows_are_padded_to_a_power_of_two_and_split_when_there_are_too_many() {
         let rows = |count: usize| {
             let mut rows = Rows::default();
             for place in 0..count {
@@ -134,13 +136,16 @@ mod tests {
             }
             rows
         };
-        let counts =
-            |count| rows(count).into_values(SQL).iter().map(|(_, params)| params.len()).collect::<Vec<_>>();
+        let counts = |count| {
+            let statements = rows(count).into_statements(SQL).into_iter();
+            statements.map(|statement| statement.params.len()).collect::<Vec<_>>()
+        };
         assert_eq!(counts(0), Vec::<usize>::new());
         assert_eq!(counts(3), [8]);
         assert_eq!(counts(MAX_ROWS + 1), [2 * MAX_ROWS, 2]);
-        assert_eq!(rows(1).into_values(SQL)[0].0, "INSERT INTO t SELECT column1 FROM (VALUES (?,?))");
-        assert!(matches!(rows(2).into_json(), Param::Text(text) if text == "[[0,null],[1,null]]"));
-        assert!(matches!(Rows::default().into_json(), Param::Text(text) if text == "[]"));
+        let text = &rows(1).into_statements(SQL)[0].text;
+        assert_eq!(text, "INSERT INTO t SELECT column1 FROM (VALUES (?,?))");
+        assert_eq!(rows(2).to_json(), "[[0,null],[1,null]]");
+        assert_eq!(Rows::default().to_json(), "[]");
     }
 }

@@ -11,17 +11,17 @@ use sea_orm::{
 use serde_json::Value;
 
 use crate::{
-    domain::{CollectionId, document::canonicalise},
+    domain::{CollectionId, data::canonicalise},
     query::{
         Field, Filter,
         aggregate::{Aggregate, Operation, shown},
     },
     store::{
         Result, StoreError,
-        documents::one::TABLE,
+        documents::table::select_matching,
         sql::{
             self,
-            key::{data, key_columns, literal, own_column, path_literal, postgres_value, sqlite_text},
+            key::{data, key_columns, own_column, path_literal, postgres_value, sqlite_text},
         },
     },
 };
@@ -31,7 +31,7 @@ use crate::{
 /// # Errors
 /// The database's own.
 pub async fn count(db: &impl ConnectionTrait, collection: &CollectionId, filter: &Filter) -> Result<u64> {
-    let mut select = matching(db.get_database_backend(), collection, filter);
+    let mut select = select_matching(collection, filter, db.get_database_backend());
     select.expr(Expr::cust("COUNT(*)"));
     let row = db.query_one(&select).await?;
     let count = row.map_or(Ok(0), |row| row.try_get_by_index::<i64>(0))?;
@@ -50,7 +50,7 @@ pub async fn total(
     operation: Operation,
 ) -> Result<Value> {
     let backend = db.get_database_backend();
-    let mut select = matching(backend, collection, filter);
+    let mut select = select_matching(collection, filter, backend);
     select.expr(value_text(field, backend)).and_where(is_number(field, backend));
     let mut aggregate = Aggregate::new(operation);
     let mut rows = db.stream(&select).await?;
@@ -183,7 +183,7 @@ fn page_of_groups(
     let keys = key_columns(&grouping.field, backend);
     // Arrays and objects have all one key; what orders them must be the same on both databases, which their texts are not.
     let names = (0..keys.len()).map(|place| format!("key{place}")).chain(["first".to_owned()]);
-    let mut groups = matching(backend, collection, filter);
+    let mut groups = select_matching(collection, filter, backend);
     groups
         .expr_as(group_value(&grouping.field, backend), "grouped")
         .expr_as(Expr::cust("COUNT(*)"), "count")
@@ -234,7 +234,7 @@ fn values_of_groups(
     } else {
         sql::condition(&Filter::Equals(of.clone(), vec![Value::Null]).negate(), backend)
     };
-    let mut values = matching(backend, collection, filter);
+    let mut values = select_matching(collection, filter, backend);
     values
         .column(("page", "place"))
         .expr(Expr::cust("CAST(NULL AS bigint)"))
@@ -244,15 +244,6 @@ fn values_of_groups(
         .inner_join("page", Expr::col(("page", "grouped")).eq(group_value(&grouping.field, backend)))
         .and_where(wanted);
     values
-}
-
-fn matching(backend: DbBackend, collection: &CollectionId, filter: &Filter) -> SelectStatement {
-    let mut select = Query::select();
-    select
-        .from(TABLE)
-        .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
-        .and_where(sql::condition(filter, backend));
-    select
 }
 
 /// What has equal values in documents with equal values; JSON null for missing.

@@ -11,8 +11,8 @@ use crate::{
     store::{
         Result,
         documents::{
-            list::{Listing, size_columns},
-            one::{TABLE, read_document},
+            list::Listing,
+            table::{TABLE, read_document, size_columns},
         },
         sql::{self, key::literal},
     },

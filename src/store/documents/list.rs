@@ -1,106 +1,128 @@
-//! The statement that selects documents in an order, as ranges of the indexes that there are.
+//! Lists: documents that match a filter, in an order, one page at a time.
+//!
+//! A list may need several ranges of an index: a field that has one of a few values, or a place in a sort whose directions
+//! differ. Each range is a branch of the statement with the page's limit. The index gives a branch in order, so a branch
+//! costs as much as the page and not as much as the range.
 
 use std::sync::Arc;
 
 use sea_orm::{
-    DbBackend, JoinType,
-    sea_query::{Alias, Asterisk, Expr, ExprTrait, Query, SelectStatement, UnionType},
+    ConnectionTrait, DbBackend,
+    sea_query::{Alias, Expr, SelectStatement},
 };
 
 use crate::{
-    domain::{CollectionId, ProjectId},
+    domain::{CollectionId, Document, LogEnds, ProjectId},
     query::{
         Filter,
-        index_definition::{Index, split},
-        page::{Direction, Page, Sort},
+        index_definition::Index,
+        page::{Page, Sort},
+        planner::split,
     },
     store::{
-        documents::one::TABLE,
-        sql::{
-            self,
-            key::literal,
-            page::{beyond, sort_columns},
+        Result,
+        documents::{
+            ordered::{LOG_ENDS_COLUMN, Ordered, union_all},
+            table::{Column, document_columns, read_document, select_matching, size_columns},
         },
+        log::ends::read_log_ends,
+        sql::page::{beyond, sort_columns},
     },
 };
 
-/// Ranges of an index that one statement may ask for.
+/// The most branches of one statement. A statement with more takes the database longer to plan than to run.
 const MAX_BRANCHES: usize = 16;
 
-/// Where in the rows of [`Ordered::with_log_ends`] the log ends begin, for `read_log_ends`: after the document.
-pub const LOG_ENDS_COLUMN: usize = 5;
+/// The longest page that is read with all its data, and cut in memory if it is too large, which is faster. A longer page
+/// is bounded by the database, because most of its data might be read in vain.
+const MAX_UNBOUNDED: u64 = 32;
 
-/// What a row has of a document: an expression, and the column's name.
-pub type Column = (Expr, &'static str);
-
-/// Documents of a collection that are asked for.
+/// The documents of a collection that are asked for.
 #[derive(Clone, Copy)]
 pub struct Listing<'a> {
-    /// The collection.
     pub collection: &'a CollectionId,
-    /// Its indexes.
+    /// The indexes that the collection declares.
     pub indexes: &'a [Arc<Index>],
-    /// Which documents.
     pub filter: &'a Filter,
-    /// Which of them, in which order.
     pub page: &'a Page,
 }
 
-/// Rows in an order, by columns that they have. What they are joined with has it no more, and is to be ordered again.
-pub struct Ordered {
-    /// The rows.
-    pub rows: SelectStatement,
-    /// What they are ordered by, the first of these columns before all.
-    pub keys: Vec<(String, Direction)>,
+/// A list as it is asked for.
+#[derive(Clone, Copy)]
+pub struct ListQuery<'a> {
+    /// The project whose log ends are read with the list.
+    pub project: &'a ProjectId,
+    pub listing: Listing<'a>,
+    /// The page ends with the first document that reaches this many bytes of memory.
+    pub max_bytes: usize,
 }
 
-/// What `documents::read_document` reads, in its order.
-pub fn document_columns(backend: DbBackend) -> [Column; 5] {
-    let text = if backend == DbBackend::Postgres { "data::text" } else { "json(data)" };
-    [
-        (Expr::col((TABLE, "id")), "id"),
-        (Expr::cust(text), "text"),
-        (Expr::col((TABLE, "created_at")), "created_at"),
-        (Expr::col((TABLE, "updated_at")), "updated_at"),
-        (Expr::col((TABLE, "version")), "version"),
-    ]
+/// A page of a list, and the log ends at the moment of the read.
+pub struct Listed {
+    /// In the page's order.
+    pub documents: Vec<Document>,
+    /// Whether the page may have more documents than `max_bytes` allows.
+    pub is_cut: bool,
+    pub ends: LogEnds,
 }
 
-/// What [`Ordered::within`] measures a page by.
-pub fn size_columns() -> [Column; 2] {
-    ["id", "size"].map(|name| (Expr::col(name), name))
+/// One range of an index, read in the order of the list.
+pub(super) struct Branch {
+    pub(super) filter: Filter,
+    /// The list's order, without the fields that the filter fixes.
+    pub(super) sort: Sort,
+    /// The condition that a document comes after the page's place.
+    after: Option<Expr>,
+}
+
+/// Lists the documents that match. Returns `None` if there is no such project.
+///
+/// One statement reads the documents and the log ends, so the ends belong to exactly this result.
+///
+/// # Errors
+/// A database failure, also a [timeout](crate::store::StoreError::is_timeout).
+pub async fn list(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<Option<Listed>> {
+    let rows = db.query_all(&list_statement(query, db.get_database_backend())).await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let ends = read_log_ends(first, LOG_ENDS_COLUMN)?;
+    let (mut documents, mut bytes, mut is_cut) = (Vec::with_capacity(rows.len()), 0, false);
+    for row in &rows {
+        if row.try_get_by_index::<Option<String>>(0)?.is_none() {
+            continue;
+        }
+        if bytes >= query.max_bytes {
+            is_cut = true;
+            break;
+        }
+        let document = read_document(row, 0)?;
+        // The weight is the size that was stored with the document.
+        bytes += document.data.weight();
+        documents.push(document);
+    }
+    is_cut |= query.listing.page.limit > MAX_UNBOUNDED && bytes >= query.max_bytes;
+    Ok(Some(Listed { documents, is_cut, ends }))
+}
+
+/// Returns the statement of [`list`].
+pub fn list_statement(query: ListQuery<'_>, backend: DbBackend) -> SelectStatement {
+    let listing = query.listing;
+    let documents = if listing.page.limit > MAX_UNBOUNDED {
+        listing.rows(&size_columns(), backend).within(listing.collection, query.max_bytes, backend)
+    } else {
+        listing.rows(&document_columns(backend), backend)
+    };
+    documents.with_log_ends(query.project)
 }
 
 impl Listing<'_> {
-    /// A row with these columns for each document.
-    ///
-    /// What is asked for may be several ranges of an index: after a place in a sort whose directions differ, or of a field
-    /// that may have one of few values. Each is a branch with the page's limit, which the index gives in order, and so
-    /// costs as much as the page and not as much as the range.
-    pub fn rows(&self, columns: &[Column], backend: DbBackend) -> Ordered {
+    /// Returns a statement whose rows have `columns`, one row for each document of the page.
+    pub(super) fn rows(&self, columns: &[Column], backend: DbBackend) -> Ordered {
         let Page { sort, limit, offset, .. } = self.page;
-        let (keys, directions): (Vec<_>, Vec<_>) = sort_columns(sort, backend).into_iter().unzip();
-        let names: Vec<_> = (0..keys.len()).map(|place| format!("key{place}")).collect();
-        let branch = |filter: &Filter, sort: &Sort, place: Option<Expr>| {
-            let mut rows = Query::select();
-            rows.from(TABLE)
-                .and_where(Expr::col("collection_id").eq(literal(self.collection.as_str())))
-                .and_where(sql::condition(filter, backend))
-                .and_where_option(place)
-                .limit(limit.saturating_add(*offset));
-            for (column, name) in columns {
-                rows.expr_as(column.clone(), *name);
-            }
-            for (key, name) in keys.iter().zip(&names) {
-                rows.expr_as(key.clone(), Alias::new(name));
-            }
-            for (column, direction) in sort_columns(sort, backend) {
-                rows.order_by_expr(column, direction.into());
-            }
-            rows
-        };
-        let mut branches = self.branches(branch, backend);
-        let keys: Vec<_> = names.into_iter().zip(directions).collect();
+        let directions = sort_columns(sort, backend).into_iter().map(|(_, direction)| direction);
+        let keys: Vec<_> = key_names().zip(directions).collect();
+        let branches = self.branches(backend);
+        let mut branches: Vec<_> =
+            branches.iter().map(|branch| self.branch_rows(branch, columns, backend)).collect();
         let mut rows = match branches.len() {
             1 => branches.remove(0),
             _ => {
@@ -115,99 +137,68 @@ impl Listing<'_> {
         Ordered { rows, keys }
     }
 
-    /// What `branch` makes of each range; at least one.
-    fn branches(
+    /// Returns a statement with the rows of one branch: as many as the page might need of it.
+    pub(super) fn branch_rows(
         &self,
-        branch: impl Fn(&Filter, &Sort, Option<Expr>) -> SelectStatement,
+        branch: &Branch,
+        columns: &[Column],
         backend: DbBackend,
-    ) -> Vec<SelectStatement> {
-        let Page { sort, after, .. } = self.page;
-        let ranges = |filter: &Filter| -> Vec<SelectStatement> {
-            match sort.within(filter, after.as_ref()) {
-                None => Vec::new(),
-                Some((sort, None)) => vec![branch(filter, &sort, None)],
-                Some((sort, Some(place))) => {
-                    let places = beyond(&sort, &place, backend).into_iter();
-                    let rest = |alike| Sort { terms: sort.terms[alike..].to_vec(), by_id: sort.by_id };
-                    places.map(|(alike, place)| branch(filter, &rest(alike), Some(place))).collect()
-                }
-            }
-        };
-        let mut branches: Vec<_> = split(self.filter, self.indexes).iter().flat_map(ranges).collect();
+    ) -> SelectStatement {
+        let Page { sort, limit, offset, .. } = self.page;
+        let mut rows = select_matching(self.collection, &branch.filter, backend);
+        rows.and_where_option(branch.after.clone()).limit(limit.saturating_add(*offset));
+        for (column, name) in columns {
+            rows.expr_as(column.clone(), *name);
+        }
+        for ((key, _), name) in sort_columns(sort, backend).into_iter().zip(key_names()) {
+            rows.expr_as(key, Alias::new(name));
+        }
+        for (column, direction) in sort_columns(&branch.sort, backend) {
+            rows.order_by_expr(column, direction.into());
+        }
+        rows
+    }
+
+    /// Splits the list into branches, of which no document is in two. There is at least one.
+    pub(super) fn branches(&self, backend: DbBackend) -> Vec<Branch> {
+        let mut branches: Vec<_> = split(self.filter, self.indexes)
+            .into_iter()
+            .flat_map(|part| self.branches_after_place(part, backend))
+            .collect();
         if branches.len() > MAX_BRANCHES {
-            branches = ranges(self.filter);
+            branches = self.branches_after_place(self.filter.clone(), backend);
         }
         if branches.is_empty() {
-            branches.push(branch(self.filter, sort, Some(Expr::cust("FALSE"))));
+            let nothing = Some(Expr::cust("FALSE"));
+            branches.push(Branch {
+                filter: self.filter.clone(),
+                sort: self.page.sort.clone(),
+                after: nothing,
+            });
         }
         branches
     }
-}
 
-impl Ordered {
-    /// Orders a statement that has the rows as `table`.
-    pub fn order(&self, statement: &mut SelectStatement, table: &'static str) {
-        for (name, direction) in &self.keys {
-            statement.order_by((table, Alias::new(name)), (*direction).into());
+    /// Returns the branches for one part of the filter: none if all of the part comes before the page's place.
+    fn branches_after_place(&self, filter: Filter, backend: DbBackend) -> Vec<Branch> {
+        match self.page.sort.within(&filter, self.page.after.as_ref()) {
+            None => Vec::new(),
+            Some((sort, None)) => vec![Branch { filter, sort, after: None }],
+            Some((sort, Some(place))) => {
+                let ranges = beyond(&sort, &place, backend).into_iter();
+                let branch = |(alike, after): (usize, Expr)| Branch {
+                    filter: filter.clone(),
+                    // The documents of this range are alike in the first fields.
+                    sort: Sort { terms: sort.terms[alike..].to_vec(), by_id: sort.by_id },
+                    after: Some(after),
+                };
+                ranges.map(branch).collect()
+            }
         }
-    }
-
-    /// These documents, each a row of [`document_columns`] and of its project's log ends: one row without a document if there are none,
-    /// and no row if there is no such project.
-    pub fn with_log_ends(self, project: &ProjectId) -> SelectStatement {
-        let mut select = Query::select();
-        select
-            .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
-            .columns(
-                ["project_id", "epoch", "head", "head_at", "floor", "floor_at", "control"]
-                    .map(|column| ("heads", column)),
-            )
-            .from("heads")
-            .and_where(Expr::col(("heads", "project_id")).eq(project.as_str()));
-        self.order(&mut select, "d");
-        select.join_subquery(JoinType::LeftJoin, self.rows, "d", Expr::cust("TRUE"));
-        select
-    }
-
-    /// The documents whose [`size_columns`] these rows are, each a row of [`document_columns`]: the first of them, and none that
-    /// begins after so many bytes of memory. Data beyond that isn't read.
-    pub fn within(self, collection: &CollectionId, bytes: usize, backend: DbBackend) -> Self {
-        let order = self.keys.iter().map(|(name, direction)| match direction {
-            Direction::Ascending => format!("{name} ASC"),
-            Direction::Descending => format!("{name} DESC"),
-        });
-        let preceding = format!("SUM(size) OVER (ORDER BY {}) - size", order.collect::<Vec<_>>().join(", "));
-        let Self { rows, keys } = self;
-        let mut page = Query::select();
-        page.expr_as(Expr::col("id"), "entry_id")
-            .expr_as(Expr::cust(preceding), "preceding")
-            .columns(keys.iter().map(|(name, _)| Alias::new(name)))
-            .from_subquery(rows, "entry");
-
-        // SQLite doesn't know how short a page with a bound limit is, and would look for each document of the collection in it.
-        // By this word it takes the tables as they stand here; PostgreSQL has none like it, and needs none.
-        let join = if backend == DbBackend::Postgres { JoinType::InnerJoin } else { JoinType::CrossJoin };
-        let mut documents = Query::select();
-        for (column, name) in document_columns(backend) {
-            documents.expr_as(column, name);
-        }
-        documents
-            .columns(keys.iter().map(|(name, _)| ("page", Alias::new(name))))
-            .from_subquery(page, "page")
-            .join(join, TABLE, Expr::cust("TRUE"))
-            .and_where(Expr::col((TABLE, "id")).eq(Expr::col(("page", "entry_id"))))
-            .and_where(Expr::col((TABLE, "collection_id")).eq(literal(collection.as_str())))
-            .and_where(Expr::col(("page", "preceding")).lt(bytes as i64));
-        Self { rows: documents, keys }
     }
 }
 
-/// The rows of all of them, which may have orders and limits of their own.
-pub fn union_all(statements: Vec<SelectStatement>) -> SelectStatement {
-    let mut branches = statements.into_iter().enumerate().map(|(place, statement)| {
-        Query::select().column(Asterisk).from_subquery(statement, Alias::new(format!("branch{place}"))).take()
-    });
-    let mut first = branches.next().unwrap_or_default();
-    first.unions(branches.map(|branch| (UnionType::All, branch)));
-    first
+/// The names of the columns that hold the sort keys: `key0`, `key1` and so on.
+fn key_names() -> impl Iterator<Item = String> {
+    (0..).map(|place| format!("key{place}"))
 }

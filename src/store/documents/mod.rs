@@ -1,11 +1,17 @@
-//! Documents: reads by id, lists, snapshots, exports, relations and aggregates.
+//! Documents: single ones, lists, snapshots, exports, relations and aggregates, and how the database reads them.
 //!
-//! Reading order: [`one`], [`list`], [`snapshots`], [`exports`], [`relations`], [`aggregates`], [`plans`].
+//! Reading order: [`table`], [`one`], [`several`], [`writes`], [`ordered`], [`list`], [`snapshots`], [`exports`],
+//! [`relations`], [`aggregates`], [`explain`], [`plans`].
 
 pub mod aggregates;
+pub mod explain;
 pub mod exports;
 pub mod list;
 pub mod one;
+pub mod ordered;
 pub mod plans;
 pub mod relations;
+pub mod several;
 pub mod snapshots;
+pub mod table;
+pub mod writes;

@@ -1,7 +1,7 @@
-//! Documents that others name, and documents that name others.
+//! Documents that name other documents by their ids.
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, QueryResult,
+    ConnectionTrait, DbBackend,
     sea_query::{Alias, Expr, ExprTrait, Query, SelectStatement, UnionType},
 };
 use serde_json::Value;
@@ -10,40 +10,14 @@ use crate::{
     domain::{CollectionId, Document, DocumentId},
     query::{Field, Filter},
     store::{
-        Result, Sql,
-        documents::one::{TABLE, read_document},
+        Result,
+        documents::{several::read_all_within, table::TABLE},
         sql::{
             self,
             key::{key_columns, literal},
         },
     },
 };
-
-/// The data of a document is left out once those before it fill the bound.
-const FIND_MANY: Sql = Sql {
-    sqlite: "SELECT id, iif(preceding < ?3, json(data), NULL), created_at, updated_at, version FROM ( \
-                 SELECT *, SUM(size) OVER (ORDER BY id) - size AS preceding FROM documents \
-                 WHERE collection_id = ?1 AND id IN (SELECT value FROM json_each(?2)))",
-    postgres: "SELECT id, CASE WHEN preceding < $3 THEN data::text END, created_at, updated_at, version FROM ( \
-                   SELECT *, SUM(size) OVER (ORDER BY id) - size AS preceding FROM documents \
-                   WHERE collection_id = $1 AND id IN (SELECT json_array_elements_text($2::json))) AS found",
-};
-
-/// Reads the documents with these ids that exist. `None` if they take more than `max_bytes`, by `Data::weight`.
-///
-/// # Errors
-/// The database's own.
-pub async fn find_many(
-    db: &impl ConnectionTrait,
-    collection: &CollectionId,
-    ids: &[DocumentId],
-    max_bytes: usize,
-) -> Result<Option<Vec<Document>>> {
-    let ids: Vec<_> = ids.iter().map(DocumentId::as_str).collect();
-    let values = [collection.as_str().into(), Value::from(ids).to_string().into(), (max_bytes as i64).into()];
-    let rows = db.query_all_raw(FIND_MANY.bind(db.get_database_backend(), values)).await?;
-    read_bounded(&rows)
-}
 
 /// Documents that name others by their ids.
 pub struct Referring<'a> {
@@ -67,7 +41,7 @@ pub async fn find_referring(
     max_bytes: usize,
 ) -> Result<Option<Vec<Document>>> {
     let select = referring_statement(db.get_database_backend(), referring, max_bytes);
-    read_bounded(&db.query_all(&select).await?)
+    read_all_within(&db.query_all(&select).await?)
 }
 
 /// Ids and sizes first: data that isn't wanted must not be read.
@@ -121,12 +95,4 @@ fn referring_statement(backend: DbBackend, referring: &Referring<'_>, max_bytes:
         .order_by((TABLE, "created_at"), sea_orm::Order::Desc)
         .order_by((TABLE, "id"), sea_orm::Order::Desc);
     documents
-}
-
-fn read_bounded(rows: &[QueryResult]) -> Result<Option<Vec<Document>>> {
-    let read = |row: &QueryResult| match row.try_get_by_index::<Option<String>>(1)? {
-        Some(_) => Ok(Some(read_document(row, 0)?)),
-        None => Ok(None),
-    };
-    rows.iter().map(read).collect()
 }

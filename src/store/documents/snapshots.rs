@@ -11,17 +11,18 @@ use crate::{
     domain::{CollectionId, Document, DocumentId, LogEnds, ProjectId},
     query::{
         Filter,
-        index_definition::{Index, is_narrowed, split},
+        index_definition::Index,
         page::Direction,
+        planner::{is_narrowed, split},
     },
     store::{
         Result,
         documents::{
-            list::{LOG_ENDS_COLUMN, Ordered, union_all},
-            one::{TABLE, read_document},
+            ordered::{LOG_ENDS_COLUMN, Ordered, union_all},
+            table::{TABLE, read_document, select_matching},
         },
         log::{changes::PageSize, ends::read_log_ends},
-        sql::{self, key::literal},
+        sql,
     },
 };
 
@@ -68,7 +69,7 @@ pub async fn has_few(
     }
     let backend = db.get_database_backend();
     let found = split(filter, indexes).into_iter().map(|part| {
-        let mut found = matching(collection, &part, backend);
+        let mut found = select_matching(collection, &part, backend);
         found.column("id").limit(MAX_FEW + 1).take()
     });
     let mut select = Query::select();
@@ -177,19 +178,10 @@ fn entries_by_index(
     // An expression, so that the ids' own index gives neither place nor order.
     let id = || Expr::cust("id || ''");
     let found = split(filter, indexes).into_iter().map(|part| {
-        let mut found = matching(collection, &part, backend);
+        let mut found = select_matching(collection, &part, backend);
         found.columns(["id", "size"]).expr_as(id(), KEY).and_where(id().gt(after)).take()
     });
     let mut entries = union_all(found.collect());
     entries.order_by(KEY, Order::Asc).limit(size.entries as u64);
     entries
-}
-
-fn matching(collection: &CollectionId, filter: &Filter, backend: DbBackend) -> SelectStatement {
-    let mut matching = Query::select();
-    matching
-        .from(TABLE)
-        .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
-        .and_where(sql::condition(filter, backend));
-    matching
 }

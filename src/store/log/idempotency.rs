@@ -71,7 +71,8 @@ pub async fn get_many(
     for key in keys {
         asked.row().text(key.project.as_str()).text(&key.caller).text(&key.key);
     }
-    let rows = tx.query(GET_MANY, [asked.into_json(), since.0.into(), (max_bytes as i64).into()]).await?;
+    let rows =
+        tx.query(GET_MANY, [asked.to_json().into(), since.0.into(), (max_bytes as i64).into()]).await?;
     rows.iter()
         .map(|row| {
             let request = row.try_get_by_index(1)?;

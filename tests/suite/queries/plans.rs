@@ -13,9 +13,8 @@ use coir::{
         Db, Lane,
         collections::catalog::Catalogs,
         documents::{
-            list::Listing,
-            one::{self, ListQuery, list_statement},
-            plans::{self, Access},
+            explain::{self, Access, Explanation, ListPlan},
+            list::{self, ListQuery, Listing, list_statement},
             snapshots::{self, Way},
         },
         log::{changes::PageSize, ends},
@@ -83,7 +82,7 @@ impl Reader {
                 let backend = db.get_database_backend();
                 let wanted = (&collection, &filter);
                 let statement = snapshots::page_statement(&project, wanted, way, after, size, backend);
-                pages.push(plans::explain(&db, &statement, indexes).await?);
+                pages.push(explain::explain_statement(&db, &statement, indexes).await?);
             }
             Ok((few, pages))
         };
@@ -97,8 +96,21 @@ impl Reader {
         let read = move |db: DatabaseConnection| async move {
             let indexes = catalog.indexes_of(&collection);
             let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
-            let query = ListQuery { project: &project, listing, bytes: usize::MAX };
-            plans::explain(&db, &list_statement(query, db.get_database_backend()), indexes).await
+            let query = ListQuery { project: &project, listing, max_bytes: usize::MAX };
+            explain::explain_statement(&db, &list_statement(query, db.get_database_backend()), indexes).await
+        };
+        self.db.read(Lane::Scan, read).await.unwrap()
+    }
+
+    /// How the database reads a list, as the route of explanations tells it.
+    async fn explain_list(&self, collection: &str, filter: &Filter, page: &Page) -> Explanation {
+        let (catalog, _) = self.catalog().await;
+        let (collection, filter, page) =
+            (catalog.find(collection).unwrap().id.clone(), filter.clone(), page.clone());
+        let read = move |db: DatabaseConnection| async move {
+            let indexes = catalog.indexes_of(&collection);
+            let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
+            explain::explain_list(&db, listing).await
         };
         self.db.read(Lane::Scan, read).await.unwrap()
     }
@@ -110,8 +122,8 @@ impl Reader {
         let read = move |db| async move {
             let indexes = catalog.indexes_of(&collection);
             let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
-            let query = ListQuery { project: &project, listing, bytes: usize::MAX };
-            one::list(&db, query).await
+            let query = ListQuery { project: &project, listing, max_bytes: usize::MAX };
+            list::list(&db, query).await
         };
         let listed = self.db.read(Lane::Scan, read).await.unwrap().unwrap();
         listed.documents.last().cloned().expect("every case finds documents")
@@ -240,6 +252,50 @@ on_both_databases! {
                 assert!(others.iter().all(|access| access.index.is_some()), "{why}, page {page}: {accesses:?}");
                 assert!(!few || others.iter().all(|access| access.is_narrowed), "{why}, page {page}: {accesses:?}");
             }
+        }
+    }
+
+    async fn an_explanation_names_the_index_and_counts_the_documents_that_are_looked_at(app: &TestApp) {
+        fill(app, "things").await;
+        let is_postgres = app.config.database_url.starts_with("postgres");
+        let reader = Reader::connect(app).await;
+        let explain = async |reader: &Reader, filter: &str, sort: &str, offset: u64| {
+            let page = Page { sort: Sort::parse(sort, None).unwrap(), limit: 20, offset, after: None };
+            reader.explain_list("things", &parse_json(filter).unwrap(), &page).await
+        };
+        let wanted = |fields: &[&str]| Some(fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>());
+
+        let explanation = explain(&reader, "{}", "-createdAt", 5).await;
+        assert_eq!((explanation.plan, explanation.rows_read), (ListPlan::Index, 25), "the newest: {explanation:?}");
+        assert_eq!(explanation.index.unwrap().fields, ["createdAt", "id"]);
+
+        let explanation = explain(&reader, r#"{"n":1500}"#, "-createdAt", 0).await;
+        assert_eq!((explanation.plan, explanation.rows_read), (ListPlan::Scan, 3000), "{explanation:?}");
+        assert_eq!(explanation.wanted, wanted(&["n", "-createdAt"]));
+
+        let explanation = explain(&reader, r#"{"status":"draft"}"#, "-createdAt", 0).await;
+        assert_eq!(explanation.plan, ListPlan::Scan);
+        // The newest document is a `published` one, and each third a `draft`.
+        assert_eq!(explanation.rows_read, if is_postgres { explanation.rows_read } else { 60 });
+        assert!(explanation.rows_read >= 60, "it ends with the page: {explanation:?}");
+
+        declare(app, "things", json!([{ "fields": ["status", "n"] }, { "fields": ["room"] }])).await;
+        let declared = "an index of two fields";
+        let reader = Reader::connect(app).await;
+        for (filter, sort, rows, why) in [
+            (r#"{"status":"draft","n__gte":300,"n__lt":330}"#, "n", 10, "a range behind an equality"),
+            (r#"{"status":"draft"}"#, "-n", 20, "equality and the index's order"),
+            (r#"{"status":"draft","flag":true}"#, "n", 134, "the filter refuses six of seven"),
+            (r#"{"status__in":["draft","review"]}"#, "n", 40, "two ranges, each as long as the page"),
+        ] {
+            let explanation = explain(&reader, filter, sort, 0).await;
+            assert_eq!(explanation.plan, ListPlan::Index, "{why}: {explanation:?}");
+            assert_eq!(explanation.wanted, None, "{why}: {explanation:?}");
+            let index = explanation.index.clone().unwrap();
+            assert!(index.name.starts_with("coir_index_"), "{why}: {explanation:?}");
+            assert_eq!(index.fields, ["status", "n"], "{declared}, {why}");
+            let is_less = is_postgres && explanation.rows_read <= rows;
+            assert!(explanation.rows_read == rows || is_less, "{why}: {explanation:?}");
         }
     }
 

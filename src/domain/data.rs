@@ -1,0 +1,246 @@
+//! A document's data: JSON in one canonical form, so that equal values have equal texts.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Number, Value};
+
+/// Why JSON can't be a document's data.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DataError {
+    /// Not JSON at all, a number that is no double, a lone surrogate, or nested past what a parser should follow.
+    #[error(
+        "the body is not valid JSON: {0}. Names and text take double quotes, as in {{\"title\":\"Hello\"}}"
+    )]
+    Syntax(String),
+    /// Nothing at all, or only spaces.
+    #[error("the body is empty; send a JSON object, such as {{\"title\":\"Hello\"}}")]
+    Empty,
+    /// JSON, but not an object.
+    #[error("a document is a JSON object; this is {0}")]
+    NotAnObject(&'static str),
+    /// Nested too deeply; the document itself is level 1.
+    #[error("the document is nested deeper than {0} levels")]
+    TooDeep(usize),
+    /// PostgreSQL can't store it, and both databases shall give the same answer.
+    #[error("a string or field name contains the character U+0000, which can't be stored")]
+    Nul,
+}
+
+/// The most levels that a document may have.
+pub const MAX_DEPTH: usize = 64;
+
+/// A document's data: a JSON object in its one canonical form.
+///
+/// Canonical: of a doubled key the last, keys sorted, no white space, and numbers in one spelling, so that the
+/// matcher, SQLite and PostgreSQL see the same document, and equal values have equal texts. A number is a signed
+/// 64-bit integer or else an IEEE double: larger integers become the nearest double, and a double that is whole
+/// and fits is that integer. The text is made once, and is what is stored, sent and bounded in bytes.
+#[derive(Clone, Debug)]
+pub struct Data {
+    /// Always an object.
+    value: Arc<Value>,
+    text: Arc<str>,
+    weight: usize,
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Data {
+    /// Reads a document from a request's body.
+    ///
+    /// # Errors
+    /// [`DataError`], whose message can be shown to the caller.
+    pub fn parse(json: &[u8]) -> Result<Self, DataError> {
+        if json.trim_ascii().is_empty() {
+            return Err(DataError::Empty);
+        }
+        let value: Value = serde_json::from_slice(json).map_err(|err| DataError::Syntax(err.to_string()))?;
+        Self::from_value(value)
+    }
+
+    /// Brings a value into canonical form.
+    ///
+    /// # Errors
+    /// [`DataError`], whose message can be shown to the caller.
+    pub fn from_value(value: Value) -> Result<Self, DataError> {
+        let mut fields = match value {
+            Value::Object(fields) => fields,
+            other => return Err(DataError::NotAnObject(kind_of(&other))),
+        };
+        canonicalise_fields(&mut fields, 1)?;
+        Self::from_canonical(fields)
+    }
+
+    fn from_canonical(fields: Map<String, Value>) -> Result<Self, DataError> {
+        let text = serde_json::to_string(&fields).map_err(|err| DataError::Syntax(err.to_string()))?;
+        // The text is held twice: as it is, and as the strings of the parsed form.
+        let weight = 2 * text.len() + BYTES_PER_VALUE * count_values(fields.values());
+        Ok(Self { value: Arc::new(Value::Object(fields)), text: text.into(), weight })
+    }
+
+    /// Takes the text of data that was stored, in whatever spelling the database gives it back.
+    ///
+    /// # Errors
+    /// [`DataError`] if it is none, which means that something else wrote to the database.
+    pub fn from_stored(text: &str) -> Result<Self, DataError> {
+        Self::parse(text.as_bytes())
+    }
+
+    /// The object.
+    pub fn fields(&self) -> &Map<String, Value> {
+        match &*self.value {
+            Value::Object(fields) => fields,
+            _ => unreachable!("data is made of an object"),
+        }
+    }
+
+    /// The object as a value.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The canonical JSON text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// This object with the top-level members of `patch` put over it; `null` is a value like any other.
+    ///
+    /// # Errors
+    /// None in practice: both are canonical already, and members keep their depth.
+    pub fn merge(&self, patch: &Data) -> Result<Self, DataError> {
+        let mut fields = self.fields().clone();
+        fields.extend(patch.fields().iter().map(|(key, value)| (key.clone(), value.clone())));
+        Self::from_canonical(fields)
+    }
+
+    /// Roughly what it occupies in memory, in bytes. Up to 20 times its text, if that is a list of digits.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+}
+
+/// What a value of the parsed form takes beside its text: itself, its key, and its part of a tree's node.
+const BYTES_PER_VALUE: usize = 64;
+
+fn count_values<'a>(values: impl Iterator<Item = &'a Value>) -> usize {
+    let count = |value: &Value| match value {
+        Value::Array(items) => 1 + count_values(items.iter()),
+        Value::Object(fields) => 1 + count_values(fields.values()),
+        _ => 1,
+    };
+    values.map(count).sum()
+}
+
+/// What a value is, in words.
+pub(super) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Brings any JSON value into the canonical form of [`Data`]; `depth` is the level that it stands on.
+///
+/// # Errors
+/// [`DataError::TooDeep`] and [`DataError::Nul`].
+pub fn canonicalise(value: &mut Value, depth: usize) -> Result<(), DataError> {
+    match value {
+        Value::Number(number) => canonicalise_number(number),
+        Value::String(text) if text.contains('\0') => return Err(DataError::Nul),
+        Value::Array(items) => {
+            check_depth(depth)?;
+            for item in items {
+                canonicalise(item, depth + 1)?;
+            }
+        }
+        Value::Object(fields) => canonicalise_fields(fields, depth)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn canonicalise_fields(fields: &mut Map<String, Value>, depth: usize) -> Result<(), DataError> {
+    check_depth(depth)?;
+    for (key, value) in fields.iter_mut() {
+        if key.contains('\0') {
+            return Err(DataError::Nul);
+        }
+        canonicalise(value, depth + 1)?;
+    }
+    Ok(())
+}
+
+fn check_depth(depth: usize) -> Result<(), DataError> {
+    if depth > MAX_DEPTH { Err(DataError::TooDeep(MAX_DEPTH)) } else { Ok(()) }
+}
+
+fn canonicalise_number(number: &mut Number) {
+    if number.is_i64() {
+        return;
+    }
+    let Some(double) = number.as_f64() else { return };
+    // 2^63 is the first double that is no signed 64-bit integer.
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    if double.fract() == 0.0 && (-LIMIT..LIMIT).contains(&double) {
+        *number = Number::from(double as i64);
+    } else if let Some(exact) = Number::from_f64(double) {
+        *number = exact;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_documents_have_equal_texts() {
+        for (why, json, text) in [
+            ("keys are sorted", r#"{"b":1,"a":2}"#, r#"{"a":2,"b":1}"#),
+            ("of a doubled key the last counts", r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+            ("a whole double is an integer", r#"{"a":[1.0,-0.0,1e3]}"#, r#"{"a":[1,0,1000]}"#),
+            ("2^60 as a double", r#"{"a":1.152921504606847e18}"#, r#"{"a":1152921504606846976}"#),
+            ("past 64 bits a double", r#"{"a":18446744073709551615}"#, r#"{"a":1.8446744073709552e+19}"#),
+            ("i64 exactly", r#"{"a":-9223372036854775808}"#, r#"{"a":-9223372036854775808}"#),
+            ("fractions stay", r#"{"a":0.1}"#, r#"{"a":0.1}"#),
+        ] {
+            assert_eq!(Data::parse(json.as_bytes()).unwrap().text(), text, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_no_database_could_keep_is_refused() {
+        let deep = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        assert!(Data::parse(deep(64).as_bytes()).is_ok());
+        assert_eq!(Data::parse(deep(65).as_bytes()), Err(DataError::TooDeep(64)));
+        assert!(matches!(Data::parse(deep(100_000).as_bytes()), Err(DataError::Syntax(_))));
+        assert_eq!(Data::parse(br#"{"a":"\u0000"}"#), Err(DataError::Nul));
+        assert_eq!(Data::parse(br#"{"\u0000":1}"#), Err(DataError::Nul));
+        assert_eq!(Data::parse(b"[]"), Err(DataError::NotAnObject("an array")));
+        assert_eq!(
+            Data::parse(
+                b" 
+"
+            ),
+            Err(DataError::Empty)
+        );
+        for broken in [&br#"{"a":"\ud800"}"#[..], br#"{"a":1e400}"#, b"{", b"{\"a\":\"\xff\"}", b"{} {}"] {
+            assert!(matches!(Data::parse(broken), Err(DataError::Syntax(_))), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn merge_replaces_top_level_members_only() {
+        let old = Data::parse(br#"{"a":{"x":1},"b":1,"c":3}"#).unwrap();
+        let patch = Data::parse(br#"{"a":{"y":2},"b":null}"#).unwrap();
+        assert_eq!(old.merge(&patch).unwrap().text(), r#"{"a":{"y":2},"b":null,"c":3}"#);
+    }
+}

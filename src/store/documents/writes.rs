@@ -1,0 +1,141 @@
+//! The documents that a batch writes.
+
+use std::collections::HashSet;
+
+use crate::{
+    domain::{CollectionId, Document, DocumentId, DocumentKey},
+    store::{
+        Result, Sql, WriteTx,
+        db::rows::{Rows, RowsSql},
+    },
+};
+
+const INSERT: RowsSql = RowsSql {
+    sqlite: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
+             SELECT column1, column2, column3, column4, column5, column6, jsonb(column7) FROM {rows} \
+             WHERE column1 IS NOT NULL",
+    postgres: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
+               SELECT v ->> 0, v ->> 1, (v ->> 2)::bigint, (v ->> 3)::bigint, (v ->> 4)::bigint, (v ->> 5)::bigint, \
+                      (v ->> 6)::jsonb FROM json_array_elements($1::json) AS t(v)",
+};
+
+/// Inserts the documents that no unique index rejects, and returns their keys.
+const INSERT_ACCEPTED: RowsSql = RowsSql {
+    sqlite: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
+             SELECT column1, column2, column3, column4, column5, column6, jsonb(column7) FROM {rows} \
+             WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING RETURNING collection_id, id",
+    postgres: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
+               SELECT v ->> 0, v ->> 1, (v ->> 2)::bigint, (v ->> 3)::bigint, (v ->> 4)::bigint, (v ->> 5)::bigint, \
+                      (v ->> 6)::jsonb FROM json_array_elements($1::json) AS t(v) \
+               ON CONFLICT DO NOTHING RETURNING collection_id, id",
+};
+
+const UPDATE: RowsSql = RowsSql {
+    sqlite: "UPDATE documents SET size = column3, created_at = column4, updated_at = column5, version = column6, \
+                    data = jsonb(column7) FROM {rows} WHERE collection_id = column1 AND id = column2",
+    postgres: "UPDATE documents SET size = (v ->> 2)::bigint, created_at = (v ->> 3)::bigint, \
+                      updated_at = (v ->> 4)::bigint, version = (v ->> 5)::bigint, data = (v ->> 6)::jsonb \
+               FROM json_array_elements($1::json) AS t(v) WHERE collection_id = v ->> 0 AND id = v ->> 1",
+};
+
+const DELETE: RowsSql = RowsSql {
+    sqlite: "DELETE FROM documents WHERE (collection_id, id) IN (SELECT column1, column2 FROM {rows})",
+    postgres: "DELETE FROM documents USING json_array_elements($1::json) AS t(v) \
+               WHERE collection_id = v ->> 0 AND id = v ->> 1",
+};
+
+const DELETE_SOME: Sql = Sql {
+    sqlite: "DELETE FROM documents WHERE rowid IN (SELECT rowid FROM documents WHERE collection_id = ?1 LIMIT ?2) \
+             RETURNING id",
+    postgres: "DELETE FROM documents WHERE collection_id = $1 AND id IN \
+               (SELECT id FROM documents WHERE collection_id = $1 LIMIT $2) RETURNING id",
+};
+
+/// The documents that a batch writes, each in its last state.
+#[derive(Default)]
+pub struct DocumentWrites<'a> {
+    /// Documents that no longer exist.
+    pub deletes: Vec<&'a DocumentKey>,
+    /// Documents that existed before and still do.
+    pub updates: Vec<DocumentWrite<'a>>,
+    /// Documents that did not exist before.
+    pub inserts: Vec<DocumentWrite<'a>>,
+}
+
+/// The new state of a document.
+pub struct DocumentWrite<'a> {
+    pub collection: &'a CollectionId,
+    pub document: &'a Document,
+}
+
+impl DocumentWrites<'_> {
+    /// Counts the statements that they take.
+    pub fn statements(&self) -> usize {
+        [self.deletes.is_empty(), self.updates.is_empty(), self.inserts.is_empty()]
+            .into_iter()
+            .filter(|is_empty| !is_empty)
+            .count()
+    }
+}
+
+/// Writes documents with at most three statements. Deletes go first, because an insert may take a unique value that a
+/// delete gives up. Deferred. If a unique index rejects one document, its whole statement fails.
+pub fn write_many(tx: &mut WriteTx, writes: &DocumentWrites<'_>) {
+    tx.defer_rows(DELETE, key_rows(&writes.deletes));
+    tx.defer_rows(UPDATE, document_rows(&writes.updates));
+    tx.defer_rows(INSERT, document_rows(&writes.inserts));
+}
+
+/// Finds the inserts that a unique index rejects after the deletes are done. Of two that exclude each other, it is the
+/// second. Updates are left out. The caller must roll back.
+///
+/// # Errors
+/// A database failure.
+pub async fn find_rejected(tx: &mut WriteTx, writes: &DocumentWrites<'_>) -> Result<Vec<DocumentKey>> {
+    tx.defer_rows(DELETE, key_rows(&writes.deletes));
+    let rows = tx.query_rows(INSERT_ACCEPTED, document_rows(&writes.inserts)).await?;
+    let mut done = HashSet::with_capacity(rows.len());
+    for row in &rows {
+        let (collection, id): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let collection = CollectionId::from_stored(&collection);
+        done.insert(DocumentKey { collection, id: DocumentId::from_stored(&id) });
+    }
+    let keys = writes
+        .inserts
+        .iter()
+        .map(|write| DocumentKey { collection: write.collection.clone(), id: write.document.id.clone() });
+    Ok(keys.filter(|key| !done.contains(key)).collect())
+}
+
+/// Deletes at most `limit` documents of a removed collection, and returns how many it deleted. The log has one entry for
+/// the collection and none for its documents.
+///
+/// # Errors
+/// A database failure.
+pub async fn delete_some(tx: &mut WriteTx, collection: &CollectionId, limit: usize) -> Result<usize> {
+    let values = [collection.as_str().into(), (limit as i64).into()];
+    Ok(tx.query(DELETE_SOME, values).await?.len())
+}
+
+fn key_rows(keys: &[&DocumentKey]) -> Rows {
+    let mut rows = Rows::default();
+    for key in keys {
+        rows.row().text(key.collection.as_str()).text(key.id.as_str());
+    }
+    rows
+}
+
+fn document_rows(writes: &[DocumentWrite<'_>]) -> Rows {
+    let mut rows = Rows::default();
+    for DocumentWrite { collection, document } in writes {
+        rows.row()
+            .text(collection.as_str())
+            .text(document.id.as_str())
+            .integer(document.data.weight() as i64)
+            .integer(document.created_at.0)
+            .integer(document.updated_at.0)
+            .integer(document.version as i64)
+            .text(document.data.text());
+    }
+    rows
+}

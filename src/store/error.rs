@@ -1,0 +1,94 @@
+//! Why the database could not do what it was asked for.
+
+use std::sync::Arc;
+
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
+
+/// A failure of the database. Its cause is for the server's log, never for a caller.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the database failed: {0}")]
+pub struct StoreError(Arc<DbErr>);
+
+/// The result of every function in this module.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+impl From<DbErr> for StoreError {
+    fn from(err: DbErr) -> Self {
+        Self(Arc::new(err))
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(err: sqlx::Error) -> Self {
+        DbErr::Exec(RuntimeErr::SqlxError(Arc::new(err))).into()
+    }
+}
+
+impl StoreError {
+    /// Whether a unique index rejected a row.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self.0.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+    }
+
+    /// Returns the name of the unique index that rejected a row, if the database tells it.
+    pub fn violated_index(&self) -> Option<String> {
+        let err = self.driver_error()?.as_database_error()?;
+        if let Some(constraint) = err.constraint() {
+            return Some(constraint.to_owned());
+        }
+        // SQLite names an index over expressions: UNIQUE constraint failed: index 'name'
+        let (_, name) = err.message().split_once("index '")?;
+        Some(name.strip_suffix('\'')?.to_owned())
+    }
+
+    /// Whether the database rejected a statement because of its content, and is not in trouble itself.
+    pub fn is_statement_error(&self) -> bool {
+        let Some(err) = self.driver_error().and_then(sqlx::Error::as_database_error) else { return false };
+        let code = err.code().unwrap_or_default();
+        if err.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+            // PostgreSQL's classes of data exceptions, integrity violations and program limits.
+            return ["22", "23", "54"].iter().any(|class| code.starts_with(class));
+        }
+        // SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH. The primary code is the low byte of an extended one.
+        code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20))
+    }
+
+    /// Whether the database ended a statement because it took too long.
+    pub fn is_timeout(&self) -> bool {
+        let err = self.driver_error().and_then(sqlx::Error::as_database_error);
+        // PostgreSQL's query_canceled, and SQLITE_INTERRUPT.
+        err.and_then(|err| err.code()).is_some_and(|code| code == "57014" || code == "9")
+    }
+
+    /// Whether the connection is gone, so that a new one may succeed. A timeout or a held lock is no such error.
+    pub fn is_connection_error(&self) -> bool {
+        match self.driver_error() {
+            Some(
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed,
+            ) => true,
+            // 57P01 to 57P03: PostgreSQL is shutting down, has crashed, or is starting up.
+            Some(sqlx::Error::Database(err)) => err.code().is_some_and(|code| code.starts_with("57P")),
+            _ => false,
+        }
+    }
+
+    /// Makes the error for a database that does not answer.
+    pub fn no_answer() -> Self {
+        Self::custom("it does not answer")
+    }
+
+    /// Makes an error with a text for the server's log.
+    pub(crate) fn custom(message: impl Into<String>) -> Self {
+        DbErr::Custom(message.into()).into()
+    }
+
+    fn driver_error(&self) -> Option<&sqlx::Error> {
+        match &*self.0 {
+            DbErr::Exec(RuntimeErr::SqlxError(err)) | DbErr::Query(RuntimeErr::SqlxError(err)) => Some(err),
+            _ => None,
+        }
+    }
+}
