@@ -1,4 +1,4 @@
-//! The `coir` command: read `.env` and the command line, do what was typed, print what went wrong.
+//! The `coir` command: reads `.env` and the command line, runs the command, and prints why it failed.
 
 use std::process::ExitCode;
 
@@ -6,16 +6,16 @@ use clap::Parser;
 use coir::cli::{self, Cli};
 
 fn main() -> ExitCode {
-    // A missing file is the normal case; one that can't be read must not be taken for it.
+    // A missing file is the normal case. A file that cannot be read is an error, so that its settings are not silently ignored.
     match dotenvy::dotenv() {
         Ok(_) => {}
         Err(err) if err.not_found() => {}
-        Err(err) => return fail(&format!(".env can't be read: {err}")),
+        Err(err) => return fail(&format!("cannot read .env: {err}")),
     }
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(err) => return fail(&format!("no threads are to be had: {err}")),
+        Err(err) => return fail(&format!("cannot start threads: {err}")),
     };
     match runtime.block_on(cli::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,

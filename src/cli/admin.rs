@@ -1,6 +1,6 @@
-//! `coir keys` and `coir projects`: they open the database, also beside a server that runs.
+//! `coir keys` and `coir projects`: administration on the database, also while servers run on it.
 
-use super::CliError;
+use super::error::CliError;
 use crate::{
     auth::{KeyKind, Scopes},
     service::keys,
@@ -16,7 +16,7 @@ pub(super) async fn create_key(
 ) -> Result<(), CliError> {
     let project = keys::find_project(db, project).await?;
     println!("{}", keys::create_key(db, &project.id, kind, scopes).await?);
-    eprintln!("A {} key of the project `{}` ({scopes}). It is shown this once.", kind.as_str(), project.name);
+    eprintln!("A {} key of the project `{}` ({scopes}). It is shown only once.", kind.as_str(), project.name);
     Ok(())
 }
 
@@ -43,13 +43,13 @@ pub(super) async fn list_keys(db: &Db, project: &str) -> Result<(), CliError> {
 pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), CliError> {
     let project = keys::find_project(db, project).await?;
     let key = keys::find_key(db, &project.id, key).await?;
-    // The same writer as the server's, without anyone to publish to: running servers read the log.
+    // The server's own writer, without a relay to publish to: running servers read the entry from the log.
     let (writer, task) = writer::start(db.clone(), Catalogs::new(db.clone()), None, 0, 0, None);
     let operations = vec![Operation::RevokeKey { key: key.id }];
     let outcome = writer.submit(Mutation { project: project.id, operations, idempotency: None }).await;
     drop(writer);
     if let Err(err) = task.await {
-        tracing::warn!("the writer did not end well: {err}");
+        tracing::warn!("the writer failed: {err}");
     }
     outcome?;
     println!("The key {}… is revoked; running servers notice within a second.", key.prefix);
@@ -58,7 +58,7 @@ pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), 
 
 pub(super) async fn create_project(db: &Db, name: &str) -> Result<(), CliError> {
     let project = keys::create_project(db, name).await?;
-    println!("The project `{}` has these keys, which are shown this once:", project.name);
+    println!("The project `{}` has these keys, which are shown only once:", project.name);
     for kind in [KeyKind::Publishable, KeyKind::Secret] {
         let key = keys::create_key(db, &project.id, kind, &Scopes::all()).await?;
         println!("  {:<11}  {key}", kind.as_str());

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    ImportArgs,
     answer::{describe, path_url},
+    arguments::ImportArgs,
 };
 use crate::domain::Timestamp;
 

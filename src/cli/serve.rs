@@ -1,4 +1,4 @@
-//! `coir serve`: the server, what it prints when it starts, and its end.
+//! `coir serve`: runs the server until a signal, and prints what to try next.
 
 use std::{
     fmt::Write as _,
@@ -10,28 +10,29 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::CliError;
+use super::error::CliError;
 use crate::{
     app::{self, Running},
-    config::{Config, LogFormat},
+    config::{Config, ConfigError, Given, LogFormat, setting},
 };
 
-/// Sets up the log, on standard error.
-pub(super) fn start_log(config: &Config) -> Result<(), CliError> {
-    // A bare level is meant for us; of libraries only what is wrong is wanted.
+/// Starts the log, on standard error.
+pub(super) fn start_log(config: &Config, given: &Given) -> Result<(), ConfigError> {
+    // A bare level is meant for Coir; libraries then log warnings and errors only.
     let directives = if config.log.contains(['=', ',']) {
         config.log.clone()
     } else {
         format!("warn,coir={}", config.log)
     };
     let filter = EnvFilter::try_new(directives).map_err(|err| {
-        CliError::Log(format!("{err}; write error, warn, info, debug, trace, or coir=debug,warn"))
+        let reason = format!("{err}; write error, warn, info, debug, trace, or coir=debug,warn");
+        given.error(setting("COIR_LOG"), reason)
     })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    // Set once a process; in one that has a log already, that one stays.
+    // A process has one log: where one was started before, it stays.
     let _ = match config.log_format {
         LogFormat::Text => log.with_target(false).try_init(),
         LogFormat::Json => log.json().try_init(),
@@ -42,17 +43,17 @@ pub(super) fn start_log(config: &Config) -> Result<(), CliError> {
 pub(super) async fn run(config: Config) -> Result<(), CliError> {
     let welcome = Welcome::of(&config);
     let running = app::start(config).await?;
-    // Whoever closed standard output wants to read nothing.
+    // A closed standard output is no failure: nobody wants to read it.
     let _ = std::io::stdout().write_all(welcome.text(&running).as_bytes());
     tracing::info!(address = %running.address, durability = %running.durability, "serving on http://{}, {}", running.address, running.durability);
     wait_for_stop().await;
-    tracing::info!("stopping: requests finish, streams end");
+    tracing::info!("stopping: requests finish and streams end");
     running.stop().await.map_err(CliError::Server)?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Where the data is, without the password that a URL may hold.
+/// Says where the data is, without the password that a URL may hold.
 fn describe_storage(config: &Config) -> String {
     match &config.data_dir {
         Some(directory) => format!("SQLite, {}", directory.join("coir.db").display()),
@@ -67,10 +68,10 @@ fn describe_storage(config: &Config) -> String {
     }
 }
 
-/// What is known of the first lines before the server runs.
+/// The first lines that the server prints: where it serves, its keys, and commands to try.
 struct Welcome {
     storage: String,
-    /// How to type a command for the same data.
+    /// How to start another command on the same data.
     command: String,
     publishable_key: Option<String>,
 }
@@ -101,12 +102,12 @@ impl Welcome {
             Some(keys) => write!(
                 text,
                 "  keys  {}  for apps and browsers\n        {}  for servers: it may do everything\n        \
-                 They are shown this once. Another one: {command} keys create publishable\n",
+                 They are shown only once. To create another: {command} keys create publishable\n",
                 keys.publishable, keys.secret
             ),
             None => writeln!(
                 text,
-                "  keys  They were shown when they were made. Another one: {command} keys create publishable"
+                "  keys  They were shown when they were created. To create another: {command} keys create publishable"
             ),
         };
         if let Some(key) = key {
@@ -123,7 +124,7 @@ impl Welcome {
     }
 }
 
-/// Where a program on this machine finds a server that listens on every address.
+/// The address at which a browser on this machine reaches the server, also where it listens on every address.
 fn browser_address(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -136,7 +137,7 @@ fn browser_address(mut address: SocketAddr) -> SocketAddr {
 async fn wait_for_stop() {
     let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
-        tracing::error!("signals can't be listened for; only SIGKILL stops this process");
+        tracing::error!("cannot listen for signals; only SIGKILL stops this process");
         return std::future::pending().await;
     };
     tokio::select! {

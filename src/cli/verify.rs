@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Url;
 
 use super::{
-    VerifyArgs,
     answer::path_url,
+    arguments::VerifyArgs,
     comparison::{Comparison, Outcome, Reference, Source},
 };
 
@@ -281,20 +281,4 @@ fn filter_terms(url: &Url, filter: Option<&str>) -> Vec<(String, String)> {
 fn lifetime() -> Duration {
     let chance = getrandom::u32().map_or(1000, u64::from);
     Duration::from_millis(LIFETIME.start + chance % (LIFETIME.end - LIFETIME.start))
-}
-
-/// Reads `60s`, `5m`, `2h`, or seconds.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => 0,
-    };
-    match number.parse::<u32>() {
-        Ok(number) if number > 0 && factor > 0 => Ok(Duration::from_secs(u64::from(number) * factor)),
-        _ => Err("write a time such as 60s, 5m or 2h".to_owned()),
-    }
 }

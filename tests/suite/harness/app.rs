@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use coir::{
     app::{self, Running},
-    config::Config,
+    config::{Config, Given},
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
@@ -203,8 +203,8 @@ pub fn config(database_url: &str) -> Config {
         ("COIR_PUBLISHABLE_KEY", PUBLISHABLE_KEY),
         ("COIR_WORKERS", "2"),
     ];
-    Config::from_env(|name| {
-        settings.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-    })
-    .unwrap()
+    let given = Given::from_variables(|name| {
+        settings.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+    });
+    Config::read(&given).unwrap()
 }

@@ -81,7 +81,7 @@ fn the_page_s_link_has_the_key_while_it_is_known() {
     let (server, second) = start(directory.path());
     assert!(second.contains("page  http://127.0.0.1:") && !second.contains("pk_"), "{second}");
     // The command that is printed makes a key of this server.
-    let command = second.split_once("Another one: ").unwrap().1.trim();
+    let command = second.split_once("To create another: ").unwrap().1.trim();
     let output = shell(command).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("pk_"), "{command}");
     end(server);
@@ -99,11 +99,11 @@ fn a_start_that_fails_says_what_to_do() {
     std::fs::write(no_database.join("coir.db"), [7; 5000]).unwrap();
     let free = "127.0.0.1:0";
     for (why, settings, parts) in [
-        ("a port that is taken", vec![("COIR_LISTEN", address.as_str())], ["is taken", "COIR_LISTEN="]),
+        ("a port that is taken", vec![("COIR_LISTEN", address.as_str())], ["is in use", "--listen"]),
         (
             "a directory that is a file",
             vec![("COIR_DATA_DIR", file.to_str().unwrap())],
-            ["can't be made", "COIR_DATA_DIR"],
+            ["cannot be created", "COIR_DATA_DIR"],
         ),
         (
             "a file that is no database",
@@ -115,7 +115,7 @@ fn a_start_that_fails_says_what_to_do() {
             vec![("DATABASE_URL", "postgres://coir:hidden@127.0.0.1:1/coir")],
             ["127.0.0.1:1 does not answer", "DATABASE_URL"],
         ),
-        ("an address that is none", vec![("COIR_LISTEN", "8080")], ["COIR_LISTEN", "127.0.0.1:8080"]),
+        ("an address that is none", vec![("COIR_LISTEN", "127.0.0.1")], ["COIR_LISTEN", "127.0.0.1:8080"]),
     ] {
         let mut server = process::command(&[])
             .env("COIR_LISTEN", free)

@@ -28,7 +28,7 @@ async fn get(url: &str, path: &str) -> Value {
 fn a_wrong_setting_stops_the_start_with_a_sentence_that_names_it() {
     let directory = tempfile::tempdir().unwrap();
     for (setting, value) in [
-        ("COIR_LISTEN", "8080"),
+        ("COIR_LISTEN", "8080x"),
         ("COIR_LISTEN", ""),
         ("COIR_LISTEN", "localhost"),
         ("COIR_DATA_DIR", " "),

@@ -6,4 +6,5 @@ mod health;
 mod keys;
 mod lifecycle;
 mod malformed;
+mod settings;
 mod site;

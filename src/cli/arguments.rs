@@ -1,0 +1,141 @@
+//! What can be typed: the commands and their arguments, which clap reads.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::duration::parse_duration;
+use crate::{
+    auth::KeyKind,
+    config::arguments::{ServeArgs, SettingArgs},
+    service::keys::DEFAULT_PROJECT,
+};
+
+/// A realtime document backend in one binary: collections of JSON documents over REST, and every committed change pushed
+/// to WebSocket and server-sent event subscribers.
+#[derive(Parser)]
+#[command(
+    name = "coir",
+    version,
+    after_help = "Without a command Coir serves on 127.0.0.1:8080 from a SQLite file in ./data, and prints what to try next.\n\n\
+                  Examples:\n  coir                                    serve\n  coir --listen 8081                      \
+                  on another port\n  DATABASE_URL=postgres://… coir          on PostgreSQL\n  coir keys create secret                 \
+                  another key\n  coir import movies movies.json          documents of a file\n\n\
+                  `coir serve --help` lists every setting. A setting is a flag, a variable of the environment, or a line of a file .env."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) settings: SettingArgs,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Serve the API; the default command. Its help lists every setting
+    Serve(ServeArgs),
+    /// Migrate the database to this version's schema, and exit
+    Migrate,
+    /// Create, list and revoke API keys, also while a server runs
+    #[command(subcommand)]
+    Keys(KeyCommand),
+    /// Create and list projects: tenants with keys, collections and a change log of their own
+    #[command(subcommand)]
+    Projects(ProjectCommand),
+    /// Import the documents of a file into a collection of a running server
+    Import(ImportArgs),
+    /// Follow a collection of a running server through disconnects, and compare its events with its list
+    Verify(VerifyArgs),
+}
+
+#[derive(Subcommand)]
+pub(super) enum KeyCommand {
+    /// Create a key and print it; it is shown only once
+    Create {
+        /// publishable (pk_…, for apps) or secret (sk_…, for servers)
+        kind: KeyKindArg,
+        /// The project whose data the key opens
+        #[arg(long, default_value = DEFAULT_PROJECT)]
+        project: String,
+        /// Limit the key to these scopes: documents:read, documents:write, collections:write, realtime (comma-separated); users is reserved
+        #[arg(long, value_name = "SCOPES")]
+        scope: Option<String>,
+    },
+    /// List the keys of a project by their first characters
+    List {
+        /// The project
+        #[arg(long, default_value = DEFAULT_PROJECT)]
+        project: String,
+    },
+    /// Revoke a key; running servers notice within a second and end its streams
+    Revoke {
+        /// The key's id or first characters, as `keys list` shows them, or the whole key
+        key: String,
+        /// The project
+        #[arg(long, default_value = DEFAULT_PROJECT)]
+        project: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum ProjectCommand {
+    /// Create a project with one key of each kind
+    Create {
+        /// 1 to 64 letters, digits, `_` or `-`
+        name: String,
+    },
+    /// List the projects
+    List,
+}
+
+#[derive(Args)]
+pub(super) struct ImportArgs {
+    /// The collection; the first document creates it
+    pub(super) collection: String,
+    /// A JSON array of objects (.json), or one object per line (.ndjson, .jsonl). Documents of an export keep their ids
+    pub(super) file: PathBuf,
+    /// URL of the running server
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub(super) url: String,
+    /// The API key. Prefer COIR_API_KEY: other users of the machine can read command lines
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Concurrent requests
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) concurrency: u16,
+}
+
+#[derive(Args)]
+pub(super) struct VerifyArgs {
+    /// The collection
+    #[arg(long, value_name = "NAME")]
+    pub(super) collection: String,
+    /// The documents to follow: JSON such as '{"status":"published"}', or terms such as 'status=published&age__gte=18'
+    #[arg(long, value_name = "FILTER")]
+    pub(super) filter: Option<String>,
+    /// How long to follow: 60s, 5m, 2h
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(super) duration: std::time::Duration,
+    /// URL of the running server
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub(super) url: String,
+    /// The API key. Prefer COIR_API_KEY: other users of the machine can read command lines
+    #[arg(long)]
+    pub(super) key: Option<String>,
+}
+
+/// How the command line spells the kinds of keys.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum KeyKindArg {
+    Publishable,
+    Secret,
+}
+
+impl From<KeyKindArg> for KeyKind {
+    fn from(kind: KeyKindArg) -> Self {
+        match kind {
+            KeyKindArg::Publishable => Self::Publishable,
+            KeyKindArg::Secret => Self::Secret,
+        }
+    }
+}

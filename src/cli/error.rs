@@ -1,0 +1,30 @@
+//! Why a command failed, told to the person who typed it.
+
+use crate::{
+    app::StartError, auth::principal::UnknownScope, config::ConfigError, service::keys::SetupError,
+    writer::WriteError,
+};
+
+use super::{import::ImportError, verify::VerifyError};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    Scope(#[from] UnknownScope),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The server ended without being told to.
+    #[error("the server failed: {0}")]
+    Server(std::io::Error),
+}

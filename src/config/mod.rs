@@ -1,0 +1,200 @@
+//! Every setting, parsed and checked once. Nothing below `app` reads the environment.
+//!
+//! Reading order: [`settings`] (the table of all settings), [`arguments`] (the table as flags and variables, read by clap),
+//! [`given`] (the texts, and their typed readers), [`address`], this file (the result), [`unknown`].
+
+mod address;
+pub mod arguments;
+pub mod given;
+pub mod settings;
+pub mod unknown;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::{
+    auth::KeyKind,
+    store::{Durability, log::retention::Retention},
+};
+
+pub use given::{ConfigError, Given};
+pub use settings::setting;
+
+/// All settings of a server, checked. [`settings::SETTINGS`] says what each is for.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Port 0 takes a free port.
+    pub listen: SocketAddr,
+    pub database_url: String,
+    /// The directory to create before the database is opened; `None` if a URL was given.
+    pub data_dir: Option<PathBuf>,
+    /// A secret key of the project `default` that must exist.
+    pub api_key: Option<String>,
+    /// A publishable key of the project `default` that must exist.
+    pub publishable_key: Option<String>,
+    pub durability: Durability,
+    /// A level, or directives such as `coir=debug,warn`.
+    pub log: String,
+    pub log_format: LogFormat,
+    /// `None` allows the pages of every origin.
+    pub allowed_origins: Option<Vec<String>>,
+    pub heartbeat: Duration,
+    /// Threads that serve HTTP.
+    pub workers: usize,
+    /// How much of its change log each project keeps.
+    pub retention: Retention,
+    /// How long the database may take for one read.
+    pub query_limit: Duration,
+    pub limits: Limits,
+}
+
+/// How much one request or connection may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a document's data, as canonical text.
+    pub document_bytes: usize,
+    /// Bytes of a request's body, after decompression.
+    pub body_bytes: usize,
+    /// Documents of one page.
+    pub page: u64,
+    /// Documents of one batch, and operations of one transaction.
+    pub batch: usize,
+    /// Live streams of this process.
+    pub connections: usize,
+    /// Subscriptions of one WebSocket.
+    pub subscriptions: usize,
+    /// Indexes that collections declare, over the whole database.
+    pub indexes: usize,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first one that is empty or wrong.
+    pub fn read(given: &Given) -> Result<Self, ConfigError> {
+        let (database_url, data_dir) = read_database(given)?;
+        let seconds = |variable| given.required_number(variable).map(Duration::from_secs);
+        Ok(Self {
+            listen: given.address("COIR_LISTEN")?,
+            database_url,
+            data_dir,
+            api_key: given.key("COIR_API_KEY", KeyKind::Secret)?,
+            publishable_key: given.key("COIR_PUBLISHABLE_KEY", KeyKind::Publishable)?,
+            durability: given
+                .choice("COIR_DURABILITY", &[("full", Durability::Full), ("normal", Durability::Normal)])?,
+            log: given.text("COIR_LOG")?.unwrap_or_default().to_owned(),
+            log_format: given
+                .choice("COIR_LOG_FORMAT", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
+            allowed_origins: read_origins(given)?,
+            heartbeat: seconds("COIR_HEARTBEAT_SECONDS")?,
+            workers: match given.number("COIR_WORKERS")? {
+                Some(workers) => workers,
+                None => std::thread::available_parallelism().map_or(1, usize::from),
+            },
+            retention: Retention {
+                changes: given.required_number("COIR_LOG_RETENTION_CHANGES")?,
+                age: Duration::from_secs(
+                    given.required_number::<u64>("COIR_LOG_RETENTION_DAYS")? * 24 * 3600,
+                ),
+                bytes: given.required_number("COIR_LOG_RETENTION_BYTES")?,
+            },
+            query_limit: seconds("COIR_MAX_QUERY_SECONDS")?,
+            limits: Limits {
+                document_bytes: given.required_number("COIR_MAX_DOCUMENT_BYTES")?,
+                body_bytes: given.required_number("COIR_MAX_BODY_BYTES")?,
+                page: given.required_number("COIR_MAX_PAGE")?,
+                batch: given.required_number("COIR_MAX_BATCH")?,
+                connections: given.required_number("COIR_MAX_CONNECTIONS")?,
+                subscriptions: given.required_number("COIR_MAX_SUBSCRIPTIONS")?,
+                indexes: given.required_number("COIR_MAX_INDEXES")?,
+            },
+        })
+    }
+}
+
+/// The URL of the database, and the directory to create for it.
+fn read_database(given: &Given) -> Result<(String, Option<PathBuf>), ConfigError> {
+    let data_dir = PathBuf::from(given.text("COIR_DATA_DIR")?.unwrap_or_default());
+    let Some(url) = given.text("DATABASE_URL")? else {
+        return Ok((format!("sqlite://{}", data_dir.join("coir.db").display()), Some(data_dir)));
+    };
+    // The message does not repeat the URL, which may hold a password.
+    if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        let setting = settings::setting("DATABASE_URL");
+        return Err(given.error(setting, "must start with sqlite:// or postgres://"));
+    }
+    Ok((url.to_owned(), None))
+}
+
+/// `None` for `*`, which allows every origin.
+fn read_origins(given: &Given) -> Result<Option<Vec<String>>, ConfigError> {
+    let text = given.text("COIR_ALLOWED_ORIGINS")?.unwrap_or("*");
+    if text.trim() == "*" {
+        return Ok(None);
+    }
+    let origins: Vec<_> = text.split(',').map(|origin| origin.trim().to_owned()).collect();
+    let is_origin = |origin: &String| {
+        (origin.starts_with("http://") || origin.starts_with("https://")) && origin.matches('/').count() == 2
+    };
+    match origins.iter().find(|origin| !is_origin(origin)) {
+        Some(wrong) => {
+            let reason =
+                format!("`{wrong}` is not a valid origin; write https://app.example.com, or * for all");
+            Err(given.error(settings::setting("COIR_ALLOWED_ORIGINS"), reason))
+        }
+        None => Ok(Some(origins)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::read(&Given::from_variables(|name| {
+            settings.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        }))
+    }
+
+    #[test]
+    fn without_any_setting_the_server_uses_a_file_and_listens_on_loopback() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.database_url, "sqlite://data/coir.db");
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        for (setting, value) in [
+            ("COIR_LISTEN", "127.0.0.1"),
+            ("COIR_LISTEN", ""),
+            ("DATABASE_URL", "mysql://x"),
+            ("COIR_API_KEY", "pk_0123456789abcdef"),
+            ("COIR_API_KEY", "sk_short"),
+            ("COIR_PUBLISHABLE_KEY", "pk_0123456789abcde!"),
+            ("COIR_DURABILITY", "maybe"),
+            ("COIR_LOG_FORMAT", "xml"),
+            ("COIR_MAX_PAGE", "0"),
+            ("COIR_MAX_BODY_BYTES", "8MB"),
+            ("COIR_MAX_BATCH", "10001"),
+            ("COIR_ALLOWED_ORIGINS", "example.com"),
+            ("COIR_ALLOWED_ORIGINS", "https://a.example/path"),
+            ("COIR_HEARTBEAT_SECONDS", "-1"),
+            ("COIR_LOG_RETENTION_CHANGES", "0"),
+            ("COIR_LOG_RETENTION_DAYS", "1.5"),
+            ("COIR_LOG_RETENTION_BYTES", "8GiB"),
+        ] {
+            let message = read(&[(setting, value)]).unwrap_err().to_string();
+            assert!(message.starts_with(setting), "{setting}={value}: {message}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The table of all settings: the only place that names a variable, its default, its bounds and its help.
+//!
+//! `coir serve --help` prints it, [`Config::read`](super::Config::read) reads by it, and a test compares it with `.env.example`
+//! and with docs/reference/settings.md.
+
+/// One setting: a variable of the environment and a flag of the command line.
+#[derive(Debug)]
+pub struct Setting {
+    pub variable: &'static str,
+    /// The flag without its dashes: the variable in lower case, without `COIR_`, with `-` for `_`.
+    pub flag: &'static str,
+    pub value_name: &'static str,
+    /// `None` where the value depends on the machine, or where unset means something of its own.
+    pub default: Option<&'static str>,
+    pub bounds: Bounds,
+    /// One sentence or two for `--help`, with the unit of a number.
+    pub help: &'static str,
+    pub group: Group,
+}
+
+/// The values that a setting may have, as far as a table can say.
+#[derive(Clone, Copy, Debug)]
+pub enum Bounds {
+    /// Whatever its reader in [`Config::read`](super::Config::read) accepts.
+    Text,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A whole number, both ends included.
+    Number { least: usize, most: usize },
+    /// An API key. Its value never appears in a message.
+    Key,
+}
+
+/// The heading of `--help` under which a setting stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Network,
+    /// Also taken by the commands that open the database without serving.
+    Database,
+    Keys,
+    Log,
+    Retention,
+    Limits,
+}
+
+impl Group {
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Network => "Network",
+            Self::Database => "Database",
+            Self::Keys => "Keys",
+            Self::Log => "Log of the server",
+            Self::Retention => "Change log",
+            Self::Limits => "Limits",
+        }
+    }
+}
+
+/// Finds a setting by its variable.
+///
+/// # Panics
+/// If the table lacks it, which a test of this file excludes for every setting that the server reads.
+pub fn setting(variable: &str) -> &'static Setting {
+    let found = SETTINGS.iter().find(|setting| setting.variable == variable);
+    found.expect("every variable that is read stands in the table")
+}
+
+const fn text(
+    variable: &'static str,
+    flag: &'static str,
+    value_name: &'static str,
+    default: Option<&'static str>,
+    group: Group,
+    help: &'static str,
+) -> Setting {
+    Setting { variable, flag, value_name, default, bounds: Bounds::Text, help, group }
+}
+
+const fn number(
+    variable: &'static str,
+    flag: &'static str,
+    default: Option<&'static str>,
+    (least, most): (usize, usize),
+    group: Group,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        variable,
+        flag,
+        value_name: "NUMBER",
+        default,
+        bounds: Bounds::Number { least, most },
+        help,
+        group,
+    }
+}
+
+/// The greatest number of a setting without a bound of its own; it fits into every type that a setting is read into.
+const UNBOUNDED: usize = usize::MAX >> 1;
+
+/// Every setting, in the order of `--help`.
+pub const SETTINGS: &[Setting] = &[
+    text(
+        "COIR_LISTEN",
+        "listen",
+        "ADDRESS",
+        Some("127.0.0.1:8080"),
+        Group::Network,
+        "Address and port to serve on; a port alone, such as 8099 or :8099, is on 127.0.0.1. Port 0 takes a free port",
+    ),
+    text(
+        "COIR_ALLOWED_ORIGINS",
+        "allowed-origins",
+        "ORIGINS",
+        Some("*"),
+        Group::Network,
+        "Web pages that may call the API: * for all, or origins such as https://app.example.com, separated by commas",
+    ),
+    number(
+        "COIR_WORKERS",
+        "workers",
+        None,
+        (1, 1024),
+        Group::Network,
+        "Threads that serve HTTP. Unset: one for each core",
+    ),
+    number(
+        "COIR_HEARTBEAT_SECONDS",
+        "heartbeat-seconds",
+        Some("15"),
+        (1, 3600),
+        Group::Network,
+        "Seconds between two signs of life on an idle stream. A peer that is silent three times as long is closed",
+    ),
+    text(
+        "COIR_DATA_DIR",
+        "data-dir",
+        "DIRECTORY",
+        Some("data"),
+        Group::Database,
+        "Directory of the SQLite file coir.db; not used with DATABASE_URL",
+    ),
+    text(
+        "DATABASE_URL",
+        "database-url",
+        "URL",
+        None,
+        Group::Database,
+        "sqlite://path/to/file.db or postgres://user:password@host/database. Unset: coir.db in the data directory",
+    ),
+    Setting {
+        variable: "COIR_DURABILITY",
+        flag: "durability",
+        value_name: "LEVEL",
+        default: Some("full"),
+        bounds: Bounds::Choice(&["full", "normal"]),
+        help: "What an acknowledged write survives: full, a power cut; normal, a crash of the process",
+        group: Group::Database,
+    },
+    Setting {
+        variable: "COIR_API_KEY",
+        flag: "api-key",
+        value_name: "KEY",
+        default: None,
+        bounds: Bounds::Key,
+        help: "Secret key (sk_…) of the project `default` that must exist; the start creates it. Prefer the variable: \
+               other users of the machine can read command lines",
+        group: Group::Keys,
+    },
+    Setting {
+        variable: "COIR_PUBLISHABLE_KEY",
+        flag: "publishable-key",
+        value_name: "KEY",
+        default: None,
+        bounds: Bounds::Key,
+        help: "Publishable key (pk_…) of the project `default` that must exist; the start creates it",
+        group: Group::Keys,
+    },
+    text(
+        "COIR_LOG",
+        "log",
+        "LEVEL",
+        Some("info"),
+        Group::Log,
+        "error, warn, info, debug, trace, or directives such as coir=debug,warn. The log is on standard error",
+    ),
+    Setting {
+        variable: "COIR_LOG_FORMAT",
+        flag: "log-format",
+        value_name: "FORMAT",
+        default: Some("text"),
+        bounds: Bounds::Choice(&["text", "json"]),
+        help: "text for people, or json with one object a line",
+        group: Group::Log,
+    },
+    number(
+        "COIR_LOG_RETENTION_CHANGES",
+        "log-retention-changes",
+        Some("1000000"),
+        (1, UNBOUNDED),
+        Group::Retention,
+        "Entries that the change log of a project keeps. Beyond any of the three bounds the oldest are deleted",
+    ),
+    number(
+        "COIR_LOG_RETENTION_DAYS",
+        "log-retention-days",
+        Some("7"),
+        (1, 36_500),
+        Group::Retention,
+        "Greatest age of an entry, in days",
+    ),
+    number(
+        "COIR_LOG_RETENTION_BYTES",
+        "log-retention-bytes",
+        Some("8589934592"),
+        (1, UNBOUNDED),
+        Group::Retention,
+        "Bytes of the entries' text, with the documents before and after each change",
+    ),
+    number(
+        "COIR_MAX_DOCUMENT_BYTES",
+        "max-document-bytes",
+        Some("1048576"),
+        (1, 16 << 20),
+        Group::Limits,
+        "Bytes of a document's data, as compact JSON",
+    ),
+    number(
+        "COIR_MAX_BODY_BYTES",
+        "max-body-bytes",
+        Some("8388608"),
+        (1, 64 << 20),
+        Group::Limits,
+        "Bytes of a request's body, after decompression",
+    ),
+    number(
+        "COIR_MAX_PAGE",
+        "max-page",
+        Some("1000"),
+        (1, 10_000),
+        Group::Limits,
+        "Documents of one page of a list",
+    ),
+    number(
+        "COIR_MAX_BATCH",
+        "max-batch",
+        Some("1000"),
+        (1, 10_000),
+        Group::Limits,
+        "Documents of one batch, and operations of one transaction",
+    ),
+    number(
+        "COIR_MAX_CONNECTIONS",
+        "max-connections",
+        Some("20000"),
+        (1, 10_000_000),
+        Group::Limits,
+        "Live streams of this process",
+    ),
+    number(
+        "COIR_MAX_SUBSCRIPTIONS",
+        "max-subscriptions",
+        Some("100"),
+        (1, 10_000),
+        Group::Limits,
+        "Subscriptions of one WebSocket",
+    ),
+    number(
+        "COIR_MAX_QUERY_SECONDS",
+        "max-query-seconds",
+        Some("10"),
+        (1, 3600),
+        Group::Limits,
+        "Seconds that the database may take for one read",
+    ),
+    number(
+        "COIR_MAX_INDEXES",
+        "max-indexes",
+        Some("64"),
+        (0, 1000),
+        Group::Limits,
+        "Indexes that collections may declare, over the whole database",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_is_its_variable_in_lower_case_without_the_prefix() {
+        for setting in SETTINGS {
+            let flag = setting.variable.trim_start_matches("COIR_").to_lowercase().replace('_', "-");
+            assert_eq!(setting.flag, flag, "{}", setting.variable);
+        }
+    }
+
+    #[test]
+    fn a_default_is_within_its_bounds() {
+        for Setting { variable, default, bounds, .. } in SETTINGS {
+            let Some(default) = default else { continue };
+            let fits = match bounds {
+                Bounds::Text => true,
+                Bounds::Choice(words) => words.contains(default),
+                Bounds::Number { least, most } => {
+                    (*least..=*most).contains(&default.parse::<usize>().unwrap())
+                }
+                Bounds::Key => false,
+            };
+            assert!(fits, "{variable}={default}");
+        }
+    }
+}

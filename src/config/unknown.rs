@@ -1,0 +1,43 @@
+//! Variables that look like settings and are none: almost always a typing mistake.
+
+use super::settings::SETTINGS;
+
+/// Prefixes of variables that the project's own tests and benchmarks read.
+const FOREIGN_PREFIXES: [&str; 3] = ["COIR_TEST_", "COIR_SIMULATION_", "COIR_BENCH_"];
+
+/// A variable that begins with `COIR_` and is no setting, with the setting whose name is nearest.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UnknownVariable {
+    pub name: String,
+    pub nearest: &'static str,
+}
+
+/// Finds the variables among `names` that begin with `COIR_` and are no settings, in the order of their names.
+pub fn find_unknown(names: impl IntoIterator<Item = String>) -> Vec<UnknownVariable> {
+    let is_foreign = |name: &String| FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let is_setting = |name: &String| SETTINGS.iter().any(|setting| setting.variable == name);
+    let looks_like_one = |name: &String| name.starts_with("COIR_") && !is_foreign(name) && !is_setting(name);
+    let mut names: Vec<_> = names.into_iter().filter(looks_like_one).collect();
+    names.sort();
+    names.into_iter().map(|name| UnknownVariable { nearest: nearest(&name), name }).collect()
+}
+
+fn nearest(name: &str) -> &'static str {
+    let distance = |variable: &str| strsim::damerau_levenshtein(variable, name);
+    let nearest = SETTINGS.iter().map(|setting| setting.variable).min_by_key(|variable| distance(variable));
+    nearest.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_variable_is_found_with_the_nearest_setting() {
+        let names =
+            ["COIR_MAX_PAGES", "COIR_LISTNE", "COIR_LISTEN", "COIR_TEST_SEED", "PATH", "DATABASE_URI"];
+        let unknown = find_unknown(names.map(str::to_owned));
+        let found: Vec<_> = unknown.iter().map(|found| (found.name.as_str(), found.nearest)).collect();
+        assert_eq!(found, [("COIR_LISTNE", "COIR_LISTEN"), ("COIR_MAX_PAGES", "COIR_MAX_PAGE")]);
+    }
+}
