@@ -30,7 +30,7 @@ use crate::{
     api::{
         self,
         cocobase::rooms::registry::Rooms,
-        realtime::{ConnectionCount, Feed, LocalShard, Realtime, encode::Encoder},
+        realtime::{ConnectionCount, Feed, LocalShard, Realtime},
         response::bound_answers,
         state::ServerState,
     },
@@ -91,8 +91,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let tickets = Tickets::new(&keys::ensure_secret(&db, tickets::SECRET).await?);
     let catalogs = Catalogs::new(db.clone());
     let keys = KeyRing::new(db.clone());
-    let encode = Arc::new(Encoder);
-    let hub = hub::start(encode.clone());
+    let hub = hub::start();
     let bell = IndexerBell::default();
     let observer = Arc::new(Caches { catalogs: catalogs.clone(), keys: keys.clone(), bell: bell.clone() });
     let relay = relay::start(hub.clone(), Arc::new(StoredLog(db.clone())), observer).await?;
@@ -114,7 +113,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
                 Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone() }),
                 writer.activity(),
             ),
-            encode,
             max_subscriptions: config.limits.subscriptions,
         },
         keys: keys.clone(),

@@ -21,7 +21,7 @@ use crate::{
         shard::ToShard,
         subscription::Subscription,
     },
-    wire::{Encode, Event, EventKind, Form},
+    wire::{Event, EventKind, Form},
 };
 
 /// Commands that may wait. Full, its senders wait: the hub itself never does, so that is short.
@@ -48,9 +48,9 @@ pub struct HubHandle {
 }
 
 /// Starts the hub on the runtime that this is called from.
-pub fn start(encode: Arc<dyn Encode>) -> HubHandle {
+pub fn start() -> HubHandle {
     let (sender, receiver) = mpsc::channel(COMMAND_CHANNEL);
-    tokio::spawn(run(Hub::new(encode), receiver));
+    tokio::spawn(run(Hub::default(), receiver));
     HubHandle { commands: sender }
 }
 
@@ -108,8 +108,8 @@ impl HubHandle {
     }
 }
 
+#[derive(Default)]
 struct Hub {
-    encode: Arc<dyn Encode>,
     shards: BTreeMap<u32, ShardLink>,
     projects: HashMap<ProjectId, Project>,
     /// Where each subscription stands.
@@ -158,10 +158,6 @@ async fn run(mut hub: Hub, mut receiver: mpsc::Receiver<Command>) {
 }
 
 impl Hub {
-    fn new(encode: Arc<dyn Encode>) -> Self {
-        Self { encode, shards: BTreeMap::new(), projects: HashMap::new(), places: HashMap::new() }
-    }
-
     fn handle(&mut self, command: Command) {
         match command {
             Command::AddShard { id, sender, is_overrun } => {
@@ -233,7 +229,7 @@ impl Hub {
                     let event =
                         kind.and_then(|kind| Event::of_change(place, images, kind, &subscription.asked_name));
                     if let Some(event) = event {
-                        let frame = self.encode.encode(&event, subscription.form);
+                        let frame = subscription.form.encode(&event);
                         self.tell(
                             shard,
                             ToShard::Deliver { frame, position: change.position, serials: vec![serial] },
@@ -298,7 +294,6 @@ impl Hub {
                 let Some(index) = project.collections.get(collection) else { return };
                 let deliveries = deliveries(
                     index,
-                    &*self.encode,
                     |kind, collection| {
                         let place = (id, project.epoch, change.position);
                         Event::of_change(place, (before.as_ref(), after.as_ref()), kind, collection)
@@ -395,7 +390,6 @@ fn kinds(before: Vec<usize>, after: Vec<usize>) -> Vec<(usize, EventKind)> {
 /// The events of one change: each distinct form once, with those who get it, by shard.
 fn deliveries<'a>(
     index: &'a FilterIndex,
-    encode: &dyn Encode,
     event: impl Fn(EventKind, &'a str) -> Option<Event<'a>>,
     before: Vec<usize>,
     after: Vec<usize>,
@@ -408,7 +402,7 @@ fn deliveries<'a>(
         }
     }
     let encoded = distinct.into_iter().filter_map(|((kind, form, name), targets)| {
-        Some((encode.encode(&event(kind, name)?, form), targets.into_iter().collect()))
+        Some((form.encode(&event(kind, name)?), targets.into_iter().collect()))
     });
     encoded.collect()
 }

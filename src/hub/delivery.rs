@@ -11,7 +11,7 @@ use crate::{
     },
     hub::{Frame, Outbox},
     query::Filter,
-    wire::{Form, Head},
+    wire::{Form, NamedHead},
 };
 
 /// How a subscription is being served.
@@ -54,7 +54,7 @@ pub struct Slot {
     pub(super) epoch: Cell<Option<Epoch>>,
     pub(super) serial: Cell<u64>,
     /// What its frames begin with, if it is a named one.
-    head: Option<Box<dyn Head>>,
+    head: Option<NamedHead>,
     /// In the middle of a snapshot, where nothing that is sent has a cursor.
     is_in_snapshot: Cell<bool>,
     /// Sequence of the last cursor that its client was sent.
@@ -71,7 +71,7 @@ impl Slot {
         form: Form,
         asked_name: Arc<str>,
         outbox: Rc<Outbox>,
-        head: Option<Box<dyn Head>>,
+        head: Option<NamedHead>,
     ) -> Self {
         Self {
             project,

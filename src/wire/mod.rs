@@ -1,7 +1,20 @@
-//! What is said on a live stream, in bytes. Pure: no I/O, and no part of the hub.
+//! The bytes of a live stream. Everything here is pure: there is no I/O, and no other module but `domain` is used.
 //!
-//! Reading order: [`event`].
+//! It stands below the hub, so that the hub can encode an event once for all who get it in the same form.
+//!
+//! Reading order: [`event`], [`form`] (the dialects and transports, and what differs between them), [`messages`]
+//! (everything but events); then how each dialect is written: [`json`], [`websocket`] over [`frames`], [`sse`], [`cocobase`].
 
+pub mod cocobase;
 pub mod event;
+pub mod form;
+pub mod frames;
+pub mod json;
+pub mod messages;
+pub mod sse;
+pub mod websocket;
 
-pub use event::{Encode, Event, EventKind, Form, Head, Reason};
+pub use event::{Event, EventKind, Reason};
+pub use form::Form;
+pub use frames::CloseCode;
+pub use websocket::NamedHead;

@@ -18,7 +18,7 @@ use tokio::{sync::watch, task::LocalSet};
 use coir::{
     api::{
         cocobase::rooms::registry::Rooms,
-        realtime::{ConnectionCount, Feed, Realtime, encode::Encoder},
+        realtime::{ConnectionCount, Feed, Realtime},
     },
     auth::{KeyRing, Tickets},
     domain::{Change, Control, KeyId, ProjectId},
@@ -178,8 +178,7 @@ fn key_ring() -> KeyRing {
 
 impl Server {
     async fn start(log: &Log) -> Rc<Self> {
-        let encode = Arc::new(Encoder);
-        let hub = hub::start(encode.clone());
+        let hub = hub::start();
         let (shard, shard_loop) = Shard::new(0, hub.clone());
         let gate = Rc::new(Gate::default());
         let held = gate.clone();
@@ -202,7 +201,6 @@ impl Server {
         let realtime = Realtime {
             feed: Feed {
                 streams: Streams::new(Arc::new(log.clone()), Activity::default()),
-                encode,
                 max_subscriptions: 100,
             },
             keys: key_ring(),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     api::{
-        cocobase::{body, documents::deleted, shape::CollectionBody},
+        cocobase::{body, documents::deleted},
         error::{ApiError, ErrorCode},
         request::{Body, Caller, body::json_object},
         rest::{self, add_cursor},
@@ -14,6 +14,7 @@ use crate::{
     },
     domain::CollectionName,
     service::{ServiceError, collections::SettingsChange},
+    wire::cocobase::CollectionBody,
     writer::{Outcome, WriteError},
 };
 

@@ -11,7 +11,7 @@ use crate::{
         cocobase::{
             body,
             error::NoFiles,
-            shape::{CollectionBody, DocumentBody, ShownBody},
+            shape::{DocumentBody, ShownBody},
         },
         error::{ApiError, ErrorCode},
         request::{
@@ -27,6 +27,7 @@ use crate::{
     domain::Patch,
     query::page::Direction,
     service::{Collections, Documents, ServiceError},
+    wire::cocobase::CollectionBody,
     writer::{Committed, Outcome},
 };
 

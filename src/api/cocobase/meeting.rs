@@ -14,13 +14,13 @@ use crate::{
             socket::{End, First, Happened, Socket},
         },
         error::ApiError,
-        realtime::protocol::{CloseCode, text_frame},
         request::Caller,
         state::State,
     },
     auth::Principal,
     domain::{ProjectId, Timestamp},
     hub::Outbox,
+    wire::{CloseCode, frames::text_frame},
 };
 
 /// The longest id of a room, and id or name of a person, in bytes.

@@ -2,7 +2,7 @@
 //! of its own: what a request means is the services' business, as it is for the documented API.
 //!
 //! Reading order: [`error`] (`{"detail":…}`), [`body`] and [`shape`] (what comes in and goes out), [`documents`],
-//! [`batches`], [`collections`], [`queries`]; then the sockets: [`socket`] (what they have in common), `watch` and [`encode`]
+//! [`batches`], [`collections`], [`queries`]; then the sockets: [`socket`] (what they have in common), `watch`
 //! (collections), [`meeting`] (rooms and broadcast), `pace`; and
 //! [`redirect`], a script for the JavaScript library.
 
@@ -10,7 +10,6 @@ pub mod batches;
 pub mod body;
 pub mod collections;
 pub mod documents;
-pub mod encode;
 pub mod error;
 pub mod meeting;
 mod pace;

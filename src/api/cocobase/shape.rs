@@ -4,9 +4,10 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
-    domain::{Collection, CollectionName, Document},
+    domain::Document,
     query::select::Selection,
     service::populate::{Joined, Related},
+    wire::cocobase::CollectionBody,
 };
 
 /// A document. Times have a zone, which the Go library demands; `collection` is an object, which the Flutter one demands.
@@ -31,49 +32,6 @@ impl<'a> DocumentBody<'a> {
             created_at: document.created_at.to_string(),
             updated_at: document.updated_at.to_string(),
             collection,
-        }
-    }
-}
-
-/// A collection.
-#[derive(Clone, Debug, Serialize)]
-pub struct CollectionBody {
-    id: String,
-    name: String,
-    created_at: String,
-    webhook_url: Option<String>,
-    permissions: Permissions,
-}
-
-/// The roles that each kind of call takes; nobody has roles yet, and an empty list means anyone with a key.
-#[derive(Clone, Debug, Default, Serialize)]
-struct Permissions {
-    create: [&'static str; 0],
-    read: [&'static str; 0],
-    update: [&'static str; 0],
-    delete: [&'static str; 0],
-}
-
-impl CollectionBody {
-    /// A collection that is there.
-    pub fn new(collection: &Collection) -> Self {
-        let created_at = collection.created_at.to_string();
-        Self::of(collection.id.as_str(), collection.name.as_str(), created_at)
-    }
-
-    /// One that was renamed or removed since the document was written: all that is known is the name that it had.
-    pub fn gone(name: &CollectionName, document: &Document) -> Self {
-        Self::of(name.as_str(), name.as_str(), document.created_at.to_string())
-    }
-
-    /// One of which this is known.
-    pub fn of(id: &str, name: &str, created_at: String) -> Self {
-        Self {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            created_at,
-            webhook_url: None,
-            permissions: Permissions::default(),
         }
     }
 }

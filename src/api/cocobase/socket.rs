@@ -13,17 +13,11 @@ use crate::{
     api::{
         cocobase::{meeting::Meeting, pace::Pace, rooms::bus::Place, watch::Watch},
         error::{ApiError, ErrorCode},
-        realtime::{
-            ConnectionPermit, OutboxBody, Realtime,
-            connection::Incoming,
-            parts,
-            protocol::{self, CloseCode, text_frame},
-            ws::accept,
-        },
+        realtime::{ConnectionPermit, OutboxBody, Realtime, connection::Incoming, parts, ws::accept},
     },
     auth::{AuthError, Principal},
     hub::{CloseReason, Outbox, Shard},
-    wire::Form,
+    wire::{CloseCode, Form, frames::text_frame, messages},
 };
 
 /// How long the first message may take.
@@ -134,7 +128,7 @@ async fn open(
     let socket = Socket::new(realtime, shard, permit.unwrap_or_else(ConnectionPermit::none));
     let outbox = socket.outbox.clone();
     if refused {
-        outbox.finish(protocol::close(Form::Library, CloseCode::TryAgain, "too many connections"));
+        outbox.finish(Form::Library.close(CloseCode::TryAgain, "too many connections"));
     } else {
         actix_web::rt::spawn(socket.run(incoming, thing));
     }
@@ -219,7 +213,7 @@ impl Socket {
             Err(end) => end,
         };
         let said = end.said.map(|error| text_frame(error.to_string().as_bytes()));
-        self.outbox.finish(said.into_iter().chain(protocol::close(Form::Library, end.code, end.reason)));
+        self.outbox.finish(said.into_iter().chain(Form::Library.close(end.code, end.reason)));
     }
 
     async fn begin(
@@ -347,7 +341,7 @@ impl Socket {
             Some(Incoming::Binary) => return Err(End::refused("messages are JSON in text frames")),
             Some(Incoming::Text(text)) => match text.trim() {
                 "ping" => text_frame(br#"{"event":"pong"}"#),
-                trimmed if is_ping(trimmed) => protocol::pong(),
+                trimmed if is_ping(trimmed) => messages::pong(),
                 _ => {
                     self.pace.count();
                     return Ok(Some(text));
@@ -370,7 +364,7 @@ impl Socket {
         if self.last_heard.elapsed() > SILENT_HEARTBEATS * self.realtime.heartbeat {
             return Some(End::new(CloseCode::Away, "no sign of life"));
         }
-        self.outbox.push(protocol::heartbeat(Form::Library, None));
+        self.outbox.push(Form::Library.heartbeat(None));
         self.outbox.wake_body();
         None
     }

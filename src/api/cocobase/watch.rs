@@ -11,7 +11,6 @@ use crate::{
         error::{ApiError, ErrorCode},
         realtime::{
             Feed,
-            protocol::{CloseCode, text_frame},
             subscriptions::{Ended, Subscriptions, Wanted},
         },
     },
@@ -23,7 +22,7 @@ use crate::{
         parse::{self, Typing},
     },
     service::ServiceError,
-    wire::Form,
+    wire::{CloseCode, Form, cocobase::connected},
 };
 
 /// How often somebody who waits looks for the collection, in the catalog that is in memory.
@@ -75,7 +74,7 @@ impl Watch {
             Err(ServiceError::UnknownCollection) if CollectionName::parse(&watch.collection).is_ok() => {}
             Err(err) => return Err(ApiError::from(err).into()),
         }
-        socket.outbox.send(text_frame(connected(&watch.collection, first.filters.as_ref()).as_bytes()));
+        socket.outbox.send(connected(&watch.collection, first.filters.as_ref()));
         watch.subscribe().await?;
         Ok(watch)
     }
@@ -177,10 +176,4 @@ fn as_text(value: Value) -> Value {
         }
         other => other,
     }
-}
-
-fn connected(collection: &str, filters: Option<&Value>) -> String {
-    let collection = Value::from(collection);
-    let filters = filters.map(|filters| format!(r#","filters":{filters}"#)).unwrap_or_default();
-    format!(r#"{{"event":"connected","collection_id":{collection}{filters}}}"#)
 }

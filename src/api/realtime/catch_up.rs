@@ -214,7 +214,7 @@ async fn send_change(
         return Passed::Taken;
     };
     let event = Event { shows_cursor: !slot.is_in_snapshot(), ..event };
-    let frame = feed.encode.encode(&event, slot.form);
+    let frame = slot.form.encode(&event);
     while let Err(length) = slot.offer(change.position, frame.clone()) {
         slot.outbox().wake_body();
         *lease = None;

@@ -10,8 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     ConnectionPermit, Realtime,
-    messages::{self, ClientMessage, Refusal},
-    protocol::{self, CloseCode},
+    messages::{ClientMessage, Refusal, parse_message},
     subscription::Subscription,
     subscriptions::{Ended, Subscriptions, Wanted},
 };
@@ -24,7 +23,7 @@ use crate::{
         parse::{self, Typing},
     },
     service::ServiceError,
-    wire::Form,
+    wire::{CloseCode, Form, messages},
 };
 
 /// How long a connection may stay without having said who it is.
@@ -171,8 +170,9 @@ impl Connection {
         let mut incoming = std::pin::pin!(incoming);
         let end = self.serve(&mut incoming).await;
         // Together with the end: a queue that is full, or closed for a revoked key, takes nothing else.
-        let error = end.error.map(|error| protocol::error(self.form, &error, None));
-        self.outbox.finish(error.into_iter().chain(protocol::close(self.form, end.code, end.reason)));
+        let error =
+            end.error.map(|error| messages::error(self.form, error.code.as_str(), &error.message, None));
+        self.outbox.finish(error.into_iter().chain(self.form.close(end.code, end.reason)));
     }
 
     async fn serve(&mut self, incoming: &mut (impl Stream<Item = Incoming> + Unpin)) -> End {
@@ -246,7 +246,7 @@ impl Connection {
 
     /// A subscription has ended. On SSE that is the whole stream.
     fn end_one(&mut self, subscription: &Subscription, error: ApiError) -> Option<End> {
-        if self.form == Form::Sse {
+        if self.form.carries_one_subscription() {
             return Some(End { error: Some(error), ..End::new(CloseCode::Normal, "") });
         }
         subscription.say_error(&error);
@@ -278,14 +278,14 @@ impl Connection {
     }
 
     async fn handle_text(&mut self, text: &str) -> Result<(), Refusal> {
-        let (message, id) = messages::parse_message(text)?;
+        let (message, id) = parse_message(text)?;
         self.handle_message(message).await.map_err(|error| Refusal { error, id })
     }
 
     async fn handle_message(&mut self, message: ClientMessage) -> Result<(), ApiError> {
         match message {
             ClientMessage::Ping => {
-                self.outbox.send(protocol::pong());
+                self.outbox.send(messages::pong());
             }
             ClientMessage::Auth { token } => {
                 let known = self.realtime.authenticate(&token).await.map_err(ApiError::without_reason);
@@ -316,18 +316,19 @@ impl Connection {
     }
 
     fn say_error(&self, error: &ApiError, id: Option<&Value>) {
-        self.outbox.send(protocol::error(self.form, error, id));
+        self.outbox.send(messages::error(self.form, error.code.as_str(), &error.message, id));
     }
 
     /// Writes a heartbeat, and ends the connection if the peer gives no sign of life.
     fn beat(&mut self) -> Option<End> {
         let taken = self.outbox.taken();
         let took = std::mem::replace(&mut self.last_taken, taken) != taken;
-        let is_alive = match self.form {
-            // Nothing is ever heard there: taking is the sign.
-            Form::Sse => took || self.outbox.is_empty(),
+        let is_alive = if self.form.hears() {
             // One whose queue is full isn't heard; one whose queue is not answers pings.
-            Form::WebSocket | Form::Named | Form::Library => took && !self.outbox.has_room(),
+            took && !self.outbox.has_room()
+        } else {
+            // Nothing is ever heard there: taking is the sign.
+            took || self.outbox.is_empty()
         };
         if is_alive {
             self.last_heard = Instant::now();
@@ -337,7 +338,7 @@ impl Connection {
         }
         let cursor = self.subscriptions.beat();
         // A full queue needs no heartbeat.
-        self.outbox.push(protocol::heartbeat(self.form, cursor.as_deref()));
+        self.outbox.push(self.form.heartbeat(cursor.as_deref()));
         self.outbox.wake_body();
         None
     }

@@ -1,16 +1,14 @@
 //! Live streams: the same connection behind WebSocket and server-sent events.
 //!
-//! Reading order: [`messages`] and [`protocol`] (what is said), [`encode`] (events), [`connection`] (what happens), [`subscriptions`] and
+//! Reading order: [`messages`] (what clients say), [`connection`] (what happens), [`subscriptions`] and
 //! [`subscription`] (what is watched), [`catch_up`], `snapshot`, [`ws`] and [`sse`] (bytes in and out), [`guard`] (frames that must not come in).
 //!
 //! Beside them, [`bus`] and [`rooms`]: where people meet, which only the client libraries' door shows.
 
 pub mod catch_up;
 pub mod connection;
-pub mod encode;
 pub mod guard;
 pub mod messages;
-pub mod protocol;
 mod snapshot;
 pub mod sse;
 pub mod subscription;
@@ -47,7 +45,6 @@ use crate::{
     auth::{KeyKind, KeyRing, Principal, Tickets},
     hub::{Outbox, Shard},
     live::reads::Streams,
-    wire::Encode,
 };
 
 /// What every connection of this process shares. Cheap to clone.
@@ -76,8 +73,6 @@ pub struct Realtime {
 pub struct Feed {
     /// The use cases.
     pub streams: Streams,
-    /// How events are written.
-    pub encode: Arc<dyn Encode>,
     /// Subscriptions of one WebSocket.
     pub max_subscriptions: usize,
 }

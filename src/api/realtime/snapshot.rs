@@ -7,12 +7,12 @@
 use super::{
     Feed,
     catch_up::{CaughtUp, HOLD, RETRY, ReadOn, read_on},
-    protocol,
     subscription::Subscription,
 };
 use crate::{
     domain::{Change, DocumentId, Entry, LogEnds, Position},
     store::documents::snapshots::DocumentPage,
+    wire::messages,
 };
 
 /// How many ranges are remembered. Of a larger snapshot that is written to meanwhile, what changed is sent between pages,
@@ -150,7 +150,7 @@ async fn offer_page(
     }
     let outbox = subscription.slot.outbox();
     let lease = feed.streams.lease().await;
-    let frame = protocol::snapshot(subscription.slot.form, subscription.id.as_deref(), &page.documents);
+    let frame = messages::snapshot(subscription.slot.form, subscription.id.as_deref(), &page.documents);
     drop(lease);
     while !outbox.push(frame.clone()) {
         outbox.wake_body();

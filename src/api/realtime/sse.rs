@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::MessageBod
 use super::{
     OutboxBody, check_origin,
     connection::{Connection, Incoming},
-    opener, parts, protocol,
+    opener, parts,
     subscriptions::Wanted,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         error::{ApiError, ErrorCode},
         request::Parameters,
     },
-    wire::Form,
+    wire::{self, Form},
 };
 
 /// `GET /realtime/sse/{collection}` → 200 and a stream that ends when its reader, its collection or the server goes.
@@ -30,7 +30,7 @@ pub async fn open(
         Err(error)
             if error.code == ErrorCode::Overloaded && request.headers().contains_key(LAST_EVENT_ID) =>
         {
-            Ok(event_stream().body(protocol::sse_retry()))
+            Ok(event_stream().body(wire::sse::retry()))
         }
         outcome => outcome,
     }
@@ -60,7 +60,7 @@ async fn open_stream(
     };
     let mut connection = Connection::new(realtime.clone(), shard, Form::Sse, permit);
     connection.set_principal(principal.clone())?;
-    connection.outbox().push(protocol::sse_retry());
+    connection.outbox().push(wire::sse::retry());
 
     let collection = collection.to_owned();
     connection.subscribe(Wanted { collection, filter, id: None, since, snapshot }).await?;

@@ -2,12 +2,12 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use super::protocol;
 use crate::{
     api::error::ApiError,
     domain::cursor::{Cursor, CursorError},
     hub::{Outbox, Slot},
     live::reads::stored::Gone,
+    wire::messages,
 };
 
 /// Why what a client holds can't be brought up to date.
@@ -80,7 +80,7 @@ impl Subscription {
 
     /// Whether it is told more than events, and so can be told to start anew.
     pub fn is_resumable(&self) -> bool {
-        self.id.is_some() || self.slot.form == crate::wire::Form::Sse
+        self.slot.form.says_position()
     }
 
     /// Whether it begins with a snapshot that has not been sent to its end.
@@ -99,7 +99,7 @@ impl Subscription {
         self.needs_snapshot.set(false);
         self.slot.set_in_snapshot(false);
         if let Some(cursor) = self.slot.cursor() {
-            self.outbox().send(protocol::ready(
+            self.outbox().send(messages::ready(
                 self.slot.form,
                 self.id.as_deref(),
                 &cursor.encode(&self.slot.project),
@@ -111,28 +111,29 @@ impl Subscription {
     /// Says that it has begun: on SSE by an `id:`, to a named one by a message, to others by nothing.
     pub fn say_begun(&self) {
         let cursor = self.slot.shown_cursor().map(|cursor| cursor.encode(&self.slot.project));
-        match (&self.id, cursor) {
-            (Some(id), cursor) => {
-                self.outbox().send(protocol::subscribed(id, &self.slot.asked_name, cursor.as_deref()));
-            }
-            (None, Some(cursor)) if self.slot.form == crate::wire::Form::Sse => {
-                self.outbox().send(protocol::sse_id(&cursor));
-            }
-            (None, _) => {}
+        let (form, name) = (self.slot.form, &self.slot.asked_name);
+        if let Some(frame) = messages::subscribed(form, self.id.as_deref(), name, cursor.as_deref()) {
+            self.outbox().send(frame);
         }
     }
 
     /// Says that what its client holds can't be brought up to date, and where the log ends now, unless a snapshot follows.
     pub fn say_resync(&self, lost: Lost, end: Option<Cursor>) {
         let cursor = end.filter(|_| !self.wants_snapshot).map(|end| end.encode(&self.slot.project));
-        let frame = protocol::resync(self.slot.form, self.id.as_deref(), lost, cursor.as_deref());
+        let frame = messages::resync(
+            self.slot.form,
+            self.id.as_deref(),
+            lost.as_str(),
+            &lost.sentence(),
+            cursor.as_deref(),
+        );
         self.outbox().send(frame);
     }
 
     /// Says how far it has come, if it is a named one and its client doesn't know. Left out when the queue is full.
     pub fn say_progress(&self) {
         if let (Some(id), Some(cursor)) = (&self.id, self.slot.untold_cursor())
-            && self.outbox().push(protocol::progress(id, &cursor.encode(&self.slot.project)))
+            && self.outbox().push(messages::progress(id, &cursor.encode(&self.slot.project)))
         {
             self.slot.set_told(cursor);
         }
@@ -141,7 +142,7 @@ impl Subscription {
     /// Says why it has ended.
     pub fn say_error(&self, error: &ApiError) {
         let id = self.id.as_deref().map(serde_json::Value::from);
-        self.outbox().send(protocol::error(self.slot.form, error, id.as_ref()));
+        self.outbox().send(messages::error(self.slot.form, error.code.as_str(), &error.message, id.as_ref()));
     }
 
     fn outbox(&self) -> &Rc<Outbox> {

@@ -7,21 +7,17 @@ use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::Futures
 use super::{
     Feed,
     catch_up::{CaughtUp, catch_up},
-    encode::NamedHead,
     subscription::{Begin, Lost, Subscription},
 };
 use crate::{
-    api::{
-        cocobase,
-        error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
-    },
+    api::error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
     auth::Principal,
     domain::{Collection, CollectionId, cursor::Cursor},
     hub::{CloseReason, Outbox, Shard, Slot, SlotState},
     live::reads::Resume,
     query::Filter,
     service::ServiceError,
-    wire::{Form, Head},
+    wire::{Form, NamedHead},
 };
 
 /// What a client asks for.
@@ -79,7 +75,7 @@ impl Subscriptions {
             return Err(ApiError::new(ErrorCode::Overloaded, message));
         }
         match wanted.id {
-            None if self.form != Form::Sse => self.add_plain(principal, &collection, wanted, old).await,
+            None if !self.form.says_position() => self.add_plain(principal, &collection, wanted, old).await,
             _ => self.add_resumable(principal, &collection, wanted, old).await,
         }
     }
@@ -131,7 +127,7 @@ impl Subscriptions {
             self.shard.pass_mark(&subscription.slot);
             subscription.say_progress();
         }
-        let first = self.all.first().filter(|_| self.form == Form::Sse)?;
+        let first = self.all.first().filter(|_| self.form.carries_one_subscription())?;
         Some(first.slot.shown_cursor()?.encode(&first.slot.project))
     }
 
@@ -252,7 +248,7 @@ impl Subscriptions {
         }
         subscription.say_begun();
         // Before a stream has started, what keeps it from being served can still be its status.
-        if self.form == Form::Sse
+        if self.form.carries_one_subscription()
             && begin == Begin::Now
             && !subscription.wants_snapshot
             && self.shard.join(slot).await == SlotState::Refused
@@ -273,7 +269,7 @@ impl Subscriptions {
         }
         subscription.slot.restart_from(end);
         // An EventSource would come back at once; a client with named subscriptions decides by itself what it needs.
-        self.form == Form::Sse
+        self.form.carries_one_subscription()
     }
 
     async fn find_begin(&self, principal: &Principal, since: Option<&str>) -> Result<Begin, ApiError> {
@@ -317,12 +313,9 @@ impl Subscriptions {
         wanted: Wanted,
     ) -> Rc<Subscription> {
         let place = (principal.project.clone(), collection.id.clone());
-        let head = wanted.id.as_deref().map(|id| Box::new(NamedHead::new(id)) as Box<dyn Head>);
+        let head = wanted.id.as_deref().map(NamedHead::new);
         let form = if wanted.id.is_some() { Form::Named } else { self.form };
-        let asked_name = match form {
-            Form::Library => cocobase::encode::label(collection, &wanted.collection).into(),
-            _ => wanted.collection.into(),
-        };
+        let asked_name = form.label(collection, &wanted.collection).into();
         let slot = Slot::new(place, Arc::new(wanted.filter), form, asked_name, self.outbox.clone(), head);
         Rc::new(Subscription::new(Rc::new(slot), wanted.id, wanted.snapshot))
     }

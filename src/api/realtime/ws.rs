@@ -11,14 +11,13 @@ use super::{
     connection::{Connection, Incoming},
     guard::{Breach, MAX_MESSAGE, guarded},
     opener, parts,
-    protocol::{self, CloseCode},
 };
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
         request::Parameters,
     },
-    wire::Form,
+    wire::{CloseCode, Form, frames},
 };
 
 /// `GET /realtime` → 101. Credentials may come in the handshake; bad ones are an error message on the stream, since a
@@ -40,7 +39,7 @@ pub async fn open(
     );
     let outbox = connection.outbox().clone();
     if refused {
-        outbox.finish(protocol::close(Form::WebSocket, CloseCode::TryAgain, "too many connections"));
+        outbox.finish(Form::WebSocket.close(CloseCode::TryAgain, "too many connections"));
     } else {
         let opener = opener(&request, &realtime, &parameters).await;
         match opener.and_then(|opener| opener.map_or(Ok(()), |principal| connection.set_principal(principal)))
@@ -84,7 +83,7 @@ fn read(message: Result<AggregatedMessage, ProtocolError>, breach: Option<Breach
     match message {
         Ok(AggregatedMessage::Text(text)) => Incoming::Text(text.into()),
         Ok(AggregatedMessage::Binary(_)) => Incoming::Binary,
-        Ok(AggregatedMessage::Ping(payload)) => Incoming::Answer(protocol::pong_frame(&payload)),
+        Ok(AggregatedMessage::Ping(payload)) => Incoming::Answer(frames::pong_frame(&payload)),
         Ok(AggregatedMessage::Pong(_)) => Incoming::SignOfLife,
         Ok(AggregatedMessage::Close(_)) => Incoming::Close(CloseCode::Normal, ""),
         Err(_) if breach == Some(Breach::TooBig) => {
