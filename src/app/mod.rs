@@ -43,7 +43,7 @@ use crate::{
         stored_log::StoredLog,
     },
     service::{
-        Collections, Documents, Exports, ListTurns,
+        Collections, Documents, Exports, ListPermits,
         keys::{self, NewKeys},
     },
     store::{Db, collections::catalog::Catalogs, documents::plans::Plans},
@@ -128,7 +128,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         catalogs: catalogs.clone(),
         writer: writer.clone(),
         plans: Plans::default(),
-        lists: ListTurns::default(),
+        lists: ListPermits::default(),
     };
     let state = web::Data::new(ServerState {
         exports: Exports::new(documents.clone()),

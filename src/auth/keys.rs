@@ -1,4 +1,4 @@
-//! API keys: made at random, stored as SHA-256, and remembered while they are good.
+//! API keys: drawn at random, stored as SHA-256, and cached while they are valid.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,18 +16,17 @@ use crate::{
     },
 };
 
-/// Why a credential doesn't say who is asking.
+/// Why a credential does not identify a principal.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// It is unknown, revoked, or no credential at all; which of these is not said.
+    /// The credential is unknown, revoked or no credential at all. The message does not say which.
     #[error("invalid or missing authentication token")]
     Unknown,
-    /// The database could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Knows every good key that was used since the start. Cheap to clone.
+/// Authenticates keys, and caches every valid key that was used since the start. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyRing {
     db: Db,
@@ -38,20 +37,19 @@ pub struct KeyRing {
 struct Cache {
     principals: HashMap<String, Arc<Principal>>,
     by_id: HashMap<KeyId, Arc<Principal>>,
-    /// Revoked keys of which this process has heard: one may still be on its way out of the database.
+    /// The revoked keys that this process knows of. A read that began before the revocation may still return one as valid.
     revoked: HashSet<KeyId>,
 }
 
 impl KeyRing {
-    /// Starts empty.
     pub fn new(db: Db) -> Self {
         Self { db, cache: Arc::default() }
     }
 
-    /// Finds out who holds `key`.
+    /// Returns the holder of the key with this text.
     ///
     /// # Errors
-    /// [`AuthError::Unknown`] for everything but a good key.
+    /// [`AuthError::Unknown`] for everything but a valid key.
     pub async fn authenticate(&self, key: &str) -> Result<Arc<Principal>, AuthError> {
         if KeyKind::of_key(key).is_none() {
             return Err(AuthError::Unknown);
@@ -66,10 +64,10 @@ impl KeyRing {
         self.remember(found)
     }
 
-    /// Finds out who holds the key with this id, as a ticket names it.
+    /// Returns the holder of the key with this id, which a ticket names.
     ///
     /// # Errors
-    /// [`AuthError::Unknown`] for everything but a good key.
+    /// [`AuthError::Unknown`] for everything but a valid key.
     pub async fn find(&self, key: &KeyId) -> Result<Arc<Principal>, AuthError> {
         if let Some(principal) = self.read(|cache| cache.by_id.get(key).cloned()) {
             return Ok(principal);
@@ -92,12 +90,12 @@ impl KeyRing {
         Ok(principal)
     }
 
-    /// Whether a principal that was authenticated earlier is still good.
+    /// Whether the key of a principal that was authenticated earlier is still valid.
     pub fn is_good(&self, principal: &Principal) -> bool {
         self.read(|cache| !cache.revoked.contains(&principal.key))
     }
 
-    /// Forgets a key that the log says is revoked.
+    /// Drops a key from the cache, and refuses it from now on. Called when the log says that the key is revoked.
     pub fn forget(&self, key: &KeyId) {
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
         cache.principals.retain(|_, principal| principal.key != *key);
@@ -110,7 +108,7 @@ impl KeyRing {
     }
 }
 
-/// A row with a word that this version doesn't know opens nothing.
+/// A row with a kind or a scope that this version does not know authenticates nobody.
 fn to_principal(stored: StoredKey) -> Option<Principal> {
     let scopes = match &stored.scopes {
         None => Scopes::all(),
@@ -125,13 +123,13 @@ fn to_principal(stored: StoredKey) -> Option<Principal> {
     })
 }
 
-/// What is stored of a key.
+/// Returns the row of a new key. It has the hash of the key, never its text.
 pub fn stored_key(project: &ProjectId, kind: KeyKind, scopes: &Scopes, key: &str) -> StoredKey {
     StoredKey {
         id: KeyId::generate(),
         project: project.clone(),
         kind: kind.as_str().to_owned(),
-        // Enough to recognise it in a list; of the shortest key, 11 characters stay unknown.
+        // Enough to recognise the key in a list. At least 11 characters of any key stay unknown.
         prefix: key.chars().take(8).collect(),
         hash: hash_key(key),
         scopes: scopes.to_stored(),
@@ -140,7 +138,7 @@ pub fn stored_key(project: &ProjectId, kind: KeyKind, scopes: &Scopes, key: &str
     }
 }
 
-/// A key's hash as it is stored. A key has over 95 bits of chance, so a fast hash without salt is enough.
+/// Hashes a key as it is stored. A key has over 95 bits of entropy, so a fast hash without salt is enough.
 pub fn hash_key(key: &str) -> String {
     Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |mut text, byte| {
         text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
@@ -149,17 +147,17 @@ pub fn hash_key(key: &str) -> String {
     })
 }
 
-/// Draws a new key: its prefix and 32 random letters and digits, 190 bits.
+/// Draws a new key: the prefix and 32 random letters and digits, which are 190 bits.
 ///
 /// # Errors
-/// The operating system's, if it has no randomness to give.
+/// The operating system has no random numbers.
 pub fn generate_key(kind: KeyKind) -> Result<String, getrandom::Error> {
     const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut key = kind.prefix().to_owned();
     let mut bytes = [0; 64];
     while key.len() < kind.prefix().len() + 32 {
         getrandom::fill(&mut bytes)?;
-        // 248 is the last multiple of 62 in a byte: above it, some letters would be likelier than others.
+        // 248 is a multiple of 62. Bytes from there on would make some letters likelier than others.
         let fair =
             bytes.iter().filter(|byte| **byte < 248).map(|byte| ALPHABET[usize::from(*byte) % 62] as char);
         key.extend(fair.take(kind.prefix().len() + 32 - key.len()));

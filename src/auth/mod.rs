@@ -1,4 +1,6 @@
-//! Who is asking, and may they. One check for REST, WebSocket, SSE and replay.
+//! Who is asking, and what they may do. REST, WebSocket, SSE and replay all use the same check.
+//!
+//! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
 //! Reading order: [`principal`], [`keys`], [`tickets`], [`permission`].
 

@@ -1,43 +1,36 @@
-//! What a principal may do.
+//! What a principal may do: one table of actions, and the check against it.
 
 use super::{KeyKind, Principal};
 use crate::domain::CollectionId;
 
-/// What someone wants to do.
+/// Something that takes a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Read or list documents, or see which collections there are.
+    /// Read or list documents, or list collections.
     ReadDocuments,
     /// Create, replace, merge or delete documents.
     WriteDocuments,
     /// Open a live stream.
     Subscribe,
-    /// Make a collection.
     CreateCollection,
-    /// Rename a collection.
+    /// Change a collection's name, schema or indexes, or see its indexes.
     ChangeCollection,
     /// Remove a collection with its documents.
     RemoveCollection,
 }
 
-/// The principal is known, but may not do this.
+/// Why a known principal may not do something. The message can be shown to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
-    /// It takes another kind of key.
     #[error("this takes a secret key (sk_…)")]
     SecretKeyOnly,
-    /// The key is limited.
     #[error("this key lacks the scope `{0}`")]
     Scope(&'static str),
-    /// The stream ticket is limited.
-    #[error("this ticket opens another collection")]
+    #[error("this ticket is for another collection; POST /realtime/tickets gives one for this collection")]
     Collection,
 }
 
-/// Checks one action. REST, WebSocket and SSE all ask here.
-///
-/// # Errors
-/// [`Forbidden`], whose message can be shown to the caller.
+/// Checks that a principal may do something: its key has the scope, and is of the kind, that the action takes.
 pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
     let (scope, secret) = match action {
         Action::ReadDocuments => ("documents:read", false),
@@ -55,10 +48,7 @@ pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
     Ok(())
 }
 
-/// Checks that a principal isn't limited to another collection.
-///
-/// # Errors
-/// [`Forbidden::Collection`].
+/// Checks that a principal's ticket, if it has one, is not for another collection.
 pub fn check_collection(principal: &Principal, collection: &CollectionId) -> Result<(), Forbidden> {
     match &principal.collection {
         Some(only) if only != collection => Err(Forbidden::Collection),

@@ -4,32 +4,29 @@ use std::fmt;
 
 use crate::domain::{CollectionId, KeyId, ProjectId};
 
-/// Who is asking: the holder of an API key.
+/// Who is asking: the holder of an API key, or of a ticket that was made with one.
 #[derive(Clone, Debug)]
 pub struct Principal {
-    /// The one project that it reaches.
+    /// The only project that the principal can reach.
     pub project: ProjectId,
-    /// The key, by its id.
     pub key: KeyId,
-    /// Which kind of key.
     pub kind: KeyKind,
-    /// What the key is limited to.
     pub scopes: Scopes,
-    /// The one collection that a stream ticket opens; `None` is no such limit.
+    /// The only collection that a stream ticket opens; `None` opens all of them.
     pub collection: Option<CollectionId>,
 }
 
-/// Where a key may be kept, and so what it may do.
+/// The kind of a key says where it may be kept, and so what it may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
-    /// `pk_…`: goes into apps that anyone can read.
+    /// `pk_…`: goes into apps, which anyone can read.
     Publishable,
     /// `sk_…`: stays on servers.
     Secret,
 }
 
 impl KeyKind {
-    /// The word it is stored as and shown by.
+    /// Returns the word in the database and in the output of `coir keys list`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Publishable => "publishable",
@@ -37,7 +34,7 @@ impl KeyKind {
         }
     }
 
-    /// Reads the word.
+    /// Reads the word that [`KeyKind::as_str`] returns.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "publishable" => Some(Self::Publishable),
@@ -46,7 +43,7 @@ impl KeyKind {
         }
     }
 
-    /// What keys of this kind begin with.
+    /// Returns the beginning of every key of this kind.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Publishable => "pk_",
@@ -54,7 +51,7 @@ impl KeyKind {
         }
     }
 
-    /// The kind that a key's text says it is; `None` for text that isn't `(sk|pk)_[A-Za-z0-9]{16,}`, or over 128 long.
+    /// Returns the kind of a key by its text. `None` for text that is not a key: a prefix with 16 to 128 ASCII letters and digits.
     pub fn of_key(text: &str) -> Option<Self> {
         let kind =
             [Self::Publishable, Self::Secret].into_iter().find(|kind| text.starts_with(kind.prefix()))?;
@@ -66,11 +63,11 @@ impl KeyKind {
 /// The words that a key can be limited to. `users` is reserved: it is accepted, and no request needs it yet.
 const SCOPES: [&str; 5] = ["documents:read", "documents:write", "collections:write", "realtime", "users"];
 
-/// What a key is limited to: all, or a list of scopes.
+/// The scopes of a key: a list, or `None` for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scopes(Option<Vec<&'static str>>);
 
-/// A word that is no scope.
+/// A word that is not a scope.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a scope; the scopes are documents:read, documents:write, collections:write, realtime, users"
@@ -78,7 +75,7 @@ pub struct Scopes(Option<Vec<&'static str>>);
 pub struct UnknownScope(String);
 
 impl Scopes {
-    /// No limit.
+    /// Returns the scopes of a key without limits.
     pub fn all() -> Self {
         Self(None)
     }
@@ -86,19 +83,19 @@ impl Scopes {
     /// Reads a comma-separated list.
     ///
     /// # Errors
-    /// [`UnknownScope`] for the first word that is none.
+    /// [`UnknownScope`] for the first word that is not a scope.
     pub fn parse(text: &str) -> Result<Self, UnknownScope> {
         let scope =
             |word: &str| SCOPES.into_iter().find(|s| *s == word).ok_or_else(|| UnknownScope(word.to_owned()));
         Ok(Self(Some(text.split(',').map(|word| scope(word.trim())).collect::<Result<_, _>>()?)))
     }
 
-    /// Whether `scope` is among them.
+    /// Whether the key has the scope.
     pub fn allow(&self, scope: &str) -> bool {
         self.0.as_ref().is_none_or(|scopes| scopes.contains(&scope))
     }
 
-    /// The form it is stored in; `None` means all.
+    /// Returns the form in the database, where null means all.
     pub fn to_stored(&self) -> Option<String> {
         self.0.as_ref().map(|scopes| scopes.join(","))
     }

@@ -1,6 +1,7 @@
-//! Stream tickets: signed text that opens live streams for an hour, as the caller that asked. Nothing is stored of them.
+//! Stream tickets: signed tokens that open live streams for an hour, with the rights of the key that asked for them.
 //!
-//! A browser's `EventSource` can send no header, and a URL ends up in logs and histories: a ticket is worth little there.
+//! A browser's `EventSource` cannot send headers, so its credential stands in the URL, which ends up in logs and histories. A
+//! ticket that leaks there soon opens nothing. The server stores nothing about a ticket.
 
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::Principal;
 use crate::domain::{CollectionId, KeyId, Timestamp};
 
-/// The name of the secret that tickets are signed with.
+/// The name of the signing secret in the table `secrets`.
 pub const SECRET: &str = "tickets";
 
-/// How long a ticket can open streams. One that is open goes on.
+/// How long a ticket can open streams. An open stream does not end with its ticket.
 const LIFETIME: Duration = Duration::from_secs(3600);
-/// What tells a ticket from other text signed by this server.
+/// Distinguishes tickets from other tokens that this server signs.
 const AUDIENCE: &str = "realtime";
 
 /// Signs and reads tickets. Cheap to clone.
@@ -25,43 +26,39 @@ pub struct Tickets {
     reading: DecodingKey,
 }
 
-/// A ticket, and when it ends.
+/// A new ticket.
 pub struct Ticket {
-    /// The text.
     pub text: String,
-    /// From then on it opens nothing.
+    /// The first moment at which it opens no stream any more.
     pub expires_at: Timestamp,
 }
 
-/// Whom a ticket stands for.
+/// The key and the limits that a ticket stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The key that asked for it; whether it is still good is not known here.
+    /// The key that asked for the ticket. It may have been revoked since.
     pub key: KeyId,
-    /// The one collection that it opens; `None` is all of them.
+    /// The only collection that the ticket opens; `None` opens all of them.
     pub collection: Option<CollectionId>,
 }
 
-/// Why a text is no ticket that opens anything.
+/// Why a ticket opens no stream, or could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
-    /// It was one.
     #[error("the ticket has expired; POST /realtime/tickets gives another one")]
     Expired,
-    /// It is none of this server's.
-    #[error("this is no stream ticket of this server")]
+    #[error("this is not a stream ticket of this server")]
     Unknown,
-    /// It could not be signed.
-    #[error("a ticket could not be signed")]
+    #[error("the ticket could not be signed")]
     NotSigned,
 }
 
-/// What is signed. Members that a later version adds are not looked at by this one, so one that limits a ticket further
-/// needs another audience.
+/// The signed claims. A version of the server ignores claims that a later version adds. So a later version that limits tickets
+/// further must change the audience.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     aud: String,
-    /// Seconds since the epoch.
+    /// In seconds since 1970.
     exp: u64,
     iat: u64,
     key: String,
@@ -70,12 +67,11 @@ struct Claims {
 }
 
 impl Tickets {
-    /// Signs with a secret.
     pub fn new(secret: &[u8]) -> Self {
         Self { signing: EncodingKey::from_secret(secret), reading: DecodingKey::from_secret(secret) }
     }
 
-    /// Makes a ticket for a caller; for one collection, if one is given.
+    /// Makes a ticket with the rights of a principal, for one collection or for all.
     ///
     /// # Errors
     /// [`TicketError::NotSigned`].
@@ -97,12 +93,12 @@ impl Tickets {
         Ok(Ticket { text, expires_at: Timestamp(claims.exp as i64 * 1000) })
     }
 
-    /// Whether a text has the form of a ticket: that of a JWT.
+    /// Whether a text has the form of a ticket, which is that of a JWT.
     pub fn is_ticket(text: &str) -> bool {
         text.matches('.').count() == 2
     }
 
-    /// Reads a ticket.
+    /// Checks the signature and the age of a ticket, and returns what it stands for.
     ///
     /// # Errors
     /// [`TicketError::Expired`] and [`TicketError::Unknown`].

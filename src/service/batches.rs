@@ -1,6 +1,9 @@
-//! Several documents at once, all or none: batches of one collection, and transactions over several.
+//! Writes to several documents, all or nothing: batches in one collection, and transactions across collections.
 
-use super::{Documents, ServiceError, documents::RequestKey};
+use super::{
+    documents::{Documents, RequestKey},
+    error::ServiceError,
+};
 use crate::{
     auth::Principal,
     domain::{Data, DocumentId, Patch},
@@ -10,54 +13,27 @@ use crate::{
 /// One operation of a transaction.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// Name or id of the collection; the first write makes it.
+    /// Name or id of the collection. The first write to it creates it.
     pub collection: String,
-    /// What is done.
     pub action: StepAction,
 }
 
-/// What an operation of a transaction does. `version` is the one that the document must have; 0 means that it isn't there.
+/// What an operation of a transaction does. `version` is the version that the document must have; 0 means that it must not
+/// exist.
 #[derive(Clone, Debug)]
 pub enum StepAction {
-    /// Makes a document; an id of the caller's must be free.
-    Create {
-        /// The caller's id; else it gets one of ours.
-        id: Option<DocumentId>,
-        /// Its data.
-        data: Data,
-    },
-    /// Merges into a document that is there.
-    Update {
-        /// Which.
-        id: DocumentId,
-        /// Members and operators.
-        patch: Patch,
-        /// What must hold.
-        version: Option<u64>,
-    },
-    /// Makes the document or replaces its data.
-    Replace {
-        /// Which.
-        id: DocumentId,
-        /// Its data.
-        data: Data,
-        /// What must hold.
-        version: Option<u64>,
-    },
-    /// Deletes a document that is there.
-    Delete {
-        /// Which.
-        id: DocumentId,
-        /// What must hold.
-        version: Option<u64>,
-    },
+    /// Creates a document. An id that the caller chose must be free; without one, the document gets an id of ours.
+    Create { id: Option<DocumentId>, data: Data },
+    /// Merges into a document that exists.
+    Update { id: DocumentId, patch: Patch, version: Option<u64> },
+    /// Creates the document, or replaces its data.
+    Replace { id: DocumentId, data: Data, version: Option<u64> },
+    /// Deletes a document that exists.
+    Delete { id: DocumentId, version: Option<u64> },
 }
 
 impl Documents {
-    /// Makes documents; makes the collection on its first write.
-    ///
-    /// # Errors
-    /// [`ServiceError`]; then none was made.
+    /// Creates documents with ids of ours.
     pub async fn create_many(
         &self,
         principal: &Principal,
@@ -74,10 +50,7 @@ impl Documents {
         self.write(principal, all.into_iter().map(create).collect(), request_key).await
     }
 
-    /// Merges into documents, all of which must be there.
-    ///
-    /// # Errors
-    /// [`ServiceError`]; then none was changed.
+    /// Merges into documents, all of which must exist.
     pub async fn merge_many(
         &self,
         principal: &Principal,
@@ -94,10 +67,7 @@ impl Documents {
         self.write(principal, all.into_iter().map(merge).collect(), request_key).await
     }
 
-    /// Deletes those of the documents that are there.
-    ///
-    /// # Errors
-    /// [`ServiceError`]; then none was deleted.
+    /// Deletes those of the documents that exist.
     pub async fn delete_many(
         &self,
         principal: &Principal,
@@ -114,10 +84,7 @@ impl Documents {
         self.write(principal, all.into_iter().map(delete).collect(), request_key).await
     }
 
-    /// Does operations on any collections of the project, in order.
-    ///
-    /// # Errors
-    /// [`ServiceError`]; then none was done.
+    /// Carries out operations on any collections of the project, in order.
     pub async fn transact(
         &self,
         principal: &Principal,

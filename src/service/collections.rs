@@ -1,8 +1,8 @@
-//! Create, list, change and remove collections.
+//! Creates, lists, changes and removes collections.
 
 use std::sync::Arc;
 
-use super::{ServiceError, find_collection};
+use super::{error::ServiceError, lookup::get_collection};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, CollectionName, Position, Schema},
@@ -14,30 +14,24 @@ use crate::{
 /// The use cases of collections. Cheap to clone.
 #[derive(Clone)]
 pub struct Collections {
-    /// Where documents are read that a new schema must fit.
+    /// For the documents that a new schema must fit.
     pub db: Db,
-    /// Where they are found.
     pub catalogs: Catalogs,
-    /// Where they are written.
     pub writer: WriterHandle,
 }
 
-/// What shall be changed of a collection.
+/// What to change in a collection. A member that is `None` stays as it is.
 #[derive(Clone, Debug, Default)]
 pub struct SettingsChange {
-    /// Another name.
     pub name: Option<CollectionName>,
-    /// Another schema, or none any more.
+    /// The new schema; `Some(None)` removes the one that is set.
     pub schema: Option<Option<Arc<Schema>>>,
-    /// These indexes, and no others.
+    /// All indexes that the collection is to have. The others are dropped.
     pub indexes: Option<Vec<IndexDefinition>>,
 }
 
 impl Collections {
-    /// Makes a collection.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Creates a collection.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -49,17 +43,14 @@ impl Collections {
         let collection = name.to_string();
         let mut operations = vec![Operation::CreateCollection { name, schema }];
         if !indexes.is_empty() {
-            // Each costs every write of the whole database.
+            // An index slows down every write of the whole database, so declaring one takes a secret key.
             permission::check(principal, Action::ChangeCollection)?;
             operations.push(Operation::SetIndexes { collection, indexes });
         }
         self.write(principal, operations).await
     }
 
-    /// The indexes of a collection, in the order of their declaration; for whoever may change them.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Returns the indexes of a collection in the order of their declaration; `None` to a principal that may not change them.
     pub async fn indexes(
         &self,
         principal: &Principal,
@@ -72,32 +63,24 @@ impl Collections {
         Ok(Some(catalog.indexes_of(&collection.id).to_vec()))
     }
 
-    /// All collections of the principal's project, by name.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Lists the collections of the principal's project, by name.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Arc<Collection>>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         Ok(self.catalogs.get(&principal.project).await?.list())
     }
 
-    /// One collection, by name or id.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Gets a collection by its name or id.
     pub async fn get(
         &self,
         principal: &Principal,
         name_or_id: &str,
     ) -> Result<Arc<Collection>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        find_collection(&self.catalogs, principal, name_or_id).await
+        get_collection(&self.catalogs, principal, name_or_id).await
     }
 
-    /// The collection of a document that the principal has just written; `None` if it has another name by now, or is gone.
-    ///
-    /// # Errors
-    /// The database's own.
+    /// Finds the collection of a document that the principal has just written, without asking for permission to read. `None` if
+    /// it has been renamed or removed since.
     pub async fn find_written(
         &self,
         principal: &Principal,
@@ -106,11 +89,10 @@ impl Collections {
         Ok(self.catalogs.get(&principal.project).await?.find(name.as_str()).cloned())
     }
 
-    /// Changes a collection's settings, all or none. A new name: subscriptions and cursors go on. A new schema, or none any
-    /// more: all documents that are there must fit it.
+    /// Changes a collection's settings, all or nothing. Subscriptions and cursors survive a new name.
     ///
     /// # Errors
-    /// [`ServiceError`]; [`ServiceError::Unfit`] names documents that don't fit.
+    /// [`ServiceError::Unfit`] names existing documents that don't fit a new schema.
     pub async fn change(
         &self,
         principal: &Principal,
@@ -126,16 +108,13 @@ impl Collections {
             Some(None) => {
                 let fits_at = Position::default();
                 let remove = Operation::SetSchema { collection: collection.clone(), schema: None, fits_at };
-                self.write(principal, [vec![remove], change.others(&collection)].concat()).await
+                self.write(principal, [vec![remove], change.without_schema(&collection)].concat()).await
             }
-            None => self.write(principal, change.others(&collection)).await,
+            None => self.write(principal, change.without_schema(&collection)).await,
         }
     }
 
-    /// Removes a collection with its documents; its subscriptions end.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Removes a collection with its documents. Its subscriptions end.
     pub async fn remove(&self, principal: &Principal, collection: String) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::RemoveCollection)?;
         self.write(principal, vec![Operation::RemoveCollection { collection }]).await
@@ -152,8 +131,8 @@ impl Collections {
 }
 
 impl SettingsChange {
-    /// The operations for what is changed beside the schema. The name comes last: the others go by the old one.
-    pub(super) fn others(&self, collection: &str) -> Vec<Operation> {
+    /// Returns the operations for everything but the schema. The new name comes last, because the others use the old one.
+    pub(super) fn without_schema(&self, collection: &str) -> Vec<Operation> {
         let collection = || collection.to_owned();
         let indexes = self.indexes.clone();
         let indexes = indexes.map(|indexes| Operation::SetIndexes { collection: collection(), indexes });

@@ -1,23 +1,15 @@
-//! Create, get, list, replace, merge and delete documents.
+//! Creates, gets, replaces, merges and deletes single documents.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::{ServiceError, find_collection};
+use super::{error::ServiceError, list_permits::ListPermits, lookup::get_collection};
 use crate::{
-    auth::{Action, KeyKind, Principal, permission},
+    auth::{Action, Principal, permission},
     domain::{Collection, Data, Document, DocumentId, Patch},
-    query::{Filter, page::Page, planner::helpful_fields},
     store::{
         Db, Lane,
         collections::catalog::Catalogs,
-        documents::{
-            explain::ListPlan,
-            list::{self, ListQuery, Listed, Listing},
-            one,
-            plans::Plans,
-        },
+        documents::{one, plans::Plans},
         log::idempotency::IdempotencyKey,
     },
     writer::{
@@ -25,72 +17,30 @@ use crate::{
     },
 };
 
-/// A request's idempotency key, and the hash by which a repetition is known to be one.
+/// A request's idempotency key. A repetition has the same key and the same hash.
 #[derive(Clone, Debug)]
 pub struct RequestKey {
     /// The client's text.
     pub key: String,
-    /// Hash of method, path, preconditions and body.
+    /// Hash of method, path, query, preconditions and body.
     pub request: String,
 }
 
 /// The use cases of documents. Cheap to clone.
+///
+/// A collection is given by its name or id. A write to one that does not exist creates it.
 #[derive(Clone)]
 pub struct Documents {
-    /// Where they are read.
     pub db: Db,
-    /// Where collections are found.
     pub catalogs: Catalogs,
-    /// Where they are written.
     pub writer: WriterHandle,
-    /// How lists are done.
+    /// How the database carries out lists, as it said before.
     pub plans: Plans,
-    /// How many may be in memory.
-    pub lists: ListTurns,
-}
-
-/// The most that the documents of one list may take, in bytes of memory.
-const MAX_LIST_BYTES: usize = 32 * 1024 * 1024;
-/// Lists that are in memory at the same time.
-const MAX_LISTS: usize = 16;
-/// How long one waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Bounds how many lists are in memory. Cheap to clone.
-#[derive(Clone)]
-pub struct ListTurns(Arc<Semaphore>);
-
-impl Default for ListTurns {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_LISTS)))
-    }
-}
-
-impl ListTurns {
-    async fn next(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
-        let turn = tokio::time::timeout(PATIENCE, self.0.clone().acquire_owned()).await;
-        // Never closed.
-        let turn = turn.ok().and_then(Result::ok);
-        turn.ok_or(ServiceError::Busy("too many lists are being read; try again"))
-    }
-}
-
-/// A page of a list. Others may wait for its end.
-pub struct DocumentList {
-    /// Whose documents.
-    pub collection: Arc<Collection>,
-    /// The documents, and the log position of the read.
-    pub listed: Listed,
-    /// How the database does it, for secret keys.
-    pub plan: Option<ListPlan>,
-    _turn: OwnedSemaphorePermit,
+    pub lists: ListPermits,
 }
 
 impl Documents {
-    /// Makes a document; makes the collection on its first write.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Creates a document with an id of ours.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -103,10 +53,7 @@ impl Documents {
         self.write(principal, vec![operation], request_key).await
     }
 
-    /// Makes the document or replaces its data; makes the collection on its first write.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Creates the document, or replaces its data.
     pub async fn put(
         &self,
         principal: &Principal,
@@ -120,10 +67,7 @@ impl Documents {
         self.write(principal, vec![operation], request_key).await
     }
 
-    /// Puts top-level members over those of a document, and applies operators.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Merges top-level members into a document that exists, and applies operators.
     pub async fn merge(
         &self,
         principal: &Principal,
@@ -136,10 +80,7 @@ impl Documents {
         self.write(principal, vec![operation], request_key).await
     }
 
-    /// Deletes a document.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Deletes a document that exists.
     pub async fn delete(
         &self,
         principal: &Principal,
@@ -153,9 +94,6 @@ impl Documents {
     }
 
     /// Reads a document, with its collection.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
     pub async fn get(
         &self,
         principal: &Principal,
@@ -163,58 +101,22 @@ impl Documents {
         id: &DocumentId,
     ) -> Result<(Arc<Collection>, Document), ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = find_collection(&self.catalogs, principal, collection).await?;
+        let collection = get_collection(&self.catalogs, principal, collection).await?;
         let key = (collection.id.clone(), id.clone());
         let found =
             self.db.read(Lane::Point, |db| async move { one::find(&db, &key.0, &key.1).await }).await?;
         Ok((collection, found.ok_or(ServiceError::UnknownDocument)?))
     }
 
-    /// Lists the documents that match. Of a page that takes too much memory, only the first are there, which is said.
-    ///
-    /// # Errors
-    /// [`ServiceError`], also if too many lists are being read.
-    pub async fn list(
-        &self,
-        principal: &Principal,
-        collection: &str,
-        filter: Filter,
-        page: Page,
-    ) -> Result<DocumentList, ServiceError> {
-        permission::check(principal, Action::ReadDocuments)?;
-        let catalog = self.catalogs.get(&principal.project).await?;
-        let collection = catalog.find(collection).cloned().ok_or(ServiceError::UnknownCollection)?;
-        let helpful = helpful_fields(&filter, Some(&page.sort));
-        let (project, id, plans) = (principal.project.clone(), collection.id.clone(), self.plans.clone());
-        let is_told = principal.kind == KeyKind::Secret;
-        let turn = self.lists.next().await?;
-        let read = move |db| async move {
-            let indexes = catalog.indexes_of(&id);
-            let listing = Listing { collection: &id, indexes, filter: &filter, page: &page };
-            let query = ListQuery { project: &project, listing, max_bytes: MAX_LIST_BYTES };
-            let listed = list::list(&db, query).await?;
-            let plan = match is_told {
-                // Without it the answer is as good.
-                true => plans.get(&db, query, catalog.control).await.ok(),
-                false => None,
-            };
-            Ok((listed, plan))
-        };
-        let outcome = self.db.read(Lane::Scan, read).await;
-        let (listed, plan) = outcome.map_err(|err| ServiceError::of_query(err, helpful))?;
-        let listed = listed.ok_or(ServiceError::UnknownCollection)?;
-        Ok(DocumentList { collection, listed, plan, _turn: turn })
-    }
-
-    /// Looks at new data before it is queued, so that the writer, for which everyone waits, need not. The verdict is the
-    /// writer's all the same: the schema may change meanwhile, and a repeated request gets its first answer.
+    /// Checks new data against the schema before it is queued: the writer serves everybody, and should not spend time on it.
+    /// The writer still decides. The schema may change before it gets there, and a repeated request gets its first answer.
     pub(super) fn check_data(&self, principal: &Principal, collection: &str, data: &Data) -> Option<Checked> {
         let catalog = self.catalogs.cached(&principal.project)?;
         let schema = catalog.find(collection)?.schema.clone()?;
         Some(Checked::new(schema, data))
     }
 
-    /// Has operations done, all or none.
+    /// Submits operations as one mutation, and waits until it is on disk.
     pub(super) async fn write(
         &self,
         principal: &Principal,

@@ -1,10 +1,10 @@
-//! All documents that match, page by page at the reader's pace.
+//! Exports all documents that match, page by page at the reader's pace.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Documents, ServiceError, find_collection, populate::Relations};
+use super::{documents::Documents, error::ServiceError, lookup::get_collection, populate::Relations};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, Document},
@@ -20,58 +20,53 @@ use crate::{
     },
 };
 
-/// How many exports may be under way: each holds a page.
+/// The permits for exports. Each export in progress holds a page in memory.
 const MAX_EXPORTS: usize = 32;
-/// One that joins documents counts as so many: its page may be that much larger.
+/// The permits that an export with `populate` takes, because joined documents make its pages larger.
 const POPULATED_COST: u32 = 8;
-/// What is read at once.
+/// How much is read at once.
 const PAGE: PageSize = PageSize { entries: 1000, bytes: 4 * 1024 * 1024 };
-/// Joined documents come on top of a page, so it is a small one.
+/// How much is read at once with `populate`: the joined documents come on top of it.
 const POPULATED_PAGE: PageSize = PageSize { entries: 100, bytes: 1024 * 1024 };
 /// How many documents are searched for the names of their fields at once.
 const SEARCHED: u64 = 10_000;
-/// The most columns of a table.
+/// The most columns of a CSV file.
 const MAX_COLUMNS: usize = 1000;
 
 /// The use case of exports. Cheap to clone.
 #[derive(Clone)]
 pub struct Exports {
     documents: Documents,
-    slots: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-/// What is exported.
+/// What to export.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Which documents.
     pub filter: Filter,
-    /// In which order.
     pub sort: Sort,
-    /// What they are joined with.
     pub populate: Populate,
 }
 
-/// An export under way; it ends when it is dropped. Between two pages it holds nothing of the database.
+/// An export in progress. Holds its permits until it is dropped, and no database connection between two pages.
 pub struct Export {
-    /// Whose documents.
     pub collection: Arc<Collection>,
     documents: Documents,
     principal: Arc<Principal>,
     wanted: Wanted,
     after: Option<Place>,
-    _slot: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Exports {
-    /// Starts with none under way.
     pub fn new(documents: Documents) -> Self {
-        Self { documents, slots: Arc::new(Semaphore::new(MAX_EXPORTS)) }
+        Self { documents, permits: Arc::new(Semaphore::new(MAX_EXPORTS)) }
     }
 
-    /// Begins one.
+    /// Begins an export.
     ///
     /// # Errors
-    /// [`ServiceError`], also if too many are under way.
+    /// [`ServiceError::Busy`] if too few permits are free.
     pub async fn begin(
         &self,
         principal: Arc<Principal>,
@@ -79,26 +74,26 @@ impl Exports {
         wanted: Wanted,
     ) -> Result<Export, ServiceError> {
         permission::check(&principal, Action::ReadDocuments)?;
-        let collection = find_collection(&self.documents.catalogs, &principal, collection).await?;
+        let collection = get_collection(&self.documents.catalogs, &principal, collection).await?;
         let cost = if wanted.populate.is_empty() { 1 } else { POPULATED_COST };
-        let slot = self.slots.clone().try_acquire_many_owned(cost);
-        let slot = slot.map_err(|_| ServiceError::Busy("too many exports are under way; try again"))?;
+        let permit = self.permits.clone().try_acquire_many_owned(cost);
+        let permit = permit.map_err(|_| ServiceError::Busy("too many exports are in progress; try again"))?;
         Ok(Export {
             collection,
             documents: self.documents.clone(),
             principal,
             wanted,
             after: None,
-            _slot: slot,
+            _permit: permit,
         })
     }
 }
 
 impl Export {
-    /// The next documents, with what they are joined with; none at the end.
+    /// Reads the next documents, each with its joined documents. An empty page is the end.
     ///
     /// # Errors
-    /// [`ServiceError`], also if the collection is gone meanwhile.
+    /// [`ServiceError::UnknownCollection`] if the collection was removed meanwhile.
     pub async fn next_page(&mut self) -> Result<Vec<(Document, Relations)>, ServiceError> {
         self.check().await?;
         let size = if self.wanted.populate.is_empty() { PAGE } else { POPULATED_PAGE };
@@ -117,16 +112,16 @@ impl Export {
         if let Some(last) = page.last() {
             self.after = Some(self.wanted.sort.place_of(last));
         } else {
-            // What a removed collection still has is no end.
+            // A removed collection seems to end early, because its documents are being deleted.
             self.check().await?;
         }
         Ok(page.into_iter().zip(relations).collect())
     }
 
-    /// The top-level fields that the documents have, by name.
+    /// Returns the names of the top-level fields of all documents that match, in alphabetical order.
     ///
     /// # Errors
-    /// [`ServiceError`], also if there are too many.
+    /// [`ServiceError::TooLarge`] if there are more than 1000.
     pub async fn field_names(&self) -> Result<Vec<String>, ServiceError> {
         let mut all = std::collections::BTreeSet::new();
         let mut after = None;
@@ -139,7 +134,7 @@ impl Export {
             all.extend(found.names);
             if all.len() > MAX_COLUMNS {
                 return Err(ServiceError::TooLarge(
-                    "these documents have more than 1000 different fields; name those that you want with `select`",
+                    "these documents have more than 1000 different fields; name the ones that you want with `select`",
                 ));
             }
             match found.last {
@@ -149,9 +144,9 @@ impl Export {
         }
     }
 
-    /// The collection is still there.
+    /// Checks that the collection still exists.
     async fn check(&self) -> Result<(), ServiceError> {
-        find_collection(&self.documents.catalogs, &self.principal, self.collection.id.as_str())
+        get_collection(&self.documents.catalogs, &self.principal, self.collection.id.as_str())
             .await
             .map(|_| ())
     }

@@ -1,4 +1,6 @@
-//! Projects and keys, as the command line and the first start make them. Runs beside a server as well as before one.
+//! Projects, keys and secrets, as the command line and the first start create them.
+//!
+//! These functions write to the database themselves, so that they work before a server runs and beside one.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -21,43 +23,33 @@ use crate::{
 /// The project that every installation has.
 pub const DEFAULT_PROJECT: &str = "default";
 
-/// Why a project or key could not be made; a sentence for whoever typed the command.
+/// Why a project or key could not be created or found. The message is for the person who typed the command.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// No such project.
-    #[error("there is no project `{0}`; `coir projects list` shows them")]
+    #[error("unknown project `{0}`; `coir projects list` shows the projects")]
     UnknownProject(String),
-    /// The name is taken.
-    #[error("there is a project `{0}` already")]
+    #[error("a project `{0}` exists already")]
     ProjectExists(String),
-    /// The name is none.
-    #[error("a project's name is 1 to 64 letters, digits, `_` or `-`")]
+    #[error("a project's name must have 1 to 64 letters, digits, `_` or `-`")]
     BadProjectName,
-    /// No such key.
-    #[error("no key of the project begins with `{0}`; `coir keys list` shows them")]
+    #[error("no key of the project begins with `{0}`; `coir keys list` shows the keys")]
     UnknownKey(String),
-    /// More than one key.
     #[error("several keys begin with `{0}`; give the key's id, which `coir keys list` shows")]
     AmbiguousKey(String),
-    /// A key from the environment opens another project, or is revoked.
-    #[error(
-        "the key in {0} exists already, but is revoked or belongs to another project; choose another one"
-    )]
+    #[error("the key in {0} is revoked or belongs to another project; choose another key")]
     KeyTaken(&'static str),
-    /// What the server signs with is missing, or damaged.
+    /// A secret that the server signs with is damaged.
     #[error(
-        "the secret `{0}` in the table `secrets` is not 32 bytes in base64; delete the row to have it made anew"
+        "the secret `{0}` in the table `secrets` must be 32 bytes in base64; delete the row, and the server creates a new one"
     )]
     NoSecret(&'static str),
-    /// The operating system has no randomness to give.
-    #[error("no random numbers are to be had: {0}")]
+    #[error("the operating system has no random numbers: {0}")]
     Random(getrandom::Error),
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Finds a project by name.
+/// Gets a project by its name.
 ///
 /// # Errors
 /// [`SetupError::UnknownProject`].
@@ -67,10 +59,10 @@ pub async fn find_project(db: &Db, name: &str) -> Result<Project, SetupError> {
     found.ok_or_else(|| SetupError::UnknownProject(name.to_owned()))
 }
 
-/// Makes a project with an empty log.
+/// Creates a project with an empty log.
 ///
 /// # Errors
-/// [`SetupError`].
+/// [`SetupError::BadProjectName`] and [`SetupError::ProjectExists`].
 pub async fn create_project(db: &Db, name: &str) -> Result<Project, SetupError> {
     let form = (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
@@ -87,10 +79,7 @@ pub async fn create_project(db: &Db, name: &str) -> Result<Project, SetupError> 
     }
 }
 
-/// Makes a key and returns its text, which is stored nowhere.
-///
-/// # Errors
-/// [`SetupError`].
+/// Creates a key and returns its text. Only its hash is stored, so the text cannot be shown again.
 pub async fn create_key(
     db: &Db,
     project: &ProjectId,
@@ -104,16 +93,13 @@ pub async fn create_key(
     Ok(key)
 }
 
-/// The keys of a project, oldest first.
-///
-/// # Errors
-/// The database's own.
+/// Lists the keys of a project, oldest first, revoked ones too.
 pub async fn list_keys(db: &Db, project: &ProjectId) -> Result<Vec<StoredKey>, SetupError> {
     let project = project.clone();
     Ok(db.read(Lane::Point, |db| async move { keys::list(&db, &project).await }).await?)
 }
 
-/// Finds the one key that is not revoked and has this id, text, or beginning.
+/// Gets the one key that is not revoked and has this id, this text, or this beginning.
 ///
 /// # Errors
 /// [`SetupError::UnknownKey`] and [`SetupError::AmbiguousKey`].
@@ -124,7 +110,7 @@ pub async fn find_key(db: &Db, project: &ProjectId, text: &str) -> Result<Stored
     };
     let keys = list_keys(db, project).await?;
     let mut found = keys.into_iter().filter(|key| key.revoked_at.is_none() && is_meant(key));
-    // Shown shortened, and only what was typed: it may be a whole key.
+    // The typed text may be a whole key, so only its beginning is shown.
     let shown = || text.chars().take(8).collect::<String>();
     match (found.next(), found.next()) {
         (Some(key), None) => Ok(key),
@@ -133,20 +119,15 @@ pub async fn find_key(db: &Db, project: &ProjectId, text: &str) -> Result<Stored
     }
 }
 
-/// What the first start made.
+/// The keys that the first start created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKeys {
-    /// For apps.
     pub publishable: String,
-    /// For servers.
     pub secret: String,
 }
 
-/// Makes sure that there is the project `default`. The first time it gets one key of each kind, publishable and secret:
-/// those that are given, or new ones. They are returned if it was the first time.
-///
-/// # Errors
-/// [`SetupError`].
+/// Makes sure that the project `default` exists. The first time, it gets a publishable and a secret key: the `given` ones, in
+/// this order, or new ones. Returns the keys if this was the first time.
 pub async fn ensure_default_project(
     db: &Db,
     given: [Option<&str>; 2],
@@ -167,7 +148,7 @@ pub async fn ensure_default_project(
     };
     let project =
         Project { id: ProjectId::generate(), name: DEFAULT_PROJECT.to_owned(), created_at: Timestamp::now() };
-    // All in one transaction: a start that is cut short leaves no project without keys.
+    // One transaction, so that a start that is killed leaves no project without keys.
     let mut tx = db.begin_write().await?;
     projects::insert(&mut tx, &project, draw_epoch()?);
     for (kind, key) in [(KeyKind::Publishable, &new_keys.publishable), (KeyKind::Secret, &new_keys.secret)] {
@@ -175,16 +156,16 @@ pub async fn ensure_default_project(
     }
     match tx.commit().await {
         Ok(()) => Ok(Some(new_keys)),
-        // Another process was faster, and prints the keys.
+        // Another process was faster. It prints the keys.
         Err(err) if err.is_unique_violation() => Ok(None),
         Err(err) => Err(err.into()),
     }
 }
 
-/// Makes sure that a key which the settings name exists in the project `default`; `setting` is where it stands.
+/// Makes sure that a key from the settings exists in the project `default`. `setting` is the name of its setting.
 ///
 /// # Errors
-/// [`SetupError::KeyTaken`] if it is there, but revoked or of another project.
+/// [`SetupError::KeyTaken`] if the key is revoked or belongs to another project.
 pub async fn ensure_key(db: &Db, kind: KeyKind, key: &str, setting: &'static str) -> Result<(), SetupError> {
     let project = find_project(db, DEFAULT_PROJECT).await?;
     let hash = hash_key(key);
@@ -204,10 +185,10 @@ pub async fn ensure_key(db: &Db, kind: KeyKind, key: &str, setting: &'static str
     }
 }
 
-/// The secret of this name, which is made if the database has none yet.
+/// Gets the secret of this name, 32 bytes at least. Creates it if the database has none.
 ///
 /// # Errors
-/// The database's own, or that there is no randomness to be had.
+/// [`SetupError::NoSecret`] if the stored secret is damaged.
 pub async fn ensure_secret(db: &Db, name: &'static str) -> Result<Vec<u8>, SetupError> {
     let find = || db.read(Lane::Point, move |db| async move { secrets::find(&db, name).await });
     let stored = match find().await? {
@@ -218,7 +199,7 @@ pub async fn ensure_secret(db: &Db, name: &'static str) -> Result<Vec<u8>, Setup
             let mut tx = db.begin_write().await?;
             secrets::insert(&mut tx, name, &STANDARD.encode(drawn));
             tx.commit().await?;
-            // Another process may have been faster, and then it is its.
+            // Another process may have been faster; its secret is the one that counts.
             find().await?.ok_or(SetupError::NoSecret(name))?
         }
     };
@@ -226,6 +207,6 @@ pub async fn ensure_secret(db: &Db, name: &'static str) -> Result<Vec<u8>, Setup
 }
 
 fn draw_epoch() -> Result<Epoch, SetupError> {
-    // 0 is the epoch that no cursor has.
+    // A damaged epoch in the database reads as 0, so no log may have this one.
     Ok(Epoch(getrandom::u64().map_err(SetupError::Random)?.max(1)))
 }

@@ -1,8 +1,8 @@
-//! Joins related documents to those that were asked for: for each relation and level one query, however many documents.
+//! Joins related documents to the documents of an answer, with one query for each relation and level.
 //!
-//! `author` is found by `author_id` or `author_ids` in the data. Where neither is, it is looked up the other way round: the
-//! documents of the collection `author` that name this one; with a collection of another name only if the relation is a plural.
-//! What can't be found or read is null, or an empty list.
+//! The relation `author` follows `author_id` or `author_ids` in the data. If a document has neither, the relation is followed
+//! in reverse: to the documents of the collection `author` that name this document. With a source collection of another name,
+//! reverse only works if the relation is a plural. A document that cannot be found or read is null, or missing from the list.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Documents, ServiceError};
+use super::{documents::Documents, error::ServiceError};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, Document, DocumentId, FieldPath},
@@ -32,43 +32,40 @@ use crate::{
 
 /// The most documents that one relation may name on one level.
 const MAX_IDS: usize = 10_000;
-/// Of the documents that name one document, at most so many are joined to it, the newest.
+/// The most documents that are joined to one document in reverse; the newest are taken.
 const MAX_REFERRING: u64 = 100;
-/// What the joined documents of one answer may take in memory, and each time that one is answered counts in its text.
+/// The most that the joined documents of one answer may take in memory, and the most that they may take as text. A document
+/// that several others name is in memory once, but in the text several times.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 const TOO_LARGE: ServiceError = ServiceError::TooLarge(
-    "what `populate` joins takes too much; ask with a smaller `limit`, or for fewer relations",
+    "the documents that `populate` joins take too much memory; ask with a smaller `limit`, or for fewer relations",
 );
 
-/// What one document is joined with: by the names of the relations, in the order that they were asked for.
+/// The documents that are joined to one document, by the name of the relation, in the order of the request.
 pub type Relations = Vec<(String, Related)>;
 
-/// The other end of a relation.
+/// The documents at the other end of a relation.
 #[derive(Clone, Debug)]
 pub enum Related {
-    /// At most one document.
     One(Option<Arc<Joined>>),
-    /// A list.
     Many(Vec<Arc<Joined>>),
 }
 
-/// A document that was joined to another.
+/// A document that is joined to another.
 #[derive(Debug)]
 pub struct Joined {
-    /// Where it is.
     pub collection: Arc<Collection>,
-    /// The document.
     pub document: Document,
-    /// What it is joined with itself.
+    /// The documents that are joined to this one.
     pub relations: Relations,
 }
 
 impl Documents {
-    /// What each of these documents of a collection is joined with, in their order.
+    /// Joins related documents to documents of one collection. Returns the relations of each, in the order of `documents`.
     ///
     /// # Errors
-    /// [`ServiceError`], also if it is too much.
+    /// [`ServiceError::TooLarge`] if the joined documents take too much memory.
     pub async fn populate(
         &self,
         principal: &Principal,
@@ -95,7 +92,7 @@ impl Documents {
     }
 }
 
-/// Counts what is answered: a document that many name is held once, but written many times.
+/// Adds the text of joined documents to `bytes`. A document counts as often as it is named.
 fn add_text_bytes(relations: &Relations, bytes: &mut usize) -> Result<(), ServiceError> {
     const ENVELOPE: usize = 200;
     for (_, related) in relations {
@@ -114,16 +111,16 @@ fn add_text_bytes(relations: &Relations, bytes: &mut usize) -> Result<(), Servic
     Ok(())
 }
 
-/// Joins under way.
+/// The joins of one answer.
 struct Join<'a> {
     documents: &'a Documents,
     principal: &'a Principal,
     catalog: Arc<Catalog>,
-    /// What may still be read, by `Data::weight`.
+    /// How much may still be read, by `Data::weight`.
     bytes: usize,
 }
 
-/// What a document says of a relation itself.
+/// The ids that a document itself names for a relation.
 enum Named {
     One(Option<DocumentId>),
     Many(Vec<DocumentId>),
@@ -133,7 +130,7 @@ enum Named {
 type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, ServiceError>> + Send + 'a>>;
 
 impl Join<'_> {
-    /// Joins documents of one collection with all relations of one level, and those with the next.
+    /// Joins all relations of one level to documents of one collection, and the next level to the joined documents.
     fn level<'b>(
         &'b mut self,
         collection: &'b Arc<Collection>,
@@ -186,7 +183,7 @@ impl Join<'_> {
         Ok(related.collect())
     }
 
-    /// The documents that others name, by their ids.
+    /// Reads documents by their ids.
     async fn named_documents(
         &mut self,
         ids: Vec<DocumentId>,
@@ -210,7 +207,7 @@ impl Join<'_> {
         Ok(joined.into_iter().map(|joined| (joined.document.id.clone(), joined)).collect())
     }
 
-    /// The documents that name one of `ends`, by its id; `None` if the relation isn't looked up in this direction.
+    /// Reads the documents that name one of `ends`, by the id of that one. `None` if the relation has no reverse.
     async fn referring_documents(
         &mut self,
         collection: &Arc<Collection>,
@@ -219,7 +216,7 @@ impl Join<'_> {
     ) -> Result<Option<HashMap<DocumentId, Vec<Arc<Joined>>>>, ServiceError> {
         let name = match &relation.source {
             Some(source) if singulars(&relation.name)[0] != relation.name => source,
-            // One document was asked for.
+            // A singular asks for one document, and reverse gives a list.
             Some(_) => return Ok(None),
             None => &relation.name,
         };
@@ -254,7 +251,7 @@ impl Join<'_> {
         Ok(Some(by_end))
     }
 
-    /// Documents that were read, with what they are joined with themselves.
+    /// Joins the next level to documents that were read.
     async fn joined(
         &mut self,
         collection: Arc<Collection>,
@@ -272,7 +269,7 @@ impl Join<'_> {
         Ok(joined.collect())
     }
 
-    /// The first of these collections that is there and may be read.
+    /// Finds the first of these collections that exists, if the principal may read documents.
     fn find_readable(&self, names: &[String]) -> Option<Arc<Collection>> {
         permission::check(self.principal, Action::ReadDocuments).ok()?;
         names.iter().find_map(|name| self.catalog.find(name)).cloned()
@@ -291,7 +288,7 @@ fn named(document: &Document, relation: &str) -> Named {
     }
 }
 
-/// Ids are text; a number stands for its own.
+/// Reads an id in a document's data. A number stands for its decimal text.
 fn id_of(value: &Value) -> Option<DocumentId> {
     match value {
         Value::String(text) => DocumentId::parse(text).ok(),

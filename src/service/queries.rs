@@ -1,8 +1,8 @@
-//! Questions about many documents that are answered without them: count, aggregate, group.
+//! Counts, aggregates and groups documents, without returning them.
 
 use serde_json::Value;
 
-use super::{Documents, ServiceError, find_collection};
+use super::{documents::Documents, error::ServiceError, lookup::get_collection};
 use crate::{
     auth::{Action, Principal, permission},
     query::{
@@ -17,14 +17,11 @@ use crate::{
     },
 };
 
-/// What the values of an answer's groups may take, in bytes of their text.
+/// The most that the values of an answer's groups may take, in bytes of their text.
 const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
 
 impl Documents {
-    /// How many documents match.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Counts the documents that match.
     pub async fn count(
         &self,
         principal: &Principal,
@@ -32,17 +29,14 @@ impl Documents {
         filter: Filter,
     ) -> Result<u64, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = find_collection(&self.catalogs, principal, collection).await?;
+        let collection = get_collection(&self.catalogs, principal, collection).await?;
         let helpful = helpful_fields(&filter, None);
         let read = move |db| async move { aggregates::count(&db, &collection.id, &filter).await };
         let count = self.db.read(Lane::Scan, read).await;
         count.map_err(|err| ServiceError::of_query(err, helpful))
     }
 
-    /// What an operation gives over a field of the documents that match; `None` as the field counts documents.
-    ///
-    /// # Errors
-    /// [`ServiceError`].
+    /// Computes an operation over a field of the documents that match. Without a field it counts documents.
     pub async fn aggregate(
         &self,
         principal: &Principal,
@@ -63,7 +57,7 @@ impl Documents {
             Operation::Greatest => Direction::Descending,
             Operation::Sum | Operation::Average => {
                 permission::check(principal, Action::ReadDocuments)?;
-                let collection = find_collection(&self.catalogs, principal, collection).await?;
+                let collection = get_collection(&self.catalogs, principal, collection).await?;
                 let helpful = helpful_fields(&filter, None);
                 let read = move |db| async move {
                     aggregates::total(&db, &collection.id, &filter, &field, operation).await
@@ -72,7 +66,7 @@ impl Documents {
                 return total.map_err(|err| ServiceError::of_query(err, helpful));
             }
         };
-        // The first of a list, which an index can find.
+        // The least and the greatest are the first of a sorted list, which an index can find.
         let sort = match field {
             Field::Id => Sort { terms: Vec::new(), by_id: direction },
             _ => Sort { terms: vec![(field.clone(), direction)], by_id: direction },
@@ -83,10 +77,10 @@ impl Documents {
         Ok(best.map_or(Value::Null, |value| shown(&field, value.into_owned())))
     }
 
-    /// The documents that match, grouped by their values: the largest group first.
+    /// Groups the documents that match by the value of a field, the largest group first.
     ///
     /// # Errors
-    /// [`ServiceError`].
+    /// [`ServiceError::TooLarge`] if the values of the groups take too much memory together.
     pub async fn group(
         &self,
         principal: &Principal,
@@ -95,7 +89,7 @@ impl Documents {
         grouping: Grouping,
     ) -> Result<Vec<Group>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = find_collection(&self.catalogs, principal, collection).await?;
+        let collection = get_collection(&self.catalogs, principal, collection).await?;
         let helpful = helpful_fields(&filter, None);
         let read = move |db| async move {
             aggregates::group(&db, &collection.id, &filter, &grouping, MAX_GROUP_BYTES).await
@@ -103,7 +97,7 @@ impl Documents {
         let groups = self.db.read(Lane::Scan, read).await;
         let groups = groups.map_err(|err| ServiceError::of_query(err, helpful))?;
         groups.ok_or(ServiceError::TooLarge(
-            "the values of these groups take too much; ask with a smaller `limit`",
+            "the values of these groups take too much memory; ask with a smaller `limit`",
         ))
     }
 }

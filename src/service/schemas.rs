@@ -1,12 +1,17 @@
-//! Setting a schema on a collection that has documents.
+//! Sets a schema on a collection that may have documents.
 //!
-//! They are checked before the writer is asked, page by page, while others go on writing. What they write meanwhile is in the
-//! log: it is checked from there, until so little is left that the writer can look at the rest itself. So no write slips in
-//! between the check and the schema, memory is bounded, and nobody waits for a large collection.
+//! The existing documents are checked page by page, while others go on writing. Documents that they write meanwhile are in the
+//! log, and are checked from there, until so few are left that the writer checks the rest itself in the transaction that sets
+//! the schema. Thus no write slips in between the check and the schema, memory is bounded, and a large collection keeps nobody
+//! waiting.
 
 use std::sync::Arc;
 
-use super::{Collections, ServiceError, collections::SettingsChange, find_collection};
+use super::{
+    collections::{Collections, SettingsChange},
+    error::{ServiceError, UnfitDocuments},
+    lookup::get_collection,
+};
 use crate::{
     auth::Principal,
     domain::{CollectionId, Document, DocumentId, Entry, Position, ProjectId, Schema, Violation},
@@ -21,33 +26,13 @@ use crate::{
     writer::{Committed, Operation, WriteError},
 };
 
-/// How much is checked at once.
+/// How much is read and checked at once.
 const PAGE: PageSize = PageSize { entries: 512, bytes: 4 * 1024 * 1024 };
-/// Documents that are told, of those that don't fit.
-const MAX_TOLD: usize = 20;
-/// How often the writer is asked. Each time, what is left to check is what was written during the last check.
+/// How often the writer is asked. Each time, only the documents that were written during the last check are left.
 const MAX_TRIES: usize = 20;
 
-/// Documents of a collection that don't fit a schema.
-#[derive(Clone, Debug, Default)]
-pub struct UnfitDocuments {
-    /// The first of them, by id, and why.
-    pub told: Vec<(DocumentId, Arc<[Violation]>)>,
-    /// How many there are.
-    pub count: u64,
-}
-
-impl UnfitDocuments {
-    fn add(&mut self, id: DocumentId, violations: Arc<[Violation]>) {
-        self.count += 1;
-        if self.told.len() < MAX_TOLD {
-            self.told.push((id, violations));
-        }
-    }
-}
-
 impl Collections {
-    /// Sets a schema that all documents fit, and what else is changed.
+    /// Sets a schema that all documents fit, and makes the other changes in the same mutation.
     pub(super) async fn set_schema(
         &self,
         principal: &Principal,
@@ -55,27 +40,24 @@ impl Collections {
         schema: Arc<Schema>,
         others: SettingsChange,
     ) -> Result<Committed, ServiceError> {
-        let id = find_collection(&self.catalogs, principal, collection).await?.id.clone();
+        let id = get_collection(&self.catalogs, principal, collection).await?.id.clone();
         let project = &principal.project;
-        // Before the documents are read: what is written later is in the log behind it.
+        // Before the documents are read: later writes are in the log after this position.
         let mut fits_at = self.find_log_end(project).await?;
         self.check_documents(&id, &schema).await?;
         for _ in 0..MAX_TRIES {
-            // By id: another collection may have come to this name meanwhile.
+            // By id: the name may belong to another collection by now.
             let collection = id.to_string();
             let set = Operation::SetSchema {
                 collection: collection.clone(),
                 schema: Some(schema.clone()),
                 fits_at,
             };
-            match self.write(principal, [vec![set], others.others(&collection)].concat()).await {
+            match self.write(principal, [vec![set], others.without_schema(&collection)].concat()).await {
                 Err(ServiceError::Write(WriteError::AtOperation { place: 0, cause })) => match *cause {
                     WriteError::SchemaBehind => {}
                     WriteError::Unfit { id, violations } => {
-                        return Err(ServiceError::Unfit(UnfitDocuments {
-                            told: vec![(id, violations)],
-                            count: 1,
-                        }));
+                        return Err(ServiceError::Unfit(UnfitDocuments::one(id, violations)));
                     }
                     cause => return Err(cause.into()),
                 },
@@ -92,7 +74,7 @@ impl Collections {
         Ok(ends.ok_or(ServiceError::UnknownCollection)?.last)
     }
 
-    /// Checks every document that is there from now on and doesn't change.
+    /// Checks all documents. One that is written during the check may be missed; the log has it.
     async fn check_documents(
         &self,
         collection: &CollectionId,
@@ -112,7 +94,8 @@ impl Collections {
         if unfit.count > 0 { Err(ServiceError::Unfit(unfit)) } else { Ok(()) }
     }
 
-    /// Checks what the log has after a place where all documents fitted; returns how far that was.
+    /// Checks the documents that the log has after `fits_at`, where all documents fitted. Returns the position up to which they
+    /// fit now.
     async fn check_log(
         &self,
         project: &ProjectId,
@@ -125,7 +108,7 @@ impl Collections {
             let read = move |db| async move { changes::read_collection(&db, &own, &id, after, PAGE).await };
             let page = self.db.read(Lane::Scan, read).await?.ok_or(ServiceError::UnknownCollection)?;
             if page.ends.first.sequence > after {
-                // Pruned meanwhile: begin anew.
+                // The log was pruned past the position, so all documents have to be checked again.
                 let end = self.find_log_end(project).await?;
                 self.check_documents(collection, schema).await?;
                 return Ok(end);
@@ -145,7 +128,8 @@ impl Collections {
         }
     }
 
-    /// An image that doesn't fit may be of yesterday: asks for the document as it is. If it changes again, the log knows.
+    /// Checks the current document behind an image of the log that doesn't fit: a later write may have mended it. If the document
+    /// changes again, that change is in the log too.
     async fn check_again(
         &self,
         collection: &CollectionId,
@@ -157,15 +141,12 @@ impl Collections {
         let Some(document) = self.db.read(Lane::Point, read).await? else { return Ok(()) };
         match schema.check(&document.data) {
             Ok(()) => Ok(()),
-            Err(violations) => {
-                let told = vec![(id.clone(), violations)];
-                Err(ServiceError::Unfit(UnfitDocuments { told, count: 1 }))
-            }
+            Err(violations) => Err(ServiceError::Unfit(UnfitDocuments::one(id.clone(), violations))),
         }
     }
 }
 
-/// Checks documents on a thread that nobody else waits for; returns those that don't fit.
+/// Checks documents on a blocking thread, because a schema can take long. Returns those that don't fit.
 async fn check_all(
     schema: &Arc<Schema>,
     documents: Vec<Arc<Document>>,
@@ -176,7 +157,7 @@ async fn check_all(
             |document: &Arc<Document>| Some((document.id.clone(), schema.check(&document.data).err()?));
         documents.iter().filter_map(unfit).collect()
     };
-    // It ends early only when the server does.
+    // The task is cut short only when the server stops.
     let cut_short = |_| ServiceError::Store(StoreError::no_answer());
     tokio::task::spawn_blocking(check).await.map_err(cut_short)
 }

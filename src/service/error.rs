@@ -1,0 +1,69 @@
+//! Why a use case failed.
+
+use std::sync::Arc;
+
+use crate::{
+    auth::Forbidden,
+    domain::{DocumentId, Violation},
+    store::StoreError,
+    writer::WriteError,
+};
+
+/// The most documents that [`UnfitDocuments`] names.
+const MAX_TOLD: usize = 20;
+
+/// Why a use case failed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    #[error("collection does not exist")]
+    UnknownCollection,
+    #[error("document does not exist")]
+    UnknownDocument,
+    /// A schema cannot be set, because existing documents don't fit it.
+    #[error("{} documents don't fit the schema; it was not set", .0.count)]
+    Unfit(UnfitDocuments),
+    /// The database took longer than a query may. Has the fields of an index that would help; none if no index would.
+    #[error("the query takes too long")]
+    TooCostly(Vec<String>),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The answer would take more memory than it may. The sentence says what to ask for instead.
+    #[error("{0}")]
+    TooLarge(&'static str),
+    /// All permits of a bounded resource are taken; the sentence names it.
+    #[error("{0}")]
+    Busy(&'static str),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ServiceError {
+    /// Classifies the failure of a query. `helpful` are the fields of the index that would have made it fast.
+    pub fn of_query(err: StoreError, helpful: Vec<String>) -> Self {
+        if err.is_timeout() { Self::TooCostly(helpful) } else { Self::Store(err) }
+    }
+}
+
+/// Documents of a collection that don't fit a schema.
+#[derive(Clone, Debug, Default)]
+pub struct UnfitDocuments {
+    /// The first 20, by id, each with its violations.
+    pub told: Vec<(DocumentId, Arc<[Violation]>)>,
+    /// How many there are in all.
+    pub count: u64,
+}
+
+impl UnfitDocuments {
+    pub(super) fn one(id: DocumentId, violations: Arc<[Violation]>) -> Self {
+        Self { told: vec![(id, violations)], count: 1 }
+    }
+
+    pub(super) fn add(&mut self, id: DocumentId, violations: Arc<[Violation]>) {
+        self.count += 1;
+        if self.told.len() < MAX_TOLD {
+            self.told.push((id, violations));
+        }
+    }
+}
