@@ -88,6 +88,11 @@ pub fn routes(config: &mut ServiceConfig) {
                 .default_service(unknown_method()),
         )
         .service(
+            resource("/collections/{collection}/query/explain")
+                .route(get().to(queries::explain))
+                .default_service(unknown_method()),
+        )
+        .service(
             resource("/collections/{collection}/export")
                 .route(get().to(export::export))
                 .default_service(unknown_method()),

@@ -46,7 +46,7 @@ use crate::{
         Collections, Documents, Exports, ListPermits,
         keys::{self, NewKeys},
     },
-    store::{Db, collections::catalog::Catalogs, documents::plans::Plans},
+    store::{Db, collections::catalog::Catalogs},
     writer::{
         self,
         indexer::{self, IndexerBell},
@@ -127,7 +127,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         db: db.clone(),
         catalogs: catalogs.clone(),
         writer: writer.clone(),
-        plans: Plans::default(),
         lists: ListPermits::default(),
     };
     let state = web::Data::new(ServerState {
@@ -216,7 +215,7 @@ fn cors(allowed_origins: Option<&[String]>) -> Cors {
     let cors = Cors::default()
         .allow_any_method()
         .allow_any_header()
-        .expose_headers(["ETag", "X-Cursor", "X-Query-Plan", "Retry-After"])
+        .expose_headers(["ETag", "X-Cursor", "Retry-After"])
         .max_age(3600);
     match allowed_origins {
         None => cors.allow_any_origin().send_wildcard(),

@@ -10,6 +10,8 @@ pub enum Action {
     ReadDocuments,
     /// Create, replace, merge or delete documents.
     WriteDocuments,
+    /// See how the database reads a list, which says which indexes there are and how many documents.
+    ExplainQuery,
     /// Open a live stream.
     Subscribe,
     CreateCollection,
@@ -34,6 +36,7 @@ pub enum Forbidden {
 pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
     let (scope, secret) = match action {
         Action::ReadDocuments => ("documents:read", false),
+        Action::ExplainQuery => ("documents:read", true),
         Action::WriteDocuments => ("documents:write", false),
         Action::Subscribe => ("realtime", false),
         Action::CreateCollection => ("collections:write", false),

@@ -6,12 +6,7 @@ use super::{error::ServiceError, list_permits::ListPermits, lookup::get_collecti
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, Data, Document, DocumentId, Patch},
-    store::{
-        Db, Lane,
-        collections::catalog::Catalogs,
-        documents::{one, plans::Plans},
-        log::idempotency::IdempotencyKey,
-    },
+    store::{Db, Lane, collections::catalog::Catalogs, documents::one, log::idempotency::IdempotencyKey},
     writer::{
         Checked, Committed, Missing, Mutation, Operation, Precondition, WriterHandle, mutation::Idempotency,
     },
@@ -34,8 +29,6 @@ pub struct Documents {
     pub db: Db,
     pub catalogs: Catalogs,
     pub writer: WriterHandle,
-    /// How the database carries out lists, as it said before.
-    pub plans: Plans,
     pub lists: ListPermits,
 }
 

@@ -32,6 +32,8 @@ impl ListPermits {
         let permit = tokio::time::timeout(WAIT, self.0.clone().acquire_owned()).await;
         // The semaphore is never closed, so the only error is the timeout.
         let permit = permit.ok().and_then(Result::ok);
-        permit.map(|permit| ListPermit { _permit: permit }).ok_or(ServiceError::Busy("too many lists are being read; try again"))
+        permit
+            .map(|permit| ListPermit { _permit: permit })
+            .ok_or(ServiceError::Busy("too many lists are being read; try again"))
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What lists of this door take.
-const STYLE: ListStyle = ListStyle {
+pub(super) const LIST_STYLE: ListStyle = ListStyle {
     served: &[
         "limit",
         "offset",
@@ -140,7 +140,7 @@ pub async fn list(
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     let ListParameters { filter, mut page, view } =
-        ListParameters::parse(&parameters, &STYLE, state.limits.page)?;
+        ListParameters::parse(&parameters, &LIST_STYLE, state.limits.page)?;
     let wanted = page.limit;
     // One more than is shown tells whether there is a next page.
     page.limit += 1;
@@ -160,11 +160,7 @@ pub async fn list(
         });
     let bodies: Vec<_> = shown.collect();
     let answer = Success { success: true, data: bodies, page: Some(PageEnd { next_cursor, cursor }) };
-    let mut response = HttpResponse::Ok();
-    if let Some(plan) = list.plan {
-        response.insert_header(("X-Query-Plan", plan.as_str()));
-    }
-    Ok(response.json(answer))
+    Ok(HttpResponse::Ok().json(answer))
 }
 
 /// Where a document is that must be there already: what can't be an id is no document.

@@ -4,11 +4,15 @@ use actix_web::{HttpResponse, web::Path};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Success;
+use super::{Success, documents::LIST_STYLE};
 use crate::{
     api::{
         error::ApiError,
-        request::{Caller, Parameters, list::MAX_OFFSET, parameters::missing_parameter},
+        request::{
+            Caller, Parameters,
+            list::{ListParameters, MAX_OFFSET},
+            parameters::missing_parameter,
+        },
         state::State,
     },
     query::aggregate::Operation,
@@ -102,6 +106,35 @@ pub async fn group_by(
         .map(|group| GroupBody { value: group.value, count: group.count, result: group.result })
         .collect();
     Ok(HttpResponse::Ok().json(Success::new(bodies)))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExplanationBody {
+    plan: &'static str,
+    index: Option<String>,
+    wanted: Option<Vec<String>>,
+    rows_read: u64,
+}
+
+/// `GET /collections/{collection}/query/explain?…` with the parameters of a list → 200 with
+/// `{"plan","index","wanted","rowsRead"}`: how the database reads that list. Takes a secret key.
+pub async fn explain(
+    state: State,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    let ListParameters { filter, page, .. } =
+        ListParameters::parse(&parameters, &LIST_STYLE, state.limits.page)?;
+    let explanation = state.documents.explain(&principal, &collection, filter, page).await?;
+    let body = ExplanationBody {
+        plan: explanation.plan.as_str(),
+        index: explanation.index.map(|index| index.name),
+        wanted: explanation.wanted,
+        rows_read: explanation.rows_read,
+    };
+    Ok(HttpResponse::Ok().json(Success::new(body)))
 }
 
 /// A page means nothing here, but a wrong one is still a mistake.

@@ -1,7 +1,7 @@
 //! Documents: single ones, lists, snapshots, exports, relations and aggregates, and how the database reads them.
 //!
 //! Reading order: [`table`], [`one`], [`several`], [`writes`], [`ordered`], [`list`], [`snapshots`], [`exports`],
-//! [`relations`], [`aggregates`], [`explain`], [`plans`].
+//! [`relations`], [`aggregates`], [`explain`].
 
 pub mod aggregates;
 pub mod explain;
@@ -9,7 +9,6 @@ pub mod exports;
 pub mod list;
 pub mod one;
 pub mod ordered;
-pub mod plans;
 pub mod relations;
 pub mod several;
 pub mod snapshots;

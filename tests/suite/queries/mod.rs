@@ -3,6 +3,7 @@
 mod aggregates;
 mod agreement;
 mod cursors;
+mod explain;
 mod export;
 mod filters;
 mod indexes;

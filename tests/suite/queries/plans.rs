@@ -299,37 +299,6 @@ on_both_databases! {
         }
     }
 
-    async fn a_list_tells_whether_an_index_serves_it(app: &TestApp) {
-        fill(app, "things").await;
-        let plan = async |parameters: &[(&str, &str)]| {
-            let answer = app.get(&path_with("/collections/things", parameters)).await;
-            assert_eq!(answer.status, 200, "{answer:?}");
-            answer.header("X-Query-Plan").to_owned()
-        };
-        assert_eq!(plan(&[]).await, "index", "the newest need none of their own");
-        assert_eq!(plan(&[("id", "x")]).await, "index", "nor has the id");
-        assert_eq!(plan(&[("createdAt__gt", "2020-01-01"), ("order", "asc")]).await, "index");
-        assert_eq!(plan(&[("n", "1500")]).await, "scan");
-        assert_eq!(plan(&[("orderBy", "n")]).await, "scan");
-        declare(app, "things", json!([{ "fields": ["n"] }])).await;
-        assert_eq!(plan(&[("n", "1500")]).await, "index", "known at once");
-        assert_eq!(plan(&[("orderBy", "n")]).await, "index");
-        assert_eq!(plan(&[("orderBy", "n"), ("name", "x")]).await, "scan", "the order alone finds nothing");
-        assert_eq!(plan(&[("name", "x")]).await, "scan");
-        declare(app, "things", json!([])).await;
-        let begun = std::time::Instant::now();
-        while plan(&[("n", "1500")]).await != "scan" {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the index is still used");
-        }
-
-        let request = app.request_as(crate::harness::PUBLISHABLE_KEY, reqwest::Method::GET, "/collections/things");
-        let answer = app.send(request).await;
-        assert!(answer.headers.get("X-Query-Plan").is_none(), "for secret keys only: {answer:?}");
-        let exposed = app.send(app.request(reqwest::Method::GET, "/collections/things").header("Origin", "http://a.example")).await;
-        let exposed = exposed.header("access-control-expose-headers").to_lowercase();
-        assert!(exposed.contains("x-query-plan"), "{exposed}");
-    }
-
     async fn the_answers_with_an_index_are_those_without(app: &TestApp) {
         fill(app, "things").await;
         let ids = async |parameters: &[(&str, &str)]| -> Vec<Value> {
