@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     auth::{AuthError, TicketError},
     domain::{DataError, DocumentId, PatchError, SchemaError, Violation, name::NameError},
+    live::LiveError,
     query::{index_definition::IndexError, page::KeyTooLong, parse::FilterError},
     service::ServiceError,
     store::StoreError,
@@ -256,6 +257,19 @@ impl From<ServiceError> for ApiError {
             ServiceError::TooCostly(fields) => Self::too_costly(&fields),
             ServiceError::Write(err) => err.into(),
             ServiceError::Store(err) => err.into(),
+        }
+    }
+}
+
+impl From<LiveError> for ApiError {
+    fn from(err: LiveError) -> Self {
+        match err {
+            LiveError::Forbidden(err) => Self::new(ErrorCode::Forbidden, err.to_string()),
+            LiveError::UnknownCollection => Self::new(ErrorCode::InvalidCollection, UNKNOWN_COLLECTION),
+            LiveError::TooManySubscriptions { .. } | LiveError::TooManyFilters => {
+                Self::new(ErrorCode::Overloaded, err.to_string())
+            }
+            LiveError::Store(err) => err.into(),
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     api::{
         self,
         cocobase::rooms::registry::Rooms,
-        realtime::{ConnectionCount, Feed, LocalShard, Realtime},
+        realtime::{Admission, ConnectionCount, LocalShard, Realtime},
         response::bound_answers,
         state::ServerState,
     },
@@ -108,19 +108,19 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let indexer = tokio::spawn(indexer::run(db.clone(), writer.clone(), bell, stopped.clone()));
     let connections = ConnectionCount::new(config.limits.connections);
     let realtime = Realtime {
-        feed: Feed {
-            streams: Streams::new(
-                Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone() }),
-                writer.activity(),
-            ),
-            max_subscriptions: config.limits.subscriptions,
+        streams: Streams::new(
+            Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone() }),
+            writer.activity(),
+            config.limits.subscriptions,
+        ),
+        admission: Admission {
+            keys: keys.clone(),
+            tickets,
+            connections: connections.clone(),
+            allowed_origins: config.allowed_origins.as_deref().map(Arc::from),
         },
-        keys: keys.clone(),
-        tickets,
         heartbeat: config.heartbeat,
-        connections: connections.clone(),
         bus: Arc::new(Rooms::default()),
-        allowed_origins: config.allowed_origins.as_deref().map(Arc::from),
         stop: stopped,
     };
     let documents = Documents {

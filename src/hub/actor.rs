@@ -15,26 +15,26 @@ use tokio::sync::mpsc;
 use crate::{
     domain::{Change, CollectionId, Control, Entry, KeyId, Position, ProjectId, cursor::Epoch},
     hub::{
-        SubscriptionId, event_for,
-        filter_index::{FilterIndex, Subscriber},
-        recent_changes::Ring,
+        SubscriptionId,
+        filter_index::{FilterIndex, Recipient},
+        joining::Joining,
+        recent_changes::RecentChanges,
         shard::ToShard,
-        subscription::Subscription,
     },
-    wire::{Event, EventKind, Form},
+    wire::{Event, EventKind, Form, event_for},
 };
 
 /// Commands that may wait. Full, its senders wait: the hub itself never does, so that is short.
 const COMMAND_CHANNEL: usize = 4096;
 /// What the rings of all projects may hold together, by [`Change::weight`].
-const RING_BYTES: usize = 16 * 1024 * 1024;
+const RECENT_BYTES: usize = 16 * 1024 * 1024;
 /// How often idle live subscriptions learn how far the log has come.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the hub can be asked to do; sent only by [`HubHandle`].
 enum Command {
     AddShard { id: u32, sender: mpsc::Sender<Vec<ToShard>>, is_overrun: Arc<AtomicBool> },
-    Subscribe(Subscription),
+    Subscribe(Joining),
     Unsubscribe(SubscriptionId),
     SetLogEnd { project: ProjectId, epoch: Epoch, last: Position },
     Publish { project: ProjectId, changes: Vec<Arc<Change>> },
@@ -67,7 +67,7 @@ impl HubHandle {
     }
 
     /// Enters a subscription; the answer comes through its shard.
-    pub(super) async fn subscribe(&self, subscription: Subscription) {
+    pub(super) async fn subscribe(&self, subscription: Joining) {
         self.send(Command::Subscribe(subscription)).await;
     }
 
@@ -134,7 +134,7 @@ struct Project {
     /// The last sequence that the shards were told.
     marked: u64,
     collections: HashMap<CollectionId, FilterIndex>,
-    ring: Ring,
+    recent: RecentChanges,
 }
 
 async fn run(mut hub: Hub, mut receiver: mpsc::Receiver<Command>) {
@@ -192,8 +192,8 @@ impl Hub {
         }
     }
 
-    /// Enters the filter and sends what the ring holds after the position, in one step, so that there is no seam.
-    fn subscribe(&mut self, subscription: Subscription) {
+    /// Enters the filter and sends what the recent holds after the position, in one step, so that there is no seam.
+    fn subscribe(&mut self, subscription: Joining) {
         let SubscriptionId { shard, serial } = subscription.id;
         let Some(project) = self.projects.get_mut(&subscription.project) else {
             // The relay has not heard of this project yet; the log knows it.
@@ -201,18 +201,18 @@ impl Hub {
         };
         let replay = match subscription.position {
             None => Vec::new(),
-            Some(position) => match project.ring.after(position, project.last) {
+            Some(position) => match project.recent.after(position, project.last) {
                 Some(changes) => changes,
                 None => return self.tell(shard, ToShard::ReadOn { serial }),
             },
         };
         let index = project.collections.entry(subscription.collection.clone()).or_default();
-        let subscriber = Subscriber {
+        let recipient = Recipient {
             id: subscription.id,
             form: subscription.form,
             asked_name: subscription.asked_name.clone(),
         };
-        if index.insert(&subscription.filter, subscriber).is_err() {
+        if index.insert(&subscription.filter, recipient).is_err() {
             return self.tell(shard, ToShard::Refused { serial });
         }
         let (epoch, last) = (project.epoch, project.last);
@@ -261,8 +261,13 @@ impl Hub {
 
     fn set_log_end(&mut self, id: ProjectId, epoch: Epoch, last: Position) {
         let Some(project) = self.projects.get_mut(&id) else {
-            let project =
-                Project { epoch, last, marked: 0, collections: HashMap::new(), ring: Ring::default() };
+            let project = Project {
+                epoch,
+                last,
+                marked: 0,
+                collections: HashMap::new(),
+                recent: RecentChanges::default(),
+            };
             self.projects.insert(id, project);
             return;
         };
@@ -270,13 +275,13 @@ impl Hub {
             return;
         }
         (project.epoch, project.last, project.marked) = (epoch, last, last.sequence);
-        project.ring.clear();
+        project.recent.clear();
         // The last mark may be of a history that is lost. Nobody is live here now, so the new one is true at once.
         for link in self.shards.values_mut() {
             link.pending.push(ToShard::Mark { project: id.clone(), epoch, position: last });
         }
         let indexes = std::mem::take(&mut project.collections);
-        let mut ids: Vec<_> = indexes.values().flat_map(FilterIndex::subscribers).map(|s| s.id).collect();
+        let mut ids: Vec<_> = indexes.values().flat_map(FilterIndex::recipients).map(|s| s.id).collect();
         ids.sort_unstable_by_key(|id| (id.shard, id.serial));
         for id in ids {
             self.places.remove(&id);
@@ -285,10 +290,10 @@ impl Hub {
     }
 
     fn publish(&mut self, id: &ProjectId, change: Arc<Change>) {
-        let max_bytes = RING_BYTES / self.projects.len().max(1);
+        let max_bytes = RECENT_BYTES / self.projects.len().max(1);
         let Some(project) = self.projects.get_mut(id) else { return };
         project.last = change.position;
-        project.ring.push(change.clone(), max_bytes);
+        project.recent.push(change.clone(), max_bytes);
         match &change.entry {
             Entry::Document { collection, before, after } => {
                 let Some(index) = project.collections.get(collection) else { return };
@@ -312,9 +317,9 @@ impl Hub {
                 let Some(index) = project.collections.remove(&CollectionId::from_stored(collection)) else {
                     return;
                 };
-                for subscriber in index.subscribers() {
-                    self.places.remove(&subscriber.id);
-                    self.tell(subscriber.id.shard, ToShard::Removed { serial: subscriber.id.serial });
+                for recipient in index.recipients() {
+                    self.places.remove(&recipient.id);
+                    self.tell(recipient.id.shard, ToShard::Removed { serial: recipient.id.serial });
                 }
             }
             Entry::Control(control) => {
@@ -396,9 +401,9 @@ fn deliveries<'a>(
 ) -> Vec<(Bytes, Targets)> {
     let mut distinct: BTreeMap<(EventKind, Form, &str), BTreeMap<u32, Vec<u64>>> = BTreeMap::new();
     for (key, kind) in kinds(before, after) {
-        for subscriber in index.subscribers_of(key) {
-            let targets = distinct.entry((kind, subscriber.form, &*subscriber.asked_name)).or_default();
-            targets.entry(subscriber.id.shard).or_default().push(subscriber.id.serial);
+        for recipient in index.recipients_of(key) {
+            let targets = distinct.entry((kind, recipient.form, &*recipient.asked_name)).or_default();
+            targets.entry(recipient.id.shard).or_default().push(recipient.id.serial);
         }
     }
     let encoded = distinct.into_iter().filter_map(|((kind, form, name), targets)| {

@@ -16,7 +16,7 @@ use crate::{
 
 /// How a subscription is being served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotState {
+pub enum DeliveryState {
     /// It reads the log, or waits to.
     CatchingUp,
     /// It asked the hub to go live and hasn't heard yet; events are taken already.
@@ -35,7 +35,7 @@ pub enum SlotState {
 ///
 /// A change is sent if, and only if, its sequence is after the position, which then moves to it. That one comparison
 /// removes duplicates wherever log and hub overlap.
-pub struct Slot {
+pub struct Delivery {
     /// The project.
     pub project: ProjectId,
     /// The collection.
@@ -47,7 +47,7 @@ pub struct Slot {
     /// The name or id that it was asked with.
     pub asked_name: Arc<str>,
     pub(super) outbox: Rc<Outbox>,
-    pub(super) state: Cell<SlotState>,
+    pub(super) state: Cell<DeliveryState>,
     /// `None` until it is live for the first time, if it began at "now".
     pub(super) position: Cell<Option<Position>>,
     /// The history that the position is in; known with it.
@@ -63,13 +63,12 @@ pub struct Slot {
     has_sent: Cell<bool>,
 }
 
-impl Slot {
+impl Delivery {
     /// A subscription of the documents of `collection` that match, from now on.
     pub fn new(
         (project, collection): (ProjectId, CollectionId),
         filter: Arc<Filter>,
-        form: Form,
-        asked_name: Arc<str>,
+        (form, asked_name): (Form, Arc<str>),
         outbox: Rc<Outbox>,
         head: Option<NamedHead>,
     ) -> Self {
@@ -80,7 +79,7 @@ impl Slot {
             form,
             asked_name,
             outbox,
-            state: Cell::new(SlotState::CatchingUp),
+            state: Cell::new(DeliveryState::CatchingUp),
             position: Cell::new(None),
             epoch: Cell::new(None),
             serial: Cell::new(0),
@@ -135,7 +134,7 @@ impl Slot {
     }
 
     /// How it is being served.
-    pub fn state(&self) -> SlotState {
+    pub fn state(&self) -> DeliveryState {
         self.state.get()
     }
 
@@ -161,7 +160,7 @@ impl Slot {
 
     /// Whether nothing more is to be sent: it was ended, or its connection is ending.
     pub fn is_over(&self) -> bool {
-        self.state() == SlotState::Ended || self.outbox.is_ending()
+        self.state() == DeliveryState::Ended || self.outbox.is_ending()
     }
 
     /// Moves the position forward, past changes that were no events for it; never back.
@@ -182,7 +181,7 @@ impl Slot {
     /// # Errors
     /// The queue is full, and nothing moved: the length that there must be room for.
     pub fn offer(&self, position: Position, rest: Bytes) -> Result<(), usize> {
-        if self.state() == SlotState::Ended {
+        if self.state() == DeliveryState::Ended {
             return Ok(());
         }
         if !self.is_before(position) {
@@ -200,8 +199,8 @@ impl Slot {
         Ok(())
     }
 
-    pub(super) fn set_state(&self, state: SlotState) {
-        if self.state() != SlotState::Ended {
+    pub(super) fn set_state(&self, state: DeliveryState) {
+        if self.state() != DeliveryState::Ended {
             self.state.set(state);
             self.outbox.notify();
         }

@@ -1,7 +1,7 @@
 //! Which subscriptions does a document concern? An index of interned filters, so that the answer costs as much as it has
 //! matches, and not as there are subscriptions.
 //!
-//! Equal filters are one filter with many subscribers. A filter is anchored on what a document must have to match it: one
+//! Equal filters are one filter with many recipients. A filter is anchored on what a document must have to match it: one
 //! of the values of an equality, an element of a list, or a value beyond a threshold. A document looks once into each field
 //! that any anchor uses. Filters without an anchor are the residue: each is asked about each document, and their number is
 //! capped.
@@ -31,7 +31,7 @@ pub struct ResidueFull;
 
 /// One who gets the events of a filter.
 #[derive(Clone, Debug)]
-pub struct Subscriber {
+pub struct Recipient {
     /// Where they go.
     pub id: SubscriptionId,
     /// How they are written.
@@ -51,7 +51,7 @@ pub struct FilterIndex {
     posting_fields: HashMap<(Kind, Field), usize>,
     thresholds: HashMap<Field, Thresholds>,
     residue: Vec<usize>,
-    /// Where each subscriber stands: filter, and place in its list.
+    /// Where each recipient stands: filter, and place in its list.
     places: HashMap<SubscriptionId, (usize, usize)>,
     hasher: RandomState,
 }
@@ -60,7 +60,7 @@ struct Interned {
     filter: Arc<Filter>,
     /// A document that matches the filter has one of these at least; `None` if nothing such is known.
     anchors: Option<Vec<Anchor>>,
-    subscribers: Vec<Subscriber>,
+    recipients: Vec<Recipient>,
 }
 
 /// What a value has to do with a field.
@@ -115,37 +115,37 @@ impl FilterIndex {
         self.places.is_empty()
     }
 
-    /// Enters a subscriber.
+    /// Enters a recipient.
     ///
     /// # Errors
     /// [`ResidueFull`] if the filter has no anchor and there are too many of that kind.
-    pub fn insert(&mut self, filter: &Arc<Filter>, subscriber: Subscriber) -> Result<(), ResidueFull> {
+    pub fn insert(&mut self, filter: &Arc<Filter>, recipient: Recipient) -> Result<(), ResidueFull> {
         let key = match self.by_filter.get(filter) {
             Some(key) => *key,
             None => self.intern(filter)?,
         };
-        let subscribers = &mut self.filters[key].subscribers;
-        self.places.insert(subscriber.id, (key, subscribers.len()));
-        subscribers.push(subscriber);
+        let recipients = &mut self.filters[key].recipients;
+        self.places.insert(recipient.id, (key, recipients.len()));
+        recipients.push(recipient);
         Ok(())
     }
 
-    /// Takes a subscriber out; unknown ones are no error.
+    /// Takes a recipient out; unknown ones are no error.
     pub fn remove(&mut self, id: SubscriptionId) {
         let Some((key, place)) = self.places.remove(&id) else { return };
-        let subscribers = &mut self.filters[key].subscribers;
-        subscribers.swap_remove(place);
-        if let Some(moved) = subscribers.get(place) {
+        let recipients = &mut self.filters[key].recipients;
+        recipients.swap_remove(place);
+        if let Some(moved) = recipients.get(place) {
             self.places.insert(moved.id, (key, place));
         }
-        if subscribers.is_empty() {
+        if recipients.is_empty() {
             self.forget(key);
         }
     }
 
     /// Everyone who is subscribed.
-    pub fn subscribers(&self) -> impl Iterator<Item = &Subscriber> {
-        self.filters.iter().flat_map(|(_, interned)| &interned.subscribers)
+    pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
+        self.filters.iter().flat_map(|(_, interned)| &interned.recipients)
     }
 
     /// The filters that match `document`, in no order, each once.
@@ -174,9 +174,9 @@ impl FilterIndex {
         candidates
     }
 
-    /// The subscribers of a filter that [`FilterIndex::matching`] named.
-    pub fn subscribers_of(&self, key: usize) -> &[Subscriber] {
-        &self.filters[key].subscribers
+    /// The recipients of a filter that [`FilterIndex::matching`] named.
+    pub fn recipients_of(&self, key: usize) -> &[Recipient] {
+        &self.filters[key].recipients
     }
 
     fn intern(&mut self, filter: &Arc<Filter>) -> Result<usize, ResidueFull> {
@@ -187,7 +187,7 @@ impl FilterIndex {
         let key = self.filters.insert(Interned {
             filter: filter.clone(),
             anchors: anchors.clone(),
-            subscribers: Vec::new(),
+            recipients: Vec::new(),
         });
         self.by_filter.insert(filter.clone(), key);
         match anchors {
@@ -363,8 +363,8 @@ mod tests {
             let filters: Vec<_> = filters.into_iter().map(|json| Arc::new(parse_value(json, Typing::Typed).unwrap())).collect();
             let id = |place: usize| SubscriptionId { shard: 0, serial: place as u64 };
             for (place, filter) in filters.iter().enumerate() {
-                let subscriber = Subscriber { id: id(place), form: Form::Sse, asked_name: "c".into() };
-                index.insert(filter, subscriber).unwrap();
+                let recipient = Recipient { id: id(place), form: Form::Sse, asked_name: "c".into() };
+                index.insert(filter, recipient).unwrap();
             }
             for (place, gone) in removed.iter().enumerate() {
                 if *gone { index.remove(id(place)); }
@@ -372,7 +372,7 @@ mod tests {
             let document = document(data);
             let keys = index.matching(&document);
             let mut found: Vec<_> =
-                keys.iter().flat_map(|key| index.subscribers_of(*key)).map(|s| s.id.serial as usize).collect();
+                keys.iter().flat_map(|key| index.recipients_of(*key)).map(|s| s.id.serial as usize).collect();
             found.sort_unstable();
             let expected: Vec<_> = filters.iter().enumerate()
                 .filter(|(place, filter)| !removed[*place] && filter.matches(&document))
@@ -388,7 +388,7 @@ mod tests {
         for json in [json, serde_json::json!({ "a__contains": "x" })] {
             let filter = Arc::new(parse_value(json, Typing::Typed).unwrap());
             let id = SubscriptionId { shard: 0, serial: 1 };
-            index.insert(&filter, Subscriber { id, form: Form::Sse, asked_name: "c".into() }).unwrap();
+            index.insert(&filter, Recipient { id, form: Form::Sse, asked_name: "c".into() }).unwrap();
             index.remove(id);
             assert!(index.is_empty() && index.postings.is_empty() && index.posting_fields.is_empty());
             assert!(index.by_filter.is_empty() && index.filters.is_empty());
@@ -403,7 +403,7 @@ mod tests {
             let json = serde_json::json!({ "$or": [{ "room": n }, { "price__gt": n, "price__lt": n }] });
             let filter = Arc::new(parse_value(json, Typing::Typed).unwrap());
             let id = SubscriptionId { shard: 0, serial: n };
-            index.insert(&filter, Subscriber { id, form: Form::Sse, asked_name: "c".into() }).unwrap();
+            index.insert(&filter, Recipient { id, form: Form::Sse, asked_name: "c".into() }).unwrap();
         }
         assert!(index.residue.is_empty());
         assert_eq!(index.matching(&document(serde_json::json!({ "room": 7, "price": 50 }))).len(), 1);

@@ -5,19 +5,19 @@
 //! changes. Whatever does not fit, in a queue or in a shard's channel, goes back to the log: its subscriptions are
 //! `CatchingUp`, and nothing is lost.
 //!
-//! Reading order: [`subscription`], [`index`], [`encode`], `ring`, [`actor`](HubHandle), [`slot`], [`shard`], [`outbox`], [`relay`].
+//! Reading order: [`subscription`], [`index`], [`encode`], `recent`, [`actor`](HubHandle), [`delivery`], [`shard`], [`outbox`], [`relay`].
 
 mod actor;
 pub mod delivery;
 pub mod filter_index;
+pub mod joining;
 pub mod outbox;
 mod recent_changes;
 pub mod relay;
 pub mod shard;
-pub mod subscription;
 
 pub use actor::{HubHandle, start};
-pub use delivery::{Slot, SlotState};
+pub use delivery::{Delivery, DeliveryState};
+pub use joining::{Joining, SubscriptionId};
 pub use outbox::{CloseReason, Frame, Outbox};
 pub use shard::Shard;
-pub use subscription::{SubscriptionId, event_for};

@@ -4,17 +4,17 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::domain::{Change, Position};
 
-/// A subscription that is further behind reads the log, even where the ring would reach.
+/// A subscription that is further behind reads the log, even where the recent would reach.
 const MAX_REPLAY: u64 = 256;
 
 /// The last changes, in order and without gap; the last of them is the log's last.
 #[derive(Default)]
-pub(super) struct Ring {
+pub(super) struct RecentChanges {
     changes: VecDeque<Arc<Change>>,
     bytes: usize,
 }
 
-impl Ring {
+impl RecentChanges {
     /// Adds the next change, and forgets the oldest while there are too many, or they weigh more than `max_bytes`.
     pub(super) fn push(&mut self, change: Arc<Change>, max_bytes: usize) {
         self.bytes += change.weight();
@@ -25,7 +25,7 @@ impl Ring {
         }
     }
 
-    /// The changes after `position` up to the `last`; `None` if the ring doesn't reach back there, or that would be too
+    /// The changes after `position` up to the `last`; `None` if the recent doesn't reach back there, or that would be too
     /// many, or the position is ahead: then the log knows whether the hub is late, or the log was put back.
     pub(super) fn after(&self, position: Position, last: Position) -> Option<Vec<Arc<Change>>> {
         let behind = last.sequence.checked_sub(position.sequence)?;

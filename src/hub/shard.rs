@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{CloseReason, HubHandle, Outbox, Slot, SlotState, SubscriptionId, subscription::Subscription};
+use super::{CloseReason, Delivery, DeliveryState, HubHandle, Outbox, SubscriptionId, joining::Joining};
 use crate::domain::{
     KeyId, Position, ProjectId,
     cursor::{Cursor, Epoch},
@@ -44,17 +44,20 @@ pub(super) enum ToShard {
 /// was ended meanwhile, it takes the subscription out again.
 struct Asking<'a> {
     shard: &'a Shard,
-    slot: &'a Slot,
+    delivery: &'a Delivery,
     id: SubscriptionId,
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        match self.slot.state() {
-            SlotState::Joining => self.shard.withdraw(self.slot),
+        match self.delivery.state() {
+            DeliveryState::Joining => self.shard.withdraw(self.delivery),
             // Perhaps before the hub was asked.
-            SlotState::Ended => self.shard.hub.unsubscribe_detached(self.id),
-            SlotState::CatchingUp | SlotState::Live | SlotState::Removed | SlotState::Refused => {}
+            DeliveryState::Ended => self.shard.hub.unsubscribe_detached(self.id),
+            DeliveryState::CatchingUp
+            | DeliveryState::Live
+            | DeliveryState::Removed
+            | DeliveryState::Refused => {}
         }
     }
 }
@@ -63,7 +66,7 @@ impl Drop for Asking<'_> {
 pub struct Shard {
     id: u32,
     hub: HubHandle,
-    slots: RefCell<HashMap<u64, Rc<Slot>>>,
+    deliveries: RefCell<HashMap<u64, Rc<Delivery>>>,
     outboxes: RefCell<HashMap<u64, Rc<Outbox>>>,
     marks: RefCell<HashMap<ProjectId, (Epoch, Position)>>,
     next_serial: Cell<u64>,
@@ -81,7 +84,7 @@ impl Shard {
         let shard = Rc::new(Self {
             id,
             hub,
-            slots: RefCell::default(),
+            deliveries: RefCell::default(),
             outboxes: RefCell::default(),
             marks: RefCell::default(),
             next_serial: Cell::new(1),
@@ -104,84 +107,84 @@ impl Shard {
 
     /// Asks the hub to serve the subscription from its position on, and waits for the answer, which is its state:
     /// `Live`, `CatchingUp` (read the log first), `Refused`, `Removed`, or `Ended` if it was ended meanwhile.
-    pub async fn join(&self, slot: &Rc<Slot>) -> SlotState {
-        self.ask(slot, None).await
+    pub async fn join(&self, delivery: &Rc<Delivery>) -> DeliveryState {
+        self.ask(delivery, None).await
     }
 
     /// Lets a subscription take the place of a live one in one step of the hub, so that no change is between them. If it
     /// is refused, the old one goes on; else the caller ends it.
-    pub async fn replace(&self, slot: &Rc<Slot>, old: &Rc<Slot>) -> SlotState {
-        self.ask(slot, Some(SubscriptionId { shard: self.id, serial: old.serial.get() })).await
+    pub async fn replace(&self, delivery: &Rc<Delivery>, old: &Rc<Delivery>) -> DeliveryState {
+        self.ask(delivery, Some(SubscriptionId { shard: self.id, serial: old.serial.get() })).await
     }
 
-    async fn ask(&self, slot: &Rc<Slot>, replaces: Option<SubscriptionId>) -> SlotState {
-        if slot.state() == SlotState::Ended {
-            return SlotState::Ended;
+    async fn ask(&self, delivery: &Rc<Delivery>, replaces: Option<SubscriptionId>) -> DeliveryState {
+        if delivery.state() == DeliveryState::Ended {
+            return DeliveryState::Ended;
         }
         let serial = self.take_serial();
-        slot.serial.set(serial);
-        slot.state.set(SlotState::Joining);
-        self.slots.borrow_mut().insert(serial, slot.clone());
+        delivery.serial.set(serial);
+        delivery.state.set(DeliveryState::Joining);
+        self.deliveries.borrow_mut().insert(serial, delivery.clone());
         let id = SubscriptionId { shard: self.id, serial };
-        let subscription = Subscription {
+        let joining = Joining {
             id,
-            project: slot.project.clone(),
-            collection: slot.collection.clone(),
-            filter: slot.filter.clone(),
-            form: slot.form,
-            asked_name: slot.asked_name.clone(),
-            position: slot.position.get(),
+            project: delivery.project.clone(),
+            collection: delivery.collection.clone(),
+            filter: delivery.filter.clone(),
+            form: delivery.form,
+            asked_name: delivery.asked_name.clone(),
+            position: delivery.position.get(),
             replaces,
         };
-        let _asking = Asking { shard: self, slot, id };
-        self.hub.subscribe(subscription).await;
-        while slot.state.get() == SlotState::Joining && !slot.outbox.is_ending() {
-            slot.outbox.changed().await;
+        let _asking = Asking { shard: self, delivery, id };
+        self.hub.subscribe(joining).await;
+        while delivery.state.get() == DeliveryState::Joining && !delivery.outbox.is_ending() {
+            delivery.outbox.changed().await;
         }
-        slot.state.get()
+        delivery.state.get()
     }
 
     /// Ends a subscription for good: from here on it gets nothing, from the hub or from the log.
-    pub async fn end(&self, slot: &Slot) {
-        slot.set_state(SlotState::Ended);
-        if let Some(id) = self.forget(slot) {
+    pub async fn end(&self, delivery: &Delivery) {
+        delivery.set_state(DeliveryState::Ended);
+        if let Some(id) = self.forget(delivery) {
             self.hub.unsubscribe(id).await;
         }
     }
 
     /// The same from where nothing can be awaited.
-    pub fn end_detached(&self, slot: &Slot) {
-        slot.set_state(SlotState::Ended);
-        self.withdraw(slot);
+    pub fn end_detached(&self, delivery: &Delivery) {
+        delivery.set_state(DeliveryState::Ended);
+        self.withdraw(delivery);
     }
 
     /// Sends a subscription back to the log. It is nothing to the hub until it joins again.
-    pub fn fall_back(&self, slot: &Slot) {
-        self.withdraw(slot);
-        slot.set_state(SlotState::CatchingUp);
+    pub fn fall_back(&self, delivery: &Delivery) {
+        self.withdraw(delivery);
+        delivery.set_state(DeliveryState::CatchingUp);
     }
 
     /// Takes the subscription out of the hub; it may join again.
-    fn withdraw(&self, slot: &Slot) {
-        if let Some(id) = self.forget(slot) {
+    fn withdraw(&self, delivery: &Delivery) {
+        if let Some(id) = self.forget(delivery) {
             self.hub.unsubscribe_detached(id);
         }
     }
 
-    fn forget(&self, slot: &Slot) -> Option<SubscriptionId> {
-        let serial = slot.serial.replace(0);
-        self.slots.borrow_mut().remove(&serial);
+    fn forget(&self, delivery: &Delivery) -> Option<SubscriptionId> {
+        let serial = delivery.serial.replace(0);
+        self.deliveries.borrow_mut().remove(&serial);
         (serial != 0).then_some(SubscriptionId { shard: self.id, serial })
     }
 
     /// Moves a live subscription's position to the last mark: nothing before it is still to come.
-    pub fn pass_mark(&self, slot: &Slot) {
-        if slot.state() == SlotState::Live
-            && let Some((epoch, mark)) = self.marks.borrow().get(&slot.project)
+    pub fn pass_mark(&self, delivery: &Delivery) {
+        if delivery.state() == DeliveryState::Live
+            && let Some((epoch, mark)) = self.marks.borrow().get(&delivery.project)
             // Sequences of another history say nothing about this one.
-            && slot.epoch.get() == Some(*epoch)
+            && delivery.epoch.get() == Some(*epoch)
         {
-            slot.pass(*mark);
+            delivery.pass(*mark);
         }
     }
 
@@ -197,47 +200,47 @@ impl Shard {
         self.next_serial.replace(self.next_serial.get() + 1)
     }
 
-    fn find(&self, serial: u64) -> Option<Rc<Slot>> {
-        self.slots.borrow().get(&serial).cloned()
+    fn find(&self, serial: u64) -> Option<Rc<Delivery>> {
+        self.deliveries.borrow().get(&serial).cloned()
     }
 
     fn handle(&self, message: ToShard, touched: &mut Vec<Rc<Outbox>>) {
         match message {
             ToShard::Deliver { frame, position, serials } => {
                 for serial in serials {
-                    let Some(slot) = self.find(serial) else { continue };
-                    if slot.offer(position, frame.clone()).is_err() {
-                        self.fall_back(&slot);
+                    let Some(delivery) = self.find(serial) else { continue };
+                    if delivery.offer(position, frame.clone()).is_err() {
+                        self.fall_back(&delivery);
                     }
-                    if !slot.outbox.touched.replace(true) {
-                        touched.push(slot.outbox.clone());
+                    if !delivery.outbox.touched.replace(true) {
+                        touched.push(delivery.outbox.clone());
                     }
                 }
             }
             ToShard::Joined { serial, epoch, last } => {
-                let Some(slot) = self.find(serial) else { return };
-                if slot.epoch.get().is_some_and(|known| known != epoch) {
+                let Some(delivery) = self.find(serial) else { return };
+                if delivery.epoch.get().is_some_and(|known| known != epoch) {
                     // Another history: the log will say so.
-                    return self.fall_back(&slot);
+                    return self.fall_back(&delivery);
                 }
-                slot.epoch.set(Some(epoch));
-                slot.pass(last);
-                slot.set_state(SlotState::Live);
+                delivery.epoch.set(Some(epoch));
+                delivery.pass(last);
+                delivery.set_state(DeliveryState::Live);
             }
             ToShard::ReadOn { serial } => {
-                if let Some(slot) = self.find(serial) {
-                    self.fall_back(&slot);
+                if let Some(delivery) = self.find(serial) {
+                    self.fall_back(&delivery);
                 }
             }
             ToShard::Refused { serial } => {
-                if let Some(slot) = self.find(serial) {
-                    self.withdraw(&slot);
-                    slot.set_state(SlotState::Refused);
+                if let Some(delivery) = self.find(serial) {
+                    self.withdraw(&delivery);
+                    delivery.set_state(DeliveryState::Refused);
                 }
             }
             ToShard::Removed { serial } => {
-                if let Some(slot) = self.find(serial) {
-                    slot.set_state(SlotState::Removed);
+                if let Some(delivery) = self.find(serial) {
+                    delivery.set_state(DeliveryState::Removed);
                 }
             }
             ToShard::Mark { project, epoch, position } => {
@@ -263,10 +266,10 @@ async fn run(shard: Rc<Shard>, mut receiver: mpsc::Receiver<Vec<ToShard>>) {
         if shard.is_overrun.swap(false, Ordering::AcqRel) {
             // A newer mark may be among it, and this one of a history that is lost.
             shard.marks.borrow_mut().clear();
-            let mut slots: Vec<_> = shard.slots.borrow().values().cloned().collect();
-            slots.sort_unstable_by_key(|slot| slot.serial.get());
-            for slot in slots {
-                shard.fall_back(&slot);
+            let mut deliveries: Vec<_> = shard.deliveries.borrow().values().cloned().collect();
+            deliveries.sort_unstable_by_key(|delivery| delivery.serial.get());
+            for delivery in deliveries {
+                shard.fall_back(&delivery);
             }
         }
         for outbox in touched.drain(..) {

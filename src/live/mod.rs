@@ -1,7 +1,25 @@
-//! A subscription's life between the hub and the doors: reading the log, catching up, snapshots. Knows nothing of HTTP.
+//! A subscription's life between the hub and the doors: how it begins, catches up from the log, takes a snapshot, and ends.
+//! Nothing here knows of HTTP or of a transport.
 //!
-//! Reading order: [`budget`], [`reads`], [`stored_log`].
+//! Of `writer` it uses one thing: whether anyone is writing, to throttle catch-up work.
+//!
+//! Reading order: [`subscription`], [`subscriptions`] with `beginning`, [`resume`], `catch_up` and `snapshot` over `log_reading`; then [`reads`]
+//! (the database, shared and bounded), [`stored_log`] (the log for the relay of the hub), [`budget`], [`error`].
 
+mod beginning;
 pub mod budget;
+mod catch_up;
+pub mod error;
+mod log_reading;
 pub mod reads;
+pub mod resume;
+mod snapshot;
 pub mod stored_log;
+pub mod subscription;
+pub mod subscriptions;
+
+pub use error::LiveError;
+pub use reads::Streams;
+pub use resume::{Gone, Lost, Resume};
+pub use subscription::Subscription;
+pub use subscriptions::{Ended, NewSubscription, Subscriptions};

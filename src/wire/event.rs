@@ -94,3 +94,59 @@ impl Reason {
         }
     }
 }
+
+/// Returns the kind of event that a change is to a subscription, or `None` if it is no event for it.
+///
+/// | before matches | after matches | event | image that the event shows |
+/// |---|---|---|---|
+/// | no | no | none | |
+/// | no | yes | created | after |
+/// | yes | yes | updated | after |
+/// | yes | no | deleted | before: the last image that the subscriber could see |
+///
+/// A missing image doesn't match.
+pub fn event_for(
+    before: Option<&Arc<Document>>,
+    after: Option<&Arc<Document>>,
+    matches: impl Fn(&Document) -> bool,
+) -> Option<EventKind> {
+    match [before, after].map(|image| image.is_some_and(|document| matches(document))) {
+        [false, false] => None,
+        [false, true] => Some(EventKind::Created),
+        [true, true] => Some(EventKind::Updated),
+        [true, false] => Some(EventKind::Deleted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Data, DocumentId, Timestamp};
+
+    #[test]
+    fn the_set_decides_what_a_change_means() {
+        let document = |status: &str| {
+            Arc::new(Document {
+                id: DocumentId::parse("a").unwrap(),
+                data: Data::from_value(serde_json::json!({ "status": status })).unwrap(),
+                created_at: Timestamp(0),
+                updated_at: Timestamp(0),
+                version: 1,
+            })
+        };
+        let (inside, outside) = (document("in"), document("out"));
+        let matches = |document: &Document| document.data.fields()["status"] == "in";
+        for (why, before, after, expected) in [
+            ("made outside", None, Some(&outside), None),
+            ("made inside", None, Some(&inside), Some(EventKind::Created)),
+            ("enters", Some(&outside), Some(&inside), Some(EventKind::Created)),
+            ("stays inside", Some(&inside), Some(&inside), Some(EventKind::Updated)),
+            ("stays outside", Some(&outside), Some(&outside), None),
+            ("leaves", Some(&inside), Some(&outside), Some(EventKind::Deleted)),
+            ("deleted inside", Some(&inside), None, Some(EventKind::Deleted)),
+            ("deleted outside", Some(&outside), None, None),
+        ] {
+            assert_eq!(event_for(before, after, matches), expected, "{why}");
+        }
+    }
+}

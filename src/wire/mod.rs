@@ -14,7 +14,7 @@ pub mod messages;
 pub mod sse;
 pub mod websocket;
 
-pub use event::{Event, EventKind, Reason};
+pub use event::{Event, EventKind, Reason, event_for};
 pub use form::Form;
 pub use frames::CloseCode;
 pub use websocket::NamedHead;

@@ -7,13 +7,11 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use coir::{
-    api::realtime::{
-        connection::{Connection, Incoming},
-        subscriptions::Wanted,
-    },
+    api::realtime::{Connection, Session, protocol::Protocol, session::Incoming},
     auth::{KeyKind, Principal, Scopes},
     domain::KeyId,
     hub::Outbox,
+    live::NewSubscription,
     query::parse::{Typing, parse_value},
     wire::Form,
 };
@@ -78,23 +76,23 @@ impl Client {
         mut phase: watch::Receiver<Phase>,
     ) -> Over {
         let current = server.borrow_and_update().clone();
-        let permit = current.realtime.connections.acquire().unwrap();
-        let mut connection =
-            Connection::new(current.realtime.clone(), current.shard.clone(), self.form, permit);
-        connection.set_principal(principal()).unwrap();
-        let outbox = connection.outbox().clone();
+        let permit = current.realtime.admission.connections.acquire().unwrap();
+        let connection = Connection::open(current.realtime.clone(), current.shard.clone(), self.form, permit);
+        let outbox = connection.outbox.clone();
+        let mut protocol = Protocol::new(connection.clone());
+        protocol.set_principal(principal()).unwrap();
         self.watched.values_mut().for_each(|watched| watched.replica.connect());
         let (sender, receiver) = mpsc::unbounded_channel();
         if self.form == Form::Sse {
             let watched = self.watched.values().next().unwrap();
-            let wanted = Wanted {
+            let new = NewSubscription {
                 collection: watched.collection.to_owned(),
                 filter: parse_value(watched.filter.clone(), Typing::Typed).unwrap(),
                 id: None,
                 since: watched.replica.cursor.clone(),
                 snapshot: true,
             };
-            if connection.subscribe(wanted).await.is_err() {
+            if protocol.subscribe(new).await.is_err() {
                 return Over::Cut;
             }
         } else {
@@ -113,7 +111,7 @@ impl Client {
             let message = receiver.recv().await?;
             Some((message, receiver))
         });
-        let task = tokio::task::spawn_local(connection.run(incoming));
+        let task = tokio::task::spawn_local(Session::new(connection, protocol).run(incoming));
         let lifetime = if self.dice.percent(70) { self.dice.delay(2500) } else { Duration::from_secs(60) };
         let mut cut = std::pin::pin!(tokio::time::sleep(lifetime));
         let mut bytes = Vec::new();

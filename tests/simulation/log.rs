@@ -15,9 +15,9 @@ use coir::{
         cursor::{Cursor, Epoch},
     },
     hub::relay::{LogError, LogPart, LogReader},
-    live::reads::{
-        Resume, StreamReader,
-        stored::{Gone, ReadResult},
+    live::{
+        Gone, Resume,
+        reads::{AccessPath, ReadResult, StreamReader},
     },
     query::Filter,
     store::{StoreError, documents::snapshots::DocumentPage, log::changes::LogPage},
@@ -339,8 +339,16 @@ impl StreamReader for Log {
         })
     }
 
-    fn has_few(&self, _: &ProjectId, _: &CollectionId, _: Arc<Filter>) -> BoxFuture<'_, ReadResult<bool>> {
-        self.ask(|state, _| state.last().sequence.is_multiple_of(2))
+    fn choose_path(
+        &self,
+        _: &ProjectId,
+        _: &CollectionId,
+        _: Arc<Filter>,
+    ) -> BoxFuture<'_, ReadResult<AccessPath>> {
+        self.ask(|state, _| match state.last().sequence.is_multiple_of(2) {
+            true => AccessPath::ByIndex,
+            false => AccessPath::ById,
+        })
     }
 
     fn read_documents(
@@ -348,7 +356,7 @@ impl StreamReader for Log {
         _: &ProjectId,
         collection: &CollectionId,
         filter: Arc<Filter>,
-        few: bool,
+        path: AccessPath,
         after: Option<DocumentId>,
     ) -> BoxFuture<'_, ReadResult<Option<DocumentPage>>> {
         let wanted = collection.clone();
@@ -357,7 +365,7 @@ impl StreamReader for Log {
                 *collection == wanted && after.as_ref().is_none_or(|after| after < id)
             };
             // As the database, it looks at so many documents, of which some match; by an index, only at these.
-            let is_looked_at = |document: &Document| !few || filter.matches(document);
+            let is_looked_at = |document: &Document| path == AccessPath::ById || filter.matches(document);
             let rest =
                 state.documents.iter().filter(|(key, document)| is_next(key) && is_looked_at(document));
             let mut rest = rest.peekable();

@@ -18,7 +18,7 @@ use tokio::{sync::watch, task::LocalSet};
 use coir::{
     api::{
         cocobase::rooms::registry::Rooms,
-        realtime::{ConnectionCount, Feed, Realtime},
+        realtime::{Admission, ConnectionCount, Realtime},
     },
     auth::{KeyRing, Tickets},
     domain::{Change, Control, KeyId, ProjectId},
@@ -199,16 +199,15 @@ impl Server {
         };
         let (stop, stopped) = watch::channel(false);
         let realtime = Realtime {
-            feed: Feed {
-                streams: Streams::new(Arc::new(log.clone()), Activity::default()),
-                max_subscriptions: 100,
+            streams: Streams::new(Arc::new(log.clone()), Activity::default(), 100),
+            admission: Admission {
+                keys: key_ring(),
+                tickets: Tickets::new(b"a secret"),
+                connections: ConnectionCount::new(10_000),
+                allowed_origins: None,
             },
-            keys: key_ring(),
-            tickets: Tickets::new(b"a secret"),
             heartbeat: Duration::from_secs(15),
-            connections: ConnectionCount::new(10_000),
             bus: Arc::new(Rooms::default()),
-            allowed_origins: None,
             stop: stopped,
         };
         Rc::new(Self { realtime: web::Data::new(realtime), shard, relay, gate, _stop: stop })

@@ -2,8 +2,8 @@
 //! of its own: what a request means is the services' business, as it is for the documented API.
 //!
 //! Reading order: [`error`] (`{"detail":…}`), [`body`] and [`shape`] (what comes in and goes out), [`documents`],
-//! [`batches`], [`collections`], [`queries`]; then the sockets: [`socket`] (what they have in common), `watch`
-//! (collections), [`meeting`] (rooms and broadcast), `pace`; and
+//! [`batches`], [`collections`], [`queries`]; then the sockets: [`socket`] (their paths), [`introduction`] (the
+//! first message), `refusal`, [`watch`] (collections), [`rooms`] (rooms and broadcast); and
 //! [`redirect`], a script for the JavaScript library.
 
 pub mod batches;
@@ -11,15 +11,15 @@ pub mod body;
 pub mod collections;
 pub mod documents;
 pub mod error;
-pub mod meeting;
-mod pace;
+pub mod introduction;
 pub mod queries;
 pub mod redirect;
+mod refusal;
 pub mod rooms;
 mod schema;
 pub mod shape;
 pub mod socket;
-mod watch;
+pub mod watch;
 
 use actix_web::{
     guard,
@@ -141,7 +141,7 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(
             resource("/realtime/rooms")
-                .route(get().to(meeting::list))
+                .route(get().to(rooms::list::list))
                 .default_service(unknown_method())
                 .wrap(detail()),
         )

@@ -1,37 +1,44 @@
-//! `/realtime/collections/{collection}`: one subscription of the same machine as on the documented API, with events in
-//! another form. A collection that isn't there yet is waited for.
+//! The conversation of `/realtime/collections/{collection}`: one subscription like those of the documented protocol, with
+//! events in the libraries' dialect. A collection that doesn't exist yet is waited for.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
+use super::{
+    introduction::{First, Topic},
+    refusal::{behind, failed, refused, say_error},
+};
 use crate::{
     api::{
-        cocobase::socket::{End, First, Happened, Socket},
-        error::{ApiError, ErrorCode},
+        error::ApiError,
         realtime::{
-            Feed,
-            subscriptions::{Ended, Subscriptions, Wanted},
+            connection::Connection,
+            conversation::{Conversation, End},
         },
     },
     auth::Principal,
     domain::{CollectionName, cursor::Cursor},
-    hub::Shard,
+    live::{Ended, LiveError, NewSubscription, Subscriptions},
     query::{
         Filter,
-        parse::{self, Typing},
+        parse::{self, FilterError, Typing},
     },
-    service::ServiceError,
-    wire::{CloseCode, Form, cocobase::connected},
+    wire::{CloseCode, cocobase::connected},
 };
 
-/// How often somebody who waits looks for the collection, in the catalog that is in memory.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a waiting socket looks for its collection. The catalog is in memory.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// One watched collection.
-pub(super) struct Watch {
-    feed: Feed,
-    shard: Rc<Shard>,
+/// A collection as the topic of a socket.
+pub struct Watched {
+    /// Its name or id.
+    pub collection: String,
+}
+
+/// The watcher of one collection.
+pub struct Watch {
+    connection: Rc<Connection>,
     principal: Arc<Principal>,
     subscriptions: Subscriptions,
     collection: String,
@@ -42,93 +49,95 @@ pub(super) struct Watch {
     is_waiting: bool,
 }
 
-impl Watch {
+/// What has happened to a watcher.
+pub enum News {
+    /// The collection that it waited for exists.
+    Found,
+    /// It must end.
+    Over(End),
+    /// Its subscription has ended.
+    Ended(Ended),
+}
+
+impl Topic for Watched {
+    type Conversation = Watch;
+
     /// Says `connected`, and begins to watch: every change after that will come.
-    pub(super) async fn begin(
-        socket: &Socket,
+    async fn begin(
+        &self,
+        connection: &Rc<Connection>,
         principal: Arc<Principal>,
-        collection: String,
         first: First,
-    ) -> Result<Self, End> {
-        let feed = socket.realtime.feed.clone();
-        feed.streams.check(&principal).map_err(ApiError::from)?;
-        let filter = parse_filters(first.filters.clone()).map_err(|err| End::refused(err.message))?;
-        let end = feed.streams.find_end(&principal.project).await.map_err(ApiError::from)?;
+    ) -> Result<Watch, End> {
+        let streams = &connection.realtime.streams;
+        streams.check(&principal).map_err(|err| fail(err.into()))?;
+        let filter = parse_filters(first.filters.clone()).map_err(|err| refused(err.to_string()))?;
+        let end = streams.find_end(&principal.project).await.map_err(|err| fail(err.into()))?;
         // A principal's project was read from the database, and projects are never removed.
         let since = end.ok_or_else(|| End::new(CloseCode::TryAgain, "try again"))?;
-        let subscriptions =
-            Subscriptions::new(feed.clone(), socket.shard.clone(), socket.outbox.clone(), Form::Library);
-        let mut watch = Self {
-            feed,
-            shard: socket.shard.clone(),
+        // A name that no collection can have, or one that the principal may not watch, is refused instead of waited for.
+        match streams.open(&principal, &self.collection).await {
+            Ok(_) => {}
+            Err(LiveError::UnknownCollection) if CollectionName::parse(&self.collection).is_ok() => {}
+            Err(err) => return Err(fail(err)),
+        }
+        connection.outbox.send(connected(&self.collection, first.filters.as_ref()));
+        let subscriptions = Subscriptions::new(
+            streams.clone(),
+            connection.shard.clone(),
+            connection.outbox.clone(),
+            connection.form,
+        );
+        let mut watch = Watch {
+            connection: connection.clone(),
             principal,
             subscriptions,
-            collection,
+            collection: self.collection.clone(),
             filter,
             since,
             is_waiting: true,
         };
-        // What can't be watched at all is said instead.
-        match watch.feed.streams.open(&watch.principal, &watch.collection).await {
-            Ok(_) => {}
-            Err(ServiceError::UnknownCollection) if CollectionName::parse(&watch.collection).is_ok() => {}
-            Err(err) => return Err(ApiError::from(err).into()),
-        }
-        socket.outbox.send(connected(&watch.collection, first.filters.as_ref()));
         watch.subscribe().await?;
         Ok(watch)
     }
+}
 
-    /// Begins to watch, unless the collection isn't there. Not to be dropped in the middle: what was sent by then would be
-    /// sent again.
-    pub(super) async fn subscribe(&mut self) -> Result<(), End> {
-        let wanted = Wanted {
+impl Watch {
+    /// Begins to watch, unless the collection doesn't exist. Must run to its end: otherwise the events that it has sent would
+    /// be sent again.
+    async fn subscribe(&mut self) -> Result<(), End> {
+        let new = NewSubscription {
             collection: self.collection.clone(),
             filter: self.filter.clone(),
             id: None,
             since: Some(self.since.encode(&self.principal.project)),
             snapshot: false,
         };
-        match self.subscriptions.add(&self.principal, wanted).await {
+        match self.subscriptions.add(&self.principal, new).await {
             Ok(()) => self.is_waiting = false,
-            Err(error) if error.code == ErrorCode::InvalidCollection => {}
-            Err(error) => return Err(error.into()),
+            Err(LiveError::UnknownCollection) => {}
+            Err(error) => return Err(fail(error)),
         }
         Ok(())
     }
 
-    /// Waits for the collection, or else brings the subscription up to date until it has ended.
-    pub(super) async fn serve(&mut self) -> Happened {
-        if self.is_waiting {
-            return match self.wait().await {
-                Ok(()) => Happened::Ready,
-                Err(end) => Happened::Ended(end),
-            };
-        }
-        match self.subscriptions.serve().await {
-            Ended::Behind => Happened::Ended(End::new(CloseCode::TryAgain, "missed too much; list again")),
-            Ended::One(_, error) => Happened::Ended(error.into()),
-            Ended::All => Happened::Ending,
-        }
-    }
-
-    /// Waits until the collection is there.
+    /// Waits until the collection exists.
     async fn wait(&mut self) -> Result<(), End> {
         loop {
-            let mark = self.shard.mark(&self.principal.project);
-            match self.feed.streams.open(&self.principal, &self.collection).await {
+            let mark = self.connection.shard.mark(&self.principal.project);
+            match self.connection.realtime.streams.open(&self.principal, &self.collection).await {
                 Ok(_) => return Ok(()),
-                Err(ServiceError::UnknownCollection) => self.pass(mark),
-                // It is looked again when the database can be read.
-                Err(ServiceError::Store(_)) => {}
-                Err(err) => return Err(ApiError::from(err).into()),
+                Err(LiveError::UnknownCollection) => self.pass(mark),
+                // It looks again, and the database may be back by then.
+                Err(LiveError::Store(_)) => {}
+                Err(err) => return Err(fail(err)),
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 
-    /// The log has nothing for it up to `mark`, which was read before the collection was looked for: so it need not be
-    /// read from further back, where it may be pruned by then.
+    /// Moves forward to `mark`, which was read before the collection was looked for: the log has nothing for this watcher up
+    /// to there. So the log need not be read from further back, where it may be pruned by the time the collection exists.
     fn pass(&mut self, mark: Option<Cursor>) {
         if let Some(mark) = mark
             && mark.epoch == self.since.epoch
@@ -137,30 +146,59 @@ impl Watch {
             self.since = mark;
         }
     }
+}
 
-    /// Moves the subscription's position past changes that were none for it.
-    pub(super) fn beat(&self) {
-        self.subscriptions.beat();
+impl Conversation for Watch {
+    type News = News;
+
+    async fn hear(&mut self, _: String) -> Result<(), End> {
+        say_error(&self.connection.outbox, "there is nothing to say here but {\"type\":\"ping\"}");
+        Ok(())
+    }
+
+    /// Waits for the collection, or else brings the subscription up to date.
+    async fn serve(&mut self) -> News {
+        if !self.is_waiting {
+            return News::Ended(self.subscriptions.serve().await);
+        }
+        match self.wait().await {
+            Ok(()) => News::Found,
+            Err(end) => News::Over(end),
+        }
+    }
+
+    async fn react(&mut self, news: News) -> Result<(), End> {
+        match news {
+            News::Found => self.subscribe().await,
+            News::Over(end) => Err(end),
+            News::Ended(Ended::Behind) => Err(behind()),
+            News::Ended(Ended::One(_, error)) => Err(fail(error)),
+            // The session sees why.
+            News::Ended(Ended::All) => Ok(()),
+        }
+    }
+
+    /// Moves the subscription's position past changes that were no events for it.
+    fn beat(&mut self) -> Option<String> {
+        self.subscriptions.beat()
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.subscriptions.end_all();
-    }
+fn fail(error: LiveError) -> End {
+    failed(ApiError::from(error))
 }
 
-/// Values mean what the library's own list would send of them: text in a URL. So null is left out, and a list is its
-/// elements with commas between.
-fn parse_filters(filters: Option<Value>) -> Result<Filter, ApiError> {
+/// Parses filters whose values mean what the library's list would send of them: text in a URL. So null is left out, and a
+/// list is its elements with commas between.
+fn parse_filters(filters: Option<Value>) -> Result<Filter, FilterError> {
     let mut terms = match filters {
         None | Some(Value::Null) => return Ok(Filter::all()),
         Some(Value::Object(terms)) => terms,
-        Some(other) => return Ok(parse::parse_value(other, Typing::Text)?),
+        Some(other) => return parse::parse_value(other, Typing::Text),
     };
     terms.retain(|_, value| !value.is_null());
     let terms: Map<String, Value> = terms.into_iter().map(|(name, value)| (name, as_text(value))).collect();
-    Ok(parse::parse_value(Value::Object(terms), Typing::Text)?)
+    parse::parse_value(Value::Object(terms), Typing::Text)
 }
 
 fn as_text(value: Value) -> Value {

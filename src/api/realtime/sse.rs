@@ -1,26 +1,27 @@
-//! Server-sent events `/realtime/sse/{collection}`: a [`Connection`] that watches one collection and hears nothing.
+//! Server-sent events `/realtime/sse/{collection}`: a stream that has one subscription and hears nothing.
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body::MessageBody, http::header, web::Path};
 
 use super::{
-    OutboxBody, check_origin,
-    connection::{Connection, Incoming},
-    opener, parts,
-    subscriptions::Wanted,
+    connection::{Connection, OutboxBody},
+    local_shard::parts,
+    protocol::Protocol,
+    session::{Incoming, Session},
 };
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
         request::Parameters,
     },
+    live::NewSubscription,
     wire::{self, Form},
 };
 
 /// `GET /realtime/sse/{collection}` → 200 and a stream that ends when its reader, its collection or the server goes.
 ///
-/// `Last-Event-ID`, or `since`, says where to go on; one that can't be used is said on the stream, since a browser's
-/// `EventSource` gives up on every status but 200. So one that reconnects while the server can't serve it gets a stream
-/// that ends at once, and comes back.
+/// `Last-Event-ID`, or `since`, is the cursor to resume from. If it can't be used, the stream says so, because a browser's
+/// `EventSource` gives up for ever on every status but 200. For the same reason a client that reconnects while the server is
+/// overloaded gets a stream that ends at once, and comes back.
 pub async fn open(
     request: HttpRequest,
     collection: Path<String>,
@@ -44,11 +45,13 @@ async fn open_stream(
     parameters: &Parameters,
 ) -> Result<HttpResponse, ApiError> {
     let (realtime, shard) = parts(request)?;
-    check_origin(request, &realtime)?;
-    let principal = opener(request, &realtime, parameters).await?.ok_or_else(ApiError::unauthorized)?;
+    realtime.admission.check_origin(request)?;
+    let opener = realtime.admission.opener(request, parameters).await?;
+    let principal = opener.ok_or_else(ApiError::unauthorized)?;
     let filter = parameters.filter()?;
     parameters.refuse_all_but(&["filters", "since", "snapshot", "ticket", "token"])?;
     let permit = realtime
+        .admission
         .connections
         .acquire()
         .ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "too many connections; try again"))?;
@@ -58,14 +61,16 @@ async fn open_stream(
         Some("true") => true,
         Some(_) => return Err(ApiError::new(ErrorCode::InvalidFilter, "`snapshot` is true or false")),
     };
-    let mut connection = Connection::new(realtime.clone(), shard, Form::Sse, permit);
-    connection.set_principal(principal.clone())?;
-    connection.outbox().push(wire::sse::retry());
+    let connection = Connection::open(realtime, shard, Form::Sse, permit);
+    let outbox = connection.outbox.clone();
+    let mut protocol = Protocol::new(connection.clone());
+    protocol.set_principal(principal)?;
+    outbox.push(wire::sse::retry());
 
     let collection = collection.to_owned();
-    connection.subscribe(Wanted { collection, filter, id: None, since, snapshot }).await?;
-    let outbox = connection.outbox().clone();
-    actix_web::rt::spawn(connection.run(futures_util::stream::pending::<Incoming>()));
+    protocol.subscribe(NewSubscription { collection, filter, id: None, since, snapshot }).await?;
+    let session = Session::new(connection, protocol);
+    actix_web::rt::spawn(session.run(futures_util::stream::pending::<Incoming>()));
     Ok(event_stream().body(OutboxBody::new(outbox, None).boxed()))
 }
 
@@ -83,7 +88,7 @@ fn last_event_id(request: &HttpRequest, parameters: &Parameters) -> Result<Optio
     let header =
         request.headers().get(LAST_EVENT_ID).map(|value| String::from_utf8_lossy(value.as_bytes()).into());
     let since = parameters.single("since")?.map(str::to_owned);
-    // An empty one is what a client sends that has none.
+    // Some clients send an empty one when they have none.
     let given = |text: &String| !text.is_empty();
     Ok(header.filter(given).or(since.filter(given)))
 }

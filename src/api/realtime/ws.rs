@@ -1,4 +1,4 @@
-//! WebSocket `/realtime`: bytes in and out of a [`Connection`].
+//! WebSocket `/realtime`, and the handshake of every WebSocket.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -7,21 +7,24 @@ use actix_ws::{AggregatedMessage, ProtocolError};
 use futures_util::{Stream, StreamExt};
 
 use super::{
-    ConnectionPermit, OutboxBody, Realtime, check_origin,
-    connection::{Connection, Incoming},
+    connection::{Connection, OutboxBody},
     guard::{Breach, MAX_MESSAGE, guarded},
-    opener, parts,
+    local_shard::parts,
+    protocol::Protocol,
+    session::{Incoming, Session},
+    state::Realtime,
 };
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
         request::Parameters,
     },
+    hub::Outbox,
     wire::{CloseCode, Form, frames},
 };
 
-/// `GET /realtime` → 101. Credentials may come in the handshake; bad ones are an error message on the stream, since a
-/// browser shows its page no status.
+/// `GET /realtime` → 101. Credentials may come with the handshake. Bad ones are an error message on the stream, since a page in
+/// a browser doesn't see the status.
 pub async fn open(
     request: HttpRequest,
     payload: web::Payload,
@@ -29,39 +32,42 @@ pub async fn open(
 ) -> Result<HttpResponse, actix_web::Error> {
     let (realtime, shard) = parts(&request)?;
     let (response, incoming) = accept(&request, &realtime, payload).await?;
-    let permit = realtime.connections.acquire();
-    let refused = permit.is_none();
-    let mut connection = Connection::new(
-        realtime.clone(),
-        shard,
-        Form::WebSocket,
-        permit.unwrap_or_else(ConnectionPermit::none),
-    );
-    let outbox = connection.outbox().clone();
-    if refused {
-        outbox.finish(Form::WebSocket.close(CloseCode::TryAgain, "too many connections"));
-    } else {
-        let opener = opener(&request, &realtime, &parameters).await;
-        match opener.and_then(|opener| opener.map_or(Ok(()), |principal| connection.set_principal(principal)))
-        {
-            Ok(()) => {}
-            Err(error) => connection.refuse_auth(&error),
+    let outbox = match realtime.admission.connections.acquire() {
+        None => too_many_connections(Form::WebSocket),
+        Some(permit) => {
+            let connection = Connection::open(realtime.clone(), shard, Form::WebSocket, permit);
+            let outbox = connection.outbox.clone();
+            let mut protocol = Protocol::new(connection.clone());
+            let opener = realtime.admission.opener(&request, &parameters).await;
+            let known =
+                opener.and_then(|opener| opener.map_or(Ok(()), |opener| protocol.set_principal(opener)));
+            if let Err(error) = known {
+                protocol.refuse_auth(&error);
+            }
+            actix_web::rt::spawn(Session::new(connection, protocol).run(incoming));
+            outbox
         }
-        actix_web::rt::spawn(connection.run(incoming));
-    }
+    };
     Ok(response.map_body(|_, kept| OutboxBody::new(outbox, Some(kept)).boxed()))
 }
 
-/// Does the handshake, and gives what comes in.
+/// Returns the queue of a connection that is told to try again, and ends.
+pub(in crate::api) fn too_many_connections(form: Form) -> Rc<Outbox> {
+    let outbox = Rc::new(Outbox::default());
+    outbox.finish(form.close(CloseCode::TryAgain, "too many connections"));
+    outbox
+}
+
+/// Does the handshake, and returns the response with the stream of what comes in.
 ///
 /// # Errors
-/// `FORBIDDEN` for a page that may not, or `INVALID_BODY` for a request that is no handshake.
+/// `FORBIDDEN` for a page whose origin isn't allowed, or `INVALID_BODY` for a request that is not a handshake.
 pub(in crate::api) async fn accept(
     request: &HttpRequest,
     realtime: &Realtime,
     payload: web::Payload,
 ) -> Result<(HttpResponse, impl Stream<Item = Incoming> + use<>), actix_web::Error> {
-    check_origin(request, realtime)?;
+    realtime.admission.check_origin(request)?;
     let (payload, breach) = guarded(request, payload).await?;
     let handshake = actix_ws::handle(request, payload);
     let (response, _, messages) = handshake.map_err(|_| {

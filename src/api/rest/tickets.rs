@@ -4,10 +4,13 @@ use actix_web::{HttpResponse, http::header};
 use serde::{Deserialize, Serialize};
 
 use super::Success;
-use crate::api::{
-    error::ApiError,
-    request::{Body, Caller},
-    state::State,
+use crate::{
+    api::{
+        error::ApiError,
+        request::{Body, Caller},
+        state::State,
+    },
+    live::LiveError,
 };
 
 /// What a ticket is for. Other members are refused, not ignored.
@@ -27,16 +30,19 @@ struct TicketBody {
 /// `POST /realtime/tickets` `{"collection"?}` → 201 with a ticket that opens live streams for an hour, as the caller.
 pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
     let wanted: Wanted = if body.bytes.is_empty() { Wanted::default() } else { body.json()? };
-    let streams = &state.realtime.feed.streams;
+    let streams = &state.realtime.streams;
     let collection = match &wanted.collection {
         Some(name) => Some(streams.open(&principal, name).await?),
         None => {
-            streams.check(&principal)?;
+            streams.check(&principal).map_err(LiveError::from)?;
             None
         }
     };
-    let ticket =
-        state.realtime.tickets.issue(&principal, collection.as_ref().map(|collection| &collection.id))?;
+    let ticket = state
+        .realtime
+        .admission
+        .tickets
+        .issue(&principal, collection.as_ref().map(|collection| &collection.id))?;
     let body = TicketBody { ticket: ticket.text, expires_at: ticket.expires_at.to_string() };
     Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(Success::new(body)))
 }

@@ -1,13 +1,15 @@
 //! Database reads of live streams, shared and bounded.
 //!
-//! Reading order: [`streams`], [`stored`], `shared_reads`, `identical_reads`, [`throttle`](Lease).
+//! Reading order: [`streams`], [`reader`] (what is read) and [`stored`] (from a database), `shared_reads` (one read for all
+//! who wait for the same), `throttle`.
 
-mod identical_reads;
+pub mod reader;
 mod shared_reads;
 pub mod stored;
 pub mod streams;
 mod throttle;
 
-pub use stored::{Resume, StoredStreams, StreamReader};
-pub use streams::Streams;
-pub use throttle::Lease;
+pub use reader::{AccessPath, ReadResult, StreamReader};
+pub use stored::StoredStreams;
+pub use streams::{PagePermit, Streams};
+pub use throttle::WorkPermit;

@@ -1,14 +1,18 @@
-//! What live streams read of the database.
+//! The reads of live streams, from a database.
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 use crate::{
-    domain::{Collection, CollectionId, DocumentId, LogEnds, Position, ProjectId, cursor::Cursor},
+    domain::{Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
+    live::{
+        reads::reader::{AccessPath, ReadResult, StreamReader},
+        resume::{Gone, Resume},
+    },
     query::Filter,
     store::{
-        Db, Lane, StoreError,
+        Db, Lane,
         collections::{catalog::Catalogs, rows},
         documents::snapshots::{self, DocumentPage, Way},
         log::{
@@ -18,105 +22,16 @@ use crate::{
     },
 };
 
-/// How much of the log is read at once: about what a peer's queue has room for.
+/// How much of the log is read at once. A peer's queue has room for about as much.
 const LOG_PAGE: PageSize = PageSize { entries: 128, bytes: 256 * 1024 };
 /// How many documents are read at once for a snapshot.
 const DOCUMENT_PAGE: PageSize = PageSize { entries: 128, bytes: 128 * 1024 };
 
-/// What became of a read.
-pub type ReadResult<T> = Result<T, StoreError>;
-
-/// From where a stream can go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resume {
-    /// From the cursor's position: the log has everything after it.
-    From(Position),
-    /// The log doesn't reach there, and why. Here is its end.
-    Expired(Cursor, Gone),
-}
-
-/// Why the log has no way on from a cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gone {
-    /// What came after it is not kept any more.
-    Pruned,
-    /// It is of another history.
-    OtherHistory,
-    /// It is beyond the log's end.
-    Beyond,
-    /// There is another change in its place.
-    Replaced,
-}
-
-impl Gone {
-    /// Why a log with these ends doesn't hold a cursor, which it doesn't.
-    pub fn of(cursor: &Cursor, ends: &LogEnds) -> Self {
-        let sequence = cursor.position.sequence;
-        if cursor.epoch != ends.epoch {
-            Self::OtherHistory
-        } else if sequence < ends.first.sequence {
-            Self::Pruned
-        } else if sequence > ends.last.sequence {
-            Self::Beyond
-        } else {
-            Self::Replaced
-        }
-    }
-}
-
-/// What live streams read of the database, and all that they know of it; `app` hands the implementation in. Every future
-/// can be dropped at any await.
-pub trait StreamReader: Send + Sync + 'static {
-    /// A collection by its name or id.
-    fn find_collection<'a>(
-        &'a self,
-        project: &'a ProjectId,
-        name_or_id: &'a str,
-    ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>>;
-
-    /// Whether a collection is still there, where the log can't tell any more.
-    fn has_collection(&self, collection: &CollectionId) -> BoxFuture<'_, ReadResult<bool>>;
-
-    /// The end of a project's log; `None` if there is no such project.
-    fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>>;
-
-    /// Whether a stream can go on from a cursor.
-    fn resume(&self, project: &ProjectId, cursor: Cursor) -> BoxFuture<'_, ReadResult<Resume>>;
-
-    /// The next changes of a collection, and control entries of its project, after `after`, with the log's ends at that
-    /// moment. `None` if there is no such project.
-    fn read_log(
-        &self,
-        project: &ProjectId,
-        collection: &CollectionId,
-        after: Position,
-    ) -> BoxFuture<'_, ReadResult<Option<LogPage>>>;
-
-    /// Whether so few documents match that they are best found by an index, for each page anew.
-    fn has_few(
-        &self,
-        project: &ProjectId,
-        collection: &CollectionId,
-        filter: Arc<Filter>,
-    ) -> BoxFuture<'_, ReadResult<bool>>;
-
-    /// The next matching documents of a collection in the order of their ids, with the log's ends at that moment; by an
-    /// index if they are `few`. `None` if there is no such project.
-    fn read_documents(
-        &self,
-        project: &ProjectId,
-        collection: &CollectionId,
-        filter: Arc<Filter>,
-        few: bool,
-        after: Option<DocumentId>,
-    ) -> BoxFuture<'_, ReadResult<Option<DocumentPage>>>;
-}
-
-/// Reads the database.
+/// Reads a database.
 pub struct StoredStreams {
     /// The database.
     pub db: Db,
-    /// Its collections.
+    /// The collections of each project.
     pub catalogs: Catalogs,
 }
 
@@ -170,19 +85,20 @@ impl StreamReader for StoredStreams {
         Box::pin(self.db.read(Lane::Scan, read))
     }
 
-    fn has_few(
+    fn choose_path(
         &self,
         project: &ProjectId,
         collection: &CollectionId,
         filter: Arc<Filter>,
-    ) -> BoxFuture<'_, ReadResult<bool>> {
+    ) -> BoxFuture<'_, ReadResult<AccessPath>> {
         let (project, collection) = (project.clone(), collection.clone());
         Box::pin(async move {
             let catalog = self.catalogs.get(&project).await?;
             let read = move |db| async move {
                 snapshots::has_few(&db, &collection, &filter, catalog.indexes_of(&collection)).await
             };
-            self.db.read(Lane::Scan, read).await
+            let has_few = self.db.read(Lane::Scan, read).await?;
+            Ok(if has_few { AccessPath::ByIndex } else { AccessPath::ById })
         })
     }
 
@@ -191,14 +107,17 @@ impl StreamReader for StoredStreams {
         project: &ProjectId,
         collection: &CollectionId,
         filter: Arc<Filter>,
-        few: bool,
+        path: AccessPath,
         after: Option<DocumentId>,
     ) -> BoxFuture<'_, ReadResult<Option<DocumentPage>>> {
         let (project, collection) = (project.clone(), collection.clone());
         Box::pin(async move {
             let catalog = self.catalogs.get(&project).await?;
             let read = move |db| async move {
-                let way = if few { Way::ByIndex(catalog.indexes_of(&collection)) } else { Way::ById };
+                let way = match path {
+                    AccessPath::ByIndex => Way::ByIndex(catalog.indexes_of(&collection)),
+                    AccessPath::ById => Way::ById,
+                };
                 let wanted = (&collection, &*filter);
                 snapshots::read(&db, &project, wanted, way, after.as_ref(), DOCUMENT_PAGE).await
             };

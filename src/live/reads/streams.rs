@@ -1,109 +1,145 @@
-//! What a live stream needs beside the hub: may it, from where, and the log.
+//! The reads of live streams: whether the principal may, and then the database, shared and bounded.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::{
+    reader::{AccessPath, StreamReader},
+    shared_reads::{Answer, SharedReads},
+    throttle::{Throttle, WorkPermit},
+};
 use crate::{
-    auth::{Action, Principal, permission},
-    domain::{Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
-    live::reads::{
-        Resume, StreamReader,
-        identical_reads::IdenticalReads,
-        shared_reads::SharedReads,
-        throttle::{Lease, Leases},
-    },
+    auth::{Action, Forbidden, Principal, permission},
+    domain::{Change, Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
+    live::{error::LiveError, resume::Resume},
     query::Filter,
-    service::ServiceError,
     store::{StoreError, documents::snapshots::DocumentPage, log::changes::LogPage},
     writer::Activity,
 };
 
 /// How many subscriptions read the database at the same time. The writer has a connection of its own and never waits for
 /// them.
-const READERS: usize = 4;
+const MAX_READS: usize = 4;
 /// How many pages are in memory at the same time, on their way to the peers.
-const PAGES: usize = 64;
+const MAX_PAGES: usize = 64;
 
-/// The use cases of live streams. Cheap to clone.
+/// What live streams read. Cheap to clone.
 #[derive(Clone)]
 pub struct Streams {
     reader: Arc<dyn StreamReader>,
-    readers: Arc<Semaphore>,
-    pages: Arc<Semaphore>,
-    leases: Leases,
-    shared: Arc<SharedReads>,
-    document_pages: Arc<IdenticalReads<PageKey, Option<Arc<DocumentPage>>>>,
+    max_subscriptions: usize,
+    read_permits: Arc<Semaphore>,
+    page_permits: Arc<Semaphore>,
+    throttle: Throttle,
+    log_pages: Arc<LogPages>,
+    document_pages: Arc<SharedReads<DocumentsKey, Option<Arc<DocumentPage>>>>,
 }
 
-/// The right to have a page in memory; given back when dropped.
-pub struct Turn {
+type LogPages = SharedReads<(ProjectId, CollectionId), Option<Arc<LogPage>>>;
+
+/// Which documents.
+type DocumentsKey = (CollectionId, Arc<Filter>);
+
+impl Answer for Option<Arc<LogPage>> {
+    /// After which position.
+    type Request = Position;
+
+    fn covers(&self, read: &Position, request: &Position) -> bool {
+        let Some(page) = self else { return false };
+        let begins_early_enough = read.sequence <= request.sequence;
+        begins_early_enough && (page.is_last || request.sequence < end_of(page))
+    }
+
+    fn is_immutable(&self) -> bool {
+        self.as_ref().is_some_and(|page| !page.is_last)
+    }
+
+    /// The older page is beyond the end of its log, so the database was restored.
+    fn contradicts(&self, older: &Self) -> bool {
+        let (Some(newer), Some(older)) = (self, older) else { return false };
+        newer.ends.project == older.ends.project
+            && (newer.ends.epoch != older.ends.epoch || newer.ends.last.sequence < end_of(older))
+    }
+
+    fn weight(&self) -> usize {
+        self.iter().flat_map(|page| &page.entries).map(|change| Change::weight(change)).sum()
+    }
+}
+
+impl Answer for Option<Arc<DocumentPage>> {
+    /// Found how, and after which id.
+    type Request = (AccessPath, Option<DocumentId>);
+
+    fn covers(&self, _: &Self::Request, _: &Self::Request) -> bool {
+        false
+    }
+}
+
+/// The sequence of the last entry of a page; 0 if there is none.
+fn end_of(page: &LogPage) -> u64 {
+    page.entries.last().map_or(0, |change| change.position.sequence)
+}
+
+/// The right to have a page in memory. Held until the page is sent, or dropped because its peer takes nothing.
+pub struct PagePermit {
     permit: Option<OwnedSemaphorePermit>,
-    pages: Arc<Semaphore>,
-    shared: Arc<SharedReads>,
+    permits: Arc<Semaphore>,
+    log_pages: Arc<LogPages>,
 }
 
-impl Drop for Turn {
+impl Drop for PagePermit {
     fn drop(&mut self) {
         drop(self.permit.take());
         // Pages are kept for others, and now there are none.
-        if self.pages.available_permits() == PAGES {
-            self.shared.forget_kept();
+        if self.permits.available_permits() == MAX_PAGES {
+            self.log_pages.forget_kept();
         }
     }
 }
 
-/// Which page of a snapshot: of what, by an index or not, and after which id.
-type PageKey = (CollectionId, Arc<Filter>, bool, Option<DocumentId>);
-
 impl Streams {
-    /// Starts with nobody reading. Who catches up makes room for the writes that `activity` is of.
-    pub fn new(reader: Arc<dyn StreamReader>, activity: Activity) -> Self {
+    /// Makes the reads of streams, of which each connection may have so many subscriptions. Catch-up work is throttled while
+    /// `activity` is recent.
+    pub fn new(reader: Arc<dyn StreamReader>, activity: Activity, max_subscriptions: usize) -> Self {
         Self {
             reader,
-            readers: Arc::new(Semaphore::new(READERS)),
-            pages: Arc::new(Semaphore::new(PAGES)),
-            leases: Leases::new(activity),
-            shared: Arc::default(),
+            max_subscriptions,
+            read_permits: Arc::new(Semaphore::new(MAX_READS)),
+            page_permits: Arc::new(Semaphore::new(MAX_PAGES)),
+            throttle: Throttle::new(activity),
+            log_pages: Arc::default(),
             document_pages: Arc::default(),
         }
     }
 
-    /// Whether a principal may watch collections at all.
+    /// Returns how many subscriptions a connection may have.
+    pub fn max_subscriptions(&self) -> usize {
+        self.max_subscriptions
+    }
+
+    /// Makes sure that a principal may watch collections at all.
     ///
     /// # Errors
-    /// [`ServiceError::Forbidden`].
-    pub fn check(&self, principal: &Principal) -> Result<(), ServiceError> {
+    /// [`Forbidden`].
+    pub fn check(&self, principal: &Principal) -> Result<(), Forbidden> {
         permission::check(principal, Action::Subscribe)?;
-        permission::check(principal, Action::ReadDocuments)?;
-        Ok(())
+        permission::check(principal, Action::ReadDocuments)
     }
 
-    /// Whether a principal may be in rooms and in its project's broadcast.
+    /// Finds the collection that a principal wants to watch.
     ///
     /// # Errors
-    /// [`ServiceError::Forbidden`].
-    pub fn check_meeting(&self, principal: &Principal) -> Result<(), ServiceError> {
-        Ok(permission::check(principal, Action::Subscribe)?)
-    }
-
-    /// The collection that a principal wants to watch.
-    ///
-    /// # Errors
-    /// [`ServiceError::Forbidden`], [`ServiceError::UnknownCollection`], or the database's own.
-    pub async fn open(
-        &self,
-        principal: &Principal,
-        collection: &str,
-    ) -> Result<Arc<Collection>, ServiceError> {
+    /// [`LiveError::Forbidden`], [`LiveError::UnknownCollection`] or [`LiveError::Store`].
+    pub async fn open(&self, principal: &Principal, collection: &str) -> Result<Arc<Collection>, LiveError> {
         self.check(principal)?;
         let found = self.reader.find_collection(&principal.project, collection).await?;
-        let found = found.ok_or(ServiceError::UnknownCollection)?;
+        let found = found.ok_or(LiveError::UnknownCollection)?;
         permission::check_collection(principal, &found.id)?;
         Ok(found)
     }
 
-    /// Whether a stream can go on from a cursor.
+    /// Returns whether a stream can go on from a cursor.
     ///
     /// # Errors
     /// The database's own.
@@ -111,7 +147,7 @@ impl Streams {
         self.reader.resume(project, cursor).await
     }
 
-    /// Whether a collection is still there, where the log can't tell any more.
+    /// Returns whether a collection still exists, where the log can't tell any more.
     ///
     /// # Errors
     /// The database's own.
@@ -119,7 +155,7 @@ impl Streams {
         self.reader.has_collection(collection).await
     }
 
-    /// The end of a project's log; `None` if there is no such project.
+    /// Finds the end of a project's log. `None` if there is no such project.
     ///
     /// # Errors
     /// The database's own.
@@ -127,23 +163,20 @@ impl Streams {
         self.reader.find_end(project).await
     }
 
-    /// Waits for the right to have a page in memory: those who asked first come first. It is kept until the page is sent,
-    /// or given up because its peer takes nothing.
-    pub async fn turn(&self) -> Turn {
-        // Never closed, so a permit always comes.
-        let permit = self.pages.clone().acquire_owned().await.ok();
-        Turn { permit, pages: self.pages.clone(), shared: self.shared.clone() }
+    /// Waits for a permit to have a page in memory. Those who asked first get it first.
+    pub async fn page_permit(&self) -> PagePermit {
+        // The semaphore is never closed, so a permit always comes.
+        let permit = self.page_permits.clone().acquire_owned().await.ok();
+        PagePermit { permit, permits: self.page_permits.clone(), log_pages: self.log_pages.clone() }
     }
 
-    /// Waits for the right to work on a page, which is given back at each wait: while somebody writes, those who catch up have
-    /// a part of the processors only.
-    pub async fn lease(&self) -> Lease {
-        self.leases.next().await
+    /// Waits for a permit to work on a page. It must be given back before each wait.
+    pub async fn work_permit(&self) -> WorkPermit {
+        self.throttle.permit().await
     }
 
-    /// The next changes of a collection, and control entries of its project, after `after`. Waits while too many read;
-    /// meanwhile another one's page may come that has them, and then it is this: it may begin before `after`. `None` if
-    /// there is no such project.
+    /// Reads the next changes of a collection, and control entries of its project, after `after`. The page may be one that
+    /// another subscription has read, and then it may begin before `after`. `None` if there is no such project.
     ///
     /// # Errors
     /// The database's own.
@@ -153,35 +186,27 @@ impl Streams {
         collection: &CollectionId,
         after: Position,
     ) -> Result<Option<Arc<LogPage>>, StoreError> {
-        let mut wait = self.shared.wait((project.clone(), collection.clone()), after);
-        let _permit = tokio::select! {
-            biased;
-            page = wait.page() => return Ok(Some(page)),
-            permit = self.readers.acquire() => permit,
-        };
-        let begun = wait.begin();
-        let Some(page) = self.reader.read_log(project, collection, after).await? else { return Ok(None) };
-        let page = Arc::new(page);
-        wait.share(begun, &page);
-        Ok(Some(page))
+        let read = async || Ok(self.reader.read_log(project, collection, after).await?.map(Arc::new));
+        let key = (project.clone(), collection.clone());
+        self.log_pages.get(&key, after, &self.read_permits, read).await
     }
 
-    /// Whether so few documents match that they are best found by an index, for each page anew. Waits while too many read.
+    /// Chooses how the documents that match are best found. Waits while too many read.
     ///
     /// # Errors
     /// The database's own.
-    pub async fn has_few(
+    pub async fn choose_path(
         &self,
         project: &ProjectId,
         collection: &CollectionId,
         filter: Arc<Filter>,
-    ) -> Result<bool, StoreError> {
-        let _permit = self.readers.acquire().await;
-        self.reader.has_few(project, collection, filter).await
+    ) -> Result<AccessPath, StoreError> {
+        let _permit = self.read_permits.acquire().await;
+        self.reader.choose_path(project, collection, filter).await
     }
 
-    /// The next matching documents of a collection in the order of their ids, as they were after this was asked; by an index
-    /// if they are `few`. Waits while too many read. `None` if there is no such project.
+    /// Reads the next matching documents of a collection in the order of their ids, as they were after this was called.
+    /// `None` if there is no such project.
     ///
     /// # Errors
     /// The database's own.
@@ -190,14 +215,61 @@ impl Streams {
         project: &ProjectId,
         collection: &CollectionId,
         filter: Arc<Filter>,
-        few: bool,
+        path: AccessPath,
         after: Option<DocumentId>,
     ) -> Result<Option<Arc<DocumentPage>>, StoreError> {
-        let key = (collection.clone(), filter.clone(), few, after.clone());
+        let (key, request) = ((collection.clone(), filter.clone()), (path, after.clone()));
         let read = async || {
-            let page = self.reader.read_documents(project, collection, filter, few, after).await?;
+            let page = self.reader.read_documents(project, collection, filter, path, after).await?;
             Ok(page.map(Arc::new))
         };
-        self.document_pages.get(&key, &self.readers, read).await
+        self.document_pages.get(&key, request, &self.read_permits, read).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Control, Entry, LogEnds, Timestamp, cursor::Epoch};
+
+    fn at(sequence: u64) -> Position {
+        Position { sequence, at: Timestamp(0) }
+    }
+
+    /// The page after a sequence, up to and with `last`, of a log that ends there or later.
+    fn page(project: &str, (after, last): (u64, u64), end: u64) -> Option<Arc<LogPage>> {
+        let project = ProjectId::from_stored(project);
+        let change = |sequence| {
+            let entry = Entry::Control(Control::KeyRevoked { key: String::new() });
+            Arc::new(Change { project: project.clone(), position: at(sequence), entry })
+        };
+        let entries = (after + 1..=last).map(change).collect();
+        let ends =
+            LogEnds { project: project.clone(), epoch: Epoch(1), first: at(0), last: at(end), control: 0 };
+        Some(Arc::new(LogPage { ends, entries, is_last: last == end }))
+    }
+
+    #[test]
+    fn a_log_page_covers_every_position_that_it_goes_on_from() {
+        for (why, end, after, expected) in [
+            ("it begins after that", 30, 9, false),
+            ("the same", 30, 10, true),
+            ("a part of it", 30, 19, true),
+            ("it ends there, and the log goes on", 30, 20, false),
+            ("the log ends there, too", 20, 20, true),
+        ] {
+            let page = page("p", (10, 20), end);
+            assert_eq!(page.covers(&at(10), &at(after)), expected, "{why}");
+            assert_eq!(page.is_immutable(), end == 30, "{why}");
+        }
+        assert!(!None::<Arc<LogPage>>.covers(&at(0), &at(0)), "there is no such project");
+    }
+
+    #[test]
+    fn a_log_that_ends_before_a_page_contradicts_it() {
+        let older = page("p", (10, 20), 30);
+        assert!(page("p", (5, 8), 8).contradicts(&older));
+        assert!(!page("p", (20, 25), 25).contradicts(&older));
+        assert!(!page("another", (5, 8), 8).contradicts(&older));
     }
 }

@@ -1,43 +1,35 @@
-//! Where people meet: rooms, and the broadcast of each project. Nothing of it is in the database.
+//! Who is where: rooms, and the broadcast of each project.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
 
+use super::inbox::InboxSender;
 use crate::domain::{ProjectId, Timestamp};
 
-/// The most frames that wait for one who is there.
-const MAX_FRAMES: usize = 256;
-/// The most bytes that wait for one who is there.
-const MAX_BYTES: usize = 1024 * 1024;
-
-/// Where one can be, in a project.
+/// A place in a project where people can be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// Where everyone of the project can be.
+    /// The broadcast, where everyone of the project can be.
     Broadcast,
     /// The room of this id.
     Room(String),
 }
 
-/// How one comes to a place.
+/// How someone comes to a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entering {
-    /// It must be there.
+    /// The place must exist.
     Join,
-    /// It is made if it isn't there.
+    /// A room is created if it doesn't exist.
     Create {
-        /// What it is then called.
+        /// The title of a room that is created.
         title: String,
     },
 }
 
-/// One who is there. Both texts are JSON, as the client said them.
-#[derive(Clone, Debug)]
+/// Someone at a place. Both texts are JSON, as the client sent them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// A string or a number.
     pub id: Arc<str>,
@@ -45,31 +37,31 @@ pub struct Person {
     pub name: Arc<str>,
 }
 
-/// A room as it is at a moment.
+/// A room as it is at one moment.
 #[derive(Clone, Debug)]
 pub struct RoomState {
-    /// Its id.
+    /// The room's id.
     pub id: String,
-    /// What it is called.
+    /// The room's title.
     pub title: Arc<str>,
-    /// Who made it.
+    /// Who created it.
     pub created_by: Person,
-    /// When that was.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// Everyone who is there, those who came first first.
+    /// Everyone who is there, in the order in which they came.
     pub people: Vec<Person>,
 }
 
-/// What a place is called, and how many are there.
+/// A place as it has just become.
 #[derive(Clone, Debug)]
 pub struct Presence {
-    /// Its title; empty for the broadcast.
+    /// The room's title; empty for the broadcast.
     pub title: Arc<str>,
-    /// How many are there.
+    /// How many people are there.
     pub participants: usize,
 }
 
-/// Why nobody more comes in; a sentence for the client.
+/// Why someone can't come in. The message is for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Turned {
     /// There is no such room.
@@ -78,75 +70,31 @@ pub enum Turned {
     /// The project has as many rooms as it may have.
     #[error("this project has too many rooms; try again")]
     TooManyRooms,
-    /// As many are there as may be.
+    /// The place has as many people as it may have.
     #[error("too many are here; try again")]
     Full,
 }
 
-/// What reaches one who is there. When `cut` resolves, they were too slow, and nothing more comes.
-pub struct Inbox {
-    /// Frames, ready to be written.
-    pub frames: mpsc::Receiver<Bytes>,
-    /// Resolves once its sender is gone.
-    pub cut: oneshot::Receiver<()>,
-    waiting: Arc<AtomicUsize>,
-}
-
-/// The other end of an [`Inbox`].
-pub struct Delivery {
-    frames: mpsc::Sender<Bytes>,
-    cut: Option<oneshot::Sender<()>>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl Inbox {
-    /// An inbox, and what fills it.
-    pub fn new() -> (Self, Delivery) {
-        let (sender, frames) = mpsc::channel(MAX_FRAMES);
-        let (cutting, cut) = oneshot::channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let delivery = Delivery { frames: sender, cut: Some(cutting), waiting: waiting.clone() };
-        (Self { frames, cut, waiting }, delivery)
-    }
-
-    /// Notes that a frame was taken.
-    pub fn set_taken(&self, frame: &Bytes) {
-        self.waiting.fetch_sub(frame.len(), Ordering::Relaxed);
-    }
-}
-
-impl Delivery {
-    /// Puts a frame in. One who is too slow gets nothing any more, so that nobody waits for them.
-    pub fn put(&mut self, frame: &Bytes) {
-        if self.cut.is_none() {
-            return;
-        }
-        let waiting = self.waiting.fetch_add(frame.len(), Ordering::Relaxed) + frame.len();
-        if waiting > MAX_BYTES || self.frames.try_send(frame.clone()).is_err() {
-            self.cut = None;
-        }
-    }
-}
-
-/// One who is at a place. Gives the number by which they leave.
+/// Someone who comes to a place.
 pub struct Guest<'a> {
     /// The project.
     pub project: &'a ProjectId,
-    /// Where.
+    /// The place.
     pub place: &'a Place,
-    /// Who.
+    /// Who comes.
     pub person: Person,
-    /// What reaches them.
-    pub delivery: Delivery,
+    /// What is said there goes here.
+    pub inbox: InboxSender,
 }
 
 /// Makes a frame about a place as it has just become, if there is something to say.
 pub type Announce<'a> = &'a dyn Fn(&Presence) -> Option<Bytes>;
 
-/// Brings those together who are at the same place. In one process it is [`Rooms`](crate::api::cocobase::rooms::registry::Rooms); between nodes it
-/// would be another.
+/// Brings people together who are at the same place. In one process it is
+/// [`Rooms`](crate::api::cocobase::rooms::registry::Rooms). Between nodes it would be another implementation.
 pub trait Bus: Send + Sync + 'static {
-    /// Comes in. Everyone there is sent what `announce` makes, the newcomer too. Returns the number to leave by.
+    /// Lets someone in. Everyone there, also the newcomer, is sent the frame that `announce` makes. Returns the number to
+    /// leave by.
     ///
     /// # Errors
     /// [`Turned`].
@@ -157,12 +105,12 @@ pub trait Bus: Send + Sync + 'static {
         announce: Announce<'_>,
     ) -> Result<(u64, Presence), Turned>;
 
-    /// Goes. Those who stay are sent what `announce` makes; a room that nobody is in is gone.
+    /// Lets someone go. Those who stay are sent the frame that `announce` makes. A room that nobody is in is removed.
     fn leave(&self, project: &ProjectId, place: &Place, number: u64, announce: Announce<'_>);
 
-    /// Sends to everyone there what `announce` makes.
+    /// Sends everyone there the frame that `announce` makes.
     fn say(&self, project: &ProjectId, place: &Place, announce: Announce<'_>);
 
-    /// The rooms of a project, by id.
+    /// Lists the rooms of a project by id.
     fn rooms(&self, project: &ProjectId) -> Vec<RoomState>;
 }

@@ -5,12 +5,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{
-    api::cocobase::rooms::bus::{
-        Announce, Bus, Delivery, Entering, Guest, Person, Place, Presence, RoomState, Turned,
-    },
-    domain::{ProjectId, Timestamp},
+use super::{
+    bus::{Announce, Bus, Entering, Guest, Person, Place, Presence, RoomState, Turned},
+    inbox::InboxSender,
 };
+use crate::domain::{ProjectId, Timestamp};
 
 /// The most rooms of a project.
 const MAX_ROOMS: usize = 1000;
@@ -40,7 +39,7 @@ struct Room {
 }
 
 /// By number, so those who came first come first.
-type People = BTreeMap<u64, (Person, Delivery)>;
+type People = BTreeMap<u64, (Person, InboxSender)>;
 
 impl Rooms {
     fn project(&self, id: &ProjectId) -> Arc<Mutex<Project>> {
@@ -59,7 +58,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn tell(people: &mut People, title: &Arc<str>, announce: Announce<'_>) -> Presence {
     let presence = Presence { title: title.clone(), participants: people.len() };
     if let Some(frame) = announce(&presence) {
-        people.values_mut().for_each(|(_, delivery)| delivery.put(&frame));
+        people.values_mut().for_each(|(_, inbox)| inbox.put(&frame));
     }
     presence
 }
@@ -106,7 +105,7 @@ impl Bus for Rooms {
         if people.len() >= most {
             return Err(Turned::Full);
         }
-        people.insert(number, (guest.person, guest.delivery));
+        people.insert(number, (guest.person, guest.inbox));
         Ok((number, tell(people, &title, announce)))
     }
 
@@ -150,13 +149,13 @@ impl Bus for Rooms {
 mod tests {
     use bytes::Bytes;
 
-    use super::{super::bus::Inbox, *};
+    use super::{super::inbox::Inbox, *};
 
     fn enter(rooms: &Rooms, place: &Place, entering: Entering) -> Result<(u64, Inbox), Turned> {
-        let (inbox, delivery) = Inbox::new();
+        let (inbox, sender) = Inbox::new();
         let person = Person { id: "\"a\"".into(), name: "\"A\"".into() };
         let project = &ProjectId::from_stored("p");
-        let guest = Guest { project, place, person, delivery };
+        let guest = Guest { project, place, person, inbox: sender };
         rooms
             .enter(guest, entering, &|_| Some(Bytes::from_static(b"hello")))
             .map(|(number, _)| (number, inbox))

@@ -1,0 +1,151 @@
+//! Who may open a stream: how many there may be, from which pages, and by which credential.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use actix_web::{HttpRequest, http::header};
+
+use crate::{
+    api::{
+        error::{ApiError, ErrorCode},
+        request::{Parameters, caller::credential},
+    },
+    auth::{KeyKind, KeyRing, Principal, Tickets},
+};
+
+/// Decides who may open a stream. Cheap to clone.
+#[derive(Clone)]
+pub struct Admission {
+    /// Knows the holder of a key.
+    pub keys: KeyRing,
+    /// Knows the holder of a ticket.
+    pub tickets: Tickets,
+    /// Counts the connections of every door.
+    pub connections: ConnectionCount,
+    /// The origins whose pages may open streams; `None` allows every origin.
+    pub allowed_origins: Option<Arc<[String]>>,
+}
+
+/// Counts live connections. Cheap to clone.
+#[derive(Clone)]
+pub struct ConnectionCount {
+    live: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// The right to have one connection.
+pub struct ConnectionPermit(Arc<AtomicUsize>);
+
+impl ConnectionCount {
+    /// Allows `limit` connections at a time.
+    pub fn new(limit: usize) -> Self {
+        Self { live: Arc::default(), limit }
+    }
+
+    /// Returns a permit, or `None` if there are too many connections.
+    pub fn acquire(&self) -> Option<ConnectionPermit> {
+        let live = self.live.fetch_add(1, Ordering::Relaxed);
+        let permit = ConnectionPermit(self.live.clone());
+        (live < self.limit).then_some(permit)
+    }
+
+    /// Returns how many connections there are.
+    pub fn live(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Admission {
+    /// Finds the holder of a key or a ticket.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED`. The message of an expired ticket says that it has expired.
+    pub async fn authenticate(&self, token: &str) -> Result<Arc<Principal>, ApiError> {
+        if !Tickets::is_ticket(token) {
+            return Ok(self.keys.authenticate(token).await?);
+        }
+        let holder = self.tickets.read(token)?;
+        let principal = self.keys.find(&holder.key).await?;
+        Ok(match holder.collection {
+            None => principal,
+            Some(collection) => {
+                Arc::new(Principal { collection: Some(collection), ..Principal::clone(&principal) })
+            }
+        })
+    }
+
+    /// Finds out who opens a stream, by header, `?token=pk_…` or `?ticket=`. `None` if the request has no credential.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED` for a bad credential, several different ones, or one that must not be in a URL.
+    pub(super) async fn opener(
+        &self,
+        request: &HttpRequest,
+        parameters: &Parameters,
+    ) -> Result<Option<Arc<Principal>>, ApiError> {
+        let header = credential(request.headers())?;
+        let parameter = |name| parameters.single(name).map_err(|_| ApiError::unauthorized());
+        let (token, ticket) = (parameter("token")?, parameter("ticket")?);
+        check_url_credentials(token, ticket)?;
+        let mut credentials = [header, token, ticket].into_iter().flatten();
+        let Some(credential) = credentials.next() else { return Ok(None) };
+        if credentials.any(|other| other != credential) {
+            return Err(ApiError::unauthorized());
+        }
+        self.authenticate(credential).await.map(Some)
+    }
+
+    /// Refuses a browser's page that is neither of this server nor of an allowed origin. There are no ambient credentials,
+    /// so `Origin` is checked for nothing else.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`.
+    pub(super) fn check_origin(&self, request: &HttpRequest) -> Result<(), ApiError> {
+        let (Some(allowed), Some(origin)) = (&self.allowed_origins, request.headers().get(header::ORIGIN))
+        else {
+            return Ok(());
+        };
+        if allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
+            || is_own_page(request, origin)
+        {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            ErrorCode::Forbidden,
+            "pages of this origin may not open streams (COIR_ALLOWED_ORIGINS)",
+        ))
+    }
+}
+
+/// Refuses credentials that must not be in a URL, since URLs end up in logs and histories.
+fn check_url_credentials(token: Option<&str>, ticket: Option<&str>) -> Result<(), ApiError> {
+    let refuse = |message| Err(ApiError::new(ErrorCode::Unauthorized, message));
+    if [token, ticket].into_iter().flatten().any(|text| text.starts_with(KeyKind::Secret.prefix())) {
+        return refuse("a secret key must not be in a URL; send it in a header or an `auth` message");
+    }
+    if token.is_some_and(Tickets::is_ticket) {
+        return refuse(
+            "a user token must not be in a URL, and a stream ticket is given as ?ticket=; send it in a header or an `auth` message",
+        );
+    }
+    if ticket.is_some_and(|ticket| !Tickets::is_ticket(ticket)) {
+        return refuse("`ticket` takes what POST /realtime/tickets gives; a publishable key is ?token=pk_…");
+    }
+    Ok(())
+}
+
+/// Whether the page came from the host that it asks now. A browser sends the page's origin in that case too when it opens a
+/// WebSocket.
+fn is_own_page(request: &HttpRequest, origin: &header::HeaderValue) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
+    host.zip(authority).is_some_and(|(host, authority)| host.eq_ignore_ascii_case(authority))
+}

@@ -1,0 +1,219 @@
+//! The conversation of the documented protocol: a client authenticates, subscribes and unsubscribes. On SSE it says nothing,
+//! and the request has subscribed for it.
+
+use std::{rc::Rc, sync::Arc};
+
+use serde_json::Value;
+
+use super::{
+    connection::Connection,
+    conversation::{Conversation, Dialect, End},
+    messages::{ClientMessage, Refusal, parse_message},
+};
+use crate::{
+    api::error::{ApiError, ErrorCode},
+    auth::{Forbidden, Principal},
+    hub::CloseReason,
+    live::{Ended, LiveError, NewSubscription, Subscription, Subscriptions},
+    query::{
+        Filter,
+        parse::{self, Typing},
+    },
+    wire::{CloseCode, messages},
+};
+
+/// How often a client may send a bad credential.
+const MAX_FAILED_AUTH: u32 = 5;
+/// The largest message before a good one, in bytes.
+const MAX_ANONYMOUS_MESSAGE: usize = 16 * 1024;
+
+/// The documented protocol on one connection.
+pub struct Protocol {
+    connection: Rc<Connection>,
+    principal: Option<Arc<Principal>>,
+    failed_auth: u32,
+    subscriptions: Subscriptions,
+}
+
+impl Protocol {
+    /// Begins without a principal and without subscriptions.
+    pub fn new(connection: Rc<Connection>) -> Self {
+        let subscriptions = Subscriptions::new(
+            connection.realtime.streams.clone(),
+            connection.shard.clone(),
+            connection.outbox.clone(),
+            connection.form,
+        );
+        Self { connection, principal: None, failed_auth: 0, subscriptions }
+    }
+
+    /// Notes who is asking from now on. Ends each subscription that the new principal may not have.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED` if the connection belongs to another project already, or the key was revoked meanwhile.
+    pub fn set_principal(&mut self, principal: Arc<Principal>) -> Result<(), ApiError> {
+        if self.principal.as_ref().is_some_and(|known| known.project != principal.project) {
+            return Err(ApiError::unauthorized());
+        }
+        if !self.connection.set_principal(&principal) {
+            if let Some(known) = &self.principal {
+                self.connection.outbox.set_key(known.key.clone());
+            }
+            return Err(ApiError::unauthorized());
+        }
+        if let Err(forbidden) = self.connection.realtime.streams.check(&principal) {
+            say_forbidden(&self.subscriptions.end_all(), forbidden);
+        }
+        if let Some(only) = &principal.collection {
+            say_forbidden(&self.subscriptions.end_others(only), Forbidden::Collection);
+        }
+        self.principal = Some(principal);
+        Ok(())
+    }
+
+    /// Tells the client that a credential of its request was bad, and counts it.
+    pub fn refuse_auth(&mut self, error: &ApiError) {
+        self.count_failed_auth(error);
+        self.say_error(error, None);
+    }
+
+    /// Begins a subscription.
+    ///
+    /// # Errors
+    /// Why it can't be served.
+    pub async fn subscribe(&mut self, new: NewSubscription) -> Result<(), ApiError> {
+        let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;
+        Ok(self.subscriptions.add(&principal, new).await?)
+    }
+
+    async fn hear_text(&mut self, text: &str) -> Result<(), Refusal> {
+        let (message, id) = parse_message(text)?;
+        self.hear_message(message).await.map_err(|error| Refusal { error, id })
+    }
+
+    async fn hear_message(&mut self, message: ClientMessage) -> Result<(), ApiError> {
+        match message {
+            ClientMessage::Ping => self.connection.outbox.send(messages::pong()),
+            ClientMessage::Auth { token } => {
+                let admission = &self.connection.realtime.admission;
+                let known = admission.authenticate(&token).await.map_err(ApiError::without_reason);
+                known
+                    .and_then(|principal| self.set_principal(principal))
+                    .inspect_err(|error| self.count_failed_auth(error))?;
+            }
+            // An unknown client learns nothing about collections, so this comes before anything is looked up.
+            _ if self.principal.is_none() => return Err(ApiError::unauthorized()),
+            ClientMessage::Subscribe { collection, filters, named } => {
+                let filter = match filters {
+                    None => Filter::all(),
+                    Some(filters) => parse::parse_value(filters, Typing::Typed)?,
+                };
+                let (id, since, snapshot) = match named {
+                    None => (None, None, false),
+                    Some(named) => (Some(named.id), named.since, named.wants_snapshot),
+                };
+                self.subscribe(NewSubscription { collection, filter, id, since, snapshot }).await?;
+            }
+            ClientMessage::Unsubscribe { collection } => {
+                let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;
+                self.subscriptions.remove(&principal, &collection).await?;
+            }
+            ClientMessage::UnsubscribeNamed { id } => self.subscriptions.remove_named(&id).await,
+        }
+        Ok(())
+    }
+
+    fn count_failed_auth(&mut self, error: &ApiError) {
+        if error.code == ErrorCode::Unauthorized {
+            self.failed_auth += 1;
+        }
+    }
+
+    fn say_error(&self, error: &ApiError, id: Option<&Value>) {
+        let frame = messages::error(self.connection.form, error.code.as_str(), &error.message, id);
+        self.connection.outbox.send(frame);
+    }
+
+    fn end_with(&self, error: &ApiError, code: CloseCode, reason: &'static str) -> End {
+        let last = messages::error(self.connection.form, error.code.as_str(), &error.message, None);
+        End { last: Some(last), ..End::new(code, reason) }
+    }
+}
+
+impl Conversation for Protocol {
+    type News = Ended;
+
+    async fn hear(&mut self, text: String) -> Result<(), End> {
+        if self.principal.is_none() && text.len() > MAX_ANONYMOUS_MESSAGE {
+            return Err(End::new(CloseCode::TooBig, "a message before `auth` is at most 16 KiB"));
+        }
+        if let Err(Refusal { error, id }) = self.hear_text(&text).await {
+            self.say_error(&error, id.as_ref());
+        }
+        if self.failed_auth >= MAX_FAILED_AUTH {
+            return Err(End::new(CloseCode::NotAllowed, "too many failed attempts"));
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self) -> Ended {
+        self.subscriptions.serve().await
+    }
+
+    async fn react(&mut self, news: Ended) -> Result<(), End> {
+        match news {
+            Ended::Behind => Err(behind()),
+            // The session sees why.
+            Ended::All => Ok(()),
+            Ended::One(subscription, error) => {
+                let error = ApiError::from(error);
+                if self.connection.form.carries_one_subscription() {
+                    return Err(self.end_with(&error, CloseCode::Normal, ""));
+                }
+                subscription.say_error(error.code.as_str(), &error.message);
+                Ok(())
+            }
+        }
+    }
+
+    fn beat(&mut self) -> Option<String> {
+        self.subscriptions.beat()
+    }
+}
+
+impl Dialect for Protocol {
+    fn is_known(&self) -> bool {
+        self.principal.is_some()
+    }
+
+    fn late(&self) -> End {
+        End::new(CloseCode::NotAllowed, "not authenticated in time")
+    }
+
+    fn hear_binary(&mut self) -> Result<(), End> {
+        let message = "messages are JSON in text frames; this frame is binary";
+        self.say_error(&ApiError::new(ErrorCode::InvalidBody, message), None);
+        Ok(())
+    }
+
+    fn closed(&self, reason: CloseReason) -> End {
+        match reason {
+            CloseReason::NotAllowed => {
+                self.end_with(&ApiError::unauthorized(), CloseCode::NotAllowed, "the key was revoked")
+            }
+            CloseReason::Behind => behind(),
+        }
+    }
+}
+
+fn say_forbidden(ended: &[Rc<Subscription>], why: Forbidden) {
+    let error = ApiError::from(LiveError::from(why));
+    for subscription in ended {
+        subscription.say_error(error.code.as_str(), &error.message);
+    }
+}
+
+/// A subscription without `id` can't be told what it missed, so the client comes back and lists anew.
+fn behind() -> End {
+    End::new(CloseCode::TryAgain, "missed changes can't be sent any more; reconnect and list again")
+}

@@ -1,0 +1,150 @@
+//! The loop that every live stream runs in, whatever it is about.
+
+use std::{rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::time::Instant;
+
+use super::{
+    connection::Connection,
+    conversation::{Conversation, Dialect, End},
+    pace::Pace,
+};
+use crate::wire::CloseCode;
+
+/// How long a client may take to say who it is.
+const INTRODUCTION: Duration = Duration::from_secs(10);
+/// A peer that gives no sign of life for so many heartbeats is taken for gone.
+const SILENT_HEARTBEATS: u32 = 3;
+
+/// What comes in from a client.
+pub enum Incoming {
+    /// A text message.
+    Text(String),
+    /// A message that is not text.
+    Binary,
+    /// A frame to be written back as it is: the answer to a ping.
+    Answer(Bytes),
+    /// A frame that is no message, but shows that the peer is there.
+    SignOfLife,
+    /// The peer closes, or broke the rules of the transport.
+    Close(CloseCode, &'static str),
+}
+
+/// One live stream and the loop that serves it. Lives on one worker thread, in one task.
+pub struct Session<C> {
+    connection: Rc<Connection>,
+    conversation: C,
+    pace: Pace,
+    last_heard: Instant,
+    last_taken: u64,
+}
+
+impl<C: Conversation + Dialect> Session<C> {
+    /// Makes a session whose client may talk as fast as it likes, as long as it reads the answers.
+    pub fn new(connection: Rc<Connection>, conversation: C) -> Self {
+        Self::paced(connection, conversation, Pace::unlimited())
+    }
+
+    /// Makes a session whose client may talk at a pace, because others hear what it says.
+    pub fn paced(connection: Rc<Connection>, conversation: C, pace: Pace) -> Self {
+        Self { connection, conversation, pace, last_heard: Instant::now(), last_taken: 0 }
+    }
+
+    /// Serves the connection until its peer is gone, it breaks a rule, or the server stops.
+    pub async fn run(mut self, incoming: impl Stream<Item = Incoming>) {
+        let mut incoming = std::pin::pin!(incoming);
+        let end = self.serve(&mut incoming).await;
+        let close = self.connection.form.close(end.code, end.reason);
+        // Both together with the end, since a queue that is full, or closed for a revoked key, takes nothing else.
+        self.connection.outbox.finish(end.last.into_iter().chain(close));
+    }
+
+    async fn serve(&mut self, incoming: &mut (impl Stream<Item = Incoming> + Unpin)) -> End {
+        let connection = self.connection.clone();
+        let outbox = &connection.outbox;
+        let mut heartbeat = tokio::time::interval(connection.realtime.heartbeat);
+        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        heartbeat.reset();
+        let deadline = tokio::time::sleep_until(connection.opened + INTRODUCTION);
+        let mut deadline = std::pin::pin!(deadline);
+        let mut stop = connection.realtime.stop.clone();
+        let mut is_open = true;
+        loop {
+            if outbox.is_gone() {
+                return End::new(CloseCode::Normal, "");
+            }
+            if let Some(reason) = outbox.close_reason() {
+                return self.conversation.closed(reason);
+            }
+            // A client that talks too fast is heard later, which it feels as a full connection. Nothing is lost.
+            let pause = self.pace.pause();
+            // In one order, so that the simulation can repeat a run: rare events first, and last what a peer can always have
+            // ready.
+            let step = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => Err(End::new(CloseCode::Away, "the server stops")),
+                () = &mut deadline, if !self.conversation.is_known() => Err(self.conversation.late()),
+                _ = heartbeat.tick() => self.beat(),
+                () = outbox.changed() => Ok(()),
+                // If it is dropped, the next call goes on where this one was.
+                news = self.conversation.serve() => self.conversation.react(news).await,
+                () = tokio::time::sleep(pause), if !pause.is_zero() => Ok(()),
+                // Answers count as well: while the queue is full, no more messages are read.
+                message = incoming.next(), if is_open && pause.is_zero() && outbox.has_room() => match message {
+                    Some(message) => self.hear(message).await,
+                    None => {
+                        is_open = false;
+                        Ok(())
+                    }
+                },
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: Incoming) -> Result<(), End> {
+        self.last_heard = Instant::now();
+        match message {
+            Incoming::Close(code, reason) => Err(End::new(code, reason)),
+            Incoming::SignOfLife => Ok(()),
+            Incoming::Answer(frame) => {
+                self.pace.count();
+                self.connection.outbox.send(frame);
+                Ok(())
+            }
+            Incoming::Binary => self.conversation.hear_binary(),
+            Incoming::Text(text) => {
+                self.pace.count();
+                self.conversation.hear(text).await
+            }
+        }
+    }
+
+    /// Writes a heartbeat, and ends the connection if the peer gives no sign of life.
+    fn beat(&mut self) -> Result<(), End> {
+        let outbox = &self.connection.outbox;
+        let taken = outbox.taken();
+        let has_taken = std::mem::replace(&mut self.last_taken, taken) != taken;
+        let is_alive = if self.connection.form.hears() {
+            // While the queue is full, nothing is heard. While it isn't, the peer answers pings.
+            has_taken && !outbox.has_room()
+        } else {
+            has_taken || outbox.is_empty()
+        };
+        if is_alive {
+            self.last_heard = Instant::now();
+        }
+        if self.last_heard.elapsed() > SILENT_HEARTBEATS * self.connection.realtime.heartbeat {
+            return Err(End::new(CloseCode::Away, "no sign of life"));
+        }
+        let cursor = self.conversation.beat();
+        // A full queue needs no heartbeat.
+        outbox.push(self.connection.form.heartbeat(cursor.as_deref()));
+        outbox.wake_body();
+        Ok(())
+    }
+}

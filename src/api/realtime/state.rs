@@ -1,0 +1,23 @@
+//! What every stream of the process shares.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::admission::Admission;
+use crate::{api::cocobase::rooms::bus::Bus, live::Streams};
+
+/// What every stream of the process shares. Cheap to clone.
+#[derive(Clone)]
+pub struct Realtime {
+    /// The reads of live streams.
+    pub streams: Streams,
+    /// Who may open a stream.
+    pub admission: Admission,
+    /// How often an idle connection is written to.
+    pub heartbeat: Duration,
+    /// Who is in which room.
+    pub bus: Arc<dyn Bus>,
+    /// True once the server stops.
+    pub stop: watch::Receiver<bool>,
+}

@@ -1,0 +1,203 @@
+//! How a subscription begins: from the end of the log, from a cursor, with a snapshot, or in the place of another one.
+
+use std::{rc::Rc, sync::Arc};
+
+use crate::{
+    auth::Principal,
+    domain::{Collection, cursor::Cursor},
+    hub::{CloseReason, Delivery, DeliveryState},
+    live::{
+        error::LiveError,
+        resume::{Lost, Resume},
+        subscription::Subscription,
+        subscriptions::{NewSubscription, Subscriptions},
+    },
+    wire::{Form, NamedHead},
+};
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    /// At the end of the log.
+    Now,
+    /// After a cursor from which the log has everything.
+    After(Cursor),
+    /// After a cursor from which the log hasn't, which the client is told.
+    Lost(Lost),
+}
+
+impl Subscriptions {
+    /// Adds a subscription whose client is told nothing but events, as the specification has it.
+    pub(super) async fn add_plain(
+        &mut self,
+        principal: &Principal,
+        collection: &Collection,
+        new: NewSubscription,
+        old: Option<usize>,
+    ) -> Result<(), LiveError> {
+        let since = new.since.as_deref().and_then(|since| Cursor::decode(since, &principal.project).ok());
+        let subscription = self.new_subscription(principal, collection, new);
+        let delivery = &subscription.delivery;
+        // "Now" is where the log ends, and not how far this node's hub has heard. On several nodes, a change that was
+        // acknowledged before must not come as an event.
+        if old.is_none() {
+            let begin = match since {
+                Some(since) => Some(since),
+                None => self.streams.find_end(&principal.project).await?,
+            };
+            if let Some(begin) = begin {
+                delivery.restart_from(begin);
+            }
+        }
+        let state = match old {
+            None => self.shard.join(delivery).await,
+            Some(index) => self.replace(delivery, &self.all[index].delivery).await,
+        };
+        if state == DeliveryState::Refused {
+            // The old one goes on.
+            return Err(LiveError::TooManyFilters);
+        }
+        self.put(old, subscription.clone());
+        if let Err(error) = self.settle(principal, delivery).await {
+            self.all.retain(|other| !Rc::ptr_eq(other, &subscription));
+            self.shard.end(delivery).await;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Adds a named subscription, or that of an SSE stream. The client is told its position, and can resume from there.
+    pub(super) async fn add_resumable(
+        &mut self,
+        principal: &Principal,
+        collection: &Collection,
+        new: NewSubscription,
+        old: Option<usize>,
+    ) -> Result<(), LiveError> {
+        let begin = self.find_begin(principal, new.since.as_deref()).await?;
+        let end = self.streams.find_end(&principal.project).await?.ok_or(LiveError::UnknownCollection)?;
+        let subscription = self.new_subscription(principal, collection, new);
+        let delivery = &subscription.delivery;
+        self.check_collection(principal, delivery).await?;
+        let old = match old {
+            None => None,
+            Some(index) => {
+                let old = self.all[index].clone();
+                self.shard.end(&old.delivery).await;
+                self.all.retain(|other| !Rc::ptr_eq(other, &old));
+                old.delivery.cursor()
+            }
+        };
+        match begin {
+            Begin::After(cursor) => delivery.restart_from(cursor),
+            Begin::Now if subscription.wants_snapshot => subscription.begin_snapshot(),
+            // Events that the old one has sent aren't sent again.
+            Begin::Now => delivery.restart_from(
+                old.filter(|old| old.epoch == end.epoch && old.position.sequence > end.position.sequence)
+                    .unwrap_or(end),
+            ),
+            Begin::Lost(lost) => {
+                if subscription.wants_snapshot && subscription.id.is_some() {
+                    subscription.begin_snapshot();
+                    subscription.say_begun();
+                }
+                if self.begin_anew(&subscription, lost, end) {
+                    self.all.push(subscription);
+                }
+                return Ok(());
+            }
+        }
+        subscription.say_begun();
+        // The answer to an SSE request has not begun yet, so that an error can still be its status.
+        if self.form.carries_one_subscription()
+            && begin == Begin::Now
+            && !subscription.wants_snapshot
+            && self.shard.join(delivery).await == DeliveryState::Refused
+        {
+            return Err(LiveError::TooManyFilters);
+        }
+        self.all.push(subscription);
+        Ok(())
+    }
+
+    async fn find_begin(&self, principal: &Principal, since: Option<&str>) -> Result<Begin, LiveError> {
+        let Some(since) = since else { return Ok(Begin::Now) };
+        let cursor = match Cursor::decode(since, &principal.project) {
+            Ok(cursor) => cursor,
+            Err(err) => return Ok(Begin::Lost(Lost::Invalid(err))),
+        };
+        Ok(match self.streams.resume(&principal.project, cursor).await? {
+            Resume::From(position) => Begin::After(Cursor { epoch: cursor.epoch, position }),
+            Resume::Expired(_, gone) => Begin::Lost(Lost::Expired(gone)),
+        })
+    }
+
+    /// Makes sure that the collection of a new subscription exists, and that the subscription has a position. If it isn't
+    /// live yet, [`Subscriptions::serve`] brings it up to date.
+    async fn settle(&self, principal: &Principal, delivery: &Delivery) -> Result<(), LiveError> {
+        self.check_collection(principal, delivery).await?;
+        // It begins now, but the hub is busy or has not heard of the project. Now is where the log ends.
+        if delivery.cursor().is_none()
+            && let Some(end) = self.streams.find_end(&delivery.project).await?
+        {
+            delivery.restart_from(end);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the collection exists. The hub may have heard of its removal before it heard of this subscription,
+    /// and then ended nothing.
+    async fn check_collection(&self, principal: &Principal, delivery: &Delivery) -> Result<(), LiveError> {
+        let found = self.streams.open(principal, delivery.collection.as_str()).await;
+        if delivery.state() == DeliveryState::Removed || matches!(found, Err(LiveError::UnknownCollection)) {
+            return Err(LiveError::UnknownCollection);
+        }
+        Ok(())
+    }
+
+    fn new_subscription(
+        &self,
+        principal: &Principal,
+        collection: &Collection,
+        new: NewSubscription,
+    ) -> Rc<Subscription> {
+        let place = (principal.project.clone(), collection.id.clone());
+        let head = new.id.as_deref().map(NamedHead::new);
+        let form = if new.id.is_some() { Form::Named } else { self.form };
+        let label = form.label(collection, &new.collection).into();
+        let delivery = Delivery::new(place, Arc::new(new.filter), (form, label), self.outbox.clone(), head);
+        Rc::new(Subscription::new(Rc::new(delivery), new.id, new.snapshot))
+    }
+
+    fn put(&mut self, old: Option<usize>, subscription: Rc<Subscription>) {
+        match old {
+            Some(index) => self.all[index] = subscription,
+            None => self.all.push(subscription),
+        }
+    }
+
+    /// Lets a new delivery take the place of an old one, with no change between them.
+    async fn replace(&self, new: &Rc<Delivery>, old: &Rc<Delivery>) -> DeliveryState {
+        if old.state() == DeliveryState::Live {
+            let state = self.shard.replace(new, old).await;
+            if state == DeliveryState::Refused {
+                return state;
+            }
+            if old.state() != DeliveryState::CatchingUp {
+                self.shard.end(old).await;
+                return state;
+            }
+            // The queue overflowed in between, so the new one reads the changes that the old one missed.
+            self.shard.fall_back(new);
+            if new.has_sent() {
+                // But these come before events that it has sent already.
+                self.outbox.close(CloseReason::Behind);
+            }
+        }
+        if let Some(cursor) = old.cursor() {
+            new.restart_from(cursor);
+        }
+        self.shard.end(old).await;
+        DeliveryState::CatchingUp
+    }
+}

@@ -1,0 +1,177 @@
+//! Reads the log for one subscription, page by page, and sends the events to its peer.
+
+use std::{sync::Arc, time::Duration};
+
+use super::reads::{Streams, WorkPermit};
+use crate::{
+    domain::{
+        Change, Control, Document, Entry,
+        cursor::{Cursor, Epoch},
+    },
+    hub::Delivery,
+    store::log::changes::LogPage,
+    wire::{Event, event_for},
+};
+
+/// How long to wait before the database is read again after a failure.
+pub(super) const RETRY: Duration = Duration::from_millis(100);
+/// How long a page is held for a peer that has no room for it. After that it is dropped, and read again when there is room,
+/// since memory is for peers that read.
+pub(super) const HOLD: Duration = Duration::from_millis(250);
+
+/// How catching up ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaughtUp {
+    /// The hub sends every event now.
+    Live,
+    /// The log doesn't reach back to the position. The cursor is that of the log's end.
+    Expired(Cursor),
+    /// The collection was removed.
+    Removed,
+    /// The hub has too many filters of this kind.
+    Refused,
+    /// The subscription or the connection is ending.
+    Ended,
+}
+
+/// What one page of the log brought.
+pub(super) enum ReadOn {
+    /// The position moved, or there is room for the next event.
+    More,
+    /// The log had nothing after the position.
+    NothingNew,
+    /// The database can't be read now. Nothing is lost: the stream goes on when the database does.
+    Failed,
+}
+
+/// What became of changes on their way to the peer.
+enum Passed {
+    /// They were sent, or were no events.
+    Taken,
+    /// The peer takes nothing now. The rest must be read again once there is room for so many bytes.
+    Stalled(usize),
+    /// Catching up ends there.
+    Over(CaughtUp),
+}
+
+/// Reads and sends the next page of the log after the position, which is `cursor`. Changes of documents that are not `wanted`
+/// are skipped.
+pub(super) async fn read_on(
+    streams: &Streams,
+    delivery: &Delivery,
+    cursor: Cursor,
+    wanted: impl Fn(&Change) -> bool,
+) -> Result<ReadOn, CaughtUp> {
+    let permit = streams.page_permit().await;
+    let page = match streams.read_log(&delivery.project, &delivery.collection, cursor.position).await {
+        Ok(Some(page)) => page,
+        Ok(None) => return Err(CaughtUp::Expired(cursor)),
+        Err(err) => {
+            // The relay has logged it as an error.
+            tracing::debug!("a stream waits for the database: {err}");
+            return Ok(ReadOn::Failed);
+        }
+    };
+    let reaches = page.ends.first.sequence..=page.ends.last.sequence;
+    if page.ends.epoch != cursor.epoch || !reaches.contains(&cursor.position.sequence) {
+        let end = page.ends.cursor();
+        drop((page, permit));
+        return Err(find_out_why(streams, delivery, end).await);
+    }
+    match send_page(streams, delivery, &page, cursor.epoch, wanted).await {
+        Passed::Taken => {}
+        Passed::Over(end) => return Err(end),
+        Passed::Stalled(length) => {
+            drop((page, permit));
+            delivery.outbox().room_for(length).await;
+            return if delivery.is_over() { Err(CaughtUp::Ended) } else { Ok(ReadOn::More) };
+        }
+    }
+    if page.is_last {
+        delivery.pass(page.ends.last);
+        let is_news = |change: &Arc<Change>| change.position.sequence > cursor.position.sequence;
+        if !page.entries.last().is_some_and(is_news) {
+            return Ok(ReadOn::NothingNew);
+        }
+    }
+    Ok(ReadOn::More)
+}
+
+/// Returns why the log, which ends at `end`, doesn't have what comes after the position. One of the missing entries may be
+/// the removal of the collection.
+pub(super) async fn find_out_why(streams: &Streams, delivery: &Delivery, end: Cursor) -> CaughtUp {
+    loop {
+        match streams.has_collection(&delivery.collection).await {
+            Ok(true) => return CaughtUp::Expired(end),
+            Ok(false) => return CaughtUp::Removed,
+            Err(err) => {
+                tracing::debug!("a stream waits for the database: {err}");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn send_page(
+    streams: &Streams,
+    delivery: &Delivery,
+    page: &LogPage,
+    epoch: Epoch,
+    wanted: impl Fn(&Change) -> bool,
+) -> Passed {
+    let mut permit = Some(streams.work_permit().await);
+    for change in &page.entries {
+        if delivery.is_over() {
+            return Passed::Over(CaughtUp::Ended);
+        }
+        // A page that is shared may begin before this subscription's position.
+        if !delivery.is_before(change.position) {
+            continue;
+        }
+        match send_change((streams, &mut permit), delivery, change, epoch, &wanted).await {
+            Passed::Taken => {}
+            end => return end,
+        }
+    }
+    delivery.outbox().wake_body();
+    Passed::Taken
+}
+
+async fn send_change(
+    (streams, permit): (&Streams, &mut Option<WorkPermit>),
+    delivery: &Delivery,
+    change: &Change,
+    epoch: Epoch,
+    wanted: impl Fn(&Change) -> bool,
+) -> Passed {
+    let images: (Option<&Arc<Document>>, Option<&Arc<Document>>) = match &change.entry {
+        Entry::Document { before, after, .. } if wanted(change) => (before.as_ref(), after.as_ref()),
+        Entry::Control(Control::CollectionRemoved { collection })
+            if *collection == *delivery.collection.as_str() =>
+        {
+            return Passed::Over(CaughtUp::Removed);
+        }
+        Entry::Document { .. } | Entry::Control(_) => (None, None),
+    };
+    let kind = event_for(images.0, images.1, |document| delivery.filter.matches(document));
+    let place = (&delivery.project, epoch, change.position);
+    let event = kind.and_then(|kind| Event::of_change(place, images, kind, &delivery.asked_name));
+    let Some(event) = event else {
+        delivery.pass(change.position);
+        return Passed::Taken;
+    };
+    let event = Event { shows_cursor: !delivery.is_in_snapshot(), ..event };
+    let frame = delivery.form.encode(&event);
+    while let Err(length) = delivery.offer(change.position, frame.clone()) {
+        delivery.outbox().wake_body();
+        *permit = None;
+        if tokio::time::timeout(HOLD, delivery.outbox().room_for(length)).await.is_err() {
+            return Passed::Stalled(length);
+        }
+        *permit = Some(streams.work_permit().await);
+        if delivery.is_over() {
+            return Passed::Over(CaughtUp::Ended);
+        }
+    }
+    Passed::Taken
+}

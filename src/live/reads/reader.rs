@@ -1,0 +1,71 @@
+//! Everything that live streams read of the database, as a trait, so that the simulation can put a model in its place.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    domain::{Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
+    live::resume::Resume,
+    query::Filter,
+    store::{StoreError, documents::snapshots::DocumentPage, log::changes::LogPage},
+};
+
+/// The outcome of a read.
+pub type ReadResult<T> = Result<T, StoreError>;
+
+/// How the documents of a snapshot are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccessPath {
+    /// By an index, for each page anew. Good for few matching documents.
+    ByIndex,
+    /// By looking at all documents in the order of their ids.
+    ById,
+}
+
+/// Reads the database for live streams. `app` hands the implementation in. Every future can be dropped at any await.
+pub trait StreamReader: Send + Sync + 'static {
+    /// Finds a collection by its name or id.
+    fn find_collection<'a>(
+        &'a self,
+        project: &'a ProjectId,
+        name_or_id: &'a str,
+    ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>>;
+
+    /// Returns whether a collection still exists, where the log can't tell any more.
+    fn has_collection(&self, collection: &CollectionId) -> BoxFuture<'_, ReadResult<bool>>;
+
+    /// Finds the end of a project's log. `None` if there is no such project.
+    fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>>;
+
+    /// Returns whether a stream can go on from a cursor.
+    fn resume(&self, project: &ProjectId, cursor: Cursor) -> BoxFuture<'_, ReadResult<Resume>>;
+
+    /// Reads the next changes of a collection, and control entries of its project, after `after`, with the log's ends at that
+    /// moment. `None` if there is no such project.
+    fn read_log(
+        &self,
+        project: &ProjectId,
+        collection: &CollectionId,
+        after: Position,
+    ) -> BoxFuture<'_, ReadResult<Option<LogPage>>>;
+
+    /// Chooses how the documents that match are best found.
+    fn choose_path(
+        &self,
+        project: &ProjectId,
+        collection: &CollectionId,
+        filter: Arc<Filter>,
+    ) -> BoxFuture<'_, ReadResult<AccessPath>>;
+
+    /// Reads the next matching documents of a collection in the order of their ids, with the log's ends at that moment.
+    /// `None` if there is no such project.
+    fn read_documents(
+        &self,
+        project: &ProjectId,
+        collection: &CollectionId,
+        filter: Arc<Filter>,
+        path: AccessPath,
+        after: Option<DocumentId>,
+    ) -> BoxFuture<'_, ReadResult<Option<DocumentPage>>>;
+}

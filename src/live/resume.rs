@@ -1,0 +1,84 @@
+//! Whether a client's cursor is good to resume from, and what it is told if it isn't.
+
+use crate::domain::{
+    LogEnds, Position,
+    cursor::{Cursor, CursorError},
+};
+
+/// Whether a stream can go on from a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// The log has everything after this position, which is the cursor's.
+    From(Position),
+    /// The log doesn't have it, and why. The cursor is that of the log's end.
+    Expired(Cursor, Gone),
+}
+
+/// Why the log has no way on from a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// The entries after it were pruned.
+    Pruned,
+    /// The cursor belongs to another epoch.
+    OtherHistory,
+    /// The cursor is beyond the log's end.
+    Beyond,
+    /// Another change has the cursor's sequence.
+    Replaced,
+}
+
+impl Gone {
+    /// Returns why a log with these ends doesn't hold a cursor. The caller knows that it doesn't.
+    pub fn of(cursor: &Cursor, ends: &LogEnds) -> Self {
+        let sequence = cursor.position.sequence;
+        if cursor.epoch != ends.epoch {
+            Self::OtherHistory
+        } else if sequence < ends.first.sequence {
+            Self::Pruned
+        } else if sequence > ends.last.sequence {
+            Self::Beyond
+        } else {
+            Self::Replaced
+        }
+    }
+}
+
+/// Why a client's view can't be brought up to date, which a `resync` message says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The log has no way on from the client's cursor.
+    Expired(Gone),
+    /// The subscription fell behind while it was served, and the entries it needs were pruned.
+    Behind,
+    /// The text that the client sent is not a cursor of this project.
+    Invalid(CursorError),
+}
+
+impl Lost {
+    /// Returns the code on the wire.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Expired(_) | Self::Behind => "CURSOR_EXPIRED",
+            Self::Invalid(_) => "INVALID_CURSOR",
+        }
+    }
+
+    /// Returns a sentence for whoever reads the client's log.
+    pub fn message(self) -> String {
+        match self {
+            Self::Expired(Gone::Pruned) => "the log is not kept back to this cursor any more",
+            Self::Expired(Gone::OtherHistory) => {
+                "this cursor is of another history; the database was restored or replaced"
+            }
+            Self::Expired(Gone::Beyond) => {
+                "this cursor is beyond the end of the log; the database was put back to an older copy"
+            }
+            Self::Expired(Gone::Replaced) => {
+                "another change has the place of this cursor; the database was put back to an older copy"
+            }
+            Self::Behind => "what comes next is not in the log any more",
+            Self::Invalid(err) => return err.to_string(),
+        }
+        .to_owned()
+    }
+}

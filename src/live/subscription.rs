@@ -1,0 +1,92 @@
+//! One subscription, and what its client is told about it.
+
+use std::{cell::Cell, rc::Rc};
+
+use crate::{
+    domain::cursor::Cursor,
+    hub::{Delivery, Outbox},
+    live::resume::Lost,
+    wire::messages,
+};
+
+/// A client's standing interest in the documents of a collection that match a filter.
+pub struct Subscription {
+    /// Its state inside the shard.
+    pub delivery: Rc<Delivery>,
+    /// The name that its client gave it. `None` on SSE, and for the one without `id` of its collection.
+    pub id: Option<String>,
+    /// Whether a snapshot follows where the client's view can't be brought up to date.
+    pub wants_snapshot: bool,
+    needs_snapshot: Cell<bool>,
+}
+
+impl Subscription {
+    /// Makes a subscription that has yet to begin.
+    pub fn new(delivery: Rc<Delivery>, id: Option<String>, wants_snapshot: bool) -> Self {
+        Self { delivery, id, wants_snapshot, needs_snapshot: Cell::new(false) }
+    }
+
+    /// Whether its client is told more than events, and so can be told to start anew.
+    pub fn is_resumable(&self) -> bool {
+        self.delivery.form.says_position()
+    }
+
+    /// Whether it begins with a snapshot that has not been sent to its end.
+    pub fn needs_snapshot(&self) -> bool {
+        self.needs_snapshot.get()
+    }
+
+    /// Begins a snapshot, or begins it anew. Until it is ready, nothing that is sent has a cursor.
+    pub fn begin_snapshot(&self) {
+        self.needs_snapshot.set(true);
+        self.delivery.set_in_snapshot(true);
+    }
+
+    /// Ends a snapshot: tells the client that its view is the result of its query at the current position.
+    pub fn end_snapshot(&self) {
+        self.needs_snapshot.set(false);
+        self.delivery.set_in_snapshot(false);
+        if let Some(cursor) = self.delivery.cursor() {
+            let text = cursor.encode(&self.delivery.project);
+            self.outbox().send(messages::ready(self.delivery.form, self.id.as_deref(), &text));
+            self.delivery.set_told(cursor);
+        }
+    }
+
+    /// Tells the client that it has begun, in the forms that say so.
+    pub fn say_begun(&self) {
+        let cursor = self.delivery.shown_cursor().map(|cursor| cursor.encode(&self.delivery.project));
+        let (form, name) = (self.delivery.form, &self.delivery.asked_name);
+        if let Some(frame) = messages::subscribed(form, self.id.as_deref(), name, cursor.as_deref()) {
+            self.outbox().send(frame);
+        }
+    }
+
+    /// Tells the client that its view can't be brought up to date. Unless a snapshot follows, also where the log ends.
+    pub fn say_resync(&self, lost: Lost, end: Cursor) {
+        let cursor = (!self.wants_snapshot).then(|| end.encode(&self.delivery.project));
+        let (form, message) = (self.delivery.form, lost.message());
+        let frame = messages::resync(form, self.id.as_deref(), lost.code(), &message, cursor.as_deref());
+        self.outbox().send(frame);
+    }
+
+    /// Tells the client of a named subscription its position, if the client doesn't know it. Left out when the queue is
+    /// full, since the next heartbeat says it again.
+    pub fn say_progress(&self) {
+        if let (Some(id), Some(cursor)) = (&self.id, self.delivery.untold_cursor())
+            && self.outbox().push(messages::progress(id, &cursor.encode(&self.delivery.project)))
+        {
+            self.delivery.set_told(cursor);
+        }
+    }
+
+    /// Tells the client why it has ended.
+    pub fn say_error(&self, code: &str, message: &str) {
+        let id = self.id.as_deref().map(serde_json::Value::from);
+        self.outbox().send(messages::error(self.delivery.form, code, message, id.as_ref()));
+    }
+
+    fn outbox(&self) -> &Rc<Outbox> {
+        self.delivery.outbox()
+    }
+}

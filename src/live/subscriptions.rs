@@ -1,0 +1,213 @@
+//! The subscriptions of one connection: added, replaced, removed, and kept up to date.
+
+use std::rc::Rc;
+
+use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+
+use crate::{
+    auth::Principal,
+    domain::{CollectionId, cursor::Cursor},
+    hub::{Delivery, DeliveryState, Outbox, Shard},
+    live::{
+        catch_up::catch_up, error::LiveError, log_reading::CaughtUp, reads::Streams, resume::Lost,
+        subscription::Subscription,
+    },
+    query::Filter,
+    wire::Form,
+};
+
+/// What a client asks for.
+pub struct NewSubscription {
+    /// The collection, by its name or id.
+    pub collection: String,
+    /// Which documents of it.
+    pub filter: Filter,
+    /// The client's name for the subscription, if it has one.
+    pub id: Option<String>,
+    /// The cursor to resume from, if there is one.
+    pub since: Option<String>,
+    /// Whether the matching documents are sent first, where there is nothing to resume from.
+    pub snapshot: bool,
+}
+
+/// The subscriptions of one connection. When this is dropped, all of them end.
+pub struct Subscriptions {
+    pub(super) streams: Streams,
+    pub(super) shard: Rc<Shard>,
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) form: Form,
+    pub(super) all: Vec<Rc<Subscription>>,
+    catching_up: FuturesUnordered<LocalBoxFuture<'static, (Rc<Subscription>, CaughtUp)>>,
+}
+
+/// Why [`Subscriptions::serve`] returned.
+pub enum Ended {
+    /// A subscription has ended, and its client is to be told why.
+    One(Rc<Subscription>, LiveError),
+    /// Changes that one of them missed can't be sent any more. Its client can only be told by closing the connection.
+    Behind,
+    /// The connection is ending, and all of them with it.
+    All,
+}
+
+impl Subscriptions {
+    /// Makes an empty set for a connection.
+    pub fn new(streams: Streams, shard: Rc<Shard>, outbox: Rc<Outbox>, form: Form) -> Self {
+        Self { streams, shard, outbox, form, all: Vec::new(), catching_up: FuturesUnordered::new() }
+    }
+
+    /// Begins a subscription. One that has the same `id`, or without `id` the same collection, is replaced, unless this
+    /// fails.
+    ///
+    /// # Errors
+    /// Why it can't be served; nothing has changed then.
+    pub async fn add(&mut self, principal: &Principal, new: NewSubscription) -> Result<(), LiveError> {
+        let collection = self.streams.open(principal, &new.collection).await?;
+        let old = self.all.iter().position(|other| match &new.id {
+            Some(id) => other.id.as_ref() == Some(id),
+            None => other.id.is_none() && other.delivery.collection == collection.id,
+        });
+        let limit = self.streams.max_subscriptions();
+        if old.is_none() && self.all.len() >= limit {
+            return Err(LiveError::TooManySubscriptions { limit });
+        }
+        match new.id {
+            None if !self.form.says_position() => self.add_plain(principal, &collection, new, old).await,
+            _ => self.add_resumable(principal, &collection, new, old).await,
+        }
+    }
+
+    /// Ends a named subscription. It is no error if there is none.
+    pub async fn remove_named(&mut self, id: &str) {
+        let index = self.all.iter().position(|other| other.id.as_deref() == Some(id));
+        self.remove_at(index).await;
+    }
+
+    /// Ends the subscription without `id` of a collection. It is no error if there is none.
+    ///
+    /// # Errors
+    /// [`LiveError::UnknownCollection`], and why the collection could not be looked up.
+    pub async fn remove(&mut self, principal: &Principal, asked_name: &str) -> Result<(), LiveError> {
+        let find = |matches: &dyn Fn(&Delivery) -> bool| {
+            self.all.iter().position(|other| other.id.is_none() && matches(&other.delivery))
+        };
+        let index = match find(&|delivery| *delivery.asked_name == *asked_name) {
+            Some(index) => Some(index),
+            None => {
+                let collection = self.streams.open(principal, asked_name).await?;
+                find(&|delivery| delivery.collection == collection.id)
+            }
+        };
+        self.remove_at(index).await;
+        Ok(())
+    }
+
+    /// Ends all of them, and returns them.
+    pub fn end_all(&mut self) -> Vec<Rc<Subscription>> {
+        let all = std::mem::take(&mut self.all);
+        all.iter().for_each(|subscription| self.shard.end_detached(&subscription.delivery));
+        all
+    }
+
+    /// Ends those of other collections, and returns them.
+    pub fn end_others(&mut self, collection: &CollectionId) -> Vec<Rc<Subscription>> {
+        let is_other = |subscription: &mut Rc<Subscription>| subscription.delivery.collection != *collection;
+        let others: Vec<_> = self.all.extract_if(.., is_other).collect();
+        others.iter().for_each(|subscription| self.shard.end_detached(&subscription.delivery));
+        others
+    }
+
+    /// Moves each position past changes that were no events for it, and tells the clients of named subscriptions. Where the
+    /// connection carries one subscription, returns its cursor.
+    pub fn beat(&self) -> Option<String> {
+        for subscription in &self.all {
+            self.shard.pass_mark(&subscription.delivery);
+            subscription.say_progress();
+        }
+        let only = self.all.first().filter(|_| self.form.carries_one_subscription())?;
+        Some(only.delivery.shown_cursor()?.encode(&only.delivery.project))
+    }
+
+    /// Brings those that fell behind up to date, until one of them has ended. Must be called again after each change of the
+    /// outbox. Can be dropped at any await; the next call goes on where this one was.
+    pub async fn serve(&mut self) -> Ended {
+        loop {
+            // Then nothing can be brought up to date any more, and trying it would never wait for anything.
+            if self.outbox.is_ending() {
+                return Ended::All;
+            }
+            let is_removed = |other: &Rc<Subscription>| other.delivery.state() == DeliveryState::Removed;
+            if let Some(index) = self.all.iter().position(is_removed) {
+                return self.end(index, LiveError::UnknownCollection);
+            }
+            self.begin_catching_up();
+            let Some((subscription, caught_up)) = self.catching_up.next().await else {
+                return std::future::pending().await;
+            };
+            subscription.delivery.end_catching_up();
+            let Some(index) = self.all.iter().position(|other| Rc::ptr_eq(other, &subscription)) else {
+                // It was removed or replaced meanwhile.
+                continue;
+            };
+            match caught_up {
+                CaughtUp::Live | CaughtUp::Ended => {}
+                CaughtUp::Removed => return self.end(index, LiveError::UnknownCollection),
+                CaughtUp::Refused => return self.end(index, LiveError::TooManyFilters),
+                CaughtUp::Expired(_) if !subscription.is_resumable() => return Ended::Behind,
+                CaughtUp::Expired(end) => {
+                    if !self.begin_anew(&subscription, Lost::Behind, end) {
+                        self.all.swap_remove(index);
+                        self.shard.end_detached(&subscription.delivery);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the client that its view can't be brought up to date, and begins from the log's end or with a snapshot. Returns
+    /// false if the subscription ends with that.
+    pub(super) fn begin_anew(&self, subscription: &Subscription, lost: Lost, end: Cursor) -> bool {
+        subscription.say_resync(lost, end);
+        if subscription.wants_snapshot {
+            subscription.begin_snapshot();
+            return true;
+        }
+        subscription.delivery.restart_from(end);
+        // An EventSource would come back at once. A client with named subscriptions decides by itself what it needs.
+        self.form.carries_one_subscription()
+    }
+
+    async fn remove_at(&mut self, index: Option<usize>) {
+        if let Some(index) = index {
+            let subscription = self.all.swap_remove(index);
+            self.shard.end(&subscription.delivery).await;
+        }
+    }
+
+    fn begin_catching_up(&self) {
+        for subscription in &self.all {
+            let delivery = &subscription.delivery;
+            if delivery.state() == DeliveryState::CatchingUp && delivery.begin_catching_up() {
+                let (streams, shard) = (self.streams.clone(), self.shard.clone());
+                let subscription = subscription.clone();
+                let future = async move {
+                    let end = catch_up(&streams, &shard, &subscription).await;
+                    (subscription, end)
+                };
+                self.catching_up.push(future.boxed_local());
+            }
+        }
+    }
+
+    fn end(&mut self, index: usize, error: LiveError) -> Ended {
+        let subscription = self.all.swap_remove(index);
+        self.shard.end_detached(&subscription.delivery);
+        Ended::One(subscription, error)
+    }
+}
+
+impl Drop for Subscriptions {
+    fn drop(&mut self) {
+        self.end_all();
+    }
+}
