@@ -6,7 +6,7 @@
 //!
 //! In reading order: [`http`] (one connection), [`create`] (the request that creates a document), [`load`] (many
 //! clients at once), [`report`] (what is counted and printed), then a file per subcommand: [`writes`] with its
-//! [`reference`], [`reads`], [`indexed`], [`unique`], [`fanout`] with its [`subscribers`], each a [`subscriber`], and
+//! [`mod@reference`], [`reads`], [`indexed`], [`unique`], [`fanout`] with its [`subscribers`], each a [`subscriber`], and
 //! [`reconnects`] with its [`returners`], each a [`returner`] that keeps an [`account`] of what it gets; [`memory`] is the
 //! server's. Both kinds read an [`event_stream`], which is [`websocket`] or [`sse`].
 
