@@ -48,7 +48,7 @@ use crate::{
     },
     store::{Db, collections::catalog::Catalogs},
     writer::{
-        self,
+        self, WriterConfig,
         indexer::{self, IndexerBell},
     },
 };
@@ -99,9 +99,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         db.clone(),
         catalogs.clone(),
         Some(relay),
-        config.limits.document_bytes,
-        config.limits.indexes,
-        Some(config.retention),
+        WriterConfig {
+            max_document_bytes: config.limits.document_bytes,
+            max_indexes: config.limits.indexes,
+            retention: Some(config.retention),
+        },
     );
 
     let (stop, stopped) = watch::channel(false);

@@ -1,4 +1,4 @@
-//! When somebody last wrote.
+//! The time of the last write, for work that yields to writers.
 
 use std::{
     sync::{
@@ -10,24 +10,24 @@ use std::{
 
 use tokio::time::Instant;
 
-/// When somebody last wrote, in this process; never, at first. Cheap to clone.
+/// When a mutation was last submitted in this process; initially never. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Activity(Arc<AtomicU64>);
 
 impl Activity {
-    /// Notes that somebody writes.
+    /// Notes a write.
     pub fn note(&self) {
         self.0.store(now(), Ordering::Relaxed);
     }
 
-    /// Whether somebody wrote in the last so many milliseconds.
+    /// Returns whether the last write is at most `time` ago, in whole milliseconds.
     pub fn is_within(&self, time: Duration) -> bool {
         let last = self.0.load(Ordering::Relaxed);
         last > 0 && now().saturating_sub(last) <= time.as_millis() as u64
     }
 }
 
-/// Milliseconds since a moment before the first that is asked about.
+/// Milliseconds since the first call, plus one: 0 stands for never.
 fn now() -> u64 {
     static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     BEGIN.elapsed().as_millis() as u64 + 1

@@ -1,7 +1,13 @@
-//! A batch in its transaction: all mutations together, or in parts, until the culprit stands alone.
+//! Writes a batch inside its transaction: in bulk, or bisected until a rejected mutation stands alone.
 
 use std::{collections::HashSet, sync::Arc};
 
+use super::{
+    batch::Batch,
+    error::WriteError,
+    outcome::{Committed, Outcome},
+    state::{Answers, IMAGE_BYTES, Request},
+};
 use crate::{
     domain::{Change, DocumentKey, Entry, Timestamp},
     store::{
@@ -11,50 +17,45 @@ use crate::{
         documents::writes::{self, DocumentWrite, DocumentWrites},
         log::{changes, ends, idempotency},
     },
-    writer::{
-        actor::{Answers, Request},
-        batch::Batch,
-        load::IMAGE_BYTES,
-        mutation::WriteError,
-        outcome::{Committed, Outcome},
-    },
 };
 
-/// How the mutations of a batch are written.
-#[derive(Clone, Copy)]
-pub(super) enum Mode {
-    /// With a few statements for all of them.
-    Together,
-    /// In parts under savepoints, so that one which the database refuses fails alone.
-    Apart,
-}
+/// What was written: the answer to each mutation that fitted into the batch, and the changes in log order.
+pub(super) type Written = (Answers, Vec<Arc<Change>>);
 
-pub(super) async fn do_together(
+/// Applies a batch and writes it with a few statements. A batch whose mutations depend on their order is bisected instead.
+///
+/// # Errors
+/// The database's own. A [statement error](StoreError::is_statement_error) means that one mutation was rejected:
+/// [`bisect`] finds it, in a new transaction.
+pub(super) async fn write_in_bulk(
     tx: &mut WriteTx,
     work: &mut Batch,
     batch: &[Request],
-) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
+) -> Result<Written, StoreError> {
     let answers = apply(work, batch);
     if work.plan().needs_order() {
         work.discard();
-        return do_apart(tx, work, batch).await;
+        return bisect(tx, work, batch).await;
     }
     write(tx, work, Order::ByKind)?;
     Ok((answers, work.plan().changes.clone()))
 }
 
-/// Does a batch again of which the database refused something.
+/// Retries a batch after the database rejected a row, bisecting it until the offending mutation stands alone.
 ///
-/// Inserts that it refuses are found with one statement: their mutations are put last, each alone. What is still refused is
-/// halved, so that one culprit among n mutations costs about 2 log n statements of each kind, and not n. So the others go on
-/// sharing theirs. Mutations of one batch are concurrent: any order of them is right, if the log has the same.
-pub(super) async fn do_apart(
+/// One statement finds the inserts that a unique index rejects; their mutations are written last, each alone. A part that is
+/// still rejected is halved. So one offender among n mutations costs about 2 log n statements of each kind, and the others keep
+/// sharing theirs. The mutations of a batch are concurrent, so any order of them is right, as long as the log has the same.
+///
+/// # Errors
+/// The database's own, but no statement error: those become the answer of their mutation.
+pub(super) async fn bisect(
     tx: &mut WriteTx,
     work: &mut Batch,
     batch: &[Request],
-) -> Result<(Answers, Vec<Arc<Change>>), StoreError> {
-    // The next one last.
-    let mut parts = split_refused(tx, work, batch).await?;
+) -> Result<Written, StoreError> {
+    // A stack: the part to write next is the last one.
+    let mut parts = set_rejected_apart(tx, work, batch).await?;
     let count = parts.iter().map(Vec::len).sum();
     let mut answers: Vec<Option<Result<Committed, WriteError>>> = vec![None; count];
     let mut changes = Vec::new();
@@ -80,7 +81,7 @@ pub(super) async fn do_apart(
             }
             Some(Err(err)) => {
                 work.discard();
-                answers[part[0]] = Some(Err(refusal(err, work)));
+                answers[part[0]] = Some(Err(rejection(err, work)));
             }
             None => {
                 work.discard();
@@ -88,12 +89,13 @@ pub(super) async fn do_apart(
             }
         }
     }
-    // Every place is in one part, and a part goes on until it has its answers.
+    // Every place is in one part, and a part is split until it has its answers.
     Ok((answers.into_iter().flatten().collect(), changes))
 }
 
-/// The mutations in parts that are to be done from the last to the first: as many from the beginning as a batch may hold.
-async fn split_refused(
+/// Splits the mutations into parts, the first to write last. Mutations that a unique index rejects get a part of their own, at
+/// the end of the order. Mutations beyond the bound of a batch are left out.
+async fn set_rejected_apart(
     tx: &mut WriteTx,
     work: &mut Batch,
     batch: &[Request],
@@ -107,36 +109,37 @@ async fn split_refused(
     }
     tx.savepoint();
     tx.set_write_order(WriteOrder::Kept);
-    let refused = writes::find_rejected(tx, &writes).await;
+    let rejected = writes::find_rejected(tx, &writes).await;
     tx.set_write_order(WriteOrder::Any);
     tx.rollback_to_savepoint();
     work.discard();
-    let refused: HashSet<_> = match refused {
-        Ok(refused) => refused.into_iter().map(|key| key.id).collect(),
-        // Something else than a unique index takes offence.
+    let rejected: HashSet<_> = match rejected {
+        Ok(rejected) => rejected.into_iter().map(|key| key.id).collect(),
+        // Something other than a unique index rejected the statement.
         Err(err) if err.is_statement_error() => HashSet::new(),
         Err(err) => return Err(err),
     };
-    // By its id alone: a mutation that makes another document of this id is done alone, and no worse for it.
-    let makes_refused = |answer: &Result<Committed, WriteError>| {
+    // Compared by document id alone: a mutation with the same id in another collection is written alone too, which is harmless.
+    let makes_rejected = |answer: &Result<Committed, WriteError>| {
         answer.iter().flat_map(|committed| &committed.outcomes).any(|outcome| match outcome {
-            Outcome::Document { document, .. } => refused.contains(&document.id),
+            Outcome::Document { document, .. } => rejected.contains(&document.id),
             _ => false,
         })
     };
-    let (culprits, others): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|place| makes_refused(&answers[*place]));
-    if culprits.is_empty() {
+    let (offenders, others): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|place| makes_rejected(&answers[*place]));
+    if offenders.is_empty() {
         return Ok(halves(batch, others));
     }
-    let mut parts: Vec<_> = culprits.into_iter().rev().map(|place| vec![place]).collect();
+    let mut parts: Vec<_> = offenders.into_iter().rev().map(|place| vec![place]).collect();
     if !others.is_empty() {
         parts.push(others);
     }
     Ok(parts)
 }
 
-/// Cuts a part where half of its operations are done, so that a large mutation soon stands alone. The second half first.
+/// Splits a part where half of its operations are done, so that a large mutation soon stands alone. Returns the second half
+/// first.
 fn halves(batch: &[Request], part: Vec<usize>) -> Vec<Vec<usize>> {
     let operations = |place: &usize| batch[*place].mutation.operations.len().max(1);
     let total: usize = part.iter().map(operations).sum();
@@ -152,7 +155,7 @@ fn halves(batch: &[Request], part: Vec<usize>) -> Vec<Vec<usize>> {
     [second, first].into_iter().filter(|half| !half.is_empty()).map(<[usize]>::to_vec).collect()
 }
 
-/// Applies mutations in order, as many as a batch may hold.
+/// Applies mutations in order, until the batch holds as many bytes of images as it may.
 fn apply(work: &mut Batch, batch: &[Request]) -> Answers {
     let mut answers = Vec::with_capacity(batch.len());
     for request in batch {
@@ -164,7 +167,8 @@ fn apply(work: &mut Batch, batch: &[Request]) -> Answers {
     answers
 }
 
-fn refusal(err: StoreError, work: &Batch) -> WriteError {
+/// The answer to a single mutation that the database rejected.
+fn rejection(err: StoreError, work: &Batch) -> WriteError {
     if err.is_unique_violation() {
         let name = err.violated_index();
         return match name.as_deref().and_then(|name| work.find_index(name)) {
@@ -178,15 +182,16 @@ fn refusal(err: StoreError, work: &Batch) -> WriteError {
     WriteError::Store(err)
 }
 
-/// Writes a part; if it is refused, nothing of it stays.
+/// Writes a part. If the database rejects it, nothing of it stays.
 ///
-/// Of a single mutation the verdict is final. Its documents are first written by kind, which asks least of a unique index
-/// but for updates: rows of one statement have no order. So what holds updates is tried again in the order of its operations.
+/// For a single mutation the outcome is final, so it gets a second try. The first try writes deletes, then updates, then inserts,
+/// which frees unique values before they are taken again. But the updates of one statement have no order, so a rejected
+/// mutation with updates is written once more in the order of its operations.
 async fn write_part(tx: &mut WriteTx, work: &Batch, mutations: usize) -> Result<(), StoreError> {
     let outcome = write_under_savepoint(tx, work, Order::ByKind).await;
-    let is_refused = outcome.as_ref().is_err_and(StoreError::is_statement_error);
+    let is_rejected = outcome.as_ref().is_err_and(StoreError::is_statement_error);
     let has_order = !work.document_writes().updates.is_empty() && work.plan().changes.len() > 1;
-    if is_refused && mutations == 1 && has_order {
+    if is_rejected && mutations == 1 && has_order {
         return write_under_savepoint(tx, work, Order::ByOperation).await;
     }
     outcome
@@ -212,27 +217,27 @@ async fn write_under_savepoint(tx: &mut WriteTx, work: &Batch, order: Order) -> 
     Ok(())
 }
 
-/// In which order documents are written.
+/// The order in which documents are written.
 #[derive(Clone, Copy)]
 enum Order {
-    /// The last state of each: deletes, updates, inserts.
+    /// The last state of each: first deletes, then updates, then inserts.
     ByKind,
-    /// Each state, as the operations make them.
+    /// Each state, in the order of the operations.
     ByOperation,
 }
 
-/// Whether a batch holds as many images as it may: many changes of one large document are as many documents.
+/// Whether the batch holds as many bytes of images as it may. Each change of a document counts.
 fn is_full(work: &Batch) -> bool {
     work.weight() > IMAGE_BYTES
 }
 
-/// Defers what the batch has come to since it was last kept.
+/// Defers the statements of everything that was applied since the batch was last kept.
 fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError> {
     if work.is_empty() {
         return Ok(());
     }
     let plan = work.plan();
-    // A name that was given up in this batch is free for one that is made or renamed in it.
+    // Removed first: a name that is given up in this batch may be taken again in it.
     let now = plan.changes.last().map_or_else(Timestamp::now, |change| change.position.at);
     for id in &plan.removed_collections {
         rows::mark_removed(tx, id, now);

@@ -1,6 +1,7 @@
-//! Mutations in order over an in-memory overlay → row operations and changes. Pure: no database, no clock.
+//! Applies mutations in order to an in-memory overlay, which yields the rows to write and the changes to log. Pure: no database,
+//! no clock.
 //!
-//! What an operation does is in the parts: `documents`, `collections` and `indexes`.
+//! The operations themselves are in `documents`, `collections` and `indexes`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,7 +9,8 @@ use std::{
 };
 
 use super::{
-    mutation::{Mutation, Operation, WriteError},
+    error::WriteError,
+    mutation::{Mutation, Operation},
     outcome::{Committed, Outcome},
     staged::{Plan, Staged},
 };
@@ -21,35 +23,33 @@ use crate::{
     },
 };
 
-/// What the database holds, as far as the mutations at hand need it. The log ends are locked, so it stays true.
+/// What the database holds, as far as the mutations need it. The log ends are locked, so it stays true until the commit.
 #[derive(Clone, Debug, Default)]
 pub struct Base {
-    /// The ends of the projects' logs.
     pub log_ends: HashMap<ProjectId, LogEnds>,
-    /// Their collections.
     pub catalogs: HashMap<ProjectId, Arc<Catalog>>,
-    /// Documents that were looked for; one that isn't here isn't there.
+    /// The documents that the mutations read. A document that is missing here does not exist.
     pub documents: HashMap<DocumentKey, Arc<Document>>,
-    /// Outcomes under idempotency keys that were looked for.
+    /// Stored outcomes of the mutations' idempotency keys.
     pub outcomes: HashMap<IdempotencyKey, StoredOutcome>,
-    /// What was written to a collection since its documents were known to fit a schema that shall be set; `None` if that is
-    /// too much.
+    /// Changes of a collection since its documents were checked against the schema that is about to be set; `None` if there are
+    /// too many.
     pub unchecked: Option<Vec<Arc<Change>>>,
-    /// How many indexes the database declares; read only if more shall be.
+    /// Indexes that all collections declare. Read only if a mutation declares indexes.
     pub declared_indexes: usize,
-    /// How many it may.
+    /// The bound on `declared_indexes`.
     pub max_indexes: usize,
-    /// The wall clock, once for the batch.
+    /// The wall clock, read once per batch.
     pub now: Timestamp,
-    /// The largest document, in bytes of its canonical text.
+    /// Bytes of a document's data, as canonical text.
     pub max_document_bytes: usize,
 }
 
-/// A batch in the making: what the database holds, and what the mutations so far make of it.
+/// A batch in progress: what the database holds, and what the mutations so far make of it.
 pub struct Batch {
     base: Base,
     next: Base,
-    /// Documents that are written, in the order of their first write, each once.
+    /// Documents that the batch writes, each once, in the order of their first write.
     written: Vec<DocumentKey>,
     is_written: HashSet<DocumentKey>,
     plan: Plan,
@@ -58,7 +58,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Starts with nothing done.
     pub fn new(base: Base) -> Self {
         let next = base.clone();
         Self {
@@ -72,10 +71,10 @@ impl Batch {
         }
     }
 
-    /// Does one mutation, wholly or not at all.
+    /// Applies one mutation, wholly or not at all.
     ///
     /// # Errors
-    /// [`WriteError`] if it can't be done; then nothing of it was.
+    /// [`WriteError`] if one of its operations fails; the batch is then as before.
     pub fn apply(&mut self, mutation: &Mutation) -> Result<Committed, WriteError> {
         if let Some(idempotency) = &mutation.idempotency
             && let Some(stored) = self.next.outcomes.get(&idempotency.key)
@@ -85,11 +84,11 @@ impl Batch {
             }
             return Committed::from_stored(&stored.outcome).ok_or(WriteError::IdempotencyConflict);
         }
-        // A principal's project was read from the database, and projects are never removed.
+        // The principal's project was read from the database, and projects are never removed.
         let ends = self.next.log_ends.get(&mutation.project).cloned().ok_or(WriteError::Unavailable)?;
         let mut staged = Staged {
             project: mutation.project.clone(),
-            // Log order and time order agree, whatever the clock does.
+            // Log order and time order agree, even if the clock goes back.
             at: self.next.now.max(ends.last.at),
             ends,
             catalog: None,
@@ -107,7 +106,7 @@ impl Batch {
         let cursor = staged.ends.cursor();
         let committed = Committed { outcomes, cursor };
         if let Some(idempotency) = &mutation.idempotency {
-            // What is in it was JSON before.
+            // It holds documents that were parsed from JSON, so it can be written as JSON.
             let outcome = committed.to_stored().map_err(|_| WriteError::Unavailable)?;
             let stored = StoredOutcome { request: idempotency.request.clone(), outcome };
             staged.plan.outcomes.push((idempotency.key.clone(), stored));
@@ -116,7 +115,7 @@ impl Batch {
         Ok(committed)
     }
 
-    /// The documents to write: the last state of each, and whether the database has it.
+    /// Returns the documents to write: the last state of each, as an insert, an update or a delete.
     pub fn document_writes<'a>(&'a self) -> DocumentWrites<'a> {
         let write = |key: &'a DocumentKey, document: &'a Document| DocumentWrite {
             collection: &key.collection,
@@ -134,43 +133,43 @@ impl Batch {
         writes
     }
 
-    /// Everything else to write.
+    /// Returns everything else to write.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The ends of the logs that grew.
+    /// Returns the new ends of the logs that grew.
     pub fn moved_log_ends(&self) -> impl Iterator<Item = &LogEnds> {
         let moved =
             |ends: &&LogEnds| self.base.log_ends.get(&ends.project).is_none_or(|old| old.last != ends.last);
         self.next.log_ends.values().filter(moved)
     }
 
-    /// Roughly what the changes so far occupy, in bytes: each new image, and the text of both for the log.
+    /// Returns roughly how many bytes the changes so far occupy: each new image, and the text of both images for the log.
     pub fn weight(&self) -> usize {
         self.weight
     }
 
-    /// Whether there is nothing to write.
+    /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.plan.changes.is_empty() && self.plan.outcomes.is_empty()
     }
 
-    /// What was done is in the database now: goes on from there.
+    /// Makes the applied mutations the new base, after they were written.
     pub fn keep(&mut self) {
         self.base = self.next.clone();
         self.kept_weight = self.weight;
         self.clear();
     }
 
-    /// What was done since the last [`Batch::keep`] is not in the database: forgets it.
+    /// Drops the mutations that were applied since the last [`Batch::keep`], because they were not written.
     pub fn discard(&mut self) {
         self.next = self.base.clone();
         self.weight = self.kept_weight;
         self.clear();
     }
 
-    /// The collections of each project as they are now.
+    /// Returns the collections of each project as they are after the batch.
     pub fn into_catalogs(self) -> HashMap<ProjectId, Arc<Catalog>> {
         self.next.catalogs
     }
@@ -277,14 +276,14 @@ impl Batch {
         }
     }
 
-    /// A mutation's collections as they are now.
+    /// Returns the collections as the mutation sees them.
     pub(super) fn catalog<'a>(&'a self, staged: &'a Staged) -> &'a Catalog {
         static EMPTY: std::sync::LazyLock<Catalog> = std::sync::LazyLock::new(Catalog::default);
         let batch = self.next.catalogs.get(&staged.project).map_or(&*EMPTY, |catalog| catalog);
         staged.catalog.as_ref().unwrap_or(batch)
     }
 
-    /// Changes them, at the control entry that was logged last.
+    /// Changes the collections, as of the control entry that was logged last.
     pub(super) fn change_catalog(&self, staged: &mut Staged, change: impl FnOnce(&mut Catalog)) {
         let mut catalog = self.catalog(staged).clone();
         change(&mut catalog);
@@ -292,7 +291,7 @@ impl Batch {
         staged.catalog = Some(catalog);
     }
 
-    /// A document as it is now.
+    /// Returns a document as the mutation sees it.
     pub(super) fn document(&self, staged: &Staged, key: &DocumentKey) -> Option<Arc<Document>> {
         match staged.documents.get(key) {
             Some(document) => document.clone(),

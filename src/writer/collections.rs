@@ -1,17 +1,17 @@
-//! The collections of a batch: making, renaming and removing them, and the schema that each may have.
+//! The operations on collections: create, rename, remove, and set the schema.
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{batch::Batch, mutation::WriteError, outcome::Outcome, staged::Staged};
+use super::{batch::Batch, error::WriteError, outcome::Outcome, staged::Staged};
 use crate::domain::{Change, Collection, CollectionId, CollectionName, Control, Entry, Schema, Timestamp};
 
 impl Batch {
-    /// The collection of a name or id.
+    /// Finds a collection by name or id.
     pub(super) fn find(&self, staged: &Staged, name_or_id: &str) -> Result<Arc<Collection>, WriteError> {
         self.catalog(staged).find(name_or_id).cloned().ok_or(WriteError::UnknownCollection)
     }
 
-    /// The collection of a name or id; of a name that nothing has, a new one.
+    /// Finds a collection by name or id. A valid name that no collection has creates one.
     pub(super) fn find_or_create(
         &self,
         staged: &mut Staged,
@@ -24,7 +24,6 @@ impl Batch {
         Ok(self.add_collection(staged, name, None))
     }
 
-    /// Makes a collection of a name that none has.
     pub(super) fn create_collection(
         &self,
         staged: &mut Staged,
@@ -37,7 +36,7 @@ impl Batch {
         Ok(Outcome::Collection(self.add_collection(staged, name.clone(), schema.cloned())))
     }
 
-    /// Gives a collection another name; its own is no change.
+    /// Renames a collection. The name that it already has is no change.
     pub(super) fn rename_collection(
         &self,
         staged: &mut Staged,
@@ -60,7 +59,7 @@ impl Batch {
         Ok(Outcome::Collection(renamed))
     }
 
-    /// Gives a collection another schema, or none, once what was written meanwhile is known to fit it.
+    /// Replaces or removes the schema of a collection. Changes since the documents were checked must fit the new one.
     pub(super) fn set_schema(
         &self,
         staged: &mut Staged,
@@ -81,14 +80,14 @@ impl Batch {
         Ok(Outcome::Collection(changed))
     }
 
-    /// Removes a collection. Its documents go later, without entries of their own.
+    /// Removes a collection. Its documents are deleted later, without log entries of their own.
     pub(super) fn remove_collection(
         &self,
         staged: &mut Staged,
         collection: &str,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
-        // As after a delete: its documents may be made again at once.
+        // As after a delete: documents that are created again at once must not have their old entity tags.
         staged.at = Timestamp(staged.at.0 + 1);
         staged.control(Control::CollectionRemoved { collection: collection.id.to_string() });
         staged.plan.removed_collections.push(collection.id.clone());
@@ -120,7 +119,7 @@ impl Batch {
     }
 }
 
-/// Checks the last image of each document that these changes wrote.
+/// Checks the last image of each document that `changes` wrote.
 fn check_last_images(
     changes: &[Arc<Change>],
     collection: &CollectionId,

@@ -1,11 +1,12 @@
-//! The documents of a batch: what each operation makes of one, and what may refuse it.
+//! The operations on documents: what each makes of a document, and when it fails.
 
 use std::sync::Arc;
 
 use super::{
     batch::Batch,
+    error::WriteError,
     indexes::check_indexed_texts,
-    mutation::{Checked, Missing, Precondition, WriteError},
+    mutation::{Checked, Missing, Precondition},
     outcome::Outcome,
     staged::Staged,
 };
@@ -14,7 +15,7 @@ use crate::domain::{
 };
 
 impl Batch {
-    /// Makes a document, and the collection if need be. The id was generated, so no document has it.
+    /// Creates a document, and the collection if it is missing. The id was generated, so no document has it.
     pub(super) fn create_document(
         &self,
         staged: &mut Staged,
@@ -29,7 +30,7 @@ impl Batch {
         self.write(staged, &collection, key, None, data.clone())
     }
 
-    /// Makes a document, or replaces all of its data; makes the collection if need be.
+    /// Creates a document or replaces all of its data. Creates the collection if it is missing.
     pub(super) fn put_document(
         &self,
         staged: &mut Staged,
@@ -47,7 +48,7 @@ impl Batch {
         self.write(staged, &collection, key, before, data.clone())
     }
 
-    /// Changes a document that is there.
+    /// Merges a patch into an existing document.
     pub(super) fn merge_document(
         &self,
         staged: &mut Staged,
@@ -68,7 +69,6 @@ impl Batch {
         self.write(staged, &collection, key, Some(before), data)
     }
 
-    /// Deletes a document.
     pub(super) fn delete_document(
         &self,
         staged: &mut Staged,
@@ -86,7 +86,7 @@ impl Batch {
             };
         };
         precondition.check(Some(&before))?;
-        // Made again in the same millisecond, it would have its old entity tag.
+        // A document that is created again under this id in the same millisecond would have the old entity tag.
         staged.at = staged.at.max(Timestamp(before.created_at.0 + 1));
         staged.log(Entry::Document { collection: collection.id.clone(), before: Some(before), after: None });
         staged.check_weight()?;

@@ -1,16 +1,17 @@
-//! Builds and drops the database's own indexes in the background, after what collections declare.
+//! Builds and drops the database's indexes in the background, as the collections declare them.
 //!
-//! On PostgreSQL that happens beside the writes, in a session of its own; of several nodes one does it. On SQLite there is one
-//! writer, so an index is a turn of it, and writes wait in the queue. How far an index is becomes known as everything else
-//! does: by a mutation, with an entry of the log. A crash leaves the row as it was, and the next start goes on from there.
+//! On PostgreSQL an index is built beside the writes, in a session of its own that holds a lock, so only one of several nodes
+//! builds. On SQLite the writer builds it between two batches, and writes wait in the queue. The state of an index changes
+//! by a mutation, with an entry of the log. A crash leaves the state as it was, and the next start continues.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, watch};
 
 use super::{
-    WriterHandle,
-    mutation::{Mutation, Operation, WriteError},
+    error::WriteError,
+    mutation::{Mutation, Operation},
+    queue::WriterHandle,
 };
 use crate::{
     query::index_definition::IndexState,
@@ -20,33 +21,31 @@ use crate::{
     },
 };
 
-/// How often it looks for work if nobody calls it.
+/// How often the indexer looks for work without being woken.
 const POLL: Duration = Duration::from_secs(60);
-/// When it tries again what could not be done, or is another node's.
+/// How long the indexer waits before it retries work that failed or that another node holds.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long a look at all documents of a collection may take on SQLite, which has no session without a limit.
-const LOOK: Duration = Duration::from_secs(3600);
+/// How long reading all documents of a collection may take on SQLite, where every read has a limit.
+const FULL_READ: Duration = Duration::from_secs(3600);
 
-/// Calls the indexer. Cheap to clone.
+/// Wakes the indexer. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct IndexerBell(Arc<Notify>);
 
 impl IndexerBell {
-    /// Has it look for work. Calls that come while it works are one.
+    /// Makes the indexer look for work. Calls while it works count as one.
     pub fn ring(&self) {
         self.0.notify_one();
     }
 }
 
-/// What became of the work.
+/// What a round of work left.
 enum Round {
-    /// There is none left.
     Done,
-    /// Some is left for later.
     Unfinished,
 }
 
-/// Works until `stop` says so.
+/// Runs until `stop` becomes true.
 pub async fn run(db: Db, writer: WriterHandle, bell: IndexerBell, mut stop: watch::Receiver<bool>) {
     let work = async {
         loop {
@@ -54,11 +53,11 @@ pub async fn run(db: Db, writer: WriterHandle, bell: IndexerBell, mut stop: watc
                 Ok(Round::Done) => POLL,
                 Ok(Round::Unfinished) => RETRY,
                 Err(err) => {
-                    tracing::warn!("indexes could not be built or dropped, soon again: {err}");
+                    tracing::warn!("could not build or drop indexes; will retry: {err}");
                     RETRY
                 }
             };
-            // Whether it is called or not: what it finds, it does.
+            // Woken or not, the next round finds what there is to do.
             let _ = tokio::time::timeout(pause, bell.0.notified()).await;
         }
     };
@@ -76,9 +75,9 @@ async fn do_all(db: &Db, writer: &WriterHandle) -> Result<Round, StoreError> {
     if !db.is_postgres() {
         return do_each(tasks, writer, None, db).await;
     }
-    // Another node does it; should it die, its lock is free.
+    // Another node holds the lock and builds. If it dies, the lock becomes free.
     let Some(session) = IndexSession::open(db).await? else { return Ok(Round::Unfinished) };
-    // Read again: what was to be done before the lock was had may be done.
+    // Read again: another node may have done the work before this one got the lock.
     let tasks = db.read(Lane::Point, |db| async move { indexes::list_tasks(&db).await }).await;
     let outcome = match tasks {
         Ok(tasks) => do_each(tasks, writer, Some(&session), db).await,
@@ -104,8 +103,8 @@ async fn do_each(
         let state = build(&task, writer, session, db).await?;
         let name = task.index.name();
         match &state {
-            IndexState::Failed(why) => tracing::warn!(index = %name, "index {name} can't be built: {why}"),
-            _ => tracing::info!(index = %name, "index {name} is built"),
+            IndexState::Failed(why) => tracing::warn!(index = %name, "could not build index {name}: {why}"),
+            _ => tracing::info!(index = %name, "built index {name}"),
         }
         let finish = Operation::FinishIndex {
             collection: task.collection.to_string(),
@@ -116,7 +115,7 @@ async fn do_each(
         let mutation = Mutation { project, operations: vec![finish], idempotency: None };
         match writer.submit(mutation).await {
             Ok(_) => {}
-            // The collection was removed meanwhile, and its indexes with it.
+            // The collection was removed meanwhile, with its indexes.
             Err(WriteError::AtOperation { .. }) => {}
             Err(_) => round = Round::Unfinished,
         }
@@ -124,20 +123,20 @@ async fn do_each(
     Ok(round)
 }
 
-/// Builds an index and returns what it came to.
+/// Builds an index and returns its new state.
 async fn build(
     task: &Arc<IndexTask>,
     writer: &WriterHandle,
     session: Option<&IndexSession>,
     db: &Db,
 ) -> Result<IndexState, StoreError> {
-    // Since it was declared, no longer string can have been written: what is there now is all there is.
+    // Since the index was declared, the writer has rejected longer strings, so no more can appear.
     let too_long = match session {
         Some(session) => indexes::find_too_long_text(session.connection(), task).await?,
         None => {
             let task = task.clone();
             let look = move |db| async move { indexes::find_too_long_text(&db, &task).await };
-            db.read_within(LOOK, Lane::Scan, look).await?
+            db.read_within(FULL_READ, Lane::Scan, look).await?
         }
     };
     if let Some(why) = too_long {
@@ -154,17 +153,17 @@ async fn build(
         None => {
             let task = task.clone();
             let look = move |db| async move { indexes::find_doubled_values(&db, &task).await };
-            db.read_within(LOOK, Lane::Scan, look).await?
+            db.read_within(FULL_READ, Lane::Scan, look).await?
         }
     };
     Ok(IndexState::Failed(match doubled {
         Some(why) => why,
         None if refusal.is_unique_violation() => {
-            "documents were alike while it was built; declare it again to try again".to_owned()
+            "two documents had equal values while it was built; declare it again to retry".to_owned()
         }
         None => {
-            tracing::error!("the database refuses an index: {refusal}");
-            "the database refuses it; the server's log says why".to_owned()
+            tracing::error!("the database rejects an index: {refusal}");
+            "the database rejects it; the log of the server says why".to_owned()
         }
     }))
 }

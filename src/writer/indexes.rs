@@ -1,8 +1,8 @@
-//! The indexes of a collection in a batch: declaring them, what they forbid, and how far they are.
+//! The operations on indexes: declare them, record their state, and check documents against them.
 
 use std::sync::Arc;
 
-use super::{batch::Batch, mutation::WriteError, outcome::Outcome, staged::Staged};
+use super::{batch::Batch, error::WriteError, outcome::Outcome, staged::Staged};
 use crate::{
     domain::{Control, Document, IndexId, Violation},
     query::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Batch {
-    /// Has a collection declare these indexes and no others. One that is there already stays; one that failed is tried again.
+    /// Makes a collection declare these indexes and no others. Existing indexes stay, and failed ones are built again.
     pub(super) fn set_indexes(
         &self,
         staged: &mut Staged,
@@ -58,7 +58,7 @@ impl Batch {
         Ok(Outcome::Collection(collection))
     }
 
-    /// Says how far an index is that was being built. One that isn't, any more, stays as it is.
+    /// Records the state of an index that was being built. An index that is no longer being built stays as it is.
     pub(super) fn finish_index(
         &self,
         staged: &mut Staged,
@@ -78,14 +78,14 @@ impl Batch {
         Ok(Outcome::Collection(collection))
     }
 
-    /// The declared index that the database knows under a name.
+    /// Finds a declared index by its name in the database.
     pub(super) fn find_index(&self, name: &str) -> Option<Arc<Index>> {
         let has_name = |index: &&Arc<Index>| index.unique_name().is_some_and(|own| own == name);
         self.catalogs().flat_map(Catalog::indexes).find(has_name).cloned()
     }
 }
 
-/// Refuses a document with a string that an index can't hold.
+/// Rejects a document with a string that is too long for an index of its collection.
 pub(super) fn check_indexed_texts(indexes: &[Arc<Index>], document: &Document) -> Result<(), WriteError> {
     for index in indexes.iter().filter(|index| index.counts()) {
         if let Some((Field::Data(path), message)) = index.definition.find_too_long(document) {

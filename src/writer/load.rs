@@ -1,10 +1,17 @@
-//! What the database holds, as far as a batch needs it: log ends, collections, documents, outcomes.
+//! Reads what a batch needs from the database: log ends, collections, documents, and outcomes of idempotency keys.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
+use super::{
+    batch::Base,
+    error::WriteError,
+    maintenance::oldest_outcome,
+    mutation::{Mutation, Operation},
+    state::{IMAGE_BYTES, MAX_MUTATION_BYTES, Request, Writer},
+};
 use crate::{
     domain::{DocumentKey, Timestamp},
     store::{
@@ -16,33 +23,24 @@ use crate::{
             ends, idempotency,
         },
     },
-    writer::{
-        actor::{Request, Writer},
-        batch::Base,
-        maintenance::oldest_outcome,
-        mutation::{Mutation, Operation, WriteError},
-    },
 };
 
-/// Bytes of documents that are read for one batch, and that it makes; what needs more waits for the next.
-pub(super) const IMAGE_BYTES: usize = 32 * 1024 * 1024;
-/// Bytes of outcomes that are read for one batch, and one more; what needs others waits for the next.
+/// Bytes of stored outcomes that one batch reads; the one that crosses the bound is still read. Mutations that need others
+/// wait for the next batch.
 const OUTCOME_BYTES: usize = 8 * 1024 * 1024;
-/// How much of the log is read while everyone waits, to set a schema.
+/// How much of the log a batch may read to set a schema. It is small, because every write waits meanwhile.
 const UNCHECKED: PageSize = PageSize { entries: 256, bytes: 2 * 1024 * 1024 };
-/// Bytes of documents that one mutation may need, and that it may make.
-pub const MAX_MUTATION_BYTES: usize = 64 * 1024 * 1024;
 
 impl Writer {
-    /// Begins a transaction and reads what the mutations need. A connection that was idle may have died: a new one is
-    /// tried before anybody is told.
+    /// Begins a transaction and reads what the mutations need. An idle connection may have died, so a new one is tried before
+    /// any caller gets an error.
     pub(super) async fn begin(&mut self, batch: &mut Vec<Request>) -> Result<(WriteTx, Base), StoreError> {
         loop {
             let mut tx = self.db.begin_write().await?;
             match self.read_base(&mut tx, batch).await {
                 Ok(base) => return Ok((tx, base)),
                 Err(err) if tx.is_reused() && err.is_connection_error() => {
-                    tracing::warn!("the writer's connection failed, trying a new one: {err}");
+                    tracing::warn!("the writer's idle connection failed; opening a new one: {err}");
                 }
                 Err(err) => {
                     self.abandon(tx).await;
@@ -52,21 +50,15 @@ impl Writer {
         }
     }
 
-    pub(super) async fn abandon(&self, tx: WriteTx) {
-        if let Err(err) = tx.rollback().await {
-            tracing::warn!("a transaction could not be rolled back, its connection is given up: {err}");
-        }
-    }
-
-    /// Locks the log ends and reads what the mutations need; the log ends come first and alone, so that what is read after
-    /// them is the newest.
+    /// Locks the log ends, then reads what the mutations need. The lock comes first and alone, because a statement that waits
+    /// for it would return rows from before the wait.
     async fn read_base(&mut self, tx: &mut WriteTx, batch: &mut Vec<Request>) -> Result<Base, StoreError> {
         let projects: HashSet<_> = batch.iter().map(|request| request.mutation.project.clone()).collect();
         let projects: Vec<_> = projects.into_iter().collect();
         let mut base = Base {
             now: Timestamp::now(),
-            max_document_bytes: self.max_document_bytes,
-            max_indexes: self.max_indexes,
+            max_document_bytes: self.config.max_document_bytes,
+            max_indexes: self.config.max_indexes,
             ..Base::default()
         };
         for ends in ends::lock(tx, &projects).await? {
@@ -87,7 +79,7 @@ impl Writer {
         Ok(base)
     }
 
-    /// Reads what was done under the mutations' idempotency keys, in one query and up to a bound.
+    /// Reads the stored outcomes of the mutations' idempotency keys, in one query and up to a bound.
     async fn read_outcomes(
         &mut self,
         tx: &mut WriteTx,
@@ -118,14 +110,12 @@ impl Writer {
             request.mutation.idempotency.as_ref().is_some_and(|idempotency| beyond.contains(&idempotency.key))
         };
         if let Some(cut) = batch.iter().position(is_beyond) {
-            for request in batch.drain(cut..).rev() {
-                self.deferred.push_front(request);
-            }
+            self.defer_from(batch, cut);
         }
         Ok(())
     }
 
-    /// Reads the before-images, in one query and up to a bound.
+    /// Reads the documents as they are before the batch, in one query and up to a bound.
     async fn read_documents(
         &mut self,
         tx: &mut WriteTx,
@@ -145,7 +135,7 @@ impl Writer {
             return Ok(());
         }
         let mut beyond = HashSet::new();
-        // The first mutation must get what it needs, or it would wait for ever.
+        // The first mutation gets all it needs, or it would be deferred for ever.
         let first = needed_documents(&batch[0].mutation, base).count();
         let bound = if first > 1 { MAX_MUTATION_BYTES } else { IMAGE_BYTES };
         for FoundAt { place, found } in several::get_many(tx, &keys, bound).await? {
@@ -166,18 +156,15 @@ impl Writer {
         let cut = batch.iter().position(is_beyond).unwrap_or(batch.len());
         if cut == 0 {
             let too_large = batch.remove(0);
-            self.waiting_bytes.fetch_sub(too_large.bytes, Ordering::Relaxed);
-            let _ = too_large.reply.send(Err(WriteError::TooManyBytes { limit: MAX_MUTATION_BYTES }));
+            self.answer(too_large, Err(WriteError::TooManyBytes { limit: MAX_MUTATION_BYTES }));
         }
-        // Those behind it wait too, so that requests are done in the order in which they came.
-        for request in batch.drain(cut..).rev() {
-            self.deferred.push_front(request);
-        }
+        // The requests behind it wait too, which keeps the order of arrival.
+        self.defer_from(batch, cut);
         Ok(())
     }
 }
 
-/// Reads what was written to a collection since its documents were known to fit a schema that shall be set.
+/// Reads the changes of a collection since its documents were checked against the schema that is about to be set.
 async fn read_unchecked(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> Result<(), StoreError> {
     for request in batch {
         let project = &request.mutation.project;
@@ -187,7 +174,7 @@ async fn read_unchecked(tx: &mut WriteTx, batch: &[Request], base: &mut Base) ->
             let Some(collection) = found else { continue };
             let after = fits_at.sequence;
             let page = changes::read_collection_locked(tx, project, &collection.id, after, UNCHECKED).await?;
-            // A log that was pruned up to there has a hole; one that goes on is for the caller to read.
+            // Entries that were pruned cannot be checked. More entries than one page are left to the caller, who checks again.
             let page = page.filter(|page| page.is_last && page.ends.first.sequence <= after);
             base.unchecked = page.map(|page| page.entries);
         }
@@ -195,7 +182,7 @@ async fn read_unchecked(tx: &mut WriteTx, batch: &[Request], base: &mut Base) ->
     Ok(())
 }
 
-/// The documents that a mutation needs and that may be there. A collection that isn't there has none.
+/// The documents that a mutation reads. An unknown collection has none.
 fn needed_documents<'a>(mutation: &'a Mutation, base: &'a Base) -> impl Iterator<Item = DocumentKey> + 'a {
     let catalog = base.catalogs.get(&mutation.project);
     mutation.operations.iter().filter_map(move |operation| {

@@ -1,11 +1,13 @@
-//! The write path: every write of the server goes through one task, which commits what is waiting as a group.
+//! The write path. One task commits every write of the server in groups.
 //!
-//! One transaction, and so one wait for the disk, serves every request that came while the last one was committing.
-//! There is no timer: a lone request is committed at once. The writer is a task of its own, so a client that hangs up
-//! can't stop its mutation half-way.
+//! One transaction, and so one wait for the disk, serves every mutation that arrived while the last one was committing. There
+//! is no timer: a lone mutation commits at once. The writer is a task of its own, so a client that hangs up cannot stop its
+//! mutation half-way.
 //!
-//! Reading order: [`mutation`], [`outcome`], [`batch`] with `staged` and its parts `documents`, `collections` and `indexes`,
-//! [`actor`](WriterHandle) with its parts `base`, `apply` and `sweep`, [`Activity`], [`log`], [`indexer`].
+//! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`queue`] (the way to the writer), [`state`],
+//! [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
+//! [`collections`] and [`indexes`] (mutations applied in memory), [`apply`] (written to the database), [`maintenance`] (between
+//! batches), [`activity`], [`indexer`].
 
 mod activity;
 mod actor;
@@ -13,16 +15,21 @@ mod apply;
 pub mod batch;
 mod collections;
 mod documents;
+pub mod error;
 pub mod indexer;
 mod indexes;
 mod load;
 mod maintenance;
 pub mod mutation;
 pub mod outcome;
+mod queue;
 mod staged;
+mod state;
 
 pub use activity::Activity;
-pub use actor::{WriterHandle, start};
-pub use load::MAX_MUTATION_BYTES;
-pub use mutation::{Checked, Missing, Mutation, Operation, Precondition, WriteError};
+pub use actor::start;
+pub use error::WriteError;
+pub use mutation::{Checked, Missing, Mutation, Operation, Precondition};
 pub use outcome::{Committed, Outcome};
+pub use queue::WriterHandle;
+pub use state::{MAX_MUTATION_BYTES, WriterConfig};

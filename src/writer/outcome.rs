@@ -1,4 +1,4 @@
-//! What a mutation came to, and the form in which it is kept under an idempotency key.
+//! The outcome of a mutation, and its stored form under an idempotency key.
 
 use std::sync::Arc;
 
@@ -10,51 +10,41 @@ use crate::domain::{
     cursor::{Cursor, Epoch},
 };
 
-/// What a mutation came to.
+/// The outcome of a committed mutation.
 #[derive(Clone, Debug)]
 pub struct Committed {
     /// One for each operation.
     pub outcomes: Vec<Outcome>,
-    /// The log's place of its last change; the head if it changed nothing.
+    /// The position of its last change; the last position of the log if it changed nothing.
     pub cursor: Cursor,
 }
 
-/// What an operation came to.
+/// The outcome of one operation.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// The document as it is now.
     Document {
-        /// Its collection's name.
         collection: CollectionName,
-        /// The document.
         document: Arc<Document>,
-        /// Whether it wasn't there before.
+        /// Whether it was created.
         is_new: bool,
     },
-    /// The document is gone.
     Deleted {
-        /// Its collection's name.
         collection: CollectionName,
-        /// Its id.
         id: DocumentId,
     },
-    /// The document wasn't there, which is no fault.
+    /// The document to delete did not exist, which is no error.
     Absent {
-        /// The id that was given.
         id: DocumentId,
     },
-    /// The collection as it is now.
+    /// The collection after the operation.
     Collection(Arc<Collection>),
-    /// The collection is gone.
     Removed {
-        /// Its id.
         collection: CollectionId,
     },
-    /// The key is revoked.
     Revoked,
 }
 
-/// An outcome in the form in which it is kept under an idempotency key.
+/// An outcome in its stored form.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 enum StoredOutcome {
@@ -97,7 +87,7 @@ struct StoredCommitted {
 }
 
 impl Committed {
-    /// The text that is kept under an idempotency key.
+    /// Returns the text to store under an idempotency key.
     pub fn to_stored(&self) -> serde_json::Result<String> {
         let outcomes = self.outcomes.iter().map(|outcome| match outcome {
             Outcome::Document { collection, document, is_new } => StoredOutcome::Document {
@@ -130,7 +120,7 @@ impl Committed {
         })
     }
 
-    /// Reads it back; `None` for text that is none of ours.
+    /// Reads a stored text. Returns `None` if this version cannot read it.
     pub fn from_stored(text: &str) -> Option<Self> {
         let stored: StoredCommitted = serde_json::from_str(text).ok()?;
         let outcome = |outcome| {

@@ -1,10 +1,11 @@
-//! One mutation's effects while it is applied, and what a batch writes beside documents.
+//! The effects of one mutation while it is applied, and what a batch writes beside documents.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
+use super::{error::WriteError, state::MAX_MUTATION_BYTES};
 use crate::{
     domain::{
         Change, Collection, CollectionId, Control, Document, DocumentKey, Entry, IndexId, KeyId, LogEnds,
@@ -15,33 +16,28 @@ use crate::{
         collections::catalog::Catalog,
         log::idempotency::{IdempotencyKey, StoredOutcome},
     },
-    writer::{load::MAX_MUTATION_BYTES, mutation::WriteError},
 };
 
-/// Everything but the documents that a batch writes, in order.
+/// Everything that a batch writes except documents, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// The log's new entries.
     pub changes: Vec<Arc<Change>>,
-    /// Collections that are new.
     pub new_collections: Vec<(ProjectId, Collection)>,
-    /// Collections that have another name or schema, as they are now.
+    /// Collections whose name or schema changed, as they are now.
     pub changed_collections: Vec<Arc<Collection>>,
-    /// Collections that are gone.
     pub removed_collections: Vec<CollectionId>,
-    /// Indexes that are to be built.
+    /// Indexes to build.
     pub new_indexes: Vec<(ProjectId, CollectionId, Index)>,
-    /// How far indexes are; `None` is no longer declared.
+    /// New states of indexes; `None` for one that is no longer declared.
     pub index_states: Vec<(IndexId, Option<IndexState>)>,
-    /// Keys that are no longer good.
     pub revoked_keys: Vec<KeyId>,
-    /// Outcomes to keep.
+    /// Outcomes to store under their idempotency keys.
     pub outcomes: Vec<(IdempotencyKey, StoredOutcome)>,
 }
 
 impl Plan {
-    /// Whether a collection is made, changed or removed more than once. The statements have one order for all mutations,
-    /// whatever the order of these was, so such a batch can't be written with one of each.
+    /// Returns whether a collection is created, changed or removed more than once. The statements of a bulk write have one
+    /// fixed order, whatever the order of the mutations was, so such a batch must be written in parts.
     pub fn needs_order(&self) -> bool {
         let mut seen = HashSet::new();
         let new = self.new_collections.iter().map(|(_, collection)| &collection.id);
@@ -50,7 +46,7 @@ impl Plan {
     }
 }
 
-/// One mutation's effects, before it is known that all of its operations happen.
+/// The effects of one mutation, until it is known that all of its operations succeed.
 pub(super) struct Staged {
     pub(super) project: ProjectId,
     pub(super) ends: LogEnds,
@@ -63,7 +59,7 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// Gives the entry the log's next place.
+    /// Appends an entry to the log, with the next sequence.
     pub(super) fn log(&mut self, entry: Entry) {
         let position = Position { sequence: self.ends.last.sequence + 1, at: self.at };
         self.ends.last = position;
@@ -72,7 +68,11 @@ impl Staged {
         self.plan.changes.push(Arc::new(change));
     }
 
-    /// Many changes of one large document are as many documents. One alone may be as large as a document may be.
+    /// Checks the bound on a mutation's images. Each change of a large document counts, but a single document may have any size
+    /// that the limit of documents allows.
+    ///
+    /// # Errors
+    /// [`WriteError::TooManyBytes`].
     pub(super) fn check_weight(&self) -> Result<(), WriteError> {
         if !self.documents.is_empty() && self.weight > MAX_MUTATION_BYTES {
             return Err(WriteError::TooManyBytes { limit: MAX_MUTATION_BYTES });

@@ -1,0 +1,95 @@
+//! Why a mutation did not happen.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{CollectionName, DataError, DocumentId, Violation, name::NameError},
+    store::StoreError,
+};
+
+/// Why a mutation did not happen. Unless a variant says otherwise, it left no trace.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("collection does not exist")]
+    UnknownCollection,
+    /// The collection cannot be created, because its name is not valid.
+    #[error("{0}")]
+    BadCollectionName(NameError),
+    #[error("document does not exist")]
+    UnknownDocument,
+    #[error("a collection named `{0}` already exists")]
+    CollectionExists(CollectionName),
+    #[error("the document is not in the state that the precondition of the request names")]
+    PreconditionFailed,
+    #[error("a document `{0}` already exists")]
+    DocumentExists(DocumentId),
+    /// An operation failed, and with it the whole mutation. Only [`Batch::apply`](super::batch::Batch::apply) returns it.
+    #[error("operation {place}: {cause}")]
+    AtOperation {
+        /// Index of the operation, from 0.
+        place: usize,
+        cause: Box<WriteError>,
+    },
+    /// An operator does not fit the current document.
+    #[error("{0}")]
+    Operator(String),
+    #[error("the document is {actual} bytes; the limit is {limit}")]
+    TooLarge {
+        /// Bytes of its canonical text.
+        actual: usize,
+        limit: usize,
+    },
+    /// It reads or writes more bytes of documents than the writer may hold at once.
+    #[error("the request touches more than {limit} bytes of documents; split it")]
+    TooManyBytes { limit: usize },
+    #[error(transparent)]
+    Data(#[from] Arc<DataError>),
+    #[error("the document does not fit the schema of its collection: {}", first(.0))]
+    SchemaViolation(Arc<[Violation]>),
+    #[error("a string cannot be indexed: {}", first(.0))]
+    IndexedText(Arc<[Violation]>),
+    #[error(
+        "the database may have at most {limit} indexes over all collections, because each slows every write; drop some first"
+    )]
+    TooManyIndexes { limit: usize },
+    /// An existing document does not fit the schema that is about to be set.
+    #[error("the document `{id}` does not fit the schema: {}", first(.violations))]
+    Unfit { id: DocumentId, violations: Arc<[Violation]> },
+    /// Too much was written since the documents were checked against the schema that is about to be set.
+    #[error("too many writes to the collection happened meanwhile; try again")]
+    SchemaBehind,
+    #[error("this idempotency key was already used with another request")]
+    IdempotencyConflict,
+    #[error("another document has {}", place_of(.name, .fields))]
+    UniqueViolation {
+        /// `None` if the database does not tell it.
+        name: Option<String>,
+        /// Empty if no collection declares the index.
+        fields: Vec<String>,
+    },
+    #[error("too many writes are waiting; try again")]
+    QueueFull,
+    /// The database failed. The mutation may have happened; an idempotency key makes a retry safe.
+    #[error("the database cannot be reached; try again")]
+    Unavailable,
+    /// The database rejects this mutation alone.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+fn place_of(name: &Option<String>, fields: &[String]) -> String {
+    match (name, fields) {
+        (Some(name), []) => format!("this value in the unique index `{name}`"),
+        (Some(name), [field]) => format!("this value of `{field}` (unique index `{name}`)"),
+        (Some(name), many) => format!("these values of `{}` (unique index `{name}`)", many.join("`, `")),
+        (None, _) => "this value in a unique index".to_owned(),
+    }
+}
+
+fn first(violations: &[Violation]) -> String {
+    match violations.first() {
+        Some(Violation { pointer, message }) if pointer.is_empty() => message.clone(),
+        Some(Violation { pointer, message }) => format!("at `{pointer}`: {message}"),
+        None => "it is rejected as a whole".to_owned(),
+    }
+}
