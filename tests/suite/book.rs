@@ -42,11 +42,14 @@ fn code_spans(page: &str) -> Vec<&str> {
     prose.flat_map(|prose| prose.split('`').skip(1).step_by(2)).collect()
 }
 
+fn pages() -> impl Iterator<Item = PathBuf> {
+    let pages = PAGES.iter().flat_map(|page| find_files(&root().join(page), &["md"]));
+    pages.filter(|page| !page.ends_with("style.md"))
+}
+
 /// Returns each page with its code spans.
 fn spans_of_pages() -> Vec<(String, Vec<String>)> {
-    let pages = PAGES.iter().flat_map(|page| find_files(&root().join(page), &["md"]));
-    let pages = pages.filter(|page| !page.ends_with("style.md"));
-    pages
+    pages()
         .map(|page| {
             let text = fs::read_to_string(&page).unwrap();
             let spans = code_spans(&text).into_iter().map(str::to_owned).collect();
@@ -68,6 +71,29 @@ fn files_that_the_internals_name_exist() {
         }
     }
     assert!(missing.is_empty(), "these files do not exist:\n{}", missing.join("\n"));
+}
+
+/// Pages say `src/hub/relay.rs` (`skip_to`) for something in a file.
+#[test]
+fn names_in_files_that_the_internals_name_exist() {
+    let mut missing = Vec::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for (before, after) in
+            text.match_indices("` (`").map(|(at, mark)| (&text[..at], &text[at + mark.len()..]))
+        {
+            let (path, name) = (before.rsplit('`').next().unwrap(), after.split('`').next().unwrap());
+            let name = name.rsplit("::").next().unwrap();
+            let file = root().join(path);
+            if path.starts_with("src/")
+                && file.is_file()
+                && !fs::read_to_string(&file).unwrap().contains(name)
+            {
+                missing.push(format!("{}: {name} in {path}", page.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "these files do not have these names:\n{}", missing.join("\n"));
 }
 
 #[test]
