@@ -364,7 +364,7 @@ impl From<NameError> for ApiError {
 pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Err(ApiError::new(
         ErrorCode::NotFound,
-        format!("there is no `{}`; the README lists the routes", request.path()),
+        format!("there is no route `{}`; docs/reference/rest.md lists the routes", request.path()),
     ))
 }
 
