@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, future::poll_fn, rc::Rc, sync::Arc, time::Duration};
 
+use coir_client::{Content, Message, sse::Parser};
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -17,6 +18,7 @@ use coir::{
 };
 
 use crate::{
+    decoder::{Decoder, Said},
     dice::Dice,
     log,
     replica::Replica,
@@ -46,13 +48,6 @@ enum Over {
     Cut,
     /// The simulation is over.
     Done,
-}
-
-/// What comes out of a connection's body, taken apart.
-enum Said {
-    Message(Value),
-    Ping,
-    Close,
 }
 
 impl Client {
@@ -89,7 +84,7 @@ impl Client {
                 collection: watched.collection.to_owned(),
                 filter: parse_value(watched.filter.clone(), Typing::Typed).unwrap(),
                 id: None,
-                since: watched.replica.cursor.clone(),
+                since: watched.replica.cursor().map(ToString::to_string),
                 snapshot: true,
             };
             if protocol.subscribe(new).await.is_err() {
@@ -101,7 +96,7 @@ impl Client {
                     "type": "subscribe", "id": id, "collection": watched.collection, "filters": watched.filter,
                     "snapshot": true,
                 });
-                if let Some(cursor) = &watched.replica.cursor {
+                if let Some(cursor) = watched.replica.cursor() {
                     message["since"] = json!(cursor);
                 }
                 sender.send(Incoming::Text(message.to_string())).unwrap();
@@ -114,7 +109,10 @@ impl Client {
         let task = tokio::task::spawn_local(Session::new(connection, protocol).run(incoming));
         let lifetime = if self.dice.percent(70) { self.dice.delay(2500) } else { Duration::from_secs(60) };
         let mut cut = std::pin::pin!(tokio::time::sleep(lifetime));
-        let mut bytes = Vec::new();
+        let mut decoder = match self.form {
+            Form::Sse => Decoder::EventStream(Parser::new()),
+            _ => Decoder::WebSocket(Vec::new()),
+        };
         let over = loop {
             let is_running = *phase.borrow_and_update() == Phase::Running;
             tokio::select! {
@@ -135,10 +133,10 @@ impl Client {
                 }
                 more = next_bytes(&outbox) => match more {
                     None => break Over::Cut,
-                    Some(more) => bytes.extend_from_slice(&more),
+                    Some(more) => decoder.push(&more),
                 },
             }
-            if self.take(&mut bytes, &sender).is_err() {
+            if self.take(&mut decoder, &sender).is_err() {
                 break Over::Cut;
             }
             if is_running && self.dice.under(1000) < self.stalls {
@@ -150,24 +148,24 @@ impl Client {
         over
     }
 
-    fn take(&mut self, bytes: &mut Vec<u8>, sender: &mpsc::UnboundedSender<Incoming>) -> Result<(), ()> {
-        while let Some(said) = if self.form == Form::Sse { take_block(bytes) } else { take_frame(bytes) } {
+    fn take(&mut self, decoder: &mut Decoder, sender: &mpsc::UnboundedSender<Incoming>) -> Result<(), ()> {
+        while let Some(said) = decoder.next() {
             match said {
                 Said::Close => return Err(()),
                 Said::Ping => {
                     let _ = sender.send(Incoming::SignOfLife);
                 }
-                // The database failed, and with it the attempt to begin.
-                Said::Message(message) if message["type"] == "error" => {
-                    assert_eq!(message["code"], "OVERLOADED", "{message}");
+                // The database failed, and so did the attempt to begin.
+                Said::Message(Message { content: Content::Error { code, message }, .. }) => {
+                    assert_eq!(code, "OVERLOADED", "{message}");
                     return Err(());
                 }
                 Said::Message(message) => {
-                    let watched = match message["id"].as_str() {
+                    let watched = match &message.subscription {
                         Some(id) => self.watched.get_mut(id).unwrap(),
                         None => self.watched.values_mut().next().unwrap(),
                     };
-                    watched.replica.take(&message);
+                    watched.replica.take(message);
                 }
             }
         }
@@ -186,47 +184,5 @@ fn principal() -> Arc<Principal> {
         kind: KeyKind::Secret,
         scopes: Scopes::all(),
         collection: None,
-    })
-}
-
-/// Takes a block of an event stream, as the message that it stands for.
-fn take_block(bytes: &mut Vec<u8>) -> Option<Said> {
-    loop {
-        let end = bytes.windows(2).position(|pair| pair == b"\n\n")?;
-        let block = String::from_utf8(bytes.drain(..end + 2).collect()).unwrap();
-        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
-        let id = field("id: ").filter(|id| !id.is_empty());
-        let message = match (field("data: "), id) {
-            (Some(data), id) => {
-                let mut message: Value = serde_json::from_str(data).unwrap();
-                if let (Some(id), true) = (id, message["type"] == "event") {
-                    message["cursor"] = json!(id);
-                }
-                message
-            }
-            (None, Some(id)) => json!({ "type": "progress", "cursor": id }),
-            (None, None) => continue,
-        };
-        return Some(Said::Message(message));
-    }
-}
-
-/// Takes a frame of a WebSocket, which a server doesn't mask.
-fn take_frame(bytes: &mut Vec<u8>) -> Option<Said> {
-    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    let (length, header) = match second {
-        126 => (usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap())), 4),
-        127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap()) as usize, 10),
-        length => (usize::from(length), 2),
-    };
-    if bytes.len() < header + length {
-        return None;
-    }
-    let frame: Vec<u8> = bytes.drain(..header + length).collect();
-    Some(match first {
-        0x81 => Said::Message(serde_json::from_slice(&frame[header..]).unwrap()),
-        0x89 => Said::Ping,
-        0x88 => Said::Close,
-        _ => panic!("a frame of no known kind: {first:x}"),
     })
 }

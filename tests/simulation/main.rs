@@ -7,11 +7,12 @@
 //! `COIR_SIMULATION_FIRST` on; `COIR_SIMULATION_SEED=7` runs one of them again. `tests/simulation/mutate` takes checks out of
 //! a copy of the code, one after the other, and shows that this finds out.
 //!
-//! Reading order: [`run`], [`log`], [`client`], [`replica`], [`dice`].
+//! Reading order: [`run`], [`log`], [`client`], [`decoder`], [`replica`], [`dice`].
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod client;
+mod decoder;
 mod dice;
 mod log;
 mod replica;

@@ -1,114 +1,70 @@
-//! What a client makes of what it is told. Every message must fit on those before it.
+//! A client's view of one subscription. Every message must fit those before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::Value;
+use coir_client::{Change, Content, Cursor, Document, Message};
 
-/// A client's view of one subscription.
+/// How many messages a failure shows.
+const RECENT: usize = 30;
+
+/// A replica, with the last messages at hand for the reader of a failure.
 #[derive(Default)]
 pub struct Replica {
-    /// Data by id.
-    pub documents: BTreeMap<String, String>,
-    /// From where to go on; `None` where only a snapshot helps.
-    pub cursor: Option<String>,
-    pub events: u64,
-    pub snapshots: u64,
-    pub resyncs: u64,
-    is_in_snapshot: bool,
-    /// The last messages, for the one who reads of a failure.
-    recent: Vec<String>,
+    view: coir_client::Replica,
+    recent: VecDeque<String>,
 }
 
 impl Replica {
-    /// A connection was made, with the cursor if there is one.
+    pub fn view(&self) -> &coir_client::Replica {
+        &self.view
+    }
+
+    /// Where to resume; `None` if only a snapshot helps.
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.view.cursor()
+    }
+
+    /// Prepares for a new connection, which resumes at the cursor if there is one.
     pub fn connect(&mut self) {
-        if self.cursor.is_none() {
-            self.begin_snapshot();
-        }
+        self.view.reconnect();
         self.note("--- connected".to_owned());
     }
 
-    pub fn take(&mut self, message: &Value) {
-        self.note(summary(message));
-        match message["type"].as_str().unwrap() {
-            "subscribed" | "resync" => {
-                self.resyncs += u64::from(message["type"] == "resync");
-                match message["cursor"].as_str() {
-                    Some(cursor) => self.advance(cursor, false),
-                    None => self.begin_snapshot(),
-                }
+    /// Takes a message and fails if it doesn't fit.
+    pub fn take(&mut self, message: Message) {
+        self.note(summary(&message));
+        match &message.content {
+            Content::Resync { .. } => self.require(message.cursor.is_none(), "a resync without a snapshot"),
+            Content::Error { .. } | Content::Pong | Content::Other(_) => self.fail("an unexpected message"),
+            _ => {}
+        }
+        match self.view.apply(message) {
+            Err(misfit) => self.fail(&misfit.to_string()),
+            // Each write counts in its document, so that a missed one shows.
+            Ok(Change::Updated { before }) => {
+                let next = written(&before) + 1 == written(&self.view.documents()[&before.id]);
+                self.require(next, "an event was missed");
             }
-            "snapshot" => {
-                self.require(self.is_in_snapshot, "a page outside of a snapshot");
-                for document in message["documents"].as_array().unwrap() {
-                    let old = self.documents.insert(id_of(document), document["data"].to_string());
-                    self.require(old.is_none(), "a document twice in a snapshot");
-                }
-            }
-            "ready" => {
-                self.require(self.is_in_snapshot, "ready outside of a snapshot");
-                self.is_in_snapshot = false;
-                self.snapshots += 1;
-                self.advance(message["cursor"].as_str().unwrap(), false);
-            }
-            "progress" => self.advance(message["cursor"].as_str().unwrap(), false),
-            "event" => {
-                self.events += 1;
-                match message["cursor"].as_str() {
-                    Some(cursor) => self.advance(cursor, true),
-                    None => self.require(self.is_in_snapshot, "an event without a cursor"),
-                }
-                self.apply(message);
-            }
-            _ => self.fail("a message of no known type"),
+            Ok(_) => {}
         }
     }
 
-    /// Fails unless the view is this.
+    /// Fails unless the view has exactly these documents, of which `documents` has the data as text.
     pub fn compare(&self, documents: &BTreeMap<String, String>, last: u64) {
-        self.require(!self.is_in_snapshot, "in the middle of a snapshot at the end");
-        if self.documents != *documents {
-            let (view, model) = (short(&self.documents), short(documents));
+        self.require(self.view.is_complete(), "in the middle of a snapshot at the end");
+        let text = |(id, document): (&String, &Document)| (id.clone(), document.data.to_string());
+        let view: BTreeMap<_, _> = self.view.documents().iter().map(text).collect();
+        if view != *documents {
+            let (view, model) = (short(&view), short(documents));
             self.fail(&format!("at sequence {last} the view is {view:?}, and the model is {model:?}"));
         }
     }
 
-    fn begin_snapshot(&mut self) {
-        self.documents.clear();
-        self.cursor = None;
-        self.is_in_snapshot = true;
-    }
-
-    fn advance(&mut self, cursor: &str, is_event: bool) {
-        self.require(!self.is_in_snapshot, "a cursor in a snapshot");
-        let (old, new) = (self.cursor.as_deref().map(sequence_of), sequence_of(cursor));
-        let in_order = old.is_none_or(|old| if is_event { old < new } else { old <= new });
-        self.require(in_order, "again, or out of order");
-        self.cursor = Some(cursor.to_owned());
-    }
-
-    fn apply(&mut self, event: &Value) {
-        let id = id_of(&event["document"]);
-        let before = match event["event"].as_str().unwrap() {
-            "deleted" => self.documents.remove(&id),
-            _ => self.documents.insert(id, event["document"]["data"].to_string()),
-        };
-        self.require(before.is_some() == (event["event"] != "created"), "an event was missed or came twice");
-        // Each write counts in its document, so that one that was missed shows.
-        if let Some(before) = before.filter(|_| event["event"] == "updated") {
-            let before: Value = serde_json::from_str(&before).unwrap();
-            let written = |data: &Value| data["written"].as_u64().unwrap();
-            let next = written(&event["document"]["data"]) == written(&before) + 1;
-            self.require(next, "an event was missed");
-        }
-    }
-
     fn note(&mut self, message: String) {
-        if self.recent.len() == 30 {
-            self.recent.remove(0);
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
         }
-        self.recent.push(message);
+        self.recent.push_back(message);
     }
 
     fn require(&self, is_so: bool, otherwise: &str) {
@@ -118,35 +74,32 @@ impl Replica {
     }
 
     fn fail(&self, why: &str) -> ! {
-        panic!("{why}; the last messages:\n{}", self.recent.join("\n"));
+        let recent: Vec<_> = self.recent.iter().map(String::as_str).collect();
+        panic!("{why}; the last messages:\n{}", recent.join("\n"));
     }
 }
 
-/// A message without what only makes it large.
-fn summary(message: &Value) -> String {
-    let documents = message["documents"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let one = message.get("document");
-    let documents: Vec<_> = documents
-        .iter()
-        .chain(one)
-        .map(|document| {
-            let data = &document["data"];
-            format!("{} {}/{} written {}", document["id"], data["group"], data["n"], data["written"])
-        })
-        .collect();
-    let at = message["cursor"].as_str().map(sequence_of);
-    format!("{} {} at {at:?}: {documents:?}", message["type"], message["event"])
+fn written(document: &Document) -> u64 {
+    document.data["written"].as_u64().expect("every document counts its writes")
 }
 
-fn id_of(document: &Value) -> String {
-    document["id"].as_str().unwrap().to_owned()
+/// A message without the members that only make it large.
+fn summary(message: &Message) -> String {
+    let show = |document: &Document| {
+        let Document { id, data, .. } = document;
+        format!("{id} {}/{} written {}", data["group"], data["n"], data["written"])
+    };
+    let what = match &message.content {
+        Content::Event(event) => format!("event {:?}: {}", event.kind, show(&event.document)),
+        Content::Snapshot(documents) => {
+            format!("snapshot: {}", documents.iter().map(show).collect::<Vec<_>>().join(", "))
+        }
+        other => format!("{other:?}"),
+    };
+    let at = message.cursor.as_ref().map(|cursor| cursor.sequence().expect("a cursor of the server"));
+    format!("{what}, at {at:?}")
 }
 
 fn short(documents: &BTreeMap<String, String>) -> BTreeMap<&str, String> {
     documents.iter().map(|(id, data)| (id.as_str(), data.chars().take(60).collect())).collect()
-}
-
-pub fn sequence_of(cursor: &str) -> u64 {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).unwrap();
-    u64::from_be_bytes(bytes[13..21].try_into().unwrap())
 }

@@ -282,9 +282,10 @@ impl Run {
                 let filter = parse_value(watched.filter.clone(), Typing::Typed).unwrap();
                 watched.replica.compare(&self.log.documents(watched.collection, &filter), self.log.last());
                 self.counts.comparisons += 1;
-                self.counts.events += watched.replica.events;
-                self.counts.snapshots += watched.replica.snapshots;
-                self.counts.resyncs += watched.replica.resyncs;
+                let counts = watched.replica.view().counts();
+                self.counts.events += counts.events;
+                self.counts.snapshots += counts.snapshots;
+                self.counts.resyncs += counts.resyncs;
             }
         }
         if self.counts.prunes + self.counts.rewinds == 0 {
