@@ -194,6 +194,11 @@ impl Replica {
         if self.cursor.is_some() { Change::None } else { self.begin_snapshot() }
     }
 
+    /// Forgets the cursor and drops the documents, so that the next connection must begin with a snapshot. The counts stay.
+    pub fn restart(&mut self) -> Change {
+        self.begin_snapshot()
+    }
+
     /// Takes a message.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ impl View {
                 Update::Message(message) => match self.replica.apply(message) {
                     Ok(change) => change,
                     Err(misfit) => {
-                        self.replica = Replica::new();
+                        self.replica.restart();
                         self.messages.restart();
                         return Err(misfit.into());
                     }

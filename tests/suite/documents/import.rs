@@ -59,10 +59,10 @@ on_both_databases! {
         let importing = import(app, "movies", file.to_str().unwrap());
         let reading = async {
             let (mut by_stream, mut by_socket) = (View::default(), View::default());
-            while by_stream.documents.len() < dramas.len() {
+            while by_stream.len() < dramas.len() {
                 by_stream.take(&stream.next_block().await);
             }
-            while by_socket.documents.len() < dramas.len() {
+            while by_socket.len() < dramas.len() {
                 by_socket.apply(&socket.next().await);
             }
             (by_stream, by_socket)
@@ -77,12 +77,12 @@ on_both_databases! {
         assert_eq!(socket.next().await["document"]["id"], last["id"]);
         app.delete(&format!("/collections/movies/{}", last["id"].as_str().unwrap())).await;
 
-        assert_eq!(sorted(by_stream.documents.values()), sorted(dramas));
-        assert_eq!(by_socket.documents, by_stream.documents);
+        assert_eq!(sorted(by_stream.documents().values()), sorted(dramas));
+        assert_eq!(by_socket.documents(), by_stream.documents());
         let listed = data_of(&list_all(&app.http, &app.url, "movies").await);
         assert_eq!(sorted(listed.values()), sorted(&movies));
         let matching: BTreeMap<_, _> = listed.into_iter().filter(|(_, movie)| movie["Major Genre"] == "Drama").collect();
-        assert_eq!(by_stream.documents, matching);
+        assert_eq!(by_stream.documents(), matching);
     }
 
     async fn a_file_of_lines_is_imported_like_an_array(app: &TestApp) {

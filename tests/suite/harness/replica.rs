@@ -1,137 +1,127 @@
-//! What a subscriber that is told where it stands makes of it: a named subscription, or an SSE stream.
+//! A subscriber's view of what it watches: on a named subscription, or an SSE stream.
 
 use std::collections::BTreeMap;
 
+use coir_client::{Change, Content, Counts, Cursor, Document, Event, EventKind, Message, Reason};
 use serde_json::{Value, json};
 
-use super::{Block, sequence_of};
+use super::Block;
 
-/// The set of documents as its messages tell it. Every message must fit on those before it.
+/// The set of documents as its messages tell it. A message that doesn't fit those before it fails the test.
 #[derive(Debug, Default)]
 pub struct Replica {
-    /// Each document's `data`, `createdAt`, and `version` where that is shown, by id.
-    pub documents: BTreeMap<String, Value>,
-    /// From where to go on; `None` where only a snapshot helps.
-    pub cursor: Option<String>,
-    /// How many events came.
-    pub events: usize,
-    /// How many snapshots were complete.
-    pub snapshots: usize,
-    /// How often it was told to start anew.
-    pub resyncs: usize,
-    is_in_snapshot: bool,
+    view: coir_client::Replica,
 }
 
 impl Replica {
-    /// The place that its view is as of.
-    pub fn sequence(&self) -> Option<i64> {
-        self.cursor.as_deref().map(sequence_of)
+    /// A view of a collection that is known to be empty, so that it needs no snapshot.
+    pub fn of_nothing() -> Self {
+        Self { view: coir_client::Replica::with_documents([], None) }
     }
 
-    /// Begins anew where nothing complete is known: a stream that was cut inside a snapshot.
+    /// The view itself.
+    pub fn view(&self) -> &coir_client::Replica {
+        &self.view
+    }
+
+    /// Each document's `data`, `createdAt`, and `version` where that is shown, by id.
+    pub fn documents(&self) -> BTreeMap<String, Value> {
+        let show = |(id, document): (&String, &Document)| (id.clone(), shown(&json!(document)).1);
+        self.view.documents().iter().map(show).collect()
+    }
+
+    /// How many documents there are.
+    pub fn len(&self) -> usize {
+        self.view.documents().len()
+    }
+
+    /// Where to resume; `None` if only a snapshot helps.
+    pub fn cursor(&self) -> Option<&str> {
+        self.view.cursor().map(Cursor::as_str)
+    }
+
+    /// The sequence of the last change that the view includes.
+    pub fn sequence(&self) -> Option<i64> {
+        self.view.sequence().map(|sequence| sequence as i64)
+    }
+
+    /// How many messages came.
+    pub fn counts(&self) -> Counts {
+        self.view.counts()
+    }
+
+    /// Forgets the cursor, so that the next connection begins with a snapshot.
+    pub fn restart(&mut self) {
+        self.view.restart();
+    }
+
+    /// Prepares for a new connection, which resumes at the cursor if there is one.
     pub fn reconnect(&mut self) {
-        if self.cursor.is_none() {
-            self.begin_snapshot();
-        }
+        self.view.reconnect();
     }
 
     /// Takes a block of an event stream.
     pub fn take_block(&mut self, block: &Block) {
-        let mut message = if block.data.is_some() { block.json() } else { json!({ "type": "progress" }) };
-        if let Some(id) = block.id.as_ref().filter(|id| !id.is_empty()) {
-            message["cursor"] = json!(id);
-        } else if block.data.is_none() {
-            return;
+        if let Some(message) = block.message() {
+            self.apply(message);
         }
-        self.take(&message);
     }
 
-    /// Takes a message of a named subscription.
+    /// Takes a message of a WebSocket.
     pub fn take(&mut self, message: &Value) {
-        match message["type"].as_str().unwrap() {
-            "subscribed" | "resync" => {
-                self.resyncs += usize::from(message["type"] == "resync");
-                if message.get("cursor").is_some() {
-                    self.advance(message);
-                } else {
-                    self.begin_snapshot();
-                }
-            }
-            "snapshot" => {
-                assert!(self.is_in_snapshot && message.get("cursor").is_none(), "{message}");
-                for document in message["documents"].as_array().unwrap() {
-                    let (id, document) = shown(document);
-                    assert_eq!(self.documents.insert(id, document), None, "twice: {message}");
-                }
-            }
-            "ready" => {
-                assert!(std::mem::replace(&mut self.is_in_snapshot, false), "{message}");
-                self.snapshots += 1;
-                self.advance(message);
-            }
-            "progress" => self.advance(message),
-            "event" => {
-                self.events += 1;
-                if self.is_in_snapshot {
-                    assert!(message.get("cursor").is_none(), "a cursor in a snapshot: {message}");
-                } else {
-                    let before = self.sequence();
-                    self.advance(message);
-                    assert!(self.sequence() > before, "again: {message}");
-                }
-                self.apply(message);
-            }
-            _ => panic!("{message}"),
-        }
+        let parsed = Message::from_json(&message.to_string());
+        self.apply(parsed.unwrap_or_else(|error| panic!("{error}: {message}")));
     }
 
-    fn begin_snapshot(&mut self) {
-        self.documents.clear();
-        self.cursor = None;
-        self.is_in_snapshot = true;
-    }
-
-    fn advance(&mut self, message: &Value) {
-        assert!(!self.is_in_snapshot, "a cursor in a snapshot: {message}");
-        let cursor = message["cursor"].as_str().unwrap_or_else(|| panic!("no cursor: {message}"));
+    fn apply(&mut self, message: Message) {
+        let cursor = message.cursor.as_ref();
         assert!(
-            self.sequence() <= Some(sequence_of(cursor)),
-            "out of order: {message}, after {:?}",
-            self.sequence()
+            cursor.is_none_or(|cursor| cursor.sequence().is_some()),
+            "no cursor of the server: {message:?}"
         );
-        self.cursor = Some(cursor.to_owned());
-    }
-
-    fn apply(&mut self, event: &Value) {
-        let (id, document) = shown(&event["document"]);
-        let kind = event["event"].as_str().unwrap();
-        let before = match kind {
-            "deleted" => self.documents.remove(&id),
-            _ => self.documents.insert(id, document.clone()),
-        };
-        assert_eq!(before.is_some(), kind != "created", "missed or twice: {event}, before it {before:?}");
-        let reasons: &[&str] = match kind {
-            "created" => &["written", "entered"],
-            "updated" => &["written"],
-            _ => &["left", "removed"],
-        };
-        if let Some(reason) = event["reason"].as_str() {
-            assert!(reasons.contains(&reason), "{event}");
+        match &message.content {
+            Content::Subscribed { .. } | Content::Snapshot(_) | Content::Event(_) => {}
+            Content::Ready | Content::Progress => assert!(cursor.is_some(), "no cursor: {message:?}"),
+            // All that resume here ask for a snapshot in case they can't.
+            Content::Resync { .. } => assert!(cursor.is_none(), "no snapshot follows: {message:?}"),
+            _ => panic!("not expected: {message:?}"),
         }
-        // Each write of a document that stays is an event, so that its versions show whether one was missed.
-        if let Some((before, version)) = before.as_ref().zip(document["version"].as_u64()) {
-            let next = if kind == "deleted" { 0 } else { 1 };
-            assert_eq!(
-                before["version"].as_u64().unwrap() + next,
-                version,
-                "missed: {event}, before it {before}"
-            );
-            assert_eq!(before["createdAt"], document["createdAt"], "{event}");
+        let event = match &message.content {
+            Content::Event(event) => Some(event.clone()),
+            _ => None,
+        };
+        let text = match &message.content {
+            Content::Snapshot(documents) => format!("a page of {} documents", documents.len()),
+            content => format!("{content:?}"),
+        };
+        let change = self.view.apply(message).unwrap_or_else(|misfit| panic!("{misfit}: {text}"));
+        if let Some(event) = event {
+            check_event(&event, &change);
         }
     }
 }
 
-/// What of a document is kept, in lists and messages alike.
+/// Checks what a client can't rely on, but a server must do.
+fn check_event(event: &Event, change: &Change) {
+    let reasons: &[Reason] = match event.kind {
+        EventKind::Created => &[Reason::Written, Reason::Entered],
+        EventKind::Updated => &[Reason::Written],
+        EventKind::Deleted => &[Reason::Left, Reason::Removed],
+    };
+    assert!(event.reason.is_none_or(|reason| reasons.contains(&reason)), "{event:?}");
+    let (before, writes) = match change {
+        Change::Updated { before } => (before, 1),
+        Change::Deleted(before) => (before, 0),
+        _ => return,
+    };
+    assert_eq!(before.created_at, event.document.created_at, "{event:?}");
+    // Each write of a document that stays is an event, so that its versions show whether one was missed.
+    if let Some((before, after)) = before.version.zip(event.document.version) {
+        assert_eq!(before + writes, after, "an event was missed before {event:?}");
+    }
+}
+
+/// A document's id, and the members by which documents of lists and of messages are compared.
 pub fn shown(document: &Value) -> (String, Value) {
     let mut kept = json!({ "data": document["data"], "createdAt": document["createdAt"] });
     if let Some(version) = document.get("version") {

@@ -1,8 +1,9 @@
-//! A client of server-sent events.
+//! A client of server-sent events that shows each block as it came.
 
-use std::pin::Pin;
+use std::{borrow::Cow, pin::Pin, time::Duration};
 
 use bytes::Bytes;
+use coir_client::{Message, sse};
 use futures_util::{Stream, StreamExt};
 use reqwest::RequestBuilder;
 use serde_json::Value;
@@ -12,18 +13,20 @@ use super::socket::PATIENCE;
 /// An open event stream.
 pub struct TestStream {
     chunks: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
-    text: String,
-    /// As a browser keeps it: the `id:` of the last block that had one.
+    parser: sse::Parser,
+    /// What the parser has been given and has not returned as a block.
+    raw: Vec<u8>,
+    /// The id of the last block that had one, as a browser keeps it.
     pub last_event_id: Option<String>,
 }
 
-/// What stands between two empty lines.
+/// The lines before an empty line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
     pub id: Option<String>,
     pub event: Option<String>,
     pub data: Option<String>,
-    pub retry: Option<String>,
+    pub retry: Option<Duration>,
     pub comment: Option<String>,
 }
 
@@ -31,6 +34,44 @@ impl Block {
     /// The data as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(self.data.as_ref().unwrap_or_else(|| panic!("no data: {self:?}"))).unwrap()
+    }
+
+    /// The message that a client reads in the block, if any.
+    pub fn message(&self) -> Option<Message> {
+        let text = |field: &'_ Option<String>| field.clone().map(Cow::Owned);
+        let block = sse::Block {
+            id: text(&self.id),
+            event: text(&self.event),
+            data: text(&self.data),
+            retry: self.retry,
+            comment: text(&self.comment),
+        };
+        Message::from_block(&block).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// How many lines it takes to write each field once.
+    fn lines(&self) -> usize {
+        let fields = [
+            self.id.is_some(),
+            self.event.is_some(),
+            self.data.is_some(),
+            self.retry.is_some(),
+            self.comment.is_some(),
+        ];
+        fields.into_iter().filter(|is_there| *is_there).count()
+    }
+}
+
+impl From<sse::Block<'_>> for Block {
+    fn from(block: sse::Block<'_>) -> Self {
+        let text = |field: Option<Cow<'_, str>>| field.map(Cow::into_owned);
+        Self {
+            id: text(block.id),
+            event: text(block.event),
+            data: text(block.data),
+            retry: block.retry,
+            comment: text(block.comment),
+        }
     }
 }
 
@@ -40,30 +81,44 @@ impl TestStream {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { chunks: Box::pin(response.bytes_stream()), text: String::new(), last_event_id: None }
+        Self::of(response)
     }
 
-    /// The stream of an answer that is one.
+    /// The stream in this answer.
     pub fn of(response: reqwest::Response) -> Self {
         assert_eq!(response.status(), 200);
-        Self { chunks: Box::pin(response.bytes_stream()), text: String::new(), last_event_id: None }
+        Self {
+            chunks: Box::pin(response.bytes_stream()),
+            parser: sse::Parser::new(),
+            raw: Vec::new(),
+            last_event_id: None,
+        }
     }
 
-    /// The next block; `None` at the end of the stream, also when it was cut.
+    /// The next block; `None` at the end of the stream, also if it was cut.
     pub async fn try_next_block(&mut self) -> Option<Block> {
         loop {
-            if let Some(end) = self.text.find("\n\n") {
-                let block = parse_block(&self.text[..end]);
-                self.text.drain(..end + 2);
+            if let Some(block) = self.parser.next_block() {
+                let block = Block::from(block);
+                self.check_lines(&block);
                 if let Some(id) = &block.id {
                     self.last_event_id = Some(id.clone());
                 }
                 return Some(block);
             }
             let chunk = tokio::time::timeout(PATIENCE, self.chunks.next()).await.expect("nothing came");
-            self.text
-                .push_str(std::str::from_utf8(&chunk?.ok()?).expect("a block is cut between characters"));
+            let chunk = chunk?.ok()?;
+            self.parser.push(&chunk);
+            self.raw.extend_from_slice(&chunk);
         }
+    }
+
+    /// Fails unless the server wrote each field once, on one line, and nothing that the parser ignored.
+    fn check_lines(&mut self, block: &Block) {
+        let end = self.raw.windows(2).position(|pair| pair == b"\n\n").expect("lines end with line feeds");
+        let raw: Vec<u8> = self.raw.drain(..end + 2).collect();
+        let text = std::str::from_utf8(&raw).expect("a block is UTF-8");
+        assert_eq!(text.trim_end_matches('\n').split('\n').count(), block.lines(), "{text:?}");
     }
 
     /// The next block.
@@ -93,22 +148,4 @@ impl TestStream {
             }
         }
     }
-}
-
-fn parse_block(text: &str) -> Block {
-    let mut block = Block::default();
-    for line in text.lines() {
-        let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
-        let field = match name {
-            "id" => &mut block.id,
-            "event" => &mut block.event,
-            "data" => &mut block.data,
-            "retry" => &mut block.retry,
-            "" => &mut block.comment,
-            _ => panic!("no field of an event stream: {line:?}"),
-        };
-        assert!(field.replace(value).is_none(), "twice: {line:?}");
-    }
-    block
 }

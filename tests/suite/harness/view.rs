@@ -1,58 +1,64 @@
-//! What a subscriber makes of its events: the documents, and the places in the log.
+//! A collection as the events of a plain stream tell it, from its first document on; and positions in the log.
 
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use coir_client::Cursor;
 use reqwest::Client;
 use serde_json::Value;
 
-use super::{Block, SECRET_KEY};
+use super::{Block, Replica, SECRET_KEY};
 
-/// A collection as its events tell it. Every event must fit on what came before.
-#[derive(Debug, Default)]
+/// A collection as its events tell it, from its first document on. A missed or doubled event fails the test.
+#[derive(Debug)]
 pub struct View {
-    /// The data of each document, by id.
-    pub documents: BTreeMap<String, Value>,
-    /// Of the events on a stream that shows them, in the order in which they came.
+    replica: Replica,
+    /// The sequences of the events of an SSE stream, in the order in which they came.
     pub sequences: Vec<i64>,
 }
 
-impl View {
-    /// Takes a block of an event stream; one without an event changes nothing.
-    pub fn take(&mut self, block: &Block) {
-        assert_eq!(block.event, None, "{block:?}");
-        if block.data.is_none() {
-            return;
-        }
-        let sequence = sequence_of(block.id.as_ref().expect("every event has an id"));
-        assert!(
-            self.sequences.last().is_none_or(|last| *last < sequence),
-            "again or out of order: {block:?}"
-        );
-        self.sequences.push(sequence);
-        self.apply(&block.json());
-    }
-
-    /// Takes an event of either transport.
-    pub fn apply(&mut self, event: &Value) {
-        assert_eq!(event["type"], "event", "{event}");
-        let id = event["document"]["id"].as_str().unwrap().to_owned();
-        let before = match event["event"].as_str().unwrap() {
-            "deleted" => self.documents.remove(&id),
-            _ => self.documents.insert(id, event["document"]["data"].clone()),
-        };
-        assert_eq!(
-            before.is_some(),
-            event["event"] != "created",
-            "an event was missed or came twice: {event}"
-        );
+impl Default for View {
+    fn default() -> Self {
+        Self { replica: Replica::of_nothing(), sequences: Vec::new() }
     }
 }
 
-/// The place in the log that a cursor stands for.
+impl View {
+    /// The data of each document, by id.
+    pub fn documents(&self) -> BTreeMap<String, Value> {
+        let documents = self.replica.view().documents().values();
+        documents.map(|document| (document.id.clone(), document.data.clone())).collect()
+    }
+
+    /// How many documents there are.
+    pub fn len(&self) -> usize {
+        self.replica.len()
+    }
+
+    /// Whether a document is there.
+    pub fn contains(&self, id: &str) -> bool {
+        self.replica.view().documents().contains_key(id)
+    }
+
+    /// Takes a block of an event stream. One without an event changes no document.
+    pub fn take(&mut self, block: &Block) {
+        assert_eq!(block.event, None, "{block:?}");
+        if block.data.is_some() {
+            self.sequences.push(sequence_of(block.id.as_ref().expect("every event has an id")));
+        }
+        self.replica.take_block(block);
+    }
+
+    /// Takes an event of a WebSocket.
+    pub fn apply(&mut self, event: &Value) {
+        assert_eq!(event["type"], "event", "{event}");
+        self.replica.take(event);
+    }
+}
+
+/// The sequence in a cursor of the server.
 pub fn sequence_of(cursor: &str) -> i64 {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).unwrap();
-    i64::from_be_bytes(bytes[13..21].try_into().unwrap())
+    Cursor::from(cursor).sequence().unwrap_or_else(|| panic!("not a cursor of the server: {cursor}")) as i64
 }
 
 /// Changes the bytes of a cursor and makes its check fit again.

@@ -187,10 +187,10 @@ on_both_databases! {
         let mut replica = Replica::default();
         let mut other = app.socket().await;
         replica.take(&other.subscribe_named("view", "posts", json!({ "snapshot": true })).await);
-        while replica.cursor.is_none() {
+        while replica.cursor().is_none() {
             replica.take(&other.next().await);
         }
-        assert_eq!(replica.documents.len(), 3);
+        assert_eq!(replica.len(), 3);
 
         let mut sql = app.sql().await;
         sql.execute("DELETE FROM documents WHERE id <> '0'").await;
@@ -200,13 +200,13 @@ on_both_databases! {
         let resync = socket.next().await;
         assert_eq!((&resync["type"], &resync["code"]), (&json!("resync"), &json!("CURSOR_EXPIRED")));
         assert_eq!(sequence_of(resync["cursor"].as_str().unwrap()), 2);
-        while replica.snapshots < 2 {
+        while replica.counts().snapshots < 2 {
             replica.take(&other.next().await);
         }
         app.put("/collections/posts/new", json!({})).await;
         replica.take(&other.next().await);
-        assert_eq!(replica.documents.keys().collect::<Vec<_>>(), ["0", "new"]);
-        assert_eq!(replica.resyncs, 1);
+        assert_eq!(replica.documents().keys().collect::<Vec<_>>(), ["0", "new"]);
+        assert_eq!(replica.counts().resyncs, 1);
         socket.settle().await;
     }
 
@@ -230,8 +230,8 @@ on_both_databases! {
             let message = socket.next().await;
             replicas[usize::from(message["id"] == "1")].take(&message);
         }
-        assert_eq!((replicas[0].events, replicas[0].documents.len()), (2001, 501));
-        assert_eq!(replicas[1].documents.len(), 251);
+        assert_eq!((replicas[0].counts().events, replicas[0].len()), (2001, 501));
+        assert_eq!(replicas[1].len(), 251);
         socket.settle().await;
     }
 }

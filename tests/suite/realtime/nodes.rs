@@ -89,7 +89,7 @@ on_both_databases! {
         assert_eq!((log.len(), listed.len()), (count, count / 4));
         for (view, _) in &streams {
             assert_eq!(view.sequences, log);
-            assert_eq!(view.documents, listed);
+            assert_eq!(view.documents(), listed);
         }
         for events in sockets {
             assert_eq!(events, streams[0].1);

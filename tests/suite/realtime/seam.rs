@@ -39,9 +39,9 @@ struct Held {
 /// What a reader got.
 #[derive(Default)]
 struct Counts {
-    events: usize,
+    events: u64,
     /// Of these, between the first page and `ready`.
-    seam: usize,
+    seam: u64,
 }
 
 /// Writes any of the documents in any way, until it is told to stop.
@@ -76,20 +76,20 @@ async fn read(app: &TestApp, mut dice: Dice, trials: &AtomicUsize, held: &Mutex<
         );
         let note = |replica: &Replica| {
             let sequence = replica.sequence().unwrap();
-            held.lock().unwrap().push(Held { sequence, group, documents: replica.documents.clone() });
+            held.lock().unwrap().push(Held { sequence, group, documents: replica.documents() });
         };
-        while replica.cursor.is_none() {
+        while replica.cursor().is_none() {
             replica.take(&socket.next().await);
         }
-        counts.seam += replica.events;
+        counts.seam += replica.counts().events;
         note(&replica);
-        let until = replica.events + 1 + dice.under(30);
-        while replica.events < until {
+        let until = replica.counts().events + 1 + dice.under(30) as u64;
+        while replica.counts().events < until {
             replica.take(&socket.next().await);
         }
         note(&replica);
-        counts.events += replica.events;
-        assert_eq!((replica.snapshots, replica.resyncs), (1, 0));
+        counts.events += replica.counts().events;
+        assert_eq!((replica.counts().snapshots, replica.counts().resyncs), (1, 0));
         socket.send(json!({ "type": "unsubscribe", "id": "s" })).await;
         socket.send(json!({ "type": "ping" })).await;
         while socket.next().await["type"] != "pong" {}

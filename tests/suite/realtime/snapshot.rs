@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -39,13 +40,13 @@ async fn fill(app: &TestApp, count: usize, bytes: usize) {
 
 /// Reads up to `ready`.
 async fn read_snapshot(socket: &mut TestSocket, replica: &mut Replica) {
-    while replica.cursor.is_none() {
+    while replica.cursor().is_none() {
         replica.take(&socket.next().await);
     }
 }
 
 async fn read_stream_snapshot(stream: &mut TestStream, replica: &mut Replica) {
-    while replica.cursor.is_none() {
+    while replica.cursor().is_none() {
         replica.take_block(&stream.next_block().await);
     }
 }
@@ -74,7 +75,7 @@ on_both_databases! {
         assert_eq!(socket.next_text().await, format!(r#"{{"type":"ready","id":"s","cursor":"{cursor}"}}"#));
 
         let mut stream = app.stream("/realtime/sse/posts?n=1&snapshot=true", None).await;
-        assert_eq!(stream.next_block().await.retry.as_deref(), Some("1000"));
+        assert_eq!(stream.next_block().await.retry, Some(Duration::from_secs(1)));
         let page = stream.next_block().await;
         assert_eq!((page.event.as_deref(), &page.id), (Some("snapshot"), &None));
         assert_eq!(page.data, Some(format!(r#"{{"type":"snapshot","documents":{documents}}}"#)));
@@ -104,10 +105,10 @@ on_both_databases! {
         }
         read_snapshot(&mut socket, &mut replica).await;
         read_stream_snapshot(&mut stream, &mut half).await;
-        assert_eq!(replica.documents, listed(app).await);
+        assert_eq!(replica.documents(), listed(app).await);
         let mut expected = listed(app).await;
         expected.retain(|_, document| document["data"]["half"] == true);
-        assert_eq!(without_versions(&half.documents), without_versions(&expected));
+        assert_eq!(without_versions(&half.documents()), without_versions(&expected));
 
         let last = app.put("/collections/posts/last", json!({ "half": true })).await;
         let message = socket.next().await;
@@ -130,7 +131,7 @@ on_both_databases! {
                 let (id, mut replica) = (round.to_string(), Replica::default());
                 replica.take(&socket.subscribe_named(&id, "posts", json!({ "snapshot": true })).await);
                 read_snapshot(&mut socket, &mut replica).await;
-                assert_eq!((replica.documents.len(), replica.resyncs), (600, 0), "round {round}");
+                assert_eq!((replica.len(), replica.counts().resyncs), (600, 0), "round {round}");
                 socket.send(json!({ "type": "unsubscribe", "id": id })).await;
                 socket.settle().await;
             }
@@ -173,7 +174,7 @@ on_both_databases! {
 
         // What can't be replayed: the id is cleared until the new view is complete.
         let mut lost = app.stream(path, Some("garbled")).await;
-        assert_eq!(lost.next_block().await.retry.as_deref(), Some("1000"));
+        assert_eq!(lost.next_block().await.retry, Some(Duration::from_secs(1)));
         let resync = lost.next_block().await;
         assert_eq!((resync.event.as_deref(), resync.id.as_deref()), (Some("resync"), Some("")));
         assert_eq!((&resync.json()["code"], &resync.json()["cursor"]), (&json!("INVALID_CURSOR"), &json!(null)));

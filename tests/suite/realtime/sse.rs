@@ -25,7 +25,7 @@ on_both_databases! {
         drop(response);
 
         let mut stream = app.stream("/realtime/sse/posts", None).await;
-        assert_eq!(stream.next_block().await, Block { retry: Some("1000".to_owned()), ..Block::default() });
+        assert_eq!(stream.next_block().await, Block { retry: Some(Duration::from_secs(1)), ..Block::default() });
         assert_eq!(stream.next_block().await, block(&opened_at));
         let answer = app.post("/collections/posts", json!({ "title": "a\nb", "n": 1 })).await;
         let (id, at) = (answer.data()["id"].as_str().unwrap(), answer.data()["createdAt"].as_str().unwrap());

@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use coir_client::Counts;
 use futures_util::future::join_all;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -70,7 +71,7 @@ impl Peer {
         for subscriber in &mut self.subscribers {
             // Some forget everything, as a page that is loaded again does.
             if self.dice.under(5) == 0 {
-                subscriber.replica.cursor = None;
+                subscriber.replica.restart();
             }
             subscriber.replica.reconnect();
         }
@@ -143,7 +144,7 @@ async fn open_stream(http: &Client, url: &str, subscriber: &Subscriber) -> Optio
     let path = path_with("/realtime/sse/posts", &[("filters", &filters), ("snapshot", "true")]);
     loop {
         let mut request = http.get(format!("{url}{path}")).bearer_auth(SECRET_KEY);
-        if let Some(cursor) = &subscriber.replica.cursor {
+        if let Some(cursor) = subscriber.replica.cursor() {
             request = request.header("Last-Event-ID", cursor);
         }
         let response = request.send().await.ok()?;
@@ -164,7 +165,7 @@ async fn open_socket(url: &str, subscribers: &[Subscriber]) -> Option<TestSocket
     for (id, subscriber) in subscribers.iter().enumerate() {
         let subscribe = json!({
             "type": "subscribe", "id": id.to_string(), "collection": "posts", "filters": subscriber.filters,
-            "since": subscriber.replica.cursor, "snapshot": true,
+            "since": subscriber.replica.cursor(), "snapshot": true,
         });
         is_sent = is_sent && socket.try_send(subscribe).await;
     }
@@ -259,7 +260,7 @@ async fn compare(http: &Client, url: &str, peers: &[Peer], until: i64) -> Option
             if (sequence, subscriber.replica.sequence()) != (until, Some(until)) {
                 return None;
             }
-            let mut documents = subscriber.replica.documents.clone();
+            let mut documents = subscriber.replica.documents();
             if peer.is_stream {
                 // Its events show no versions.
                 for document in expected.values_mut().chain(documents.values_mut()) {
@@ -333,7 +334,7 @@ async fn claim(database_url: String) {
     }
     let all = || peers.iter().flat_map(|peer| &peer.subscribers);
     let sum =
-        |count: fn(&Replica) -> usize| all().map(|subscriber| count(&subscriber.replica)).sum::<usize>();
+        |count: fn(&Counts) -> u64| all().map(|subscriber| count(&subscriber.replica.counts())).sum::<u64>();
     eprintln!(
         "{} restarts with kill -9, {} writers, {} subscribers on {} connections: {changes} changes, {} cuts, {} events, \
          {} snapshots, {} resyncs, {comparisons} views compared with the list",
@@ -342,11 +343,11 @@ async fn claim(database_url: String) {
         all().count(),
         peers.len(),
         peers.iter().map(|peer| peer.cuts).sum::<usize>(),
-        sum(|replica| replica.events),
-        sum(|replica| replica.snapshots),
-        sum(|replica| replica.resyncs),
+        sum(|counts| counts.events),
+        sum(|counts| counts.snapshots),
+        sum(|counts| counts.resyncs),
     );
-    assert_eq!(sum(|replica| replica.resyncs), 0, "nothing was pruned, so nothing can't be replayed");
+    assert_eq!(sum(|counts| counts.resyncs), 0, "nothing was pruned, so nothing can't be replayed");
     drop(peers);
     assert!(tokio::task::spawn_blocking(move || server.terminate()).await.unwrap());
 }

@@ -173,10 +173,10 @@ async fn claim(database_url: String) {
 
     let put = http.put(format!("{url}/collections/crash/last")).bearer_auth(SECRET_KEY).json(&json!({}));
     assert_eq!(put.send().await.unwrap().status(), 201);
-    while !view.documents.contains_key("last") {
+    while !view.contains("last") {
         view.take(&stream.next_block().await);
     }
-    assert_eq!(view.documents, data_of(&list_all(&http, &url, "crash").await));
+    assert_eq!(view.documents(), data_of(&list_all(&http, &url, "crash").await));
     assert_eq!(view.sequences, Sql::connect(&database_url).await.document_sequences().await);
     let acknowledged: usize = writers.iter().map(|writer| writer.acknowledged).sum();
     assert_eq!(view.sequences.len(), acknowledged + done_anyway + 1);
@@ -184,7 +184,7 @@ async fn claim(database_url: String) {
         "{rounds} kills: {acknowledged} writes acknowledged and none lost; {unanswered} without an answer, of which \
          {done_anyway} were done; {} events in log order, {} documents at the end",
         view.sequences.len(),
-        view.documents.len(),
+        view.len(),
     );
     drop(stream);
     assert!(tokio::task::spawn_blocking(move || server.terminate()).await.unwrap());

@@ -60,7 +60,7 @@ async fn a_server_outlives_its_database_and_its_streams_go_on() {
         assert!(begun.elapsed() < PATIENCE, "the answers took {:?}", begun.elapsed());
         // A browser's EventSource gives up on every status but 200: one that reconnects gets a stream that ends.
         let mut cut = app.stream("/realtime/sse/posts", stream.last_event_id.as_deref()).await;
-        assert_eq!(cut.next_block().await.retry.as_deref(), Some("1000"));
+        assert_eq!(cut.next_block().await.retry, Some(Duration::from_secs(1)));
         assert_eq!(cut.try_next_block().await, None);
         let anew = app.get("/realtime/sse/posts").await;
         assert_eq!(
@@ -109,7 +109,7 @@ async fn what_committed_while_the_database_broke_down_is_published() {
         })
         .collect();
     let mut view = crate::harness::View::default();
-    while view.documents.len() < 200 {
+    while view.len() < 200 {
         view.take(&stream.next_block().await);
     }
     control(&cluster, Cluster::stop).await;
@@ -120,13 +120,13 @@ async fn what_committed_while_the_database_broke_down_is_published() {
     control(&cluster, Cluster::start_again).await;
     wait_for_ready(&app, 200).await;
     app.put("/collections/posts/last", json!({ "n": 0 })).await;
-    while !view.documents.contains_key("last") {
+    while !view.contains("last") {
         view.take(&stream.next_block().await);
     }
 
     let mut listed = crate::harness::data_of(&crate::harness::list_all(&app.http, &app.url, "posts").await);
     listed.remove("first"); // from before the stream
-    assert_eq!(view.documents, listed);
+    assert_eq!(view.documents(), listed);
     assert_eq!(view.sequences, app.sql().await.document_sequences().await[1..]);
     assert!(
         listed.len() > acknowledged,
