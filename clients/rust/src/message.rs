@@ -26,8 +26,6 @@ pub enum Content {
     Subscribed {
         /// The collection that is watched.
         collection: String,
-        /// False if the collection has yet to be created. Its events will come from the first write on.
-        exists: bool,
     },
     /// A page of a snapshot. Each document comes once.
     Snapshot(Vec<Document>),
@@ -152,7 +150,6 @@ struct Members {
     id: Option<Value>,
     cursor: Option<Cursor>,
     collection: Option<String>,
-    exists: Option<bool>,
     event: Option<EventKind>,
     reason: Option<Reason>,
     document: Option<Document>,
@@ -209,10 +206,9 @@ impl Members {
         let kind = self.kind;
         let missing = |member| MessageError::Missing { kind: kind.clone(), member };
         Ok(match kind.as_str() {
-            "subscribed" => Content::Subscribed {
-                collection: self.collection.ok_or_else(|| missing("collection"))?,
-                exists: self.exists.unwrap_or(true),
-            },
+            "subscribed" => {
+                Content::Subscribed { collection: self.collection.ok_or_else(|| missing("collection"))? }
+            }
             "snapshot" => Content::Snapshot(self.documents.ok_or_else(|| missing("documents"))?),
             "ready" => Content::Ready,
             "event" => Content::Event(Event {
@@ -272,11 +268,10 @@ mod tests {
 
         let page = r#"{"type":"snapshot","documents":[{"id":"a","data":{"n":1},"createdAt":"x","updatedAt":"y","version":3}]}"#;
         assert_eq!(content(page), Content::Snapshot(vec![document]));
-        let subscribed = |exists| Content::Subscribed { collection: "posts".to_owned(), exists };
+        let subscribed = Content::Subscribed { collection: "posts".to_owned() };
         let refusal = ("CURSOR_EXPIRED".to_owned(), "pruned".to_owned());
         let cases = [
-            (r#"{"type":"subscribed","id":"s1","collection":"posts","cursor":"c"}"#, subscribed(true)),
-            (r#"{"type":"subscribed","id":"s1","collection":"posts","exists":false}"#, subscribed(false)),
+            (r#"{"type":"subscribed","id":"s1","collection":"posts","cursor":"c"}"#, subscribed),
             (r#"{"type":"ready","cursor":"c"}"#, Content::Ready),
             (r#"{"type":"progress","id":"s1","cursor":"c"}"#, Content::Progress),
             (

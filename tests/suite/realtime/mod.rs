@@ -9,5 +9,6 @@ mod snapshot;
 mod sse;
 mod tickets;
 mod verify;
+mod watch;
 mod websocket;
 mod websocket_connections;

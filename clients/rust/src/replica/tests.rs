@@ -53,7 +53,7 @@ fn resync(sequence: Option<u64>) -> Message {
 }
 
 fn subscribed(sequence: Option<u64>) -> Message {
-    message(sequence, Content::Subscribed { collection: "posts".to_owned(), exists: true })
+    message(sequence, Content::Subscribed { collection: "posts".to_owned() })
 }
 
 /// A view of documents `a` and `b` at sequence 5.
