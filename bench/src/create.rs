@@ -1,12 +1,12 @@
-//! The request that creates one document: every one as long as the last, so its head never changes.
+//! The requests that create documents. All of one size have the same length, so their heads never change.
 
 use std::fmt;
 use std::io::Write;
 
-use crate::http::Site;
+use crate::http::{Client, Site};
 use crate::load::Workload;
 
-/// Holds the members that number a document, whatever the numbers.
+/// The smallest size of a document: it holds the members that number a document, whatever the numbers are.
 pub const MIN_DOCUMENT_BYTES: usize = 96;
 
 /// `POST /collections/{collection}` with a bare JSON object of a fixed size.
@@ -16,7 +16,7 @@ pub struct CreateRequest {
     document_bytes: usize,
 }
 
-/// Creates one numbered document after the other, for ever or up to a count.
+/// Creates one numbered document after the other, up to a count.
 pub struct CreateDocuments {
     request: CreateRequest,
     client: usize,
@@ -25,13 +25,13 @@ pub struct CreateDocuments {
 }
 
 impl CreateRequest {
-    /// A request for documents of `document_bytes`, which must be at least [`MIN_DOCUMENT_BYTES`].
+    /// A request for documents of `document_bytes`, at least [`MIN_DOCUMENT_BYTES`].
     pub fn new(site: &Site, document_bytes: usize) -> Self {
         let bytes = site.post_head(&format!("/collections/{}", site.collection), document_bytes);
         Self { head_bytes: bytes.len(), bytes, document_bytes }
     }
 
-    /// The whole request for a document of these `members`, filled up with a member `pad`.
+    /// Returns the whole request for a document of these members, filled up with a member `pad`.
     pub fn render(&mut self, members: fmt::Arguments<'_>) -> &[u8] {
         self.bytes.truncate(self.head_bytes);
         write!(self.bytes, "{{{members},\"pad\":\"").expect("a vector takes every write");
@@ -58,6 +58,34 @@ impl Workload for CreateDocuments {
         self.next += 1;
         Some(self.request.render(format_args!("\"client\":{},\"number\":{}", self.client, self.next)))
     }
+}
+
+/// Creates one document, which creates the collection if it is new and shows that the key is valid.
+///
+/// # Errors
+/// If there is no answer, or its status is not 201.
+pub async fn create_first_document(
+    site: &Site,
+    document_bytes: usize,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut client = Client::connect(&site.server).await?;
+    let mut workload = CreateDocuments::new(site, document_bytes, 0, 1);
+    let request = workload.next_request().expect("the count is one");
+    let response = client.exchange(request).await?;
+    if response.status != 201 {
+        let (status, body) = (response.status, String::from_utf8_lossy(response.body));
+        return Err(format!("the server answered the first document with {status}: {body}").into());
+    }
+    Ok(())
+}
+
+/// Reads the size of a document in bytes.
+pub fn parse_size(text: &str) -> Result<usize, String> {
+    let size = text.parse::<usize>().map_err(|error| error.to_string())?;
+    if size < MIN_DOCUMENT_BYTES {
+        return Err(format!("a document must have at least {MIN_DOCUMENT_BYTES} bytes"));
+    }
+    Ok(size)
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::str::FromStr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Holds a list of 20 documents, so that an answer is one read; grows for a larger one.
+/// Holds a list of 20 documents, so that one read gets the answer. The buffer grows for a larger one.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// A head beyond this is not an answer of the server under test.
+/// No answer of the server under test has a larger head.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// A server's address, resolved once.
@@ -19,7 +19,7 @@ pub struct Server {
     authority: String,
 }
 
-/// Whom every request is for: server, key and collection.
+/// The target of every request: server, key and collection.
 #[derive(Clone, Debug)]
 pub struct Site {
     pub server: Server,
@@ -44,24 +44,24 @@ pub enum HttpError {
     Surplus,
 }
 
-/// A connection and the buffer its answers are read into.
+/// A connection and the buffer into which answers are read.
 pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// An answer; the body lies in the client's buffer.
+/// An answer. Its body lies in the client's buffer.
 pub struct Response<'a> {
     pub status: u16,
     pub body: &'a [u8],
 }
 
-/// What a response's head says about how to read on.
+/// What the head of a response says about its body.
 #[derive(Debug, PartialEq)]
 pub struct Head {
     pub status: u16,
     pub body: Body,
-    /// Length of the head itself, with the empty line.
+    /// The length of the head, including the empty line.
     pub bytes: usize,
 }
 
@@ -101,14 +101,14 @@ impl Server {
 }
 
 impl Site {
-    /// The head of `POST {path}` with a JSON body of exactly `body_bytes`.
+    /// Returns the head of `POST {path}` with a JSON body of exactly `body_bytes`.
     pub fn post_head(&self, path: &str, body_bytes: usize) -> Vec<u8> {
         let mut head = self.start_head("POST", path);
         head.push_str(&format!("content-type: application/json\r\ncontent-length: {body_bytes}\r\n\r\n"));
         head.into_bytes()
     }
 
-    /// A whole `GET {path}`, with lines of `headers` that each end in CRLF.
+    /// Returns a whole `GET {path}`. Each line of `headers` ends in CRLF.
     pub fn get(&self, path: &str, headers: &str) -> Vec<u8> {
         let mut head = self.start_head("GET", path);
         head.push_str(headers);
@@ -130,7 +130,7 @@ impl Client {
 
     /// Sends a whole request and reads the whole answer.
     ///
-    /// After an error, or if dropped half-way, the connection is of no further use.
+    /// After an error, or if the future is dropped before it is done, the connection can't be used any more.
     pub async fn exchange(&mut self, request: &[u8]) -> Result<Response<'_>, HttpError> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
@@ -166,7 +166,7 @@ impl Client {
 }
 
 impl Head {
-    /// Reads the head at the start of `bytes`; `None` while its empty line has not arrived.
+    /// Reads the head at the start of `bytes`; `None` until its empty line has come.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, HttpError> {
         let mut body = Body::UntilClose;
         let mut status = None;

@@ -1,4 +1,4 @@
-//! `indexed`: lists that an index serves, and a page far behind, beside reads by id of the same server.
+//! `indexed`: lists that an index serves, and a page far from the first, compared with reads by id of the same server.
 
 use std::error::Error;
 use std::rc::Rc;
@@ -6,20 +6,18 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use crate::SiteArgs;
+use crate::api::{get, post, wait_for_indexes};
 use crate::http::{Client, Site};
 use crate::load::{self, Load};
 use crate::reads::RandomRequests;
 use crate::report::{Tally, Verdict, grouped};
 
-/// Documents that one request creates.
+/// How many documents one request creates.
 const BATCH: usize = 1000;
-/// Ids that are read.
+/// How many different ids are read.
 const IDS: usize = 1000;
-/// How often the state of the indexes is asked for while they are built.
-const POLL: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 pub struct IndexedArgs {
@@ -28,15 +26,15 @@ pub struct IndexedArgs {
     /// How many clients read at once
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     clients: u16,
-    /// How long each of the reads is repeated
+    /// How long each kind of read is repeated
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Documents of the collection, and as many in another; a new collection is filled
+    /// Documents of the collection, and of a second one; collections that don't exist are created and filled
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(20_000..))]
     documents: u64,
 }
 
-/// Fills the collections if they are new, then runs one load after the other.
+/// Fills the collections if they are new, then measures one kind of read after the other.
 pub async fn run(args: IndexedArgs) -> Result<Verdict, Box<dyn Error>> {
     let site = Site::from(args.site);
     let mut client = Client::connect(&site.server).await?;
@@ -82,7 +80,7 @@ pub async fn run(args: IndexedArgs) -> Result<Verdict, Box<dyn Error>> {
     let mut page = first.clone();
     for _ in 1..1000 {
         let answer = get(&site, &mut client, &page).await?;
-        let cursor = answer["nextCursor"].as_str().ok_or("there are less than 1,000 pages")?;
+        let cursor = answer["nextCursor"].as_str().ok_or("there are fewer than 1,000 pages")?;
         page = format!("{first}&after={cursor}");
     }
     let near = measure(&site, &load, "page 1", &[first]).await?;
@@ -99,7 +97,7 @@ async fn measure(site: &Site, load: &Load, name: &str, paths: &[String]) -> Resu
     Ok(tally)
 }
 
-/// Makes the collection with its indexes and fills it, unless it is there.
+/// Creates the collection with its indexes and fills it, unless it exists.
 async fn fill(
     site: &Site,
     client: &mut Client,
@@ -114,7 +112,7 @@ async fn fill(
     println!("filling `{collection}` with {} documents", grouped(documents as u64));
     for begin in (0..documents).step_by(BATCH) {
         let document = |n: usize| {
-            // The prices are in no order, and each is there twice.
+            // The prices are in no order, and each occurs twice.
             let price = n.wrapping_mul(48_271) % (documents / 2);
             let room = if n.is_multiple_of(2) { json!(n % 50) } else { json!((n % 50).to_string()) };
             json!({ "status": format!("s{}", n % 10), "price": price, "room": room, "pad": "x".repeat(200) })
@@ -123,47 +121,8 @@ async fn fill(
         let path = format!("/collections/{collection}/batch");
         let status = post(site, client, &path, &json!({ "documents": batch })).await?;
         if status / 100 != 2 {
-            return Err(format!("a batch of documents was answered {status}").into());
+            return Err(format!("the server answered a batch of documents with {status}").into());
         }
     }
     wait_for_indexes(site, client, collection).await
-}
-
-/// Returns once all indexes of a collection are ready.
-///
-/// # Errors
-/// If one can't be built.
-pub async fn wait_for_indexes(
-    site: &Site,
-    client: &mut Client,
-    collection: &str,
-) -> Result<(), Box<dyn Error>> {
-    loop {
-        let settings = get(site, client, &format!("/collections/{collection}/settings")).await?;
-        let indexes = settings["data"]["indexes"].as_array().ok_or("the settings show no indexes")?;
-        if indexes.iter().all(|index| index["state"] == "ready") {
-            return Ok(());
-        }
-        if let Some(failed) = indexes.iter().find(|index| index["state"] == "failed") {
-            return Err(format!("an index can't be built: {failed}").into());
-        }
-        sleep(POLL).await;
-    }
-}
-
-/// Posts JSON and returns the status.
-pub async fn post(site: &Site, client: &mut Client, path: &str, body: &Value) -> Result<u16, Box<dyn Error>> {
-    let body = body.to_string();
-    let mut request = site.post_head(path, body.len());
-    request.extend_from_slice(body.as_bytes());
-    Ok(client.exchange(&request).await?.status)
-}
-
-/// Gets JSON.
-pub async fn get(site: &Site, client: &mut Client, path: &str) -> Result<Value, Box<dyn Error>> {
-    let response = client.exchange(&site.get(path, "")).await?;
-    if response.status != 200 {
-        return Err(format!("{path} was answered {}", response.status).into());
-    }
-    Ok(serde_json::from_slice(response.body)?)
 }

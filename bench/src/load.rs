@@ -7,37 +7,36 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::create::CreateDocuments;
-use crate::http::{Client, HttpError, Server, Site};
+use crate::http::{Client, HttpError, Server};
 use crate::report::Tally;
 
-/// How long an answer may still take when the time is up.
+/// How long an answer may take after the time is up.
 const GRACE: Duration = Duration::from_secs(10);
 /// The pause before a broken connection is replaced, so that a dead server isn't hammered.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What one client asks for.
+/// The requests of one client.
 pub trait Workload {
     /// The bytes of the next request; `None` ends this client.
     fn next_request(&mut self) -> Option<&[u8]>;
 
-    /// Called when the last request had the expected answer.
+    /// Takes notice that the last request had the expected answer.
     fn succeed(&mut self) {}
 }
 
-/// How many clients ask, and for how long.
+/// How many clients send requests, and for how long.
 pub struct Load {
     pub clients: usize,
     pub duration: Duration,
-    /// Any other status is a failure.
+    /// An answer with any other status is a failure.
     pub expected_status: u16,
-    /// The least time from one request of a client to its next; zero is as fast as it is answered.
+    /// The least time from one request of a client to its next. With zero, it sends the next one once it has its answer.
     pub interval: Duration,
 }
 
-/// Connects all clients, lets them loose together, and returns what they counted.
+/// Connects all clients, starts them together, and returns what they counted.
 ///
-/// The time runs from the first request to the last answer. A client whose connection breaks makes a new one.
+/// The time runs from the first request to the last answer. A client whose connection breaks opens a new one.
 ///
 /// # Errors
 /// If a client can't connect before the start.
@@ -62,7 +61,7 @@ pub async fn run<W: Workload + 'static>(
             tally: Rc::clone(&tally),
             expected_status: load.expected_status,
             interval: load.interval,
-            // Spread over the interval, or all clients would ask in the same instant.
+            // Spread over the interval, or all clients would send their requests at the same instant.
             next_start: start + load.interval.mul_f64(index as f64 / load.clients as f64),
             start,
             deadline,
@@ -77,25 +76,6 @@ pub async fn run<W: Workload + 'static>(
         task.await.expect("a client's task neither panics nor is aborted");
     }
     Ok(tally.take())
-}
-
-/// Creates one document, which makes the collection if need be and shows that the key is good.
-///
-/// # Errors
-/// If there is no answer, or another than 201.
-pub async fn create_first_document(
-    site: &Site,
-    document_bytes: usize,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let mut client = Client::connect(&site.server).await?;
-    let mut workload = CreateDocuments::new(site, document_bytes, 0, 1);
-    let request = workload.next_request().expect("the count is one");
-    let response = client.exchange(request).await?;
-    if response.status != 201 {
-        let (status, body) = (response.status, String::from_utf8_lossy(response.body));
-        return Err(format!("the first document was answered {status}: {body}").into());
-    }
-    Ok(())
 }
 
 /// One client of a load.

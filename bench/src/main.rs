@@ -1,18 +1,16 @@
-//! Load generator for Coir, made to share a small machine with the server it measures.
+//! Load generator for Coir, made to share a small machine with the server that it measures.
 //!
-//! One thread (`fanout` and `reconnects` have a second for those who subscribe), one task per client, hand-written HTTP/1.1, WebSocket
-//! and SSE over reused buffers. Every load is a closed loop: a client waits for its answer before it asks again.
-//! Each client and each subscriber is a file descriptor (`ulimit -n`).
+//! It runs on one thread (`fanout` and `reconnects` have a second one for their subscribers) with a task per client. HTTP/1.1,
+//! WebSocket and the chunks of event streams are written by hand over reused buffers. Every load is a closed loop: a client
+//! waits for its answer before it sends the next request. Each client and each subscriber takes a file descriptor (`ulimit -n`).
 //!
-//! In reading order: [`http`] (one connection), [`create`] (the request that creates a document), [`load`] (many
-//! clients at once), [`report`] (what is counted and printed), then a file per subcommand: [`writes`] with its
-//! [`mod@reference`], [`reads`], [`indexed`], [`unique`], [`fanout`] with its [`subscribers`], each a [`subscriber`], and
-//! [`reconnects`] with its [`returners`], each a [`returner`] that keeps an [`account`] of what it gets; [`memory`] is the
-//! server's. Both kinds read an [`event_stream`], which is [`websocket`] or [`sse`].
+//! In reading order: [`http`] (one connection), [`load`] (many clients at once), [`create`] (the requests that create
+//! documents), [`report`] (counts and how they are printed), [`api`] (JSON requests for setting up), [`stream`] (one stream of
+//! events), then a module per subcommand: [`writes`] with its [`mod@reference`], [`reads`], [`indexed`], [`unique`], [`fanout`], and
+//! [`reconnects`], which also prints the server's [`memory`].
 
-mod account;
+mod api;
 mod create;
-mod event_stream;
 mod fanout;
 mod http;
 mod indexed;
@@ -22,13 +20,8 @@ mod reads;
 mod reconnects;
 mod reference;
 mod report;
-mod returner;
-mod returners;
-mod sse;
-mod subscriber;
-mod subscribers;
+mod stream;
 mod unique;
-mod websocket;
 mod writes;
 
 use std::error::Error;
@@ -48,21 +41,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Clients that each create one document after the other
+    /// Measure clients that each create one document after the other
     Writes(writes::WritesArgs),
-    /// Subscribers that receive what writers create: events a second, losses, latency from send to event
+    /// Measure how subscribers receive what writers create: events per second, losses, latency from send to event
     Fanout(fanout::FanoutArgs),
-    /// Clients that read documents by id, or lists of 20
+    /// Measure clients that read documents by id, or lists of 20
     Reads(reads::ReadsArgs),
-    /// Lists that an index serves, and pages far behind, beside reads by id
+    /// Compare lists that an index serves, and a page far from the first, with reads by id
     Indexed(indexed::IndexedArgs),
-    /// Writers of a collection with a unique index, beside one that always violates it
+    /// Measure writers of a collection with a unique index, beside a client that always violates it
     Unique(unique::UniqueArgs),
-    /// Writers, while many clients come back at once: what they lose, and whether every client gets what it missed
+    /// Measure writers while many clients return at once, and check that every client gets what it missed
     Reconnects(reconnects::ReconnectsArgs),
 }
 
-/// Where the server is and as whom to call it.
+/// The server, the key and the collection.
 #[derive(Args)]
 struct SiteArgs {
     /// The server, as http://host:port
@@ -71,7 +64,7 @@ struct SiteArgs {
     /// A key that may read and write documents (and, for `fanout` and `reconnects`, subscribe)
     #[arg(long)]
     key: String,
-    /// The collection that is written and read; created if need be
+    /// The collection that is written and read; it is created if it does not exist
     #[arg(long, default_value = "bench", value_parser = parse_collection)]
     collection: String,
 }
@@ -108,10 +101,14 @@ fn run(command: Command) -> Result<Verdict, Box<dyn Error>> {
     })
 }
 
-/// Takes the names a collection may have, since they go into paths and JSON as they are.
+/// Reads the name of a collection. It goes into paths and JSON as it is, so other text is refused.
 fn parse_collection(text: &str) -> Result<String, String> {
     let fits = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if fits { Ok(text.to_owned()) } else { Err("expected [A-Za-z][A-Za-z0-9_-]{0,63}".to_owned()) }
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("the name of a collection must be a letter and up to 63 letters, digits, `_` or `-`".to_owned())
+    }
 }

@@ -1,4 +1,4 @@
-//! The memory of a process, as Linux tells it.
+//! The memory of a process, as Linux reports it.
 
 use std::fs;
 use std::io;
@@ -6,20 +6,21 @@ use std::io;
 /// In megabytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Memory {
-    /// Now.
+    /// Resident now.
     pub resident: f64,
-    /// At most since the process began.
+    /// The most that was resident since the process began.
     pub peak: f64,
 }
 
 impl Memory {
-    /// What process `pid` takes.
+    /// Reads the memory of process `pid`.
     ///
     /// # Errors
     /// If there is no such process.
     pub fn of(pid: u32) -> io::Result<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        Self::parse(&status).ok_or_else(|| io::Error::other(format!("process {pid} tells no memory")))
+        Self::parse(&status)
+            .ok_or_else(|| io::Error::other(format!("the status of process {pid} has no memory figures")))
     }
 
     fn parse(status: &str) -> Option<Self> {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::SiteArgs;
-use crate::create::CreateDocuments;
+use crate::create::{CreateDocuments, create_first_document};
 use crate::http::{Client, Site};
 use crate::load::{self, Load, Workload};
 use crate::report::{Verdict, grouped};
 
-/// How many documents an empty collection is given, and how many ids are read from at most.
+/// How many documents an empty collection gets, and how many different ids are read at most.
 const DOCUMENTS: usize = 10_000;
 const DOCUMENT_BYTES: usize = 300;
 const FILL_CLIENTS: usize = 50;
@@ -79,14 +79,14 @@ pub async fn run(args: ReadsArgs) -> Result<Verdict, Box<dyn Error>> {
     Ok(tally.verdict())
 }
 
-/// Draws from requests made beforehand.
+/// Draws from requests that were made beforehand.
 pub struct RandomRequests {
     requests: Rc<[Vec<u8>]>,
     state: u64,
 }
 
 impl RandomRequests {
-    /// Draws in an order that `seed` decides.
+    /// Draws in an order that depends on `seed`.
     pub fn new(requests: &Rc<[Vec<u8>]>, seed: u64) -> Self {
         Self { requests: Rc::clone(requests), state: seed }
     }
@@ -105,7 +105,7 @@ impl Workload for RandomRequests {
     }
 }
 
-/// The ids of up to [`DOCUMENTS`] documents; none if the collection does not exist.
+/// Returns the ids of up to [`DOCUMENTS`] documents; none if the collection does not exist.
 async fn list_ids(site: &Site) -> Result<Vec<String>, Box<dyn Error>> {
     let mut client = Client::connect(&site.server).await?;
     let mut ids = Vec::new();
@@ -117,7 +117,7 @@ async fn list_ids(site: &Site) -> Result<Vec<String>, Box<dyn Error>> {
             404 => break,
             status => {
                 return Err(format!(
-                    "the list was answered {status}: {}",
+                    "the server answered the list with {status}: {}",
                     String::from_utf8_lossy(response.body)
                 )
                 .into());
@@ -135,8 +135,8 @@ async fn list_ids(site: &Site) -> Result<Vec<String>, Box<dyn Error>> {
 
 async fn fill(site: &Site) -> Result<(), Box<dyn Error>> {
     println!("filling `{}` with {} documents", site.collection, grouped(DOCUMENTS as u64));
-    // One by one at first: it makes the collection.
-    load::create_first_document(site, DOCUMENT_BYTES).await?;
+    // The first document creates the collection.
+    create_first_document(site, DOCUMENT_BYTES).await?;
     let load = Load {
         clients: FILL_CLIENTS,
         duration: FILL_TIMEOUT,

@@ -1,4 +1,4 @@
-//! The reference: what the same disk gives a plain SQLite file that is as durable, without server and batching.
+//! The reference: a plain SQLite file on the same disk, as durable as the server, without a server and without batching.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,20 +8,20 @@ use sqlx::{ConnectOptions, Connection, Executor};
 
 use crate::report::Tally;
 
-/// Printed below the figures: what they stand for, and what they don't.
+/// Printed below the figures: what they mean, and what they don't.
 pub const DESCRIPTION: &str = "\
-one-row transactions on a plain SQLite file: WAL, synchronous=FULL, one connection,
-one after the other. Each is BEGIN IMMEDIATE, an INSERT into documents, an INSERT into changes, COMMIT, prepared once
-and run through sqlx in one call. So it is what a program gets that writes one document at a time, and not the most
-that SQLite can do: transactions that carry many rows are far faster, which is how a server with many clients can be
-above it. The reference had the machine to itself; the server shared it with this generator.";
+transactions of one row on a plain SQLite file (WAL, synchronous=FULL), one after the other on one
+connection. Each is BEGIN IMMEDIATE, an INSERT into documents, an INSERT into changes, COMMIT, prepared once and run
+through sqlx in one call. This is what a program gets that writes one document at a time. It is not the most that SQLite
+can do: transactions with many rows are far faster, and that is how a server with many clients can exceed it. The
+reference had the machine to itself; the server shared it with this generator.";
 
 const SCHEMA: &str = "
 CREATE TABLE documents (id TEXT PRIMARY KEY, collection TEXT NOT NULL, data TEXT NOT NULL, created_at INTEGER NOT NULL);
 CREATE TABLE changes (sequence INTEGER PRIMARY KEY, document_id TEXT NOT NULL, collection TEXT NOT NULL,
     data TEXT NOT NULL, created_at INTEGER NOT NULL);";
-// One text, since each call of sqlx is a hop to its worker thread: as four calls it is a fifth slower, which would
-// flatter the server.
+// One text, because each call of sqlx is a hop to its worker thread. Four calls are a fifth slower, which would flatter
+// the server.
 const TRANSACTION: &str = "
 BEGIN IMMEDIATE;
 INSERT INTO documents (id, collection, data, created_at) VALUES (?1, ?2, ?3, ?4);
@@ -29,7 +29,7 @@ INSERT INTO changes (document_id, collection, data, created_at) VALUES (?1, ?2, 
 COMMIT";
 const COLLECTION: &str = "bench";
 
-/// A database file of its own, removed with its companions when dropped.
+/// A new database file. Dropping it removes the file and its companions.
 struct TemporaryFile(PathBuf);
 
 impl Drop for TemporaryFile {
@@ -37,7 +37,7 @@ impl Drop for TemporaryFile {
         for suffix in ["", "-wal", "-shm"] {
             let mut path = self.0.clone().into_os_string();
             path.push(suffix);
-            // The companions are already gone if the connection was closed in order.
+            // The companions no longer exist if the connection was closed properly.
             let _ = std::fs::remove_file(path);
         }
     }
@@ -72,14 +72,14 @@ pub async fn measure(dir: &Path, document_bytes: usize, duration: Duration) -> R
     Ok(tally)
 }
 
-/// On an error the transaction may be left open; the whole measurement ends then.
+/// On an error the transaction may stay open; the whole measurement ends then.
 async fn insert_document(
     connection: &mut SqliteConnection,
     number: u64,
     data: &str,
 ) -> Result<(), sqlx::Error> {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    // As long as a UUIDv7's text, and like it ascending.
+    // Ascending, and as long as the text of a UUIDv7.
     let id = format!("{at:012x}-{number:023x}");
     sqlx::query(TRANSACTION).bind(id).bind(COLLECTION).bind(data).bind(at).execute(connection).await?;
     Ok(())

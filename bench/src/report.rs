@@ -1,14 +1,14 @@
-//! What is counted, and how it is printed.
+//! Counts and latencies, and how they are printed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// How much of a refused answer's body is shown.
+/// How much of the body of a refusal is printed.
 const SHOWN_BODY_BYTES: usize = 200;
 
-/// Whether all went as it should; decides the exit code.
+/// Whether everything went well. It decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
     Clean,
@@ -16,23 +16,23 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Clean if both are.
+    /// Returns `Clean` if both are.
     pub fn and(self, other: Self) -> Self {
         if self == Self::Clean { other } else { self }
     }
 }
 
-/// Durations, kept to three digits.
+/// Durations, recorded to three significant digits.
 pub struct Latencies(Histogram<u64>);
 
-/// What a load or a reference counted.
+/// The counts of a load or a reference.
 #[derive(Default)]
 pub struct Tally {
-    /// From the start to the last answer.
+    /// The time from the start to the last answer.
     pub elapsed: Duration,
     latencies: Latencies,
     body_bytes: usize,
-    /// Answers of another status than the expected one, with the first body of each.
+    /// Answers with an unexpected status: how many of each, and the first body.
     refused: BTreeMap<u16, (u64, String)>,
     /// Requests without an answer, by reason.
     broken: BTreeMap<String, u64>,
@@ -51,17 +51,17 @@ impl Latencies {
         self.0.saturating_record(nanos);
     }
 
-    /// How many were recorded.
+    /// Returns how many were recorded.
     pub fn count(&self) -> u64 {
         self.0.len()
     }
 
-    /// What so large a part of them was at most, in nanoseconds; 0 for none.
+    /// Returns the duration that this part of them did not exceed, in nanoseconds; 0 if there are none.
     pub fn quantile_nanos(&self, part: f64) -> u64 {
         self.0.value_at_quantile(part)
     }
 
-    /// `p50 1.23 ms · …` for these quantiles and the maximum.
+    /// Returns `p50 1.23 ms · …`: three quantiles and the maximum.
     pub fn summary(&self) -> String {
         if self.0.is_empty() {
             return "none".to_owned();
@@ -72,13 +72,13 @@ impl Latencies {
 }
 
 impl Tally {
-    /// Adds an answer as expected.
+    /// Adds an answer with the expected status.
     pub fn record(&mut self, latency: Duration, body_bytes: usize) {
         self.latencies.record_nanos(latency.as_nanos() as u64);
         self.body_bytes += body_bytes;
     }
 
-    /// Adds an answer of another status.
+    /// Adds an answer with another status.
     pub fn record_refused(&mut self, status: u16, body: &[u8]) {
         let first = || {
             let shown = &body[..body.len().min(SHOWN_BODY_BYTES)];
@@ -92,17 +92,17 @@ impl Tally {
         *self.broken.entry(reason).or_default() += 1;
     }
 
-    /// Expected answers a second.
+    /// Returns the expected answers per second.
     pub fn rate(&self) -> f64 {
         per_second(self.latencies.count(), self.elapsed)
     }
 
-    /// What 99 of 100 expected answers took at most, in nanoseconds.
+    /// Returns the 99th percentile of the expected answers' latencies, in nanoseconds.
     pub fn p99_nanos(&self) -> u64 {
         self.latencies.quantile_nanos(0.99)
     }
 
-    /// Whether every request had the expected answer, and there was one.
+    /// Returns `Clean` if there were answers and all had the expected status.
     pub fn verdict(&self) -> Verdict {
         let clean = self.refused.is_empty() && self.broken.is_empty() && self.latencies.count() > 0;
         if clean { Verdict::Clean } else { Verdict::Failures }
@@ -121,7 +121,7 @@ impl Tally {
     /// Prints the mean size of an expected answer's body.
     pub fn print_body_size(&self) {
         println!(
-            "{:<18}{:>9} bytes a body",
+            "{:<18}{:>9} bytes per body",
             "",
             grouped(self.body_bytes as u64 / self.latencies.count().max(1))
         );
@@ -141,17 +141,17 @@ impl Tally {
     }
 }
 
-/// `count` over `elapsed`, 0 for no time at all.
+/// Returns `count` per second of `elapsed`; 0 if no time has passed.
 pub fn per_second(count: u64, elapsed: Duration) -> f64 {
     if elapsed.is_zero() { 0.0 } else { count as f64 / elapsed.as_secs_f64() }
 }
 
-/// A rate without its fraction, in groups of three digits.
+/// Formats a rate without its fraction: `12,345`.
 pub fn grouped_rate(rate: f64) -> String {
     grouped(rate.round() as u64)
 }
 
-/// A number in groups of three digits: `12,345`.
+/// Formats a number in groups of three digits: `12,345`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);

@@ -1,4 +1,4 @@
-//! `unique`: clients that write to a collection with a unique index, alone and beside one that always violates it.
+//! `unique`: clients that write to a collection with a unique index, alone and beside a client that always violates it.
 
 use std::error::Error;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::SiteArgs;
+use crate::api::post;
 use crate::create::{CreateDocuments, CreateRequest};
 use crate::http::{Client, Site};
-use crate::indexed::post;
 use crate::load::{self, Load, Workload};
 use crate::report::Verdict;
 
@@ -19,15 +19,15 @@ const DOCUMENT_BYTES: usize = 300;
 pub struct UniqueArgs {
     #[command(flatten)]
     site: SiteArgs,
-    /// How many clients write what is allowed
+    /// How many clients write documents that the index allows
     #[arg(long, default_value_t = 63, value_parser = clap::value_parser!(u16).range(1..))]
     clients: u16,
-    /// How long they write, each time
+    /// How long they write, alone and again beside the violator
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
 }
 
-/// Runs the load without and with the violator. The collection must be new.
+/// Runs the load without the violator and with it. The collection must be new.
 pub async fn run(args: UniqueArgs) -> Result<Verdict, Box<dyn Error>> {
     let site = Site::from(args.site);
     let mut client = Client::connect(&site.server).await?;
@@ -35,7 +35,10 @@ pub async fn run(args: UniqueArgs) -> Result<Verdict, Box<dyn Error>> {
     let new = json!({ "name": site.collection, "indexes": indexes });
     let status = post(&site, &mut client, "/collections", &new).await?;
     if status != 201 {
-        return Err(format!("making the collection was answered {status}; name one that isn't there").into());
+        return Err(format!(
+            "the server answered the new collection with {status}; name a collection that does not exist"
+        )
+        .into());
     }
     let clients = usize::from(args.clients);
     let load = |clients, expected_status| Load {
@@ -44,7 +47,7 @@ pub async fn run(args: UniqueArgs) -> Result<Verdict, Box<dyn Error>> {
         expected_status,
         interval: Duration::ZERO,
     };
-    println!("unique: {clients} clients, one document of {DOCUMENT_BYTES} bytes a request");
+    println!("unique: {clients} clients, one document of {DOCUMENT_BYTES} bytes per request");
     let taken =
         CreateRequest::new(&site, DOCUMENT_BYTES).render(format_args!("\"client\":-1,\"number\":1")).to_vec();
     client.exchange(&taken).await?;
@@ -69,7 +72,7 @@ pub async fn run(args: UniqueArgs) -> Result<Verdict, Box<dyn Error>> {
     Ok(alone.verdict().and(beside.verdict()).and(violator.verdict()))
 }
 
-/// The same request for ever.
+/// Sends the same request again and again.
 struct Again {
     request: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! `writes`: durable single-document writes a second, beside what the disk gives a plain SQLite file.
+//! `writes`: durable writes of single documents per second, compared with a plain SQLite file on the same disk.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::SiteArgs;
-use crate::create::{CreateDocuments, MIN_DOCUMENT_BYTES};
+use crate::create::{CreateDocuments, create_first_document, parse_size};
 use crate::http::Site;
 use crate::load::{self, Load};
 use crate::reference::{self, DESCRIPTION};
@@ -26,21 +26,21 @@ pub struct WritesArgs {
     /// Bytes of a document's JSON
     #[arg(long, default_value_t = 300, value_parser = parse_size)]
     size: usize,
-    /// Measure this too, before and after, for half the time each
+    /// Also measure this reference, before and after the server, for half the time each
     #[arg(long)]
     reference: Option<ReferenceKind>,
-    /// Where the reference's file goes: the disk that the server's database is on
+    /// Directory of the reference's file; it must be on the disk of the server's database
     #[arg(long, default_value = ".")]
     dir: PathBuf,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ReferenceKind {
-    /// One-row transactions, one after the other, on a plain SQLite file
+    /// Transactions of one row, one after the other, on a plain SQLite file
     Sqlite,
 }
 
-/// Runs the load, between two runs of the reference if there is one.
+/// Runs the load. With a reference, it runs before and after the load.
 pub async fn run(args: WritesArgs) -> Result<Verdict, Box<dyn Error>> {
     let site = Site::from(args.site);
     let (clients, size) = (usize::from(args.clients), args.size);
@@ -50,10 +50,10 @@ pub async fn run(args: WritesArgs) -> Result<Verdict, Box<dyn Error>> {
         expected_status: 201,
         interval: Duration::ZERO,
     };
-    load::create_first_document(&site, size).await?;
+    create_first_document(&site, size).await?;
 
     println!(
-        "writes: {clients} clients, one document of {size} bytes a request, collection `{}`",
+        "writes: {clients} clients, one document of {size} bytes per request, collection `{}`",
         site.collection
     );
     let before = match args.reference {
@@ -80,10 +80,4 @@ fn print_ratio(server: &Tally, before: &Tally, after: &Tally) {
     let reference = (before.rate() + after.rate()) / 2.0;
     println!("{:<18}{:>9.2}   server / mean of the two references", "ratio", server.rate() / reference);
     println!("\nThe reference is {DESCRIPTION}");
-}
-
-/// Takes a document's size in bytes.
-pub fn parse_size(text: &str) -> Result<usize, String> {
-    let size = text.parse::<usize>().map_err(|error| error.to_string())?;
-    if size < MIN_DOCUMENT_BYTES { Err(format!("at least {MIN_DOCUMENT_BYTES}")) } else { Ok(size) }
 }

@@ -1,13 +1,13 @@
-//! What a client that comes back must get, and what it got. Each writer numbers its documents, so that what is missing,
-//! doubled or out of order shows by the numbers alone.
+//! What a returning client must get, and what it got. Each writer numbers its documents, so the numbers alone show which
+//! documents are missing, doubled or out of order.
 
-/// The members that number a document. Servers that sort members put one behind the other.
+/// The members that number a document. A server that sorts members puts them side by side.
 const SERIAL: &[u8] = b"\"serial\":";
 const WRITER: &[u8] = b",\"writer\":";
-/// How far to go on in a text, by the byte that stands where [`SERIAL`] would end: most of it isn't looked at.
+/// How far a search for [`SERIAL`] may skip, by the byte that stands where it would end.
 const SHIFTS: [u8; 256] = shifts();
 
-/// The rooms that documents are in, by turns, and the one that is asked for, if not all are.
+/// The rooms that documents are in, by turns, and the room that is asked for; `None` asks for all.
 #[derive(Clone, Copy, Debug)]
 pub struct Rooms {
     pub count: u64,
@@ -19,11 +19,11 @@ pub struct Rooms {
 pub struct Account {
     seen: Seen,
     pub received: u64,
-    /// What was left out.
+    /// Documents that were left out.
     pub lost: u64,
-    /// What came again, or after a later one.
+    /// Documents that came again, or after a later one.
     pub repeated: u64,
-    /// What it didn't ask for.
+    /// Documents that the client didn't ask for.
     pub strange: u64,
 }
 
@@ -36,13 +36,13 @@ enum Seen {
 }
 
 impl Rooms {
-    /// The next number after `last` that is asked for.
+    /// Returns the next number after `last` that is asked for.
     pub fn next(&self, last: u64) -> u64 {
         let next = last + 1;
         self.chosen.map_or(next, |room| next + (self.count + room - next % self.count) % self.count)
     }
 
-    /// How many of the numbers after `last`, up to and with `until`, are asked for.
+    /// Counts the numbers after `last`, up to and including `until`, that are asked for.
     pub fn count_between(&self, last: u64, until: u64) -> u64 {
         let up_to = |number: u64| match self.chosen {
             None => number,
@@ -54,12 +54,12 @@ impl Rooms {
 }
 
 impl Account {
-    /// Of a client that has seen each writer's documents up to these numbers, and gets the rest in order.
+    /// The account of a client that has each writer's documents up to these numbers, and gets the rest in order.
     pub fn in_order(last: Vec<u64>) -> Self {
         Self::new(Seen::InOrder(last))
     }
 
-    /// Of a client that gets the first writer's documents up to `end` in any order, each once.
+    /// The account of a client that gets the first writer's documents up to `end` in any order, each once.
     pub fn once(end: u64) -> Self {
         Self::new(Seen::Once { bits: vec![0; end as usize / 64 + 1], end })
     }
@@ -91,7 +91,7 @@ impl Account {
         }
     }
 
-    /// Whether each writer's documents up to these numbers have come.
+    /// Whether the client has each writer's documents up to these numbers.
     pub fn reaches(&self, rooms: &Rooms, written: &[u64]) -> bool {
         match &self.seen {
             Seen::InOrder(last) => last.iter().zip(written).all(|(&last, &end)| rooms.next(last) > end),
@@ -99,7 +99,7 @@ impl Account {
         }
     }
 
-    /// Adds to the losses what has not come of each writer's documents up to these numbers.
+    /// Counts each writer's documents up to these numbers that have not come as lost.
     pub fn close(&mut self, rooms: &Rooms, written: &[u64]) {
         self.lost += match &self.seen {
             Seen::InOrder(last) => {
@@ -115,7 +115,7 @@ fn count_ones(bits: &[u64]) -> u64 {
     bits.iter().map(|word| u64::from(word.count_ones())).sum()
 }
 
-/// Calls `each` with writer and number of every document in a text.
+/// Calls `each` with the writer and the number of every document in a text.
 pub fn find_documents(text: &[u8], mut each: impl FnMut(usize, u64)) {
     let mut at = 0;
     while let Some(window) = text.get(at..at + SERIAL.len()) {
@@ -136,7 +136,7 @@ fn split_number(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
 }
 
-/// The table of Horspool's search.
+/// Makes the table of Horspool's search.
 const fn shifts() -> [u8; 256] {
     let mut shifts = [SERIAL.len() as u8; 256];
     let mut at = 0;
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_counted_as_it_is_told() {
+    fn counting_agrees_with_going_from_number_to_number() {
         for count in 1..5 {
             for chosen in std::iter::once(None).chain((0..count).map(Some)) {
                 let rooms = Rooms { count, chosen };
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_in_order_tells_what_is_wrong() {
+    fn an_account_in_order_finds_losses_and_repetitions() {
         let room = Rooms { count: 10, chosen: Some(3) };
         let cases: [(&Rooms, &[u64], [u64; 4], &str); 7] = [
             (&ALL, &[6, 7, 8], [3, 0, 0, 0], "all"),
@@ -198,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn an_account_in_any_order_tells_what_is_wrong() {
+    fn an_account_in_any_order_finds_losses_and_repetitions() {
         let cases: [(&[u64], [u64; 4], &str); 4] = [
             (&[3, 1, 2], [3, 0, 0, 0], "all"),
             (&[3, 1], [2, 1, 0, 0], "one is missing"),
             (&[3, 1, 1], [3, 1, 1, 0], "one came twice"),
-            (&[3, 1, 2, 4], [4, 0, 0, 1], "one that was not there"),
+            (&[3, 1, 2, 4], [4, 0, 0, 1], "a document that does not exist"),
         ];
         for (serials, expected, why) in cases {
             assert_eq!(account(Account::once(3), &ALL, serials, 3), expected, "{why}");

@@ -1,18 +1,16 @@
-//! One client that comes back: asks for what it missed, and keeps account of what it gets.
+//! One returning client: it asks for what it missed, and keeps account of what it gets.
 
 use std::rc::Rc;
 
 use serde_json::json;
 
-use crate::account::find_documents;
-use crate::event_stream::{EventStream, Message, SubscribeError};
-use crate::returners::{Plan, Return, Shared};
-use crate::sse::stream_request;
-use crate::subscribers::Transport;
-use crate::websocket::push_text;
+use super::account::find_documents;
+use super::plan::{Plan, Request, Shared};
+use crate::stream::websocket::push_text;
+use crate::stream::{EventStream, Message, StreamError, Transport, sse_request};
 
-/// A connection and what its account is.
-pub struct Returner {
+/// A connection and its place among the accounts.
+pub struct ReturningClient {
     shared: Rc<Shared>,
     index: usize,
     events: EventStream,
@@ -20,9 +18,9 @@ pub struct Returner {
     is_ready: bool,
 }
 
-impl Returner {
-    /// Connects as client `index` and asks; what comes is yet to be read.
-    pub async fn open(shared: Rc<Shared>, index: usize) -> Result<Self, SubscribeError> {
+impl ReturningClient {
+    /// Connects as client `index` and asks; the answer is yet to be read.
+    pub async fn open(shared: Rc<Shared>, index: usize) -> Result<Self, StreamError> {
         let plan = &shared.plan;
         let events = match plan.transport_of(index) {
             Transport::Ws => EventStream::open_websocket(&plan.site, &opening_messages(plan)).await?,
@@ -32,15 +30,15 @@ impl Returner {
     }
 
     /// Reads until the client has everything that it missed.
-    pub async fn catch_up(&mut self) -> Result<(), SubscribeError> {
+    pub async fn catch_up(&mut self) -> Result<(), StreamError> {
         while !self.is_caught_up() {
             self.read_once().await?;
         }
         Ok(())
     }
 
-    /// Reads until the connection ends, and returns why it did.
-    pub async fn follow(&mut self) -> SubscribeError {
+    /// Reads until the connection ends, and returns why it ended.
+    pub async fn follow(&mut self) -> StreamError {
         loop {
             if let Err(error) = self.read_once().await {
                 return error;
@@ -49,25 +47,18 @@ impl Returner {
     }
 
     fn is_caught_up(&self) -> bool {
-        let Plan { rooms, asks, .. } = &self.shared.plan;
-        match asks {
-            Return::Cursor { until, .. } => {
+        let Plan { rooms, request, .. } = &self.shared.plan;
+        match request {
+            Request::Cursor { until, .. } => {
                 self.shared.received.borrow().accounts[self.index].reaches(rooms, &[*until])
             }
-            Return::Snapshot => self.is_ready,
+            Request::Snapshot => self.is_ready,
         }
     }
 
-    async fn read_once(&mut self) -> Result<(), SubscribeError> {
+    async fn read_once(&mut self) -> Result<(), StreamError> {
         let Self { shared, index, events, is_ready } = self;
-        let take = |message: Message<'_>| {
-            let text = match message {
-                Message::Text(text) => text,
-                Message::Line(line) => match line.strip_prefix(b"data:") {
-                    Some(data) => data.trim_ascii_start(),
-                    None => return Ok(()),
-                },
-            };
+        let mut take = |text: &[u8]| {
             match kind(text) {
                 b"event" | b"snapshot" => {
                     let account = &mut shared.received.borrow_mut().accounts[*index];
@@ -75,31 +66,35 @@ impl Returner {
                 }
                 b"ready" => *is_ready = true,
                 b"subscribed" | b"progress" => {}
-                _ => return Err(SubscribeError::Refused(String::from_utf8_lossy(text).into_owned())),
+                _ => return Err(StreamError::Refused(String::from_utf8_lossy(text).into_owned())),
             }
             Ok(())
         };
-        let bytes = events.read_once(&shared.scratch, take).await?;
+        let on_message = |message: Message<'_>| match message {
+            Message::Text(text) => take(text),
+            Message::Block(block) => block.data.map_or(Ok(()), |data| take(data.as_bytes())),
+        };
+        let bytes = events.read_once(&shared.scratch, on_message).await?;
         shared.received.borrow_mut().bytes += bytes as u64;
         Ok(())
     }
 }
 
-/// The `type` of a message, which is its first member.
+/// Returns the `type` of a message, which is its first member. Parsing all of it would take time from the server.
 fn kind(text: &[u8]) -> &[u8] {
     let rest = text.strip_prefix(b"{\"type\":\"").unwrap_or_default();
     rest.split(|&byte| byte == b'"').next().unwrap_or_default()
 }
 
-/// `auth`, and `subscribe` with an `id`.
+/// Makes the messages `auth`, and `subscribe` with an `id`.
 fn opening_messages(plan: &Plan) -> Vec<u8> {
     let mut subscribe = json!({ "type": "subscribe", "id": "r", "collection": plan.site.collection });
     if let Some(filters) = plan.filters() {
         subscribe["filters"] = filters;
     }
-    match &plan.asks {
-        Return::Cursor { cursor, .. } => subscribe["since"] = json!(cursor),
-        Return::Snapshot => subscribe["snapshot"] = json!(true),
+    match &plan.request {
+        Request::Cursor { cursor, .. } => subscribe["since"] = json!(cursor),
+        Request::Snapshot => subscribe["snapshot"] = json!(true),
     }
     let mut out = Vec::new();
     for message in [json!({ "type": "auth", "token": plan.site.key }), subscribe] {
@@ -111,13 +106,13 @@ fn opening_messages(plan: &Plan) -> Vec<u8> {
 fn opening_request(plan: &Plan) -> Vec<u8> {
     let filters = plan.filters().map(|filters| filters.to_string());
     let mut query: Vec<_> = filters.iter().map(|filters| ("filters", filters.as_str())).collect();
-    match &plan.asks {
-        Return::Cursor { cursor, .. } => {
-            stream_request(&plan.site, &query, &format!("last-event-id: {cursor}\r\n"))
+    match &plan.request {
+        Request::Cursor { cursor, .. } => {
+            sse_request(&plan.site, &query, &format!("last-event-id: {cursor}\r\n"))
         }
-        Return::Snapshot => {
+        Request::Snapshot => {
             query.push(("snapshot", "true"));
-            stream_request(&plan.site, &query, "")
+            sse_request(&plan.site, &query, "")
         }
     }
 }

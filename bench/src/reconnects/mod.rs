@@ -1,4 +1,12 @@
-//! `reconnects`: what writers lose while many clients come back at once, and whether each gets what it missed.
+//! `reconnects`: how much slower writers get while many clients return at once, and whether each client gets what it missed.
+//!
+//! In reading order: [`plan`], [`account`] (what one client must get and got), [`client`] (one), [`thread`] (all of them), this
+//! file.
+
+mod account;
+mod client;
+mod plan;
+mod thread;
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -11,59 +19,59 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::SiteArgs;
-use crate::account::{Account, Rooms};
-use crate::create::CreateRequest;
+use crate::api::{get, post, wait_for_indexes};
+use crate::create::{CreateRequest, parse_size};
 use crate::http::{Client, Site};
-use crate::indexed::{get, post, wait_for_indexes};
 use crate::load::{self, Load, Workload};
 use crate::memory::Memory;
 use crate::report::{Tally, Verdict, grouped};
-use crate::returners::{Plan, Received, Return, Returners};
-use crate::writes::parse_size;
+use account::{Account, Rooms};
+use plan::{Plan, Received, Request};
+use thread::ReturningClients;
 
-/// Documents that one request creates.
+/// How many documents one request creates at most.
 const BATCH: usize = 1000;
-/// And their bytes, at most.
+/// How many bytes they have at most.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// What is not there by then counts as lost.
+/// How long clients may take to catch up. Documents that come later count as lost.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Args)]
 pub struct ReconnectsArgs {
     #[command(flatten)]
     site: SiteArgs,
-    /// How many clients come back, half over WebSocket, half over Server-Sent Events
+    /// How many clients return, half over WebSocket, half over server-sent events
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     clients: u32,
-    /// Documents that are there before they leave
+    /// How many documents exist before the clients leave
     #[arg(long, default_value_t = 10_000)]
     documents: u64,
-    /// Changes that they miss
+    /// How many changes the clients miss
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
     behind: u64,
     /// How many clients write at once
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     writers: u16,
-    /// How long they write alone, and how long after all have come back
+    /// How long the writers write alone, and again after all clients have returned
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// The clients have no cursor and take a snapshot
+    /// Let the clients take a snapshot instead of returning with a cursor
     #[arg(long)]
     snapshot: bool,
-    /// What they ask for, as {"room":"r7"}; without it, everything
+    /// The clients' filter, such as {"room":"r7"}; without it, they ask for everything
     #[arg(long, value_parser = parse_filters)]
     filters: Option<u64>,
-    /// Rooms that the documents are in, by turns: r0, r1 and so on
+    /// How many rooms the documents are in, by turns: r0, r1 and so on
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     rooms: u64,
-    /// Declare an index of the rooms
+    /// Declare an index on the rooms
     #[arg(long)]
     index: bool,
-    /// The writers write what the clients watch; else they have a collection of their own, and what is measured is
-    /// coming back without the fan-out
+    /// Let the writers write to the collection that the clients watch; without it, they write to another one, so that
+    /// returning is measured without fan-out
     #[arg(long, conflicts_with = "snapshot")]
     same: bool,
-    /// The server's process, to tell its memory
+    /// The server's process id, to print its memory
     #[arg(long)]
     pid: Option<u32>,
     /// Bytes of a document's JSON
@@ -71,7 +79,7 @@ pub struct ReconnectsArgs {
     size: usize,
 }
 
-/// Runs the writers alone, beside the clients that come back, and beside them when they are live. The collection must be
+/// Runs the writers alone, then while the clients return, then beside the clients when they are live. The collection must be
 /// new.
 pub async fn run(args: ReconnectsArgs) -> Result<Verdict, Box<dyn Error>> {
     let pid = args.pid;
@@ -97,17 +105,18 @@ pub async fn run(args: ReconnectsArgs) -> Result<Verdict, Box<dyn Error>> {
     let duration = Duration::from_secs(seconds);
     let alone = run.write(duration).await?;
 
-    let asks = run.leave().await?;
-    let account = match &asks {
-        Return::Cursor { .. } => Account::in_order(run.rounds.written(documents)),
-        Return::Snapshot => Account::once(end),
+    let request = run.leave().await?;
+    let account = match &request {
+        Request::Cursor { .. } => Account::in_order(run.rounds.written(documents)),
+        Request::Snapshot => Account::once(end),
     };
     run.create(documents..end).await?;
     let before = memory()?;
     let (site, rooms) = (run.site.clone(), run.rooms);
-    let mut returners = Returners::start(Plan { site, clients: clients as usize, rooms, asks, account });
+    let mut returning =
+        ReturningClients::start(Plan { site, clients: clients as usize, rooms, request, account });
     let settle = async {
-        let is_settled = timeout(PATIENCE, returners.settled()).await.is_ok();
+        let is_settled = timeout(PATIENCE, returning.settled()).await.is_ok();
         run.rounds.is_over.set(true);
         is_settled
     };
@@ -115,9 +124,9 @@ pub async fn run(args: ReconnectsArgs) -> Result<Verdict, Box<dyn Error>> {
     let (beside, after) = (beside?, memory()?);
     run.rounds.is_over.set(false);
     let live = run.write(duration).await?;
-    let received = returners.stop(if run.args.same { run.rounds.written(end) } else { vec![end] })?;
+    let received = returning.stop(if run.args.same { run.rounds.written(end) } else { vec![end] })?;
 
-    print_writers(&[("alone", &alone), ("as they come back", &beside), ("with them live", &live)]);
+    print_writers(&[("alone", &alone), ("as they return", &beside), ("with them live", &live)]);
     if let Some((before, after)) = before.zip(after) {
         let ([before, after], peak) = ([before, after].map(|memory| memory.resident), after.peak);
         println!("{:<18}{before:>9.1} MB before, {after:.1} MB after, {peak:.1} MB at most", "memory");
@@ -129,7 +138,7 @@ pub async fn run(args: ReconnectsArgs) -> Result<Verdict, Box<dyn Error>> {
     Ok([&alone, &beside, &live].iter().fold(verdict, |verdict, tally| verdict.and(tally.verdict())))
 }
 
-/// What all steps have in common.
+/// What all steps share.
 struct Run {
     args: ReconnectsArgs,
     site: Site,
@@ -138,7 +147,7 @@ struct Run {
 }
 
 impl Run {
-    /// Makes the collections and the documents that are there before anyone leaves.
+    /// Creates the collection and the documents that exist before the clients leave.
     async fn prepare(args: ReconnectsArgs) -> Result<Self, Box<dyn Error>> {
         let site = Site {
             server: args.site.url.clone(),
@@ -159,16 +168,17 @@ impl Run {
         let new = json!({ "name": run.site.collection, "indexes": indexes });
         let status = post(&run.site, &mut client, "/collections", &new).await?;
         if status != 201 {
-            return Err(
-                format!("making the collection was answered {status}; name one that isn't there").into()
-            );
+            return Err(format!(
+                "the server answered the new collection with {status}; name a collection that does not exist"
+            )
+            .into());
         }
         run.create(0..run.args.documents).await?;
         wait_for_indexes(&run.site, &mut client, &run.site.collection).await?;
         Ok(run)
     }
 
-    /// Creates documents in the order of their numbers, which come after those of the range.
+    /// Creates a document for each number of the range, in order; its serial is one more than the number.
     async fn create(&self, numbers: Range<u64>) -> Result<(), Box<dyn Error>> {
         let mut client = Client::connect(&self.site.server).await?;
         let path = format!("/collections/{}/batch", self.site.collection);
@@ -178,13 +188,13 @@ impl Run {
             let documents: Vec<_> = serials.map(|serial| self.document(serial)).collect();
             let status = post(&self.site, &mut client, &path, &json!({ "documents": documents })).await?;
             if status != 201 {
-                return Err(format!("a batch of documents was answered {status}").into());
+                return Err(format!("the server answered a batch of documents with {status}").into());
             }
         }
         Ok(())
     }
 
-    /// A document of the first writer, which is not one of those that are measured.
+    /// Returns a document of writer 0, which creates documents beforehand and is not measured.
     fn document(&self, serial: u64) -> Value {
         let mut document = json!({
             "room": format!("r{}", serial % self.rooms.count), "serial": serial, "writer": 0, "pad": "",
@@ -194,19 +204,19 @@ impl Run {
         document
     }
 
-    /// What the clients come back with, if they leave now.
-    async fn leave(&self) -> Result<Return, Box<dyn Error>> {
+    /// Returns what the clients return with if they leave now.
+    async fn leave(&self) -> Result<Request, Box<dyn Error>> {
         if self.args.snapshot {
-            return Ok(Return::Snapshot);
+            return Ok(Request::Snapshot);
         }
         let mut client = Client::connect(&self.site.server).await?;
         let list =
             get(&self.site, &mut client, &format!("/collections/{}?limit=1", self.site.collection)).await?;
         let cursor = list["cursor"].as_str().ok_or("the list has no cursor")?.to_owned();
-        Ok(Return::Cursor { cursor, until: self.args.documents + self.args.behind })
+        Ok(Request::Cursor { cursor, until: self.args.documents + self.args.behind })
     }
 
-    /// Lets the writers loose, until the time or their round is over.
+    /// Runs the writers until the time is up or they are told to stop.
     async fn write(&self, duration: Duration) -> Result<Tally, Box<dyn Error>> {
         let load = Load {
             clients: self.args.writers.into(),
@@ -232,18 +242,18 @@ impl Run {
 struct Rounds {
     /// How many documents each has created.
     serials: RefCell<Vec<u64>>,
-    /// Whether they shall stop.
+    /// Whether the writers must stop.
     is_over: Cell<bool>,
 }
 
 impl Rounds {
-    /// The last number of each, after that of the one who creates the documents beforehand.
+    /// Returns the last number of each writer, with `first` for writer 0.
     fn written(&self, first: u64) -> Vec<u64> {
         std::iter::once(first).chain(self.serials.borrow().iter().copied()).collect()
     }
 }
 
-/// Creates one numbered document after the other; a number that was refused is used again.
+/// Creates one numbered document after the other. A number whose document was refused is used again.
 struct Writer {
     request: CreateRequest,
     index: usize,
@@ -268,7 +278,7 @@ impl Workload for Writer {
     }
 }
 
-/// Prints each of the writers' times, and the later ones as parts of the first.
+/// Prints the writers' rates, and the later ones as fractions of the first.
 fn print_writers(tallies: &[(&str, &Tally)]) {
     let (_, alone) = tallies[0];
     for (name, tally) in tallies {
@@ -321,7 +331,7 @@ fn print_received(received: &Received, elapsed: Duration) -> Verdict {
     if is_right && documents > 0 { Verdict::Clean } else { Verdict::Failures }
 }
 
-/// Takes the number of the room that a filter asks for.
+/// Reads the number of the room that a filter asks for.
 fn parse_filters(text: &str) -> Result<u64, String> {
     let filters: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let members = filters.as_object().filter(|members| members.len() == 1);
@@ -338,8 +348,8 @@ mod tests {
         let cases = [
             (r#"{"room":"r7"}"#, Some(7), "a room"),
             (r#"{"room":"r7","serial":1}"#, None, "something else as well"),
-            (r#"{"room":7}"#, None, "no room's name"),
-            ("r7", None, "no JSON"),
+            (r#"{"room":7}"#, None, "not the name of a room"),
+            ("r7", None, "not JSON"),
         ];
         for (text, expected, why) in cases {
             assert_eq!(parse_filters(text).ok(), expected, "{why}");

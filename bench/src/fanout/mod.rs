@@ -1,4 +1,11 @@
-//! `fanout`: what writers create, and when and how completely it reaches the subscribers.
+//! `fanout`: how soon and how completely the subscribers receive what writers create.
+//!
+//! In reading order: [`plan`], [`received`] (the counts), [`subscriber`] (one), [`thread`] (all of them), this file.
+
+mod plan;
+mod received;
+mod subscriber;
+mod thread;
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -9,16 +16,18 @@ use clap::Args;
 use tokio::time::sleep;
 
 use crate::SiteArgs;
-use crate::create::{CreateRequest, MIN_DOCUMENT_BYTES};
+use crate::create::{CreateRequest, MIN_DOCUMENT_BYTES, create_first_document, parse_size};
 use crate::http::Site;
 use crate::load::{self, Load, Workload};
 use crate::report::{Verdict, grouped, grouped_rate, per_second};
-use crate::subscribers::{Plan, Received, Subscribers, Transport};
-use crate::writes::parse_size;
+use crate::stream::Transport;
+use plan::Plan;
+use received::Received;
+use thread::Subscribers;
 
-/// How long events may still come after the last write.
+/// How long events may take after the last write.
 const SETTLE: Duration = Duration::from_secs(3);
-/// How much longer, for subscribers that stalled.
+/// How much longer they may take if some subscribers stalled.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
@@ -37,17 +46,17 @@ pub struct FanoutArgs {
     /// How subscribers are connected
     #[arg(long, default_value = "ws")]
     transport: Transport,
-    /// Split subscribers and documents into this many rooms, by a filter; without it all get everything
+    /// Split subscribers and documents into this many rooms by a filter; without it, everyone gets everything
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rooms: Option<u32>,
-    /// Writes a second of all writers together; without it each writes as fast as it is answered, and the latency
+    /// Writes per second of all writers together; without it, each writes as fast as the server answers, and the latency
     /// is that of a saturated server
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
-    /// So many of the subscribers read nothing at first; they count for losses, and not for the latency
+    /// How many of the subscribers read nothing at first; they count for losses and not for latency
     #[arg(long, default_value_t = 0)]
     stalled: u32,
-    /// For how many seconds; less than 45, after which the server ends them
+    /// How many seconds they read nothing; fewer than 45, after which the server closes the connection
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..45))]
     stall_seconds: u64,
     /// Bytes of a document's JSON
@@ -61,8 +70,8 @@ pub async fn run(args: FanoutArgs) -> Result<Verdict, Box<dyn Error>> {
     let writers = usize::from(args.writers);
     let rooms = args.rooms.map(|rooms| rooms as usize);
     let interval = args.rate.map_or(0.0, |rate| writers as f64 / f64::from(rate));
-    // A collection can be subscribed to once it exists.
-    load::create_first_document(&site, MIN_DOCUMENT_BYTES).await?;
+    // Only a collection that exists can be subscribed to.
+    create_first_document(&site, MIN_DOCUMENT_BYTES).await?;
 
     let epoch = Instant::now();
     let plan = Plan {
@@ -102,7 +111,7 @@ pub async fn run(args: FanoutArgs) -> Result<Verdict, Box<dyn Error>> {
     let writer =
         |_| Writer { request: CreateRequest::new(&site, args.size), room: 0, rounds: Rc::clone(&rounds) };
     let tally = load::run(&site.server, &load, writer).await?;
-    // Those who stalled have to read what the others have read long ago.
+    // Subscribers that stalled have yet to read what the others have read long ago.
     sleep(SETTLE + if args.stalled > 0 { CATCH_UP } else { Duration::ZERO }).await;
     let received = subscribers.stop()?;
 
@@ -114,7 +123,7 @@ pub async fn run(args: FanoutArgs) -> Result<Verdict, Box<dyn Error>> {
     Ok(if is_complete { tally.verdict() } else { Verdict::Failures })
 }
 
-/// Which room is next, and how many documents each has been acknowledged.
+/// Which room is next, and how many documents of each room the server has acknowledged.
 struct Rounds {
     epoch: Instant,
     next_room: Cell<usize>,
@@ -142,12 +151,12 @@ impl Workload for Writer {
     }
 }
 
-/// Events against acknowledged writes, summed over the subscribers.
+/// Events compared with acknowledged writes, summed over the subscribers.
 struct Delivery {
     expected: u64,
     received: u64,
     lost: u64,
-    /// More than was acknowledged: sent twice, or of a write whose answer was lost.
+    /// Events beyond the acknowledged writes: sent twice, or about a write whose answer was lost.
     extra: u64,
 }
 
@@ -190,7 +199,7 @@ mod tests {
     use crate::report::Latencies;
 
     #[test]
-    fn a_loss_is_not_made_up_for_by_another_subscribers_extra() {
+    fn an_extra_event_of_one_subscriber_does_not_hide_a_loss_of_another() {
         let received = Received {
             counts: vec![4, 2, 5, 2],
             latencies: Latencies::default(),

@@ -1,11 +1,11 @@
-//! The little of RFC 6455 that a subscriber needs: the upgrade, masked frames out, unmasked frames in.
+//! The part of RFC 6455 that a subscriber needs: the upgrade, masked frames out, unmasked frames in.
 
 use crate::http::Site;
 
-/// Any 16 bytes in base64 do; the server's answer to them is not checked.
+/// The key may be any 16 bytes in base64; the server's answer to it is not checked.
 const UPGRADE: &str = "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-version: 13\r\n\
                        sec-websocket-key: Y29pci1iZW5jaC1jbGllbg==\r\n";
-/// RFC 6455 §5.3 wants an unpredictable key because of proxies between; here is none.
+/// RFC 6455 §5.3 asks for an unpredictable key, to protect proxies. There is none between this client and its server.
 const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
 
 /// A frame from the server.
@@ -25,17 +25,17 @@ pub enum FrameError {
     Masked,
     #[error("the server sent a frame with reserved bits")]
     Reserved,
-    #[error("the server sent a message in fragments, which this client does not read")]
+    #[error("the server sent a message in fragments, which this client cannot read")]
     Fragmented,
 }
 
-/// Cuts what is read from the socket into frames; keeps the part of one that has not all arrived.
+/// Cuts the bytes of a socket into frames, and keeps the part of a frame whose rest is still to come.
 #[derive(Default)]
 pub struct FrameDecoder {
     pending: Vec<u8>,
 }
 
-/// The request that opens `/realtime`; its key is sent again in the `auth` message, which the protocol asks for.
+/// Makes the request that opens `/realtime`. The key is sent again in the `auth` message, as the protocol asks.
 pub fn upgrade_request(site: &Site) -> Vec<u8> {
     site.get("/realtime", UPGRADE)
 }
@@ -51,7 +51,7 @@ pub fn push_pong(out: &mut Vec<u8>, payload: &[u8]) {
 }
 
 impl FrameDecoder {
-    /// Takes the next bytes and hands over each frame that is now whole.
+    /// Takes the next bytes and hands over each frame that is now complete.
     pub fn feed(&mut self, bytes: &[u8], mut on_frame: impl FnMut(Frame<'_>)) -> Result<(), FrameError> {
         if self.pending.is_empty() {
             let used = split_frames(bytes, &mut on_frame)?;
@@ -65,7 +65,7 @@ impl FrameDecoder {
     }
 }
 
-/// Hands over the whole frames at the start of `bytes` and returns how many bytes they took.
+/// Hands over the complete frames at the start of `bytes` and returns how many bytes they took.
 fn split_frames(bytes: &[u8], on_frame: &mut impl FnMut(Frame<'_>)) -> Result<usize, FrameError> {
     let mut at = 0;
     while let Some((frame, used)) = parse_frame(&bytes[at..])? {
