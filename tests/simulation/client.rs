@@ -1,4 +1,4 @@
-//! A client of one connection: it reads, slowly at times, is cut off, and comes back with its cursors.
+//! A client with one connection: it reads, slowly at times, is cut off, and returns with its cursors.
 
 use std::{collections::BTreeMap, future::poll_fn, rc::Rc, sync::Arc, time::Duration};
 
@@ -35,23 +35,23 @@ pub struct Watched {
 pub struct Client {
     pub dice: Dice,
     pub form: Form,
-    /// By the id that they have; on SSE, the only one's counts for nothing.
+    /// The subscriptions by id. On SSE there is one, and its id is not used.
     pub watched: BTreeMap<String, Watched>,
     pub counter: Rc<Counter>,
-    /// How slowly it reads: how often in a thousand it stops for a while.
+    /// How often in a thousand reads it stops reading for a while.
     pub stalls: u64,
 }
 
 /// Why a connection is over.
 enum Over {
-    /// Come back.
+    /// The client must return.
     Cut,
     /// The simulation is over.
     Done,
 }
 
 impl Client {
-    /// Follows until the simulation is over, and returns what it has then.
+    /// Follows its subscriptions until the simulation is over, and returns the client with its views.
     pub async fn follow(
         mut self,
         server: watch::Receiver<Rc<Server>>,
@@ -118,7 +118,7 @@ impl Client {
             tokio::select! {
                 biased;
                 _ = server.changed() => {
-                    // The process is gone, and everything in it.
+                    // The process ended, and everything in it is gone.
                     task.abort();
                     break Over::Cut;
                 }

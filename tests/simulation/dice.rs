@@ -1,20 +1,20 @@
-//! Chance that can be had again: the same seed gives the same numbers.
+//! Random numbers that can be repeated: the same seed gives the same numbers.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-/// SplitMix64 (Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators). Clones go on together.
+/// SplitMix64 (Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators). Clones share one sequence.
 #[derive(Clone)]
 pub struct Dice(Rc<Cell<u64>>);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        // Neighbouring seeds are far apart.
+        // Neighbouring seeds must give unrelated numbers.
         let dice = Self(Rc::new(Cell::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d))));
         dice.next();
         dice
     }
 
-    /// Other dice, whose numbers depend on these alone.
+    /// Returns new dice, whose numbers depend only on these.
     pub fn split(&self) -> Self {
         Self(Rc::new(Cell::new(self.next())))
     }
@@ -27,22 +27,22 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number under `bound`.
+    /// Returns a number below `bound`.
     pub fn under(&self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 
-    /// True so many times out of a hundred.
+    /// Returns true in this percentage of calls.
     pub fn percent(&self, percent: u64) -> bool {
         self.under(100) < percent
     }
 
-    /// One of these.
+    /// Returns one of the choices.
     pub fn pick<T: Clone>(&self, choices: &[T]) -> T {
         choices[self.under(choices.len() as u64) as usize].clone()
     }
 
-    /// A time up to so many milliseconds, short ones more often.
+    /// Returns a time of up to `most` milliseconds. Short times are more frequent.
     pub fn delay(&self, most: u64) -> Duration {
         let bound = 1 + self.under(most);
         Duration::from_millis(self.under(bound))

@@ -1,4 +1,4 @@
-//! The database as a model: the change log and the documents, behind the two traits by which live streams read it.
+//! A model of the database: the change log and the documents, behind the two traits through which live streams read.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,15 +26,15 @@ use coir::{
 pub const PROJECT: &str = "project";
 pub const COLLECTIONS: [&str; 2] = ["posts", "notes"];
 
-/// What a reader's faults are; drawn by the run, for each read.
+/// The faults of one read.
 #[derive(Clone, Copy, Default)]
 pub struct Faults {
-    /// How long a read waits before it looks, and before it answers.
+    /// How long the read waits before it looks at the model, and then before it answers.
     pub before: Duration,
     pub after: Duration,
-    /// Whether it fails instead.
+    /// Whether the read fails.
     pub fails: bool,
-    /// How many entries or documents a page has.
+    /// How many entries or documents a page has at most.
     pub page: usize,
 }
 
@@ -42,7 +42,7 @@ pub struct Faults {
 #[derive(Clone)]
 pub struct Log {
     state: Arc<Mutex<State>>,
-    /// Behind a lock, since the traits ask for threads that there are none of here.
+    /// Behind a lock because the traits require it; the simulation has one thread.
     dice: Arc<Mutex<u64>>,
 }
 
@@ -52,7 +52,7 @@ struct State {
     entries: VecDeque<Arc<Change>>,
     documents: BTreeMap<(CollectionId, DocumentId), Arc<Document>>,
     control: u64,
-    /// Milliseconds; the wall clock of whoever writes.
+    /// The writer's wall clock, in milliseconds.
     now: i64,
     is_calm: bool,
 }
@@ -86,7 +86,7 @@ impl State {
         cursor.epoch == self.epoch && known == Some(cursor.position)
     }
 
-    /// The place in `entries` of the first after a sequence.
+    /// Returns the index in `entries` of the first entry after a sequence.
     fn place_after(&self, sequence: u64) -> usize {
         (sequence.saturating_sub(self.first.sequence) as usize).min(self.entries.len())
     }
@@ -110,7 +110,7 @@ fn collection_id(name: &str) -> CollectionId {
     CollectionId::from_stored(&format!("id-of-{name}"))
 }
 
-/// Notes in a document how often it was written, so that a client sees whether it missed one.
+/// Adds to a document how often it was written, so that a client notices a missed write.
 fn numbered(mut data: serde_json::Value, before: Option<&Arc<Document>>) -> serde_json::Value {
     data["written"] = before.map_or(1, |before| before.version + 1).into();
     data
@@ -134,7 +134,7 @@ impl Log {
         self.state.lock().unwrap()
     }
 
-    /// From now on nothing fails or is late.
+    /// Ends all faults.
     pub fn calm(&self) {
         self.state().is_calm = true;
     }
@@ -143,7 +143,7 @@ impl Log {
         self.state().last().sequence
     }
 
-    /// Lets time pass for those who write.
+    /// Advances the writer's clock.
     pub fn tick(&self, millis: i64) {
         self.state().now += millis;
     }
@@ -173,12 +173,12 @@ impl Log {
         Some(state.append(Entry::Document { collection: key.0, before, after }))
     }
 
-    /// An entry without images.
+    /// Appends a control entry.
     pub fn write_control(&self) -> Arc<Change> {
         self.state().append(Entry::Control(Control::KeyRevoked { key: "another".to_owned() }))
     }
 
-    /// Whether a commit is part of the log, or was before it was pruned.
+    /// Returns whether a commit is part of the log, or was before it was pruned.
     pub fn holds(&self, changes: &[Arc<Change>]) -> bool {
         let state = self.state();
         changes.iter().all(|change| {
@@ -187,7 +187,7 @@ impl Log {
         })
     }
 
-    /// Deletes the oldest entries up to a sequence; true if there were any.
+    /// Deletes the oldest entries up to a sequence. Returns whether there were any.
     pub fn prune(&self, until: u64) -> bool {
         let mut state = self.state();
         let first = state.first;
@@ -197,7 +197,7 @@ impl Log {
         state.first != first
     }
 
-    /// Undoes the last entries, as a database does that is put back to an older copy. Time has gone on.
+    /// Undoes the last entries, as if an older copy of the database had been restored. Time goes on.
     pub fn rewind(&self, count: u64) {
         let mut state = self.state();
         for _ in 0..count {
@@ -212,7 +212,7 @@ impl Log {
         state.now += 10;
     }
 
-    /// The documents of a collection that match, as text by id.
+    /// Returns the data of the documents that match, as text by id.
     pub fn documents(&self, collection: &str, filter: &Filter) -> BTreeMap<String, String> {
         let state = self.state();
         let wanted = collection_id(collection);
@@ -237,7 +237,7 @@ impl Log {
         Faults { before: delay(15), after: delay(25), fails: under(100) < 4, page: 1 + under(12) as usize }
     }
 
-    /// Looks at the model at one moment of a read that takes its time.
+    /// Reads the model at one moment between two delays.
     fn read<T: Send + 'static>(
         &self,
         look: impl FnOnce(&State, Faults) -> T + Send + 'static,
@@ -364,7 +364,7 @@ impl StreamReader for Log {
             let is_next = |(collection, id): &(CollectionId, DocumentId)| {
                 *collection == wanted && after.as_ref().is_none_or(|after| after < id)
             };
-            // As the database, it looks at so many documents, of which some match; by an index, only at these.
+            // Like the database, it looks at a page of documents, of which some match. An index gives only those that match.
             let is_looked_at = |document: &Document| path == AccessPath::ById || filter.matches(document);
             let rest =
                 state.documents.iter().filter(|(key, document)| is_next(key) && is_looked_at(document));

@@ -1,11 +1,11 @@
-//! Hub, relay, shard, connection and reading of the log, as they are shipped, over a log that is a model, on a clock that is
-//! simulated. Delays, failed reads, commits that the relay hears of late, out of order or never, cuts, readers that stall,
-//! overflow, restarts, pruning, and a log that goes back: at the end every view must be what the model holds, and on the
-//! way no event may come twice, out of order, or be missed.
+//! Simulates live streams: the real hub, relay, shard, sessions and readers of the log run over a model of the log, on a
+//! simulated clock. Reads are slow or fail. The relay hears of commits late, out of order or never. Connections are cut, clients
+//! stall, queues overflow, the server restarts, the log is pruned or goes back. At the end every view must be what the model
+//! holds. On the way, no event may come twice, come out of order, or be missed.
 //!
-//! A seed is one run, and the same seed is the same run. `COIR_SIMULATION_SEEDS=10000` is how many, from
-//! `COIR_SIMULATION_FIRST` on; `COIR_SIMULATION_SEED=7` runs one of them again. `tests/simulation/mutate` takes checks out of
-//! a copy of the code, one after the other, and shows that this finds out.
+//! A seed is one run, and the same seed gives the same run. `COIR_SIMULATION_SEEDS=10000` sets how many seeds run, beginning
+//! with `COIR_SIMULATION_FIRST`. `COIR_SIMULATION_SEED=7` runs one seed again. `tests/simulation/mutate` removes one check after
+//! the other from a copy of the code, and shows that the simulation notices.
 //!
 //! Reading order: [`run`], [`log`], [`client`], [`decoder`], [`replica`], [`dice`].
 
@@ -52,7 +52,7 @@ fn every_view_is_right_in_the_end_whatever_happens_on_the_way() {
         }
     }
     println!("{count} seeds from {first} in {:.1} s: {total:?}", begun.elapsed().as_secs_f64());
-    // A simulation in which nothing happens shows nothing.
+    // A simulation in which nothing happens proves nothing.
     if count >= 100 {
         total.check_that_all_happened();
     }

@@ -1,4 +1,4 @@
-//! One run: a server over a model, writers, clients, and what goes wrong.
+//! One run: a server over the model, writers, clients, and faults.
 
 use std::{
     cell::{Cell, RefCell},
@@ -40,21 +40,21 @@ use crate::{
     replica::Replica,
 };
 
-/// How far the simulation is.
+/// The phases of a simulation, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Everything goes wrong that can.
+    /// All faults happen.
     Running,
-    /// Nothing does, so that all can come to an end.
+    /// No fault happens, so that every client can catch up.
     Quiet,
     Over,
 }
 
-/// What happened, counted.
+/// How often each thing happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     changes: u64,
-    /// Commits that the relay heard of late, out of order, or not at all.
+    /// Commits that the relay heard of late, out of order (`swapped`), or not at all (`unheard`).
     late: u64,
     swapped: u64,
     unheard: u64,
@@ -126,7 +126,7 @@ pub struct Counter {
     pub stalls: Cell<u64>,
 }
 
-/// The parts of a server between the log and its clients, as `app` puts them together.
+/// The parts of a server between the log and its clients, assembled as `app` does it.
 pub struct Server {
     pub realtime: web::Data<Realtime>,
     pub shard: Rc<Shard>,
@@ -135,7 +135,7 @@ pub struct Server {
     _stop: watch::Sender<bool>,
 }
 
-/// Holds a worker thread up.
+/// Stops a worker thread for a while.
 #[derive(Default)]
 struct Gate {
     is_shut: Cell<bool>,
@@ -158,7 +158,8 @@ impl ControlObserver for Nobody {
     fn observe_gap(&self, _: &ProjectId, _: u64, _: &[KeyId]) {}
 }
 
-/// A key ring is never asked here, but can't be had without a database: an empty one, outside of the simulated time.
+/// Returns a key ring over an empty database. The simulation never uses it, but sessions need one. It is made outside the
+/// simulated time.
 fn key_ring() -> KeyRing {
     static KEYS: OnceLock<KeyRing> = OnceLock::new();
     let make = || {
@@ -193,7 +194,7 @@ impl Server {
         let relay = loop {
             match relay::start(hub.clone(), Arc::new(log.clone()), Arc::new(Nobody)).await {
                 Ok(relay) => break relay,
-                // The process would end, and be started again.
+                // A real process would end here and be started again.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         };
@@ -226,9 +227,9 @@ struct Run {
     dice: Dice,
     log: Log,
     counts: Counts,
-    /// Bytes that documents are made larger by.
+    /// How many bytes of padding documents get.
     padding: usize,
-    /// A commit that the relay hears of after the next one.
+    /// A commit that the relay will hear of after the next one.
     held_back: Option<Vec<Arc<Change>>>,
     prunes: u64,
     rewinds: u64,
@@ -240,7 +241,7 @@ impl Run {
         let dice = Dice::new(seed);
         let log = Log::new(dice.next());
         Self {
-            // 30 KB documents fill a queue with eight events.
+            // With documents of 30 KB, eight events fill a queue.
             padding: dice.pick(&[0, 0, 0, 0, 2_000, 30_000]),
             prunes: dice.pick(&[0, 3, 10]),
             rewinds: dice.pick(&[0, 0, 0, 2]),
@@ -270,7 +271,7 @@ impl Run {
         }
         self.log.calm();
         let _ = phases.send(Phase::Quiet);
-        // The last word of a heartbeat, and all that was late.
+        // Waits for the last heartbeat and for everything that is late.
         tokio::time::sleep(Duration::from_secs(60)).await;
         let _ = phases.send(Phase::Over);
         for client in clients {
@@ -310,7 +311,7 @@ impl Run {
             self.counts.rewinds += 1;
             self.log.rewind(1 + self.dice.under(10));
             self.held_back = None;
-            // What was put back is noticed by where it ends, so there must be time to look, also for a relay that is far
+            // The server notices a rewind by the end of the log, so it must have time to look, even if the relay is far
             // behind.
             tokio::time::sleep(Duration::from_secs(20)).await;
         } else if self.dice.under(1000) < 1 {
@@ -321,8 +322,8 @@ impl Run {
         }
     }
 
-    /// More than the ring holds; at times, while the worker thread stands still, more than its channel: not every write is news
-    /// to somebody.
+    /// Writes more than the hub's recent changes hold. At times the worker thread stands still meanwhile, so that its channel
+    /// overflows too.
     async fn burst(&mut self, server: &Server) {
         self.counts.bursts += 1;
         let padding = std::mem::take(&mut self.padding);
@@ -340,7 +341,7 @@ impl Run {
         self.padding = padding;
     }
 
-    /// A commit: some changes, of one or several documents.
+    /// Commits some changes of one or several documents.
     fn write(&mut self, count: u64) -> Vec<Arc<Change>> {
         let mut changes = Vec::new();
         for _ in 0..count {
@@ -362,7 +363,7 @@ impl Run {
         changes
     }
 
-    /// Tells the relay of a commit, or doesn't, as if another node had written it.
+    /// Tells the relay about a commit, or doesn't, as if another node had written it.
     fn publish(&mut self, server: &Rc<Server>, changes: Vec<Arc<Change>>) {
         if changes.is_empty() {
             return;
@@ -391,7 +392,7 @@ impl Run {
                 tokio::time::sleep(delay).await;
             }
             for changes in [Some(changes), held_back].into_iter().flatten() {
-                // What was lost meanwhile is not so late in any server.
+                // A server is never so late with a change that was lost meanwhile.
                 if log.holds(&changes) {
                     relay.publish(changes).await;
                 }

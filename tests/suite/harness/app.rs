@@ -12,21 +12,21 @@ use tempfile::TempDir;
 
 use super::{Database, Sql, TestSocket, TestStream, postgres};
 
-/// The secret key of every test's project `default`.
+/// The secret key of the project `default` in every test.
 pub const SECRET_KEY: &str = "sk_0123456789abcdefSECRET";
-/// The publishable key of every test's project `default`.
+/// The publishable key of the project `default` in every test.
 pub const PUBLISHABLE_KEY: &str = "pk_0123456789abcdefPUBLISHABLE";
 
-/// A running server and a client of it.
+/// A running server and an HTTP client for it.
 pub struct TestApp {
     /// `http://127.0.0.1:port`.
     pub url: String,
-    /// For requests of another form than [`TestApp::request`] makes.
+    /// For requests that [`TestApp::request`] can't make.
     pub http: reqwest::Client,
-    /// What the server was started with; start another one with it for a second node.
+    /// The settings of the server. A second server with them is a second node.
     pub config: Config,
     running: Running,
-    /// Dropped last: it holds the SQLite file.
+    /// It holds the SQLite file, so it is dropped last.
     directory: Option<TempDir>,
 }
 
@@ -35,25 +35,25 @@ pub struct TestApp {
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    /// The JSON body; null if it is empty or none.
+    /// The JSON body; null if the body is empty or not JSON.
     pub body: Value,
 }
 
 impl Answer {
-    /// The member `data` of a success.
+    /// Returns the member `data` of a success.
     pub fn data(&self) -> &Value {
         assert_eq!(self.body["success"], true, "{self:?}");
         &self.body["data"]
     }
 
-    /// Status and code of a failure.
+    /// Returns the status and the code of a failure.
     pub fn error(&self) -> (u16, &str) {
         assert_eq!(self.body["success"], false, "{self:?}");
         assert!(self.body["error"]["message"].as_str().is_some_and(|message| message.len() > 5), "{self:?}");
         (self.status.as_u16(), self.body["error"]["code"].as_str().unwrap())
     }
 
-    /// The header's text.
+    /// Returns the text of a header, which must be there.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
     }
@@ -65,7 +65,7 @@ impl TestApp {
         Self::start_with(database, |_| {}).await
     }
 
-    /// The same with other settings.
+    /// Starts a server on a fresh database, with other settings.
     pub async fn start_with(database: Database, change: impl FnOnce(&mut Config)) -> Self {
         let directory = (database == Database::Sqlite).then(|| tempfile::tempdir().unwrap());
         let url = match &directory {
@@ -77,7 +77,7 @@ impl TestApp {
         Self::start_on(config, directory).await
     }
 
-    /// Starts another server on the database of this one: a second node.
+    /// Starts a second node: another server on the same database.
     pub async fn start_second_node(&self) -> Self {
         Self::start_on(self.config.clone(), None).await
     }
@@ -89,7 +89,7 @@ impl TestApp {
         Self { url, http: reqwest::Client::new(), config, running, directory }
     }
 
-    /// Stops the server. Fails if a stream is still open a moment after the test's clients are gone.
+    /// Stops the server. Fails the test if a stream is still open a moment after the test's clients are gone.
     pub async fn stop(self) {
         let begun = Instant::now();
         while self.running.live_connections() > 0 {
@@ -110,22 +110,22 @@ impl TestApp {
         Self::start_on(config, directory).await
     }
 
-    /// What the server says about its writer's connection when it starts.
+    /// Returns what the server logs about its writer's connection when it starts.
     pub fn durability(&self) -> &str {
         &self.running.durability
     }
 
-    /// SQL beside the server.
+    /// Opens a connection to the database that bypasses the server.
     pub async fn sql(&self) -> Sql {
         Sql::connect(&self.config.database_url).await
     }
 
-    /// A request with the secret key: `app.request(Method::PUT, "/collections/posts/a")`.
+    /// Begins a request with the secret key: `app.request(Method::PUT, "/collections/posts/a")`.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.request_as(SECRET_KEY, method, path)
     }
 
-    /// A request with any key.
+    /// Begins a request with any key.
     pub fn request_as(&self, key: &str, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url)).bearer_auth(key)
     }
@@ -165,19 +165,19 @@ impl TestApp {
         answer.data().clone()
     }
 
-    /// A WebSocket that has authenticated with the secret key.
+    /// Opens a WebSocket and authenticates with the secret key.
     pub async fn socket(&self) -> TestSocket {
         let mut socket = self.anonymous_socket().await;
         socket.authenticate(SECRET_KEY).await;
         socket
     }
 
-    /// A WebSocket that has not said who it is.
+    /// Opens a WebSocket that has not authenticated.
     pub async fn anonymous_socket(&self) -> TestSocket {
         TestSocket::connect(&format!("{}/realtime", self.url.replace("http", "ws"))).await
     }
 
-    /// An SSE stream, opened with the secret key: `app.stream("/realtime/sse/posts", None)`.
+    /// Opens an SSE stream with the secret key: `app.stream("/realtime/sse/posts", None)`.
     pub async fn stream(&self, path: &str, last_event_id: Option<&str>) -> TestStream {
         let mut request = self.request(Method::GET, path);
         if let Some(id) = last_event_id {
@@ -187,14 +187,14 @@ impl TestApp {
     }
 }
 
-/// A path with parameters, encoded.
+/// Returns a path with parameters, encoded.
 pub fn path_with(path: &str, parameters: &[(&str, &str)]) -> String {
     let mut url = reqwest::Url::parse("http://server").unwrap();
     url.query_pairs_mut().extend_pairs(parameters);
     format!("{path}?{}", url.query().unwrap())
 }
 
-/// The settings of a test's server: as without any setting, but for address, database and keys.
+/// Returns the settings of a test's server: the defaults, except for address, database and keys.
 pub fn config(database_url: &str) -> Config {
     let settings = [
         ("COIR_LISTEN", "127.0.0.1:0"),

@@ -1,12 +1,12 @@
-//! Random documents, a round at a time: of each field there are few values, so that filters find some of them.
+//! Random documents, a round at a time. Each field has few values, so that filters find some of the documents.
 
 use proptest::{prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
-/// Documents of one round.
+/// How many documents a round has.
 pub const DOCUMENTS: usize = 60;
 
-/// Fields of the documents: as a filter names them, and where they are.
+/// The fields of the documents: the name in a filter, and the place in the document.
 pub const FIELDS: [(&str, &[&str]); 6] = [
     ("n", &["n"]),
     ("a.b", &["a", "b"]),
@@ -16,7 +16,7 @@ pub const FIELDS: [(&str, &[&str]); 6] = [
     ("q\"q", &["q\"q"]),
 ];
 
-/// The documents' data of one round, and the values of each field.
+/// The data of one round's documents, and the values of each field.
 pub fn corpus() -> impl Strategy<Value = (Vec<Vec<Value>>, Vec<Value>)> {
     prop::collection::vec(palette(), FIELDS.len()).prop_flat_map(|palettes| {
         let fields: Vec<_> =
@@ -118,7 +118,7 @@ fn object() -> impl Strategy<Value = Value> {
         .prop_map(|fields| Value::Object(fields.into_iter().collect()))
 }
 
-/// The values that a field has in one round: a few of one type, and one of any type.
+/// Returns the values that a field has in one round: a few of one type, and one of any type.
 fn palette() -> impl Strategy<Value = Vec<Value>> {
     let of = |kind: BoxedStrategy<Value>| prop::collection::vec(kind, 2..4).boxed();
     let themed = prop_oneof![

@@ -1,21 +1,21 @@
-//! Chance that can be had again: the same seed gives the same numbers.
+//! Random numbers that can be repeated: the same seed gives the same numbers.
 
 /// SplitMix64 (Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Numbers of a seed.
+    /// Dice with this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Other dice, whose numbers depend on these alone.
+    /// Returns new dice, whose numbers depend only on these.
     pub fn split(&mut self) -> Self {
         Self(self.next())
     }
 
-    /// A number under `bound`.
+    /// Returns a number below `bound`.
     pub fn under(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
@@ -28,12 +28,12 @@ impl Dice {
     }
 }
 
-/// The number of this variable, or else `default`.
+/// Returns the number in this environment variable, or `default`.
 pub fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// The seed of `COIR_TEST_SEED`, or else one of this moment; printed, so that it can be had again.
+/// Returns the seed in `COIR_TEST_SEED`, or one that depends on the time. It is printed, so that the run can be repeated.
 pub fn seed(test: &str) -> u64 {
     let now = || {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::TestApp;
 
-/// How long building may take on a busy machine.
+/// How long an index may take to build on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Declares these indexes of a collection, and no others, and waits until none is being built. Returns them.
+/// Declares exactly these indexes on a collection, waits until none is being built, and returns them.
 pub async fn declare(app: &TestApp, collection: &str, indexes: Value) -> Vec<Value> {
     let path = format!("/collections/{collection}/settings");
     let answer = app.patch(&path, json!({ "indexes": indexes })).await;

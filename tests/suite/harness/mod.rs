@@ -1,8 +1,8 @@
 //! Starts servers and databases for the tests, and talks to them.
 //!
 //! [`TestApp`] is a server inside this process; [`Process`](process::Process) is the built binary, for tests that kill
-//! it. [`on_both_databases`] makes one claim on SQLite and on PostgreSQL. [`corpus`] and [`questions`] generate documents,
-//! and filters and sorts for them.
+//! it. [`on_both_databases`] runs one test on SQLite and on PostgreSQL. [`Replica`] and [`View`] keep what a subscriber sees, by
+//! `coir-client`. [`corpus`] and [`questions`] generate documents, and filters and sorts for them.
 
 pub mod app;
 pub mod corpus;
@@ -36,7 +36,7 @@ pub enum Database {
 
 /// Defines one test on each database: `on_both_databases! { async fn a_claim(app: &TestApp) { … } }`.
 ///
-/// When the claim has been made, the server is stopped, and the test fails if a stream was left open.
+/// After the claim the server is stopped, and the test fails if a stream was left open.
 macro_rules! on_both_databases {
     ($($(#[$meta:meta])* async fn $name:ident($app:ident: &TestApp) $body:block)+) => {
         $(

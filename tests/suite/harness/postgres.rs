@@ -1,8 +1,8 @@
 //! A real PostgreSQL for tests: a fresh database for each, on one private cluster per test process.
 //!
-//! The first test that asks starts the cluster. It is stopped and removed when the test process ends, however
-//! that happens: a supervisor reads a pipe that only this process can write to, and cleans up when it closes.
-//! With `TEST_POSTGRES_URL` set, the databases are made on that server instead, and dropped at the end.
+//! The first test that needs the cluster starts it. It is stopped and removed when the test process ends, even if that is
+//! killed: a supervisor reads a pipe that only this process can write to, and cleans up when it closes. With
+//! `TEST_POSTGRES_URL` set, the databases are created on that server instead, and dropped at the end.
 
 use std::cmp::Reverse;
 use std::env;
@@ -16,12 +16,12 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Makes an empty database and returns its URL.
+/// Creates an empty database and returns its URL.
 ///
 /// Blocks, and may be called from any thread. The first call also starts the cluster, unless
 /// `TEST_POSTGRES_URL` names a server: the URL of a database whose role may create others.
 ///
-/// Panics with what to install if there is no PostgreSQL.
+/// Without PostgreSQL it panics, and says what to install.
 pub fn database_url() -> String {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 
@@ -38,16 +38,16 @@ pub fn database_url() -> String {
     }
 }
 
-/// A PostgreSQL of its own, for a test that stops it under a running server; gone when dropped.
+/// A PostgreSQL cluster for one test that stops it under a running server. Dropping it removes it.
 ///
-/// It listens on 127.0.0.1 only, trusts everyone there, and keeps its port and its data for life.
+/// It listens on 127.0.0.1 only, trusts every local user, and keeps its port and its data while it is stopped.
 pub struct Cluster {
     port: u16,
     supervisor: Mutex<Supervisor>,
 }
 
 impl Cluster {
-    /// Makes an empty cluster and starts it; blocks until it takes connections.
+    /// Creates an empty cluster, starts it, and blocks until it accepts connections.
     pub fn start() -> Self {
         let mut command = supervisor(RUN_CLUSTER);
         command.arg(find_bin_dir(&["initdb", "pg_ctl", "postgres", "psql"])).stdout(Stdio::piped());
@@ -59,7 +59,7 @@ impl Cluster {
 
         let mut cluster = Self { port: 0, supervisor: Mutex::new(Supervisor { child, answers }) };
         cluster.ask("init").unwrap_or_else(|log| panic!("initdb failed: {log}"));
-        // Another process can take a port between the moment it is found free and the start.
+        // Another process can take the port after it was found free and before the cluster starts.
         let mut tries = 0;
         loop {
             cluster.port = find_free_port();
@@ -71,27 +71,27 @@ impl Cluster {
         }
     }
 
-    /// The URL of the cluster's first database, which is empty.
+    /// Returns the URL of the cluster's first database, which is empty.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Stops it as a crash would: connections break at once; what was committed is there after the next start.
+    /// Stops the cluster as a crash would. Connections break at once; committed data is there after the next start.
     pub fn stop(&self) {
         self.ask("stop").unwrap_or_else(|log| panic!("PostgreSQL did not stop: {log}"));
     }
 
-    /// Starts it again after [`Cluster::stop`]; blocks until it has recovered and takes connections.
+    /// Starts the cluster again after [`Cluster::stop`], and blocks until it has recovered and accepts connections.
     pub fn start_again(&self) {
         let start = format!("start {}", self.port);
         self.ask(&start).unwrap_or_else(|log| panic!("PostgreSQL did not start again: {log}"));
     }
 
-    /// Has the supervisor carry out `command`, or returns the end of the log.
+    /// Lets the supervisor run `command`. If that fails, returns the end of the log.
     fn ask(&self, command: &str) -> Result<(), String> {
         let mut supervisor = self.supervisor.lock().expect("no thread panics while it asks");
         let mut answer = String::new();
-        // A supervisor that has ended can't be written to; the answer that it left, or none, says more.
+        // Writing fails if the supervisor has ended. Its last answer, or a missing one, says more about the cause.
         let _ = writeln!(supervisor.child.stdin.as_ref().expect("stdin is a pipe"), "{command}");
         supervisor.answers.read_line(&mut answer).expect("answers are text");
         match answer.trim_end() {
@@ -115,11 +115,11 @@ struct Supervisor {
     answers: BufReader<ChildStdout>,
 }
 
-/// Keeps the cluster whose programs are in `$1`: one command a line on stdin, one answer a line on stdout.
+/// Supervises the cluster whose programs are in `$1`: one command per line on stdin, one answer per line on stdout.
 ///
-/// It makes the directory itself, so that the directory belongs to the user whom it runs as. That user may
-/// have no access to root's `TMPDIR`, hence the second `mktemp`. There is no Unix socket: the path of one is
-/// limited to 107 bytes, and that of a temporary directory may be longer.
+/// The script creates the directory itself, so that the directory belongs to the user of the script. That user may have no
+/// access to root's `TMPDIR`, hence the second `mktemp`. There is no Unix socket, because its path is limited to 107 bytes and
+/// the path of a temporary directory may be longer.
 const RUN_CLUSTER: &str = r#"
 dir=$(mktemp -d "${TMPDIR:-/tmp}/coir-postgres-XXXXXX" || mktemp -d /tmp/coir-postgres-XXXXXX) ||
     { echo "no directory could be made in ${TMPDIR:-/tmp}"; exit 1; }
@@ -138,21 +138,21 @@ done
 rm -rf "$dir"
 "#;
 
-/// Drops the databases named on stdin, one a line, from the server `$2`, with the `psql` in `$1`.
+/// Drops the databases named on stdin, one per line, from the server `$2`, with the `psql` in `$1`.
 const DROP_DATABASES: &str = r#"
 for name in $(cat); do
     "$1/psql" -X -q -w -d "$2" -c "DROP DATABASE IF EXISTS $name WITH (FORCE)"
 done
 "#;
 
-/// A shell that runs `script`, to be given its arguments; the end of its stdin is the end of this process.
+/// Returns a shell that runs `script` and still needs its arguments. Its stdin closes when this process ends.
 fn supervisor(script: &str) -> Command {
     let mut command = Command::new("sh");
-    // The signals that end a test run would reach it too: its own group and the trap keep it until it has
-    // cleaned up. SIGPIPE would meet it when it answers a process that has been killed.
+    // The signals that end a test run would end the script too. Its own process group and the trap protect it until it has
+    // cleaned up. It would get SIGPIPE when it answers a process that has been killed.
     command.args(["-c", &format!("trap '' HUP INT PIPE TERM\n{script}"), "sh"]).process_group(0);
-    // The user whom it runs as may have no access to this process's directory. An inherited stdout or stderr
-    // would keep whoever reads the output of the tests waiting.
+    // The user of the script may have no access to this process's directory. With an inherited stdout or stderr, a reader of
+    // the tests' output would wait for the script to end.
     command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -161,7 +161,7 @@ fn create_database(server: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(1);
 
     let name = format!("coir_test_{}_{:08x}", COUNT.fetch_add(1, Ordering::Relaxed), random() as u32);
-    // The default, template1, can't be copied while anyone is connected to it.
+    // The default, template1, can't be copied while a client is connected to it.
     let sql = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'");
     let output = Command::new(find_bin_dir(&["psql"]).join("psql"))
         .args(["-X", "-q", "-w", "-d", server, "-c", &sql])
@@ -172,7 +172,7 @@ fn create_database(server: &str) -> String {
     name
 }
 
-/// Has `name` dropped from `server` when this process ends.
+/// Arranges that `name` is dropped from `server` when this process ends.
 fn drop_at_exit(server: &str, name: &str) {
     static JANITOR: OnceLock<Mutex<Child>> = OnceLock::new();
 
@@ -186,7 +186,7 @@ fn drop_at_exit(server: &str, name: &str) {
     writeln!(names, "{name}").expect("the janitor reads to the end");
 }
 
-/// `server` with another database in place of its own; its credentials and options are kept.
+/// Returns the URL `server` with another database. Credentials and options stay.
 fn url_of_database(server: &str, name: &str) -> String {
     let (base, options) = server.split_at(server.find('?').unwrap_or(server.len()));
     let authority = base.find("://").map_or(0, |at| at + 3);
@@ -194,7 +194,7 @@ fn url_of_database(server: &str, name: &str) -> String {
     format!("{}/{name}{options}", &base[..end])
 }
 
-/// The directory that holds all of `programs`: where a link on `PATH` leads to, else Debian's newest.
+/// Finds the directory that holds all of `programs`: the target of a link on `PATH`, or else Debian's newest version.
 fn find_bin_dir(programs: &[&str]) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path)
@@ -217,7 +217,7 @@ fn major_version(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
-/// The user and group to run PostgreSQL as when this process is root's: PostgreSQL refuses to run as root.
+/// Returns the user and group for PostgreSQL if this process runs as root, because PostgreSQL refuses to run as root.
 fn unprivileged_user() -> Option<(u32, u32)> {
     if id(&["-u"]) != Some(0) {
         return None;
@@ -230,8 +230,8 @@ fn id(args: &[&str]) -> Option<u32> {
     String::from_utf8_lossy(&output.stdout).trim().parse().ok()
 }
 
-/// A free port below those that systems give to outgoing connections (from 32768 on Linux): one of these
-/// could otherwise sit on the port of a cluster that is stopped, even the one that looks for the cluster.
+/// Finds a free port below those of outgoing connections (from 32768 on Linux). An outgoing connection could otherwise take the
+/// port of a cluster that is stopped, even the connection that looks for the cluster.
 pub fn find_free_port() -> u16 {
     loop {
         let port = 20_000 + (random() % 10_000) as u16;
@@ -241,7 +241,7 @@ pub fn find_free_port() -> u16 {
     }
 }
 
-/// A number that two test processes don't share.
+/// Returns a number that differs between test processes.
 fn random() -> u64 {
     RandomState::new().hash_one(())
 }

@@ -11,19 +11,20 @@ use super::{PUBLISHABLE_KEY, SECRET_KEY};
 pub struct Process {
     /// `http://127.0.0.1:port`.
     pub url: String,
-    /// What it printed up to and with the line that says where it serves.
+    /// What it printed, up to the line that says where it serves.
     pub welcome: String,
     child: Child,
 }
 
 impl Process {
-    /// Starts the server on a database and waits until it serves. `listen` is an address, `127.0.0.1:0` for a free port.
-    /// Blocks: call it from [`tokio::task::spawn_blocking`], or a plain thread.
+    /// Starts the server on a database and waits until it serves. `listen` is an address; `127.0.0.1:0` is a free port.
+    ///
+    /// Blocks, so call it from [`tokio::task::spawn_blocking`] or a plain thread.
     pub fn start(database_url: &str, listen: &str) -> Self {
         Self::start_with(database_url, listen, &[])
     }
 
-    /// The same with other settings.
+    /// Starts the server with other settings.
     pub fn start_with(database_url: &str, listen: &str, settings: &[(&str, &str)]) -> Self {
         let mut child = command(&["serve"])
             .envs(settings.iter().copied())
@@ -42,23 +43,23 @@ impl Process {
                 break url.trim().to_owned();
             }
         };
-        // What it prints later must not fill the pipe.
+        // Reads on, because later output would fill the pipe and block the server.
         std::thread::spawn(move || lines.for_each(drop));
         Self { url, welcome, child }
     }
 
-    /// The process's id.
+    /// Returns the id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// Kills the process with SIGKILL and waits until it is gone.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits for the end; true if it ended with status 0.
+    /// Sends SIGTERM and waits for the end. Returns whether it ended with status 0.
     pub fn terminate(&mut self) -> bool {
         let killed = Command::new("kill").arg("-TERM").arg(self.id().to_string()).status().unwrap();
         assert!(killed.success());
@@ -68,13 +69,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// `coir` with arguments, the tests' keys and no other setting of this environment.
+/// Returns the command `coir` with these arguments and the tests' keys, and without the settings of this environment.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coir"));
     let foreign: Vec<_> =
@@ -88,7 +89,7 @@ pub fn command(arguments: &[&str]) -> Command {
         .env("COIR_API_KEY", SECRET_KEY)
         .env("COIR_PUBLISHABLE_KEY", PUBLISHABLE_KEY)
         .env("COIR_LOG", "warn")
-        // No file .env of a developer.
+        // A developer's .env must not take effect.
         .current_dir(std::env::temp_dir());
     command
 }

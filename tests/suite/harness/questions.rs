@@ -1,5 +1,5 @@
-//! Random filters and sorts, which ask for the documents of a [`corpus`](super::corpus). The values of a filter are those of
-//! the documents, so that each operator is often true and often false of each type.
+//! Random filters and sorts for the documents of a [`corpus`](super::corpus). A filter takes its values from the documents, so
+//! that each operator is often true and often false for each type.
 
 use std::cmp::Ordering;
 
@@ -19,20 +19,20 @@ use serde_json::{Map, Value, json};
 
 use super::corpus::{DOCUMENTS, FIELDS};
 
-/// Filters of one round.
+/// How many filters a round has.
 const FILTERS: usize = 80;
 
 const ORDERED: [&str; 4] = ["gt", "gte", "lt", "lte"];
 const TEXTS: [&str; 3] = ["contains", "startswith", "endswith"];
 
-/// What a filter asks, and how it is asked.
+/// A filter in the forms in which it can be sent.
 #[derive(Clone, Debug)]
 pub enum Question {
     Json(Value),
     Url(Vec<(String, String)>),
 }
 
-/// One filter, and the operator and type that it stands for, if it is a single comparison.
+/// One filter. If it is a single comparison, it comes with the operator and the type that it tests.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub cell: Option<(String, &'static str)>,
@@ -56,7 +56,7 @@ impl Asked {
         }
     }
 
-    /// The same question, with the place of a document (`@7`) made its value.
+    /// Returns the same question with each place of a document (`@7`) replaced by the document's value.
     pub fn with_time(&self, documents: &[Document]) -> Self {
         let mut asked = self.clone();
         if let Question::Url(pairs) = &mut asked.question
@@ -118,7 +118,7 @@ pub fn filters(palettes: &[Vec<Value>]) -> impl Strategy<Value = Vec<Asked>> + u
     prop::collection::vec(asked, FILTERS)
 }
 
-/// A sort by some of the fields, as `orderBy` has it.
+/// Returns a sort by some of the fields, as text for `orderBy`.
 pub fn sort_text() -> impl Strategy<Value = String> {
     let names: Vec<_> = FIELDS.iter().map(|(name, _)| *name).chain(["createdAt", "id"]).collect();
     prop::collection::vec((any::<bool>(), select(names)), 1..4).prop_map(|terms| {
@@ -127,7 +127,7 @@ pub fn sort_text() -> impl Strategy<Value = String> {
     })
 }
 
-/// One comparison of a field with one of its own values.
+/// Returns a comparison of a field with one of its own values.
 fn comparison(palettes: Vec<Vec<Value>>) -> impl Strategy<Value = (String, Value, Asked)> {
     let chosen = (0..FIELDS.len(), any::<Index>(), any::<Index>(), any::<[Index; 2]>(), any::<bool>());
     chosen.prop_map(move |(field, value, operator, [other, to], as_text)| {
@@ -144,7 +144,7 @@ fn comparison(palettes: Vec<Vec<Value>>) -> impl Strategy<Value = (String, Value
         let operator = *operator.get(&operators);
         match (operator, &value) {
             ("in" | "notin", _) => literal = json!([value, other.get(values)]),
-            // Of two values the one that more of them are beyond.
+            // The value of the two that more documents are beyond.
             ("gt" | "gte" | "lt" | "lte", _) => {
                 let another = other.get(values);
                 let order = Key::of(Some(another)).cmp(&Key::of(Some(&value)));
@@ -178,7 +178,7 @@ fn comparison(palettes: Vec<Vec<Value>>) -> impl Strategy<Value = (String, Value
     })
 }
 
-/// A part of a string, in either case.
+/// Returns a part of a string, in upper or lower case.
 fn part_of(text: &str, from: Index, to: Index, operator: &str) -> String {
     let chars: Vec<_> = text.chars().collect();
     let (mut first, mut last) = (from.index(chars.len() + 1), to.index(chars.len() + 1));
@@ -194,7 +194,7 @@ fn part_of(text: &str, from: Index, to: Index, operator: &str) -> String {
     if from.index(2) == 0 { part.to_ascii_uppercase() } else { part }
 }
 
-/// How a URL says a value, if it can.
+/// Returns a value as text of a URL; `None` if a URL can't express it.
 fn url_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

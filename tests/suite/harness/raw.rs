@@ -1,4 +1,4 @@
-//! A WebSocket client that sends whatever it is told to, frame by frame, and answers nothing by itself.
+//! A WebSocket client that sends any bytes, frame by frame, and answers nothing by itself.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,7 +13,7 @@ pub struct RawSocket {
 }
 
 impl RawSocket {
-    /// Connects, and does the handshake with what RFC 6455 asks for.
+    /// Connects and does the handshake of RFC 6455.
     pub async fn connect(app: &TestApp) -> Self {
         let mut tcp = TcpStream::connect(app.url.trim_start_matches("http://")).await.unwrap();
         let request = "GET /realtime HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -27,12 +27,12 @@ impl RawSocket {
         Self { tcp }
     }
 
-    /// Sends bytes as they are. They may not arrive: the server may have closed.
+    /// Sends bytes as they are. The server may have closed the connection, so they may not arrive.
     pub async fn send(&mut self, bytes: &[u8]) {
         let _ = self.tcp.write_all(bytes).await;
     }
 
-    /// The next frame's first byte and payload; `None` once the server has closed the connection.
+    /// Returns the first byte and the payload of the next frame; `None` once the server has closed the connection.
     pub async fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         tokio::time::timeout(PATIENCE, self.read_frame()).await.expect("nothing came").ok()
     }
@@ -49,7 +49,7 @@ impl RawSocket {
         Ok((first, payload))
     }
 
-    /// The code of the next close frame, past everything that comes before it.
+    /// Skips to the next close frame and returns its code.
     pub async fn next_close_code(&mut self) -> u16 {
         loop {
             let (first, payload) = self.next_frame().await.expect("closed without a close frame");
@@ -59,13 +59,13 @@ impl RawSocket {
         }
     }
 
-    /// Waits until the server has closed the connection, past everything that it still sends.
+    /// Reads and ignores frames until the server has closed the connection.
     pub async fn closed(&mut self) {
         while self.next_frame().await.is_some() {}
     }
 }
 
-/// A frame of a client: the first byte as it is, the payload masked.
+/// Makes a frame of a client: the first byte as it is, the payload masked.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut bytes = header(first, payload.len() as u64);
@@ -73,7 +73,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The header of such a frame, whatever follows it.
+/// Makes the header of such a frame, for any payload of this length.
 pub fn header(first: u8, length: u64) -> Vec<u8> {
     let mut bytes = vec![first];
     match length {

@@ -10,10 +10,10 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame},
 };
 
-/// Everything that is waited for comes within this time, or the test fails.
+/// How long a test waits for anything before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The event that a subscription without `id` gets about a document, as a write answered it.
+/// Returns the event that a subscription without `id` gets about a document, which a write has returned.
 pub fn event(collection: &str, kind: &str, document: &Value) -> Value {
     let document =
         json!({ "id": document["id"], "data": document["data"], "createdAt": document["createdAt"] });
@@ -33,12 +33,12 @@ impl TestSocket {
         Self { inner }
     }
 
-    /// The same where the server may be gone.
+    /// Connects; `None` if the server is gone.
     pub async fn try_connect(url: &str) -> Option<Self> {
         Some(Self { inner: connect_async(url).await.ok()?.0 })
     }
 
-    /// The next text message; `None` once the connection has ended, also when it was cut.
+    /// Returns the next text message; `None` once the connection has ended, also if it was cut.
     pub async fn try_next(&mut self) -> Option<Value> {
         let next = async {
             loop {
@@ -52,12 +52,12 @@ impl TestSocket {
         tokio::time::timeout(PATIENCE, next).await.expect("nothing came")
     }
 
-    /// Sends a message where the server may be gone; false if it is.
+    /// Sends a message. Returns false if the server is gone.
     pub async fn try_send(&mut self, message: Value) -> bool {
         self.inner.send(Message::text(message.to_string())).await.is_ok()
     }
 
-    /// Begins a named subscription, and returns the answer.
+    /// Begins a subscription with an id and returns the answer.
     pub async fn subscribe_named(&mut self, id: &str, collection: &str, mut members: Value) -> Value {
         members["type"] = json!("subscribe");
         members["id"] = json!(id);
@@ -76,30 +76,30 @@ impl TestSocket {
         self.inner.send(Message::text(text)).await.unwrap();
     }
 
-    /// Says who is asking. The server is silent about it; [`TestSocket::settle`] tells when it has taken effect.
+    /// Authenticates. The server doesn't answer; [`TestSocket::settle`] waits until it has taken effect.
     pub async fn authenticate(&mut self, key: &str) {
         self.send(json!({ "type": "auth", "token": key })).await;
     }
 
-    /// Watches a collection, and waits until the server has understood.
+    /// Subscribes to a collection and waits until that has taken effect.
     pub async fn subscribe(&mut self, collection: &str, filters: Value) {
         self.send(json!({ "type": "subscribe", "collection": collection, "filters": filters })).await;
         self.settle().await;
     }
 
-    /// Waits until the server has handled everything that was sent: messages are handled in order. Fails on any message
+    /// Waits until the server has handled everything that was sent, because it handles messages in order. Fails on any message
     /// but the pong.
     pub async fn settle(&mut self) {
         self.send(json!({ "type": "ping" })).await;
         assert_eq!(self.next().await, json!({ "type": "pong" }));
     }
 
-    /// The next text message.
+    /// Returns the next text message as JSON.
     pub async fn next(&mut self) -> Value {
         serde_json::from_str(&self.next_text().await).unwrap()
     }
 
-    /// The next text message, as it is.
+    /// Returns the next text message as it is.
     pub async fn next_text(&mut self) -> String {
         match self.next_frame().await {
             Message::Text(text) => text.to_string(),
@@ -107,7 +107,7 @@ impl TestSocket {
         }
     }
 
-    /// Code and `id` of the next message, which must be an error with a sentence.
+    /// Returns the code and the `id` of the next message, which must be an error with a sentence.
     pub async fn next_error(&mut self) -> (String, Option<Value>) {
         let error = self.next().await;
         assert_eq!(error["type"], "error", "{error}");
@@ -115,7 +115,7 @@ impl TestSocket {
         (error["code"].as_str().unwrap().to_owned(), error.get("id").cloned())
     }
 
-    /// The close frame, which must be the next thing.
+    /// Returns the close frame, which must come next.
     pub async fn next_close(&mut self) -> CloseFrame {
         match self.next_frame().await {
             Message::Close(Some(frame)) => frame,
@@ -123,7 +123,7 @@ impl TestSocket {
         }
     }
 
-    /// The next frame that is no ping or pong.
+    /// Returns the next frame that is neither a ping nor a pong.
     pub async fn next_frame(&mut self) -> Message {
         let next = async {
             loop {
@@ -134,7 +134,7 @@ impl TestSocket {
                 }
             }
         };
-        // Pings keep coming, so each of them alone would be waited for without end.
+        // Pings keep coming, so a time limit for each frame would never be reached.
         tokio::time::timeout(PATIENCE, next).await.expect("nothing came")
     }
 }

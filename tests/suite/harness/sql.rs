@@ -1,8 +1,8 @@
-//! SQL beside the server, for what its front door doesn't show or can't do.
+//! SQL that bypasses the server, for tests of what its API doesn't show or can't do.
 
 use sqlx::{Connection, Executor, PgConnection, Row, SqliteConnection};
 
-/// A connection to a test's database that the server knows nothing of.
+/// A connection to a test's database that bypasses the server.
 pub enum Sql {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
@@ -18,7 +18,7 @@ impl Sql {
         }
     }
 
-    /// Runs a statement, or several.
+    /// Runs one or several statements.
     pub async fn execute(&mut self, sql: &str) {
         let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
         match self {
@@ -27,7 +27,7 @@ impl Sql {
         }
     }
 
-    /// The first column of every row, which must be a whole number.
+    /// Returns the first column of every row, which must be an integer.
     pub async fn integers(&mut self, sql: &str) -> Vec<i64> {
         let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
         match self {
@@ -40,7 +40,7 @@ impl Sql {
         }
     }
 
-    /// The first column of every row, which must be text.
+    /// Returns the first column of every row, which must be text.
     pub async fn texts(&mut self, sql: &str) -> Vec<String> {
         let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
         match self {
@@ -53,12 +53,12 @@ impl Sql {
         }
     }
 
-    /// The sequences of every document's change in a database with one project, in order.
+    /// Returns the sequences of all document changes in order. The database must have one project.
     pub async fn document_sequences(&mut self) -> Vec<i64> {
         self.integers("SELECT sequence FROM changes WHERE collection_id IS NOT NULL ORDER BY sequence").await
     }
 
-    /// Keeps every writer out until [`Sql::unlock`].
+    /// Locks the database against writers until [`Sql::unlock`].
     pub async fn lock(&mut self) {
         self.execute(match self {
             Self::Sqlite(_) => "BEGIN IMMEDIATE",
@@ -67,7 +67,7 @@ impl Sql {
         .await;
     }
 
-    /// Lets the writers in again.
+    /// Ends what [`Sql::lock`] began.
     pub async fn unlock(&mut self) {
         self.execute("ROLLBACK").await;
     }

@@ -31,12 +31,12 @@ pub struct Block {
 }
 
 impl Block {
-    /// The data as JSON.
+    /// Returns the data as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(self.data.as_ref().unwrap_or_else(|| panic!("no data: {self:?}"))).unwrap()
     }
 
-    /// The message that a client reads in the block, if any.
+    /// Returns the message that a client reads in the block, if any.
     pub fn message(&self) -> Option<Message> {
         let text = |field: &'_ Option<String>| field.clone().map(Cow::Owned);
         let block = sse::Block {
@@ -49,7 +49,7 @@ impl Block {
         Message::from_block(&block).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// How many lines it takes to write each field once.
+    /// Counts the lines that it takes to write each field once.
     fn lines(&self) -> usize {
         let fields = [
             self.id.is_some(),
@@ -84,7 +84,7 @@ impl TestStream {
         Self::of(response)
     }
 
-    /// The stream in this answer.
+    /// Takes the stream of an answer.
     pub fn of(response: reqwest::Response) -> Self {
         assert_eq!(response.status(), 200);
         Self {
@@ -95,7 +95,7 @@ impl TestStream {
         }
     }
 
-    /// The next block; `None` at the end of the stream, also if it was cut.
+    /// Returns the next block; `None` at the end of the stream, also if it was cut.
     pub async fn try_next_block(&mut self) -> Option<Block> {
         loop {
             if let Some(block) = self.parser.next_block() {
@@ -121,12 +121,12 @@ impl TestStream {
         assert_eq!(text.trim_end_matches('\n').split('\n').count(), block.lines(), "{text:?}");
     }
 
-    /// The next block.
+    /// Returns the next block.
     pub async fn next_block(&mut self) -> Block {
         self.try_next_block().await.expect("the stream has ended")
     }
 
-    /// The next block that has data.
+    /// Returns the next block that has data.
     pub async fn next_event(&mut self) -> Block {
         let next = async {
             loop {
@@ -136,11 +136,11 @@ impl TestStream {
                 }
             }
         };
-        // Heartbeats come always, so each block is no proof that an event will.
+        // Heartbeats keep coming, so a time limit for each block would never be reached.
         tokio::time::timeout(PATIENCE, next).await.expect("no event came")
     }
 
-    /// Reads up to the first `id:`, from which on the stream is live, and returns it.
+    /// Reads up to the first `id:`, from which the stream is live, and returns it.
     pub async fn opened(&mut self) -> String {
         loop {
             if let Some(id) = self.next_block().await.id {

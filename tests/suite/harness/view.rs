@@ -72,7 +72,7 @@ pub fn alter_cursor(cursor: &str, change: impl FnOnce(&mut [u8])) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Every document of a collection, page by page, by id.
+/// Reads every document of a collection, page by page, and returns them by id.
 pub async fn list_all(http: &Client, url: &str, collection: &str) -> BTreeMap<String, Value> {
     let (mut all, mut after) = (BTreeMap::new(), String::new());
     loop {
@@ -90,7 +90,7 @@ pub async fn list_all(http: &Client, url: &str, collection: &str) -> BTreeMap<St
     }
 }
 
-/// The data of each document that [`list_all`] found.
+/// Returns the data of each document that [`list_all`] found.
 pub fn data_of(documents: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     documents.iter().map(|(id, document)| (id.clone(), document["data"].clone())).collect()
 }
