@@ -162,10 +162,10 @@ impl Verification {
                 self.cut_at = Some(Instant::now() + lifetime());
                 self.view.reconnect();
             }
+            // The connection was open, so the server may answer again at once.
+            Update::Disconnected { .. } if self.cut_at.take().is_some() => {}
             // A stream must get over a server that is started again.
-            Update::Disconnected { .. } if self.connections > 0 && self.heard_at.elapsed() < PATIENCE => {
-                self.cut_at = None;
-            }
+            Update::Disconnected { .. } if self.connections > 0 && self.heard_at.elapsed() < PATIENCE => {}
             Update::Disconnected { reason, .. } => {
                 return Err(VerifyError::Unreachable(self.server.clone(), reason));
             }
