@@ -59,7 +59,7 @@ struct Peer {
 
 enum Link {
     Socket(Box<TestSocket>),
-    Stream(TestStream),
+    Stream(Box<TestStream>),
 }
 
 impl Peer {
@@ -76,7 +76,9 @@ impl Peer {
             subscriber.replica.reconnect();
         }
         self.link = match self.is_stream {
-            true => open_stream(http, url, &self.subscribers[0]).await.map(Link::Stream),
+            true => open_stream(http, url, &self.subscribers[0])
+                .await
+                .map(|stream| Link::Stream(Box::new(stream))),
             false => open_socket(url, &self.subscribers).await.map(|socket| Link::Socket(Box::new(socket))),
         };
         self.link.is_some()
