@@ -1,51 +1,49 @@
-//! Resume cursors: a [`Position`] as opaque text, bound to its project and to its log's epoch.
+//! Cursors to resume from: a [`Position`] as opaque text, bound to its project and to the epoch of its log.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::domain::{Position, ProjectId, Timestamp};
+use super::{Position, ProjectId, Timestamp, checksum::checksum};
 
-/// Which history a log is. Another epoch (after a restore) is another history, with sequences of its own.
+/// The history that a log belongs to. After a restore the log may get another epoch, with sequences of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// The form it is stored in: 16 hexadecimal digits.
+    /// Returns the stored form: 16 hexadecimal digits.
     pub fn to_text(self) -> String {
         format!("{:016x}", self.0)
     }
 
-    /// Reads the stored form. Text that is none gives an epoch that no cursor has.
+    /// Reads the stored form. Any other text gives an epoch that no cursor has.
     pub fn from_stored(text: &str) -> Self {
         Self(u64::from_str_radix(text, 16).unwrap_or(0))
     }
 }
 
-/// Where a project's log is read on.
+/// The position from which a client resumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// The history that the position is in.
     pub epoch: Epoch,
-    /// Every change up to here was seen.
+    /// The client has seen every change up to here.
     pub position: Position,
 }
 
-/// Text that is no cursor of this project.
+/// Why a text is not a cursor of this project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CursorError {
-    /// None that this server made.
-    #[error("this is no cursor; come back with the text of one exactly as it was given out")]
+    #[error("this is not a valid cursor; send the text of a cursor exactly as the server gave it")]
     Garbled,
-    /// A cursor, but not of this project.
     #[error("this cursor belongs to another project")]
     Foreign,
 }
 
-/// Layout: 1 byte form, 4 bytes project, 8 epoch, 8 sequence, 8 time, 4 check; big-endian.
+/// Layout: 1 byte for the form, 4 for the checksum of the project, 8 for the epoch, 8 for the sequence, 8 for the time, 4 for
+/// the checksum of all that. Big-endian.
 const LENGTH: usize = 33;
 const FORM: u8 = 1;
 
 impl Cursor {
-    /// The text that clients get: 44 characters, which need no escaping in a URL, in JSON or in an SSE stream.
+    /// Returns the text for clients: 44 characters that need no escaping in a URL, in JSON or in an SSE stream.
     pub fn encode(&self, project: &ProjectId) -> String {
         let mut bytes = [0; LENGTH];
         bytes[0] = FORM;
@@ -58,7 +56,7 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a cursor of `project`. Whether its position is still in the log is not known here.
+    /// Reads a cursor of `project`. The log may have pruned its position since.
     ///
     /// # Errors
     /// [`CursorError`] if the text is not one that [`Cursor::encode`] made for this project.
@@ -77,11 +75,6 @@ impl Cursor {
         let position = Position { sequence: number(13), at: Timestamp(number(21) as i64) };
         Ok(Self { epoch: Epoch(number(5)), position })
     }
-}
-
-/// FNV-1a, 32 bits: finds a slip of the hand. A cursor grants nothing, so it needs no signature.
-pub(crate) fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]

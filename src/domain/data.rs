@@ -4,37 +4,36 @@ use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 
-/// Why JSON can't be a document's data.
+/// Why a text is not a document's data.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DataError {
-    /// Not JSON at all, a number that is no double, a lone surrogate, or nested past what a parser should follow.
+    /// Not JSON, a number outside the range of doubles, a lone surrogate, or nesting that the parser refuses.
     #[error(
-        "the body is not valid JSON: {0}. Names and text take double quotes, as in {{\"title\":\"Hello\"}}"
+        "the body is not valid JSON: {0}; names and strings take double quotes, as in {{\"title\":\"Hello\"}}"
     )]
     Syntax(String),
-    /// Nothing at all, or only spaces.
     #[error("the body is empty; send a JSON object, such as {{\"title\":\"Hello\"}}")]
     Empty,
-    /// JSON, but not an object.
-    #[error("a document is a JSON object; this is {0}")]
+    #[error("a document must be a JSON object; this is {0}")]
     NotAnObject(&'static str),
-    /// Nested too deeply; the document itself is level 1.
-    #[error("the document is nested deeper than {0} levels")]
+    /// The document itself is level 1.
+    #[error("the document is nested deeper than {0} levels, which is the limit")]
     TooDeep(usize),
-    /// PostgreSQL can't store it, and both databases shall give the same answer.
+    /// PostgreSQL can't store this character, and both databases must give the same answer.
     #[error("a string or field name contains the character U+0000, which can't be stored")]
     Nul,
 }
 
-/// The most levels that a document may have.
+/// The most levels of a document. A parser that recurses must not run out of stack.
 pub const MAX_DEPTH: usize = 64;
 
 /// A document's data: a JSON object in its one canonical form.
 ///
-/// Canonical: of a doubled key the last, keys sorted, no white space, and numbers in one spelling, so that the
-/// matcher, SQLite and PostgreSQL see the same document, and equal values have equal texts. A number is a signed
-/// 64-bit integer or else an IEEE double: larger integers become the nearest double, and a double that is whole
-/// and fits is that integer. The text is made once, and is what is stored, sent and bounded in bytes.
+/// In canonical form, keys are sorted, a repeated key has its last value, there is no white space, and each number has one
+/// spelling. So the matcher, SQLite and PostgreSQL see the same document, and equal values have equal texts.
+///
+/// A number is a signed 64-bit integer or an IEEE double. An integer outside of 64 bits becomes the nearest double, and a
+/// whole double inside becomes an integer. The text is made once. It is stored, sent, and bounded in bytes.
 #[derive(Clone, Debug)]
 pub struct Data {
     /// Always an object.
@@ -50,10 +49,10 @@ impl PartialEq for Data {
 }
 
 impl Data {
-    /// Reads a document from a request's body.
+    /// Parses the body of a request.
     ///
     /// # Errors
-    /// [`DataError`], whose message can be shown to the caller.
+    /// [`DataError`], whose message is for the caller.
     pub fn parse(json: &[u8]) -> Result<Self, DataError> {
         if json.trim_ascii().is_empty() {
             return Err(DataError::Empty);
@@ -62,10 +61,10 @@ impl Data {
         Self::from_value(value)
     }
 
-    /// Brings a value into canonical form.
+    /// Brings an object into canonical form.
     ///
     /// # Errors
-    /// [`DataError`], whose message can be shown to the caller.
+    /// [`DataError`], whose message is for the caller.
     pub fn from_value(value: Value) -> Result<Self, DataError> {
         let mut fields = match value {
             Value::Object(fields) => fields,
@@ -77,20 +76,19 @@ impl Data {
 
     fn from_canonical(fields: Map<String, Value>) -> Result<Self, DataError> {
         let text = serde_json::to_string(&fields).map_err(|err| DataError::Syntax(err.to_string()))?;
-        // The text is held twice: as it is, and as the strings of the parsed form.
+        // The text is held twice: as it is, and in the strings of the parsed form.
         let weight = 2 * text.len() + BYTES_PER_VALUE * count_values(fields.values());
         Ok(Self { value: Arc::new(Value::Object(fields)), text: text.into(), weight })
     }
 
-    /// Takes the text of data that was stored, in whatever spelling the database gives it back.
+    /// Reads stored data, in whatever spelling the database returns it.
     ///
     /// # Errors
-    /// [`DataError`] if it is none, which means that something else wrote to the database.
+    /// [`DataError`] if something else wrote to the database.
     pub fn from_stored(text: &str) -> Result<Self, DataError> {
         Self::parse(text.as_bytes())
     }
 
-    /// The object.
     pub fn fields(&self) -> &Map<String, Value> {
         match &*self.value {
             Value::Object(fields) => fields,
@@ -98,33 +96,32 @@ impl Data {
         }
     }
 
-    /// The object as a value.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// The canonical JSON text.
+    /// Returns the canonical JSON text.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// This object with the top-level members of `patch` put over it; `null` is a value like any other.
+    /// Returns this object with the top-level members of `patch` over its own. `null` is a value like any other.
     ///
     /// # Errors
-    /// None in practice: both are canonical already, and members keep their depth.
+    /// None in practice: both objects are canonical, and members keep their depth.
     pub fn merge(&self, patch: &Data) -> Result<Self, DataError> {
         let mut fields = self.fields().clone();
         fields.extend(patch.fields().iter().map(|(key, value)| (key.clone(), value.clone())));
         Self::from_canonical(fields)
     }
 
-    /// Roughly what it occupies in memory, in bytes. Up to 20 times its text, if that is a list of digits.
+    /// Estimates the bytes of memory that this takes: up to 20 times its text, for a list of digits.
     pub fn weight(&self) -> usize {
         self.weight
     }
 }
 
-/// What a value of the parsed form takes beside its text: itself, its key, and its part of a tree's node.
+/// The memory of a parsed value beside its text: the value, its key, and its share of a tree node.
 const BYTES_PER_VALUE: usize = 64;
 
 fn count_values<'a>(values: impl Iterator<Item = &'a Value>) -> usize {
@@ -136,7 +133,7 @@ fn count_values<'a>(values: impl Iterator<Item = &'a Value>) -> usize {
     values.map(count).sum()
 }
 
-/// What a value is, in words.
+/// Names the type of a value: `a string`.
 pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -148,7 +145,7 @@ pub(super) fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// Brings any JSON value into the canonical form of [`Data`]; `depth` is the level that it stands on.
+/// Brings a JSON value at the level `depth` into the canonical form of [`Data`].
 ///
 /// # Errors
 /// [`DataError::TooDeep`] and [`DataError::Nul`].
@@ -188,7 +185,7 @@ fn canonicalise_number(number: &mut Number) {
         return;
     }
     let Some(double) = number.as_f64() else { return };
-    // 2^63 is the first double that is no signed 64-bit integer.
+    // 2^63 is the first double outside of signed 64-bit integers.
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if double.fract() == 0.0 && (-LIMIT..LIMIT).contains(&double) {
         *number = Number::from(double as i64);
@@ -217,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_database_could_keep_is_refused() {
+    fn data_that_a_database_could_not_store_is_rejected() {
         let deep = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
         assert!(Data::parse(deep(64).as_bytes()).is_ok());
         assert_eq!(Data::parse(deep(65).as_bytes()), Err(DataError::TooDeep(64)));

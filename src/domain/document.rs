@@ -9,24 +9,22 @@ pub struct DocumentKey {
     pub id: DocumentId,
 }
 
-/// One JSON object of a collection, with what the server knows of it.
+/// A JSON object of a collection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     /// Unique in its collection.
     pub id: DocumentId,
-    /// The caller's object.
     pub data: Data,
-    /// When it was made; made again under its old id, it has another one.
+    /// A document that is deleted and created again under its id gets a later time.
     pub created_at: Timestamp,
-    /// When it was last written.
     pub updated_at: Timestamp,
-    /// Writes to it, counted from 1.
+    /// Counts the writes to it, from 1.
     pub version: u64,
 }
 
 impl Document {
-    /// The strong entity tag, quotes included. Made of version and creation time, so that a document which was made
-    /// again under its old id has another one.
+    /// Returns the strong entity tag, with its quotes. It is made of the version and the creation time, so that a document
+    /// that was deleted and created again has another one.
     pub fn entity_tag(&self) -> String {
         format!("\"{}-{:x}\"", self.version, self.created_at.0)
     }

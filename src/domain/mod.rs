@@ -1,8 +1,10 @@
-//! The vocabulary: what a document, a collection and a change are. No I/O, and no module of this crate is used.
+//! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
-//! Reading order: [`name`], [`time`], [`document`], [`patch`], [`schema`] (with `schema_cost`), [`change`].
+//! Reading order: [`name`], [`time`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost`, [`collection`],
+//! [`change`], [`log_ends`], [`cursor`] with [`checksum`].
 
 pub mod change;
+pub mod checksum;
 pub mod collection;
 pub mod cursor;
 pub mod data;

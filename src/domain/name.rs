@@ -1,8 +1,8 @@
-//! Names and ids: parsed once, so always valid.
+//! Names and ids. They are parsed once, so a value is always valid.
 
 use std::{fmt, sync::Arc};
 
-/// An id of ours: UUIDv7 as text.
+/// An id that the server makes: a UUIDv7 as text.
 macro_rules! own_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -10,17 +10,16 @@ macro_rules! own_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// A new one; later ones sort after earlier ones.
+            /// Makes a new id. Later ids sort after earlier ones.
             pub fn generate() -> Self {
                 Self(uuid::Uuid::now_v7().to_string().into())
             }
 
-            /// Takes text that came out of the database, where only ids of ours are.
+            /// Takes an id from the database without checking it.
             pub fn from_stored(text: &str) -> Self {
                 Self(text.into())
             }
 
-            /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -47,26 +46,26 @@ own_id! {
     IndexId
 }
 own_id! {
-    /// Identifies an API key, without being one.
+    /// Identifies an API key. It is not the key itself.
     KeyId
 }
 
-/// Why text is no name or id. The message completes the sentence "`x` is not a valid … :".
+/// Why a text is not a name, an id or a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NameError(&'static str);
 
 /// The name of a collection: `[A-Za-z][A-Za-z0-9_-]{0,63}`, case-sensitive.
 ///
-/// `documents` and `file` are taken by paths of the API, and whatever has the form of a UUID would be read as an id.
+/// It is not `documents` or `file`, which are paths of the API, and not a UUID, which would be taken for an id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CollectionName(Arc<str>);
 
 impl CollectionName {
-    /// Checks the form.
+    /// Parses a name that a caller chose.
     ///
     /// # Errors
-    /// [`NameError`] with a sentence for the caller.
+    /// [`NameError`], whose message is for the caller.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let bytes = text.as_bytes();
         let form = bytes.first().is_some_and(u8::is_ascii_alphabetic)
@@ -74,26 +73,25 @@ impl CollectionName {
             && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
         if !form {
             return Err(NameError(
-                "a collection name is a letter followed by at most 63 letters, digits, `_` or `-`",
+                "a collection name must be a letter followed by at most 63 letters, digits, `_` or `-`",
             ));
         }
         if matches!(text, "documents" | "file") {
             return Err(NameError(
-                "`documents` and `file` are paths of the API and can't be collection names",
+                "a collection name must not be `documents` or `file`, which are paths of the API",
             ));
         }
         if uuid::Uuid::try_parse(text).is_ok() {
-            return Err(NameError("a collection name can't have the form of a UUID"));
+            return Err(NameError("a collection name must not be a UUID"));
         }
         Ok(Self(text.into()))
     }
 
-    /// Takes text that came out of the database, where only checked names are.
+    /// Takes a name from the database without checking it.
     pub fn from_stored(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -105,41 +103,42 @@ impl fmt::Display for CollectionName {
     }
 }
 
-/// Identifies a document in its collection: `[A-Za-z0-9_-]{1,64}` if the caller chose it, else a UUIDv7.
+/// Identifies a document in its collection: `[A-Za-z0-9_-]{1,64}` if the caller chose it, and a UUIDv7 otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DocumentId(Arc<str>);
 
-/// Second path segments that are verbs of the API, and so never ids.
+/// Path segments of the API that stand in the place of an id.
 const VERBS: [&str; 6] = ["documents", "batch", "batch-delete", "query", "export", "settings"];
 
 impl DocumentId {
-    /// A new one; later ones sort after earlier ones.
+    /// Makes a new id. Later ids sort after earlier ones.
     pub fn generate() -> Self {
         Self(uuid::Uuid::now_v7().to_string().into())
     }
 
-    /// Checks an id that a caller chose.
+    /// Parses an id that a caller chose.
     ///
     /// # Errors
-    /// [`NameError`] with a sentence for the caller.
+    /// [`NameError`], whose message is for the caller.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let form = (1..=64).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
         if !form {
-            return Err(NameError("a document id is 1 to 64 letters, digits, `_` or `-`"));
+            return Err(NameError("a document id must be 1 to 64 letters, digits, `_` or `-`"));
         }
         if VERBS.contains(&text) {
-            return Err(NameError("this word is a path of the API and can't be a document id"));
+            return Err(NameError(
+                "a document id must not be `documents`, `batch`, `batch-delete`, `query`, `export` or `settings`, which are paths of the API",
+            ));
         }
         Ok(Self(text.into()))
     }
 
-    /// Takes text that came out of the database, where only checked ids are.
+    /// Takes an id from the database without checking it.
     pub fn from_stored(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -154,27 +153,27 @@ impl fmt::Display for DocumentId {
 /// One step of a [`FieldPath`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
-    /// Enters an object, never an array.
+    /// Enters an object and never an array.
     Key(String),
-    /// Enters an array, never an object; counted from 0.
+    /// Enters an array and never an object. Counted from 0.
     Index(u32),
 }
 
-/// Where a value is inside a document's data. Never empty; at most 16 segments.
+/// The path to a value inside a document's data: 1 to 16 segments.
 ///
-/// As text, segments are parted by dots; one of digits is an index. `\.` is a dot in a key, `\\` a backslash, and
-/// `\` before a digit makes a key of digits. Any other JSON key stands as it is, spaces included.
+/// As text, dots separate the segments, and a segment of digits is an index. `\.` is a dot in a key, `\\` is a backslash, and
+/// a backslash before a digit makes it a key. Any other character stands for itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FieldPath(Vec<Segment>);
 
 impl FieldPath {
-    /// Reads the text form.
+    /// Parses the text form.
     ///
     /// # Errors
-    /// [`NameError`] with a sentence for the caller: an empty segment of several, too many segments, a NUL.
+    /// [`NameError`], whose message is for the caller: an empty segment beside others, too many segments, or U+0000.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         if text.contains('\0') {
-            return Err(NameError("a field name can't contain the character U+0000"));
+            return Err(NameError("a field name must not contain the character U+0000"));
         }
         let mut segments = Vec::new();
         let (mut key, mut escaped) = (String::new(), false);
@@ -196,20 +195,22 @@ impl FieldPath {
         }
         segments.push(segment(&mut key, &mut escaped));
         if segments.len() > 1 && segments.contains(&Segment::Key(String::new())) {
-            return Err(NameError("a dot enters an object: `a.b`; write `\\.` for a dot in a field's name"));
+            return Err(NameError(
+                "a field path must not have an empty part; a dot enters an object, as in `a.b`, and `\\.` is a dot in a field's name",
+            ));
         }
         if segments.len() > 16 {
-            return Err(NameError("a field path has at most 16 parts"));
+            return Err(NameError("a field path must have at most 16 parts"));
         }
         Ok(Self(segments))
     }
 
-    /// The steps, outermost first.
+    /// Returns the segments, the outermost first.
     pub fn segments(&self) -> &[Segment] {
         &self.0
     }
 
-    /// Where it leads in a document's data, as a JSON pointer (RFC 6901).
+    /// Returns the path as a JSON pointer (RFC 6901).
     pub fn to_pointer(&self) -> String {
         let step = |segment: &Segment| match segment {
             Segment::Key(key) => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
@@ -219,7 +220,7 @@ impl FieldPath {
     }
 }
 
-/// The text form, which [`FieldPath::parse`] reads.
+/// Writes the text form that [`FieldPath::parse`] reads.
 impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, segment) in self.0.iter().enumerate() {
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_read_as_the_protocol_says() {
+    fn dots_and_digits_and_backslashes_of_a_path_have_their_meaning() {
         for (text, expected) in [
             ("status", vec![key("status")]),
             ("Major Genre", vec![key("Major Genre")]),
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_the_api_needs_are_refused() {
+    fn names_that_are_paths_of_the_api_are_rejected() {
         for (name, valid) in [
             ("posts", true),
             ("P-1_x", true),

@@ -1,4 +1,4 @@
-//! What a merge brings: members that are put over the old ones, and operators on single fields.
+//! Patches: members that replace those of a document, and operators on single fields.
 
 use std::sync::Arc;
 
@@ -9,11 +9,13 @@ use super::{
     data::{MAX_DEPTH, kind_of},
 };
 
-/// A merge of a document: members, and operators that depend on what is there.
+/// A change of a document: members that replace its own, and operators that depend on the old values.
 ///
-/// Applied in this order, whatever the order in the request was: members, `$inc`, `$append`, `$remove`, `$unset`; the fields
-/// of one operator by name. Fields are paths, as in filters. `null` counts as missing: `$inc` begins at 0 there and
-/// `$append` makes the list, both with the objects on the way; `$remove` and `$unset` have nothing to do.
+/// The order of the request does not matter. Members come first, then `$inc`, `$append`, `$remove` and `$unset`, and the
+/// fields of one operator by name. Fields are paths, as in filters.
+///
+/// `null` counts as missing. There `$inc` begins at 0 and `$append` makes the list, and both make the objects on the way.
+/// `$remove` and `$unset` do nothing.
 #[derive(Clone, Debug)]
 pub struct Patch {
     members: Data,
@@ -23,7 +25,7 @@ pub struct Patch {
 
 #[derive(Debug)]
 struct FieldOperator {
-    /// As the caller wrote it, for messages.
+    /// The field as the caller wrote it, for messages.
     field: String,
     path: FieldPath,
     operator: Operator,
@@ -37,27 +39,27 @@ enum Operator {
     Unset,
 }
 
-/// Why JSON is no patch; a sentence for the caller.
+/// Why an object is not a valid patch. The message is for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PatchError(String);
 
-/// Why a patch can't be applied to a document as it is.
+/// Why a patch can't be applied to a document.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    /// An operator doesn't fit the value that is there; a sentence for the caller.
+    /// An operator does not fit the old value. The message is for the caller.
     #[error("{0}")]
     Mismatch(String),
-    /// What it would become is no document.
+    /// The result would not be a valid document.
     #[error(transparent)]
     Data(#[from] DataError),
 }
 
 impl Patch {
-    /// Takes the operators out of an object; its other members are merged.
+    /// Reads an object whose members that begin with `$` are operators.
     ///
     /// # Errors
-    /// [`PatchError`] for an operator that is unknown or has a value that it can't use.
+    /// [`PatchError`] for an unknown operator, or one with a value of the wrong type.
     pub fn from_data(data: Data) -> Result<Self, PatchError> {
         let bytes = data.text().len();
         if !data.fields().keys().any(|key| key.starts_with('$')) {
@@ -79,8 +81,8 @@ impl Patch {
                 "$unset" => read_unset(value, &mut operators)?,
                 other if other.starts_with('$') => {
                     return Err(PatchError(format!(
-                        "`{other}` is no operator; there are `$inc`, `$append`, `$remove` and `$unset`. A field whose \
-                         name begins with `$` is written with PUT"
+                        "unknown operator `{other}`; use `$inc`, `$append`, `$remove` or `$unset`, or PUT for a field whose \
+                         name begins with `$`"
                     )));
                 }
                 _ => {
@@ -93,10 +95,10 @@ impl Patch {
         Ok(Self { members, operators: operators.into(), bytes })
     }
 
-    /// The document's data as it is after this patch.
+    /// Returns the data after this patch.
     ///
     /// # Errors
-    /// [`ApplyError`].
+    /// [`ApplyError`]. Then the document must stay as it is.
     pub fn apply(&self, before: &Data) -> Result<Data, ApplyError> {
         let merged = before.merge(&self.members)?;
         if self.operators.is_empty() {
@@ -109,14 +111,14 @@ impl Patch {
         Ok(Data::from_value(root)?)
     }
 
-    /// Length of the request's canonical text.
+    /// Returns the length of the request's canonical text.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Roughly what it occupies in memory, in bytes.
+    /// Estimates the bytes of memory that this takes.
     pub fn weight(&self) -> usize {
-        // Operators were members of the same text.
+        // The operators were part of the same text.
         self.members.weight() + self.bytes
     }
 }
@@ -137,14 +139,14 @@ fn read_fields(
 ) -> Result<(), PatchError> {
     let Value::Object(fields) = value else {
         return Err(PatchError(format!(
-            "`{name}` takes an object of fields and {expected}; this is {}",
+            "`{name}` takes an object of fields and {expected}, not {}",
             kind_of(value)
         )));
     };
     for (field, value) in fields {
         let path = parse_path(name, field)?;
         let operator = read(value).ok_or_else(|| {
-            PatchError(format!("`{name}` takes {expected}; `{field}` has {}", kind_of(value)))
+            PatchError(format!("`{name}` takes {expected}, but `{field}` has {}", kind_of(value)))
         })?;
         operators.push(FieldOperator { field: field.clone(), path, operator });
     }
@@ -159,8 +161,8 @@ fn read_unset(value: &Value, operators: &mut Vec<FieldOperator>) -> Result<(), P
         let path = parse_path("$unset", &field)?;
         if let Some(Segment::Index(_)) = path.segments().last() {
             return Err(PatchError(format!(
-                "`$unset` takes fields of objects; `{field}` is a place in a list (`$remove` takes values out of lists, and \
-                 `\\` before a digit makes it a field's name)"
+                "`$unset` takes fields of objects, but `{field}` is a position in a list; use `$remove` to take values out of a \
+                 list, or write `\\` before the digit of a field's name"
             )));
         }
         operators.push(FieldOperator { field, path, operator: Operator::Unset });
@@ -169,7 +171,8 @@ fn read_unset(value: &Value, operators: &mut Vec<FieldOperator>) -> Result<(), P
 }
 
 fn parse_path(name: &str, field: &str) -> Result<FieldPath, PatchError> {
-    FieldPath::parse(field).map_err(|err| PatchError(format!("`{name}`: `{field}` is no field: {err}")))
+    FieldPath::parse(field)
+        .map_err(|err| PatchError(format!("`{name}`: `{field}` is not a valid field: {err}")))
 }
 
 impl Operator {
@@ -192,7 +195,7 @@ impl FieldOperator {
                 *at = match &*at {
                     Value::Null => Value::Number(amount.clone()),
                     Value::Number(number) => Value::Number(add(number, amount).ok_or_else(|| {
-                        self.mismatch("$inc", "would leave the range of 64-bit integers, or of doubles")
+                        self.mismatch("$inc", "would be outside the range of 64-bit integers and doubles")
                     })?),
                     other => {
                         let why = format!("is {}, not a number", kind_of(other));
@@ -227,7 +230,7 @@ impl FieldOperator {
         Ok(())
     }
 
-    /// The place of the field, made with the objects on the way; `null` if it is new.
+    /// Finds the value of the field. Makes it, and the objects on the way, if it is missing; then it is `null`.
     fn make<'a>(&self, root: &'a mut Value) -> Result<&'a mut Value, ApplyError> {
         let name = match self.operator {
             Operator::Increment(_) => "$inc",
@@ -249,13 +252,13 @@ impl FieldOperator {
                     })?
                 }
                 (Segment::Key(key), other) => {
-                    let why = format!("can't be reached: `{key}` would be in {}", kind_of(other));
+                    let why = format!("can't be set, because `{key}` would be inside {}", kind_of(other));
                     return Err(self.mismatch(name, &why));
                 }
                 (Segment::Index(index), other) => {
                     let why = format!(
-                        "can't be reached: {index} is a place in a list, and there is {} (`\\` before a digit makes it a \
-                         field's name)",
+                        "can't be set, because {index} is a position in a list, but the value there is {}; write `\\` before the \
+                         digit of a field's name",
                         kind_of(other)
                     );
                     return Err(self.mismatch(name, &why));
@@ -270,7 +273,7 @@ impl FieldOperator {
     }
 }
 
-/// Integers stay exact; `None` if the sum is none, or no finite double.
+/// Adds two numbers. The sum of integers is exact. Returns `None` if it overflows 64 bits, or the doubles.
 fn add(number: &Number, amount: &Number) -> Option<Number> {
     match (number.as_i64(), amount.as_i64()) {
         (Some(number), Some(amount)) => number.checked_add(amount).map(Number::from),
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn operators_change_what_is_there() {
+    fn operators_change_the_old_value() {
         for (why, before, patch, after) in [
             ("inc", r#"{"n":1}"#, r#"{"$inc":{"n":2}}"#, r#"{"n":3}"#),
             ("inc of a missing field", r#"{}"#, r#"{"$inc":{"n":-2}}"#, r#"{"n":-2}"#),
@@ -361,23 +364,23 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operator_can_not_use_is_said() {
+    fn an_operator_that_does_not_fit_is_explained() {
         for (before, patch, part) in [
             (r#"{"n":"1"}"#, r#"{"$inc":{"n":1}}"#, "the field `n` is a string, not a number"),
             (r#"{"n":9223372036854775807}"#, r#"{"$inc":{"n":1}}"#, "64-bit integers"),
             (r#"{"n":1.7e308}"#, r#"{"$inc":{"n":1.7e308}}"#, "doubles"),
             (r#"{"t":"x"}"#, r#"{"$append":{"t":1}}"#, "not a list"),
             (r#"{"t":{}}"#, r#"{"$remove":{"t":1}}"#, "not a list"),
-            (r#"{"a":1}"#, r#"{"$inc":{"a.b":1}}"#, "`b` would be in a number"),
+            (r#"{"a":1}"#, r#"{"$inc":{"a.b":1}}"#, "`b` would be inside a number"),
             (r#"{"a":[]}"#, r#"{"$inc":{"a.0":1}}"#, "past the end of a list of 0"),
-            (r#"{}"#, r#"{"$inc":{"0":1}}"#, "a place in a list"),
+            (r#"{}"#, r#"{"$inc":{"0":1}}"#, "a position in a list"),
             (r#"{}"#, r#"{"$inc":1}"#, "takes an object"),
-            (r#"{}"#, r#"{"$inc":{"n":"1"}}"#, "takes numbers; `n` has a string"),
-            (r#"{}"#, r#"{"$inc":{"a..b":1}}"#, "is no field"),
+            (r#"{}"#, r#"{"$inc":{"n":"1"}}"#, "takes numbers, but `n` has a string"),
+            (r#"{}"#, r#"{"$inc":{"a..b":1}}"#, "is not a valid field"),
             (r#"{}"#, r#"{"$append":["t"]}"#, "takes an object"),
             (r#"{}"#, r#"{"$unset":{"a":1}}"#, "takes a list of field names"),
-            (r#"{}"#, r#"{"$unset":["a.0"]}"#, "a place in a list"),
-            (r#"{}"#, r#"{"$push":{"t":1}}"#, "`$push` is no operator"),
+            (r#"{}"#, r#"{"$unset":["a.0"]}"#, "a position in a list"),
+            (r#"{}"#, r#"{"$push":{"t":1}}"#, "unknown operator `$push`"),
         ] {
             let message = apply(before, patch).unwrap_err();
             assert!(message.contains(part), "{patch} on {before}: {message}");
@@ -385,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_can_not_make_a_document_too_deep() {
+    fn an_operator_cannot_nest_a_document_too_deeply() {
         let deep = format!("{}1{}", "{\"a\":".repeat(50), "}".repeat(50));
         let patch = format!(r#"{{"$append":{{"{}":{deep}}}}}"#, vec!["a"; 15].join("."));
         let patch = Patch::from_data(Data::parse(patch.as_bytes()).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! What a collection's documents must look like: JSON Schema, draft 2020-12.
+//! Schemas that the documents of a collection must satisfy: JSON Schema, draft 2020-12.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,36 +7,36 @@ use serde_json::Value;
 
 use super::{Data, schema_cost};
 
-/// The most bytes of a schema's text.
+/// The longest text of a schema, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
-/// Violations of one document that are told.
+/// The most violations that are reported for one document.
 const MAX_VIOLATIONS: usize = 20;
-/// Characters of one message; it may repeat parts of the schema.
+/// The longest message, in characters, because it may repeat parts of the schema.
 const MAX_MESSAGE: usize = 300;
-/// Bytes of one compiled regular expression.
+/// The largest compiled regular expression, in bytes.
 const REGEX_BYTES: usize = 256 * 1024;
 
-/// A schema that documents can be checked against. Compiled when it is first needed, and kept so.
+/// A schema. It is compiled on first use, and stays compiled.
 ///
-/// Nothing is ever fetched, regular expressions take linear time, and `format` is an annotation, as the draft has it.
+/// References are never fetched. Regular expressions take linear time. `format` is an annotation, as the draft says.
 #[derive(Debug)]
 pub struct Schema {
     text: Box<str>,
     validator: OnceLock<Option<Validator>>,
 }
 
-/// One thing about a document that its collection's schema doesn't allow.
+/// One way in which a document breaks its collection's schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// JSON Pointer into the document's data; empty for the document itself.
+    /// A JSON pointer into the document's data. Empty for the whole document.
     pub pointer: String,
-    /// What is wrong there; the value itself is not repeated.
+    /// What is wrong there. It does not repeat the value.
     pub message: String,
 }
 
-/// Why JSON can't be a collection's schema; a sentence for the caller.
+/// Why a text is not a valid schema. The message is for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the schema can't be used: {0}")]
+#[error("the schema is not valid: {0}")]
 pub struct SchemaError(pub String);
 
 impl PartialEq for Schema {
@@ -48,18 +48,18 @@ impl PartialEq for Schema {
 impl Eq for Schema {}
 
 impl Schema {
-    /// Checks and compiles a schema. Takes a while: not for a thread that others wait for.
+    /// Parses and compiles a schema. This takes long enough to block other tasks of the thread.
     ///
     /// # Errors
-    /// [`SchemaError`]: it is none, refers to something outside, or is too large or costly.
+    /// [`SchemaError`] for a schema that is not valid, refers to something outside, or is too large or too costly.
     pub fn parse(json: &str) -> Result<Arc<Self>, SchemaError> {
         if json.len() > MAX_SCHEMA_BYTES {
             return Err(SchemaError(format!("it is {} bytes; the limit is {MAX_SCHEMA_BYTES}", json.len())));
         }
         let value: Value =
-            serde_json::from_str(json).map_err(|err| SchemaError(format!("it is no JSON: {err}")))?;
+            serde_json::from_str(json).map_err(|err| SchemaError(format!("it must be JSON: {err}")))?;
         if !value.is_object() {
-            return Err(SchemaError("it is a JSON object, such as {\"type\":\"object\"}".to_owned()));
+            return Err(SchemaError("it must be a JSON object, such as {\"type\":\"object\"}".to_owned()));
         }
         schema_cost::check(&value).map_err(SchemaError)?;
         let validator = compile(&value).map_err(SchemaError)?;
@@ -67,12 +67,12 @@ impl Schema {
         Ok(Arc::new(Self { text: text.into(), validator: OnceLock::from(Some(validator)) }))
     }
 
-    /// Takes the text of a schema that was stored.
+    /// Takes a stored schema without checking it.
     pub fn from_stored(text: &str) -> Arc<Self> {
         Arc::new(Self { text: text.into(), validator: OnceLock::new() })
     }
 
-    /// The schema as JSON text.
+    /// Returns the schema as JSON text.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -80,15 +80,15 @@ impl Schema {
     /// Checks a document.
     ///
     /// # Errors
-    /// What is wrong with it, at most 20 things.
+    /// The first 20 violations.
     pub fn check(&self, data: &Data) -> Result<(), Arc<[Violation]>> {
         let compiled = self.validator.get_or_init(|| {
             let value = serde_json::from_str(&self.text).ok()?;
             compile(&value).ok()
         });
         let Some(validator) = compiled else {
-            // It compiled when it was set. Letting everything in would be worse.
-            let message = "the collection's schema can't be used any more; set it again".to_owned();
+            // It compiled when it was set, so this is unexpected. Accepting every document would be worse.
+            let message = "the collection's schema can no longer be compiled; set it again".to_owned();
             return Err([Violation { pointer: String::new(), message }].into());
         };
         if validator.is_valid(data.value()) {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn violations_say_where_and_what_and_not_which_value() {
+    fn violations_tell_the_place_and_the_rule_but_not_the_value() {
         let schema = json!({
             "type": "object",
             "required": ["name"],
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_bounded() {
+    fn violations_are_bounded_in_number_and_length() {
         let list = json!({ "list": vec!["x"; 1000] });
         let wrong =
             check(&json!({ "properties": { "list": { "items": { "enum": ["y".repeat(5000)] } } } }), &list);
@@ -175,11 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schema_is_refused() {
+    fn a_text_that_is_not_a_valid_schema_is_rejected() {
         for (why, schema, part) in [
-            ("no JSON", "{", "no JSON"),
-            ("a list", "[]", "a JSON object"),
-            ("a boolean", "false", "a JSON object"),
+            ("not JSON", "{", "must be JSON"),
+            ("a list", "[]", "must be a JSON object"),
+            ("a boolean", "false", "must be a JSON object"),
             ("no type", r#"{"type":"text"}"#, "at `/type`"),
             ("look-ahead", r#"{"properties":{"a":{"pattern":"(?=a)b"}}}"#, "at `/properties/a/pattern`"),
             ("a pattern that grows", r#"{"pattern":"(\\w{100}){100}"}"#, "at `/pattern`"),
@@ -193,7 +193,7 @@ mod tests {
         assert!(Schema::parse(&large).unwrap_err().to_string().contains("the limit is"));
     }
 
-    /// On a thread with a stack of 2 MiB, as the writer's and this test's are.
+    /// The threads of the writer and of this test have a stack of 2 MiB.
     #[test]
     fn the_costliest_schema_fits_on_the_stack() {
         let nested = |levels: usize, innermost: Value| {
@@ -318,7 +318,7 @@ mod tests {
 
         /// A panic here would end the writer.
         #[test]
-        fn no_schema_and_no_document_makes_it_panic(
+        fn no_schema_and_no_document_make_a_check_panic(
             mut schema in any_json(&KEYWORDS), definition in any_json(&KEYWORDS), data in any_json(&WORDS)
         ) {
             if let Value::Object(fields) = &mut schema {

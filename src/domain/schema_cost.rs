@@ -1,7 +1,8 @@
-//! Bounds what a JSON Schema may cost, before it is compiled and for any document.
+//! Bounds the cost of checking any document against a JSON schema, before the schema is compiled.
 //!
-//! References can double the work at every step: `a` twice `b`, `b` twice `c`, and a document of a few bytes takes for ever.
-//! So the schemas that would look at the values on one way from a document's root to its deepest level are counted.
+//! References can double the work at every step: if `a` refers twice to `b`, and `b` twice to `c`, a document of a few bytes
+//! takes for ever. So this module counts how many schemas look at the values on one path from a document's root to its
+//! deepest level, and takes the path with the most.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,29 +13,29 @@ use serde_json::{Map, Value};
 
 use super::data::MAX_DEPTH;
 
-/// References to other parts of the schema.
+/// The most references to other parts of the schema.
 const MAX_REFERENCES: usize = 200;
-/// Regular expressions, each of which is compiled.
+/// The most regular expressions, because each is compiled.
 const MAX_PATTERNS: usize = 100;
-/// Looks at values on one way through a document. Also what a check may take of the stack.
+/// The most looks at values on one path through a document. It also bounds the stack of a check.
 const MAX_COST: u64 = 1000;
 
-/// Keywords whose value is a schema for the same value.
+/// Keywords with a schema for the same value.
 const SAME: [&str; 4] = ["if", "then", "else", "not"];
-/// Keywords whose value is a list of schemas for the same value.
+/// Keywords with a list of schemas for the same value.
 const SAME_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
-/// Keywords whose value is a schema for every member.
+/// Keywords with a schema for every member.
 const MEMBERS: [&str; 2] = ["propertyNames", "unevaluatedProperties"];
-/// Keywords whose value is a schema for every item of a list.
+/// Keywords with a schema for every item of a list.
 const ITEMS: [&str; 4] = ["items", "contains", "unevaluatedItems", "additionalItems"];
 
-/// Refuses a schema that is too costly, or refers to something outside of itself.
+/// Rejects a schema that is too costly or refers to something outside of itself.
 ///
 /// # Errors
-/// A sentence for the caller.
+/// A message for the caller.
 pub(super) fn check(schema: &Value) -> Result<(), String> {
     let mut survey = Survey::default();
-    survey.walk(schema, "", true)?;
+    survey.walk(schema, "", Level::Root)?;
     if survey.patterns > MAX_PATTERNS {
         return Err(format!("it has {} patterns; the limit is {MAX_PATTERNS}", survey.patterns));
     }
@@ -51,11 +52,18 @@ pub(super) fn check(schema: &Value) -> Result<(), String> {
 
 fn too_costly() -> String {
     format!(
-        "a document could be checked more than {MAX_COST} times over; use fewer nested combinations and references"
+        "a check could look at one document more than {MAX_COST} times; use fewer nested combinations and references"
     )
 }
 
-/// What stands anywhere in a schema.
+/// Where in a schema a value stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Root,
+    Inner,
+}
+
+/// What a schema contains at any level.
 #[derive(Default)]
 struct Survey<'a> {
     anchors: HashMap<&'a str, &'a Value>,
@@ -64,21 +72,21 @@ struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Goes through everything, also what is no schema, such as `const`: rather too much than too little.
-    fn walk(&mut self, value: &'a Value, key: &str, is_root: bool) -> Result<(), String> {
+    /// Walks through all values, also those that are not schemas, such as `const`. Counting too much is safe.
+    fn walk(&mut self, value: &'a Value, key: &str, level: Level) -> Result<(), String> {
         match value {
-            Value::Array(items) => items.iter().try_for_each(|item| self.walk(item, "", false)),
+            Value::Array(items) => items.iter().try_for_each(|item| self.walk(item, "", Level::Inner)),
             Value::Object(fields) => {
-                // Under these, the keys are names and no keywords.
+                // The keys below these are names, not keywords.
                 if matches!(key, "properties" | "patternProperties" | "$defs" | "dependentSchemas") {
                     self.patterns += if key == "patternProperties" { fields.len() } else { 0 };
-                    return fields.values().try_for_each(|field| self.walk(field, "", false));
+                    return fields.values().try_for_each(|field| self.walk(field, "", Level::Inner));
                 }
-                // Data, not schemas.
+                // The values of these are data, not schemas.
                 if !matches!(key, "const" | "enum" | "default" | "examples" | "dependentRequired") {
-                    self.note(fields, value, is_root)?;
+                    self.note(fields, value, level)?;
                 }
-                fields.iter().try_for_each(|(key, field)| self.walk(field, key, false))
+                fields.iter().try_for_each(|(key, field)| self.walk(field, key, Level::Inner))
             }
             _ => Ok(()),
         }
@@ -88,7 +96,7 @@ impl<'a> Survey<'a> {
         &mut self,
         fields: &'a Map<String, Value>,
         schema: &'a Value,
-        is_root: bool,
+        level: Level,
     ) -> Result<(), String> {
         self.patterns += usize::from(fields.contains_key("pattern"));
         self.references += usize::from(fields.contains_key("$ref"));
@@ -100,7 +108,7 @@ impl<'a> Survey<'a> {
                 return Err(format!("`{keyword}` is not supported; use `$ref`"));
             }
         }
-        if !is_root && fields.contains_key("$id") {
+        if level == Level::Inner && fields.contains_key("$id") {
             return Err("`$id` inside a schema is not supported; use `$anchor` or `#/$defs/…`".to_owned());
         }
         match fields.get("$schema") {
@@ -111,7 +119,7 @@ impl<'a> Survey<'a> {
                 Ok(())
             }
             Some(other) => Err(format!(
-                "`$schema` is https://json-schema.org/draft/2020-12/schema, if it is given; this is {other}"
+                "`$schema` must be https://json-schema.org/draft/2020-12/schema or missing, not {other}"
             )),
         }
     }
@@ -119,18 +127,18 @@ impl<'a> Survey<'a> {
 
 type Schemas<'a> = Vec<&'a Value>;
 
-/// What a schema and those that it applies to the same value do.
+/// What a schema looks at, together with the schemas that it applies to the same value.
 #[derive(Default)]
 struct Looks<'a> {
-    /// How many they are.
+    /// The number of these schemas.
     count: u64,
-    /// Schemas for a member of this name.
+    /// Schemas for a member with this name.
     named: HashMap<&'a str, Schemas<'a>>,
-    /// Schemas for every member that has none of these names.
+    /// Schemas for every member with none of these names.
     additional: Vec<(Option<&'a Map<String, Value>>, &'a Value)>,
     /// Schemas for every member.
     members: Schemas<'a>,
-    /// Schemas for the item at this place.
+    /// Schemas for the item at this position.
     placed: HashMap<usize, Schemas<'a>>,
     /// Schemas for every item.
     items: Schemas<'a>,
@@ -140,12 +148,12 @@ struct Costs<'a> {
     root: &'a Value,
     anchors: HashMap<&'a str, &'a Value>,
     looks: HashMap<*const Value, Rc<Looks<'a>>>,
-    /// By schema and levels of the document that are left.
+    /// Costs by schema and remaining levels of the document.
     known: HashMap<(*const Value, usize), u64>,
 }
 
 impl<'a> Costs<'a> {
-    /// The most looks at values on one way of so many levels.
+    /// Returns the most looks at values on one path of so many levels.
     fn of(&mut self, schema: &'a Value, levels: usize) -> Result<u64, String> {
         if let Some(known) = self.known.get(&(std::ptr::from_ref(schema), levels)) {
             return Ok(*known);
@@ -206,7 +214,7 @@ impl<'a> Costs<'a> {
         }
         let Value::Object(fields) = schema else { return Ok(()) };
         if !within.insert(std::ptr::from_ref(schema)) {
-            return Err("a reference leads back to itself without going into the document".to_owned());
+            return Err("a reference leads back to itself without entering a member or an item".to_owned());
         }
         if let Some(target) = fields.get("$ref") {
             self.gather(self.resolve(target)?, looks, within)?;
@@ -222,7 +230,7 @@ impl<'a> Costs<'a> {
             }
         }
         let object = |keyword| fields.get(keyword).and_then(Value::as_object);
-        // The second is of older drafts, and still understood.
+        // The second is from older drafts, and validators still apply it.
         for keyword in ["dependentSchemas", "dependencies"] {
             for schema in object(keyword).iter().flat_map(|schemas| schemas.values()) {
                 self.gather(schema, looks, within)?;
@@ -246,20 +254,20 @@ impl<'a> Costs<'a> {
         Ok(())
     }
 
-    /// `#`, `#/a/json/pointer` or `#anchor`.
+    /// Finds the target of `#`, `#/a/json/pointer` or `#anchor`.
     fn resolve(&self, target: &Value) -> Result<&'a Value, String> {
-        let text = target.as_str().ok_or("`$ref` is a string")?;
+        let text = target.as_str().ok_or("`$ref` must be a string")?;
         let inside = text.strip_prefix('#').ok_or_else(|| {
-            format!("`$ref` can only refer to the schema itself, as `#/$defs/name`; `{text}` is elsewhere")
+            format!("`$ref` must refer to the schema itself, as `#/$defs/name` does; `{text}` is elsewhere")
         })?;
         let found = match inside.strip_prefix('/') {
             _ if inside.is_empty() => Some(self.root),
-            // RFC 6901 leaves percent signs to the URI; nobody needs them for a name in `$defs`.
+            // Percent-encoding (RFC 6901 §6) is not supported, because a name in `$defs` does not need it.
             Some(_) if !inside.contains('%') => self.root.pointer(inside),
             Some(_) => None,
             None => self.anchors.get(inside).copied(),
         };
-        found.ok_or_else(|| format!("`$ref`: there is no `{text}` in it"))
+        found.ok_or_else(|| format!("`$ref`: `{text}` does not exist in the schema"))
     }
 }
 
@@ -270,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_write_is_cheap_enough() {
+    fn common_schemas_are_cheap_enough() {
         let many: Map<String, Value> =
             (0..500).map(|n| (format!("f{n}"), json!({ "type": "string", "pattern": "" }))).collect();
         let tree = json!({
@@ -308,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_doubles_the_work_at_every_step_is_refused() {
+    fn schemas_that_double_the_work_at_every_step_are_rejected() {
         let laughs = |keyword: &str| {
             let mut definitions = Map::new();
             for n in 0..60 {
@@ -319,17 +327,17 @@ mod tests {
             json!({ "$defs": definitions, "$ref": "#/$defs/d0" })
         };
         for (why, schema, part) in [
-            ("allOf", laughs("allOf"), "times over"),
-            ("oneOf", laughs("oneOf"), "times over"),
+            ("allOf", laughs("allOf"), "more than 1000 times"),
+            ("oneOf", laughs("oneOf"), "more than 1000 times"),
             (
                 "twice at every level",
                 json!({ "properties": { "a": { "$ref": "#" } }, "patternProperties": { "": { "$ref": "#" } } }),
-                "times over",
+                "more than 1000 times",
             ),
             (
                 "twice at every level of lists",
                 json!({ "properties": { "a": { "$ref": "#/$defs/l" } }, "$defs": { "l": { "items": { "$ref": "#/$defs/l" }, "contains": { "$ref": "#/$defs/l" } } } }),
-                "times over",
+                "more than 1000 times",
             ),
             ("a circle", json!({ "$ref": "#" }), "leads back"),
             (
@@ -343,7 +351,7 @@ mod tests {
                 "elsewhere",
             ),
             ("a file", json!({ "$ref": "other.json#/a" }), "elsewhere"),
-            ("nowhere", json!({ "$ref": "#/$defs/none" }), "there is no"),
+            ("nowhere", json!({ "$ref": "#/$defs/none" }), "does not exist"),
             ("a base of its own", json!({ "properties": { "a": { "$id": "x" } } }), "`$id`"),
             ("dynamic", json!({ "$dynamicRef": "#x" }), "`$dynamicRef`"),
             ("another draft", json!({ "$schema": "http://json-schema.org/draft-07/schema#" }), "2020-12"),

@@ -1,58 +1,60 @@
-//! Indexes that a collection declares, and what they are to a query. Their SQL is in [`sql::index`](crate::store::sql::index).
+//! The indexes that a collection declares. The statements that build them are in the store.
 
 use serde_json::Value;
 
 use crate::{
     domain::{Document, IndexId},
-    query::{Field, page::Direction, parse::parse_field},
+    query::{
+        Field,
+        page::{Direction, SortTerm},
+        parse::parse_field,
+    },
 };
 
 /// The most fields of an index.
 pub const MAX_FIELDS: usize = 8;
-/// The longest string that an indexed field may have, in bytes: PostgreSQL can't index much longer ones.
+/// The longest string in an indexed field, in bytes. PostgreSQL can't index much longer ones.
 pub const MAX_TEXT_BYTES: usize = 1024;
-/// The most that all strings of one document in one index may have together, for the same reason.
+/// The longest strings of one document in one index, in bytes together, for the same reason.
 pub const MAX_TEXTS_BYTES: usize = 2048;
 
-/// What an index is of.
+/// The fields of an index, and whether it is unique.
 #[derive(Clone, Debug)]
 pub struct IndexDefinition {
-    /// The first of them before all; the order of the last is also that of the ids of documents which are alike.
-    pub fields: Vec<(Field, Direction)>,
+    /// The fields, the most significant first. The index continues with the ids, in the direction of the last field.
+    pub fields: Vec<SortTerm>,
     /// The fields as they were declared.
     pub names: Vec<String>,
-    /// Whether documents that have a value in each field must differ.
+    /// Whether documents that have a value in every field must differ.
     pub unique: bool,
 }
 
 /// A declared index.
 #[derive(Clone, Debug)]
 pub struct Index {
-    /// Stays while the definition does.
+    /// Stays the same as long as the definition does.
     pub id: IndexId,
-    /// What it is of.
     pub definition: IndexDefinition,
-    /// How far it is.
     pub state: IndexState,
 }
 
-/// How far an index is.
+/// The state of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexState {
-    /// Not there yet. What must not be written once it is, may not be written already.
+    /// It is not used yet, but its rules hold for new writes already.
     Building,
     /// Queries use it.
     Ready,
-    /// It can't be built, for this reason. It doesn't matter to anything.
+    /// It could not be built, for this reason. It has no effect.
     Failed(String),
 }
 
-/// Why a declaration is no index; a sentence for the caller.
+/// Why a declaration of an index is not valid. The message is for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct IndexError(String);
 
-/// What the spelling of names is not, decides.
+/// Compares the meaning. The spelling of the names does not matter.
 impl PartialEq for IndexDefinition {
     fn eq(&self, other: &Self) -> bool {
         self.fields == other.fields && self.unique == other.unique
@@ -60,85 +62,92 @@ impl PartialEq for IndexDefinition {
 }
 
 impl IndexDefinition {
-    /// Reads field names, each with `-` before it for descending.
+    /// Parses field names, with `-` before a name for descending.
     ///
     /// # Errors
-    /// [`IndexError`] for what is no field, none or too many of them, one that is there twice, or `id`.
+    /// [`IndexError`] for a name that is not a field, no or too many fields, a field that occurs twice, or `id`.
     pub fn parse(names: Vec<String>, unique: bool) -> Result<Self, IndexError> {
         if names.is_empty() || names.len() > MAX_FIELDS {
             return Err(IndexError(format!(
-                "an index has 1 to {MAX_FIELDS} fields, as in {{\"fields\":[\"status\",\"-createdAt\"]}}"
+                "an index must have 1 to {MAX_FIELDS} fields, as in {{\"fields\":[\"status\",\"-createdAt\"]}}"
             )));
         }
-        let mut fields: Vec<(Field, Direction)> = Vec::new();
+        let mut fields: Vec<SortTerm> = Vec::new();
         for written in &names {
             let (name, direction) = match written.strip_prefix('-') {
                 Some(name) => (name, Direction::Descending),
                 None => (written.as_str(), Direction::Ascending),
             };
             if name.is_empty() {
-                return Err(IndexError("an index names fields; this name is empty".to_owned()));
+                return Err(IndexError("an index must name fields; one of these names is empty".to_owned()));
             }
-            let field =
-                parse_field(name).map_err(|err| IndexError(format!("the index field `{name}`: {err}")))?;
+            let field = parse_field(name)
+                .map_err(|err| IndexError(format!("`{name}` is not a valid field to index: {err}")))?;
             if field == Field::Id {
                 return Err(IndexError(
-                    "`id` needs no index: documents are found by it anyway, and every index ends with it"
+                    "an index must not have the field `id`; documents are found by it anyway, and every index ends with it"
                         .to_owned(),
                 ));
             }
-            if fields.iter().any(|(other, _)| *other == field) {
-                return Err(IndexError(format!("an index has the field `{name}` twice")));
+            if fields.iter().any(|other| other.field == field) {
+                return Err(IndexError(format!("an index must not have the field `{name}` twice")));
             }
-            fields.push((field, direction));
+            fields.push(SortTerm { field, direction });
         }
         Ok(Self { fields, names, unique })
     }
 
-    /// The direction of the ids of documents that are alike.
+    /// Returns the direction of the ids of documents that are equal in all fields.
     pub fn by_id(&self) -> Direction {
-        self.fields.last().map_or(Direction::Ascending, |(_, direction)| *direction)
+        self.fields.last().map_or(Direction::Ascending, |last| last.direction)
     }
 
-    /// Finds what of a document is too long to be indexed: the first field, and a sentence.
-    pub fn find_too_long(&self, document: &Document) -> Option<(&Field, String)> {
+    /// Finds the first field of a document whose string is too long for this index.
+    pub fn find_too_long(&self, document: &Document) -> Option<TooLong<'_>> {
         let mut sum = 0;
-        for (field, _) in &self.fields {
+        for SortTerm { field, .. } in &self.fields {
             let Field::Data(_) = field else { continue };
             let Some(value) = field.value_in(document) else { continue };
             let Value::String(text) = &*value else { continue };
             if text.len() > MAX_TEXT_BYTES {
                 let why = format!(
-                    "a string in an indexed field has at most {MAX_TEXT_BYTES} bytes; this one has {}",
+                    "a string in an indexed field must have at most {MAX_TEXT_BYTES} bytes; this one has {}",
                     text.len()
                 );
-                return Some((field, why));
+                return Some(TooLong { field, why });
             }
             sum += text.len();
             if sum > MAX_TEXTS_BYTES {
                 let why = format!(
-                    "the strings in the fields of one index ({}) have at most {MAX_TEXTS_BYTES} bytes together",
+                    "the strings in the fields of one index ({}) must have at most {MAX_TEXTS_BYTES} bytes together",
                     self.names.join(", ")
                 );
-                return Some((field, why));
+                return Some(TooLong { field, why });
             }
         }
         None
     }
 }
 
+/// A string of a document that is too long for an index.
+pub struct TooLong<'a> {
+    pub field: &'a Field,
+    /// A message for the caller.
+    pub why: String,
+}
+
 impl Index {
-    /// What it is called; also what the database calls it.
+    /// Returns the name of the index, also in the database.
     pub fn name(&self) -> String {
         format!("coir_index_{}", self.id.as_str().replace('-', ""))
     }
 
-    /// What the database calls the index that refuses doubles, if there is one.
+    /// Returns the name of the index in the database that rejects duplicates, if this index is unique.
     pub fn unique_name(&self) -> Option<String> {
         self.definition.unique.then(|| format!("coir_unique_{}", self.id.as_str().replace('-', "")))
     }
 
-    /// Whether it bounds what may be written: it is there, or is being built.
+    /// Whether its rules hold for writes: it is ready, or being built.
     pub fn counts(&self) -> bool {
         !matches!(self.state, IndexState::Failed(_))
     }

@@ -1,4 +1,6 @@
-//! Which part of a result is wanted, and in which order.
+//! Sorts, and pages of a sorted result.
+
+use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -8,101 +10,124 @@ use super::{
     key::Key,
     parse::{FilterError, parse_field},
 };
-use crate::domain::{Document, DocumentId, data::canonicalise};
+use crate::domain::{Document, DocumentId, checksum::checksum, data::canonicalise};
 
 /// The most fields of a sort.
 const MAX_TERMS: usize = 8;
-/// The longest text of a cursor, in bytes: it shall fit into a URL.
+/// The longest text of a page cursor, in bytes, because it must fit into a URL.
 const MAX_CURSOR_BYTES: usize = 16 * 1024;
 
-/// A part of a sorted result.
+/// A page of a sorted result.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// What comes first.
     pub sort: Sort,
-    /// At most this many documents.
+    /// The most documents of the page.
     pub limit: u64,
-    /// So many are left out first.
+    /// How many documents are skipped first.
     pub offset: u64,
-    /// Only what comes after this place.
+    /// The page begins after this place.
     pub after: Option<Place>,
 }
 
-/// Which end of a sort comes first.
+/// The direction of a sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// The least first.
     Ascending,
-    /// The greatest first.
     Descending,
 }
 
-/// An order of documents. It ends with their ids, so no two are alike.
+/// A field to sort by. As text, `-` before the field means descending: `-createdAt`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SortTerm {
+    pub field: Field,
+    pub direction: Direction,
+}
+
+/// An order of documents. It ends with their ids, so no two documents are equal in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sort {
-    /// By these fields, the first of them before all; none is `id`, and none is there twice.
-    pub terms: Vec<(Field, Direction)>,
-    /// By id, in this direction.
+    /// The fields to sort by, the most significant first. None is `id`, and none occurs twice.
+    pub terms: Vec<SortTerm>,
+    /// The direction of the ids of documents that are equal in all terms.
     pub by_id: Direction,
 }
 
-/// A place in a sorted result: the sort keys of the last document that was seen.
+/// A place in a sorted result: right after the document with these sort keys and this id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// One for each term of the sort.
+    /// One key for each term of the sort.
     pub keys: Vec<Key>,
-    /// The document's id.
     pub id: DocumentId,
 }
 
-/// A page can't be gone on from: a sort key of its last document is too long for a cursor.
+/// The next page has no cursor, because a sort key of the last document is too long.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the next page can't be named, since a value of the sort is too long; sort by another field, or use `offset`"
+    "a value of the sort is too long for the cursor of the next page; sort by another field, or use `offset`"
 )]
 pub struct KeyTooLong;
 
+impl fmt::Display for SortTerm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.direction {
+            Direction::Ascending => write!(f, "{}", self.field),
+            Direction::Descending => write!(f, "-{}", self.field),
+        }
+    }
+}
+
+/// A sort, and the place in it after which a page begins.
+pub struct SortFrom {
+    pub sort: Sort,
+    pub after: Option<Place>,
+}
+
 impl Sort {
-    /// By creation time: the default is newest first.
+    /// Sorts by creation time.
     pub fn by_age(direction: Direction) -> Self {
-        Self { terms: vec![(Field::CreatedAt, direction)], by_id: direction }
+        Self { terms: vec![SortTerm { field: Field::CreatedAt, direction }], by_id: direction }
     }
 
-    /// Reads `status,-createdAt`: fields as in a filter, parted by commas (`\,` is a comma in a name), `-` for the greatest
-    /// first. `all`, if it is there, is the direction of every term.
+    /// Parses `status,-createdAt`: fields as in a filter, with commas between them (`\,` is a comma in a name), and `-` for
+    /// descending. `all` overrides the direction of every term.
     ///
     /// # Errors
-    /// [`FilterError`] for a term that is no field, or too many of them.
+    /// [`FilterError`] for a term that is not a field, or too many terms.
     pub fn parse(text: &str, all: Option<Direction>) -> Result<Self, FilterError> {
-        let mut terms: Vec<(Field, Direction)> = Vec::new();
+        let mut terms: Vec<SortTerm> = Vec::new();
         for name in split_names(text) {
             let (name, written) = match name.strip_prefix('-') {
                 Some(name) => (name.to_owned(), Direction::Descending),
                 None => (name, Direction::Ascending),
             };
             if name.is_empty() {
-                return Err(FilterError::new("a sort names fields, as in `orderBy=status,-createdAt`"));
+                return Err(FilterError::new(
+                    "a sort must name fields, as in `orderBy=status,-createdAt`; one of these names is empty",
+                ));
             }
-            let field =
-                parse_field(&name).map_err(|err| FilterError::new(format!("the sort by `{name}`: {err}")))?;
-            if !terms.iter().any(|(other, _)| *other == field) {
-                terms.push((field, all.unwrap_or(written)));
+            let field = parse_field(&name).map_err(|err| {
+                FilterError::new(format!("`{name}` is not a valid field to sort by: {err}"))
+            })?;
+            if !terms.iter().any(|other| other.field == field) {
+                terms.push(SortTerm { field, direction: all.unwrap_or(written) });
             }
         }
         if terms.len() > MAX_TERMS {
-            return Err(FilterError::new(format!("a sort has at most {MAX_TERMS} fields")));
+            return Err(FilterError::new(format!("a sort must have at most {MAX_TERMS} fields")));
         }
-        let by_id = terms.iter().find(|(field, _)| *field == Field::Id).or(terms.last());
-        let by_id = by_id.map_or(Direction::Descending, |(_, direction)| *direction);
-        // Nothing is alike in its id: what comes after it decides nothing.
-        let terms = terms.into_iter().take_while(|(field, _)| *field != Field::Id).collect();
+        let by_id = terms.iter().find(|term| term.field == Field::Id).or(terms.last());
+        let by_id = by_id.map_or(Direction::Descending, |term| term.direction);
+        // Ids are unique, so terms after the id decide nothing.
+        let terms = terms.into_iter().take_while(|term| term.field != Field::Id).collect();
         Ok(Self { terms, by_id })
     }
 
-    /// The same order among documents that `filter` selects, and the place from which it goes on: a field that all of them
-    /// have alike decides nothing. An index gives an order only without it, since SQLite doesn't see that. `None` if no
-    /// document comes after the place.
-    pub fn within(&self, filter: &Filter, after: Option<&Place>) -> Option<(Self, Option<Place>)> {
+    /// Returns the same order for documents that match `filter`, and the place in it that corresponds to `after`. Returns
+    /// `None` if no such document comes after the place.
+    ///
+    /// A field in which all of them are equal decides nothing, so it is left out. SQLite does not see that by itself, and
+    /// would sort although an index gives the order.
+    pub fn within(&self, filter: &Filter, after: Option<&Place>) -> Option<SortFrom> {
         let fixed = |field: &Field| {
             filter.terms().iter().find_map(|term| match term {
                 Filter::Equals(own, values) if own == field && values.len() == 1 => {
@@ -112,12 +137,12 @@ impl Sort {
             })
         };
         let (mut terms, mut keys, mut after) = (Vec::new(), Vec::new(), after);
-        for (place, (field, direction)) in self.terms.iter().enumerate() {
+        for (place, SortTerm { field, direction }) in self.terms.iter().enumerate() {
             let key = after.map(|after| &after.keys[place]);
             match (fixed(field), key) {
                 (Some(_), None) => {}
                 (Some(fixed), Some(key)) if fixed == *key => {}
-                // Nothing before it tells documents apart: they come after the place all, or none.
+                // No field before this one differs, so all documents come after the place, or none does.
                 (Some(fixed), Some(key)) if terms.is_empty() => {
                     let is_after =
                         if *direction == Direction::Ascending { fixed > *key } else { fixed < *key };
@@ -127,74 +152,70 @@ impl Sort {
                     after = None;
                 }
                 _ => {
-                    terms.push((field.clone(), *direction));
+                    terms.push(SortTerm { field: field.clone(), direction: *direction });
                     keys.extend(key.cloned());
                 }
             }
         }
         let after = after.map(|after| Place { keys, id: after.id.clone() });
-        Some((Self { terms, by_id: self.by_id }, after))
+        Some(SortFrom { sort: Self { terms, by_id: self.by_id }, after })
     }
 
-    /// Whether all terms have one direction.
+    /// Whether all terms and the id have the same direction.
     pub fn is_uniform(&self) -> bool {
-        self.terms.iter().all(|(_, direction)| *direction == self.by_id)
+        self.terms.iter().all(|term| term.direction == self.by_id)
     }
 
-    /// Where a document stands in this order.
+    /// Returns the place right after a document.
     pub fn place_of(&self, document: &Document) -> Place {
-        let key = |(field, _): &(Field, Direction)| Key::of(field.value_in(document).as_deref());
+        let key = |term: &SortTerm| Key::of(term.field.value_in(document).as_deref());
         Place { keys: self.terms.iter().map(key).collect(), id: document.id.clone() }
     }
 
-    /// What a cursor has of its sort, so that another sort's is known: its terms as text.
-    fn signature(&self) -> String {
+    /// Returns a checksum of the terms, by which a cursor of another sort is recognised.
+    fn checksum(&self) -> u32 {
         let sign = |direction| if direction == Direction::Ascending { '+' } else { '-' };
         let mut text = String::new();
-        for (field, direction) in &self.terms {
+        for SortTerm { field, direction } in &self.terms {
             text.push(sign(*direction));
             text.push_str(&format!("{field:?}"));
         }
         text.push(sign(self.by_id));
-        text
+        checksum(text.as_bytes())
     }
 
-    fn check(&self) -> u32 {
-        crate::domain::cursor::checksum(self.signature().as_bytes())
-    }
-
-    /// The cursor text from which the page after `last` goes on.
+    /// Returns the cursor of the page after the document `last`.
     ///
     /// # Errors
-    /// [`KeyTooLong`].
+    /// [`KeyTooLong`] if the cursor would not fit into a URL.
     pub fn cursor_after(&self, last: &Document) -> Result<String, KeyTooLong> {
         let Place { keys, id } = self.place_of(last);
         let keys: Vec<_> = keys.iter().map(Key::to_value).collect();
-        let text = URL_SAFE_NO_PAD.encode(json!([self.check(), keys, id.as_str()]).to_string());
+        let text = URL_SAFE_NO_PAD.encode(json!([self.checksum(), keys, id.as_str()]).to_string());
         if text.len() > MAX_CURSOR_BYTES { Err(KeyTooLong) } else { Ok(text) }
     }
 
-    /// Reads a page cursor; `None` if the text is none, or one of another sort.
+    /// Parses a page cursor. Returns `None` if the text is not a cursor of this sort.
     pub fn parse_cursor(&self, text: &str) -> Option<Place> {
         let mut value: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         canonicalise(&mut value, 1).ok()?;
         let parts = value.as_array()?;
         let [check, Value::Array(keys), Value::String(id)] = parts.as_slice() else { return None };
-        if check.as_u64() != Some(u64::from(self.check())) || keys.len() != self.terms.len() {
+        if check.as_u64() != Some(u64::from(self.checksum())) || keys.len() != self.terms.len() {
             return None;
         }
         let keys: Vec<_> = keys.iter().map(|key| Key::of(Some(key))).collect();
-        let is_time = |field: &Field| matches!(field, Field::CreatedAt | Field::UpdatedAt);
-        let fits = |((field, _), key): (&(Field, Direction), &Key)| match key {
-            Key::Number(number) => !is_time(field) || number.is_i64(),
-            _ => !is_time(field),
+        let is_time = |term: &SortTerm| matches!(term.field, Field::CreatedAt | Field::UpdatedAt);
+        let fits = |(term, key): (&SortTerm, &Key)| match key {
+            Key::Number(number) => !is_time(term) || number.is_i64(),
+            _ => !is_time(term),
         };
         let all_fit = self.terms.iter().zip(&keys).all(fits);
         all_fit.then(|| DocumentId::parse(id).ok())?.map(|id| Place { keys, id })
     }
 }
 
-/// Parts at commas; `\,` is a comma, and any other escape is left to the path.
+/// Splits at commas. `\,` is a comma, and any other escape is left to the parser of paths.
 pub(super) fn split_names(text: &str) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut escaped = false;
@@ -202,7 +223,7 @@ pub(super) fn split_names(text: &str) -> Vec<String> {
         match (next, escaped) {
             (',', false) => names.push(String::new()),
             _ => {
-                let name = names.last_mut().expect("there is always one");
+                let name = names.last_mut().expect("the list begins with one name and only grows");
                 if next == ',' {
                     name.pop();
                 }
@@ -235,7 +256,7 @@ mod tests {
         ] {
             let sort = sort(text);
             assert_eq!(
-                sort.terms.iter().map(|(_, direction)| *direction).collect::<Vec<_>>(),
+                sort.terms.iter().map(|term| term.direction).collect::<Vec<_>>(),
                 directions,
                 "{text}"
             );
@@ -247,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_reads_back_for_its_own_sort_only() {
+    fn a_page_cursor_is_valid_for_its_own_sort_only() {
         let document = |name: &str| Document {
             id: DocumentId::parse("a").unwrap(),
             data: Data::from_value(json!({ "price": 1.5, "name": name, "tags": [1] })).unwrap(),
@@ -262,7 +283,7 @@ mod tests {
         assert_eq!(sort("price").parse_cursor(&text), None, "another sort");
         assert_eq!(by_all.parse_cursor(""), None);
         assert_eq!(by_all.cursor_after(&document(&"x".repeat(20_000))), Err(KeyTooLong));
-        let forged = URL_SAFE_NO_PAD.encode(json!([sort("createdAt").check(), ["x"], "a"]).to_string());
+        let forged = URL_SAFE_NO_PAD.encode(json!([sort("createdAt").checksum(), ["x"], "a"]).to_string());
         assert_eq!(sort("createdAt").parse_cursor(&forged), None, "a time is a number");
     }
 }

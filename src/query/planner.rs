@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::query::{
     Field, Filter,
     index_definition::{Index, IndexState, MAX_FIELDS},
-    page::{Direction, Sort},
+    page::{Direction, Sort, SortTerm},
 };
 
 /// The most values of one comparison that are searched for one by one.
@@ -56,7 +56,7 @@ pub fn is_narrowed(filter: &Filter, indexes: &[Arc<Index>]) -> bool {
 /// Returns the places of the terms that narrow a search in an index: equality on its first fields, then one range.
 fn served_terms(terms: &[Filter], index: &Index) -> Vec<usize> {
     let mut places = Vec::new();
-    for (field, _) in &index.definition.fields {
+    for SortTerm { field, .. } in &index.definition.fields {
         if let Some(place) =
             terms.iter().position(|term| matches!(term, Filter::Equals(own, _) if own == field))
         {
@@ -97,35 +97,29 @@ fn alternatives(term: &Filter) -> Vec<Filter> {
 /// sort. Empty if no index would help.
 pub fn helpful_fields(filter: &Filter, sort: Option<&Sort>) -> Vec<String> {
     let terms = filter.terms();
-    let mut wanted: Vec<(&Field, Direction)> = Vec::new();
-    wanted.extend(terms.iter().filter_map(|term| match term {
-        Filter::Equals(field, _) => Some((field, Direction::Ascending)),
+    let ascending = |field: &Field| SortTerm { field: field.clone(), direction: Direction::Ascending };
+    let equal = terms.iter().filter_map(|term| match term {
+        Filter::Equals(field, _) => Some(ascending(field)),
         _ => None,
-    }));
+    });
     let range = terms.iter().find_map(|term| match term {
         Filter::Compares(field, ..) => Some(field),
         _ => None,
     });
     let sorted = sort.map_or(&[][..], |sort| &sort.terms);
-    match range {
-        // A sort goes on only if it begins with the range.
-        Some(field) if sorted.first().is_none_or(|(first, _)| first != field) => {
-            wanted.push((field, Direction::Ascending));
-        }
-        _ => wanted.extend(sorted.iter().map(|(field, direction)| (field, *direction))),
-    }
-    let mut fields: Vec<(&Field, Direction)> = Vec::new();
-    for (field, direction) in wanted {
-        let is_new = *field != Field::Id && fields.iter().all(|(other, _)| *other != field);
-        if is_new && fields.len() < MAX_FIELDS {
-            fields.push((field, direction));
-        }
-    }
-    let written = |(field, direction): &(&Field, Direction)| match direction {
-        Direction::Ascending => field.to_string(),
-        Direction::Descending => format!("-{field}"),
+    let rest = match range {
+        // Behind a range, an index gives the order of the range's field only.
+        Some(field) if sorted.first().is_none_or(|first| first.field != *field) => vec![ascending(field)],
+        _ => sorted.to_vec(),
     };
-    fields.iter().map(written).collect()
+    let mut fields: Vec<SortTerm> = Vec::new();
+    for wanted in equal.chain(rest) {
+        let is_new = wanted.field != Field::Id && fields.iter().all(|other| other.field != wanted.field);
+        if is_new && fields.len() < MAX_FIELDS {
+            fields.push(wanted);
+        }
+    }
+    fields.iter().map(ToString::to_string).collect()
 }
 
 /// How far a database follows the fields of an index.
@@ -170,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_few_values_is_split_where_an_index_has_it() {
+    fn a_field_with_few_values_is_split_if_an_index_has_it() {
         let parts = |pairs: &[(&str, &str)], index: &[&str]| {
             split(&parse_pairs(pairs.iter().copied()).unwrap(), &[ready(index)]).len()
         };
@@ -193,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_that_would_help_is_named() {
+    fn an_index_that_would_help_has_equality_first_and_then_a_range_or_the_sort() {
         let fields = |filter: serde_json::Value, sort: &str| {
             let sort = Sort::parse(sort, None).unwrap();
             helpful_fields(&parse_json(&filter.to_string()).unwrap(), Some(&sort)).join(" ")

@@ -8,7 +8,7 @@ use crate::{
     query::{
         Field, Filter,
         aggregate::{Operation, shown},
-        page::{Direction, Page, Sort},
+        page::{Direction, Page, Sort, SortTerm},
         planner::helpful_fields,
     },
     store::{
@@ -69,7 +69,7 @@ impl Documents {
         // The least and the greatest are the first of a sorted list, which an index can find.
         let sort = match field {
             Field::Id => Sort { terms: Vec::new(), by_id: direction },
-            _ => Sort { terms: vec![(field.clone(), direction)], by_id: direction },
+            _ => Sort { terms: vec![SortTerm { field: field.clone(), direction }], by_id: direction },
         };
         let page = Page { sort, limit: 1, offset: 0, after: None };
         let list = self.list(principal, collection, filter.and(has_value()), page).await?;

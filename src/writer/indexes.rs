@@ -7,7 +7,7 @@ use crate::{
     domain::{Control, Document, IndexId, Violation},
     query::{
         Field,
-        index_definition::{Index, IndexDefinition, IndexState},
+        index_definition::{Index, IndexDefinition, IndexState, TooLong},
     },
     store::collections::catalog::Catalog,
 };
@@ -88,8 +88,8 @@ impl Batch {
 /// Rejects a document with a string that is too long for an index of its collection.
 pub(super) fn check_indexed_texts(indexes: &[Arc<Index>], document: &Document) -> Result<(), WriteError> {
     for index in indexes.iter().filter(|index| index.counts()) {
-        if let Some((Field::Data(path), message)) = index.definition.find_too_long(document) {
-            let violation = Violation { pointer: path.to_pointer(), message };
+        if let Some(TooLong { field: Field::Data(path), why }) = index.definition.find_too_long(document) {
+            let violation = Violation { pointer: path.to_pointer(), message: why };
             return Err(WriteError::IndexedText(Arc::from([violation])));
         }
     }

@@ -1,18 +1,19 @@
-//! The value of a filter's term: typed JSON, or text, and what that stands for. An error is the rest of a sentence that
-//! names the term.
+//! Values of a filter's terms: typed JSON, or text that may stand for several values. Each error is the end of a sentence
+//! that names the term.
 
 use serde_json::Value;
 
-use crate::domain::data::canonicalise;
+use crate::{domain::data::canonicalise, query::parse::operator::nearest};
 
-/// The deepest that groups, and the values in a filter, may be nested.
+const NUL: &str = "its value contains the character U+0000, which no document has";
+/// The most levels of groups, and of a value in a filter.
 pub(super) const MAX_DEPTH: usize = 8;
 /// The most values of an `in` list.
 const MAX_LIST: usize = 1000;
-/// The longest text to look for inside strings, in bytes: SQLite's search takes the product of both lengths.
+/// The longest text to look for inside strings, in bytes, because SQLite's search takes time by the product of both lengths.
 const MAX_TEXT_BYTES: usize = 4096;
 
-/// Whether the values of a JSON filter are typed, or mean what their text would mean in a URL.
+/// Whether the values of a JSON filter are typed, or mean the same as their text in a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Typing {
     /// `7` matches the number only.
@@ -21,15 +22,17 @@ pub enum Typing {
     Text,
 }
 
-/// A term's value: typed JSON, or text that means any value it could denote.
+/// The value of a term.
 #[derive(Clone, Debug)]
 pub(super) enum Literal {
+    /// One typed value.
     Json(Value),
+    /// Text that matches any value that it could denote.
     Text(String),
 }
 
 impl Literal {
-    /// What a value of a JSON filter is.
+    /// Reads a value of a JSON filter.
     pub(super) fn of(value: Value, typing: Typing) -> Self {
         match (typing, value) {
             (Typing::Text, Value::String(text)) => Self::Text(text),
@@ -38,12 +41,10 @@ impl Literal {
         }
     }
 
-    /// The values that equal it.
+    /// Returns the values that equal this one.
     pub(super) fn values(&self) -> Result<Vec<Value>, String> {
         match self {
-            Literal::Text(text) if text.contains('\0') => {
-                Err("its value contains the character U+0000, which no document has".to_owned())
-            }
+            Literal::Text(text) if text.contains('\0') => Err(NUL.to_owned()),
             Literal::Text(text) => Ok(denoted_values(text)),
             Literal::Json(value) => {
                 let mut value = value.clone();
@@ -54,17 +55,14 @@ impl Literal {
                 if let Value::Object(fields) = &value
                     && let Some(name) = fields.keys().find(|name| name.starts_with('$'))
                 {
-                    return Err(format!(
-                        "`{}` is no operator here; operators end the field's name, as in `age__gte`",
-                        shorten(name)
-                    ));
+                    return Err(unknown_operator(name));
                 }
                 Ok(vec![value])
             }
         }
     }
 
-    /// The literals of an `in` list. Text is split at commas and trimmed; empty text is the empty list.
+    /// Returns the literals of an `in` list. Text is split at commas and trimmed. Empty text is the empty list.
     pub(super) fn list(&self, typing: Typing) -> Result<Vec<Literal>, String> {
         let items: Vec<_> = match self {
             Literal::Text(text) if text.trim().is_empty() => Vec::new(),
@@ -74,37 +72,37 @@ impl Literal {
             Literal::Json(Value::Array(items)) => {
                 items.iter().map(|item| Literal::of(item.clone(), typing)).collect()
             }
-            Literal::Json(_) => return Err("takes a list of values".to_owned()),
+            Literal::Json(_) => return Err("its value must be a list".to_owned()),
         };
         if items.len() > MAX_LIST {
-            return Err(format!("its list has {} values; {MAX_LIST} are allowed", items.len()));
+            return Err(format!("its list has {} values; the limit is {MAX_LIST}", items.len()));
         }
         Ok(items)
     }
 
-    /// The values that equal one of its list.
+    /// Returns the values that equal one of its list.
     pub(super) fn list_values(&self, typing: Typing) -> Result<Vec<Value>, String> {
         let lists = self.list(typing)?.iter().map(Literal::values).collect::<Result<Vec<_>, _>>()?;
         Ok(lists.concat())
     }
 
-    /// The text of `contains` and its like, with small letters.
+    /// Returns the text for `contains`, `startswith` and `endswith`, in lower case.
     pub(super) fn text_part(&self) -> Result<String, String> {
         let text = match self {
             Literal::Json(Value::String(text)) | Literal::Text(text) => text,
-            Literal::Json(_) => return Err("looks for a string".to_owned()),
+            Literal::Json(_) => return Err("its value must be a string".to_owned()),
         };
         if text.contains('\0') {
-            return Err("its value contains the character U+0000, which no document has".to_owned());
+            return Err(NUL.to_owned());
         }
         if text.len() > MAX_TEXT_BYTES {
-            return Err(format!("its text has {} bytes; {MAX_TEXT_BYTES} are allowed", text.len()));
+            return Err(format!("its text has {} bytes; the limit is {MAX_TEXT_BYTES}", text.len()));
         }
         Ok(text.to_ascii_lowercase())
     }
 }
 
-/// The values that text could denote: itself, and the number or boolean that it spells.
+/// Returns the values that a text could denote: the string, and the number or boolean that it spells.
 fn denoted_values(text: &str) -> Vec<Value> {
     let mut values = vec![Value::from(text)];
     let spelled = if text.eq_ignore_ascii_case("true") {
@@ -122,6 +120,15 @@ fn denoted_values(text: &str) -> Vec<Value> {
     values
 }
 
+/// Explains an operator in the style of other query languages: `{"age": {"$gte": 18}}`.
+fn unknown_operator(name: &str) -> String {
+    let hint = match nearest(name.trim_start_matches('$')) {
+        Some(near) => format!("did you mean the field's name with `__{near}` behind it?"),
+        None => "operators end the field's name, as in `age__gte`".to_owned(),
+    };
+    format!("unknown operator `{}`; {hint}", shorten(name))
+}
+
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
@@ -130,7 +137,7 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// A message names the term, but doesn't repeat a kilobyte of it.
+/// Shortens a caller's text, because a message must not repeat a kilobyte of it.
 pub(super) fn shorten(text: &str) -> String {
     const MAX_CHARS: usize = 60;
     if text.chars().count() <= MAX_CHARS {

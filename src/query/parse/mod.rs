@@ -1,11 +1,14 @@
-//! JSON filters and query strings → [`Filter`]. All mistakes of a client in a filter are found here.
+//! Parses JSON filters and query strings into a [`Filter`]. Every mistake of a client in a filter is found here.
 //!
-//! A key is `[or]`, `[or:name]` or nothing, then field names parted by `__or__`, then `__` or `_` and an operator, or
-//! nothing for `eq`. Both forms are read by the same functions; they differ in what a value is (`Literal`).
-//! What one term means is in this file's parts: `literal`, `operator`, and `times` for the document's own.
+//! A key has three parts: `[or]` or `[or:name]`, if the term belongs to a group; field names with `__or__` between them; and
+//! `__` or `_` with an operator, if that is not `eq`. JSON and query strings share all functions. They differ in their values
+//! (`literal`).
+//!
+//! Reading order: this file, `literal`, `operator`, `term`, and `times` for `createdAt` and `updatedAt`.
 
 mod literal;
 mod operator;
+mod term;
 mod times;
 
 use std::collections::BTreeMap;
@@ -13,17 +16,17 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::{
-    domain::FieldPath,
+    domain::{FieldPath, name::NameError},
     query::{Field, Filter},
 };
 pub use literal::Typing;
 use literal::{Literal, MAX_DEPTH, shorten};
 use operator::Operator;
 
-/// The most comparisons that a filter may have.
+/// The most terms of a filter.
 const MAX_TERMS: usize = 50;
 
-/// Parameters of a URL that are no filters; a field of such a name is reached with `__eq`.
+/// Parameters of a URL that are not filters. A filter on a field with such a name ends with `__eq`.
 pub const PARAMETERS: [&str; 19] = [
     "limit",
     "offset",
@@ -46,22 +49,21 @@ pub const PARAMETERS: [&str; 19] = [
     "snapshot",
 ];
 
-/// Why a filter was refused; the message names the term and can be shown to the caller.
+/// Why a filter is not valid. The message names the term and is for the caller.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct FilterError(String);
 
 impl FilterError {
-    /// With a sentence for the caller.
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }
 
-/// Reads a filter from JSON text, as `filters=` of a URL carries it.
+/// Parses JSON text: the value of `filters=` in a URL.
 ///
 /// # Errors
-/// [`FilterError`] for what is no JSON object, too large, or not understood.
+/// [`FilterError`] for a text that is not a JSON object, or a filter that is too large or not valid.
 pub fn parse_json(text: &str) -> Result<Filter, FilterError> {
     let value = serde_json::from_str(text).map_err(|err| {
         FilterError(format!("`filters` must be a JSON object such as {{\"status\":\"published\"}}: {err}"))
@@ -69,10 +71,10 @@ pub fn parse_json(text: &str) -> Result<Filter, FilterError> {
     parse_value(value, Typing::Typed)
 }
 
-/// Reads a filter from JSON, as a `subscribe` message carries it.
+/// Parses a JSON value: the member `filters` of a message or body.
 ///
 /// # Errors
-/// [`FilterError`] for what is no object, too large, or not understood.
+/// [`FilterError`] for a value that is not an object, or a filter that is too large or not valid.
 pub fn parse_value(value: Value, typing: Typing) -> Result<Filter, FilterError> {
     let mut terms = Terms { count: 0, typing };
     match value {
@@ -84,22 +86,22 @@ pub fn parse_value(value: Value, typing: Typing) -> Result<Filter, FilterError> 
     }
 }
 
-/// Reads the filters among a URL's decoded parameters, in their order; [`PARAMETERS`] are left out. Repeated keys all
-/// count. Text means any value that it could denote.
+/// Parses the decoded parameters of a URL, without those in [`PARAMETERS`]. Each occurrence of a repeated key is a term.
+/// A value matches any value that its text could denote.
 ///
 /// # Errors
-/// [`FilterError`] for too many terms, or one that is not understood.
+/// [`FilterError`] for too many terms, or a term that is not valid.
 pub fn parse_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Filter, FilterError> {
     let mut terms = Terms { count: 0, typing: Typing::Text };
     let mut groups = Groups::default();
     for (key, text) in pairs.into_iter().filter(|(key, _)| !PARAMETERS.contains(key)) {
-        let (group, key) = split_group(key)?;
-        groups.add(group, terms.term(key, &Literal::Text(text.to_owned()))?);
+        let GroupedKey { group, rest } = split_group(key)?;
+        groups.add(group, terms.term(rest, &Literal::Text(text.to_owned()))?);
     }
     Ok(groups.into_filter())
 }
 
-/// The terms of one object or query string. Those of an `[or]` group are alternatives.
+/// The terms of one object or query string. The terms of an `[or]` group are alternatives.
 #[derive(Default)]
 struct Groups {
     all: Vec<Filter>,
@@ -127,17 +129,17 @@ fn any_of(mut terms: Vec<Filter>) -> Filter {
     }
 }
 
-/// Reads terms and counts them.
+/// Parses terms, and counts them.
 struct Terms {
     count: usize,
     typing: Typing,
 }
 
 impl Terms {
-    /// An object whose members must all hold, at `depth` levels of groups.
+    /// Parses an object, all of whose members must hold. It stands at the level `depth` of groups.
     fn object(&mut self, fields: Map<String, Value>, depth: usize) -> Result<Filter, FilterError> {
         if depth > MAX_DEPTH {
-            return Err(FilterError(format!("a filter has at most {MAX_DEPTH} levels of groups")));
+            return Err(FilterError(format!("a filter must have at most {MAX_DEPTH} levels of groups")));
         }
         let mut groups = Groups::default();
         for (key, value) in fields {
@@ -145,8 +147,8 @@ impl Terms {
                 groups.add(None, self.group(&key, value, depth)?);
                 continue;
             }
-            let (group, key) = split_group(&key)?;
-            groups.add(group, self.term(key, &Literal::of(value, self.typing))?);
+            let GroupedKey { group, rest } = split_group(&key)?;
+            groups.add(group, self.term(rest, &Literal::of(value, self.typing))?);
         }
         Ok(groups.into_filter())
     }
@@ -154,7 +156,7 @@ impl Terms {
     fn group(&mut self, key: &str, value: Value, depth: usize) -> Result<Filter, FilterError> {
         let mut member = |value: Value| match value {
             Value::Object(fields) => self.object(fields, depth + 1),
-            _ => Err(refuse(key, &"takes filters, which are JSON objects")),
+            _ => Err(refuse(key, &"its members must be filters, which are JSON objects")),
         };
         match (key, value) {
             ("$and", Value::Array(members)) => {
@@ -164,24 +166,24 @@ impl Terms {
                 members.into_iter().map(member).collect::<Result<_, _>>().map(any_of)
             }
             ("$not", value) => member(value).map(Filter::negate),
-            ("$and" | "$or", _) => Err(refuse(key, &"takes a list of filters")),
-            _ => Err(refuse(key, &"is no group; there are `$and`, `$or` and `$not`")),
+            ("$and" | "$or", _) => Err(refuse(key, &"its value must be a list of filters")),
+            _ => Err(refuse(key, &"unknown group; use `$and`, `$or` or `$not`")),
         }
     }
 
-    /// A term without its group: any of its fields, all by the same operator.
+    /// Parses a term without its group. Its operator applies to each of its fields, one of which must match.
     fn term(&mut self, key: &str, literal: &Literal) -> Result<Filter, FilterError> {
         let (names, operator) = Operator::split(key).unwrap_or((key, Operator::Eq));
         let mut alternatives = Vec::new();
         for name in names.split("__or__") {
             self.count += 1;
             if self.count > MAX_TERMS {
-                return Err(FilterError(format!("a filter has at most {MAX_TERMS} terms")));
+                return Err(FilterError(format!("a filter must have at most {MAX_TERMS} terms")));
             }
             let field = parse_field(name).map_err(|err| refuse(key, &err))?;
             let comparison = match field {
                 Field::CreatedAt | Field::UpdatedAt => times::comparison,
-                Field::Id | Field::Data(_) => operator::comparison,
+                Field::Id | Field::Data(_) => term::comparison,
             };
             let term = comparison(field, operator, literal, self.typing);
             alternatives.push(term.map_err(|why| refuse(key, &why))?);
@@ -194,24 +196,31 @@ fn refuse(key: &str, why: &dyn std::fmt::Display) -> FilterError {
     FilterError(format!("filter term `{}`: {why}", shorten(key)))
 }
 
-/// `[or]key` and `[or:name]key` → the group's name, which is empty for `[or]`, and the key.
-fn split_group(key: &str) -> Result<(Option<&str>, &str), FilterError> {
-    let Some(rest) = key.strip_prefix("[or") else { return Ok((None, key)) };
+/// A key without its group.
+struct GroupedKey<'a> {
+    /// The name of the group: empty for `[or]`.
+    group: Option<&'a str>,
+    rest: &'a str,
+}
+
+/// Splits `[or]key` and `[or:name]key`.
+fn split_group(key: &str) -> Result<GroupedKey<'_>, FilterError> {
+    let Some(rest) = key.strip_prefix("[or") else { return Ok(GroupedKey { group: None, rest: key }) };
     let split = rest.split_once(']').and_then(|(name, key)| match name {
         "" => Some(("", key)),
         name => name.strip_prefix(':').map(|name| (name, key)),
     });
     match split {
-        Some((name, key)) => Ok((Some(name), key)),
+        Some((name, rest)) => Ok(GroupedKey { group: Some(name), rest }),
         None => Err(refuse(key, &"a group is written `[or]field` or `[or:name]field`")),
     }
 }
 
-/// A field's name as callers write it: the document's own members by their names, everything else inside the data.
+/// Parses the name of a field: a document's own members by their names, and everything else as a path into its data.
 ///
 /// # Errors
-/// The path's own error, for text that is no path.
-pub fn parse_field(name: &str) -> Result<Field, crate::domain::name::NameError> {
+/// [`NameError`] for a text that is not a path.
+pub fn parse_field(name: &str) -> Result<Field, NameError> {
     Ok(match name {
         "id" => Field::Id,
         "createdAt" | "created_at" => Field::CreatedAt,
@@ -226,22 +235,22 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// The field of a name.
+    /// Returns the field with a name.
     pub(in crate::query) fn field(name: &str) -> Field {
         parse_field(name).unwrap()
     }
 
-    /// What `eq` and `in` mean.
+    /// Returns the filter of `eq` and `in`.
     pub(in crate::query) fn equals(name: &str, values: Vec<Value>) -> Filter {
         Filter::Equals(field(name), values)
     }
 
-    /// A filter from JSON whose values are typed.
+    /// Parses JSON with typed values.
     pub(in crate::query) fn typed(value: Value) -> Result<Filter, FilterError> {
         parse_value(value, Typing::Typed)
     }
 
-    /// The one term of a filter.
+    /// Returns the only term of a filter.
     pub(in crate::query) fn term(filter: Result<Filter, FilterError>) -> Filter {
         match filter {
             Ok(Filter::And(mut terms)) if terms.len() == 1 => terms.remove(0),
@@ -250,7 +259,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn json_is_typed_and_text_is_not() {
+    fn values_of_json_are_typed_and_text_is_not() {
         assert_eq!(term(typed(json!({"room": 7}))), equals("room", vec![json!(7)]));
         assert_eq!(term(parse_pairs([("room", "7")])), equals("room", vec![json!("7"), json!(7)]));
         assert_eq!(
@@ -262,7 +271,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn groups_are_alternatives() {
+    fn terms_of_a_group_are_alternatives() {
         let one = |name: &str| equals(name, vec![json!("1"), json!(1)]);
         let any = |names: &[&str]| Filter::Or(names.iter().map(|name| one(name)).collect());
         assert_eq!(term(parse_pairs([("a__or__b", "1")])), any(&["a", "b"]));
@@ -281,7 +290,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused_by_name() {
+    fn a_term_that_is_not_valid_is_named_in_the_error() {
         let deep_groups = (0..9).fold(json!({}), |inner, _| json!({ "$not": inner }));
         for (why, filter, named) in [
             ("an unknown group", json!({"$nor": []}), "$nor"),

@@ -1,28 +1,23 @@
-//! The document's own times in a filter: moments of any precision, compared with times that have milliseconds.
+//! Terms on a document's own times. A caller's time may be finer than a millisecond; a stored one is not.
 
 use serde_json::Value;
 
 use crate::{
-    domain::Timestamp,
+    domain::{Timestamp, time::ParsedTime},
     query::{
         Comparison, Field, Filter,
         parse::{
             literal::{Literal, Typing, shorten},
-            operator::{Operator, is_null},
+            operator::Operator,
+            term::is_null,
         },
     },
 };
 
-/// A moment of a filter.
-struct Time {
-    /// The last millisecond that isn't after it.
-    millis: i64,
-    /// Whether it is that millisecond.
-    is_exact: bool,
-}
-
-/// What a term asks of one of the document's own times, which are always there. The error is the rest of a sentence that
-/// names the term.
+/// Builds the filter of a term on `createdAt` or `updatedAt`, which every document has.
+///
+/// # Errors
+/// The end of a sentence that names the term.
 pub(super) fn comparison(
     field: Field,
     operator: Operator,
@@ -31,9 +26,9 @@ pub(super) fn comparison(
 ) -> Result<Filter, String> {
     let equals = |literals: Vec<Literal>| {
         let times = literals.iter().map(time).collect::<Result<Vec<_>, _>>()?;
-        // No stored time has a finer fraction than a millisecond.
+        // A stored time never equals one that is finer than a millisecond.
         let exact =
-            times.into_iter().filter(|time| time.is_exact).map(|time| Value::from(time.millis)).collect();
+            times.into_iter().filter(|time| time.is_exact).map(|time| Value::from(time.floor.0)).collect();
         Ok::<_, String>(Filter::Equals(field.clone(), exact))
     };
     let own = |literal: &Literal| match literal {
@@ -48,31 +43,28 @@ pub(super) fn comparison(
         Operator::IsNull => is_null(field, literal)?,
         Operator::Compares(comparison) => {
             let time = time(literal)?;
-            // Between two milliseconds, what is at least as late is later than the first of them.
+            // A time between two milliseconds: what is at or after it is after the first of them.
             let comparison = match comparison {
                 Comparison::GreaterOrEqual if !time.is_exact => Comparison::Greater,
                 Comparison::Less if !time.is_exact => Comparison::LessOrEqual,
                 comparison => comparison,
             };
-            Filter::Compares(field, comparison, vec![Value::from(time.millis)])
+            Filter::Compares(field, comparison, vec![Value::from(time.floor.0)])
         }
         Operator::HasText(_) | Operator::HasElement => {
-            return Err("a time is compared by eq, ne, gt, gte, lt, lte, in and notin".to_owned());
+            return Err("a time takes the operators eq, ne, gt, gte, lt, lte, in and notin".to_owned());
         }
     })
 }
 
-fn time(literal: &Literal) -> Result<Time, String> {
+fn time(literal: &Literal) -> Result<ParsedTime, String> {
     let (Literal::Json(Value::String(text)) | Literal::Text(text)) = literal else {
-        return Err("times are compared with RFC 3339 text, such as \"2026-01-31T09:30:00Z\"".to_owned());
+        return Err("its value must be RFC 3339 text, such as \"2026-01-31T09:30:00Z\"".to_owned());
     };
-    match Timestamp::parse(text) {
-        Some((moment, is_exact)) => Ok(Time { millis: moment.0, is_exact }),
-        None => {
-            let text = shorten(text);
-            Err(format!("`{text}` is no time; write RFC 3339 (2026-01-31T09:30:00Z) or a date"))
-        }
-    }
+    Timestamp::parse(text).ok_or_else(|| {
+        let text = shorten(text);
+        format!("`{text}` is not a valid time; write RFC 3339 (2026-01-31T09:30:00Z) or a date (2026-01-31)")
+    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
         Db, Result, Sql, StoreError, WriteTx,
         db::rows::{Rows, RowsSql},
         documents::{one, table::TABLE},
-        sql::index::{find_doubled, find_too_long, statements},
+        sql::index::{find_duplicates, find_too_long, statements},
     },
 };
 
@@ -255,7 +255,7 @@ pub async fn find_too_long_text(db: &DatabaseConnection, task: &IndexTask) -> Re
     let id = DocumentId::from_stored(&row.try_get_by_index::<String>(0)?);
     let document = one::find(db, collection, &id).await?;
     let found = document.as_ref().and_then(|document| index.definition.find_too_long(document));
-    Ok(found.map(|(field, why)| format!("document `{id}`, field `{field}`: {why}")))
+    Ok(found.map(|found| format!("document `{id}`, field `{}`: {}", found.field, found.why)))
 }
 
 /// Which documents are alike in a unique index: a sentence for its owner. `None` if there are none any more.
@@ -264,14 +264,14 @@ pub async fn find_too_long_text(db: &DatabaseConnection, task: &IndexTask) -> Re
 /// The database's own.
 pub async fn find_doubled_values(db: &DatabaseConnection, task: &IndexTask) -> Result<Option<String>> {
     let IndexTask { collection, index, .. } = task;
-    let select = find_doubled(index, collection, db.get_database_backend());
+    let select = find_duplicates(index, collection, db.get_database_backend());
     let Some(row) = db.query_one(&select).await? else { return Ok(None) };
     let count: i64 = row.try_get_by_index(0)?;
     let [one, other] = [row.try_get_by_index::<String>(1)?, row.try_get_by_index::<String>(2)?];
     let document = one::find(db, collection, &DocumentId::from_stored(&one)).await?;
     let values = document.iter().flat_map(|document| {
         let fields = index.definition.fields.iter();
-        fields.filter_map(|(field, _)| Some(format!("`{field}` = {}", field.value_in(document)?)))
+        fields.filter_map(|term| Some(format!("`{}` = {}", term.field, term.field.value_in(document)?)))
     });
     let values = values.collect::<Vec<_>>().join(" and ");
     Ok(Some(format!("{count} documents have {values}, such as `{one}` and `{other}`")))

@@ -20,7 +20,7 @@ use crate::{
         Result, StoreError,
         documents::table::select_matching,
         sql::{
-            self,
+            filter::condition,
             key::{data, key_columns, own_column, path_literal, postgres_value, sqlite_text},
         },
     },
@@ -232,7 +232,7 @@ fn values_of_groups(
     let wanted = if operation.is_of_numbers() {
         is_number(of, backend)
     } else {
-        sql::condition(&Filter::Equals(of.clone(), vec![Value::Null]).negate(), backend)
+        condition(&Filter::Equals(of.clone(), vec![Value::Null]).negate(), backend)
     };
     let mut values = select_matching(collection, filter, backend);
     values

@@ -14,7 +14,7 @@ use crate::{
             list::Listing,
             table::{TABLE, read_document, size_columns},
         },
-        sql::{self, key::literal},
+        sql::{filter::condition, literal},
     },
 };
 
@@ -58,7 +58,7 @@ pub async fn field_names(
     page.columns(["id", "data"])
         .from(TABLE)
         .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
-        .and_where(sql::condition(filter, backend))
+        .and_where(condition(filter, backend))
         .and_where_option(after.map(|after| Expr::col("id").gt(after.as_str())))
         .order_by("id", Order::Asc)
         .limit(documents);

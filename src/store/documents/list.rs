@@ -16,7 +16,7 @@ use crate::{
     query::{
         Filter,
         index_definition::Index,
-        page::{Page, Sort},
+        page::{Page, Sort, SortFrom},
         planner::split,
     },
     store::{
@@ -26,7 +26,7 @@ use crate::{
             table::{Column, document_columns, read_document, select_matching, size_columns},
         },
         log::ends::read_log_ends,
-        sql::page::{beyond, sort_columns},
+        sql::page::{RangeAfter, ranges_after, sort_columns},
     },
 };
 
@@ -118,7 +118,7 @@ impl Listing<'_> {
     /// Returns a statement whose rows have `columns`, one row for each document of the page.
     pub(super) fn rows(&self, columns: &[Column], backend: DbBackend) -> Ordered {
         let Page { sort, limit, offset, .. } = self.page;
-        let directions = sort_columns(sort, backend).into_iter().map(|(_, direction)| direction);
+        let directions = sort_columns(sort, backend).into_iter().map(|by| by.direction);
         let keys: Vec<_> = key_names().zip(directions).collect();
         let branches = self.branches(backend);
         let mut branches: Vec<_> =
@@ -150,11 +150,11 @@ impl Listing<'_> {
         for (column, name) in columns {
             rows.expr_as(column.clone(), *name);
         }
-        for ((key, _), name) in sort_columns(sort, backend).into_iter().zip(key_names()) {
-            rows.expr_as(key, Alias::new(name));
+        for (by, name) in sort_columns(sort, backend).into_iter().zip(key_names()) {
+            rows.expr_as(by.column, Alias::new(name));
         }
-        for (column, direction) in sort_columns(&branch.sort, backend) {
-            rows.order_by_expr(column, direction.into());
+        for by in sort_columns(&branch.sort, backend) {
+            rows.order_by_expr(by.column, by.direction.into());
         }
         rows
     }
@@ -183,14 +183,14 @@ impl Listing<'_> {
     fn branches_after_place(&self, filter: Filter, backend: DbBackend) -> Vec<Branch> {
         match self.page.sort.within(&filter, self.page.after.as_ref()) {
             None => Vec::new(),
-            Some((sort, None)) => vec![Branch { filter, sort, after: None }],
-            Some((sort, Some(place))) => {
-                let ranges = beyond(&sort, &place, backend).into_iter();
-                let branch = |(alike, after): (usize, Expr)| Branch {
+            Some(SortFrom { sort, after: None }) => vec![Branch { filter, sort, after: None }],
+            Some(SortFrom { sort, after: Some(place) }) => {
+                let ranges = ranges_after(&sort, &place, backend).into_iter();
+                let branch = |range: RangeAfter| Branch {
                     filter: filter.clone(),
-                    // The documents of this range are alike in the first fields.
-                    sort: Sort { terms: sort.terms[alike..].to_vec(), by_id: sort.by_id },
-                    after: Some(after),
+                    // The documents of this range are equal in the first fields.
+                    sort: Sort { terms: sort.terms[range.equal_terms..].to_vec(), by_id: sort.by_id },
+                    after: Some(range.condition),
                 };
                 ranges.map(branch).collect()
             }

@@ -10,7 +10,7 @@ use crate::{
     query::page::Direction,
     store::{
         documents::table::{TABLE, document_columns},
-        sql::key::literal,
+        sql::literal,
     },
 };
 

@@ -12,10 +12,7 @@ use crate::{
     store::{
         Result,
         documents::{several::read_all_within, table::TABLE},
-        sql::{
-            self,
-            key::{key_columns, literal},
-        },
+        sql::{filter::condition, key::key_columns, literal},
     },
 };
 
@@ -60,8 +57,8 @@ fn referring_statement(backend: DbBackend, referring: &Referring<'_>, max_bytes:
             .expr_as(Expr::cust_with_exprs(nth, [name]), "nth")
             .from(TABLE)
             .and_where(Expr::col("collection_id").eq(literal(referring.collection.as_str())))
-            .and_where(sql::condition(&names, backend))
-            .and_where(sql::condition(&others.clone().negate(), backend));
+            .and_where(condition(&names, backend))
+            .and_where(condition(&others.clone().negate(), backend));
         if let Filter::Or(before) = &mut others {
             before.push(names);
         }

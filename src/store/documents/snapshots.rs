@@ -22,7 +22,7 @@ use crate::{
             table::{TABLE, read_document, select_matching},
         },
         log::{changes::PageSize, ends::read_log_ends},
-        sql,
+        sql::filter::condition,
     },
 };
 
@@ -160,7 +160,7 @@ fn entries_by_id(
         .and_where(Expr::col("id").gt(after))
         // No id has a `~`, which sorts after all that they have.
         .and_where_option(span.map(|span| Expr::col("id").lte(Func::coalesce([span, Expr::val("~")]))))
-        .and_where(sql::condition(filter, backend))
+        .and_where(condition(filter, backend))
         .order_by("id", Order::Asc)
         .limit(size.entries as u64);
     entries

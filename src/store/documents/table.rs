@@ -12,7 +12,7 @@ use crate::{
     query::Filter,
     store::{
         Result, StoreError,
-        sql::{self, key::literal},
+        sql::{filter::condition, literal},
     },
 };
 
@@ -52,7 +52,7 @@ pub(super) fn select_matching(
     select
         .from(TABLE)
         .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
-        .and_where(sql::condition(filter, backend));
+        .and_where(condition(filter, backend));
     select
 }
 

@@ -1,7 +1,8 @@
-//! The statements of declared indexes. Keys are those of the queries, so that the database knows an index by them.
+//! The statements that build and drop declared indexes. They use the sort keys of queries, because the database recognises
+//! an index by its expressions.
 //!
-//! A unique index is two: one that queries use, as any other, and one that refuses doubles, which leaves documents out that
-//! have no value to compare in one of the fields. A query that doesn't say the same of its fields could not use the latter.
+//! A unique index becomes two indexes. Queries use the first one, like any other index. The second one rejects duplicates. It
+//! leaves out documents without a comparable value in one of the fields, so most queries could not use it.
 
 use sea_orm::{
     DbBackend,
@@ -14,27 +15,27 @@ use crate::{
         Field,
         index_definition::{Index, MAX_TEXT_BYTES, MAX_TEXTS_BYTES},
         key::Key,
-        page::Direction,
+        page::{Direction, SortTerm},
     },
     store::sql::{
-        all_of, any_of,
-        key::{key_columns, key_values, literal, postgres_value, sqlite_text_bytes},
+        expression::{all_of, any_of, literal},
+        key::{key_columns, key_values, postgres_value, sqlite_text_bytes},
     },
 };
 
-/// One index as the database has it.
+/// An index of the database.
 pub struct IndexStatement {
-    /// Its name.
     pub name: String,
-    /// Makes it, if it isn't there.
+    /// Builds the index, if it does not exist.
     pub create: String,
-    /// Drops it, if it is there.
+    /// Drops the index, if it exists.
     pub drop: String,
-    /// Documents that are alike in each of its columns, for the planner of SQLite: none is measured, but each column finds few.
+    /// Statistics for the planner of SQLite. They are not measured, but say that each column finds few documents.
     pub statistics: String,
 }
 
-/// The database's own indexes for a declared one. On PostgreSQL they must not be in a transaction.
+/// Returns the statements for the one or two indexes of the database that a declared index needs. On PostgreSQL they must
+/// run outside of a transaction.
 pub fn statements(
     index: &Index,
     collection: &CollectionId,
@@ -53,16 +54,16 @@ pub fn statements(
         statistics: statistics(columns.len()),
         name,
     };
-    // SQLite takes the index only if it begins with the collection. PostgreSQL leaves out a condition that the index's own
-    // implies: it would then have nothing to seek the first column by, and walk the whole index.
+    // SQLite uses the index only if it begins with the collection. PostgreSQL drops a condition that the predicate of the
+    // index implies. It would then have no value for a first column with the collection, and walk the whole index.
     let mut columns = match backend {
         DbBackend::Postgres => Vec::new(),
         _ => vec!["collection_id".to_owned()],
     };
     let mut keys = columns.clone();
-    for (field, direction) in &index.definition.fields {
+    for SortTerm { field, direction } in &index.definition.fields {
         for column in key_columns(field, backend) {
-            // In parentheses, which PostgreSQL demands of expressions.
+            // PostgreSQL requires parentheses around an expression.
             let column = format!("({})", text(column, backend));
             columns.push(format!("{column} {}", word(*direction)));
             keys.push(column);
@@ -77,13 +78,14 @@ pub fn statements(
     statements
 }
 
-/// A document of the collection that has a string too long for the index, if there is one: its id.
+/// Returns a statement that finds the id of a document with a string too long for the index. `None` if no field can have
+/// strings.
 pub fn find_too_long(
     index: &Index,
     collection: &CollectionId,
     backend: DbBackend,
 ) -> Option<SelectStatement> {
-    let paths = index.definition.fields.iter().filter_map(|(field, _)| match field {
+    let paths = index.definition.fields.iter().filter_map(|term| match &term.field {
         Field::Data(path) => Some(text_bytes(path, backend)),
         _ => None,
     });
@@ -102,8 +104,8 @@ pub fn find_too_long(
     Some(select)
 }
 
-/// Documents of the collection that are alike in a unique index, if there are some: how many, and the ids of two.
-pub fn find_doubled(index: &Index, collection: &CollectionId, backend: DbBackend) -> SelectStatement {
+/// Returns a statement that finds documents which are duplicates in a unique index: how many, and the ids of two.
+pub fn find_duplicates(index: &Index, collection: &CollectionId, backend: DbBackend) -> SelectStatement {
     let mut select = Query::select();
     select
         .expr(Expr::cust("COUNT(*)"))
@@ -114,20 +116,20 @@ pub fn find_doubled(index: &Index, collection: &CollectionId, backend: DbBackend
         .and_where(has_all_values(index, backend))
         .and_having(Expr::cust("COUNT(*) > 1"))
         .limit(1);
-    for (field, _) in &index.definition.fields {
-        select.add_group_by(key_columns(field, backend));
+    for term in &index.definition.fields {
+        select.add_group_by(key_columns(&term.field, backend));
     }
     select
 }
 
-/// Whether each field has a value that can be told from another: not null, not missing, no array and no object.
+/// Returns the condition that each field has a comparable value: not null or missing, and not an array or object.
 fn has_all_values(index: &Index, backend: DbBackend) -> Expr {
     let mut conditions = Vec::new();
-    for (field, _) in &index.definition.fields {
+    for SortTerm { field, .. } in &index.definition.fields {
         let Field::Data(_) = field else { continue };
         for key in [Key::Null, Key::Composite] {
             let pairs = key_columns(field, backend).into_iter().zip(key_values(field, &key, backend));
-            // The second key of PostgreSQL tells nothing more of null, but its text is bound.
+            // On PostgreSQL the first column would be enough for null, but the statement has a value for both.
             let same: Vec<_> = pairs.map(|(column, value)| column.eq(value)).collect();
             conditions.push(all_of(same).not());
         }
@@ -135,7 +137,7 @@ fn has_all_values(index: &Index, backend: DbBackend) -> Expr {
     all_of(conditions)
 }
 
-/// How many bytes a string has; 0 for anything else.
+/// Returns the length of a string, in bytes. It is 0 for any other value.
 fn text_bytes(path: &FieldPath, backend: DbBackend) -> Expr {
     if backend != DbBackend::Postgres {
         return sqlite_text_bytes(path);
@@ -147,7 +149,8 @@ fn text_bytes(path: &FieldPath, backend: DbBackend) -> Expr {
     )
 }
 
-/// Of all documents, those of the collection, and those that are alike in one field more each time; the last is the id.
+/// Returns a row of `sqlite_stat1`: the number of all documents, of those in the collection, and of those that are equal in
+/// one more field each time. The last column is the id, in which no two are equal.
 fn statistics(columns: usize) -> String {
     let alike = (1..columns).map(|place| if place + 1 == columns { 1 } else { usize::max(200 >> place, 1) });
     ["100000".to_owned(), "100000".to_owned()]
@@ -164,7 +167,7 @@ fn word(direction: Direction) -> &'static str {
     }
 }
 
-/// An expression as text, its values in it.
+/// Returns an expression as text that contains its values.
 fn text(expression: Expr, backend: DbBackend) -> String {
     let mut select = Query::select();
     select.expr(expression);

@@ -1,11 +1,13 @@
-//! A field's sort key in SQL: one expression for typed equality, range, sort and paging, which an index can hold.
+//! The sort key of a field in SQL. Equality, range, sort and paging use the same expression, which an index can hold.
 //!
-//! On SQLite it is a `CASE` over the value's type; SQLite itself orders numbers, then text, then blobs. On PostgreSQL
-//! there are two, `coir_num` and `coir_txt` (functions of the migration): the number, -Infinity for null and missing,
-//! Infinity for a string and NaN for the rest; and the string, or what parts the rest. None is ever NULL.
+//! On SQLite the key is one `CASE` over the type of the value. SQLite orders numbers before text and text before blobs, so
+//! the other types become an extreme number or a blob.
 //!
-//! The text of a key is made here alone, for the query and for the index: SQLite finds an index by its expression. For the
-//! same reason a path is a literal. Values are always bound.
+//! On PostgreSQL the key has two columns, made by functions of a migration. `coir_num` is the number; it is -Infinity for
+//! null and missing, Infinity for a string and NaN for the rest. `coir_txt` is the string, or a digit that orders the rest.
+//!
+//! No key is ever NULL. Queries and indexes take the expression from here, because both databases recognise an index by its
+//! expression. For the same reason a path is a literal. Values are always bound.
 
 use sea_orm::{
     DbBackend, Value as SqlValue,
@@ -16,6 +18,7 @@ use serde_json::{Number, Value};
 use crate::{
     domain::{FieldPath, Segment},
     query::{Field, key::Key},
+    store::sql::expression::literal,
 };
 
 /// Columns of `documents`.
@@ -24,12 +27,12 @@ const DATA: &str = "data";
 const CREATED_AT: &str = "created_at";
 const UPDATED_AT: &str = "updated_at";
 
-/// The data itself.
+/// Returns the column with the data.
 pub fn data() -> Expr {
     Expr::col(DATA)
 }
 
-/// The column of one of the document's own fields; `None` for a path into the data.
+/// Returns the column of one of a document's own fields. `None` for a path into the data.
 pub fn own_column(field: &Field) -> Option<Expr> {
     match field {
         Field::Id => Some(Expr::col(ID)),
@@ -39,11 +42,11 @@ pub fn own_column(field: &Field) -> Option<Expr> {
     }
 }
 
-/// The expressions of a field's sort key, the first of them before all.
+/// Returns the expressions of a field's sort key, the most significant first.
 pub fn key_columns(field: &Field, backend: DbBackend) -> Vec<Expr> {
     match field {
         Field::Data(path) if backend == DbBackend::Postgres => {
-            let (number, text) = postgres_key(path);
+            let PostgresKey { number, text } = postgres_key(path);
             vec![number, text]
         }
         Field::Data(path) => vec![sqlite_key(path)],
@@ -51,7 +54,7 @@ pub fn key_columns(field: &Field, backend: DbBackend) -> Vec<Expr> {
     }
 }
 
-/// The values that [`key_columns`] have for a key.
+/// Returns the values that [`key_columns`] have for a key.
 pub fn key_values(field: &Field, key: &Key, backend: DbBackend) -> Vec<Expr> {
     match (field, key) {
         (Field::Data(_), _) if backend == DbBackend::Postgres => {
@@ -68,12 +71,12 @@ pub fn key_values(field: &Field, key: &Key, backend: DbBackend) -> Vec<Expr> {
         (Field::Data(_), _) => vec![sqlite_value(key)],
         (_, Key::Number(number)) => vec![Expr::val(number.as_i64().unwrap_or_default())],
         (_, Key::Text(text)) => vec![Expr::val(text.as_str())],
-        // The document's own fields have no other values, and cursors are checked for it.
+        // A document's own fields have no other values, and cursors are checked for that.
         _ => vec![Expr::val(0_i64)],
     }
 }
 
-/// `coir_num` of null, of a string, of the rest; and `coir_txt` of the rest.
+/// The values of `coir_num` for null, for a string and for the rest, and of `coir_txt` for the rest.
 const NULL_NUMBER: &str = "'-Infinity'::numeric";
 const TEXT_NUMBER: &str = "'Infinity'::numeric";
 const REST_NUMBER: &str = "'NaN'::numeric";
@@ -81,21 +84,29 @@ const FALSE_TEXT: &str = "0";
 const TRUE_TEXT: &str = "1";
 const COMPOSITE_TEXT: &str = "2";
 
-/// The two keys on PostgreSQL: number and text.
-pub fn postgres_key(path: &FieldPath) -> (Expr, Expr) {
-    let value = postgres_value(path);
-    // PostgreSQL takes an index for an equality only if the query writes the collation, too.
-    let text = Expr::cust_with_exprs("(coir_txt($1) COLLATE \"C\")", [value.clone()]);
-    (Expr::cust_with_exprs("coir_num($1)", [value]), text)
+/// The two columns of a key on PostgreSQL.
+pub struct PostgresKey {
+    /// `coir_num`.
+    pub number: Expr,
+    /// `coir_txt`.
+    pub text: Expr,
 }
 
-/// A number to compare `coir_num` with.
+/// Returns the sort key of a path on PostgreSQL.
+pub fn postgres_key(path: &FieldPath) -> PostgresKey {
+    let value = postgres_value(path);
+    // PostgreSQL uses an index for an equality only if the query has the same collation.
+    let text = Expr::cust_with_exprs("(coir_txt($1) COLLATE \"C\")", [value.clone()]);
+    PostgresKey { number: Expr::cust_with_exprs("coir_num($1)", [value]), text }
+}
+
+/// Returns a number to compare with `coir_num`.
 pub fn postgres_number(number: &Number) -> Expr {
     Expr::val(number.to_string()).cast_as("numeric")
 }
 
-/// `data -> 'a' -> 0`: a key never enters an array, an index never an object. To PostgreSQL a scalar is its own element
-/// 0, so what an index enters is asked for its type.
+/// Returns the value at a path on PostgreSQL: `data -> 'a' -> 0`. A key never enters an array, and an index never enters an
+/// object. PostgreSQL takes a scalar for its own element 0, so the type is checked before an index.
 pub fn postgres_value(path: &FieldPath) -> Expr {
     let mut value = data();
     let mut is_array: Option<Expr> = None;
@@ -116,10 +127,10 @@ pub fn postgres_value(path: &FieldPath) -> Expr {
     }
 }
 
-/// The key on SQLite. It stands several times in a statement, which is made and read for every list: so it is short, and
-/// text from the start.
+/// Returns the sort key of a path on SQLite. It occurs several times in the statement of each list, so it is built as short
+/// text.
 pub fn sqlite_key(path: &FieldPath) -> Expr {
-    // In SQLite a quote is doubled, and nothing else in a literal means anything.
+    // In a literal of SQLite only the quote is special, and it is doubled.
     let path = path_text(path).replace('\'', "''");
     Expr::cust(format!(
         "(CASE json_type(\"{DATA}\",'{path}') WHEN 'true' THEN x'01' WHEN 'false' THEN x'00' WHEN 'array' THEN x'02' \
@@ -127,7 +138,7 @@ pub fn sqlite_key(path: &FieldPath) -> Expr {
     ))
 }
 
-/// The value that [`sqlite_key`] has for a key.
+/// Returns the value that [`sqlite_key`] has for a key.
 pub fn sqlite_value(key: &Key) -> Expr {
     match key {
         Key::Null => Expr::cust(SQLITE_NULL),
@@ -139,12 +150,12 @@ pub fn sqlite_value(key: &Key) -> Expr {
     }
 }
 
-/// The key of null and missing, before every number.
+/// The key of null and missing, which is before every number.
 pub const SQLITE_NULL: &str = "-9e999";
 /// The key of arrays and objects.
 pub const SQLITE_COMPOSITE: &str = "x'02'";
 
-/// A number to compare a key with. SQLite reads some doubles of extreme size a bit off; it shall read both sides alike.
+/// Returns a number to compare with a key. SQLite reads some extreme doubles inexactly, so it must read both sides from JSON.
 pub fn sqlite_number(number: &Number) -> Expr {
     match number.as_i64() {
         Some(integer) => Expr::val(integer),
@@ -152,12 +163,13 @@ pub fn sqlite_number(number: &Number) -> Expr {
     }
 }
 
-/// The value's JSON text on SQLite: canonical, so equal values have equal texts. NULL if the field is missing.
+/// Returns the JSON text of a value on SQLite. It is canonical, so equal values have equal texts. NULL if the field is
+/// missing.
 pub fn sqlite_text(path: &FieldPath) -> Expr {
     Expr::cust_with_exprs("(? -> ?)", [data(), path_literal(path)])
 }
 
-/// How many bytes a string has on SQLite; 0 for anything else.
+/// Returns the length of a string on SQLite, in bytes. It is 0 for any other value.
 pub fn sqlite_text_bytes(path: &FieldPath) -> Expr {
     Expr::cust_with_exprs(
         "(CASE WHEN json_type(?, ?) = 'text' THEN octet_length(json_extract(?, ?)) ELSE 0 END)",
@@ -165,7 +177,7 @@ pub fn sqlite_text_bytes(path: &FieldPath) -> Expr {
     )
 }
 
-/// SQLite's path text `$."a"[0]`, as a literal. A key is quoted and escaped as JSON, which is what SQLite compares with.
+/// Returns a path of SQLite as a literal: `$."a"[0]`. A key is escaped as JSON, because SQLite compares it with the JSON text.
 pub fn path_literal(path: &FieldPath) -> Expr {
     literal(&path_text(path))
 }
@@ -182,9 +194,4 @@ fn path_text(path: &FieldPath) -> String {
         }
     }
     text
-}
-
-/// Text that stands in the statement itself.
-pub fn literal(text: &str) -> Expr {
-    Expr::Constant(SqlValue::String(Some(text.to_owned())))
 }

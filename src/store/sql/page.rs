@@ -1,4 +1,4 @@
-//! Order, and the place from which a page goes on.
+//! Sorts, and the ranges of documents after a place in a sort.
 
 use sea_orm::{
     DbBackend, Order,
@@ -8,7 +8,8 @@ use sea_orm::{
 use crate::{
     query::{
         Field,
-        page::{Direction, Place, Sort},
+        key::Key,
+        page::{Direction, Place, Sort, SortTerm},
     },
     store::sql::key::{key_columns, key_values},
 };
@@ -22,47 +23,71 @@ impl From<Direction> for Order {
     }
 }
 
-/// What a statement orders by, the first of them before all; the last is the id.
-pub fn sort_columns(sort: &Sort, backend: DbBackend) -> Vec<(Expr, Direction)> {
-    let by_id = (Field::Id, sort.by_id);
-    let terms = sort.terms.iter().chain([&by_id]);
-    let columns = terms.flat_map(|(field, direction)| {
-        key_columns(field, backend).into_iter().map(move |column| (column, *direction))
-    });
-    columns.collect()
+/// An expression to order by.
+pub struct SortColumn {
+    pub column: Expr,
+    pub direction: Direction,
 }
 
-/// The documents after a place, as conditions of which each document fulfils one at most: each is a range of an index over
-/// the sort's fields, where their alternative would be none. With each, in how many of the first terms its documents are alike.
-pub fn beyond(sort: &Sort, place: &Place, backend: DbBackend) -> Vec<(usize, Expr)> {
-    let mut terms: Vec<_> = sort
-        .terms
-        .iter()
-        .zip(&place.keys)
-        .map(|((field, direction), key)| {
-            (key_columns(field, backend), key_values(field, key, backend), *direction)
-        })
-        .collect();
-    terms.push((key_columns(&Field::Id, backend), vec![Expr::val(place.id.as_str())], sort.by_id));
+/// Returns the expressions of a sort, the most significant first. The last is the id.
+pub fn sort_columns(sort: &Sort, backend: DbBackend) -> Vec<SortColumn> {
+    let by_id = SortTerm { field: Field::Id, direction: sort.by_id };
+    let columns = |term: &SortTerm| {
+        let direction = term.direction;
+        key_columns(&term.field, backend).into_iter().map(move |column| SortColumn { column, direction })
+    };
+    sort.terms.iter().chain([&by_id]).flat_map(columns).collect()
+}
 
+/// A range of the documents after a place.
+pub struct RangeAfter {
+    /// The number of leading terms in which the documents of the range equal the place.
+    pub equal_terms: usize,
+    pub condition: Expr,
+}
+
+/// The key of a place in one term of a sort.
+#[derive(Clone)]
+struct PlacedTerm {
+    columns: Vec<Expr>,
+    values: Vec<Expr>,
+    direction: Direction,
+}
+
+/// Splits the documents after a place into ranges of an index over the sort's fields. No document is in two ranges.
+///
+/// If all directions are the same, there is one range. Otherwise the documents after the place are not one range of any
+/// index, but one for each number of leading terms in which they equal the place.
+pub fn ranges_after(sort: &Sort, place: &Place, backend: DbBackend) -> Vec<RangeAfter> {
+    let placed = |(term, key): (&SortTerm, &Key)| PlacedTerm {
+        columns: key_columns(&term.field, backend),
+        values: key_values(&term.field, key, backend),
+        direction: term.direction,
+    };
+    let mut terms: Vec<_> = sort.terms.iter().zip(&place.keys).map(placed).collect();
+    terms.push(PlacedTerm {
+        columns: key_columns(&Field::Id, backend),
+        values: vec![Expr::val(place.id.as_str())],
+        direction: sort.by_id,
+    });
     if sort.is_uniform() {
-        let columns: Vec<_> = terms.iter().flat_map(|(columns, ..)| columns.clone()).collect();
-        let values: Vec<_> = terms.iter().flat_map(|(_, values, _)| values.clone()).collect();
-        return vec![(0, after(columns, values, sort.by_id))];
+        let columns = terms.iter().flat_map(|term| term.columns.clone()).collect();
+        let values = terms.iter().flat_map(|term| term.values.clone()).collect();
+        let condition = after(PlacedTerm { columns, values, direction: sort.by_id });
+        return vec![RangeAfter { equal_terms: 0, condition }];
     }
-    let alternatives = (0..terms.len()).map(|level| {
-        let (columns, values, direction) = terms[level].clone();
-        let same = terms[..level].iter().flat_map(|(columns, values, _)| columns.iter().zip(values));
-        let condition = same
+    let range = |equal_terms: usize| {
+        let equal = terms[..equal_terms].iter().flat_map(|term| term.columns.iter().zip(&term.values));
+        let condition = equal
             .map(|(column, value)| column.clone().eq(value.clone()))
-            .fold(after(columns, values, direction), ExprTrait::and);
-        (level, condition)
-    });
-    alternatives.collect()
+            .fold(after(terms[equal_terms].clone()), ExprTrait::and);
+        RangeAfter { equal_terms, condition }
+    };
+    (0..terms.len()).map(range).collect()
 }
 
-/// `(a, b) > (1, 2)`, with `a >= 1` beside it, without which SQLite walks from the start.
-fn after(columns: Vec<Expr>, values: Vec<Expr>, direction: Direction) -> Expr {
+/// Returns `(a, b) > (1, 2)`, and `a >= 1` beside it, because SQLite would otherwise walk from the start of the index.
+fn after(PlacedTerm { columns, values, direction }: PlacedTerm) -> Expr {
     let (beyond, not_before) = match direction {
         Direction::Ascending => (BinOper::GreaterThan, BinOper::GreaterThanOrEqual),
         Direction::Descending => (BinOper::SmallerThan, BinOper::SmallerThanOrEqual),

@@ -1,4 +1,4 @@
-//! Comparisons on PostgreSQL. They go by the keys where there are any, and are never NULL.
+//! Comparisons on PostgreSQL. They use the sort keys where possible, so that an index serves them. None is ever NULL.
 
 use sea_orm::sea_query::{Expr, ExprTrait};
 use serde_json::Value;
@@ -7,13 +7,15 @@ use crate::{
     domain::FieldPath,
     query::{Comparison, Field, Part, key::Key},
     store::sql::{
-        Values, any_of,
-        key::{key_columns, key_values, own_column, postgres_key, postgres_number, postgres_value},
-        list_of,
+        expression::any_of,
+        key::{
+            PostgresKey, key_columns, key_values, own_column, postgres_key, postgres_number, postgres_value,
+        },
+        values::{Values, list_of},
     },
 };
 
-/// `x = ANY (…)` over a JSON array of values that have the type `kind`.
+/// Returns `x = ANY (…)` over a JSON array of values with the SQL type `kind`.
 pub fn is_one_of(column: Expr, values: &[&Value], kind: &'static str) -> Expr {
     let template = match kind {
         "bigint" => "($1 = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST($2 AS jsonb))::bigint)))",
@@ -37,7 +39,7 @@ pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
             alternatives.push(has_key(&key));
         }
     }
-    let (number, text) = postgres_key(path);
+    let PostgresKey { number, text } = postgres_key(path);
     let numbers: Vec<_> = values.integers.iter().chain(&values.doubles).copied().collect();
     match numbers.as_slice() {
         [] => {}
@@ -60,10 +62,10 @@ pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
 }
 
 pub fn compares(path: &FieldPath, comparison: Comparison, value: &Value) -> Expr {
-    let (number, text) = postgres_key(path);
+    let PostgresKey { number, text } = postgres_key(path);
     match value {
         Value::Number(bound) => {
-            // Where the numbers end: they lie between null and strings.
+            // Numbers lie between null and strings, so the range needs its other end.
             let end = if comparison.is_upwards() {
                 Expr::cust_with_exprs("$1 < 'Infinity'::numeric", [number.clone()])
             } else {
@@ -79,12 +81,12 @@ pub fn compares(path: &FieldPath, comparison: Comparison, value: &Value) -> Expr
     }
 }
 
-/// `lower` of the collation "C" folds ASCII only.
+/// Looks for text in a string. `lower` of the collation "C" folds ASCII letters only.
 pub fn has_text(field: &Field, part: Part, text: &str) -> Expr {
     let (is_string, found) = match field {
         Field::Data(path) => (
             Expr::cust_with_exprs("(jsonb_typeof($1) IS NOT DISTINCT FROM 'string')", [postgres_value(path)]),
-            postgres_key(path).1,
+            postgres_key(path).text,
         ),
         Field::Id => match own_column(field) {
             Some(column) => (Expr::cust("TRUE"), Expr::cust_with_exprs("($1 COLLATE \"C\")", [column])),

@@ -1,5 +1,5 @@
-//! Comparisons on SQLite. `true` is 1 to it, and an object equals its own text, so each carries a guard for the type: the
-//! key, or `json_type` with `IS`, which is never NULL.
+//! Comparisons on SQLite. `true` equals 1 there, and an object equals its own text. So each comparison checks the type: by
+//! the sort key, or by `json_type` with `IS`, which is never NULL.
 
 use sea_orm::sea_query::{Expr, ExprTrait};
 use serde_json::Value;
@@ -8,16 +8,16 @@ use crate::{
     domain::FieldPath,
     query::{Comparison, Field, Part},
     store::sql::{
-        Values, any_of,
+        expression::any_of,
         key::{
             SQLITE_COMPOSITE, SQLITE_NULL, data, own_column, path_literal, sqlite_key, sqlite_number,
             sqlite_text,
         },
-        list_of, list_of_texts,
+        values::{Values, list_of, list_of_texts},
     },
 };
 
-/// `x IN (…)` over a JSON array.
+/// Returns `x IN (…)` over a JSON array.
 pub fn is_one_of(column: Expr, list: Expr) -> Expr {
     Expr::cust_with_exprs("(? IN (SELECT value FROM json_each(?)))", [column, list])
 }
@@ -38,7 +38,8 @@ pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
         [Value::Number(number)] => alternatives.push(key.clone().eq(sqlite_number(number))),
         many => alternatives.push(is_one_of(key.clone(), list_of(many))),
     }
-    // Their canonical texts decide: SQLite reads some doubles a bit off, and composites have no key of their own.
+    // Doubles and composites are compared by their canonical texts: SQLite reads some doubles inexactly, and all composites
+    // have one key.
     let has_text = |values: &[&Value]| is_one_of(sqlite_text(path), list_of_texts(values));
     match values.doubles.as_slice() {
         [] => {}
@@ -55,7 +56,7 @@ pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
 
 pub fn compares(path: &FieldPath, comparison: Comparison, value: &Value) -> Expr {
     let key = sqlite_key(path);
-    // Where the values of the type end: numbers lie between null and strings, strings before false.
+    // Numbers lie between null and strings, and strings before false, so the range needs its other end.
     let (bound, least, most) = match value {
         Value::Number(number) => (sqlite_number(number), "? > -9e999", "? < ''"),
         Value::String(text) => (Expr::val(text.as_str()), "? >= ''", "? < x''"),
@@ -65,7 +66,7 @@ pub fn compares(path: &FieldPath, comparison: Comparison, value: &Value) -> Expr
     key.clone().binary(comparison.operator(), bound).and(Expr::cust_with_exprs(end, [key]))
 }
 
-/// `lower` of SQLite folds ASCII only.
+/// Looks for text in a string. `lower` of SQLite folds ASCII letters only.
 pub fn has_text(field: &Field, part: Part, text: &str) -> Expr {
     let (is_string, found) = match field {
         Field::Data(path) => (

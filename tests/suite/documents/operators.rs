@@ -67,9 +67,9 @@ on_both_databases! {
             (409, "CONFLICT", json!({ "$remove": { "text": 1 }, "other": 1 }), "not a list"),
             (400, "INVALID_BODY", json!({ "$inc": { "n": "1" } }), "takes numbers"),
             (400, "INVALID_BODY", json!({ "$inc": 1 }), "takes an object"),
-            (400, "INVALID_BODY", json!({ "$inc": { "": 1, "a..b": 1 } }), "no field"),
+            (400, "INVALID_BODY", json!({ "$inc": { "": 1, "a..b": 1 } }), "not a valid field"),
             (400, "INVALID_BODY", json!({ "$unset": [1] }), "list of field names"),
-            (400, "INVALID_BODY", json!({ "$set": { "a": 1 } }), "is no operator"),
+            (400, "INVALID_BODY", json!({ "$set": { "a": 1 } }), "unknown operator `$set`"),
         ] {
             let (refused, good) = future::join(
                 app.patch("/collections/posts/a", patch.clone()),

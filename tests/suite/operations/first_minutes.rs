@@ -140,7 +140,7 @@ async fn a_request_that_is_wrong_is_told_how_to_be_right() {
     for (why, body, part) in [
         ("quotes of another language", "{'title':'x'}", "double quotes"),
         ("nothing", "", "is empty"),
-        ("a list", "[1]", "is a JSON object"),
+        ("a list", "[1]", "must be a JSON object"),
     ] {
         let request = app.request(reqwest::Method::POST, "/collections/posts").body(body);
         let answer = app.send(request).await;

@@ -111,7 +111,7 @@ fn ids_of(answer: &Value) -> Vec<String> {
 
 /// The documents of a list, with the times that the server gave them.
 fn documents_of(answer: &Value) -> Vec<Document> {
-    let time = |value: &Value| Timestamp::parse(value.as_str().unwrap()).unwrap().0;
+    let time = |value: &Value| Timestamp::parse(value.as_str().unwrap()).unwrap().floor;
     let read = |document: &Value| Document {
         id: DocumentId::parse(document["id"].as_str().unwrap()).unwrap(),
         data: Data::from_value(document["data"].clone()).unwrap(),
@@ -208,11 +208,8 @@ async fn a_sort_and_its_pages_are_the_same_on_both_databases_and_in_memory() {
                 let mut documents = documents_of(&whole);
                 documents.sort_by(|one, two| {
                     let (one, two) = (sort.place_of(one), sort.place_of(two));
-                    let terms = sort
-                        .terms
-                        .iter()
-                        .map(|(_, direction)| *direction)
-                        .zip(one.keys.iter().zip(&two.keys));
+                    let terms =
+                        sort.terms.iter().map(|term| term.direction).zip(one.keys.iter().zip(&two.keys));
                     let by = |direction, order: Ordering| match direction {
                         Direction::Ascending => order,
                         Direction::Descending => order.reverse(),

@@ -37,8 +37,8 @@ on_both_databases! {
         let good = app.put("/collections/posts/a", json!({ "n": 1 })).await.header("x-cursor").to_owned();
         let foreign = foreign_cursor(app).await;
         for (why, cursor, code, words) in [
-            ("garbled", "abc".to_owned(), "INVALID_CURSOR", "no cursor"),
-            ("one letter changed", good.replacen('A', "B", 1), "INVALID_CURSOR", "no cursor"),
+            ("garbled", "abc".to_owned(), "INVALID_CURSOR", "not a valid cursor"),
+            ("one letter changed", good.replacen('A', "B", 1), "INVALID_CURSOR", "not a valid cursor"),
             ("of another project", foreign, "INVALID_CURSOR", "another project"),
             ("beyond the end of the log", alter_cursor(&good, |bytes| bytes[20] += 77), "CURSOR_EXPIRED", "beyond the end"),
             ("of another history", alter_cursor(&good, |bytes| bytes[5] ^= 1), "CURSOR_EXPIRED", "another history"),

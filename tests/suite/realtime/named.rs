@@ -115,7 +115,7 @@ on_both_databases! {
         let mut socket = app.socket().await;
         let good = socket.subscribe_named("good", "posts", json!({})).await["cursor"].clone();
         let resync = socket.subscribe_named("bad", "posts", json!({ "since": "abc" })).await;
-        let message = "this is no cursor; come back with the text of one exactly as it was given out";
+        let message = "this is not a valid cursor; send the text of a cursor exactly as the server gave it";
         let expected = json!({ "type": "resync", "id": "bad", "code": "INVALID_CURSOR", "message": message, "cursor": good });
         assert_eq!(resync, expected);
         let answer = app.put("/collections/posts/a", json!({})).await;

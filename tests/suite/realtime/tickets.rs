@@ -198,7 +198,7 @@ on_both_databases! {
 
 /// Seconds since the epoch of an RFC 3339 time in UTC.
 fn time_of(text: &str) -> u64 {
-    coir::domain::Timestamp::parse(text).unwrap().0.0 as u64 / 1000
+    coir::domain::Timestamp::parse(text).unwrap().floor.0 as u64 / 1000
 }
 
 #[tokio::test(flavor = "multi_thread")]

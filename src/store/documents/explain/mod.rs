@@ -19,12 +19,7 @@ pub use access::{Access, ListPlan};
 use access::{Measured, built_in_fields};
 
 use crate::{
-    query::{
-        Field,
-        index_definition::Index,
-        page::{Direction, Page},
-        planner::helpful_fields,
-    },
+    query::{index_definition::Index, page::Page, planner::helpful_fields},
     store::{Result, documents::list::Listing},
 };
 
@@ -93,13 +88,8 @@ pub async fn explain_statement(
 
 /// Returns the fields of an index, as they would be declared.
 fn field_names(index: &str, indexes: &[Arc<Index>]) -> Vec<String> {
-    let written = |(field, direction): (Field, Direction)| match direction {
-        Direction::Ascending => field.to_string(),
-        Direction::Descending => format!("-{field}"),
-    };
-    let own = |fields: Vec<Field>| fields.into_iter().map(|field| (field, Direction::Ascending));
     match indexes.iter().find(|declared| declared.name() == index) {
-        Some(declared) => declared.definition.fields.iter().cloned().map(written).collect(),
-        None => own(built_in_fields(index)).map(written).collect(),
+        Some(declared) => declared.definition.fields.iter().map(ToString::to_string).collect(),
+        None => built_in_fields(index).iter().map(ToString::to_string).collect(),
     }
 }

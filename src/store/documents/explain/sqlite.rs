@@ -21,7 +21,7 @@ use crate::{
             list::{Branch, Listing},
             table::{document_columns, read_document, select_matching, size_columns},
         },
-        sql::page::beyond,
+        sql::page::ranges_after,
     },
 };
 
@@ -123,8 +123,8 @@ async fn count_rows(
         last.limit(1).offset(limit.saturating_sub(1));
         if let Some(row) = db.query_one(&last).await? {
             let place = branch.sort.place_of(&read_document(&row, 0)?);
-            for (_, after) in beyond(&branch.sort, &place, backend) {
-                count.and_where(after.not());
+            for range in ranges_after(&branch.sort, &place, backend) {
+                count.and_where(range.condition.not());
             }
         }
     }
@@ -143,7 +143,7 @@ fn searched_range(listing: Listing<'_>, branch: &Branch, searches: &[Search]) ->
     let index = search.access.index.as_deref().unwrap_or_default();
     let declared = listing.indexes.iter().find(|declared| declared.name() == index);
     let fields = match declared {
-        Some(declared) => declared.definition.fields.iter().map(|(field, _)| field.clone()).collect(),
+        Some(declared) => declared.definition.fields.iter().map(|term| term.field.clone()).collect(),
         None => built_in_fields(index),
     };
     narrowing_part(&branch.filter, &fields, search.used)
