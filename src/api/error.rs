@@ -1,9 +1,12 @@
-//! Error codes, and the one map from what went wrong to status, code and sentence. REST, WebSocket and SSE use it alike.
+//! The errors of every door: the table of codes, and the one map from failures of the inside to them.
+//!
+//! REST, WebSocket and SSE send the same codes and messages. No match here has a `_` arm, so that every new failure must be
+//! given a code.
 
 use std::fmt;
 
 use actix_web::{
-    HttpRequest, HttpResponse, ResponseError,
+    HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
 use serde_json::{Value, json};
@@ -18,120 +21,103 @@ use crate::{
     writer::WriteError,
 };
 
-/// What went wrong, in a word that programs can compare. One list for every transport.
+/// What went wrong, as a word that programs can compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
-    /// 401: nobody is known to ask.
+    /// The credential is missing, unknown or revoked.
     Unauthorized,
-    /// 403: the caller is known, but may not.
+    /// The caller is known, but may not do this.
     Forbidden,
-    /// 404: no such collection.
+    /// The collection does not exist.
     InvalidCollection,
-    /// 400: a name that no collection can have.
+    /// No collection can have this name.
     InvalidCollectionName,
-    /// 404: no such document.
     DocumentNotFound,
-    /// 400: the body or message can't be understood.
+    /// The body, a header or a message is not valid.
     InvalidBody,
-    /// 400: a filter or parameter can't be understood.
+    /// A filter or another parameter is not valid, or the answer would be too large.
     InvalidFilter,
-    /// 400: it takes the database too long.
+    /// The query takes the database too long.
     QueryTooCostly,
-    /// 400: a cursor that is none.
     InvalidCursor,
-    /// 404: no such route.
+    /// No route has this path.
     NotFound,
-    /// 405: the route has other methods.
+    /// The route does not have this method.
     MethodNotAllowed,
-    /// 409: taken, or in contradiction to what is there.
+    /// A name, an id or a value is taken, or an operator does not fit the document.
     Conflict,
-    /// 412: a precondition doesn't hold.
+    /// The document is not in the state that the request names.
     PreconditionFailed,
-    /// 413: larger than a limit.
     PayloadTooLarge,
-    /// 422: a document is not as its collection's schema says.
+    /// The document does not fit the schema or the indexes of its collection.
     SchemaViolation,
-    /// 503: try again.
+    /// A bound is reached, or the database is away. The client should try again.
     Overloaded,
-    /// 500: ours to mend.
+    /// The server failed; its log has the cause.
     Internal,
 }
 
 impl ErrorCode {
-    /// The HTTP status.
-    pub fn status(self) -> StatusCode {
+    /// The table of all codes: the status over HTTP, and the word on the wire.
+    fn entry(self) -> (StatusCode, &'static str) {
         match self {
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::InvalidCollection | Self::DocumentNotFound | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::InvalidCollectionName
-            | Self::InvalidBody
-            | Self::InvalidFilter
-            | Self::InvalidCursor
-            | Self::QueryTooCostly => StatusCode::BAD_REQUEST,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict => StatusCode::CONFLICT,
-            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::SchemaViolation => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+            Self::InvalidCollection => (StatusCode::NOT_FOUND, "INVALID_COLLECTION"),
+            Self::InvalidCollectionName => (StatusCode::BAD_REQUEST, "INVALID_COLLECTION"),
+            Self::DocumentNotFound => (StatusCode::NOT_FOUND, "DOCUMENT_NOT_FOUND"),
+            Self::InvalidBody => (StatusCode::BAD_REQUEST, "INVALID_BODY"),
+            Self::InvalidFilter => (StatusCode::BAD_REQUEST, "INVALID_FILTER"),
+            Self::QueryTooCostly => (StatusCode::BAD_REQUEST, "QUERY_TOO_COSTLY"),
+            Self::InvalidCursor => (StatusCode::BAD_REQUEST, "INVALID_CURSOR"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+            Self::Conflict => (StatusCode::CONFLICT, "CONFLICT"),
+            Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"),
+            Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
+            Self::SchemaViolation => (StatusCode::UNPROCESSABLE_ENTITY, "SCHEMA_VIOLATION"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
         }
     }
 
-    /// The word on the wire.
+    pub fn status(self) -> StatusCode {
+        self.entry().0
+    }
+
+    /// Returns the word on the wire.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unauthorized => "UNAUTHORIZED",
-            Self::Forbidden => "FORBIDDEN",
-            Self::InvalidCollection | Self::InvalidCollectionName => "INVALID_COLLECTION",
-            Self::DocumentNotFound => "DOCUMENT_NOT_FOUND",
-            Self::InvalidBody => "INVALID_BODY",
-            Self::InvalidFilter => "INVALID_FILTER",
-            Self::QueryTooCostly => "QUERY_TOO_COSTLY",
-            Self::InvalidCursor => "INVALID_CURSOR",
-            Self::NotFound => "NOT_FOUND",
-            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
-            Self::Conflict => "CONFLICT",
-            Self::PreconditionFailed => "PRECONDITION_FAILED",
-            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
-            Self::SchemaViolation => "SCHEMA_VIOLATION",
-            Self::Overloaded => "OVERLOADED",
-            Self::Internal => "INTERNAL",
-        }
+        self.entry().1
     }
 }
 
-/// An answer that is an error: a code and a sentence that helps.
+/// An error as a client gets it.
 #[derive(Clone, Debug)]
 pub struct ApiError {
-    /// The code.
     pub code: ErrorCode,
-    /// The sentence.
+    /// A sentence that says what is wrong, where, and what to do next.
     pub message: String,
-    /// More for programs, if there is more.
+    /// What a program can use beyond the code.
     pub details: Option<Value>,
 }
 
-/// The sentence of the specification for missing and bad credentials alike.
+/// The message of the specification for missing and for bad credentials.
 pub const UNAUTHORIZED: &str = "Invalid or missing authentication token";
-/// The sentence of the specification for an unknown collection.
+/// The message of the specification for an unknown collection.
 pub const UNKNOWN_COLLECTION: &str = "Collection does not exist";
-/// The sentence for an unknown document.
 pub const UNKNOWN_DOCUMENT: &str = "Document does not exist";
 
 impl ApiError {
-    /// An error with a sentence.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), details: None }
     }
 
-    /// The same error, with what it is about before the sentence: `documents[3]`.
+    /// Names the item of a batch that the error is about: `documents[3]: …`.
     pub fn about(self, item: &str) -> Self {
         Self { message: format!("{item}: {}", self.message), ..self }
     }
 
-    /// The body of its answer in the documented API.
+    /// Returns the body of the answer in the documented API.
     pub fn body(&self) -> Value {
         let mut error = json!({ "code": self.code.as_str(), "message": self.message });
         if let Some(details) = &self.details {
@@ -140,37 +126,36 @@ impl ApiError {
         json!({ "success": false, "error": error })
     }
 
-    /// Nobody is known to ask.
     pub fn unauthorized() -> Self {
         Self::new(ErrorCode::Unauthorized, UNAUTHORIZED)
     }
 
-    /// The same without saying why nobody is: the sentence of the protocol.
+    /// Replaces the reason why a credential is refused by the message of the specification.
     pub fn without_reason(self) -> Self {
         if self.code == ErrorCode::Unauthorized { Self::unauthorized() } else { self }
     }
 
-    /// A query took the database too long; an index of these fields would help, if there are any.
+    /// The query took the database too long. An index of `fields` would help, if there are any.
     fn too_costly(fields: &[String]) -> Self {
         if fields.is_empty() {
-            let message = "the query takes too long; ask for less";
+            let message = "the query takes too long; ask for fewer documents, or with a narrower filter";
             return Self::new(ErrorCode::QueryTooCostly, message);
         }
         let index = json!({ "fields": fields });
         let message = format!(
             "the query takes too long; an index would help: PATCH the collection's settings with {{\"indexes\":[{index}]}} \
-             (and those it has), or ask for less"
+             beside the indexes that it has, or ask with a narrower filter"
         );
         Self { details: Some(json!({ "index": index })), ..Self::new(ErrorCode::QueryTooCostly, message) }
     }
 
-    /// A failure of ours: the cause goes to the log, and the caller gets an id to find it by.
+    /// The server failed. The cause goes to the log, and the client gets an id by which the log line can be found.
     fn internal(cause: &dyn fmt::Display) -> Self {
         let id = uuid::Uuid::now_v7().to_string();
         tracing::error!(request = %id, "request {id} failed: {cause}");
         Self {
             code: ErrorCode::Internal,
-            message: format!("the server failed; its log says why under request {id}"),
+            message: format!("the server failed; its log has the cause under request {id}"),
             details: Some(json!({ "requestId": id })),
         }
     }
@@ -193,11 +178,11 @@ impl ResponseError for ApiError {
             response.insert_header((header::RETRY_AFTER, "1"));
         }
         if self.code == ErrorCode::Unauthorized {
-            // The body's sentence is the protocol's; what to do stands here.
+            // The specification fixes the message in the body, so the advice is here.
             response.insert_header((
                 header::WWW_AUTHENTICATE,
                 "Bearer realm=\"Coir\", error_description=\"send a key of this server here or in x-api-key; \
-                 coir keys list shows which there are, coir keys create makes one\"",
+                 coir keys list shows the keys, coir keys create makes one\"",
             ));
         }
         response.json(self.body())
@@ -212,8 +197,8 @@ impl From<StoreError> for ApiError {
         if err.is_timeout() {
             return Self::too_costly(&[]);
         }
-        tracing::error!("the database can't be used: {err}");
-        Self::new(ErrorCode::Overloaded, "the database can't be reached; try again")
+        tracing::error!("the database cannot be reached: {err}");
+        Self::new(ErrorCode::Overloaded, "the database cannot be reached; try again")
     }
 }
 
@@ -246,8 +231,8 @@ impl From<ServiceError> for ApiError {
                 let documents: Vec<_> =
                     unfit.told.iter().map(|(id, violations)| unfit_body(id, violations)).collect();
                 let message = match unfit.count {
-                    1 => "1 document doesn't fit the schema, which was not set".to_owned(),
-                    count => format!("{count} documents don't fit the schema, which was not set"),
+                    1 => "1 document doesn't fit the schema; the schema was not set".to_owned(),
+                    count => format!("{count} documents don't fit the schema; the schema was not set"),
                 };
                 let details = Some(json!({ "documents": documents, "count": unfit.count }));
                 Self { details, ..Self::new(ErrorCode::SchemaViolation, message) }
@@ -298,7 +283,7 @@ impl From<WriteError> for ApiError {
                 let details = Some(violations_body(violations));
                 return Self { details, ..Self::new(ErrorCode::SchemaViolation, err.to_string()) };
             }
-            // `service::schemas` tells more; from elsewhere they don't come.
+            // `service::schemas` turns this into its own error with more details before it gets here.
             WriteError::Unfit { .. } => ErrorCode::SchemaViolation,
             WriteError::BadCollectionName(_) => ErrorCode::InvalidCollectionName,
             WriteError::CollectionExists(_)
@@ -358,18 +343,4 @@ impl From<NameError> for ApiError {
     fn from(err: NameError) -> Self {
         Self::new(ErrorCode::InvalidBody, err.to_string())
     }
-}
-
-/// Answers a path that no route has.
-pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::new(
-        ErrorCode::NotFound,
-        format!("there is no route `{}`; docs/reference/rest.md lists the routes", request.path()),
-    ))
-}
-
-/// Answers a method that the route doesn't have.
-pub async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let message = format!("`{}` does not answer {}", request.path(), request.method());
-    Err(ApiError::new(ErrorCode::MethodNotAllowed, message))
 }

@@ -1,4 +1,4 @@
-//! Whether the process runs, and whether it can do its work.
+//! Whether the process runs, and whether it can serve requests.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::api::{
 };
 
 /// How long the database may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `GET /health/live` → 200 while the process serves requests at all.
 pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "live" }))
 }
 
-/// `GET /health/ready` → 200, or 503 while the database does not answer.
+/// `GET /health/ready` → 200, or 503 while the database does not answer within two seconds.
 pub async fn ready(state: State) -> Result<HttpResponse, ApiError> {
-    if state.db.is_reachable(PATIENCE).await {
+    if state.db.is_reachable(TIMEOUT).await {
         Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
     } else {
         Err(ApiError::new(ErrorCode::Overloaded, "the database does not answer"))

@@ -1,7 +1,7 @@
-//! What the answers to all requests may take while their peers read them.
+//! Bounds the memory of large answers while their peers read them.
 //!
-//! An answer waits in memory for as long as its peer needs for it. So a large one goes out in pieces, and those that wait are
-//! counted together; one of which nothing is taken for a while is given up, so that who doesn't read can't keep the place.
+//! An answer stays in memory until its peer has read it. So a large answer takes its bytes from a budget and goes out in
+//! pieces. A peer that reads nothing for a while loses its answer, because it would keep the budget from others.
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,18 +30,18 @@ use crate::{
     live::budget::BudgetPermit,
 };
 
-/// What is smaller isn't counted: the number of connections bounds it.
+/// A smaller answer takes nothing of the budget: the number of connections bounds how many there are.
 const FREE_BYTES: usize = 64 * 1024;
-/// What is taken at once.
+/// How much the HTTP server takes of an answer at once.
 const PIECE_BYTES: usize = 64 * 1024;
-/// How long a peer may take nothing.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a peer may read nothing.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Middleware: counts large answers, and refuses one that is only read (`OVERLOADED`) while there are too many. The answer to
-/// a write is given all the same: it was done.
+/// Middleware: takes the bytes of large answers from the budget. If too few are left, a read is answered `OVERLOADED`. The
+/// answer to a write is sent all the same, because the write was done.
 ///
 /// # Errors
-/// Those of the handler.
+/// The handler's own.
 pub async fn bound_answers(
     state: State,
     request: ServiceRequest,
@@ -71,19 +71,19 @@ pub async fn bound_answers(
     Ok(ServiceResponse::new(request, response.set_body(body)))
 }
 
-/// A body that goes out in pieces.
+/// A response body that goes out in pieces.
 struct Answer {
     size: u64,
     rest: Rc<Rest>,
-    /// Dropped with it, which ends the watch.
+    /// Dropped with the answer, which ends [`watch`].
     _watched: oneshot::Sender<()>,
 }
 
-/// What of an answer waits for its peer.
+/// The part of an answer that the peer has not read yet.
 struct Rest {
     bytes: RefCell<Bytes>,
     permit: Cell<Option<BudgetPermit>>,
-    /// Whether anything was taken since somebody looked.
+    /// Whether the peer read anything since [`watch`] last looked.
     is_taken: Cell<bool>,
     is_given_up: Cell<bool>,
 }
@@ -103,9 +103,9 @@ impl Answer {
     }
 }
 
-/// Gives an answer up once its peer takes nothing. The connection can't be ended from here: it is when it is polled again.
+/// Drops an answer whose peer reads nothing. The connection cannot be closed from here; it is closed when it is polled again.
 async fn watch(rest: Weak<Rest>, mut gone: oneshot::Receiver<()>) {
-    while tokio::time::timeout(PATIENCE, &mut gone).await.is_err() {
+    while tokio::time::timeout(TIMEOUT, &mut gone).await.is_err() {
         let Some(rest) = rest.upgrade() else { return };
         if !rest.is_taken.replace(false) {
             rest.is_given_up.set(true);

@@ -1,22 +1,17 @@
-//! The files of `static/`, which a release carries and a debug build reads from disk.
+//! The files of `static/`. A release build has them inside; a debug build reads them from disk.
 //!
-//! The page is at `/`, everything that it loads below `/assets/`, so that no file can stand in the way of an API route.
+//! The page is at `/`, and everything that it loads is below `/assets/`, so that no file can hide a route of the API.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{self, HeaderMap},
-    web::Path,
-};
+use actix_web::{HttpRequest, HttpResponse, http::header, web::Path};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use super::error::{ApiError, not_found};
+use super::{error::ApiError, fallback::not_found, request::precondition::is_unchanged};
 
-/// Everything that is served as it is.
 #[derive(RustEmbed)]
 #[folder = "static/"]
 struct Files;
 
-/// What `/` shows.
+/// The file at `/`.
 const PAGE: &str = "index.html";
 
 /// `GET /` → the page.
@@ -26,7 +21,7 @@ pub async fn home(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 
 /// `GET /assets/{file}` → a file that the page loads.
 pub async fn asset(request: HttpRequest, file: Path<String>) -> Result<HttpResponse, ApiError> {
-    // The page has one address: its links would lead elsewhere from another.
+    // The page has relative links, so it has one address only.
     if *file == PAGE {
         return not_found(request).await;
     }
@@ -38,11 +33,11 @@ async fn serve(request: HttpRequest, name: &str) -> Result<HttpResponse, ApiErro
         return not_found(request).await;
     };
     let entity_tag = entity_tag(&file);
-    let is_unchanged = names_tag(request.headers(), &entity_tag);
+    let is_unchanged = is_unchanged(&request, &entity_tag)?;
     let mut response = if is_unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
         .insert_header((header::ETAG, entity_tag))
-        // Asked about each time: after an update of the server, no old file meets a new one.
+        // The browser asks each time, so that no old file meets a new one after an update of the server.
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::CONTENT_SECURITY_POLICY, content_security_policy(&request)))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -54,7 +49,7 @@ async fn serve(request: HttpRequest, name: &str) -> Result<HttpResponse, ApiErro
     Ok(response.insert_header((header::CONTENT_TYPE, content_type)).body(file.data.into_owned()))
 }
 
-/// By the name's ending; `None` for what is not meant to be served.
+/// Returns the content type by the ending of the name. `None` for a file that is not meant to be served.
 fn content_type(name: &str) -> Option<&'static str> {
     match name.rsplit_once('.')?.1 {
         "html" => Some("text/html; charset=utf-8"),
@@ -71,18 +66,9 @@ fn entity_tag(file: &EmbeddedFile) -> String {
     format!("\"{start}\"")
 }
 
-/// RFC 9110 §13.1.2: the comparison is weak, and `*` names every tag.
-fn names_tag(headers: &HeaderMap, entity_tag: &str) -> bool {
-    headers.get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok()).any(|tags| {
-        tags.split(',')
-            .map(|tag| tag.trim().trim_start_matches("W/"))
-            .any(|tag| tag == "*" || tag == entity_tag)
-    })
-}
-
-/// Scripts and styles from here only and never inline, markup never from text, connections to this server only.
+/// Allows scripts and styles from this server only and never inline, no markup from text, and connections to this server only.
 ///
-/// Safari before 15.4 does not count WebSockets to `'self'`, so they are named, by the host that the browser asked for.
+/// Safari before 15.4 does not count WebSockets as `'self'`, so the policy names them, with the host that the browser asked for.
 fn content_security_policy(request: &HttpRequest) -> String {
     let connection = request.connection_info();
     let host = connection.host();

@@ -28,10 +28,10 @@ pub use error::StartError;
 
 use crate::{
     api::{
-        self,
         cocobase::rooms::registry::Rooms,
         realtime::{Admission, ConnectionCount, LocalShard, Realtime},
         response::bound_answers,
+        routes::routes,
         state::ServerState,
     },
     auth::{KeyRing, Tickets, tickets},
@@ -153,7 +153,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             .app_data(state.clone())
             .wrap(from_fn(bound_answers))
             .wrap(cors(allowed_origins.as_deref()))
-            .configure(api::routes)
+            .configure(routes)
     })
     .workers(config.workers)
     // A stream whose client has gone would otherwise be kept until something is written to it.

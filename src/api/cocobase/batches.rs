@@ -1,4 +1,4 @@
-//! Several documents of one collection at once, all or none.
+//! Batches: writes to several documents of one collection, all or nothing.
 
 use actix_web::{HttpRequest, HttpResponse, web::Path};
 use serde::Deserialize;
@@ -8,16 +8,16 @@ use crate::{
     api::{
         cocobase::{
             body,
-            documents::{json_text, written},
+            response::{json_text, written},
         },
         error::{ApiError, ErrorCode},
+        headers::add_cursor,
         request::{
             Body, Caller,
             batch::{Items, Members, Patches, name_item, place_in},
             idempotency::request_key,
             precondition::refuse_precondition,
         },
-        rest::add_cursor,
         state::State,
     },
     auth::Principal,
@@ -66,7 +66,7 @@ pub async fn create(
     let key = request_key(&request, &body.bytes)?;
     let NewDocuments { documents: items } = body.json()?;
     if items.is_empty() {
-        return Err(ApiError::new(ErrorCode::InvalidBody, "`documents` is empty"));
+        return Err(ApiError::new(ErrorCode::InvalidBody, "`documents` is empty; it must have a document"));
     }
     let all = items.parse_documents("documents", state.limits.batch, &body)?;
     let created = state.documents.create_many(&principal, collection.into_inner(), all, key).await;
@@ -97,8 +97,8 @@ pub async fn merge(
     Ok(json_text(response, format!("[{}]", bodies.join(","))))
 }
 
-/// `PATCH` on the same path with `{"updates":[{"id","data":{…}}]}`, as the Flutter library sends it → 200 with
-/// `{"updated":n}`. The members may also stand beside `id`.
+/// `PATCH` on the same path with `{"updates":[{"id","data":{…}}]}`, which the Flutter library sends → 200 with `{"updated":n}`.
+/// The members may also be beside `id`.
 pub async fn merge_listed(
     state: State,
     request: HttpRequest,
@@ -128,7 +128,7 @@ async fn merge_all(
     merged.map_err(|err| name_item(err, name))
 }
 
-/// The `id` of an update, and what it changes.
+/// Divides an update into the `id` of its document and its members.
 fn listed_update(raw: &RawValue) -> Result<(String, Box<RawValue>), ApiError> {
     let split = || -> Option<_> {
         let mut members: Map<String, Value> = serde_json::from_str(raw.get()).ok()?;
@@ -136,12 +136,12 @@ fn listed_update(raw: &RawValue) -> Result<(String, Box<RawValue>), ApiError> {
         let members = serde_json::value::to_raw_value(&members).ok()?;
         Some((id, body::batch_patch(&members).to_owned()))
     };
-    let message = "an update is an object with the `id` of its document";
+    let message = "an update must be an object with the `id` of its document";
     split().ok_or_else(|| ApiError::new(ErrorCode::InvalidBody, message))
 }
 
-/// `POST /collections/{collection}/batch/documents/delete` `{"document_ids":[…]}` → 200 with how many there were. An id
-/// that isn't there is no error.
+/// `POST /collections/{collection}/batch/documents/delete` `{"document_ids":[…]}` → 200 with the number of deleted documents.
+/// An id that does not exist is no error.
 pub async fn delete(
     state: State,
     request: HttpRequest,
@@ -163,7 +163,7 @@ fn deleted_answer(principal: &Principal, committed: &Committed) -> HttpResponse 
     let count = committed.outcomes.iter().filter(is_deleted).count();
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, principal, committed);
-    // `deleted` is what the Flutter library reads.
+    // The Flutter library reads `deleted`.
     response.json(json!({
         "success": true,
         "status": "success",

@@ -1,4 +1,4 @@
-//! What the client libraries send, without its wrappings.
+//! Unwraps the bodies that the client libraries send.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -8,7 +8,7 @@ use crate::{
     domain::Data,
 };
 
-/// `{"data":…}` and nothing else.
+/// `{"data":…}` without other members.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wrapped<'a> {
@@ -16,7 +16,7 @@ struct Wrapped<'a> {
     data: &'a RawValue,
 }
 
-/// The data of a new document: `{"data":{…}}`, that wrapped once more, as the Python library does, or the bare object.
+/// Reads the data of a new document: the bare object, `{"data":{…}}`, or that wrapped once more, which the Python library sends.
 ///
 /// # Errors
 /// As [`Body::document`].
@@ -29,7 +29,7 @@ pub fn document(body: &Body) -> Result<Data, ApiError> {
     }
 }
 
-/// The members of an update: `{"data":{…}}` or the bare object.
+/// Reads the members of an update: the bare object or `{"data":{…}}`.
 ///
 /// # Errors
 /// As [`Body::document`].
@@ -40,17 +40,17 @@ pub fn patch(body: &Body) -> Result<Data, ApiError> {
     }
 }
 
-/// The members of one update of a batch: `{…}`, or `{"data":{…}}` as the vendor's server takes it.
+/// Unwraps one update of a batch: `{…}`, or `{"data":{…}}`, which the vendor's server takes.
 pub fn batch_patch(raw: &RawValue) -> &RawValue {
     unwrap(raw.get().as_bytes()).filter(|inner| is_object(inner)).unwrap_or(raw)
 }
 
-/// The members of a request about a collection: `{…}` or `{"data":{…}}`.
+/// Unwraps a body about a collection: `{…}` or `{"data":{…}}`.
 pub fn members(body: &Body) -> &[u8] {
     unwrap(&body.bytes).map_or(&body.bytes[..], |inner| inner.get().as_bytes())
 }
 
-/// What is in `{"data":…}`; `None` for JSON of another form, and for what is none.
+/// Returns the value in `{"data":…}`. `None` for any other text.
 fn unwrap(json: &[u8]) -> Option<&RawValue> {
     // serde would also read the member from an array.
     if json.trim_ascii_start().first() != Some(&b'{') {

@@ -1,4 +1,4 @@
-//! Collections: create, list, rename, remove.
+//! Collections: creates, lists, renames and removes them.
 
 use actix_web::{HttpResponse, web::Path};
 use serde::Deserialize;
@@ -6,10 +6,11 @@ use serde_json::json;
 
 use crate::{
     api::{
-        cocobase::{body, documents::deleted},
+        cocobase::{body, response::deleted},
         error::{ApiError, ErrorCode},
+        headers::add_cursor,
         request::{Body, Caller, body::json_object},
-        rest::{self, add_cursor},
+        rest::settings,
         state::State,
     },
     domain::CollectionName,
@@ -18,7 +19,7 @@ use crate::{
     writer::{Outcome, WriteError},
 };
 
-/// What the libraries send about a collection.
+/// The body that the libraries send about a collection.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
@@ -46,7 +47,7 @@ pub async fn list(state: State, Caller(principal): Caller) -> Result<HttpRespons
 }
 
 /// `PATCH /collections/{collection}` `{"name"}` or `{"data":{"name"}}` → 200 with the renamed collection, in the members of
-/// both doors; takes a secret key.
+/// both doors. Takes a secret key.
 pub async fn rename(
     state: State,
     Caller(principal): Caller,
@@ -64,11 +65,11 @@ pub async fn rename(
     };
     let mut members = json!(CollectionBody::new(collection));
     members["success"] = true.into();
-    members["data"] = json!(rest::CollectionBody::new(collection));
+    members["data"] = json!(settings::CollectionBody::new(collection));
     Ok(response.json(members))
 }
 
-/// `DELETE /collections/{collection}` → 200 in the members of both doors; takes a secret key.
+/// `DELETE /collections/{collection}` → 200 in the members of both doors. Takes a secret key.
 pub async fn remove(
     state: State,
     Caller(principal): Caller,
@@ -88,14 +89,14 @@ fn parse_name(body: &Body) -> Result<CollectionName, ApiError> {
     let refuse = |message: &str| ApiError::new(ErrorCode::InvalidBody, message);
     let settings: Settings = json_object(body::members(body))?;
     if settings.webhook_url.is_some() {
-        return Err(refuse("this server calls no webhooks yet; leave `webhook_url` out"));
+        return Err(refuse("this server has no webhooks yet; leave `webhook_url` out"));
     }
     let name = settings.name.ok_or_else(|| refuse("`name` is missing"))?;
     CollectionName::parse(&name)
         .map_err(|err| ApiError::new(ErrorCode::InvalidCollectionName, err.to_string()))
 }
 
-/// The libraries know 400 for a name that is taken.
+/// Answers 400 instead of 409 for a name that is taken, because the libraries expect it.
 fn taken(err: ServiceError) -> ApiError {
     let is_taken = |err: &WriteError| match err {
         WriteError::AtOperation { cause, .. } => matches!(**cause, WriteError::CollectionExists(_)),

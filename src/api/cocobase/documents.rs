@@ -1,26 +1,25 @@
-//! Documents: create, list, get, merge, delete.
+//! Documents: creates, lists, gets, merges and deletes them.
 
-use std::io;
-
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header::ContentType, web::Path};
-use serde::Serialize;
-use serde_json::{Value, json};
+use actix_web::{HttpRequest, HttpResponse, web::Path};
+use serde_json::json;
 
 use crate::{
     api::{
         cocobase::{
             body,
             error::NoFiles,
-            shape::{DocumentBody, ShownBody},
+            response::{answer_too_large, bounded_json, deleted, first, json_text, written},
+            shape::ShownBody,
         },
         error::{ApiError, ErrorCode},
+        headers::add_cursor,
         request::{
             Body, Caller, Parameters,
             idempotency::request_key,
             list::{ListParameters, ListStyle, View},
+            path::existing_key,
             precondition::{precondition, refuse_precondition},
         },
-        rest::{add_cursor, documents::existing_key},
         state::State,
     },
     auth::Principal,
@@ -28,10 +27,9 @@ use crate::{
     query::page::Direction,
     service::{Collections, Documents, ServiceError},
     wire::cocobase::CollectionBody,
-    writer::{Committed, Outcome},
 };
 
-/// What lists of this door take: the libraries sort in descending order unless they are told otherwise.
+/// The parameters of a list in this door. The libraries expect descending order unless they ask for another.
 const STYLE: ListStyle = ListStyle {
     served: &[
         "limit",
@@ -49,8 +47,7 @@ const STYLE: ListStyle = ListStyle {
     direction: Some(Direction::Descending),
 };
 
-/// `POST /collections/documents?collection={name or id}` → 201 with the document, which is the one status that the Python
-/// library takes.
+/// `POST /collections/documents?collection={name or id}` → 201 with the document. The Python library takes no other status.
 pub async fn create_named(
     _: NoFiles,
     state: State,
@@ -60,7 +57,7 @@ pub async fn create_named(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let Some(collection) = parameters.single("collection")? else {
-        let message = "`collection` is missing: POST /collections/documents?collection=posts";
+        let message = "the parameter `collection` is missing: POST /collections/documents?collection=posts";
         return Err(ApiError::new(ErrorCode::InvalidBody, message));
     };
     create_in(&state.documents, &state.collections, &request, &principal, collection.to_owned(), &body).await
@@ -96,7 +93,7 @@ async fn create_in(
     Ok(json_text(response, first(bodies)))
 }
 
-/// `GET /collections/{collection}/documents` → 200 with a bare array; a collection that isn't there has no documents.
+/// `GET /collections/{collection}/documents` → 200 with a bare array. A collection that does not exist has no documents.
 pub async fn list(
     state: State,
     Caller(principal): Caller,
@@ -110,7 +107,7 @@ pub async fn list(
         Err(ServiceError::UnknownCollection) => return Ok(HttpResponse::Ok().json(json!([]))),
         Err(err) => return Err(err.into()),
     };
-    // A client that counts what it asked for would take the rest for seen.
+    // A bare array cannot say that it is cut. The client would take a short page for the last one.
     if list.listed.is_cut {
         return Err(answer_too_large());
     }
@@ -180,76 +177,4 @@ pub async fn delete(
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);
     Ok(response.json(deleted("Document")))
-}
-
-/// The answer to a delete, in the members of the server of the vendor and of the libraries' types.
-pub fn deleted(what: &str) -> Value {
-    json!({ "success": true, "status": "success", "message": format!("{what} deleted successfully") })
-}
-
-/// The documents that a write answers with, each as JSON text.
-///
-/// # Errors
-/// The database's own, if the collections have to be read.
-pub async fn written(
-    collections: &Collections,
-    principal: &Principal,
-    committed: &Committed,
-) -> Result<Vec<String>, ApiError> {
-    let mut bodies = Vec::with_capacity(committed.outcomes.len());
-    let mut last = None;
-    for outcome in &committed.outcomes {
-        let Outcome::Document { collection, document, .. } = outcome else { continue };
-        // Of a batch, all are in the same one.
-        let body = match last.take() {
-            Some(body) => body,
-            None => match collections.find_written(principal, collection).await? {
-                Some(found) => CollectionBody::new(&found),
-                None => CollectionBody::gone(collection, document),
-            },
-        };
-        let text = serde_json::to_string(&DocumentBody::new(document, &body));
-        bodies.push(text.expect("strings and JSON text can be written"));
-        last = Some(body);
-    }
-    Ok(bodies)
-}
-
-/// The most bytes of an answer. What is joined is in it several times.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
-
-/// Bytes that are counted before they are kept.
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_ANSWER {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn bounded_json(body: &impl Serialize) -> Result<HttpResponse, ApiError> {
-    let mut text = Bounded(Vec::new());
-    serde_json::to_writer(&mut text, body).map_err(|_| answer_too_large())?;
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(text.0))
-}
-
-fn answer_too_large() -> ApiError {
-    ApiError::new(ErrorCode::InvalidFilter, "the answer is too large; ask with a smaller `limit`")
-}
-
-/// An answer whose JSON is made already.
-pub fn json_text(mut response: HttpResponseBuilder, text: String) -> HttpResponse {
-    response.content_type(ContentType::json()).body(text)
-}
-
-fn first(bodies: Vec<String>) -> String {
-    bodies.into_iter().next().unwrap_or_else(|| "null".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Errors as the client libraries read them: the status is the contract, the body is `{"detail":…}`.
+//! Errors as the client libraries read them: they go by the status, and show the body `{"detail":…}`.
 
 use std::future::{Ready, ready};
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::api::error::{ApiError, ErrorCode, UNKNOWN_COLLECTION, UNKNOWN_DOCUMENT};
 
-/// Turns an error of any handler or extractor into `{"detail":…}`.
+/// Middleware: turns an error of any handler or extractor into `{"detail":…}`.
 pub async fn with_detail(
     request: ServiceRequest,
     next: Next<BoxBody>,
@@ -28,7 +28,7 @@ pub async fn with_detail(
     })
 }
 
-/// The same on a path that the documented API has as well: the members of both.
+/// Middleware for the paths that both doors have: the error has the members of both.
 pub async fn with_both(
     request: ServiceRequest,
     next: Next<BoxBody>,
@@ -48,15 +48,15 @@ fn api_error(response: &ServiceResponse<BoxBody>) -> Option<ApiError> {
     response.response().error()?.as_error::<ApiError>().cloned()
 }
 
-/// Status and headers stay.
+/// Replaces the body, and keeps status and headers.
 fn with_body(error: &ApiError, body: Value) -> HttpResponse {
     error.error_response().set_body(BoxBody::new(body.to_string()))
 }
 
-/// The sentence, in the libraries' words where these have some.
+/// Returns the message, in the libraries' own words where they have some.
 pub fn detail(error: &ApiError) -> Value {
     let message = match error.code {
-        // What it is about may stand before it: `updates["a"]: …`.
+        // The name of an item may come before the message: `updates["a"]: …`.
         ErrorCode::DocumentNotFound => error.message.replace(UNKNOWN_DOCUMENT, "Document not found"),
         ErrorCode::InvalidCollection => error.message.replace(UNKNOWN_COLLECTION, "Collection not found"),
         _ => error.message.clone(),
@@ -64,7 +64,7 @@ pub fn detail(error: &ApiError) -> Value {
     message.into()
 }
 
-/// Refuses a request whose body is a form with files, before it is read.
+/// An extractor that refuses a form with files before its body is read.
 pub struct NoFiles;
 
 impl FromRequest for NoFiles {
@@ -92,7 +92,7 @@ pub async fn no_users() -> Result<HttpResponse, ApiError> {
     Err(ApiError::new(ErrorCode::NotFound, "this server has no users yet"))
 }
 
-/// `/functions/…` and `/ws/…`, which the libraries ask another host for → 404.
+/// `/functions/…` and `/ws/…`, which the libraries ask of another host → 404.
 pub async fn no_functions() -> Result<HttpResponse, ApiError> {
     Err(ApiError::new(ErrorCode::NotFound, "this server runs no cloud functions and no games"))
 }

@@ -1,4 +1,5 @@
-//! Questions about many documents: count, aggregate, group by, schema. A collection that isn't there has no documents.
+//! Queries without documents in their answers: count, aggregate, group by, schema. A collection that does not exist has no
+//! documents.
 
 use actix_web::{HttpResponse, web::Path};
 use serde_json::{Map, Value, json};
@@ -19,10 +20,10 @@ use crate::{
     store::documents::aggregates::Grouping,
 };
 
-/// What the libraries' query builders add to every question, and what means nothing there.
+/// Parameters that the libraries' query builders add to every query, though they change nothing here.
 const IGNORED: [&str; 9] =
     ["limit", "offset", "sort", "sort_by", "orderBy", "order", "sort_order", "select", "populate"];
-/// So many documents, the newest, show what fields a collection has.
+/// How many of the newest documents the schema is read from.
 const SAMPLE: u64 = 100;
 
 /// `GET /collections/{collection}/query/documents/count` → 200 with `{"count"}` of the documents that match.
@@ -52,7 +53,7 @@ pub async fn aggregate(
     let filter = parameters.filter()?;
     let result =
         match state.documents.aggregate(&principal, &collection, filter, operation, Some(field)).await {
-            // As of no documents.
+            // The result for no documents.
             Err(ServiceError::UnknownCollection)
                 if matches!(operation, Operation::Count | Operation::Sum) =>
             {
@@ -69,7 +70,7 @@ pub async fn aggregate(
 }
 
 /// `GET /collections/{collection}/query/documents/group-by?field=…` → 200 with `[{"<field>","value","count"}]`, the largest
-/// group first, without that of the documents that have no value.
+/// group first. Documents without a value are in no group.
 pub async fn group_by(
     state: State,
     Caller(principal): Caller,
@@ -98,7 +99,7 @@ pub async fn group_by(
     Ok(HttpResponse::Ok().json(bodies))
 }
 
-/// `GET /collections/{collection}/query/schema` → 200 with the fields that the newest documents have.
+/// `GET /collections/{collection}/query/schema` → 200 with the fields of the newest documents.
 pub async fn schema(
     state: State,
     Caller(principal): Caller,

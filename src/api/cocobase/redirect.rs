@@ -1,11 +1,11 @@
-//! `GET /cocobase-redirect.js`: the script that points the hosts which are compiled into the JavaScript library at this
-//! server.
+//! `GET /cocobase-redirect.js`: a script that redirects the JavaScript library to this server. The library has the vendor's
+//! hosts compiled in.
 
 use actix_web::{HttpResponse, http::header};
 
 const SCRIPT: &str = include_str!("cocobase-redirect.js");
 
-/// 200 with the script. Pages of any origin load it, also those that are isolated.
+/// Answers 200 with the script. Pages of any origin may load it, also cross-origin isolated ones.
 pub async fn script() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/javascript; charset=utf-8"))

@@ -1,4 +1,4 @@
-//! What fields documents have, as the Flutter library asks for it.
+//! Describes the fields of documents, which the Flutter library asks for.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use crate::domain::Document;
 
-/// The most fields that are told.
+/// The most fields that are described.
 const MAX_FIELDS: usize = 1000;
-/// Values that are shown of each field, and how long text among them may be, in bytes.
+/// How many values of each field are shown.
 const SAMPLES: usize = 3;
-const MAX_SAMPLE: usize = 100;
+/// The longest text that is shown as a value.
+const MAX_SAMPLE_BYTES: usize = 100;
 
 #[derive(Default)]
 struct Seen {
@@ -19,7 +20,7 @@ struct Seen {
     samples: Vec<Value>,
 }
 
-/// The top-level fields of documents, by name: what they are, and how often they are null or missing.
+/// Describes the top-level fields of documents, by name: their types, and how often they are null or missing.
 pub fn describe(documents: &[Document]) -> Vec<Value> {
     let mut fields: BTreeMap<&str, Seen> = BTreeMap::new();
     for (name, value) in documents.iter().flat_map(|document| document.data.fields()) {
@@ -41,7 +42,7 @@ pub fn describe(documents: &[Document]) -> Vec<Value> {
 fn body(name: &str, seen: &Seen, documents: usize) -> Value {
     let has_value: usize = seen.types.values().sum();
     let nulls = documents - has_value;
-    // Of types that are equally frequent, the first by name.
+    // Of equally frequent types, the first by name wins.
     let primary = seen.types.iter().rev().max_by_key(|(_, count)| **count).map_or("null", |(kind, _)| *kind);
     let types: Vec<_> = seen.types.keys().copied().chain((seen.nulls > 0).then_some("null")).collect();
     json!({
@@ -69,7 +70,7 @@ fn kind(value: &Value) -> Option<&'static str> {
 
 fn is_short(value: &Value) -> bool {
     match value {
-        Value::String(text) => text.len() <= MAX_SAMPLE,
+        Value::String(text) => text.len() <= MAX_SAMPLE_BYTES,
         Value::Bool(_) | Value::Number(_) => true,
         Value::Null | Value::Array(_) | Value::Object(_) => false,
     }

@@ -10,7 +10,8 @@ use crate::{
     wire::cocobase::CollectionBody,
 };
 
-/// A document. Times have a zone, which the Go library demands; `collection` is an object, which the Flutter one demands.
+/// A document. Its times have a zone, because the Go library needs one. Its `collection` is an object, because the Flutter
+/// library needs one.
 #[derive(Serialize)]
 pub struct DocumentBody<'a> {
     id: &'a str,
@@ -22,12 +23,11 @@ pub struct DocumentBody<'a> {
 }
 
 impl<'a> DocumentBody<'a> {
-    /// A document of a collection.
     pub fn new(document: &'a Document, collection: &'a CollectionBody) -> Self {
         Self {
             id: document.id.as_str(),
             collection_id: &collection.id,
-            // A document's text is JSON by construction; `null` would be a bug, not a crash.
+            // A document's text is JSON by construction. `null` would be a bug, but not a crash.
             data: serde_json::from_str(document.data.text()).unwrap_or(RawValue::NULL),
             created_at: document.created_at.to_string(),
             updated_at: document.updated_at.to_string(),
@@ -36,20 +36,17 @@ impl<'a> DocumentBody<'a> {
     }
 }
 
-/// A document with what was selected of it and what it is joined with: each related document at the relation's name in
-/// `data`, as the libraries' types have it, and beside it, as the vendor's server has it.
+/// A document with its selected fields and its joined documents. A joined document is under the relation's name in `data`,
+/// where the libraries' types have it, and beside `data`, where the vendor's server has it.
 pub struct ShownBody<'a> {
-    /// The document.
     pub document: &'a Document,
-    /// Its collection.
     pub collection: &'a CollectionBody,
-    /// The fields that are kept; all, if none are named.
+    /// `None` keeps all fields.
     pub selection: Option<&'a Selection>,
-    /// What it is joined with.
     pub relations: &'a [(String, Related)],
 }
 
-/// Members of a document that are its own: nothing joined takes their place.
+/// The members of a document itself. A relation of the same name does not replace them.
 const OWN: [&str; 6] = ["id", "collection_id", "data", "created_at", "updated_at", "collection"];
 
 impl Serialize for ShownBody<'_> {
@@ -71,11 +68,11 @@ impl Serialize for ShownBody<'_> {
     }
 }
 
-/// Fields, with what is joined in the place of those of the same name.
+/// Fields, where a joined document replaces a field of the same name.
 struct JoinedFields<'a> {
     fields: &'a Map<String, Value>,
     relations: &'a [(String, Related)],
-    /// Names that something else stands under.
+    /// Names that are left out, because another member has them.
     own: &'a [&'a str],
 }
 
@@ -102,7 +99,7 @@ impl Serialize for JoinedFields<'_> {
     }
 }
 
-/// The other end of a relation: a document, null, or a list.
+/// The documents at the other end of a relation: one, null, or a list.
 struct RelatedBody<'a>(&'a Related);
 
 impl Serialize for RelatedBody<'_> {
@@ -114,7 +111,7 @@ impl Serialize for RelatedBody<'_> {
     }
 }
 
-/// A joined document: its fields beside its own members, and in `data`.
+/// A joined document. Its fields are in `data`, and beside its own members.
 struct JoinedBody<'a>(&'a Joined);
 
 impl Serialize for JoinedBody<'_> {

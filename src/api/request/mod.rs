@@ -3,7 +3,7 @@
 //!
 //! Never does: decide anything, or keep a credential longer than it takes to find its principal.
 //!
-//! Reading order: [`caller`], [`body`], [`precondition`], [`idempotency`], [`parameters`], [`list`], [`batch`].
+//! Reading order: [`caller`], [`path`], [`body`], [`precondition`], [`idempotency`], [`parameters`], [`list`], [`batch`].
 
 pub mod batch;
 pub mod body;
@@ -11,6 +11,7 @@ pub mod caller;
 pub mod idempotency;
 pub mod list;
 pub mod parameters;
+pub mod path;
 pub mod precondition;
 
 pub use body::Body;

@@ -1,12 +1,13 @@
-//! Several documents of one collection at once, all or none.
+//! Batches: writes to several documents of one collection, all or nothing.
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web::Path};
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentBody, Success, add_cursor};
+use super::{shown::DocumentBody, success::Success};
 use crate::{
     api::{
         error::ApiError,
+        headers::add_cursor,
         request::{
             Body, Caller,
             batch::{Items, Members, Patches, name_item, place_in},
@@ -40,10 +41,9 @@ struct Ids<'a> {
     ids: Items<'a>,
 }
 
-/// What a delete came to.
 #[derive(Serialize)]
 struct Deleted<'a> {
-    /// Those that were there.
+    /// The ids of the documents that existed.
     deleted: Vec<&'a str>,
     count: usize,
 }
@@ -82,7 +82,7 @@ pub async fn merge(
     Ok(written(HttpResponse::Ok(), &principal, &committed))
 }
 
-/// `POST /collections/{collection}/batch-delete` `{"ids":[…]}` → 200 with the ids that were there, each once.
+/// `POST /collections/{collection}/batch-delete` `{"ids":[…]}` → 200 with the ids of the documents that existed, each once.
 pub async fn delete(
     state: State,
     request: HttpRequest,

@@ -1,4 +1,4 @@
-//! Collections: create, list, settings, remove.
+//! Collections: creates and lists them, reads and changes their settings.
 
 use std::sync::Arc;
 
@@ -6,10 +6,14 @@ use actix_web::{HttpResponse, web::Path};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{CollectionBody, SettingsBody, Success, add_cursor};
+use super::{
+    settings::{CollectionBody, SettingsBody},
+    success::Success,
+};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
+        headers::add_cursor,
         request::{Body, Caller},
         state::State,
     },
@@ -23,7 +27,7 @@ use crate::{
 /// The most indexes of a collection.
 const MAX_INDEXES: usize = 16;
 
-/// What a collection can be made with. Other members are refused, not ignored.
+/// The body of a create. Unknown members are refused, because ignoring them would mislead.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewCollection<'a> {
@@ -34,19 +38,18 @@ struct NewCollection<'a> {
     indexes: Vec<NewIndex>,
 }
 
-/// What of it can be changed; what is left out stays.
+/// The body of a change. A setting that is left out stays as it is.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Changes<'a> {
     name: Option<String>,
-    /// Inside, `null` is that it goes.
+    /// `Some(None)` is a `null`, which removes the schema.
     #[serde(borrow, default, deserialize_with = "given")]
     schema: Option<Option<&'a RawValue>>,
-    /// All that there shall be.
+    /// All indexes that the collection is to have.
     indexes: Option<Vec<NewIndex>>,
 }
 
-/// An index that is declared.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewIndex {
@@ -55,6 +58,7 @@ struct NewIndex {
     unique: bool,
 }
 
+/// Tells `null` from a missing member.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<&'de RawValue>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
@@ -87,8 +91,10 @@ pub async fn get(
     Ok(HttpResponse::Ok().json(Success::new(SettingsBody::new(&collection, indexes.as_deref()))))
 }
 
-/// `PATCH /collections/{collection}/settings` `{"name"?,"schema"?,"indexes"?}` → 200 with the changed collection. A schema
-/// of `null` goes; one that documents don't fit is 422 and says which. The indexes are all that there shall be.
+/// `PATCH /collections/{collection}/settings` `{"name"?,"schema"?,"indexes"?}` → 200 with the changed collection.
+///
+/// A `schema` of `null` removes the schema. A schema that existing documents don't fit is 422, which names them. The `indexes`
+/// replace the current ones.
 pub async fn change(
     state: State,
     Caller(principal): Caller,
@@ -103,7 +109,7 @@ pub async fn change(
     };
     let indexes = changes.indexes.map(parse_indexes).transpose()?;
     if name.is_none() && schema.is_none() && indexes.is_none() {
-        let message = "there is nothing to change; settings are `name`, `schema` and `indexes`";
+        let message = "the body changes nothing; the settings are `name`, `schema` and `indexes`";
         return Err(ApiError::new(ErrorCode::InvalidBody, message));
     }
     let change = SettingsChange { name, schema, indexes };
@@ -119,20 +125,25 @@ fn parse_name(name: &str) -> Result<CollectionName, ApiError> {
 fn parse_indexes(indexes: Vec<NewIndex>) -> Result<Vec<IndexDefinition>, ApiError> {
     let refuse = |message: String| Err(ApiError::new(ErrorCode::InvalidBody, message));
     if indexes.len() > MAX_INDEXES {
-        return refuse(format!("a collection has at most {MAX_INDEXES} indexes"));
+        return refuse(format!(
+            "`indexes` has more than {MAX_INDEXES} items; a collection must have at most {MAX_INDEXES} indexes"
+        ));
     }
     let mut definitions: Vec<IndexDefinition> = Vec::new();
     for NewIndex { fields, unique } in indexes {
         let definition = IndexDefinition::parse(fields, unique)?;
         if definitions.iter().any(|other| other.fields == definition.fields) {
-            return refuse(format!("two indexes have the same fields: {}", definition.names.join(", ")));
+            return refuse(format!(
+                "two items of `indexes` have the same fields ({}); leave one out",
+                definition.names.join(", ")
+            ));
         }
         definitions.push(definition);
     }
     Ok(definitions)
 }
 
-/// Compiles a schema, on a thread that nobody else waits for.
+/// Compiles a schema on a blocking thread, because a large one takes long.
 async fn parse_schema(raw: Option<&RawValue>) -> Result<Option<Arc<Schema>>, ApiError> {
     let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(None) };
     let text = raw.get().to_owned();

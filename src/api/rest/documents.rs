@@ -1,27 +1,33 @@
-//! Documents: create, get, list, replace, merge, delete.
+//! Documents: creates, gets, lists, replaces, merges and deletes them.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Path};
 use serde_json::json;
 
-use super::{DocumentBody, PageEnd, Success, add_cursor, add_entity_tag};
+use super::{
+    shown::DocumentBody,
+    success::{PageEnd, Success},
+};
 use crate::{
     api::{
         error::ApiError,
+        headers::{add_cursor, add_entity_tag},
         request::{
             Body, Caller, Parameters,
             idempotency::request_key,
             list::{ListParameters, ListStyle, View},
+            path::existing_key,
             precondition::{is_unchanged, precondition},
         },
         state::State,
     },
     auth::Principal,
     domain::{DocumentId, Patch},
-    service::ServiceError,
+    query::page::Page,
+    store::documents::list::Listed,
     writer::{Committed, Outcome},
 };
 
-/// What lists of this door take.
+/// The parameters of a list in this door.
 pub(super) const LIST_STYLE: ListStyle = ListStyle {
     served: &[
         "limit",
@@ -54,8 +60,10 @@ pub async fn create(
     Ok(written(&principal, &committed))
 }
 
-/// `GET /collections/{collection}/{id}` → 200, or 304 if `If-None-Match` names its entity tag. `select` and `populate` as in
-/// a list; what is joined is no part of the entity tag, so that an answer with it has none.
+/// `GET /collections/{collection}/{id}` → 200, or 304 if `If-None-Match` names its entity tag.
+///
+/// Takes `select` and `populate`, as a list does. An entity tag says nothing about joined documents, so an answer with
+/// `populate` has none.
 pub async fn get(
     state: State,
     request: HttpRequest,
@@ -65,7 +73,7 @@ pub async fn get(
 ) -> Result<HttpResponse, ApiError> {
     let view = View::of_document(&parameters)?;
     let (collection, id) = path.into_inner();
-    // What can't be an id is none that is there; but the collection is asked about first.
+    // Text that cannot be an id is no document. An unknown collection is still answered first.
     let id = DocumentId::parse(&id).unwrap_or_else(|_| DocumentId::from_stored(""));
     let (collection, document) = state.documents.get(&principal, &collection, &id).await?;
     let is_unchanged = is_unchanged(&request, &document.entity_tag())? && view.populate.is_empty();
@@ -84,7 +92,7 @@ pub async fn get(
     Ok(response.json(Success::new(body)))
 }
 
-/// `PUT /collections/{collection}/{id}` with a bare JSON object → 201 if it is new, else 200.
+/// `PUT /collections/{collection}/{id}` with a bare JSON object → 201 if the document is new, else 200.
 pub async fn put(
     state: State,
     request: HttpRequest,
@@ -99,7 +107,7 @@ pub async fn put(
     Ok(written(&principal, &committed))
 }
 
-/// `PATCH /collections/{collection}/{id}` with top-level members and operators → 200 with the document; `null` stays null.
+/// `PATCH /collections/{collection}/{id}` with top-level members and operators → 200 with the document. A `null` is stored.
 pub async fn merge(
     state: State,
     request: HttpRequest,
@@ -130,9 +138,8 @@ pub async fn delete(
 /// `GET /collections/{collection}` → 200 with a page of the documents that match.
 ///
 /// `limit`, `offset` or `after`, `orderBy` (`status,-createdAt`; the default is `-createdAt`), `order`, `select`, `populate`,
-/// `filters` as JSON; every other parameter is a filter. `nextCursor` is null on the last page; a page of large documents may have
-/// fewer than `limit` of them, and goes on there. The header
-/// `X-Query-Plan` tells secret keys whether an index serves it.
+/// `filters` as JSON; every other parameter is a filter. `nextCursor` is null on the last page. A page of large documents may
+/// have fewer than `limit`, and the next page begins there.
 pub async fn list(
     state: State,
     Caller(principal): Caller,
@@ -141,36 +148,28 @@ pub async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let ListParameters { filter, mut page, view } =
         ListParameters::parse(&parameters, &LIST_STYLE, state.limits.page)?;
-    let wanted = page.limit;
-    // One more than is shown tells whether there is a next page.
+    // One document more than is shown tells whether there is a next page.
     page.limit += 1;
     let mut list = state.documents.list(&principal, &collection, filter, page.clone()).await?;
-    let (collection, listed) = (&list.collection, &mut list.listed);
-    let is_last = listed.documents.len() as u64 <= wanted && !listed.is_cut;
-    listed.documents.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-    let last = listed.documents.last().filter(|_| !is_last);
-    let next_cursor = last.map(|last| page.sort.cursor_after(last)).transpose()?;
-    let cursor = listed.ends.cursor().encode(&principal.project);
-    let relations =
-        state.documents.populate(&principal, collection, &listed.documents, &view.populate).await?;
-    let name = collection.name.as_str();
-    let shown =
-        listed.documents.iter().zip(&relations).map(|(document, relations)| {
-            DocumentBody::shown(name, document, view.selection.as_ref(), relations)
-        });
-    let bodies: Vec<_> = shown.collect();
-    let answer = Success { success: true, data: bodies, page: Some(PageEnd { next_cursor, cursor }) };
-    Ok(HttpResponse::Ok().json(answer))
+    let next_cursor = end_page(&mut list.listed, &page)?;
+    let cursor = list.listed.ends.cursor().encode(&principal.project);
+    let found = &list.listed.documents;
+    let relations = state.documents.populate(&principal, &list.collection, found, &view.populate).await?;
+    let (name, selection) = (list.collection.name.as_str(), view.selection.as_ref());
+    let shown = found.iter().zip(&relations);
+    let bodies: Vec<_> = shown
+        .map(|(document, relations)| DocumentBody::shown(name, document, selection, relations))
+        .collect();
+    Ok(HttpResponse::Ok().json(Success::with_page(bodies, PageEnd { next_cursor, cursor })))
 }
 
-/// Where a document is that must be there already: what can't be an id is no document.
-///
-/// # Errors
-/// `DOCUMENT_NOT_FOUND`.
-pub fn existing_key(path: Path<(String, String)>) -> Result<(String, DocumentId), ApiError> {
-    let (collection, id) = path.into_inner();
-    let id = DocumentId::parse(&id).map_err(|_| ServiceError::UnknownDocument)?;
-    Ok((collection, id))
+/// Removes the document past the end of the page, and returns the cursor of the next page; `None` on the last one.
+fn end_page(listed: &mut Listed, page: &Page) -> Result<Option<String>, ApiError> {
+    let shown = page.limit - 1;
+    let is_last = listed.documents.len() as u64 <= shown && !listed.is_cut;
+    listed.documents.truncate(usize::try_from(shown).unwrap_or(usize::MAX));
+    let last = listed.documents.last().filter(|_| !is_last);
+    Ok(last.map(|last| page.sort.cursor_after(last)).transpose()?)
 }
 
 fn written(principal: &Principal, committed: &Committed) -> HttpResponse {

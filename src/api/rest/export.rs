@@ -1,6 +1,6 @@
-//! `GET /collections/{collection}/export`: all documents that match, in one answer that is written as it is read.
+//! `GET /collections/{collection}/export`: streams all documents that match, as JSON, NDJSON or CSV.
 //!
-//! An answer that breaks off is cut, not ended: to HTTP it is incomplete, and as JSON it is none.
+//! If the export fails midway, the connection is cut. The client sees an incomplete HTTP answer, and JSON without its end.
 
 use actix_web::{HttpResponse, http::header, web::Path};
 use bytes::Bytes;
@@ -68,19 +68,20 @@ pub async fn export(
         .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")));
 
     let mut writer = Writer { format, selection, export, state: WriterState::Begin };
-    // What is wrong at once is still an error like any other.
+    // A failure of the first page is still answered with an error status.
     let first = writer.next().await?;
     let rest = stream::try_unfold(writer, |mut writer| async move {
         let name = writer.export.collection.name.clone();
-        let next =
-            writer.next().await.inspect_err(|err| tracing::warn!("an export of `{name}` broke off: {err}"));
+        let next = writer.next().await.inspect_err(
+            |err| tracing::warn!(collection = %name, "the export of `{name}` failed midway: {err}"),
+        );
         Ok::<_, actix_web::Error>(next?.map(|bytes| (bytes, writer)))
     });
     let parts = futures_util::StreamExt::chain(stream::iter(first.map(Ok)), rest);
     Ok(response.streaming(parts))
 }
 
-/// The columns of a table beside the document's own: those that were selected, or else all top-level fields by name; and the
+/// Returns the columns after those of every document: the selected fields, or else all top-level fields by name; then the
 /// relations.
 async fn columns(
     export: &Export,
@@ -119,12 +120,11 @@ impl Format {
     }
 }
 
-/// How far the answer is written.
+/// How much of the answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WriterState {
     Begin,
-    /// Something stands before what comes next.
-    Going,
+    Middle,
     End,
 }
 
@@ -136,7 +136,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// The next part of the answer; `None` after its end.
+    /// Writes the next part of the answer; `None` after its end.
     async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         if self.state == WriterState::End {
             return Ok(None);
@@ -150,7 +150,7 @@ impl Writer {
             let is_first = self.state == WriterState::Begin && place == 0;
             self.write(&mut text, document, relations, is_first)?;
         }
-        self.state = WriterState::Going;
+        self.state = WriterState::Middle;
         if page.is_empty() {
             if matches!(self.format, Format::Json) {
                 text.extend_from_slice(b"\n]\n");
@@ -167,7 +167,7 @@ impl Writer {
             Format::Csv { columns } => {
                 let own = OWN_COLUMNS.map(str::to_owned);
                 let columns = columns.iter().map(|name| match OWN_COLUMNS.contains(&name.as_str()) {
-                    // As filters name it.
+                    // A field with the name of an own column gets the name that filters use for it.
                     true => format!("data.{name}"),
                     false => name.clone(),
                 });
@@ -228,17 +228,17 @@ impl Writer {
     }
 }
 
-/// The columns of a table that every document has.
+/// The CSV columns that every document has.
 const OWN_COLUMNS: [&str; 4] = ["id", "createdAt", "updatedAt", "version"];
 
-/// A field of a table.
+/// A field of a CSV record.
 enum Cell {
-    /// Null or missing.
+    /// The value is null or missing.
     Empty,
     Text(String),
 }
 
-/// RFC 4180. Empty text is quoted, so that it isn't taken for a value that is missing.
+/// Writes a record after RFC 4180. An empty text is quoted, because an unquoted one is a missing value.
 fn write_record(text: &mut Vec<u8>, cells: impl Iterator<Item = Cell>) {
     for (place, cell) in cells.enumerate() {
         if place > 0 {

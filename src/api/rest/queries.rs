@@ -1,10 +1,10 @@
-//! Questions about many documents: count, aggregate, group by.
+//! Queries without documents in their answers: count, aggregate, group by, and how a list is read.
 
 use actix_web::{HttpResponse, web::Path};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Success, documents::LIST_STYLE};
+use super::{documents::LIST_STYLE, success::Success};
 use crate::{
     api::{
         error::ApiError,
@@ -21,7 +21,7 @@ use crate::{
 
 /// `GET /collections/{collection}/query/count` → 200 with `{"count"}` of the documents that match.
 ///
-/// `limit` and `offset`, which client libraries always send, change nothing.
+/// `limit` and `offset` change nothing, but client libraries always send them.
 pub async fn count(
     state: State,
     Caller(principal): Caller,
@@ -43,7 +43,7 @@ struct AggregateBody<'a> {
 
 /// `GET /collections/{collection}/query/aggregate?operation=…&field=…` → 200 with `{"field","operation","result"}`.
 ///
-/// `limit` and `offset`, which client libraries always send, change nothing.
+/// `limit` and `offset` change nothing, but client libraries always send them.
 pub async fn aggregate(
     state: State,
     Caller(principal): Caller,
@@ -137,7 +137,7 @@ pub async fn explain(
     Ok(HttpResponse::Ok().json(Success::new(body)))
 }
 
-/// A page means nothing here, but a wrong one is still a mistake.
+/// Refuses a `limit` or `offset` that is no number, although they change nothing here.
 fn check_page(parameters: &Parameters) -> Result<(), ApiError> {
     for name in ["limit", "offset"] {
         parameters.number(name, 0, 0, u64::MAX)?;

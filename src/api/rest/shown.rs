@@ -1,4 +1,4 @@
-//! A document as it is answered: whole, or what was selected of it, with what it is joined with.
+//! A document as it is answered: all of it or the selected fields, with its joined documents.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, value::RawValue};
@@ -9,7 +9,6 @@ use crate::{
     service::populate::{Joined, Related},
 };
 
-/// A document of an answer.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentBody<'a> {
@@ -22,12 +21,12 @@ pub struct DocumentBody<'a> {
 }
 
 impl<'a> DocumentBody<'a> {
-    /// The whole document and nothing else.
+    /// Shows the whole document, with nothing joined.
     pub fn new(collection: &'a str, document: &'a Document) -> Self {
         Self::shown(collection, document, None, &[])
     }
 
-    /// What was selected of the document, and each related document at the relation's name in its data.
+    /// Shows the selected fields. Joined documents are in the data, under the name of the relation.
     pub fn shown(
         collection: &'a str,
         document: &'a Document,
@@ -45,7 +44,6 @@ impl<'a> DocumentBody<'a> {
     }
 }
 
-/// A document's data.
 enum DataBody<'a> {
     Whole(&'a RawValue),
     Selected(Map<String, Value>, &'a [(String, Related)]),
@@ -62,7 +60,7 @@ impl<'a> DataBody<'a> {
         match selection {
             Some(selection) => Self::Selected(selection.of(fields), relations),
             None if !relations.is_empty() => Self::Joined(fields, relations),
-            // A document's text is JSON by construction; `null` would be a bug, not a crash.
+            // A document's text is JSON by construction. `null` would be a bug, but not a crash.
             None => Self::Whole(serde_json::from_str(document.data.text()).unwrap_or(RawValue::NULL)),
         }
     }
@@ -88,7 +86,7 @@ impl Serialize for DataBody<'_> {
     }
 }
 
-/// The other end of a relation: a document, null, or a list.
+/// The documents at the other end of a relation: one, null, or a list.
 pub struct RelatedBody<'a>(pub &'a Related);
 
 impl Serialize for RelatedBody<'_> {

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, http::header};
 use serde::{Deserialize, Serialize};
 
-use super::Success;
+use super::success::Success;
 use crate::{
     api::{
         error::ApiError,
@@ -13,7 +13,7 @@ use crate::{
     live::LiveError,
 };
 
-/// What a ticket is for. Other members are refused, not ignored.
+/// The body of the request. Unknown members are refused, because ignoring them would mislead.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
@@ -27,7 +27,7 @@ struct TicketBody {
     expires_at: String,
 }
 
-/// `POST /realtime/tickets` `{"collection"?}` → 201 with a ticket that opens live streams for an hour, as the caller.
+/// `POST /realtime/tickets` `{"collection"?}` → 201 with a ticket that opens live streams for an hour, with the caller's rights.
 pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
     let wanted: Wanted = if body.bytes.is_empty() { Wanted::default() } else { body.json()? };
     let streams = &state.realtime.streams;

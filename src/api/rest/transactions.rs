@@ -1,13 +1,14 @@
-//! Operations on several collections, all or none.
+//! Transactions: operations on any collections, all or nothing.
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::{DocumentBody, Success, add_cursor};
+use super::{shown::DocumentBody, success::Success};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
+        headers::add_cursor,
         request::{
             Body, Caller,
             batch::{self, Items, name_item, place_in},
@@ -50,15 +51,15 @@ enum Op {
     Delete,
 }
 
-/// What an operation came to: the document, or which one is gone.
+/// The result of an operation: the document, or the id of the deleted one.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Outcomes<'a> {
+enum ResultBody<'a> {
     Document(DocumentBody<'a>),
     Deleted { id: &'a str, collection: &'a str },
 }
 
-/// A member that is given has a value: `null` would mean a condition that is silently none.
+/// Refuses `null` for an optional member: a condition that is `null` by mistake would silently hold.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
@@ -82,12 +83,12 @@ pub async fn run(
     for outcome in &committed.outcomes {
         match outcome {
             Outcome::Document { collection, document, .. } => {
-                results.push(Outcomes::Document(DocumentBody::new(collection.as_str(), document)));
+                results.push(ResultBody::Document(DocumentBody::new(collection.as_str(), document)));
             }
             Outcome::Deleted { collection, id } => {
-                results.push(Outcomes::Deleted { id: id.as_str(), collection: collection.as_str() });
+                results.push(ResultBody::Deleted { id: id.as_str(), collection: collection.as_str() });
             }
-            // No operation of a transaction comes to these.
+            // No operation of a transaction has one of these outcomes.
             Outcome::Absent { .. } | Outcome::Collection(_) | Outcome::Removed { .. } | Outcome::Revoked => {}
         }
     }
@@ -100,14 +101,14 @@ fn parse_step(parser: &mut batch::Documents<'_>, raw: &RawValue) -> Result<Step,
     let refuse = |why: &str| ApiError::new(ErrorCode::InvalidBody, why);
     // serde would also read the members from an array, in their order.
     if !raw.get().starts_with('{') {
-        return Err(refuse("an operation is a JSON object"));
+        return Err(refuse("an operation must be a JSON object"));
     }
-    let operation: OperationBody<'_> =
-        serde_json::from_str(raw.get()).map_err(|err| refuse(&format!("it can't be understood: {err}")))?;
+    let operation: OperationBody<'_> = serde_json::from_str(raw.get())
+        .map_err(|err| refuse(&format!("the operation is not valid: {err}")))?;
     let OperationBody { op, collection, id, data, if_version: version } = operation;
     let id = id.map(|id| DocumentId::parse(&id)).transpose()?;
     let data = match (op, data) {
-        (Op::Delete, Some(_)) => return Err(refuse("a delete has no `data`")),
+        (Op::Delete, Some(_)) => return Err(refuse("`data` is not allowed in a `delete`")),
         (Op::Delete, None) => None,
         (_, None) => return Err(refuse("`data` is missing")),
         (_, Some(raw)) => Some(parser.parse(raw)?),
@@ -115,7 +116,9 @@ fn parse_step(parser: &mut batch::Documents<'_>, raw: &RawValue) -> Result<Step,
     let missing_id = || refuse("`id` is missing");
     let action = match (op, id, data) {
         (Op::Create, ..) if version.is_some() => {
-            return Err(refuse("a create has no `ifVersion`: the document isn't there yet"));
+            return Err(refuse(
+                "`ifVersion` is not allowed in a `create`, because the document must not exist yet",
+            ));
         }
         (Op::Create, id, Some(data)) => StepAction::Create { id, data },
         (Op::Update, Some(id), Some(data)) => update(id, data, version)?,
