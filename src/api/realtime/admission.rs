@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, http::header};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        request::{Parameters, caller::credential},
+        request::{Parameters, credential::credential},
     },
     auth::{KeyKind, KeyRing, Principal, Tickets},
 };

@@ -1,13 +1,10 @@
-//! Who is asking, by the credential in a request's headers.
+//! The principal that makes a request.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use actix_web::{
-    FromRequest, HttpRequest,
-    dev::Payload,
-    http::header::{self, HeaderMap},
-};
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
+use super::credential::credential;
 use crate::{
     api::{error::ApiError, state::State},
     auth::Principal,
@@ -29,25 +26,4 @@ impl FromRequest for Caller {
             Ok(Self(state.keys.authenticate(key).await?))
         })
     }
-}
-
-/// Returns the credential in the headers, or `None` if no header has one.
-///
-/// # Errors
-/// `UNAUTHORIZED` if two headers carry different credentials, or if one of them cannot be read.
-pub fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    let mut found = None;
-    let bearer = headers.get_all(header::AUTHORIZATION).map(|value| {
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-    });
-    let keys = headers.get_all("x-api-key").map(|value| value.to_str().ok().map(str::trim));
-    for credential in bearer.chain(keys) {
-        let credential = credential.ok_or_else(ApiError::unauthorized)?;
-        if found.is_some_and(|other| other != credential) {
-            return Err(ApiError::unauthorized());
-        }
-        found = Some(credential);
-    }
-    Ok(found)
 }

@@ -3,11 +3,13 @@
 //!
 //! Never does: decide anything, or keep a credential longer than it takes to find its principal.
 //!
-//! Reading order: [`caller`], [`path`], [`body`], [`precondition`], [`idempotency`], [`parameters`], [`list`], [`batch`].
+//! Reading order: [`credential`], [`caller`], [`path`], [`body`], [`precondition`], [`idempotency`], [`parameters`], [`list`],
+//! [`batch`].
 
 pub mod batch;
 pub mod body;
 pub mod caller;
+pub mod credential;
 pub mod idempotency;
 pub mod list;
 pub mod parameters;
