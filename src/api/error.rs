@@ -21,7 +21,7 @@ use crate::{
     writer::WriteError,
 };
 
-/// What went wrong, as a word that programs can compare.
+/// The kind of an error, which programs compare by its word on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// The credential is missing, unknown or revoked.
@@ -97,7 +97,7 @@ pub struct ApiError {
     pub code: ErrorCode,
     /// A sentence that says what is wrong, where, and what to do next.
     pub message: String,
-    /// What a program can use beyond the code.
+    /// Values for programs that need more than the code, such as the places in a document.
     pub details: Option<Value>,
 }
 

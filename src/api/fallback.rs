@@ -6,8 +6,7 @@ use super::error::{ApiError, ErrorCode};
 
 /// Answers a path that no route has.
 pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let message =
-        format!("there is no route `{}`; docs/reference/rest.md lists the routes", request.path());
+    let message = format!("there is no route `{}`; docs/reference/rest.md lists the routes", request.path());
     Err(ApiError::new(ErrorCode::NotFound, message))
 }
 

@@ -103,7 +103,8 @@ impl Answer {
     }
 }
 
-/// Drops an answer whose peer reads nothing. The connection cannot be closed from here; it is closed when it is polled again.
+/// Drops an answer whose peer reads nothing. The connection cannot be closed from here. It is closed when it is polled
+/// again.
 async fn watch(rest: Weak<Rest>, mut gone: oneshot::Receiver<()>) {
     while tokio::time::timeout(TIMEOUT, &mut gone).await.is_err() {
         let Some(rest) = rest.upgrade() else { return };

@@ -66,9 +66,10 @@ fn entity_tag(file: &EmbeddedFile) -> String {
     format!("\"{start}\"")
 }
 
-/// Allows scripts and styles from this server only and never inline, no markup from text, and connections to this server only.
+/// Allows scripts and styles from this server only and never inline, no markup from text, and connections to this server
+/// only.
 ///
-/// Safari before 15.4 does not count WebSockets as `'self'`, so the policy names them, with the host that the browser asked for.
+/// Safari before 15.4 does not count WebSockets as `'self'`, so the policy names them, with the host of the request.
 fn content_security_policy(request: &HttpRequest) -> String {
     let connection = request.connection_info();
     let host = connection.host();

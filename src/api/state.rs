@@ -21,9 +21,9 @@ pub struct ServerState {
     /// For the health check alone; everything else asks a service.
     pub db: Db,
     pub limits: Limits,
-    /// What the bodies of all requests in progress may take together.
+    /// Bounds the bodies of all requests in progress.
     pub request_bodies: Budget,
-    /// What all answers that wait for their peers may take together.
+    /// Bounds the large answers that wait for their peers.
     pub response_bodies: Budget,
 }
 

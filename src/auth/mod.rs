@@ -1,4 +1,4 @@
-//! Who is asking, and what they may do. REST, WebSocket, SSE and replay all use the same check.
+//! Principals (the callers of the server) and their permissions. REST, WebSocket, SSE and replay all use the same check.
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!

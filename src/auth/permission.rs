@@ -1,4 +1,4 @@
-//! What a principal may do: one table of actions, and the check against it.
+//! The permissions of a principal: one table of actions, and the check against it.
 
 use super::{KeyKind, Principal};
 use crate::domain::CollectionId;

@@ -1,10 +1,10 @@
-//! Who is asking.
+//! Principals, and the kinds and scopes of their keys.
 
 use std::fmt;
 
 use crate::domain::{CollectionId, KeyId, ProjectId};
 
-/// Who is asking: the holder of an API key, or of a ticket that was made with one.
+/// A caller of the server: the holder of an API key, or of a ticket that was made with one.
 #[derive(Clone, Debug)]
 pub struct Principal {
     /// The only project that the principal can reach.

@@ -18,8 +18,7 @@ pub struct Step {
     pub action: StepAction,
 }
 
-/// What an operation of a transaction does. `version` is the version that the document must have; 0 means that it must not
-/// exist.
+/// The action of an operation. `version` is the version that the document must have; 0 means that it must not exist.
 #[derive(Clone, Debug)]
 pub enum StepAction {
     /// Creates a document. An id that the caller chose must be free; without one, the document gets an id of ours.

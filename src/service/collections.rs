@@ -20,7 +20,7 @@ pub struct Collections {
     pub writer: WriterHandle,
 }
 
-/// What to change in a collection. A member that is `None` stays as it is.
+/// Changes to the settings of a collection. A member that is `None` stays as it is.
 #[derive(Clone, Debug, Default)]
 pub struct SettingsChange {
     pub name: Option<CollectionName>,

@@ -40,7 +40,7 @@ pub struct Exports {
     permits: Arc<Semaphore>,
 }
 
-/// What to export.
+/// The documents to export, their order, and the documents that are joined to them.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub filter: Filter,

@@ -1,4 +1,4 @@
-//! Use cases: what a request means, as a query or as a mutation. Each checks the caller's permission first.
+//! Use cases: each turns a request into a query or a mutation, after it has checked the caller's permission.
 //!
 //! Never does: know of HTTP, or print an answer.
 //!

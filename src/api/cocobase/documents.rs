@@ -25,7 +25,7 @@ use crate::{
     auth::Principal,
     domain::Patch,
     query::page::Direction,
-    service::{Collections, Documents, ServiceError},
+    service::ServiceError,
     wire::cocobase::CollectionBody,
 };
 
@@ -60,7 +60,7 @@ pub async fn create_named(
         let message = "the parameter `collection` is missing: POST /collections/documents?collection=posts";
         return Err(ApiError::new(ErrorCode::InvalidBody, message));
     };
-    create_in(&state.documents, &state.collections, &request, &principal, collection.to_owned(), &body).await
+    create_in(&state, &request, &principal, collection.to_owned(), &body).await
 }
 
 /// `POST /collections/{collection}/documents` → 201 with the document.
@@ -72,13 +72,11 @@ pub async fn create(
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    create_in(&state.documents, &state.collections, &request, &principal, collection.into_inner(), &body)
-        .await
+    create_in(&state, &request, &principal, collection.into_inner(), &body).await
 }
 
 async fn create_in(
-    documents: &Documents,
-    collections: &Collections,
+    state: &State,
     request: &HttpRequest,
     principal: &Principal,
     collection: String,
@@ -86,8 +84,8 @@ async fn create_in(
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(request)?;
     let key = request_key(request, &body.bytes)?;
-    let committed = documents.create(principal, collection, body::document(body)?, key).await?;
-    let bodies = written(collections, principal, &committed).await?;
+    let committed = state.documents.create(principal, collection, body::document(body)?, key).await?;
+    let bodies = written(&state.collections, principal, &committed).await?;
     let mut response = HttpResponse::Created();
     add_cursor(&mut response, principal, &committed);
     Ok(json_text(response, first(bodies)))

@@ -37,7 +37,6 @@ pub struct Members<'a> {
 }
 
 impl Items<'_> {
-    /// Whether the array has no items.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -152,7 +151,6 @@ pub struct Documents<'a> {
 }
 
 impl<'a> Documents<'a> {
-    /// Starts with the whole memory that one mutation may take.
     pub fn new(body: &'a Body) -> Self {
         Self { body, weight: 0 }
     }

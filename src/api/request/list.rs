@@ -21,9 +21,9 @@ const SORTS: [&str; 3] = ["orderBy", "sort", "sort_by"];
 /// The names of the parameter that gives the direction.
 const ORDERS: [&str; 2] = ["order", "sort_order"];
 
-/// In what the lists of two doors differ.
+/// The differences between the lists of the two doors.
 pub struct ListStyle {
-    /// The parameters that are served.
+    /// The parameters of the API that this door serves. It refuses the others.
     pub served: &'static [&'static str],
     /// Documents of a page if `limit` is missing.
     pub default_limit: u64,
@@ -31,13 +31,10 @@ pub struct ListStyle {
     pub direction: Option<Direction>,
 }
 
-/// A list that was asked for.
+/// The parameters of a list, parsed.
 pub struct ListParameters {
-    /// Which documents.
     pub filter: Filter,
-    /// In which order, and which part of them.
     pub page: Page,
-    /// What is shown of each.
     pub view: View,
 }
 
@@ -90,7 +87,7 @@ pub fn parse_sort(parameters: &Parameters, default: Option<Direction>) -> Result
     })
 }
 
-/// What is shown of each document, and beside it.
+/// The parts of a document that are shown, and the documents that are joined to it.
 pub struct View {
     /// The fields that are kept; `None` keeps all.
     pub selection: Option<Selection>,

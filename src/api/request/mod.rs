@@ -1,5 +1,5 @@
-//! What a request carries, read once for every door: who is asking, the body, preconditions, the idempotency key,
-//! parameters and batches. A door only names the parts it wants and prints the answer.
+//! The parts of a request, read once for every door: the caller, the body, preconditions, the idempotency key, parameters
+//! and batches. A door only names the parts it wants and prints the answer.
 //!
 //! Never does: decide anything, or keep a credential longer than it takes to find its principal.
 //!

@@ -75,7 +75,7 @@ impl Parameters {
         }
     }
 
-    /// Reads the filter: `filters=<JSON>` and every parameter that is none of the API's, all of which must hold.
+    /// Reads the filter: `filters=<JSON>` and every parameter that is not one of the API's. All of them must hold.
     ///
     /// # Errors
     /// `INVALID_FILTER`, which names the term.

@@ -18,7 +18,9 @@ pub fn precondition(request: &HttpRequest) -> Result<Precondition, ApiError> {
     match (single::<IfMatch>(request)?, single::<IfNoneMatch>(request)?) {
         (None, None) => Ok(Precondition::None),
         (Some(IfMatch::Any), None) => Ok(Precondition::Exists),
-        (Some(IfMatch::Items(tags)), None) if !tags.is_empty() => Ok(Precondition::Tag(texts(&tags))),
+        (Some(IfMatch::Items(tags)), None) if is_complete(request, &tags) => {
+            Ok(Precondition::Tag(texts(&tags)))
+        }
         (Some(IfMatch::Items(_)), None) => {
             refuse("`If-Match` must be `*` or entity tags in quotes, as the response header `ETag` has them")
         }
@@ -69,6 +71,13 @@ fn single<H: Header>(request: &HttpRequest) -> Result<Option<H>, ApiError> {
         (Some(_), _) => refuse(&format!("the header `{}` is there more than once; send it once", H::name())),
         (None, Err(_)) => refuse(&format!("the header `{}` is not valid; it must be ASCII text", H::name())),
     }
+}
+
+/// Whether these are all the entity tags of `If-Match`, and at least one. actix leaves out what is not an entity tag.
+fn is_complete(request: &HttpRequest, tags: &[EntityTag]) -> bool {
+    let text =
+        request.headers().get(IfMatch::name()).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    !tags.is_empty() && text.split(',').filter(|part| !part.trim().is_empty()).count() == tags.len()
 }
 
 /// RFC 9110 §13.1.1: a write compares strongly. A weak tag keeps its `W/`, and so equals no tag of a document.

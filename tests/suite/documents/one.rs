@@ -144,6 +144,7 @@ on_both_databases! {
 
         let weak = format!("W/{new}");
         let several = format!("{old}, {new}");
+        let mixed = format!("{new}, 3");
         for (why, header, id, expected) in [
             ("an old tag", ("If-Match", &*old), "a", 412),
             ("a weak tag is never a strong match", ("If-Match", &*weak), "a", 412),
@@ -153,6 +154,7 @@ on_both_databases! {
             ("no quotes", ("If-Match", "2"), "a", 400),
             ("one quote", ("If-Match", "\"2"), "a", 400),
             ("an empty list", ("If-Match", ""), "a", 400),
+            ("a tag and one that is none", ("If-Match", &*mixed), "a", 400),
             ("a tag that a write can't be kept from", ("If-None-Match", &*old), "a", 400),
             ("the tag", ("If-Match", &*new), "a", 200),
         ] {
