@@ -1,4 +1,4 @@
-//! An API key, kept as its hash.
+//! API keys, of which only the hash is stored.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,26 +6,24 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "api_keys")]
 pub struct Model {
-    /// UUIDv7.
+    /// A UUIDv7.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
-    /// The project it opens.
     pub project_id: String,
     /// `publishable` or `secret`.
     pub kind: String,
     /// The first characters of the key, by which people recognise it in a list.
     pub prefix: String,
-    /// SHA-256 of the key, 64 hexadecimal digits; unique.
+    /// The SHA-256 hash of the key, in 64 hexadecimal digits. Unique.
     pub hash: String,
-    /// Comma-separated scopes; `NULL` means all.
+    /// Scopes with commas between them. `NULL` means all scopes.
     pub scopes: Option<String>,
-    /// Milliseconds since the epoch.
     pub created_at: i64,
-    /// When it was revoked; `NULL` while it is good.
+    /// `NULL` while the key is valid.
     pub revoked_at: Option<i64>,
 }
 
-/// None is declared: joins are written where they are used.
+/// No relations are declared. Joins are written where they are used.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

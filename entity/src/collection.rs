@@ -1,4 +1,4 @@
-//! A collection of documents.
+//! Collections of documents.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,22 +6,20 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "collections")]
 pub struct Model {
-    /// UUIDv7; subscriptions and cursors belong to it, not to the name.
+    /// A UUIDv7. Subscriptions and documents refer to it and not to the name.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
-    /// The project it is in.
     pub project_id: String,
-    /// Unique in the project among those that are not removed.
+    /// Unique in the project, among collections that are not removed.
     pub name: String,
-    /// Milliseconds since the epoch.
     pub created_at: i64,
-    /// When it was removed. Its documents are deleted in the background, and then this row.
+    /// When the collection was removed. Its documents are deleted in the background, and then this row.
     pub removed_at: Option<i64>,
-    /// JSON Schema as text.
+    /// The JSON schema as text.
     pub schema: Option<String>,
 }
 
-/// None is declared: joins are written where they are used.
+/// No relations are declared. Joins are written where they are used.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

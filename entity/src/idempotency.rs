@@ -1,4 +1,4 @@
-//! What a write with an `Idempotency-Key` came to, so that its repetition is answered and not done again.
+//! Outcomes of writes with an `Idempotency-Key`. A repeated write gets the stored outcome and is not done again.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,24 +6,23 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "idempotency")]
 pub struct Model {
-    /// The project.
     #[sea_orm(primary_key, auto_increment = false)]
     pub project_id: String,
-    /// Id of the key (later: of the user) that asked.
+    /// The id of the caller's API key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub caller: String,
-    /// The client's key.
+    /// The text that the client chose.
     #[sea_orm(primary_key, auto_increment = false)]
     pub key: String,
-    /// SHA-256 of the request, 64 hexadecimal digits: the same key with another request is a conflict.
+    /// The SHA-256 hash of the request, in 64 hexadecimal digits. The same key with another request is a conflict.
     pub request: String,
-    /// The outcome, as JSON text.
+    /// The outcome as JSON text.
     pub outcome: String,
-    /// Milliseconds since the epoch; kept for 24 hours.
+    /// Rows are kept for 24 hours.
     pub created_at: i64,
 }
 
-/// None is declared: joins are written where they are used.
+/// No relations are declared. Joins are written where they are used.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,8 +1,8 @@
 //! The rows of Coir's database, one file per table.
 //!
-//! Only `store` in the server uses them: everything above it speaks of the domain's types. The hot tables
-//! (`documents`, `changes`, `heads`) are written by multi-row statements that sea-orm's active models can't
-//! express; their entities give the names of tables and columns, and read what is not hot.
+//! Only `store` uses these types. Everything above it speaks of the domain's types. The hot tables (`documents`, `changes`,
+//! `heads`) are written by multi-row statements, which the active models of sea-orm can't express. Their entities document
+//! the columns.
 //!
 //! All times are milliseconds since the Unix epoch, in UTC. All ids are text, compared by code point.
 

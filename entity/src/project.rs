@@ -1,4 +1,4 @@
-//! A project: one tenant, with its own keys, collections and change log.
+//! Projects: tenants, each with its own keys, collections and change log.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,16 +6,15 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "projects")]
 pub struct Model {
-    /// UUIDv7.
+    /// A UUIDv7.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
     /// Unique in the database.
     pub name: String,
-    /// Milliseconds since the epoch.
     pub created_at: i64,
 }
 
-/// None is declared: joins are written where they are used.
+/// No relations are declared. Joins are written where they are used.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

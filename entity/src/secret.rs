@@ -1,4 +1,4 @@
-//! What the server signs with.
+//! Secrets that the server signs with.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,16 +6,14 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "secrets")]
 pub struct Model {
-    /// What it is for.
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,
-    /// Random bytes, in base64.
+    /// Random bytes in base64.
     pub value: String,
-    /// Milliseconds since the epoch.
     pub created_at: i64,
 }
 
-/// None is declared: joins are written where they are used.
+/// No relations are declared. Joins are written where they are used.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

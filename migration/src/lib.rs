@@ -10,7 +10,7 @@ mod m20261124_000004_create_secrets;
 mod m20261124_000005_add_schemas;
 mod m20261124_000006_create_indexes;
 
-/// Runs the steps in order and remembers those that ran.
+/// Runs the steps in order, and remembers which have run.
 pub struct Migrator;
 
 #[async_trait::async_trait]

@@ -1,13 +1,12 @@
-//! Projects, keys, collections, documents and the change log.
+//! Creates the tables of projects, keys, collections, documents and the change log.
 //!
-//! Written as SQL: JSONB, partial indexes, `STRICT` and `COLLATE "C"` are what the schema is about, and no
-//! schema builder has all four. `IF NOT EXISTS`: on SQLite a step is not one transaction, and one that was cut short
-//! is run again. The two dialects differ in the words that [`words`] lists and in nothing else.
+//! The step is SQL text, because no schema builder has JSONB, partial indexes, `STRICT` and `COLLATE "C"`. Each statement has
+//! `IF NOT EXISTS`: on SQLite a step is not one transaction, and a step that was cut short is run again. The two dialects
+//! differ only in the words that `words` lists.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
-/// The step.
 pub struct Migration;
 
 impl MigrationName for Migration {
@@ -16,10 +15,10 @@ impl MigrationName for Migration {
     }
 }
 
-/// Placeholder, SQLite, PostgreSQL.
+/// Lists a placeholder, and its text on SQLite and on PostgreSQL.
 fn words() -> [(&'static str, &'static str, &'static str); 4] {
     [
-        // By code point on both; SQLite's default collation is already binary.
+        // Text is compared by code point. The default collation of SQLite does that.
         ("{text}", "TEXT", "TEXT COLLATE \"C\""),
         ("{int}", "INTEGER", "BIGINT"),
         ("{json}", "BLOB", "JSONB"),

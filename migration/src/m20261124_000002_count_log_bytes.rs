@@ -1,8 +1,7 @@
-//! What each project's change log occupies, so that its retention can be bounded in bytes without adding it up each time.
+//! Adds the size of each project's change log, so that retention can bound it without adding it up each time.
 
 use sea_orm_migration::prelude::*;
 
-/// The step.
 pub struct Migration;
 
 impl MigrationName for Migration {
@@ -11,7 +10,7 @@ impl MigrationName for Migration {
     }
 }
 
-/// The same measure as the server's: the bytes of the texts, and 100 for the rest of the entry.
+/// The same estimate as the server's: the bytes of the texts, and 100 for the rest of an entry.
 const COUNT: &str = "UPDATE heads SET bytes = (SELECT COALESCE(SUM(100 + COALESCE(OCTET_LENGTH(before), 0) \
      + COALESCE(OCTET_LENGTH(after), 0) + COALESCE(OCTET_LENGTH(control), 0)), 0) \
      FROM changes WHERE changes.project_id = heads.project_id)";
@@ -19,12 +18,12 @@ const COUNT: &str = "UPDATE heads SET bytes = (SELECT COALESCE(SUM(100 + COALESC
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // On SQLite a step is not one transaction, and one that was cut short is run again.
+        // On SQLite a step is not one transaction, and a step that was cut short is run again.
         if !manager.has_column("heads", "bytes").await? {
             let add = "ALTER TABLE heads ADD COLUMN bytes BIGINT NOT NULL DEFAULT 0";
             let add = match manager.get_database_backend() {
                 sea_orm_migration::sea_orm::DbBackend::Postgres => add.to_owned(),
-                // A STRICT table knows no other word.
+                // A STRICT table accepts no other word.
                 _ => add.replace("BIGINT", "INTEGER"),
             };
             manager.get_connection().execute_unprepared(&add).await?;

@@ -1,13 +1,12 @@
-//! The sort keys of PostgreSQL. On SQLite a key is an expression, and needs nothing.
+//! Creates the functions of sort keys on PostgreSQL. On SQLite a sort key is an expression.
 //!
-//! `coir_num` is the number, -Infinity for null and missing, Infinity for a string, NaN (which PostgreSQL sorts last) for
-//! the rest; `coir_txt` the string, `0` for false, `1` for true, `2` for arrays and objects, and else empty. Together they
-//! sort values of any type. `query/sql/key.rs` writes them into queries and indexes.
+//! `coir_num` is the number. It is -Infinity for null and missing, Infinity for a string, and NaN, which PostgreSQL sorts last,
+//! for the rest. `coir_txt` is the string. It is `0` for false, `1` for true, `2` for arrays and objects, and empty for the
+//! rest. Together they sort values of any type. `src/store/sql/key.rs` writes them into queries and indexes.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
-/// The step.
 pub struct Migration;
 
 impl MigrationName for Migration {

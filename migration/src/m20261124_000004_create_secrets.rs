@@ -1,9 +1,8 @@
-//! What the server signs with, so that a signature of one node, or from before a restart, is good everywhere.
+//! Creates the table of secrets that the server signs with, so that every node accepts a signature, also after a restart.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
-/// The step.
 pub struct Migration;
 
 impl MigrationName for Migration {

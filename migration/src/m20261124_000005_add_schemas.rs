@@ -1,8 +1,7 @@
-//! What a collection's documents must look like.
+//! Adds the schemas of collections.
 
 use sea_orm_migration::prelude::*;
 
-/// The step.
 pub struct Migration;
 
 impl MigrationName for Migration {
@@ -14,7 +13,7 @@ impl MigrationName for Migration {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // On SQLite a step is not one transaction, and one that was cut short is run again.
+        // On SQLite a step is not one transaction, and a step that was cut short is run again.
         if manager.has_column("collections", "schema").await? {
             return Ok(());
         }

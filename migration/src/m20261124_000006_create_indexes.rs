@@ -1,11 +1,10 @@
-//! The indexes that collections declare. The table says which there shall be and how far they are; the database's own are
-//! built and dropped in the background, after it.
+//! Creates the table of declared indexes. The database's own indexes are built and dropped in the background to match it.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
-/// What SQLite is to think of the table. Without statistics it takes a collection for ten documents, and would sooner walk
-/// through all of them in order than look some up and sort them. All it has to know is that collections are large.
+/// Statistics for the planner of SQLite. Without them it assumes that a collection has ten documents, and walks through all of
+/// them in order instead of finding some and sorting them. It only has to know that collections are large.
 const STATISTICS: &str = r#"
 ANALYZE documents;
 DELETE FROM sqlite_stat1 WHERE tbl = 'documents';
@@ -15,7 +14,6 @@ INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
 ANALYZE sqlite_schema;
 "#;
 
-/// The step.
 pub struct Migration;
 
 impl MigrationName for Migration {

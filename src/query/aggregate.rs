@@ -1,27 +1,25 @@
-//! What is computed over the values of one field.
+//! Aggregates over the values of one field.
 
 use serde_json::Value;
 
 use super::{Field, key::Key, parse::FilterError, sum::Sum};
 use crate::domain::Timestamp;
 
-/// What is computed.
+/// The operation of an aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// How many documents have a value; null is none.
+    /// The number of documents with a value other than null.
     Count,
-    /// The sum of the numbers.
     Sum,
-    /// The mean of the numbers.
     Average,
-    /// The least value but null, in the order of [`Key`].
+    /// The least value in the order of [`Key`], without null.
     Least,
-    /// The greatest value.
+    /// The greatest value in the order of [`Key`].
     Greatest,
 }
 
 impl Operation {
-    /// Reads `count`, `sum`, `avg`, `min` or `max`.
+    /// Parses `count`, `sum`, `avg`, `min` or `max`.
     ///
     /// # Errors
     /// [`FilterError`] for any other word.
@@ -32,7 +30,7 @@ impl Operation {
             "avg" => Ok(Self::Average),
             "min" => Ok(Self::Least),
             "max" => Ok(Self::Greatest),
-            _ => Err(FilterError::new("`operation` is count, sum, avg, min or max")),
+            _ => Err(FilterError::new("`operation` must be count, sum, avg, min or max")),
         }
     }
 
@@ -47,20 +45,20 @@ impl Operation {
         }
     }
 
-    /// Whether only numbers count.
+    /// Whether values that are not numbers are left out.
     pub fn is_of_numbers(self) -> bool {
         matches!(self, Self::Sum | Self::Average)
     }
 
-    /// Refuses what could only ever be 0 or null.
+    /// Rejects the sum or mean of an id or a time, which could only be 0 or null.
     ///
     /// # Errors
-    /// [`FilterError`] for the sum or mean of an id or of times.
+    /// [`FilterError`], which names the operations that these fields take.
     pub fn check(self, field: &Field) -> Result<(), FilterError> {
         match field {
             Field::Data(_) => Ok(()),
             _ if self.is_of_numbers() => Err(FilterError::new(format!(
-                "`{}` takes numbers; id, createdAt and updatedAt have min, max and count",
+                "`{}` takes a field with numbers; id, createdAt and updatedAt take min, max and count",
                 self.as_str()
             ))),
             _ => Ok(()),
@@ -68,7 +66,7 @@ impl Operation {
     }
 }
 
-/// An operation under way.
+/// An aggregate that takes one value after another.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
     operation: Operation,
@@ -80,19 +78,19 @@ pub struct Aggregate {
 /// The least or greatest value so far.
 #[derive(Clone, Debug)]
 struct Extreme {
-    /// Of values that are alike to a sort, the document's id decides, so that the order of the documents doesn't.
-    place: (Key, String),
+    key: Key,
+    /// The id decides between equal keys, so that the result does not depend on the order of the documents.
+    id: String,
     value: Value,
     bytes: usize,
 }
 
 impl Aggregate {
-    /// Of nothing so far.
     pub fn new(operation: Operation) -> Self {
         Self { operation, count: 0, sum: Sum::default(), extreme: None }
     }
 
-    /// Takes one more value, in canonical form, of a document with this id; its text has `bytes`. Times are milliseconds.
+    /// Takes a value in canonical form. A time is in milliseconds. `bytes` is the length of the value's text.
     pub fn add(&mut self, value: Value, id: &str, bytes: usize) {
         match (self.operation, &value) {
             (_, Value::Null) => {}
@@ -103,24 +101,25 @@ impl Aggregate {
             }
             (Operation::Sum | Operation::Average, _) => {}
             (Operation::Least | Operation::Greatest, _) => {
-                let place = (Key::of(Some(&value)), id.to_owned());
+                let key = Key::of(Some(&value));
+                let place = (&key, id);
                 let is_better = self.extreme.as_ref().is_none_or(|best| match self.operation {
-                    Operation::Least => place < best.place,
-                    _ => place > best.place,
+                    Operation::Least => place < (&best.key, best.id.as_str()),
+                    _ => place > (&best.key, best.id.as_str()),
                 });
                 if is_better {
-                    self.extreme = Some(Extreme { place, value, bytes });
+                    self.extreme = Some(Extreme { key, id: id.to_owned(), value, bytes });
                 }
             }
         }
     }
 
-    /// The bytes of the text of what is held.
+    /// Returns the length of the text of the value that is held.
     pub fn held_bytes(&self) -> usize {
         self.extreme.as_ref().map_or(0, |extreme| extreme.bytes)
     }
 
-    /// What came out. The sum of none is 0, all else of none null, but for the count.
+    /// Returns the result. Without any value, the count and the sum are 0, and the others are null.
     pub fn result(&self, field: &Field) -> Value {
         match self.operation {
             Operation::Count => self.count.into(),
@@ -133,7 +132,7 @@ impl Aggregate {
     }
 }
 
-/// A value of a field as it is answered: a time as text.
+/// Returns a value of a field as clients see it: a time as text.
 pub fn shown(field: &Field, value: Value) -> Value {
     match (field, value.as_i64()) {
         (Field::CreatedAt | Field::UpdatedAt, Some(millis)) => Value::from(Timestamp(millis).to_string()),

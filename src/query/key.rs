@@ -1,29 +1,27 @@
-//! The order of values of any type: the sort key of a field, and comparing numbers exactly.
+//! Sort keys, which order values of any type, and the exact comparison of numbers.
 
 use std::cmp::Ordering;
 
 use serde_json::{Number, Value};
 
-/// What a field's value is to a sort, in this order: null and missing, numbers, strings by code point, false, true, and
-/// then arrays and objects, which are all alike.
+/// The sort key of a field's value. The order is: null and missing, numbers, strings by code point, false, true, and then
+/// arrays and objects, which are all equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// Null, or missing.
+    /// Null or missing.
     Null,
-    /// A number, in canonical form. A time is its milliseconds.
+    /// A number in canonical form. A time is its milliseconds.
     Number(Number),
-    /// A string. A document's id is one.
+    /// A string. A document's id is a string.
     Text(String),
-    /// False.
     False,
-    /// True.
     True,
     /// An array or an object.
     Composite,
 }
 
 impl Key {
-    /// The key of a field's value; `None` stands for a missing field.
+    /// Returns the key of a value. `None` is a missing field.
     pub fn of(value: Option<&Value>) -> Self {
         match value {
             None | Some(Value::Null) => Self::Null,
@@ -35,7 +33,7 @@ impl Key {
         }
     }
 
-    /// The value by which a cursor carries the key: itself, or an empty array for [`Key::Composite`].
+    /// Returns the value that stands for the key in a page cursor: an empty array for [`Key::Composite`].
     pub fn to_value(&self) -> Value {
         match self {
             Self::Null => Value::Null,
@@ -75,13 +73,13 @@ impl PartialOrd for Key {
     }
 }
 
-/// Compares canonical numbers by their exact values: 2^53 + 1 is more than the double 2^53.
+/// Compares canonical numbers by their exact values: 2^53 + 1 is greater than the double 2^53.
 pub fn compare_numbers(one: &Number, two: &Number) -> Ordering {
     match (one.as_i64(), two.as_i64()) {
         (Some(one), Some(two)) => one.cmp(&two),
         (Some(integer), None) => compare_with_double(integer, two),
         (None, Some(integer)) => compare_with_double(integer, one).reverse(),
-        // A number is finite, so doubles have an order.
+        // The numbers of JSON are finite, so doubles have an order.
         (None, None) => {
             let [one, two] = [one, two].map(|number| number.as_f64().unwrap_or_default());
             one.partial_cmp(&two).unwrap_or(Ordering::Equal)
@@ -91,7 +89,7 @@ pub fn compare_numbers(one: &Number, two: &Number) -> Ordering {
 
 fn compare_with_double(integer: i64, double: &Number) -> Ordering {
     let double = double.as_f64().unwrap_or_default();
-    // Beyond 64 bits the cast gives the nearest end, which the fraction then can't correct; so the ends come first.
+    // Outside of 64 bits a cast gives the nearest limit, so the limits are checked first.
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if double >= LIMIT {
         return Ordering::Less;

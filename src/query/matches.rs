@@ -1,4 +1,4 @@
-//! The in-memory back-end of [`Filter`].
+//! Judges documents in memory by a [`Filter`].
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -8,7 +8,7 @@ use super::{Field, Filter, Part, key::compare_numbers};
 use crate::domain::{Document, FieldPath, Segment};
 
 impl Filter {
-    /// Whether `document` is one of those that the same filter selects in SQL.
+    /// Whether the document matches. SQL selects exactly the documents that match.
     pub fn matches(&self, document: &Document) -> bool {
         match self {
             Self::And(terms) => terms.iter().all(|term| term.matches(document)),
@@ -34,7 +34,7 @@ impl Filter {
 }
 
 impl Field {
-    /// The field's value in `document`, `None` if it is missing. Times are milliseconds.
+    /// Returns the field's value in a document. A time is in milliseconds. `None` if the field is missing.
     pub fn value_in<'a>(&self, document: &'a Document) -> Option<Cow<'a, Value>> {
         match self {
             Self::Id => Some(Cow::Owned(Value::from(document.id.as_str()))),
@@ -45,7 +45,7 @@ impl Field {
     }
 }
 
-/// How two numbers, or two strings, stand to each other; others don't.
+/// Compares two numbers or two strings. Other values have no order.
 fn compare(one: &Value, two: &Value) -> Option<Ordering> {
     match (one, two) {
         (Value::Number(one), Value::Number(two)) => Some(compare_numbers(one, two)),
@@ -54,7 +54,7 @@ fn compare(one: &Value, two: &Value) -> Option<Ordering> {
     }
 }
 
-/// Folds ASCII only, as both databases do. Linear in both lengths, whatever a client asks for.
+/// Looks for text in a string. It folds ASCII letters only, like both databases. The time is linear in both lengths.
 fn has_text(found: &str, part: Part, text: &str) -> bool {
     let Some(last) = found.len().checked_sub(text.len()) else { return false };
     let stands_at =

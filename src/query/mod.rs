@@ -1,26 +1,27 @@
-//! One filter with two back-ends: SQL for lists, [`Filter::matches`] for events. It never asks a database itself.
+//! Filters, sorts, pages, selections, relations and aggregates: parsed once, and judged in memory. This module never asks a
+//! database. The store has the same filters and sorts as SQL.
 //!
-//! What a comparison means, the same in both:
+//! Both back-ends of [`Filter`] give every comparison the same meaning:
 //!
-//! | operator | true if |
+//! | operator | is true if |
 //! |---|---|
-//! | `eq` a number, string or boolean | the field has an equal value of that type |
-//! | `eq` null; `isnull` | the field is null or missing |
-//! | `eq` an array or object | the whole value is equal |
-//! | `in` | `eq` with one of the list |
-//! | `ne`, `notin` | `eq`, `in` is not true: so it is for a missing field |
-//! | `gt gte lt lte` a number or string | the field has a value of that type that is more, … |
-//! | `contains startswith endswith` | the field is a string that does, without regard to ASCII case |
-//! | `array_contains` | the field is an array with an element that equals |
+//! | `eq` with a number, string or boolean | the field has an equal value of the same type |
+//! | `eq` with null; `isnull` | the field is null or missing |
+//! | `eq` with an array or object | the whole value is equal |
+//! | `in` | `eq` is true for one value of the list |
+//! | `ne`, `notin` | `eq`, `in` is not true, so they are true for a missing field |
+//! | `gt gte lt lte` with a number or string | the field has a value of the same type that is greater or less |
+//! | `contains startswith endswith` | the field is a string that has the text there, in any ASCII case |
+//! | `array_contains` | the field is an array with an equal element |
 //!
-//! Text from a URL stands for any value that it could denote: `25` for the number and the string.
+//! URL parameters are untyped: `25` matches both the number and the string.
 //!
-//! Two-valued: a comparison is true or false, never unknown, and `$not` is the plain complement. Numbers are compared
-//! exactly, strings by code point. `id` is a string to every operator; `createdAt` and `updatedAt` are times, which
-//! `eq ne in notin isnull gt gte lt lte` take.
+//! A comparison is true or false and never unknown, so `$not` is the plain complement. Numbers are compared exactly, and
+//! strings by code point. `id` is a string to every operator. `createdAt` and `updatedAt` are times, which take the operators
+//! `eq ne in notin isnull gt gte lt lte`.
 //!
-//! Reading order: this file, [`parse`] with its parts `literal`, `operator` and `times`, `matches`, [`key`], [`page`],
-//! [`index`], [`select`], [`populate`], [`aggregate`] with [`sum`], [`sql`], [`cursor`].
+//! Reading order: this file, [`parse`], `matches`, [`key`], [`page`], [`index_definition`], [`planner`], [`select`],
+//! [`populate`], [`aggregate`] with [`sum`].
 
 pub mod aggregate;
 pub mod index_definition;
@@ -39,27 +40,26 @@ use serde_json::Value;
 
 use crate::domain::{FieldPath, Segment};
 
-/// A true/false expression over a document; built only by [`parse`] and its parts. All values are in the canonical form of
-/// `domain::data`; on a time they are milliseconds.
+/// A true/false expression over a document. Only [`parse`] builds one. All values are in the canonical form of
+/// `domain::data`, and times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
-    /// All of these; of none, true.
+    /// All of these hold. True without any.
     And(Vec<Filter>),
-    /// Any of these; of none, false.
+    /// One of these holds. False without any.
     Or(Vec<Filter>),
-    /// The complement.
     Not(Box<Filter>),
-    /// The field equals one of these values. [`Value::Null`] stands for null or missing. Of none, false.
+    /// The field equals one of these values. [`Value::Null`] also matches a missing field. False without any.
     Equals(Field, Vec<Value>),
-    /// The field is a number, or a string, that stands so to one of these numbers and strings. Of none, false.
+    /// The field is a number or string, and the comparison with one of these values of its type holds. False without any.
     Compares(Field, Comparison, Vec<Value>),
-    /// The field is a string with this text in that place; ASCII letters of the text are small.
+    /// The field is a string with this text in it. ASCII letters of the text are in lower case.
     HasText(Field, Part, String),
-    /// The field is an array with an element that equals one of these values; null stands for null alone.
+    /// The field is an array with an element that equals one of these values. Null matches null only.
     HasElement(Field, Vec<Value>),
 }
 
-/// How two values of one type stand to each other.
+/// A comparison of two values of one type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Comparison {
     /// `gt`
@@ -72,7 +72,7 @@ pub enum Comparison {
     LessOrEqual,
 }
 
-/// Which part of a string a text is.
+/// The part of a string in which a text must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// `startswith`
@@ -83,21 +83,18 @@ pub enum Part {
     Anywhere,
 }
 
-/// What of a document a filter looks at.
+/// A field of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
-    /// The document's id.
     Id,
-    /// When it was made.
     CreatedAt,
-    /// When it was last written.
     UpdatedAt,
-    /// A value inside its data.
+    /// A value inside the document's data.
     Data(FieldPath),
 }
 
 impl Comparison {
-    /// Whether two values that stand to each other in `order` stand so.
+    /// Whether the comparison holds for two values with this order.
     pub fn holds(self, order: Ordering) -> bool {
         match self {
             Self::Greater => order.is_gt(),
@@ -107,13 +104,13 @@ impl Comparison {
         }
     }
 
-    /// Whether it is true of ever greater values.
+    /// Whether the comparison holds for all greater values as well.
     pub fn is_upwards(self) -> bool {
         matches!(self, Self::Greater | Self::GreaterOrEqual)
     }
 }
 
-/// As `parse::parse_field` reads it.
+/// Writes the text that `parse::parse_field` reads.
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -135,12 +132,12 @@ impl fmt::Display for Field {
 }
 
 impl Filter {
-    /// The filter that every document matches.
+    /// Returns the filter that every document matches.
     pub fn all() -> Self {
         Self::And(Vec::new())
     }
 
-    /// Both filters.
+    /// Returns the filter that holds if both do.
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::And(mut terms), Self::And(more)) => {
@@ -155,7 +152,7 @@ impl Filter {
         }
     }
 
-    /// The complement. Not of not is the filter itself.
+    /// Returns the complement.
     pub fn negate(self) -> Self {
         match self {
             Self::Not(filter) => *filter,
@@ -163,7 +160,7 @@ impl Filter {
         }
     }
 
-    /// The comparisons that must all be true: the filter itself, or the members of its conjunction.
+    /// Returns the terms that must all hold: the members of a conjunction, or the filter itself.
     pub fn terms(&self) -> &[Filter] {
         match self {
             Self::And(terms) => terms,

@@ -1,55 +1,58 @@
-//! Which related documents are wanted beside a document.
+//! Relations: which documents are joined to a document.
 
 use super::{page::split_names, parse::FilterError};
 use crate::domain::{FieldPath, Segment};
 
 /// The most relations of one request, all levels together.
 const MAX_RELATIONS: usize = 10;
-/// The deepest that relations may be nested.
+/// The most levels of relations.
 const MAX_DEPTH: usize = 3;
 
-/// Relations to be followed, on each level in the order that they were asked for.
+/// The relations to follow, on each level in the order of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Populate {
-    /// Of the documents at hand.
     pub relations: Vec<Relation>,
 }
 
-/// A relation by its name: `author` stands for the documents that `author_id` or `author_ids` name, or else for those of the
-/// collection `author` that name this one.
+/// A relation. `author` joins the documents that `author_id` or `author_ids` name. If a document has neither field, it joins
+/// the documents of the collection that name the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
-    /// Its name, under which the documents are answered.
+    /// The name, under which the documents are returned.
     pub name: String,
-    /// The collection, if it isn't the one that the name says.
+    /// The collection, if the name does not tell it.
     pub source: Option<String>,
-    /// What is followed from there.
+    /// The relations of the joined documents.
     pub nested: Populate,
 }
 
 impl Populate {
-    /// Reads `author,post.author:people`: relations parted by commas, nested by dots, each with a collection after a colon
-    /// if it isn't the one that the name says. All texts count.
+    /// Parses `author,post.author:people`: relations with commas between them, dots for nesting, and a collection after a
+    /// colon if the name does not tell it. All texts together are one list.
     ///
     /// # Errors
-    /// [`FilterError`], which names the term.
+    /// [`FilterError`], which names the relation.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, FilterError> {
         let mut all = Self::default();
         for text in texts.into_iter().flat_map(split_names) {
             let refuse = |why: &str| FilterError::new(format!("populate `{text}`: {why}"));
             let path = FieldPath::parse(&text).map_err(|err| refuse(&err.to_string()))?;
             if path.segments().len() > MAX_DEPTH {
-                return Err(refuse(&format!("relations are nested at most {MAX_DEPTH} deep")));
+                return Err(refuse(&format!("relations must be nested at most {MAX_DEPTH} levels deep")));
             }
             let mut level = &mut all;
             for segment in path.segments() {
-                let Segment::Key(step) = segment else { return Err(refuse("a relation is no element")) };
+                let Segment::Key(step) = segment else {
+                    return Err(refuse("a relation must be a name, not a position in a list"));
+                };
                 let (name, source) = match step.rsplit_once(':') {
                     Some((name, source)) => (name, Some(source)),
                     None => (step.as_str(), None),
                 };
                 if name.is_empty() || source == Some("") || step == "*" {
-                    return Err(refuse("name each relation, as in `populate=author,comments.author:people`"));
+                    return Err(refuse(
+                        "each relation must have a name, as in `populate=author,comments.author:people`",
+                    ));
                 }
                 let place = level.relations.iter().position(|relation| relation.name == name);
                 let place = place.unwrap_or_else(|| {
@@ -63,7 +66,7 @@ impl Populate {
                 let relation = &mut level.relations[place];
                 match (&relation.source, source) {
                     (Some(one), Some(two)) if one != two => {
-                        return Err(refuse("the same relation can't come from two collections"));
+                        return Err(refuse("a relation must come from one collection"));
                     }
                     (None, Some(source)) => relation.source = Some(source.to_owned()),
                     _ => {}
@@ -71,7 +74,9 @@ impl Populate {
                 level = &mut relation.nested;
             }
             if all.count() > MAX_RELATIONS {
-                return Err(FilterError::new(format!("at most {MAX_RELATIONS} relations are populated")));
+                return Err(FilterError::new(format!(
+                    "`populate` must have at most {MAX_RELATIONS} relations"
+                )));
             }
         }
         Ok(all)
@@ -81,14 +86,13 @@ impl Populate {
         self.relations.iter().map(|relation| 1 + relation.nested.count()).sum()
     }
 
-    /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.relations.is_empty()
     }
 }
 
-/// Collections whose documents a relation of this name means, the likeliest first: `author` means `authors`, `category`
-/// `categories`, and a name that is a plural already itself.
+/// Returns the names of the collections that a relation may mean, the likeliest first: `authors` and `author` for `author`,
+/// `categories` and `category` for `category`.
 pub fn plurals(name: &str) -> [String; 2] {
     let before_last = name.chars().rev().nth(1);
     let plural = match name.strip_suffix('y') {
@@ -99,8 +103,8 @@ pub fn plurals(name: &str) -> [String; 2] {
     [plural, name.to_owned()]
 }
 
-/// What a document of a collection of this name may be called where it is named: `comments` → `comment`, `categories` →
-/// `category`, `boxes` → `box` and `boxe`.
+/// Returns what a document of a collection may be called by a field that names it: `comment` for `comments`, `category` for
+/// `categories`, `box` and `boxe` for `boxes`.
 pub fn singulars(name: &str) -> Vec<String> {
     let mut singulars = Vec::new();
     if let Some(stem) = name.strip_suffix("ies") {
@@ -149,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn names_have_their_plurals_and_singulars() {
+    fn common_nouns_have_a_plural_and_a_singular() {
         for (one, many) in [
             ("author", "authors"),
             ("category", "categories"),

@@ -1,4 +1,4 @@
-//! Which fields of a document are wanted.
+//! Selections: the fields of a document that a client asks for.
 
 use std::collections::BTreeMap;
 
@@ -14,40 +14,43 @@ use crate::domain::{FieldPath, Segment};
 /// The most fields of a selection.
 const MAX_FIELDS: usize = 100;
 
-/// The fields of a document's data that are kept. What a document has beside its data is always there.
+/// The fields of a document's data to keep. A document's own members are always kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     top: Vec<String>,
     root: Node,
 }
 
-/// What is kept of a value.
+/// The parts of a value to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Node {
-    /// All of it.
+    /// Keep all of it.
     is_whole: bool,
     keys: BTreeMap<String, Node>,
     elements: BTreeMap<usize, Node>,
 }
 
 impl Selection {
-    /// Reads `title,author.name`: fields as in a filter, parted by commas (`\,` is a comma in a name). All texts count.
+    /// Parses `title,author.name`: fields as in a filter, with commas between them (`\,` is a comma in a name). All texts
+    /// together are one list.
     ///
     /// # Errors
-    /// [`FilterError`] for a term that is no field, or too many of them.
+    /// [`FilterError`] for a name that is not a field, or too many names.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, FilterError> {
         let (mut selection, mut count) = (Self::default(), 0);
         for name in texts.into_iter().flat_map(split_names) {
             count += 1;
             if count > MAX_FIELDS {
-                return Err(FilterError::new(format!("a selection has at most {MAX_FIELDS} fields")));
+                return Err(FilterError::new(format!("`select` must have at most {MAX_FIELDS} fields")));
             }
             if name.is_empty() {
-                return Err(FilterError::new("`select` names fields, as in `select=title,author.name`"));
+                return Err(FilterError::new(
+                    "`select` must name fields, as in `select=title,author.name`; one of these names is empty",
+                ));
             }
             let field = parse_field(&name)
-                .map_err(|err| FilterError::new(format!("the selected field `{name}`: {err}")))?;
-            // The document's own fields are there without being asked for.
+                .map_err(|err| FilterError::new(format!("`{name}` is not a valid field to select: {err}")))?;
+            // A document's own members are always kept.
             if let Field::Data(path) = field {
                 selection.add(&path);
             }
@@ -68,13 +71,13 @@ impl Selection {
         leaf.is_whole = true;
     }
 
-    /// The top-level fields of which something is kept, in the order that they were asked for.
+    /// Returns the top-level fields of which something is kept, in the order of the request.
     pub fn top_level(&self) -> &[String] {
         &self.top
     }
 
-    /// What is kept of a document's fields. Objects keep their shape; an array keeps the selected elements, close together.
-    /// What isn't there, or is of another kind than its path says, is left out.
+    /// Returns the selected parts of a document's fields. Objects keep their shape. An array has the selected elements only,
+    /// without gaps. A path that leads nowhere is left out.
     pub fn of(&self, fields: &Map<String, Value>) -> Map<String, Value> {
         self.root.of_object(fields)
     }
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_named_fields_are_kept_in_their_places() {
+    fn the_selected_fields_keep_their_shape() {
         let document = json!({
             "title": "T", "author": { "name": "Ada", "mail": "a@x", "home": { "city": "London" } },
             "tags": ["x", "y", { "deep": 1, "more": 2 }], "a,b": 1, "a.b": 2, "0": "zero", "none": null, "id": "mine",
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_field_is_refused_by_name() {
+    fn a_name_that_is_not_a_field_is_named_in_the_error() {
         for (text, named) in [("", "select"), ("a,,b", "select"), ("a..b", "a..b"), ("a\0", "a\0")] {
             let message = Selection::parse([text]).unwrap_err().to_string();
             assert!(message.contains(named), "{text:?}: {message}");

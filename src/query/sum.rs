@@ -1,15 +1,14 @@
-//! Sums of numbers without an error of rounding on the way, so that they don't depend on the order of the numbers, and are
-//! the same on every database.
+//! Exact sums. They are rounded once, at the end, so they depend neither on the order of the numbers nor on the database.
 
 use serde_json::{Number, Value};
 
-/// The place of a double's last bit: the least double is 2^-1074.
+/// The exponent of the least double, 2^-1074, which is the unit of a sum.
 const LEAST_EXPONENT: i32 = -1074;
-/// Bits of a limb that are in use after [`Sum::settle`]; a 64-bit integer has room for the carries of many numbers.
+/// The bits of a limb in use after [`Sum::settle`]. The rest of its 64 bits has room for the carries of many numbers.
 const LIMB_BITS: usize = 32;
-/// From 2^-1074 to beyond 2^1024, and room for 2^64 numbers of this size.
+/// Limbs from 2^-1074 to beyond 2^1024, with room for 2^64 numbers of this size.
 const LIMBS: usize = (1074 + 1024 + 64) / LIMB_BITS + 3;
-/// Numbers that may be added until carries have to be brought on.
+/// The most numbers that may be added before carries must be moved on.
 const UNSETTLED: u32 = 1 << 30;
 
 /// The exact sum of 64-bit integers and doubles: one wide integer, in units of 2^-1074.
@@ -19,6 +18,19 @@ pub struct Sum {
     unsettled: u32,
 }
 
+/// The sign of a sum.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    Positive,
+    Negative,
+}
+
+/// The value of a sum: its sign, and its limbs without the sign.
+struct Magnitude {
+    sign: Sign,
+    limbs: [u32; LIMBS],
+}
+
 impl Default for Sum {
     fn default() -> Self {
         Self { limbs: [0; LIMBS], unsettled: 0 }
@@ -26,7 +38,6 @@ impl Default for Sum {
 }
 
 impl Sum {
-    /// Adds a number.
     pub fn add(&mut self, number: &Number) {
         match (number.as_i64(), number.as_f64()) {
             (Some(integer), _) => self.add_scaled(integer, 0),
@@ -61,7 +72,7 @@ impl Sum {
         }
     }
 
-    /// Brings carries on: every limb but the last is then from 0 to 2^32 - 1, and the last has the sign.
+    /// Moves carries on. Then each limb is from 0 to 2^32 - 1, except the last, which has the sign.
     fn settle(&mut self) {
         let mut carry = 0;
         for limb in &mut self.limbs[..LIMBS - 1] {
@@ -73,8 +84,8 @@ impl Sum {
         self.unsettled = 0;
     }
 
-    /// Whether the sum is below 0, and its limbs without the sign.
-    fn magnitude(&self) -> (bool, [u32; LIMBS]) {
+    /// Returns the sum as a sign and settled limbs.
+    fn magnitude(&self) -> Magnitude {
         let mut settled = self.clone();
         settled.settle();
         let is_negative = settled.limbs[LIMBS - 1] < 0;
@@ -84,30 +95,31 @@ impl Sum {
             }
             settled.settle();
         }
-        (is_negative, settled.limbs.map(|limb| limb as u32))
+        let sign = if is_negative { Sign::Negative } else { Sign::Positive };
+        Magnitude { sign, limbs: settled.limbs.map(|limb| limb as u32) }
     }
 
-    /// The sum as a canonical number: exact if it is whole and has 64 bits, else the nearest double. Null past every
-    /// double.
+    /// Returns the sum as a canonical number: exact if it is an integer of 64 bits, and the nearest double otherwise. Null if
+    /// it is outside the range of doubles.
     pub fn total(&self) -> Value {
-        let (is_negative, limbs) = self.magnitude();
-        if let Some(integer) = to_integer(is_negative, &limbs) {
-            return integer.into();
+        let magnitude = self.magnitude();
+        match magnitude.to_integer() {
+            Some(integer) => integer.into(),
+            None => canonical(magnitude.to_double()),
         }
-        canonical(to_double(is_negative, &limbs))
     }
 
-    /// The sum divided by a count of numbers, as a canonical number. Null past every double, and of none.
+    /// Returns the sum divided by a count, as a canonical number. Null if the count is 0 or the result is outside the range of
+    /// doubles.
     pub fn average(&self, count: u64) -> Value {
-        let (is_negative, limbs) = self.magnitude();
         match count {
             0 => Value::Null,
-            _ => canonical(to_double(is_negative, &limbs) / count as f64),
+            _ => canonical(self.magnitude().to_double() / count as f64),
         }
     }
 }
 
-/// A whole double that has 64 bits is an integer, as in documents.
+/// Returns a double as documents have it: a whole one that fits into 64 bits is an integer.
 fn canonical(double: f64) -> Value {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if double.fract() == 0.0 && (-LIMIT..LIMIT).contains(&double) {
@@ -116,40 +128,47 @@ fn canonical(double: f64) -> Value {
     Number::from_f64(double).map_or(Value::Null, Value::Number)
 }
 
-fn to_integer(is_negative: bool, limbs: &[u32; LIMBS]) -> Option<i64> {
-    // 1 is the bit 1074, the 19th of the 34th limb.
-    const ONE: usize = (-LEAST_EXPONENT) as usize;
-    let (first, shift) = (ONE / LIMB_BITS, ONE % LIMB_BITS);
-    let has_fraction = limbs[..first].iter().any(|limb| *limb != 0) || limbs[first] & ((1 << shift) - 1) != 0;
-    if has_fraction || limbs[first + 4..].iter().any(|limb| *limb != 0) {
-        return None;
+impl Magnitude {
+    /// Returns the sum if it is an integer of 64 bits.
+    fn to_integer(&self) -> Option<i64> {
+        let limbs = &self.limbs;
+        // The number 1 is bit 1074: bit 18 of limb 33, counted from 0.
+        const ONE: usize = (-LEAST_EXPONENT) as usize;
+        let (first, shift) = (ONE / LIMB_BITS, ONE % LIMB_BITS);
+        let has_fraction =
+            limbs[..first].iter().any(|limb| *limb != 0) || limbs[first] & ((1 << shift) - 1) != 0;
+        if has_fraction || limbs[first + 4..].iter().any(|limb| *limb != 0) {
+            return None;
+        }
+        let wide =
+            (0..4).rev().fold(0_u128, |wide, place| wide << LIMB_BITS | u128::from(limbs[first + place]));
+        let integer = i128::try_from(wide >> shift).ok()?;
+        i64::try_from(if self.sign == Sign::Negative { -integer } else { integer }).ok()
     }
-    let wide = (0..4).rev().fold(0_u128, |wide, place| wide << LIMB_BITS | u128::from(limbs[first + place]));
-    let integer = i128::try_from(wide >> shift).ok()?;
-    i64::try_from(if is_negative { -integer } else { integer }).ok()
-}
 
-/// The nearest double; of two that are equally near, the even one.
-fn to_double(is_negative: bool, limbs: &[u32; LIMBS]) -> f64 {
-    let has_bit = |place: usize| limbs[place / LIMB_BITS] >> (place % LIMB_BITS) & 1 == 1;
-    let Some(highest) = limbs.iter().rposition(|limb| *limb != 0) else { return 0.0 };
-    let top = highest * LIMB_BITS + limbs[highest].ilog2() as usize;
-    let lowest = top.saturating_sub(52);
-    let mut mantissa =
-        (lowest..=top).rev().fold(0_u64, |mantissa, place| mantissa << 1 | u64::from(has_bit(place)));
-    if lowest > 0 && has_bit(lowest - 1) {
-        let is_more = mantissa & 1 == 1 || (0..lowest - 1).any(has_bit);
-        mantissa += u64::from(is_more);
+    /// Returns the nearest double. Of two that are equally near, it is the even one.
+    fn to_double(&self) -> f64 {
+        let limbs = &self.limbs;
+        let has_bit = |place: usize| limbs[place / LIMB_BITS] >> (place % LIMB_BITS) & 1 == 1;
+        let Some(highest) = limbs.iter().rposition(|limb| *limb != 0) else { return 0.0 };
+        let top = highest * LIMB_BITS + limbs[highest].ilog2() as usize;
+        let lowest = top.saturating_sub(52);
+        let mut mantissa =
+            (lowest..=top).rev().fold(0_u64, |mantissa, place| mantissa << 1 | u64::from(has_bit(place)));
+        if lowest > 0 && has_bit(lowest - 1) {
+            let is_more = mantissa & 1 == 1 || (0..lowest - 1).any(has_bit);
+            mantissa += u64::from(is_more);
+        }
+        // The scale is a power of two, so the product is exact, or infinite.
+        let exponent = lowest as i32 + LEAST_EXPONENT;
+        let scale = match exponent {
+            1024.. => f64::INFINITY,
+            -1022..1024 => f64::from_bits(((exponent + 1023) as u64) << 52),
+            _ => f64::from_bits(1 << (exponent - LEAST_EXPONENT)),
+        };
+        let double = mantissa as f64 * scale;
+        if self.sign == Sign::Negative { -double } else { double }
     }
-    // Powers of two: both factors, and so the product, are exact, or it is past every double.
-    let exponent = lowest as i32 + LEAST_EXPONENT;
-    let scale = match exponent {
-        1024.. => f64::INFINITY,
-        -1022..1024 => f64::from_bits(((exponent + 1023) as u64) << 52),
-        _ => f64::from_bits(1 << (exponent - LEAST_EXPONENT)),
-    };
-    let double = mantissa as f64 * scale;
-    if is_negative { -double } else { double }
 }
 
 #[cfg(test)]
@@ -199,7 +218,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_single_number_is_its_own_sum_whatever_was_added_and_taken_away(
+        fn numbers_that_are_added_and_subtracted_again_leave_no_trace(
             bits in any::<u64>(), others in proptest::collection::vec(any::<u64>(), 0..20)
         ) {
             let finite = |bits| Some(f64::from_bits(bits)).filter(|double| double.is_finite());
@@ -211,12 +230,11 @@ mod tests {
                 sum.add(&number(other));
                 sum.add(&number(-other));
             }
-            let (is_negative, limbs) = sum.magnitude();
-            prop_assert_eq!(to_double(is_negative, &limbs), double);
+            prop_assert_eq!(sum.magnitude().to_double(), double);
         }
 
         #[test]
-        fn integers_add_up_as_wide_integers_do(integers in proptest::collection::vec(any::<i64>(), 0..50)) {
+        fn integers_add_up_like_wide_integers(integers in proptest::collection::vec(any::<i64>(), 0..50)) {
             let exact: i128 = integers.iter().map(|integer| i128::from(*integer)).sum();
             let mut sum = Sum::default();
             for integer in &integers {

@@ -149,10 +149,10 @@ async fn build(
     };
     let doubled = match session {
         _ if !task.index.definition.unique => None,
-        Some(session) => indexes::find_doubled_values(session.connection(), task).await?,
+        Some(session) => indexes::find_duplicate_values(session.connection(), task).await?,
         None => {
             let task = task.clone();
-            let look = move |db| async move { indexes::find_doubled_values(&db, &task).await };
+            let look = move |db| async move { indexes::find_duplicate_values(&db, &task).await };
             db.read_within(FULL_READ, Lane::Scan, look).await?
         }
     };

@@ -96,7 +96,9 @@ impl Writer {
             return Ok(());
         }
         let mut beyond = HashSet::new();
-        for (place, stored) in idempotency::get_many(tx, &keys, oldest_outcome(), OUTCOME_BYTES).await? {
+        for idempotency::OutcomeAt { place, stored } in
+            idempotency::get_many(tx, &keys, oldest_outcome(), OUTCOME_BYTES).await?
+        {
             match stored {
                 Some(stored) => {
                     base.outcomes.insert(keys[place].clone(), stored);

@@ -16,7 +16,7 @@ use crate::{
         state::State,
     },
     query::aggregate::Operation,
-    store::documents::aggregates::Grouping,
+    store::documents::aggregates::{GroupAggregate, Grouping},
 };
 
 /// `GET /collections/{collection}/query/count` → 200 with `{"count"}` of the documents that match.
@@ -89,7 +89,7 @@ pub async fn group_by(
         (Some(operation), Some(field)) => {
             let operation = Operation::parse(operation)?;
             operation.check(&field)?;
-            Some((operation, field))
+            Some(GroupAggregate { operation, field })
         }
         (Some(_), None) => return Err(missing_parameter("of")),
         (None, Some(_)) => return Err(missing_parameter("operation")),

@@ -9,7 +9,8 @@ pub mod stored;
 pub mod streams;
 mod throttle;
 
-pub use reader::{AccessPath, ReadResult, StreamReader};
+pub use crate::store::documents::snapshots::AccessPath;
+pub use reader::{ReadResult, StreamReader};
 pub use stored::StoredStreams;
 pub use streams::{PagePermit, Streams};
 pub use throttle::WorkPermit;

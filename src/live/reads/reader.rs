@@ -8,20 +8,15 @@ use crate::{
     domain::{Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
     live::resume::Resume,
     query::Filter,
-    store::{StoreError, documents::snapshots::DocumentPage, log::changes::LogPage},
+    store::{
+        StoreError,
+        documents::snapshots::{AccessPath, DocumentPage},
+        log::changes::LogPage,
+    },
 };
 
 /// The outcome of a read.
 pub type ReadResult<T> = Result<T, StoreError>;
-
-/// How the documents of a snapshot are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AccessPath {
-    /// By an index, for each page anew. Good for few matching documents.
-    ByIndex,
-    /// By looking at all documents in the order of their ids.
-    ById,
-}
 
 /// Reads the database for live streams. `app` hands the implementation in. Every future can be dropped at any await.
 pub trait StreamReader: Send + Sync + 'static {

@@ -7,14 +7,14 @@ use futures_util::future::BoxFuture;
 use crate::{
     domain::{Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
     live::{
-        reads::reader::{AccessPath, ReadResult, StreamReader},
+        reads::reader::{ReadResult, StreamReader},
         resume::{Gone, Resume},
     },
     query::Filter,
     store::{
         Db, Lane,
         collections::{catalog::Catalogs, rows},
-        documents::snapshots::{self, DocumentPage, Way},
+        documents::snapshots::{self, AccessPath, DocumentPage, SnapshotQuery},
         log::{
             changes::{self, LogPage, PageSize},
             ends,
@@ -95,10 +95,9 @@ impl StreamReader for StoredStreams {
         Box::pin(async move {
             let catalog = self.catalogs.get(&project).await?;
             let read = move |db| async move {
-                snapshots::has_few(&db, &collection, &filter, catalog.indexes_of(&collection)).await
+                snapshots::choose_path(&db, &collection, &filter, catalog.indexes_of(&collection)).await
             };
-            let has_few = self.db.read(Lane::Scan, read).await?;
-            Ok(if has_few { AccessPath::ByIndex } else { AccessPath::ById })
+            self.db.read(Lane::Scan, read).await
         })
     }
 
@@ -114,12 +113,16 @@ impl StreamReader for StoredStreams {
         Box::pin(async move {
             let catalog = self.catalogs.get(&project).await?;
             let read = move |db| async move {
-                let way = match path {
-                    AccessPath::ByIndex => Way::ByIndex(catalog.indexes_of(&collection)),
-                    AccessPath::ById => Way::ById,
+                let query = SnapshotQuery {
+                    project: &project,
+                    collection: &collection,
+                    filter: &filter,
+                    indexes: catalog.indexes_of(&collection),
+                    path,
+                    after: after.as_ref(),
+                    size: DOCUMENT_PAGE,
                 };
-                let wanted = (&collection, &*filter);
-                snapshots::read(&db, &project, wanted, way, after.as_ref(), DOCUMENT_PAGE).await
+                snapshots::read(&db, query).await
             };
             self.db.read(Lane::Scan, read).await
         })

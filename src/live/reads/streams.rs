@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    reader::{AccessPath, StreamReader},
+    reader::StreamReader,
     shared_reads::{Answer, SharedReads},
     throttle::{Throttle, WorkPermit},
 };
@@ -14,7 +14,11 @@ use crate::{
     domain::{Change, Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
     live::{error::LiveError, resume::Resume},
     query::Filter,
-    store::{StoreError, documents::snapshots::DocumentPage, log::changes::LogPage},
+    store::{
+        StoreError,
+        documents::snapshots::{AccessPath, DocumentPage},
+        log::changes::LogPage,
+    },
     writer::Activity,
 };
 

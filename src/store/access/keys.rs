@@ -1,4 +1,4 @@
-//! API keys, which are stored as hashes only.
+//! API keys. Only their hashes are stored.
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 
@@ -12,21 +12,17 @@ use crate::{
 /// A stored key.
 #[derive(Clone, Debug)]
 pub struct StoredKey {
-    /// Identifies it without opening anything.
     pub id: KeyId,
-    /// The project that it opens.
     pub project: ProjectId,
     /// `publishable` or `secret`.
     pub kind: String,
-    /// Its first characters.
+    /// The first characters of the key.
     pub prefix: String,
-    /// SHA-256, in hexadecimal.
+    /// The SHA-256 hash of the key, in hexadecimal.
     pub hash: String,
-    /// Comma-separated scopes; `None` means all.
+    /// Scopes with commas between them. `None` means all scopes.
     pub scopes: Option<String>,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When it was revoked, if it was.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -38,7 +34,7 @@ const REVOKE: Sql = Sql::same("UPDATE api_keys SET revoked_at = $2 WHERE id = $1
 /// Finds a key by its hash, revoked or not.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn find_by_hash(db: &impl ConnectionTrait, hash: &str) -> Result<Option<StoredKey>> {
     let row = api_key::Entity::find().filter(api_key::Column::Hash.eq(hash)).one(db).await?;
     Ok(row.map(to_key))
@@ -47,15 +43,15 @@ pub async fn find_by_hash(db: &impl ConnectionTrait, hash: &str) -> Result<Optio
 /// Finds a key by its id, revoked or not.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn find(db: &impl ConnectionTrait, id: &KeyId) -> Result<Option<StoredKey>> {
     Ok(api_key::Entity::find_by_id(id.as_str()).one(db).await?.map(to_key))
 }
 
-/// The keys of a project, oldest first.
+/// Lists the keys of a project, the oldest first.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<StoredKey>> {
     let rows = api_key::Entity::find()
         .filter(api_key::Column::ProjectId.eq(project.as_str()))
@@ -66,7 +62,7 @@ pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<
     Ok(rows.into_iter().map(to_key).collect())
 }
 
-/// Adds a key. Deferred; a unique violation if a key with this hash is there.
+/// Adds a key. Deferred. A unique violation if a key with this hash exists.
 pub fn insert(tx: &mut WriteTx, key: &StoredKey) {
     let values = [
         key.id.as_str().into(),
@@ -80,7 +76,7 @@ pub fn insert(tx: &mut WriteTx, key: &StoredKey) {
     tx.defer(INSERT, values);
 }
 
-/// Marks a key as revoked, if it wasn't before. Deferred.
+/// Revokes a key, if it is not revoked. Deferred.
 pub fn revoke(tx: &mut WriteTx, id: &KeyId, at: Timestamp) {
     tx.defer(REVOKE, [id.as_str().into(), at.0.into()]);
 }

@@ -1,4 +1,4 @@
-//! The collections of each project in memory, as fresh as the log.
+//! A cache of each project's collections and indexes, which is as fresh as the log.
 
 use std::{
     collections::HashMap,
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// A project's collections at one control sequence.
+/// The collections and indexes of a project, at one control sequence.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// Sequence of the last control entry that is contained (later ones may be).
+    /// The sequence of a control entry up to which this is complete. It may contain later changes.
     pub control: u64,
     by_name: HashMap<CollectionName, Arc<Collection>>,
     by_id: HashMap<CollectionId, Arc<Collection>>,
@@ -26,7 +26,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Collections, and their indexes, that were read after `control` was.
+    /// Makes a catalog of rows that were read after `control`.
     pub fn new(control: u64, collections: Vec<Collection>, indexes: Vec<(CollectionId, Index)>) -> Self {
         let mut catalog = Self { control, ..Self::default() };
         for collection in collections {
@@ -38,16 +38,16 @@ impl Catalog {
         catalog
     }
 
-    /// Reads it in a transaction that has the project's log end locked.
+    /// Reads the catalog in a transaction that has locked the project's log end.
     ///
     /// # Errors
-    /// The database's own.
+    /// A database failure.
     pub async fn read_locked(tx: &mut WriteTx, project: &ProjectId, control: u64) -> Result<Self> {
         let collections = rows::list_locked(tx, project).await?;
         Ok(Self::new(control, collections, indexes::list_locked(tx, project).await?))
     }
 
-    /// Finds a collection by what stands in a path: its name or its id.
+    /// Finds a collection by its name or its id.
     pub fn find(&self, name_or_id: &str) -> Option<&Arc<Collection>> {
         match self.by_id.get(&CollectionId::from_stored(name_or_id)) {
             Some(collection) => Some(collection),
@@ -55,29 +55,29 @@ impl Catalog {
         }
     }
 
-    /// The indexes that a collection declares.
+    /// Returns the indexes that a collection declares.
     pub fn indexes_of(&self, id: &CollectionId) -> &[Arc<Index>] {
         self.indexes.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// All indexes.
+    /// Returns the indexes of all collections.
     pub fn indexes(&self) -> impl Iterator<Item = &Arc<Index>> {
         self.indexes.values().flatten()
     }
 
-    /// Has a collection declare these indexes and no others.
+    /// Replaces the indexes of a collection.
     pub fn set_indexes(&mut self, id: &CollectionId, indexes: Vec<Arc<Index>>) {
         self.indexes.insert(id.clone(), indexes);
     }
 
-    /// Adds a collection, or puts it in the place of the one with its id.
+    /// Adds a collection, or replaces the one with its id.
     pub fn insert(&mut self, collection: Arc<Collection>) {
         self.take(&collection.id);
         self.by_name.insert(collection.name.clone(), collection.clone());
         self.by_id.insert(collection.id.clone(), collection);
     }
 
-    /// Takes a collection away, and its indexes.
+    /// Removes a collection and its indexes.
     pub fn remove(&mut self, id: &CollectionId) {
         self.take(id);
         self.indexes.remove(id);
@@ -89,7 +89,7 @@ impl Catalog {
         }
     }
 
-    /// All collections, by name.
+    /// Lists all collections by name.
     pub fn list(&self) -> Vec<Arc<Collection>> {
         let mut all: Vec<_> = self.by_id.values().cloned().collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -98,36 +98,36 @@ impl Catalog {
 }
 
 #[derive(Default)]
-struct Slot {
-    /// The least control sequence that counts.
+struct Cached {
+    /// The control sequence that a catalog must have.
     required: u64,
     catalog: Option<Arc<Catalog>>,
 }
 
-/// The catalogs of all projects. Cheap to clone.
+/// The cache of all projects' catalogs. Cheap to clone.
 #[derive(Clone)]
 pub struct Catalogs {
     db: Db,
-    slots: Arc<Mutex<HashMap<ProjectId, Slot>>>,
+    cached_by_project: Arc<Mutex<HashMap<ProjectId, Cached>>>,
 }
 
 impl Catalogs {
-    /// Starts empty; a project's catalog is read when it is first asked for.
+    /// Makes an empty cache. A project's catalog is read on first use.
     pub fn new(db: Db) -> Self {
-        Self { db, slots: Arc::default() }
+        Self { db, cached_by_project: Arc::default() }
     }
 
-    /// A project's catalog, which contains every control entry that this process has heard of.
+    /// Returns a project's catalog. It contains the effect of every control entry that this process knows of.
     ///
     /// # Errors
-    /// The database's own, if it has to be read.
+    /// A database failure, if it has to be read.
     pub async fn get(&self, project: &ProjectId) -> Result<Arc<Catalog>> {
         if let Some(catalog) = self.cached(project) {
             return Ok(catalog);
         }
         let id = project.clone();
         let read = move |db| async move {
-            // The sequence first: what is read after it may be newer, never older.
+            // The sequence is read first, so the rows may be newer than it but never older.
             let control = ends::find(&db, &id).await?.map_or(0, |ends| ends.control);
             let collections = rows::list(&db, &id).await?;
             Ok(Catalog::new(control, collections, indexes::list(&db, &id).await?))
@@ -137,35 +137,36 @@ impl Catalogs {
         Ok(catalog)
     }
 
-    /// The catalog if it is in memory and fresh.
+    /// Returns the catalog if it is in memory and fresh.
     pub fn cached(&self, project: &ProjectId) -> Option<Arc<Catalog>> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.get(project)?.catalog.clone()
+        let cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);
+        cached_by_project.get(project)?.catalog.clone()
     }
 
-    /// Offers a catalog; it is kept if it is fresh and newer than the one that is there.
+    /// Stores a catalog, if it is fresh and not older than the stored one.
     pub fn put(&self, project: &ProjectId, catalog: &Arc<Catalog>) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.entry(project.clone()).or_default();
-        let newest = slot.catalog.as_ref().map_or(slot.required, |cached| cached.control.max(slot.required));
+        let mut cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = cached_by_project.entry(project.clone()).or_default();
+        let newest =
+            cached.catalog.as_ref().map_or(cached.required, |catalog| catalog.control.max(cached.required));
         if catalog.control >= newest {
-            slot.catalog = Some(catalog.clone());
+            cached.catalog = Some(catalog.clone());
         }
     }
 
-    /// Says that the log has a control entry at `sequence`: an older catalog counts no more.
+    /// Drops a catalog that is older than the control entry at `sequence`.
     pub fn require(&self, project: &ProjectId, sequence: u64) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.entry(project.clone()).or_default();
-        slot.required = slot.required.max(sequence);
-        if slot.catalog.as_ref().is_some_and(|catalog| catalog.control < slot.required) {
-            slot.catalog = None;
+        let mut cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = cached_by_project.entry(project.clone()).or_default();
+        cached.required = cached.required.max(sequence);
+        if cached.catalog.as_ref().is_some_and(|catalog| catalog.control < cached.required) {
+            cached.catalog = None;
         }
     }
 
-    /// Says that the log's last control entry is at `sequence`, whatever was heard before: what is in memory counts no more.
+    /// Drops the catalog, and sets the sequence of the log's last control entry. The log may have gone back to an older copy.
     pub fn restart(&self, project: &ProjectId, sequence: u64) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.insert(project.clone(), Slot { required: sequence, catalog: None });
+        let mut cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);
+        cached_by_project.insert(project.clone(), Cached { required: sequence, catalog: None });
     }
 }

@@ -1,4 +1,4 @@
-//! The indexes that collections declare: their rows, and the database's own indexes, which follow in the background.
+//! The rows of declared indexes, and the database's own indexes, which are built and dropped in the background.
 
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryFilter, QueryOrder,
@@ -22,7 +22,7 @@ use crate::{
 const BUILDING: &str = "building";
 const READY: &str = "ready";
 const FAILED: &str = "failed";
-/// No longer declared, but the database's own index is still there.
+/// The index is no longer declared, but the database still has its own.
 const REMOVED: &str = "removed";
 
 const LIST: Sql = Sql::same(
@@ -46,43 +46,40 @@ const FORGET_STATISTICS: Sql = Sql::same("DELETE FROM sqlite_stat1 WHERE idx = $
 const SET_STATISTICS: Sql =
     Sql::same("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES ('documents', $1, $2)");
 
-/// Any number, the same in every version of Coir: who holds this lock builds and drops indexes.
+/// An arbitrary number that must be the same in every version of Coir: the holder of this advisory lock builds and drops indexes.
 const INDEX_LOCK: i64 = 0x0043_4f49_5222;
 
-/// What is to be done about an index in the background.
+/// An index to build or to drop in the background.
 pub struct IndexTask {
-    /// Its collection's project.
     pub project: ProjectId,
-    /// Its collection.
     pub collection: CollectionId,
-    /// The index.
     pub index: Index,
-    /// Whether it is to be dropped, and not built.
+    /// Whether the index is to be dropped and not built.
     pub is_removed: bool,
 }
 
-/// The declared indexes of a project, in the order of their declaration.
+/// Lists the declared indexes of a project, in the order of their declaration.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<(CollectionId, Index)>> {
     let rows = db.query_all_raw(LIST.bind(db.get_database_backend(), [project.as_str().into()])).await?;
     rows.iter().map(read_index).collect()
 }
 
-/// The same inside a write transaction.
+/// Lists like [`list`], in a write transaction.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn list_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<Vec<(CollectionId, Index)>> {
     let rows = tx.query(LIST, [project.as_str().into()]).await?;
     rows.iter().map(read_index).collect()
 }
 
-/// How many indexes are declared in the database.
+/// Counts the declared indexes of all projects.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn count(tx: &mut WriteTx) -> Result<usize> {
     let rows = tx.query(COUNT, []).await?;
     Ok(rows.first().map_or(Ok(0), |row| row.try_get_by_index::<i64>(0))? as usize)
@@ -103,7 +100,7 @@ pub fn insert_many(tx: &mut WriteTx, indexes: &[(ProjectId, CollectionId, Index)
     tx.defer_rows(INSERT, rows);
 }
 
-/// Writes how far an index is; `None`: it is no longer declared. Deferred.
+/// Writes the state of an index. `None` marks it as no longer declared. Deferred.
 pub fn set_state(tx: &mut WriteTx, id: &IndexId, state: Option<&IndexState>) {
     let (word, error) = match state {
         None => (REMOVED, None),
@@ -114,15 +111,15 @@ pub fn set_state(tx: &mut WriteTx, id: &IndexId, state: Option<&IndexState>) {
     tx.defer(SET_STATE, [id.as_str().into(), word.into(), error.into()]);
 }
 
-/// Says of all indexes of a collection that they are no longer declared. Deferred.
+/// Marks all indexes of a collection as no longer declared. Deferred.
 pub fn remove_all(tx: &mut WriteTx, collection: &CollectionId) {
     tx.defer(REMOVE_ALL, [collection.as_str().into()]);
 }
 
-/// What is to be done, the oldest first.
+/// Lists the indexes to build or drop, the oldest first.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn list_tasks(db: &impl ConnectionTrait) -> Result<Vec<IndexTask>> {
     let rows = index::Entity::find()
         .filter(index::Column::State.is_in([BUILDING, REMOVED]))
@@ -141,18 +138,18 @@ pub async fn list_tasks(db: &impl ConnectionTrait) -> Result<Vec<IndexTask>> {
     rows.into_iter().map(task).collect()
 }
 
-/// Makes the database's own indexes on SQLite, or drops them, with what that changes of the row. Nobody else writes
-/// meanwhile. What is there already is left.
+/// Builds the database's own indexes on SQLite, or drops them and deletes the row. No other write happens meanwhile. Indexes
+/// that exist already are kept.
 ///
 /// # Errors
-/// The database's own; [a unique violation](StoreError::is_unique_violation) if documents are alike.
+/// A database failure, also a [unique violation](StoreError::is_unique_violation) if documents are duplicates.
 pub async fn carry_out_sqlite(tx: &mut WriteTx, task: &IndexTask) -> Result<()> {
     for statement in statements(&task.index, &task.collection, TABLE, DbBackend::Sqlite) {
         tx.defer(FORGET_STATISTICS, [statement.name.as_str().into()]);
         if task.is_removed {
             tx.execute_plain(statement.drop).await?;
         } else {
-            // Before the index: making it has every connection read the schema, and these with it, anew.
+            // The statistics come first, because creating the index makes every connection read the schema and them anew.
             tx.defer(SET_STATISTICS, [statement.name.into(), statement.statistics.into()]);
             tx.execute_plain(statement.create).await?;
         }
@@ -163,7 +160,7 @@ pub async fn carry_out_sqlite(tx: &mut WriteTx, task: &IndexTask) -> Result<()> 
     Ok(())
 }
 
-/// A session of PostgreSQL that builds indexes, while it holds the lock for it. Its statements may take as long as they take.
+/// A session of PostgreSQL that holds the lock for building indexes. Its statements have no time limit.
 pub struct IndexSession(DatabaseConnection);
 
 const LOCK: Sql = Sql::same("SELECT pg_try_advisory_lock($1)");
@@ -171,14 +168,14 @@ const IS_HALF_BUILT: Sql =
     Sql::same("SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)");
 
 impl IndexSession {
-    /// Opens one; `None` if another process has one, or on SQLite.
+    /// Opens a session. Returns `None` on SQLite, or if another process holds the lock.
     ///
     /// # Errors
-    /// The database's own.
+    /// A database failure.
     pub async fn open(db: &Db) -> Result<Option<Self>> {
         let Some(options) = db.postgres_options() else { return Ok(None) };
         let options = options.clone().options([("statement_timeout", "0")]);
-        // One connection, which stays: the lock is its.
+        // There must be one connection, because it owns the lock.
         let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
         let pool = pool.connect_with(options).await?;
         let session = Self(SqlxPostgresConnector::from_sqlx_postgres_pool(pool));
@@ -189,11 +186,11 @@ impl IndexSession {
         Ok(None)
     }
 
-    /// Makes the database's own indexes while writes go on, or drops them and deletes the row. One that was left half-built is
-    /// built anew.
+    /// Builds the database's own indexes while writes go on, or drops them and deletes the row. A half-built index is built
+    /// anew.
     ///
     /// # Errors
-    /// The database's own; [a unique violation](StoreError::is_unique_violation) if documents are alike. What was built is
+    /// A database failure, also a [unique violation](StoreError::is_unique_violation) if documents are duplicates. What was built is
     /// then dropped again.
     pub async fn carry_out(&self, task: &IndexTask) -> Result<()> {
         if task.is_removed {
@@ -213,20 +210,20 @@ impl IndexSession {
                 return Err(err);
             }
         }
-        // Without statistics of the new keys the planner can't tell what they are worth.
+        // The planner needs statistics of the new expressions.
         self.0.execute_unprepared(&format!("ANALYZE {TABLE}")).await?;
         Ok(())
     }
 
-    /// Its connection, for reads.
+    /// Returns the connection, for reads.
     pub fn connection(&self) -> &DatabaseConnection {
         &self.0
     }
 
-    /// Ends it, and gives the lock back.
+    /// Closes the session, which releases the lock.
     pub async fn close(self) {
         if let Err(err) = self.0.close().await {
-            tracing::debug!("the session for indexes did not end well: {err}");
+            tracing::debug!("could not close the session that builds indexes: {err}");
         }
     }
 
@@ -237,17 +234,17 @@ impl IndexSession {
         Ok(())
     }
 
-    /// A statement's single answer; no row is a no.
+    /// Returns the single boolean that a statement returns. No row is false.
     async fn ask(&self, sql: Sql, value: sea_orm::Value) -> Result<bool> {
         let row = self.0.query_one_raw(sql.bind(DbBackend::Postgres, [value])).await?;
         Ok(row.map(|row| row.try_get_by_index::<bool>(0)).transpose()?.unwrap_or(false))
     }
 }
 
-/// Why an index can't be built over the documents that are there, as far as strings are too long: a sentence for its owner.
+/// Finds a stored string that is too long for an index. Returns a message for the owner of the index.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn find_too_long_text(db: &DatabaseConnection, task: &IndexTask) -> Result<Option<String>> {
     let IndexTask { collection, index, .. } = task;
     let Some(select) = find_too_long(index, collection, db.get_database_backend()) else { return Ok(None) };
@@ -258,11 +255,12 @@ pub async fn find_too_long_text(db: &DatabaseConnection, task: &IndexTask) -> Re
     Ok(found.map(|found| format!("document `{id}`, field `{}`: {}", found.field, found.why)))
 }
 
-/// Which documents are alike in a unique index: a sentence for its owner. `None` if there are none any more.
+/// Finds stored documents that are duplicates in a unique index. Returns a message for the owner of the index, or `None` if
+/// there are none any more.
 ///
 /// # Errors
-/// The database's own.
-pub async fn find_doubled_values(db: &DatabaseConnection, task: &IndexTask) -> Result<Option<String>> {
+/// A database failure.
+pub async fn find_duplicate_values(db: &DatabaseConnection, task: &IndexTask) -> Result<Option<String>> {
     let IndexTask { collection, index, .. } = task;
     let select = find_duplicates(index, collection, db.get_database_backend());
     let Some(row) = db.query_one(&select).await? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! The collections of a project.
+//! The rows of collections.
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 
@@ -26,10 +26,10 @@ const CHANGE: Sql = Sql::same("UPDATE collections SET name = $2, schema = $3 WHE
 const MARK_REMOVED: Sql = Sql::same("UPDATE collections SET removed_at = $2 WHERE id = $1");
 const DELETE: Sql = Sql::same("DELETE FROM collections WHERE id = $1");
 
-/// The collections of a project that are not removed, by name.
+/// Lists the collections of a project by name, without removed ones.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<Collection>> {
     let rows = collection::Entity::find()
         .filter(collection::Column::ProjectId.eq(project.as_str()))
@@ -40,10 +40,10 @@ pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<
     Ok(rows.into_iter().map(to_collection).collect())
 }
 
-/// The same inside a write transaction.
+/// Lists like [`list`], in a write transaction and in no order.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn list_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<Vec<Collection>> {
     let rows = tx.query(LIST, [project.as_str().into()]).await?;
     rows.iter()
@@ -59,19 +59,19 @@ pub async fn list_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<Vec<Co
         .collect()
 }
 
-/// Whether a collection is there, and not removed.
+/// Whether a collection exists and is not removed.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn is_there(db: &impl ConnectionTrait, id: &CollectionId) -> Result<bool> {
     let found = collection::Entity::find_by_id(id.as_str()).one(db).await?;
     Ok(found.is_some_and(|collection| collection.removed_at.is_none()))
 }
 
-/// A removed collection whose documents are still to be deleted, if there is one.
+/// Finds a removed collection whose documents are still to be deleted.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn find_removed(tx: &mut WriteTx) -> Result<Option<CollectionId>> {
     let rows = tx.query(FIND_REMOVED, []).await?;
     rows.first().map(|row| Ok(CollectionId::from_stored(&row.try_get_by_index::<String>(0)?))).transpose()
@@ -91,13 +91,13 @@ pub fn insert_many(tx: &mut WriteTx, collections: &[(ProjectId, Collection)]) {
     tx.defer_rows(INSERT, rows);
 }
 
-/// Writes what can be changed of a collection: its name and its schema. Deferred.
+/// Writes a collection's name and schema. Deferred.
 pub fn change(tx: &mut WriteTx, collection: &Collection) {
     let schema = collection.schema.as_ref().map(|schema| schema.text().to_owned());
     tx.defer(CHANGE, [collection.id.as_str().into(), collection.name.as_str().into(), schema.into()]);
 }
 
-/// Takes a collection away. Its name is free at once; its documents are deleted later. Deferred.
+/// Marks a collection as removed. Its name is free at once, and its documents are deleted later. Deferred.
 pub fn mark_removed(tx: &mut WriteTx, id: &CollectionId, at: Timestamp) {
     tx.defer(MARK_REMOVED, [id.as_str().into(), at.0.into()]);
 }

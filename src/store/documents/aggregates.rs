@@ -1,5 +1,5 @@
-//! Counting, computing over one field, and grouping. Numbers are added up here and not by the databases, whose sums depend on
-//! the order of the rows, and differ.
+//! Counts, aggregates and groups. Numbers are added up here, because the sums of the databases depend on the order of the rows
+//! and differ between them.
 
 use futures_util::TryStreamExt;
 use sea_orm::{
@@ -29,7 +29,7 @@ use crate::{
 /// Counts the documents that match.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn count(db: &impl ConnectionTrait, collection: &CollectionId, filter: &Filter) -> Result<u64> {
     let mut select = select_matching(collection, filter, db.get_database_backend());
     select.expr(Expr::cust("COUNT(*)"));
@@ -38,10 +38,10 @@ pub async fn count(db: &impl ConnectionTrait, collection: &CollectionId, filter:
     Ok(count as u64)
 }
 
-/// Adds up the numbers that a field has in the documents that match: their sum or their mean, as `operation` says.
+/// Returns the sum or mean of a field's numbers in the documents that match.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn total(
     db: &DatabaseConnection,
     collection: &CollectionId,
@@ -64,32 +64,41 @@ pub async fn total(
 /// How documents are grouped.
 #[derive(Clone, Debug)]
 pub struct Grouping {
-    /// By the values of this field; null and missing are one.
+    /// Documents with equal values of this field are a group. Null and missing are equal.
     pub field: Field,
-    /// What is computed for each group, and over which field.
-    pub of: Option<(Operation, Field)>,
-    /// At most so many groups.
+    /// The aggregate of each group.
+    pub of: Option<GroupAggregate>,
+    /// The most groups to return.
     pub limit: u64,
-    /// So many are left out first.
+    /// How many groups are skipped first.
     pub offset: u64,
 }
 
-/// Documents with equal values.
+/// An aggregate over a field of each group.
+#[derive(Clone, Debug)]
+pub struct GroupAggregate {
+    pub operation: Operation,
+    pub field: Field,
+}
+
+/// The documents with one value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// The value; times are text.
+    /// The value. A time is text.
     pub value: Value,
-    /// How many documents have it.
+    /// How many documents have this value.
     pub count: u64,
-    /// What was computed.
+    /// The result of the aggregate, if one was asked for.
     pub result: Option<Value>,
 }
 
-/// Groups the documents that match: the largest group first, and those of one size by their values, in the order of sort
-/// keys. One statement, so that counts and results belong together. `None` if the values take more than `max_bytes`.
+/// Groups the documents that match. The largest group comes first. Groups of one size are in the order of their sort keys.
+/// Returns `None` if the values take more than `max_bytes`.
+///
+/// One statement reads counts and values, so they belong together.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn group(
     db: &DatabaseConnection,
     collection: &CollectionId,
@@ -100,8 +109,8 @@ pub async fn group(
     let backend = db.get_database_backend();
     let page = page_of_groups(backend, collection, filter, grouping);
     let mut select = groups_with_texts(grouping, max_bytes, backend);
-    if let Some((operation, of)) = &grouping.of {
-        let values = values_of_groups(backend, collection, filter, grouping, *operation, of);
+    if let Some(aggregate) = &grouping.of {
+        let values = values_of_groups(backend, collection, filter, grouping, aggregate);
         select.union(UnionType::All, values);
     }
     let mut cte = CommonTableExpression::new();
@@ -119,10 +128,10 @@ pub async fn group(
     found.finish()
 }
 
-/// Groups as their rows come in, in any order.
+/// Collects groups from rows in any order.
 struct Groups<'a> {
     grouping: &'a Grouping,
-    /// By place: value and count.
+    /// Values and counts, by the place of the group.
     counts: Vec<Option<(Value, u64)>>,
     aggregates: Vec<Aggregate>,
     held_bytes: usize,
@@ -133,7 +142,8 @@ impl<'a> Groups<'a> {
         Self { grouping, counts: Vec::new(), aggregates: Vec::new(), held_bytes: 0 }
     }
 
-    /// Takes a row `place, count, text, id, value`, where either the count is NULL or the value. False if it is too much.
+    /// Takes a row `place, count, text, id, value`, in which either the count or the value is NULL. Returns false if all values
+    /// together take too much.
     fn take(&mut self, row: &QueryResult, max_bytes: usize) -> Result<bool> {
         let place = row.try_get_by_index::<i64>(0)? as usize;
         if let Some(count) = row.try_get_by_index::<Option<i64>>(1)? {
@@ -145,14 +155,14 @@ impl<'a> Groups<'a> {
             self.counts[place - 1] = Some((value, count as u64));
             return Ok(true);
         }
-        let Some((operation, of)) = &self.grouping.of else { return Ok(true) };
+        let Some(GroupAggregate { operation, field }) = &self.grouping.of else { return Ok(true) };
         let (id, text) = (row.try_get_by_index::<String>(3)?, row.try_get_by_index::<String>(4)?);
         if self.aggregates.len() < place {
             self.aggregates.resize_with(place, || Aggregate::new(*operation));
         }
         let aggregate = &mut self.aggregates[place - 1];
         self.held_bytes -= aggregate.held_bytes();
-        aggregate.add(read_value(of, &text)?, &id, text.len());
+        aggregate.add(read_value(field, &text)?, &id, text.len());
         self.held_bytes += aggregate.held_bytes();
         Ok(self.held_bytes <= max_bytes)
     }
@@ -163,17 +173,17 @@ impl<'a> Groups<'a> {
             let (value, count) = group?;
             let of = self.grouping.of.as_ref();
             let aggregate = aggregates.next();
-            let result = of.map(|(operation, field)| {
+            let result = of.map(|GroupAggregate { operation, field }| {
                 aggregate.unwrap_or_else(|| Aggregate::new(*operation)).result(field)
             });
             Some(Group { value, count, result })
         });
         let groups: Option<Vec<_>> = groups.collect();
-        groups.map(Some).ok_or_else(|| StoreError::custom("a group is missing"))
+        groups.map(Some).ok_or_else(|| StoreError::custom("the database left a group out"))
     }
 }
 
-/// The columns `grouped, count, place`, the last of which counts from 1.
+/// Selects the groups of the page with the columns `grouped, count, place`. Places count from 1.
 fn page_of_groups(
     backend: DbBackend,
     collection: &CollectionId,
@@ -181,7 +191,7 @@ fn page_of_groups(
     grouping: &Grouping,
 ) -> SelectStatement {
     let keys = key_columns(&grouping.field, backend);
-    // Arrays and objects have all one key; what orders them must be the same on both databases, which their texts are not.
+    // All arrays and objects have one key. Their texts differ between the databases, so the least id orders them.
     let names = (0..keys.len()).map(|place| format!("key{place}")).chain(["first".to_owned()]);
     let mut groups = select_matching(collection, filter, backend);
     groups
@@ -201,7 +211,7 @@ fn page_of_groups(
         .take()
 }
 
-/// The groups of `page`, in the columns of [`Groups::take`]. All texts are NULL if they take too much together.
+/// Selects the groups of `page` with the columns of [`Groups::take`]. All texts are NULL if they take too much together.
 fn groups_with_texts(grouping: &Grouping, max_bytes: usize, backend: DbBackend) -> SelectStatement {
     let text = match (&grouping.field, backend) {
         (Field::Data(_), DbBackend::Postgres) => "grouped::text",
@@ -220,15 +230,15 @@ fn groups_with_texts(grouping: &Grouping, max_bytes: usize, backend: DbBackend) 
         .take()
 }
 
-/// The values to compute with, in the columns of [`Groups::take`].
+/// Selects the values to aggregate with the columns of [`Groups::take`].
 fn values_of_groups(
     backend: DbBackend,
     collection: &CollectionId,
     filter: &Filter,
     grouping: &Grouping,
-    operation: Operation,
-    of: &Field,
+    aggregate: &GroupAggregate,
 ) -> SelectStatement {
+    let GroupAggregate { operation, field: of } = aggregate;
     let wanted = if operation.is_of_numbers() {
         is_number(of, backend)
     } else {
@@ -246,7 +256,7 @@ fn values_of_groups(
     values
 }
 
-/// What has equal values in documents with equal values; JSON null for missing.
+/// Returns an expression that is equal for documents of one group. It is JSON null for a missing field.
 fn group_value(field: &Field, backend: DbBackend) -> Expr {
     match (field, backend) {
         (Field::Data(path), DbBackend::Postgres) => {
@@ -257,7 +267,7 @@ fn group_value(field: &Field, backend: DbBackend) -> Expr {
     }
 }
 
-/// The value as text, which [`read_value`] reads. NULL if it is missing.
+/// Returns the text of a value, which [`read_value`] reads. NULL if the field is missing.
 fn value_text(field: &Field, backend: DbBackend) -> Expr {
     match (field, backend) {
         (Field::Data(path), DbBackend::Postgres) => postgres_value(path).cast_as("text"),
@@ -278,12 +288,13 @@ fn is_number(field: &Field, backend: DbBackend) -> Expr {
     }
 }
 
-/// Reads [`value_text`]: the value in canonical form, times as milliseconds.
+/// Reads the text of a value in canonical form. A time is in milliseconds.
 fn read_value(field: &Field, text: &str) -> Result<Value> {
     if *field == Field::Id {
         return Ok(Value::from(text));
     }
-    let refuse = |err: &dyn std::fmt::Display| StoreError::custom(format!("a value can't be read: {err}"));
+    let refuse =
+        |err: &dyn std::fmt::Display| StoreError::custom(format!("a stored value can't be read: {err}"));
     let mut value: Value = serde_json::from_str(text).map_err(|err| refuse(&err))?;
     canonicalise(&mut value, 1).map_err(|err| refuse(&err))?;
     Ok(value)

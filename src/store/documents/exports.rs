@@ -1,4 +1,4 @@
-//! Pages of an export: documents in any order, a bounded number of bytes at a time, with nothing held in between.
+//! Pages of an export: documents in any order, bounded in bytes. Nothing is held between two pages.
 
 use sea_orm::{
     ConnectionTrait, DbBackend, Order, Statement,
@@ -18,13 +18,17 @@ use crate::{
     },
 };
 
-/// Reads the documents of a page, but none that begins after `bytes` of memory. Empty only if no document is left.
+/// Reads a page, which ends with the document that reaches `max_bytes` of memory. It is empty only if no document is left.
 ///
 /// # Errors
-/// The database's own.
-pub async fn read(db: &impl ConnectionTrait, listing: Listing<'_>, bytes: usize) -> Result<Vec<Document>> {
+/// A database failure.
+pub async fn read(
+    db: &impl ConnectionTrait,
+    listing: Listing<'_>,
+    max_bytes: usize,
+) -> Result<Vec<Document>> {
     let backend = db.get_database_backend();
-    let documents = listing.rows(&size_columns(), backend).within(listing.collection, bytes, backend);
+    let documents = listing.rows(&size_columns(), backend).within(listing.collection, max_bytes, backend);
     let mut select = Query::select();
     select.column(Asterisk);
     documents.order(&mut select, "d");
@@ -34,17 +38,17 @@ pub async fn read(db: &impl ConnectionTrait, listing: Listing<'_>, bytes: usize)
 
 /// The names of top-level fields in some documents.
 pub struct FieldNames {
-    /// In no order, each once; one more than was asked for says that there are too many.
+    /// Each name once, in no order. One name more than asked for means that there are too many.
     pub names: Vec<String>,
-    /// The greatest id of these documents; `None` if there are none.
+    /// The greatest id of these documents. `None` if there are none.
     pub last: Option<DocumentId>,
 }
 
-/// Reads which top-level fields the next documents have, in the order of their ids: at most `documents` of them, and one
-/// name more than `most`.
+/// Reads the names of the top-level fields of the next documents, in the order of their ids. It looks at up to `documents`
+/// documents, and returns up to one name more than `most`.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn field_names(
     db: &impl ConnectionTrait,
     collection: &CollectionId,
@@ -77,7 +81,7 @@ pub async fn field_names(
     let rows = db.query_all_raw(statement).await?;
     let mut found = FieldNames { names: Vec::new(), last: None };
     for row in &rows {
-        // NULL stands for documents without any field.
+        // NULL stands for documents without fields.
         found.names.extend(row.try_get_by_index::<Option<String>>(0)?);
         if found.last.is_none() {
             found.last = Some(DocumentId::from_stored(&row.try_get_by_index::<String>(1)?));

@@ -16,22 +16,20 @@ use crate::{
     },
 };
 
-/// Documents that name others by their ids.
+/// Documents that name other documents by their ids.
 pub struct Referring<'a> {
-    /// Where they are.
     pub collection: &'a CollectionId,
-    /// The fields that may name one, the first of them before the others.
+    /// The fields that may name a document. A document counts by the first of them.
     pub fields: &'a [Field],
-    /// The ids.
     pub ids: &'a [DocumentId],
-    /// For each id at most so many, the newest.
+    /// The most documents for each id: the newest.
     pub most: u64,
 }
 
-/// Reads documents that name others, newest first. `None` if they take more than `max_bytes`, by `Data::weight`.
+/// Reads documents that name others, the newest first. Returns `None` if they take more than `max_bytes`, by `Data::weight`.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn find_referring(
     db: &impl ConnectionTrait,
     referring: &Referring<'_>,
@@ -41,14 +39,14 @@ pub async fn find_referring(
     read_all_within(&db.query_all(&select).await?)
 }
 
-/// Ids and sizes first: data that isn't wanted must not be read.
+/// Selects ids and sizes first, so that data which is not wanted is not read.
 fn referring_statement(backend: DbBackend, referring: &Referring<'_>, max_bytes: usize) -> SelectStatement {
     let ids: Vec<_> = referring.ids.iter().map(|id| Value::from(id.as_str())).collect();
     let mut others = Filter::Or(Vec::new());
     let mut branches = referring.fields.iter().map(|field| {
         let names = Filter::Equals(field.clone(), ids.clone());
         let mut branch = Query::select();
-        // What is found is a string: of the columns of its key, the last has it.
+        // The value is a string, which is in the last column of its key.
         let name = key_columns(field, backend).pop().unwrap_or(Expr::cust("TRUE"));
         let placeholder = if backend == DbBackend::Postgres { "$1" } else { "?" };
         let nth = format!("ROW_NUMBER() OVER (PARTITION BY {placeholder} ORDER BY created_at DESC, id DESC)");

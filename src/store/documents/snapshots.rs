@@ -28,44 +28,59 @@ use crate::{
 
 /// The column that pages are ordered by: the id.
 const KEY: &str = "key";
-/// How many documents one statement looks at, at most, for those that match: it is short also where few do. The number is
-/// part of a text.
+/// The most documents that one statement looks at to find those that match, so that it is short even if few match. The number
+/// is part of the statement's text.
 const MAX_SPAN: &str = "50000";
-/// The most documents that are found by an index for every page of a snapshot anew.
+/// The most matching documents that are found by an index, because each page of the snapshot searches the index anew.
 const MAX_FEW: u64 = 5000;
 
-/// How a snapshot's documents are found.
-#[derive(Clone, Copy, Debug)]
-pub enum Way<'a> {
-    /// All of the collection are looked at, in the order of their ids.
+/// How the documents of a snapshot are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccessPath {
+    /// By an index, for each page anew. Good for few matching documents.
+    ByIndex,
+    /// By looking at all documents in the order of their ids.
     ById,
-    /// Those that match are looked at, which one of these indexes finds.
-    ByIndex(&'a [Arc<Index>]),
 }
 
-/// Part of a snapshot.
+/// A page of a snapshot that is asked for.
+#[derive(Clone, Copy)]
+pub struct SnapshotQuery<'a> {
+    /// The project whose log ends are read with the page.
+    pub project: &'a ProjectId,
+    pub collection: &'a CollectionId,
+    pub filter: &'a Filter,
+    /// The indexes that the collection declares.
+    pub indexes: &'a [Arc<Index>],
+    pub path: AccessPath,
+    /// The page begins after this id.
+    pub after: Option<&'a DocumentId>,
+    pub size: PageSize,
+}
+
+/// A page of a snapshot.
 #[derive(Clone, Debug)]
 pub struct DocumentPage {
-    /// Where the log ended when these were the documents.
+    /// The log ends at the moment of the read.
     pub ends: LogEnds,
-    /// Matching documents after the id that was asked for, in the order of their ids.
+    /// Matching documents in the order of their ids.
     pub documents: Vec<Document>,
-    /// The id up to which these are all; `None` if no other comes after them.
+    /// The id up to which the page has all matching documents. `None` if it has all that are left.
     pub covers: Option<DocumentId>,
 }
 
-/// Whether an index finds the documents that match, and they are few: then they are best found by it.
+/// Chooses how the documents that match are found: by an index if there is one and they are few, and by their ids otherwise.
 ///
 /// # Errors
-/// The database's own.
-pub async fn has_few(
+/// A database failure.
+pub async fn choose_path(
     db: &impl ConnectionTrait,
     collection: &CollectionId,
     filter: &Filter,
     indexes: &[Arc<Index>],
-) -> Result<bool> {
+) -> Result<AccessPath> {
     if !is_narrowed(filter, indexes) {
-        return Ok(false);
+        return Ok(AccessPath::ById);
     }
     let backend = db.get_database_backend();
     let found = split(filter, indexes).into_iter().map(|part| {
@@ -76,32 +91,26 @@ pub async fn has_few(
     select.expr(Expr::cust("COUNT(*)")).from_subquery(union_all(found.collect()), "found");
     let row = db.query_one(&select).await?;
     let count = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
-    Ok(count.is_some_and(|count| count.unsigned_abs() <= MAX_FEW))
+    let are_few = count.is_some_and(|count| count.unsigned_abs() <= MAX_FEW);
+    Ok(if are_few { AccessPath::ByIndex } else { AccessPath::ById })
 }
 
-/// Reads the next matching documents. One statement, so that the log ends belong to exactly this result; nothing is held for
-/// the next page, which may be read in another way. `None` if there is no such project.
+/// Reads the next page of a snapshot. Returns `None` if there is no such project.
+///
+/// One statement reads the documents and the log ends, so the ends belong to exactly this page. Nothing is held for the next
+/// page, which may be read by another path.
 ///
 /// # Errors
-/// The database's own.
-pub async fn read(
-    db: &impl ConnectionTrait,
-    project: &ProjectId,
-    (collection, filter): (&CollectionId, &Filter),
-    way: Way<'_>,
-    after: Option<&DocumentId>,
-    size: PageSize,
-) -> Result<Option<DocumentPage>> {
-    let statement =
-        page_statement(project, (collection, filter), way, after, size, db.get_database_backend());
-    let rows = db.query_all(&statement).await?;
+/// A database failure.
+pub async fn read(db: &impl ConnectionTrait, query: SnapshotQuery<'_>) -> Result<Option<DocumentPage>> {
+    let rows = db.query_all(&page_statement(query, db.get_database_backend())).await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let ends = read_log_ends(first, LOG_ENDS_COLUMN)?;
     let found = rows.iter().filter(|row| matches!(row.try_get_by_index::<Option<String>>(0), Ok(Some(_))));
     let documents: Vec<_> = found.map(|row| read_document(row, 0)).collect::<Result<_>>()?;
-    // The same measure as the size that was stored with each.
+    // The weight is the size that was stored with the document.
     let bytes: usize = documents.iter().map(|document| document.data.weight()).sum();
-    let is_full = documents.len() >= size.entries || bytes >= size.bytes;
+    let is_full = documents.len() >= query.size.entries || bytes >= query.size.bytes;
     let covers = match documents.last() {
         Some(last) if is_full => Some(last.id.clone()),
         _ => first.try_get::<Option<String>>("", "covers")?.map(|id| DocumentId::from_stored(&id)),
@@ -109,31 +118,26 @@ pub async fn read(
     Ok(Some(DocumentPage { ends, documents, covers }))
 }
 
-/// The statement of [`read`].
-pub fn page_statement(
-    project: &ProjectId,
-    (collection, filter): (&CollectionId, &Filter),
-    way: Way<'_>,
-    after: Option<&DocumentId>,
-    size: PageSize,
-    backend: DbBackend,
-) -> SelectStatement {
-    let after = after.map_or("", DocumentId::as_str);
-    let (entries, span) = match way {
-        Way::ById => {
-            // Without a filter a page is soon full.
-            let span = (!filter.terms().is_empty()).then(|| span_end(collection, after, backend));
-            (entries_by_id(collection, filter, after, span.clone(), size, backend), span)
+/// Returns the statement of [`read`].
+pub fn page_statement(query: SnapshotQuery<'_>, backend: DbBackend) -> SelectStatement {
+    let after = query.after.map_or("", DocumentId::as_str);
+    let (entries, span) = match query.path {
+        AccessPath::ById => {
+            // Without a filter the page is soon full, so the span needs no bound.
+            let is_filtered = !query.filter.terms().is_empty();
+            let span = is_filtered.then(|| span_end(query.collection, after, backend));
+            (entries_by_id(query, after, span.clone(), backend), span)
         }
-        Way::ByIndex(indexes) => (entries_by_index(collection, filter, indexes, after, size, backend), None),
+        AccessPath::ByIndex => (entries_by_index(query, after, backend), None),
     };
     let documents = Ordered { rows: entries, keys: vec![(KEY.to_owned(), Direction::Ascending)] };
-    let mut select = documents.within(collection, size.bytes, backend).with_log_ends(project);
+    let mut select =
+        documents.within(query.collection, query.size.bytes, backend).with_log_ends(query.project);
     select.expr_as(span.unwrap_or(Expr::cust("NULL")).cast_as("text"), Alias::new("covers"));
     select
 }
 
-/// The id at which a statement stops looking; NULL if it comes to the end.
+/// Returns the id at which a statement stops looking. NULL if it comes to the end of the collection.
 fn span_end(collection: &CollectionId, after: &str, backend: DbBackend) -> Expr {
     let [first, second] = if backend == DbBackend::Postgres { ["$1", "$2"] } else { ["?", "?"] };
     let end = format!(
@@ -142,13 +146,12 @@ fn span_end(collection: &CollectionId, after: &str, backend: DbBackend) -> Expr 
     Expr::cust_with_values(end, [collection.as_str(), after])
 }
 
-/// The matching documents of a span. The collection is bound, so that no declared index is taken instead of the ids' own.
+/// Selects the matching documents of a span. The collection is bound and not a literal, so that the database uses the index of
+/// the ids and none that the collection declares.
 fn entries_by_id(
-    collection: &CollectionId,
-    filter: &Filter,
+    query: SnapshotQuery<'_>,
     after: &str,
     span: Option<Expr>,
-    size: PageSize,
     backend: DbBackend,
 ) -> SelectStatement {
     let mut entries = Query::select();
@@ -156,32 +159,25 @@ fn entries_by_id(
         .columns(["id", "size"])
         .expr_as(Expr::col("id"), KEY)
         .from(TABLE)
-        .and_where(Expr::col("collection_id").eq(collection.as_str()))
+        .and_where(Expr::col("collection_id").eq(query.collection.as_str()))
         .and_where(Expr::col("id").gt(after))
-        // No id has a `~`, which sorts after all that they have.
+        // `~` sorts after every character that an id may have.
         .and_where_option(span.map(|span| Expr::col("id").lte(Func::coalesce([span, Expr::val("~")]))))
-        .and_where(condition(filter, backend))
+        .and_where(condition(query.filter, backend))
         .order_by("id", Order::Asc)
-        .limit(size.entries as u64);
+        .limit(query.size.entries as u64);
     entries
 }
 
-/// The matching documents after an id, all of which an index finds.
-fn entries_by_index(
-    collection: &CollectionId,
-    filter: &Filter,
-    indexes: &[Arc<Index>],
-    after: &str,
-    size: PageSize,
-    backend: DbBackend,
-) -> SelectStatement {
-    // An expression, so that the ids' own index gives neither place nor order.
+/// Selects the matching documents after an id, which an index finds.
+fn entries_by_index(query: SnapshotQuery<'_>, after: &str, backend: DbBackend) -> SelectStatement {
+    // An expression instead of the column, so that the database does not use the index of the ids.
     let id = || Expr::cust("id || ''");
-    let found = split(filter, indexes).into_iter().map(|part| {
-        let mut found = select_matching(collection, &part, backend);
+    let found = split(query.filter, query.indexes).into_iter().map(|part| {
+        let mut found = select_matching(query.collection, &part, backend);
         found.columns(["id", "size"]).expr_as(id(), KEY).and_where(id().gt(after)).take()
     });
     let mut entries = union_all(found.collect());
-    entries.order_by(KEY, Order::Asc).limit(size.entries as u64);
+    entries.order_by(KEY, Order::Asc).limit(query.size.entries as u64);
     entries
 }

@@ -1,4 +1,4 @@
-//! The change log: append, and read after a position.
+//! Entries of the change log: how they are appended, and read after a position.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -45,8 +45,8 @@ macro_rules! whole_project {
     };
 }
 
-/// A page of the log: at most $3 entries, and none that begins after $4 bytes of memory. The log ends come
-/// from the same statement, so that what was pruned meanwhile is noticed and never skipped.
+/// A page of the log: at most $3 entries, and none that begins after $4 bytes of memory. The log ends come from the same
+/// statement, so a reader notices entries that were pruned meanwhile.
 macro_rules! read_page {
     ($entries:expr) => {
         concat!(
@@ -67,27 +67,27 @@ const READ_COLLECTION: Sql = Sql::same(read_page!(one_collection!()));
 const READ_PROJECT: Sql = Sql::same(read_page!(whole_project!()));
 const FIND_TIME: Sql = Sql::same("SELECT at FROM changes WHERE project_id = $1 AND sequence = $2");
 
-/// Part of a log, in order.
+/// A page of a log, in order.
 #[derive(Clone, Debug)]
 pub struct LogPage {
     /// The ends of the log, read together with the entries.
     pub ends: LogEnds,
     /// Entries after the position that was asked for.
     pub entries: Vec<Arc<Change>>,
-    /// Whether these are all up to the log's end.
+    /// Whether the page reaches the log's end.
     pub is_last: bool,
 }
 
-/// How much of a log is read at once.
+/// The size of a page.
 #[derive(Clone, Copy, Debug)]
 pub struct PageSize {
-    /// At most so many entries.
+    /// The most entries.
     pub entries: usize,
-    /// No entry that begins after so many bytes, by [`Change::weight`]; so a page is at most one entry larger.
+    /// The page ends with the entry that reaches this many bytes, by [`Change::weight`].
     pub bytes: usize,
 }
 
-/// An image of a document, as the log holds it.
+/// The image of a document in the log.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Image<'a> {
@@ -98,14 +98,14 @@ struct Image<'a> {
     data: &'a RawValue,
 }
 
-/// What an entry occupies in the log beside its texts, roughly. Migrations and `retention` have the same number in SQL.
+/// The estimated size of an entry beside its texts. Migrations and `retention` have the same number in SQL.
 const ENTRY_BYTES: usize = 100;
 
-/// Adds entries to the log, whose sequences the caller took from log ends that this transaction has locked. Deferred. Returns
-/// by how many bytes each project's log has grown, for [`ends::advance`](crate::store::log::ends::advance).
+/// Appends entries, whose sequences follow the log ends that this transaction has locked. Deferred. Returns by how many bytes
+/// each project's log grows, for [`ends::advance`](crate::store::log::ends::advance).
 ///
 /// # Errors
-/// None in practice: a control entry that is no JSON.
+/// None in practice: a control entry is always valid JSON.
 pub fn append_many(tx: &mut WriteTx, changes: &[Arc<Change>]) -> Result<HashMap<ProjectId, u64>> {
     let mut rows = Rows::default();
     let mut grown: HashMap<ProjectId, u64> = HashMap::new();
@@ -153,11 +153,11 @@ fn image_text(document: &Document) -> String {
     )
 }
 
-/// Reads the changes of one collection, and the control entries of its project, after `after`. `None` if there is no
-/// such project.
+/// Reads the changes of a collection and the control entries of its project, after the sequence `after`. Returns `None` if
+/// there is no such project.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn read_collection(
     db: &impl ConnectionTrait,
     project: &ProjectId,
@@ -176,10 +176,10 @@ pub async fn read_collection(
     read_page(project, &rows, size)
 }
 
-/// The same inside a write transaction, after the project's log end was locked: so up to the end of the log.
+/// Reads like [`read_collection`], in a transaction that has locked the log end, so that the page is up to date.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn read_collection_locked(
     tx: &mut WriteTx,
     project: &ProjectId,
@@ -198,10 +198,10 @@ pub async fn read_collection_locked(
     read_page(project, &rows, size)
 }
 
-/// Reads every entry of a project after `after`. `None` if there is no such project.
+/// Reads the entries of a project after the sequence `after`. Returns `None` if there is no such project.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn read_project(
     db: &impl ConnectionTrait,
     project: &ProjectId,
@@ -218,11 +218,11 @@ pub async fn read_project(
     read_page(project, &rows, size)
 }
 
-/// Whether the log can be read on from `cursor`: same history, neither pruned nor beyond the end, and the entry there
-/// is the one that the cursor was made at.
+/// Whether the log can be read on from a cursor. It must be of the same history, neither pruned nor beyond the end, and the
+/// entry there must be the one that the cursor was made at.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn holds_cursor(db: &impl ConnectionTrait, ends: &LogEnds, cursor: &Cursor) -> Result<bool> {
     let position = cursor.position;
     if cursor.epoch != ends.epoch || position.sequence < ends.first.sequence {
@@ -247,7 +247,7 @@ fn read_page(project: &ProjectId, rows: &[QueryResult], size: PageSize) -> Resul
     for row in rows {
         if row.try_get_by_index::<Option<i64>>(7)?.is_some() {
             let change = read_change(project, row)?;
-            // The same measure as the size that was stored with it.
+            // The weight is the size that was stored with the entry.
             bytes += change.weight();
             entries.push(change);
         }
@@ -256,7 +256,7 @@ fn read_page(project: &ProjectId, rows: &[QueryResult], size: PageSize) -> Resul
     Ok(Some(LogPage { ends, entries, is_last }))
 }
 
-/// Reads the columns from `sequence` (the eighth) on.
+/// Reads an entry from the columns that begin with `sequence`, the eighth.
 fn read_change(project: &ProjectId, row: &QueryResult) -> Result<Arc<Change>> {
     let text = |at: usize| row.try_get_by_index::<Option<String>>(at);
     let position = Position {

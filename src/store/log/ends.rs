@@ -1,4 +1,4 @@
-//! The ends of the projects' logs. Whoever holds a project's row here decides its next sequences.
+//! The ends of the projects' logs: the table `heads`. The transaction that holds a project's row decides its next sequences.
 
 use std::collections::HashMap;
 
@@ -18,8 +18,8 @@ const FIND: Sql = Sql::same(
     "SELECT project_id, epoch, head, head_at, floor, floor_at, control FROM heads WHERE project_id = $1",
 );
 
-// In one order on every node, so that two of them can't deadlock. On PostgreSQL a statement that waits for a lock sees
-// the rows from before the wait, so that nothing else may be read here.
+// Every node locks in the same order, so that two of them can't deadlock. On PostgreSQL, a statement that waited for a lock
+// sees other rows as they were before the wait, so this one reads nothing else.
 const LOCK: Sql = Sql {
     sqlite: "SELECT project_id, epoch, head, head_at, floor, floor_at, control FROM heads \
              WHERE project_id IN (SELECT value FROM json_each(?1)) ORDER BY project_id",
@@ -38,7 +38,7 @@ const ADVANCE: RowsSql = RowsSql {
 /// Lists the ends of every project's log.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<LogEnds>> {
     let rows = db.query_all_raw(LIST.bind(db.get_database_backend(), [])).await?;
     rows.iter().map(|row| read_log_ends(row, 0)).collect()
@@ -47,7 +47,7 @@ pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<LogEnds>> {
 /// Finds the ends of a project's log; `None` if there is no such project.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn find(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Option<LogEnds>> {
     let row = db.query_one_raw(FIND.bind(db.get_database_backend(), [project.as_str().into()])).await?;
     row.map(|row| read_log_ends(&row, 0)).transpose()
@@ -56,7 +56,7 @@ pub async fn find(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Opti
 /// Locks the log ends of `projects` until the transaction ends and returns those that exist.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn lock(tx: &mut WriteTx, projects: &[ProjectId]) -> Result<Vec<LogEnds>> {
     let ids: Vec<_> = projects.iter().map(ProjectId::as_str).collect();
     let rows = tx.query(LOCK, [serde_json::Value::from(ids).to_string().into()]).await?;

@@ -1,4 +1,4 @@
-//! Outcomes of writes with an `Idempotency-Key`, rows of the transaction that did the write.
+//! Outcomes of writes with an `Idempotency-Key`. They are stored in the transaction of the write.
 
 use crate::{
     domain::{ProjectId, Timestamp},
@@ -8,27 +8,33 @@ use crate::{
     },
 };
 
-/// Whose key: a client's key counts for one caller of one project.
+/// An idempotency key, which belongs to one caller of one project.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
-    /// The project.
     pub project: ProjectId,
-    /// Id of the API key that asks.
+    /// The id of the caller's API key.
     pub caller: String,
-    /// The client's text.
+    /// The text that the client chose.
     pub key: String,
 }
 
-/// What was done under a key.
+/// The outcome that is stored for a key.
 #[derive(Clone, Debug)]
 pub struct StoredOutcome {
-    /// Hash of the request.
+    /// The hash of the request.
     pub request: String,
-    /// The outcome, as JSON text.
+    /// The outcome as JSON text.
     pub outcome: String,
 }
 
-/// The outcome is left out once those before it, in the order asked for, fill $3 bytes.
+/// An outcome that was found, and the place of its key among those that were asked for.
+pub struct OutcomeAt {
+    pub place: usize,
+    /// `None` if it is beyond the bound.
+    pub stored: Option<StoredOutcome>,
+}
+
+/// The outcome is NULL if those before it, in the order of the keys, reach $3 bytes.
 const GET_MANY: Sql = Sql {
     sqlite: "SELECT place, request, CASE WHEN preceding < ?3 THEN outcome END FROM ( \
                  SELECT k.key AS place, i.request, i.outcome, \
@@ -43,7 +49,7 @@ const GET_MANY: Sql = Sql {
                    JOIN idempotency AS i ON i.project_id = k.v ->> 0 AND i.caller = k.v ->> 1 AND i.key = k.v ->> 2 \
                    WHERE i.created_at > $2) AS found",
 };
-// An outcome that is too old to count may still be there: it is replaced.
+// An expired outcome may still be stored. It is replaced.
 const INSERT: RowsSql = RowsSql {
     sqlite: "INSERT INTO idempotency (project_id, caller, key, request, outcome, created_at) \
              SELECT column1, column2, column3, column4, column5, column6 FROM {rows} \
@@ -56,17 +62,16 @@ const INSERT: RowsSql = RowsSql {
 };
 const DELETE_OLD: Sql = Sql::same("DELETE FROM idempotency WHERE created_at <= $1");
 
-/// Reads the outcomes that are younger than `since`, each with its place in `keys`. Once those before it come to `max_bytes`,
-/// an outcome is only said to be there.
+/// Reads outcomes that are younger than `since`. An outcome after those that reach `max_bytes` is found but not read.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn get_many(
     tx: &mut WriteTx,
     keys: &[IdempotencyKey],
     since: Timestamp,
     max_bytes: usize,
-) -> Result<Vec<(usize, Option<StoredOutcome>)>> {
+) -> Result<Vec<OutcomeAt>> {
     let mut asked = Rows::default();
     for key in keys {
         asked.row().text(key.project.as_str()).text(&key.caller).text(&key.key);
@@ -78,7 +83,7 @@ pub async fn get_many(
             let request = row.try_get_by_index(1)?;
             let outcome = row.try_get_by_index::<Option<String>>(2)?;
             let stored = outcome.map(|outcome| StoredOutcome { request, outcome });
-            Ok((row.try_get_by_index::<i64>(0)? as usize, stored))
+            Ok(OutcomeAt { place: row.try_get_by_index::<i64>(0)? as usize, stored })
         })
         .collect()
 }
@@ -98,7 +103,7 @@ pub fn insert_many(tx: &mut WriteTx, outcomes: &[(IdempotencyKey, StoredOutcome)
     tx.defer_rows(INSERT, rows);
 }
 
-/// Forgets outcomes as old as `until` or older. Deferred.
+/// Deletes outcomes from `until` or before. Deferred.
 pub fn delete_old(tx: &mut WriteTx, until: Timestamp) {
     tx.defer(DELETE_OLD, [until.0.into()]);
 }

@@ -1,8 +1,8 @@
-//! How much of its change log a project keeps, and how the rest is deleted: the oldest entries first, a few at a time.
+//! Retention: how much of its change log a project keeps. The rest is deleted, the oldest entries first, a few at a time.
 //!
-//! Nothing is counted for it. Sequences are without gaps, so the number of entries is the last sequence less the first; times follow the
-//! sequences, so the oldest entry is the next one to go; and the bytes are a running total beside the log ends, which
-//! each write raises and each deletion lowers, in the transaction that does it.
+//! This needs no scan. Sequences have no gaps, so the number of entries is the difference of the log ends. Times follow the
+//! sequences, so the oldest entry is the first. The bytes are a running total in the row of the log ends, which each write
+//! raises and each deletion lowers.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::{
     store::{Result, Sql, WriteTx, log::ends},
 };
 
-/// How much of its change log a project keeps; whatever is over one of the three goes.
+/// How much of its change log a project keeps. Entries beyond any of the three limits are deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Entries.
+    /// The most entries.
     pub changes: u64,
-    /// How old an entry may be.
+    /// The greatest age of an entry.
     pub age: Duration,
-    /// Bytes of the entries' texts, and 100 for each.
+    /// The most bytes: those of the entries' texts, and 100 for each entry.
     pub bytes: u64,
 }
 
-/// Entries that one transaction deletes: writes wait for it.
+/// The most entries that one transaction deletes, because writes wait for it.
 const PORTION: usize = 1000;
-/// The same in bytes; one entry may be larger.
+/// The most bytes that one transaction deletes, unless one entry is larger.
 const PORTION_BYTES: u64 = 4 * 1024 * 1024;
-/// Projects that are looked for at once.
+/// The most projects that are listed at once.
 const MAX_DUE: i64 = 256;
 
 const LIST_DUE: Sql = Sql::same(
@@ -46,22 +46,22 @@ const RAISE_FLOOR: Sql =
     Sql::same("UPDATE heads SET floor = $2, floor_at = $3, bytes = bytes - $4 WHERE project_id = $1");
 
 impl Retention {
-    /// The moment before which entries are too old.
+    /// Returns the time before which entries are too old.
     pub fn oldest(&self, now: Timestamp) -> Timestamp {
         let age = i64::try_from(self.age.as_millis()).unwrap_or(i64::MAX);
         Timestamp(now.0.saturating_sub(age))
     }
 
-    /// A little more, so that one who looks often does it for many entries at once.
+    /// Returns limits that are a little larger, so that a frequent check deletes many entries at once.
     pub fn with_slack(self) -> Self {
         Self { changes: self.changes + self.changes / 128, bytes: self.bytes + self.bytes / 128, ..self }
     }
 }
 
-/// Projects whose log is over the retention, or has entries from before `oldest`; not all, if they are very many.
+/// Lists projects whose log is beyond the retention or has entries from before `oldest`. There may be more.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn list_due(
     tx: &mut WriteTx,
     retention: &Retention,
@@ -77,12 +77,12 @@ pub async fn list_due(
     rows.iter().map(|row| Ok(ProjectId::from_stored(&row.try_get_by_index::<String>(0)?))).collect()
 }
 
-/// Deletes some of a project's oldest entries that are over the retention, and moves the first end past them in the same
-/// transaction; every read of the log returns its ends, so that nobody takes what is left for the whole. Returns
-/// whether there is more to delete.
+/// Deletes some of a project's oldest entries that are beyond the retention, and moves the log's first end past them in the
+/// same transaction. Every read of the log returns its ends, so no reader takes the rest for the whole. Returns whether there
+/// is more to delete.
 ///
 /// # Errors
-/// The database's own.
+/// A database failure.
 pub async fn prune(
     tx: &mut WriteTx,
     project: &ProjectId,

@@ -15,7 +15,7 @@ use coir::{
         documents::{
             explain::{self, Access, Explanation, ListPlan},
             list::{self, ListQuery, Listing, list_statement},
-            snapshots::{self, Way},
+            snapshots::{self, AccessPath, SnapshotQuery},
         },
         log::{changes::PageSize, ends},
     },
@@ -73,18 +73,25 @@ impl Reader {
         let (collection, filter) = (catalog.find(collection).unwrap().id.clone(), asked.filter());
         let read = move |db: DatabaseConnection| async move {
             let indexes = catalog.indexes_of(&collection);
-            let few = snapshots::has_few(&db, &collection, &filter, indexes).await?;
-            let way = if few { Way::ByIndex(indexes) } else { Way::ById };
+            let path = snapshots::choose_path(&db, &collection, &filter, indexes).await?;
             let size = PageSize { entries: 128, bytes: 128 * 1024 };
             let after = DocumentId::parse("00000000-0000-0000-0000-000000000000").unwrap();
             let mut pages = Vec::new();
             for after in [None, Some(&after)] {
                 let backend = db.get_database_backend();
-                let wanted = (&collection, &filter);
-                let statement = snapshots::page_statement(&project, wanted, way, after, size, backend);
+                let query = SnapshotQuery {
+                    project: &project,
+                    collection: &collection,
+                    filter: &filter,
+                    indexes,
+                    path,
+                    after,
+                    size,
+                };
+                let statement = snapshots::page_statement(query, backend);
                 pages.push(explain::explain_statement(&db, &statement, indexes).await?);
             }
-            Ok((few, pages))
+            Ok((path == AccessPath::ByIndex, pages))
         };
         self.db.read(Lane::Scan, read).await.unwrap()
     }
