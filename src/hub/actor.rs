@@ -1,4 +1,4 @@
-//! The hub's own task: filters, recent changes, and who gets what.
+//! The hub's own task: it holds the filters and the recent changes of every project, and decides who gets which event.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,45 +9,45 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::{
-    domain::{Change, CollectionId, Control, Entry, KeyId, Position, ProjectId, cursor::Epoch},
+    domain::{Change, CollectionId, Control, Document, Entry, KeyId, Position, ProjectId, cursor::Epoch},
     hub::{
         SubscriptionId,
+        fan_out::fan_out,
         filter_index::{FilterIndex, Recipient},
         joining::Joining,
         recent_changes::RecentChanges,
-        shard::ToShard,
+        to_shard::ToShard,
     },
-    wire::{Event, EventKind, Form, event_for},
+    wire::{Event, event_for},
 };
 
-/// Commands that may wait. Full, its senders wait: the hub itself never does, so that is short.
+/// How many commands may wait. When the channel is full its senders wait, which is short because the hub itself never waits.
 const COMMAND_CHANNEL: usize = 4096;
-/// What the rings of all projects may hold together, by [`Change::weight`].
+/// Bytes that the recent changes of all projects may take together, by [`Change::weight`].
 const RECENT_BYTES: usize = 16 * 1024 * 1024;
-/// How often idle live subscriptions learn how far the log has come.
+/// How often idle live subscriptions learn how far the log has come, so that they can resume from there.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the hub can be asked to do; sent only by [`HubHandle`].
+/// What the hub can be asked to do. Only [`HubHandle`] sends it.
 enum Command {
     AddShard { id: u32, sender: mpsc::Sender<Vec<ToShard>>, is_overrun: Arc<AtomicBool> },
-    Subscribe(Joining),
-    Unsubscribe(SubscriptionId),
+    Join(Joining),
+    Leave(SubscriptionId),
     SetLogEnd { project: ProjectId, epoch: Epoch, last: Position },
     Publish { project: ProjectId, changes: Vec<Arc<Change>> },
     Revoke(Vec<KeyId>),
 }
 
-/// The way to the hub. Cheap to clone; the hub ends when the last one is dropped.
+/// Sends commands to the hub. Cheap to clone. The hub ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct HubHandle {
     commands: mpsc::Sender<Command>,
 }
 
-/// Starts the hub on the runtime that this is called from.
+/// Starts the hub on the calling runtime.
 pub fn start() -> HubHandle {
     let (sender, receiver) = mpsc::channel(COMMAND_CHANNEL);
     tokio::spawn(run(Hub::default(), receiver));
@@ -61,33 +61,31 @@ impl HubHandle {
         if self.commands.try_send(command).is_err() {
             tracing::error!(
                 shard = id,
-                "the hub took no shard {id}: streams of this worker thread will get nothing"
+                "the hub could not register shard {id}; live streams of this worker thread will get no events"
             );
         }
     }
 
-    /// Enters a subscription; the answer comes through its shard.
-    pub(super) async fn subscribe(&self, subscription: Joining) {
-        self.send(Command::Subscribe(subscription)).await;
+    /// Lets a subscription join. The answer comes through its shard.
+    pub(super) async fn join(&self, joining: Joining) {
+        self.send(Command::Join(joining)).await;
     }
 
-    /// Takes a subscription out; unknown ones are no error.
-    pub(super) async fn unsubscribe(&self, id: SubscriptionId) {
-        self.send(Command::Unsubscribe(id)).await;
+    /// Lets a subscription leave. It is no error if the hub doesn't know it.
+    pub(super) async fn leave(&self, id: SubscriptionId) {
+        self.send(Command::Leave(id)).await;
     }
 
-    /// The same from where nothing can be awaited.
-    pub(super) fn unsubscribe_detached(&self, id: SubscriptionId) {
-        if let Err(mpsc::error::TrySendError::Full(command)) =
-            self.commands.try_send(Command::Unsubscribe(id))
-        {
+    /// The same, from code that can't await.
+    pub(super) fn leave_detached(&self, id: SubscriptionId) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(Command::Leave(id)) {
             let handle = self.clone();
             tokio::spawn(async move { handle.send(command).await });
         }
     }
 
-    /// Says where a project's log ends without saying what is in it. Live subscriptions that didn't hear of changes up
-    /// to there go back to the log.
+    /// Says where a project's log ends, without the changes up to there. Live subscriptions that have not heard of them go back
+    /// to the log.
     pub async fn set_log_end(&self, project: ProjectId, epoch: Epoch, last: Position) {
         self.send(Command::SetLogEnd { project, epoch, last }).await;
     }
@@ -97,13 +95,13 @@ impl HubHandle {
         self.send(Command::Publish { project, changes }).await;
     }
 
-    /// Ends the streams of keys that are no longer good, where the log's own entries can't be had.
+    /// Ends the streams of revoked keys, where the log entries that say so are gone.
     pub async fn revoke(&self, keys: Vec<KeyId>) {
         self.send(Command::Revoke(keys)).await;
     }
 
     async fn send(&self, command: Command) {
-        // It can only be closed when the process is ending, and then nobody is left to be told.
+        // The channel is closed only while the process is ending, and then nobody is left to be told.
         let _ = self.commands.send(command).await;
     }
 }
@@ -112,18 +110,18 @@ impl HubHandle {
 struct Hub {
     shards: BTreeMap<u32, ShardLink>,
     projects: HashMap<ProjectId, Project>,
-    /// Where each subscription stands.
-    places: HashMap<SubscriptionId, (ProjectId, CollectionId)>,
+    /// The filter index that each subscription is in.
+    joined: HashMap<SubscriptionId, (ProjectId, CollectionId)>,
 }
 
 struct ShardLink {
     sender: mpsc::Sender<Vec<ToShard>>,
     is_overrun: Arc<AtomicBool>,
-    /// What the commands at hand have for it.
+    /// Messages from the commands that are being handled.
     pending: Vec<ToShard>,
-    /// Revocations that didn't fit into its channel.
+    /// Revocations that did not fit into its channel.
     revoked: Vec<KeyId>,
-    /// It was overrun, and may sleep without knowing: a message, even an empty one, wakes it.
+    /// Whether it was overrun and may sleep without knowing. A message wakes it, even an empty one.
     must_wake: bool,
 }
 
@@ -142,7 +140,7 @@ async fn run(mut hub: Hub, mut receiver: mpsc::Receiver<Command>) {
     let mut marks = tokio::time::interval(MARK_INTERVAL);
     marks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        // Marks are due once a second, so that they can go first: in one order, so that a run can be had again.
+        // In one order, so that the simulation can repeat a run. Marks are due once a second, so that they can go first.
         tokio::select! {
             biased;
             _ = marks.tick() => hub.mark(),
@@ -172,8 +170,8 @@ impl Hub {
                     },
                 );
             }
-            Command::Subscribe(subscription) => self.subscribe(subscription),
-            Command::Unsubscribe(id) => self.unsubscribe(id),
+            Command::Join(joining) => self.join(joining),
+            Command::Leave(id) => self.leave(id),
             Command::SetLogEnd { project, epoch, last } => self.set_log_end(project, epoch, last),
             Command::Revoke(keys) => {
                 self.shards.values_mut().for_each(|link| link.revoked.extend_from_slice(&keys));
@@ -192,54 +190,39 @@ impl Hub {
         }
     }
 
-    /// Enters the filter and sends what the recent holds after the position, in one step, so that there is no seam.
-    fn subscribe(&mut self, subscription: Joining) {
-        let SubscriptionId { shard, serial } = subscription.id;
-        let Some(project) = self.projects.get_mut(&subscription.project) else {
-            // The relay has not heard of this project yet; the log knows it.
+    /// Enters the filter and sends the recent changes after the position, in one step, so that there is no seam.
+    fn join(&mut self, joining: Joining) {
+        let SubscriptionId { shard, serial } = joining.id;
+        let Some(project) = self.projects.get_mut(&joining.project) else {
+            // The relay has not heard of this project yet, but the log has it.
             return self.tell(shard, ToShard::ReadOn { serial });
         };
-        let replay = match subscription.position {
+        let replay = match joining.position {
             None => Vec::new(),
             Some(position) => match project.recent.after(position, project.last) {
                 Some(changes) => changes,
                 None => return self.tell(shard, ToShard::ReadOn { serial }),
             },
         };
-        let index = project.collections.entry(subscription.collection.clone()).or_default();
-        let recipient = Recipient {
-            id: subscription.id,
-            form: subscription.form,
-            asked_name: subscription.asked_name.clone(),
-        };
-        if index.insert(&subscription.filter, recipient).is_err() {
+        let index = project.collections.entry(joining.collection.clone()).or_default();
+        let recipient = Recipient { id: joining.id, form: joining.form, label: joining.label.clone() };
+        if index.insert(&joining.filter, recipient).is_err() {
             return self.tell(shard, ToShard::Refused { serial });
         }
         let (epoch, last) = (project.epoch, project.last);
-        if let Some(old) = subscription.replaces {
-            self.unsubscribe(old);
+        if let Some(old) = joining.replaces {
+            self.leave(old);
         }
-        self.places.insert(subscription.id, (subscription.project.clone(), subscription.collection.clone()));
+        self.joined.insert(joining.id, (joining.project.clone(), joining.collection.clone()));
         for change in replay {
             match &change.entry {
-                Entry::Document { collection, before, after } if *collection == subscription.collection => {
-                    let images = (before.as_ref(), after.as_ref());
-                    let kind = event_for(images.0, images.1, |d| subscription.filter.matches(d));
-                    let place = (&subscription.project, epoch, change.position);
-                    let event =
-                        kind.and_then(|kind| Event::of_change(place, images, kind, &subscription.asked_name));
-                    if let Some(event) = event {
-                        let frame = subscription.form.encode(&event);
-                        self.tell(
-                            shard,
-                            ToShard::Deliver { frame, position: change.position, serials: vec![serial] },
-                        );
-                    }
+                Entry::Document { collection, before, after } if *collection == joining.collection => {
+                    self.replay(&joining, epoch, &change, (before.as_ref(), after.as_ref()));
                 }
                 Entry::Control(Control::CollectionRemoved { collection })
-                    if *collection == *subscription.collection.as_str() =>
+                    if *collection == *joining.collection.as_str() =>
                 {
-                    self.unsubscribe(subscription.id);
+                    self.leave(joining.id);
                     return self.tell(shard, ToShard::Removed { serial });
                 }
                 _ => {}
@@ -248,8 +231,26 @@ impl Hub {
         self.tell(shard, ToShard::Joined { serial, epoch, last });
     }
 
-    fn unsubscribe(&mut self, id: SubscriptionId) {
-        let Some((project, collection)) = self.places.remove(&id) else { return };
+    /// Sends one subscription the event that a change is to it, if it is one.
+    fn replay(
+        &mut self,
+        joining: &Joining,
+        epoch: Epoch,
+        change: &Change,
+        images: (Option<&Arc<Document>>, Option<&Arc<Document>>),
+    ) {
+        let kind = event_for(images.0, images.1, |document| joining.filter.matches(document));
+        let place = (&joining.project, epoch, change.position);
+        let event = kind.and_then(|kind| Event::of_change(place, images, kind, &joining.label));
+        if let Some(event) = event {
+            let SubscriptionId { shard, serial } = joining.id;
+            let (frame, position) = (joining.form.encode(&event), change.position);
+            self.tell(shard, ToShard::Deliver { frame, position, serials: vec![serial] });
+        }
+    }
+
+    fn leave(&mut self, id: SubscriptionId) {
+        let Some((project, collection)) = self.joined.remove(&id) else { return };
         let Some(project) = self.projects.get_mut(&project) else { return };
         if let Some(index) = project.collections.get_mut(&collection) {
             index.remove(id);
@@ -284,7 +285,7 @@ impl Hub {
         let mut ids: Vec<_> = indexes.values().flat_map(FilterIndex::recipients).map(|s| s.id).collect();
         ids.sort_unstable_by_key(|id| (id.shard, id.serial));
         for id in ids {
-            self.places.remove(&id);
+            self.joined.remove(&id);
             self.tell(id.shard, ToShard::ReadOn { serial: id.serial });
         }
     }
@@ -297,16 +298,9 @@ impl Hub {
         match &change.entry {
             Entry::Document { collection, before, after } => {
                 let Some(index) = project.collections.get(collection) else { return };
-                let deliveries = deliveries(
-                    index,
-                    |kind, collection| {
-                        let place = (id, project.epoch, change.position);
-                        Event::of_change(place, (before.as_ref(), after.as_ref()), kind, collection)
-                    },
-                    before.as_ref().map(|document| index.matching(document)).unwrap_or_default(),
-                    after.as_ref().map(|document| index.matching(document)).unwrap_or_default(),
-                );
-                for (frame, targets) in deliveries {
+                let images = (before.as_ref(), after.as_ref());
+                let events = fan_out(index, (id, project.epoch), &change, images);
+                for (frame, targets) in events {
                     for (shard, serials) in targets {
                         let position = change.position;
                         self.tell(shard, ToShard::Deliver { frame: frame.clone(), position, serials });
@@ -318,7 +312,7 @@ impl Hub {
                     return;
                 };
                 for recipient in index.recipients() {
-                    self.places.remove(&recipient.id);
+                    self.joined.remove(&recipient.id);
                     self.tell(recipient.id.shard, ToShard::Removed { serial: recipient.id.serial });
                 }
             }
@@ -365,49 +359,12 @@ impl Hub {
             }
         }
         for shard in overrun {
-            tracing::warn!(shard, "worker thread {shard} doesn't keep up; its subscriptions read the log");
-            let mut ids: Vec<_> = self.places.keys().filter(|id| id.shard == shard).copied().collect();
+            tracing::warn!(shard, "worker thread {shard} is too slow; its subscriptions go back to the log");
+            let mut ids: Vec<_> = self.joined.keys().filter(|id| id.shard == shard).copied().collect();
             ids.sort_unstable_by_key(|id| id.serial);
-            ids.into_iter().for_each(|id| self.unsubscribe(id));
+            ids.into_iter().for_each(|id| self.leave(id));
             // A mark may have been among what didn't fit.
             self.projects.values_mut().for_each(|project| project.marked = 0);
         }
     }
-}
-
-type Targets = Vec<(u32, Vec<u64>)>;
-
-/// What a change is to each filter that matches before or after it, in the order of the filters.
-fn kinds(before: Vec<usize>, after: Vec<usize>) -> Vec<(usize, EventKind)> {
-    let before = before.into_iter().map(|key| (key, EventKind::Deleted));
-    let mut kinds: Vec<_> = before.chain(after.into_iter().map(|key| (key, EventKind::Created))).collect();
-    kinds.sort_unstable_by_key(|(key, _)| *key);
-    kinds.dedup_by(|other, kind| {
-        let is_in_both = other.0 == kind.0;
-        if is_in_both {
-            kind.1 = EventKind::Updated;
-        }
-        is_in_both
-    });
-    kinds
-}
-
-/// The events of one change: each distinct form once, with those who get it, by shard.
-fn deliveries<'a>(
-    index: &'a FilterIndex,
-    event: impl Fn(EventKind, &'a str) -> Option<Event<'a>>,
-    before: Vec<usize>,
-    after: Vec<usize>,
-) -> Vec<(Bytes, Targets)> {
-    let mut distinct: BTreeMap<(EventKind, Form, &str), BTreeMap<u32, Vec<u64>>> = BTreeMap::new();
-    for (key, kind) in kinds(before, after) {
-        for recipient in index.recipients_of(key) {
-            let targets = distinct.entry((kind, recipient.form, &*recipient.asked_name)).or_default();
-            targets.entry(recipient.id.shard).or_default().push(recipient.id.serial);
-        }
-    }
-    let encoded = distinct.into_iter().filter_map(|((kind, form, name), targets)| {
-        Some((form.encode(&event(kind, name)?), targets.into_iter().collect()))
-    });
-    encoded.collect()
 }

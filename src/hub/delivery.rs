@@ -1,4 +1,4 @@
-//! A subscription on its worker thread: what it wants, and how far it has been served.
+//! A subscription's state inside its shard: what it wants, and how far it has been served.
 
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
@@ -14,61 +14,60 @@ use crate::{
     wire::{Form, NamedHead},
 };
 
-/// How a subscription is being served.
+/// How a subscription is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// It reads the log, or waits to.
+    /// It reads the log, or is about to.
     CatchingUp,
-    /// It asked the hub to go live and hasn't heard yet; events are taken already.
+    /// It asked the hub to go live and has no answer yet. It takes events already.
     Joining,
     /// The hub sends it every event.
     Live,
-    /// Its collection is gone.
+    /// Its collection was removed.
     Removed,
     /// The hub has too many filters of its kind.
     Refused,
-    /// Its client wants no more of it.
+    /// It gets nothing any more.
     Ended,
 }
 
-/// A subscription on its worker thread: what it wants, and how far it has been served.
+/// A subscription's state inside its shard: what it wants, and how far it has been served.
 ///
-/// A change is sent if, and only if, its sequence is after the position, which then moves to it. That one comparison
-/// removes duplicates wherever log and hub overlap.
+/// A change is sent if, and only if, its sequence is after the position, which then moves to that sequence. This one
+/// comparison removes duplicates wherever log and hub overlap.
 pub struct Delivery {
-    /// The project.
     pub project: ProjectId,
-    /// The collection.
     pub collection: CollectionId,
-    /// Which documents.
     pub filter: Arc<Filter>,
     /// How its events are written.
     pub form: Form,
-    /// The name or id that it was asked with.
-    pub asked_name: Arc<str>,
+    /// What its events call the collection; see [`Form::label`]. In the documented protocol it is the name or id that the
+    /// client asked with.
+    pub label: Arc<str>,
     pub(super) outbox: Rc<Outbox>,
     pub(super) state: Cell<DeliveryState>,
     /// `None` until it is live for the first time, if it began at "now".
     pub(super) position: Cell<Option<Position>>,
-    /// The history that the position is in; known with it.
+    /// The epoch of the position; known with it.
     pub(super) epoch: Cell<Option<Epoch>>,
     pub(super) serial: Cell<u64>,
-    /// What its frames begin with, if it is a named one.
+    /// The beginning of its frames, if it is a named one.
     head: Option<NamedHead>,
-    /// In the middle of a snapshot, where nothing that is sent has a cursor.
+    /// Whether it is in the middle of a snapshot, where nothing that is sent has a cursor.
     is_in_snapshot: Cell<bool>,
-    /// Sequence of the last cursor that its client was sent.
+    /// The sequence of the last cursor that its client was sent.
     told: Cell<u64>,
     is_catching_up: Cell<bool>,
     has_sent: Cell<bool>,
 }
 
 impl Delivery {
-    /// A subscription of the documents of `collection` that match, from now on.
+    /// Makes a subscription to the documents of `collection` that match. It begins now, unless
+    /// [`Delivery::restart_from`] says otherwise.
     pub fn new(
         (project, collection): (ProjectId, CollectionId),
         filter: Arc<Filter>,
-        (form, asked_name): (Form, Arc<str>),
+        (form, label): (Form, Arc<str>),
         outbox: Rc<Outbox>,
         head: Option<NamedHead>,
     ) -> Self {
@@ -77,7 +76,7 @@ impl Delivery {
             collection,
             filter,
             form,
-            asked_name,
+            label,
             outbox,
             state: Cell::new(DeliveryState::CatchingUp),
             position: Cell::new(None),
@@ -91,24 +90,24 @@ impl Delivery {
         }
     }
 
-    /// Goes on from a cursor, whatever was before.
+    /// Goes on from a cursor, whatever the position was.
     pub fn restart_from(&self, cursor: Cursor) {
         self.position.set(Some(cursor.position));
         self.epoch.set(Some(cursor.epoch));
         self.told.set(cursor.position.sequence);
     }
 
-    /// The place up to which it has been served; `None` until it was live.
+    /// Returns the cursor up to which it has been served; `None` until it was live.
     pub fn cursor(&self) -> Option<Cursor> {
         Some(Cursor { epoch: self.epoch.get()?, position: self.position.get()? })
     }
 
-    /// The same, as a client may keep it: `None` also in the middle of a snapshot.
+    /// Returns the same as a client may keep it: `None` also in the middle of a snapshot.
     pub fn shown_cursor(&self) -> Option<Cursor> {
         self.cursor().filter(|_| !self.is_in_snapshot())
     }
 
-    /// The place up to which it has been served, if its client doesn't know it.
+    /// Returns the cursor up to which it has been served, if its client doesn't know it.
     pub fn untold_cursor(&self) -> Option<Cursor> {
         self.shown_cursor().filter(|cursor| cursor.position.sequence > self.told.get())
     }
@@ -118,60 +117,54 @@ impl Delivery {
         self.told.set(cursor.position.sequence);
     }
 
-    /// Whether it is in the middle of a snapshot.
     pub fn is_in_snapshot(&self) -> bool {
         self.is_in_snapshot.get()
     }
 
-    /// Notes that a snapshot begins or ends.
     pub fn set_in_snapshot(&self, is_in_snapshot: bool) {
         self.is_in_snapshot.set(is_in_snapshot);
     }
 
-    /// The queue that its events go to.
     pub fn outbox(&self) -> &Rc<Outbox> {
         &self.outbox
     }
 
-    /// How it is being served.
     pub fn state(&self) -> DeliveryState {
         self.state.get()
     }
 
-    /// Up to where it has been served.
     pub fn position(&self) -> Option<Position> {
         self.position.get()
     }
 
-    /// Notes that somebody brings it up to date; false if somebody does already.
+    /// Notes that a task brings it up to date. Returns false if another one does already.
     pub fn begin_catching_up(&self) -> bool {
         !self.is_catching_up.replace(true)
     }
 
-    /// Notes that nobody does any more.
+    /// Notes that no task does any more.
     pub fn end_catching_up(&self) {
         self.is_catching_up.set(false);
     }
 
-    /// Whether any event went out.
+    /// Whether it has sent any event.
     pub fn has_sent(&self) -> bool {
         self.has_sent.get()
     }
 
-    /// Whether nothing more is to be sent: it was ended, or its connection is ending.
+    /// Whether nothing more must be sent, because it has ended or its connection is ending.
     pub fn is_over(&self) -> bool {
         self.state() == DeliveryState::Ended || self.outbox.is_ending()
     }
 
-    /// Moves the position forward, past changes that were no events for it; never back.
+    /// Moves the position forward, past changes that are no events for it. Never moves it back.
     pub fn pass(&self, position: Position) {
         if self.position.get().is_none_or(|passed| passed.sequence < position.sequence) {
             self.position.set(Some(position));
         }
     }
 
-    /// Whether a change is after the position, so that it is still to be sent. Log and hub both ask here and nowhere else:
-    /// that removes duplicates wherever they overlap.
+    /// Whether a change is after the position, and so must still be sent. Log and hub both ask here and nowhere else.
     pub fn is_before(&self, change: Position) -> bool {
         self.position.get().is_none_or(|passed| passed.sequence < change.sequence)
     }
@@ -179,7 +172,7 @@ impl Delivery {
     /// Sends an encoded event if its change is after the position.
     ///
     /// # Errors
-    /// The queue is full, and nothing moved: the length that there must be room for.
+    /// If the queue is full, nothing moves. The error is the length that there must be room for.
     pub fn offer(&self, position: Position, rest: Bytes) -> Result<(), usize> {
         if self.state() == DeliveryState::Ended {
             return Ok(());

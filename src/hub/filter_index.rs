@@ -1,10 +1,9 @@
-//! Which subscriptions does a document concern? An index of interned filters, so that the answer costs as much as it has
-//! matches, and not as there are subscriptions.
+//! Finds the filters that match a document. The cost grows with the number of matches, and not with that of subscriptions.
 //!
-//! Equal filters are one filter with many recipients. A filter is anchored on what a document must have to match it: one
-//! of the values of an equality, an element of a list, or a value beyond a threshold. A document looks once into each field
-//! that any anchor uses. Filters without an anchor are the residue: each is asked about each document, and their number is
-//! capped.
+//! Equal filters are one filter with many recipients. A filter is anchored on a value that a document must have to match it:
+//! one of the values of an equality, an element of a list, or a value beyond a threshold. For each document, every field
+//! that an anchor uses is looked up once. Filters without an anchor are the residue: each of them is asked about each
+//! document, so their number is limited.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry as HashEntry},
@@ -22,22 +21,21 @@ use crate::{
     wire::Form,
 };
 
-/// The most distinct filters of a collection that are asked about every document.
+/// The most filters of a collection that are asked about every document.
 const MAX_RESIDUE: usize = 10_000;
 
-/// The residue is full.
+/// The residue is full, so that a filter without an anchor can't be added.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ResidueFull;
 
-/// One who gets the events of a filter.
+/// A subscription that gets the events of a filter.
 #[derive(Clone, Debug)]
 pub struct Recipient {
-    /// Where they go.
     pub id: SubscriptionId,
-    /// How they are written.
+    /// How its events are written.
     pub form: Form,
-    /// Under which name of the collection.
-    pub asked_name: Arc<str>,
+    /// What its events call the collection.
+    pub label: Arc<str>,
 }
 
 /// The filters of one collection's subscriptions.
@@ -45,58 +43,70 @@ pub struct Recipient {
 pub struct FilterIndex {
     filters: Slab<Interned>,
     by_filter: HashMap<Arc<Filter>, usize>,
-    /// Hash of (kind, field, value) → filters anchored there.
+    /// The filters that are anchored on a value, by the hash of kind, field and value.
     postings: HashMap<u64, Vec<usize>>,
-    /// Fields of which anchors use values or elements, and how many do.
+    /// How many anchors use the values, or the elements, of a field.
     posting_fields: HashMap<(Kind, Field), usize>,
     thresholds: HashMap<Field, Thresholds>,
     residue: Vec<usize>,
-    /// Where each recipient stands: filter, and place in its list.
+    /// The filter of each recipient, and its index in the filter's list.
     places: HashMap<SubscriptionId, (usize, usize)>,
     hasher: RandomState,
 }
 
 struct Interned {
     filter: Arc<Filter>,
-    /// A document that matches the filter has one of these at least; `None` if nothing such is known.
+    /// A document that matches the filter has at least one of these. `None` puts the filter into the residue.
     anchors: Option<Vec<Anchor>>,
     recipients: Vec<Recipient>,
 }
 
-/// What a value has to do with a field.
+/// How a value is found in a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
-    /// It is the field's value; null stands for missing, too.
+    /// It is the field's value. Null also stands for a missing field.
     Value,
     /// It is an element of the list in the field.
     Element,
 }
 
-/// What a document must have to be asked about.
+/// Which values are beyond a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// Those that are not less.
+    Least,
+    /// Those that are not more.
+    Most,
+}
+
+/// What a document must have for a filter to be asked about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Anchor {
     Posting(Kind, Field, Value),
-    /// A number or string that is not less (`true`), or not more, than this one.
-    Threshold(Field, bool, Key),
+    /// A number or string beyond a bound, or equal to it.
+    Threshold(Field, Side, Key),
 }
 
 /// The thresholds of one field, and the filters anchored there.
 #[derive(Default)]
 struct Thresholds {
-    /// Of what is to be not less.
+    /// Values must not be less than these.
     least: BTreeMap<Key, Vec<usize>>,
-    /// Of what is to be not more.
+    /// Values must not be more than these.
     most: BTreeMap<Key, Vec<usize>>,
 }
 
 impl Thresholds {
-    fn side(&mut self, is_least: bool) -> &mut BTreeMap<Key, Vec<usize>> {
-        if is_least { &mut self.least } else { &mut self.most }
+    fn side(&mut self, side: Side) -> &mut BTreeMap<Key, Vec<usize>> {
+        match side {
+            Side::Least => &mut self.least,
+            Side::Most => &mut self.most,
+        }
     }
 
-    /// The filters whose threshold a value of this key is beyond, or at.
+    /// Returns the filters whose bound a value reaches.
     fn reached(&self, key: Key) -> impl Iterator<Item = &usize> {
-        // Thresholds are numbers and strings, and each is for values of its own type.
+        // Bounds are numbers and strings, and each is for values of its own type.
         let (first, end) = match &key {
             Key::Number(_) => (Key::Null, Key::Text(String::new())),
             Key::Text(_) => (Key::Text(String::new()), Key::False),
@@ -110,15 +120,15 @@ impl Thresholds {
 }
 
 impl FilterIndex {
-    /// Whether nobody is subscribed.
+    /// Whether it has no recipients.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// Enters a recipient.
+    /// Adds a recipient of the events of `filter`.
     ///
     /// # Errors
-    /// [`ResidueFull`] if the filter has no anchor and there are too many of that kind.
+    /// [`ResidueFull`] if the filter has no anchor and there are too many of those.
     pub fn insert(&mut self, filter: &Arc<Filter>, recipient: Recipient) -> Result<(), ResidueFull> {
         let key = match self.by_filter.get(filter) {
             Some(key) => *key,
@@ -130,7 +140,7 @@ impl FilterIndex {
         Ok(())
     }
 
-    /// Takes a recipient out; unknown ones are no error.
+    /// Removes a recipient. It is no error if there is none.
     pub fn remove(&mut self, id: SubscriptionId) {
         let Some((key, place)) = self.places.remove(&id) else { return };
         let recipients = &mut self.filters[key].recipients;
@@ -143,12 +153,12 @@ impl FilterIndex {
         }
     }
 
-    /// Everyone who is subscribed.
+    /// Returns all recipients.
     pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
         self.filters.iter().flat_map(|(_, interned)| &interned.recipients)
     }
 
-    /// The filters that match `document`, in no order, each once.
+    /// Returns the filters that match `document`, each once, in no order.
     pub fn matching(&self, document: &Document) -> Vec<usize> {
         let mut candidates = self.residue.clone();
         for (kind, field) in self.posting_fields.keys() {
@@ -167,14 +177,14 @@ impl FilterIndex {
         for (field, thresholds) in &self.thresholds {
             candidates.extend(thresholds.reached(Key::of(field.value_in(document).as_deref())));
         }
-        // A filter with alternatives may be anchored in several places.
+        // A filter with alternatives may have several anchors.
         candidates.sort_unstable();
         candidates.dedup();
         candidates.retain(|key| self.filters[*key].filter.matches(document));
         candidates
     }
 
-    /// The recipients of a filter that [`FilterIndex::matching`] named.
+    /// Returns the recipients of a filter that [`FilterIndex::matching`] returned.
     pub fn recipients_of(&self, key: usize) -> &[Recipient] {
         &self.filters[key].recipients
     }
@@ -204,15 +214,15 @@ impl FilterIndex {
                 self.postings.entry(hash).or_default().push(key);
                 *self.posting_fields.entry((kind, field)).or_default() += 1;
             }
-            Anchor::Threshold(field, is_least, bound) => {
+            Anchor::Threshold(field, side, bound) => {
                 let thresholds = self.thresholds.entry(field).or_default();
-                thresholds.side(is_least).entry(bound).or_default().push(key);
+                thresholds.side(side).entry(bound).or_default().push(key);
             }
         }
     }
 
-    /// What a document must have to match, with the number of filters that wait for the same: of several terms that must
-    /// all hold, the one where fewest do.
+    /// Returns the anchors of a filter, with the number of filters that have the same ones. Of several terms that must all
+    /// hold, it takes the one that fewest filters are anchored on.
     fn choose_anchors(&self, filter: &Filter) -> Option<(usize, Vec<Anchor>)> {
         let posting = |kind, field: &Field, values: &[Value]| {
             let length =
@@ -232,11 +242,12 @@ impl FilterIndex {
             Filter::Equals(field, values) => Some(posting(Kind::Value, field, values)),
             Filter::HasElement(field, values) => Some(posting(Kind::Element, field, values)),
             Filter::Compares(field, comparison, values) => {
-                let is_least = comparison.is_upwards();
-                let cost = self.thresholds.get(field).map_or(0, |thresholds| {
-                    if is_least { thresholds.least.len() } else { thresholds.most.len() }
+                let side = if comparison.is_upwards() { Side::Least } else { Side::Most };
+                let cost = self.thresholds.get(field).map_or(0, |thresholds| match side {
+                    Side::Least => thresholds.least.len(),
+                    Side::Most => thresholds.most.len(),
                 });
-                let anchor = |value| Anchor::Threshold(field.clone(), is_least, Key::of(Some(value)));
+                let anchor = |value| Anchor::Threshold(field.clone(), side, Key::of(Some(value)));
                 Some((cost, values.iter().map(anchor).collect()))
             }
             Filter::Not(_) | Filter::HasText(..) => None,
@@ -264,15 +275,15 @@ impl FilterIndex {
                     }
                 }
             }
-            Anchor::Threshold(field, is_least, bound) => {
+            Anchor::Threshold(field, side, bound) => {
                 let HashEntry::Occupied(mut thresholds) = self.thresholds.entry(field.clone()) else {
                     return;
                 };
-                let side = thresholds.get_mut().side(*is_least);
-                if let Some(filters) = side.get_mut(bound) {
+                let bounds = thresholds.get_mut().side(*side);
+                if let Some(filters) = bounds.get_mut(bound) {
                     filters.retain(|other| *other != key);
                     if filters.is_empty() {
-                        side.remove(bound);
+                        bounds.remove(bound);
                     }
                 }
                 if thresholds.get().least.is_empty() && thresholds.get().most.is_empty() {
@@ -363,7 +374,7 @@ mod tests {
             let filters: Vec<_> = filters.into_iter().map(|json| Arc::new(parse_value(json, Typing::Typed).unwrap())).collect();
             let id = |place: usize| SubscriptionId { shard: 0, serial: place as u64 };
             for (place, filter) in filters.iter().enumerate() {
-                let recipient = Recipient { id: id(place), form: Form::Sse, asked_name: "c".into() };
+                let recipient = Recipient { id: id(place), form: Form::Sse, label: "c".into() };
                 index.insert(filter, recipient).unwrap();
             }
             for (place, gone) in removed.iter().enumerate() {
@@ -388,7 +399,7 @@ mod tests {
         for json in [json, serde_json::json!({ "a__contains": "x" })] {
             let filter = Arc::new(parse_value(json, Typing::Typed).unwrap());
             let id = SubscriptionId { shard: 0, serial: 1 };
-            index.insert(&filter, Recipient { id, form: Form::Sse, asked_name: "c".into() }).unwrap();
+            index.insert(&filter, Recipient { id, form: Form::Sse, label: "c".into() }).unwrap();
             index.remove(id);
             assert!(index.is_empty() && index.postings.is_empty() && index.posting_fields.is_empty());
             assert!(index.by_filter.is_empty() && index.filters.is_empty());
@@ -403,7 +414,7 @@ mod tests {
             let json = serde_json::json!({ "$or": [{ "room": n }, { "price__gt": n, "price__lt": n }] });
             let filter = Arc::new(parse_value(json, Typing::Typed).unwrap());
             let id = SubscriptionId { shard: 0, serial: n };
-            index.insert(&filter, Recipient { id, form: Form::Sse, asked_name: "c".into() }).unwrap();
+            index.insert(&filter, Recipient { id, form: Form::Sse, label: "c".into() }).unwrap();
         }
         assert!(index.residue.is_empty());
         assert_eq!(index.matching(&document(serde_json::json!({ "room": 7, "price": 50 }))).len(), 1);

@@ -1,20 +1,24 @@
-//! The in-process actor that fans committed changes out to subscriptions. It never waits: no database, no connection.
+//! The in-process actor that fans committed changes out to subscriptions. It never waits, neither for the database nor for a
+//! connection.
 //!
 //! To the hub a connection is an id and a queue. One [`Shard`] runs on each worker thread and owns the queues of that
-//! thread's connections; the [`actor`](HubHandle) owns the filters, and sends each shard one message per batch of
-//! changes. Whatever does not fit, in a queue or in a shard's channel, goes back to the log: its subscriptions are
-//! `CatchingUp`, and nothing is lost.
+//! thread's connections. The [`actor`](HubHandle) owns the filters, and sends each shard one message per batch of changes.
+//! What does not fit, into a queue or into a shard's channel, goes back to the log: its subscriptions are `CatchingUp`, and
+//! nothing is lost.
 //!
-//! Reading order: [`subscription`], [`index`], [`encode`], `recent`, [`actor`](HubHandle), [`delivery`], [`shard`], [`outbox`], [`relay`].
+//! Reading order: [`joining`] (how a subscription comes to the hub), [`filter_index`], `recent_changes`, `fan_out`,
+//! [`actor`](HubHandle), [`delivery`], [`shard`] and its messages `to_shard`, [`outbox`], [`relay`] (how changes come to the hub).
 
 mod actor;
 pub mod delivery;
+mod fan_out;
 pub mod filter_index;
 pub mod joining;
 pub mod outbox;
 mod recent_changes;
 pub mod relay;
 pub mod shard;
+mod to_shard;
 
 pub use actor::{HubHandle, start};
 pub use delivery::{Delivery, DeliveryState};

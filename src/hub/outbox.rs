@@ -13,24 +13,24 @@ use crate::domain::KeyId;
 
 /// The most frames that wait for a peer.
 pub const MAX_FRAMES: usize = 256;
-/// The most bytes that wait for a peer; one frame may be larger.
+/// The most bytes that wait for a peer. A single frame may be larger.
 pub const MAX_BYTES: usize = 256 * 1024;
 
 /// Why a connection is ended by the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The principal is no longer good.
+    /// The key of its principal was revoked.
     NotAllowed,
-    /// What it missed can't be sent any more.
+    /// Changes that it missed can't be sent any more.
     Behind,
 }
 
-/// What goes to the peer in one piece: nothing else comes between head and rest.
+/// Bytes that go to the peer in one piece: no other frame comes between head and rest.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// Its own; often empty.
+    /// The part that only this connection gets; often empty.
     pub head: Bytes,
-    /// Shared with other connections, often.
+    /// The part that is often shared with other connections.
     pub rest: Bytes,
 }
 
@@ -48,16 +48,16 @@ impl From<Bytes> for Frame {
 
 /// The frames that a connection's peer has not taken yet, ready to be written as they are.
 ///
-/// Lives on one worker thread. Frames leave in the order in which they came. Reading the body is polling this queue;
-/// when the body is dropped, the peer is gone.
+/// Lives on one worker thread. Frames leave in the order in which they came. The response body polls this queue. When the
+/// body is dropped, the peer is gone.
 #[derive(Default)]
 pub struct Outbox {
     queue: RefCell<Queue>,
-    /// Wakes the connection's task: there is room again, a subscription fell back to the log, or it must end.
+    /// Wakes the connection's task when there is room again, when a subscription fell back to the log, or when it must end.
     changed: Notify,
-    /// The key by which the connection's principal came, for revocations.
+    /// The key of the connection's principal, so that its revocation finds the connection.
     key: RefCell<Option<KeyId>>,
-    /// Whether the shard has put something in during this batch.
+    /// Whether the shard has added a frame during this batch.
     pub(super) touched: Cell<bool>,
 }
 
@@ -69,16 +69,16 @@ struct Queue {
     bytes: usize,
     taken: u64,
     waker: Option<Waker>,
-    /// Someone waits for a frame to fit that only an empty queue may take.
+    /// Whether a task waits for room for a frame that only fits into an empty queue.
     is_emptiness_awaited: bool,
     close: Option<CloseReason>,
-    /// Nothing more comes; the body ends when the queue is empty.
+    /// Whether the body ends when the queue is empty.
     is_finished: bool,
     is_gone: bool,
 }
 
 impl Outbox {
-    /// Adds a frame, without waking the peer's side. False if it doesn't fit: then nothing was added.
+    /// Adds a frame, without waking the body. Returns false if it doesn't fit; then nothing was added.
     pub fn push(&self, frame: impl Into<Frame>) -> bool {
         let frame = frame.into();
         let mut queue = self.queue.borrow_mut();
@@ -89,8 +89,8 @@ impl Outbox {
         true
     }
 
-    /// Adds a frame that can't be had again from the log, and wakes the peer's side. It counts, but the bound doesn't keep
-    /// it out: the caller sees to it that there are few.
+    /// Adds a frame that could not be read again from the log, and wakes the body. It counts, but it is added even if the
+    /// queue is full. The caller makes sure that there are few of them.
     pub fn send(&self, frame: impl Into<Frame>) {
         let mut queue = self.queue.borrow_mut();
         if !queue.is_finished && queue.close.is_none() {
@@ -100,14 +100,14 @@ impl Outbox {
         self.wake_body();
     }
 
-    /// Has the waiting frames written.
+    /// Wakes the body, so that the waiting frames are written.
     pub fn wake_body(&self) {
         if let Some(waker) = self.queue.borrow_mut().waker.take() {
             waker.wake();
         }
     }
 
-    /// Adds the last frames, whatever the bound says, and ends the body after them.
+    /// Adds the last frames, even if the queue is full, and ends the body after them.
     pub fn finish(&self, last: impl IntoIterator<Item = Bytes>) {
         let mut queue = self.queue.borrow_mut();
         queue.frames.extend(last.into_iter().map(Frame::from));
@@ -116,13 +116,13 @@ impl Outbox {
         self.wake_body();
     }
 
-    /// Asks the connection's task to end. If the principal is no longer good, what waits is dropped at once.
+    /// Asks the connection's task to end. If its key was revoked, the waiting frames are dropped at once.
     pub fn close(&self, reason: CloseReason) {
         let mut queue = self.queue.borrow_mut();
         if queue.close.is_none() {
             queue.close = Some(reason);
             if reason == CloseReason::NotAllowed {
-                // But a frame whose head has gone out is one frame with its rest.
+                // But a frame whose head was taken needs its rest.
                 queue.frames.clear();
                 queue.bytes = queue.rest.as_ref().map_or(0, Bytes::len);
             }
@@ -131,28 +131,27 @@ impl Outbox {
         self.notify();
     }
 
-    /// Why the connection must end, if it must.
+    /// Returns why the connection must end, if it must.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.queue.borrow().close
     }
 
-    /// Whether the peer's side was dropped.
+    /// Whether the body was dropped.
     pub fn is_gone(&self) -> bool {
         self.queue.borrow().is_gone
     }
 
-    /// Whether nothing more needs to be done for the peer: it is gone, or the connection must end.
+    /// Whether nothing more needs to be done for the peer, because it is gone or the connection must end.
     pub fn is_ending(&self) -> bool {
         let queue = self.queue.borrow();
         queue.is_gone || queue.is_finished || queue.close.is_some()
     }
 
-    /// How often the peer's side has taken something so far.
+    /// Returns how often the body has taken something so far.
     pub fn taken(&self) -> u64 {
         self.queue.borrow().taken
     }
 
-    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.queue.borrow().is_empty()
     }
@@ -186,15 +185,15 @@ impl Outbox {
         }
     }
 
-    /// Waits for the next change of the kinds that [`Outbox::notify`] reports. It may come without one.
+    /// Waits for the next [`Outbox::notify`]. It may return without one.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Wakes everyone on the connection's side.
+    /// Wakes every task of the connection.
     pub fn notify(&self) {
         self.changed.notify_waiters();
-        // For one who is not waiting yet.
+        // And a task that is not waiting yet.
         self.changed.notify_one();
     }
 
@@ -229,7 +228,7 @@ impl Outbox {
         Poll::Ready(Some(bytes))
     }
 
-    /// The peer's side was dropped.
+    /// Notes that the body was dropped.
     pub fn set_gone(&self) {
         let mut queue = self.queue.borrow_mut();
         queue.is_gone = true;

@@ -1,13 +1,13 @@
-//! A project's most recent changes, by which a subscription that is a little behind goes live without reading the log.
+//! A project's most recent changes. A subscription that is only a little behind goes live from them, without reading the log.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::domain::{Change, Position};
 
-/// A subscription that is further behind reads the log, even where the recent would reach.
+/// A subscription that is further behind reads the log, even where the recent changes would reach.
 const MAX_REPLAY: u64 = 256;
 
-/// The last changes, in order and without gap; the last of them is the log's last.
+/// The last changes of a log, in order and without gap, up to its end.
 #[derive(Default)]
 pub(super) struct RecentChanges {
     changes: VecDeque<Arc<Change>>,
@@ -15,7 +15,7 @@ pub(super) struct RecentChanges {
 }
 
 impl RecentChanges {
-    /// Adds the next change, and forgets the oldest while there are too many, or they weigh more than `max_bytes`.
+    /// Adds the next change. Drops the oldest ones while there are too many, or they weigh more than `max_bytes`.
     pub(super) fn push(&mut self, change: Arc<Change>, max_bytes: usize) {
         self.bytes += change.weight();
         self.changes.push_back(change);
@@ -25,11 +25,12 @@ impl RecentChanges {
         }
     }
 
-    /// The changes after `position` up to the `last`; `None` if the recent doesn't reach back there, or that would be too
-    /// many, or the position is ahead: then the log knows whether the hub is late, or the log was put back.
-    pub(super) fn after(&self, position: Position, last: Position) -> Option<Vec<Arc<Change>>> {
-        let behind = last.sequence.checked_sub(position.sequence)?;
-        if behind == 0 && position != last {
+    /// Returns the changes after `position` up to `end`, where the log ends. `None` if they don't reach back that far, if they
+    /// are too many, or if the position is beyond the end. In the last case only the log knows whether the hub is late, or
+    /// the database was restored.
+    pub(super) fn after(&self, position: Position, end: Position) -> Option<Vec<Arc<Change>>> {
+        let behind = end.sequence.checked_sub(position.sequence)?;
+        if behind == 0 && position != end {
             return None;
         }
         let held = self.changes.len() as u64;
@@ -39,7 +40,7 @@ impl RecentChanges {
         Some(self.changes.iter().skip((held - behind) as usize).cloned().collect())
     }
 
-    /// Forgets all: what comes next doesn't follow on it.
+    /// Drops all changes, because the next one doesn't follow on them.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

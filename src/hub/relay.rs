@@ -1,5 +1,5 @@
-//! What this process has published. Its own commits go to the hub at once when they follow on that; what other processes
-//! committed is read from the log, so that the hub hears every change of a project once and in order.
+//! Hands changes to the hub, every change of a project once and in order. This process's own commits go to the hub at once
+//! when they follow on what was published. Commits of other processes are read from the log.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::domain::{Change, Control, Entry, KeyId, LogEnds, Position, ProjectId,
 
 /// How often the ends of all logs are read.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Batches of the writer that may wait. Full, the writer waits.
+/// How many batches of the writer may wait. When the channel is full, the writer waits.
 const CHANNEL: usize = 64;
 
 /// A part of a log.
@@ -22,40 +22,40 @@ pub struct LogPart {
     pub is_pruned: bool,
 }
 
-/// The log could not be read; the message is for the server's own log.
+/// The log could not be read. The message is for the server's own log.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct LogError(pub String);
 
-/// Reads the change log for the relay; `app` hands the implementation in.
+/// Reads the change log for the relay. `app` hands the implementation in.
 pub trait LogReader: Send + Sync + 'static {
     /// Reads the ends of every project's log.
     fn log_ends(&self) -> BoxFuture<'_, Result<Vec<LogEnds>, LogError>>;
-    /// The next entries of a project; none at its end.
+    /// Reads the next entries of a project's log; none at its end.
     fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>>;
-    /// The keys of a project that are no longer good.
+    /// Lists the revoked keys of a project.
     fn revoked_keys(&self, project: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>>;
 }
 
-/// Hears of each control entry before the hub does; `app` hands the implementation in.
+/// Hears of each control entry before the hub does. `app` hands the implementation in.
 pub trait ControlObserver: Send + Sync + 'static {
     /// Called once for each, in order.
     fn observe(&self, project: &ProjectId, sequence: u64, control: &Control);
-    /// Called where entries can't be had, so that there may have been any: the last control entry of the log as it is
-    /// now, and every key that is no longer good.
+    /// Called where entries are missing, so that any control entry may be among them. Gets the sequence of the log's last
+    /// control entry, and every revoked key.
     fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]);
 }
 
-/// The writer's way to the relay.
+/// Hands commits to the relay. Cheap to clone.
 #[derive(Clone)]
 pub struct RelayHandle {
     commits: mpsc::Sender<Vec<Arc<Change>>>,
 }
 
 impl RelayHandle {
-    /// Hands over changes that are committed: one project's, in order, without gap. Waits while the relay is busy.
+    /// Hands over committed changes of one project, in order and without gap. Waits while the relay is busy.
     pub async fn publish(&self, changes: Vec<Arc<Change>>) {
-        // Closed only when the process is ending.
+        // The channel is closed only while the process is ending.
         let _ = self.commits.send(changes).await;
     }
 
@@ -65,7 +65,7 @@ impl RelayHandle {
     }
 }
 
-/// Starts the relay on the runtime that this is called from. What is in the log by now counts as published.
+/// Starts the relay on the calling runtime. Changes that are in the log by now count as published.
 ///
 /// # Errors
 /// The reader's.
@@ -93,7 +93,7 @@ struct Relay {
     reader: Arc<dyn LogReader>,
     observer: Arc<dyn ControlObserver>,
     published: HashMap<ProjectId, (Epoch, Position)>,
-    /// Whether the log could not be read when it was last tried; said once.
+    /// Whether the last read of the log failed. It is logged once.
     is_failing: bool,
 }
 
@@ -102,8 +102,8 @@ impl Relay {
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            // In one order, so that a run can be had again. The poll is first, and due again only a while after its end,
-            // so that neither keeps the other out.
+            // In one order, so that the simulation can repeat a run. The poll is first, and due again only a while after its
+            // end, so that neither keeps the other out.
             tokio::select! {
                 biased;
                 _ = poll.tick() => {
@@ -124,14 +124,14 @@ impl Relay {
         self.hub.set_log_end(project, epoch, position).await;
     }
 
-    /// Publishes this process's own commit, if it follows on what was published; else the log is read.
+    /// Publishes this process's own commit if it follows on what was published. Otherwise the log is read.
     async fn take(&mut self, changes: Vec<Arc<Change>>) {
         let Some((first, last)) = changes.first().zip(changes.last()) else { return };
         let (project, last) = (first.project.clone(), last.position);
         let Some((_, published)) = self.published.get(&project) else { return self.poll().await };
         let next = published.sequence + 1;
         if last.sequence < next {
-            // The log was read up to here already; or its end has gone back, which the log ends tell.
+            // Either the log was read up to here already, or its end has gone back, which the poll finds out.
             self.poll().await;
         } else if first.position.sequence <= next {
             let fresh = changes.into_iter().filter(|change| change.position.sequence >= next).collect();
@@ -150,7 +150,7 @@ impl Relay {
     async fn poll_log_ends(&mut self) -> Result<(), LogError> {
         for ends in self.reader.log_ends().await? {
             match self.published.get(&ends.project) {
-                // A project that another process made: all of its log is news.
+                // Another process made this project, so all of its log is new.
                 None => {
                     self.begin(ends.project.clone(), ends.epoch, Position::default()).await;
                     self.read_on(&ends.project, ends.last).await?;
@@ -194,8 +194,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Goes on from a log's end where nobody can be told what was before it: everyone goes to the log, which says so. What
-    /// its control entries would have done is done after what they left in the database.
+    /// Goes on from a log's end where the entries before it are missing. Every subscription then goes back to the log, which
+    /// tells it. The effect of missing control entries is taken from the database.
     async fn skip_to(&mut self, ends: LogEnds) -> Result<(), LogError> {
         let revoked = self.reader.revoked_keys(ends.project.clone()).await?;
         self.observer.observe_gap(&ends.project, ends.control, &revoked);
@@ -222,7 +222,7 @@ impl Relay {
         match outcome {
             Ok(()) if was_failing => tracing::info!("the change log can be read again"),
             Err(err) if !was_failing => {
-                tracing::error!("the change log can't be read, live streams stand still: {err}");
+                tracing::error!("the change log can't be read, so live streams get no events: {err}");
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! The hub's part on one worker thread: it owns the places of that thread's subscriptions and fills their queues.
+//! The hub's part on one worker thread: it owns the deliveries of that thread's subscriptions, and fills their queues.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,38 +10,22 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{CloseReason, Delivery, DeliveryState, HubHandle, Outbox, SubscriptionId, joining::Joining};
+use super::{
+    actor::HubHandle,
+    delivery::{Delivery, DeliveryState},
+    joining::{Joining, SubscriptionId},
+    outbox::{CloseReason, Outbox},
+    to_shard::{SHARD_CHANNEL, ToShard},
+};
 use crate::domain::{
-    KeyId, Position, ProjectId,
+    Position, ProjectId,
     cursor::{Cursor, Epoch},
 };
 
-/// Messages from the hub that a shard may have waiting; each is a whole batch.
-pub(super) const SHARD_CHANNEL: usize = 1024;
-
-/// What the hub tells a shard, in the order in which it happened.
-pub(super) enum ToShard {
-    /// An event for some of this shard's subscriptions.
-    Deliver { frame: Bytes, position: Position, serials: Vec<u64> },
-    /// The subscription is live; everything up to here was sent.
-    Joined { serial: u64, epoch: Epoch, last: Position },
-    /// The hub can't serve it from where it is: it must read the log.
-    ReadOn { serial: u64 },
-    /// There are too many filters of its kind.
-    Refused { serial: u64 },
-    /// Its collection is gone.
-    Removed { serial: u64 },
-    /// Everything up to here was sent to every live subscription of this project.
-    Mark { project: ProjectId, epoch: Epoch, position: Position },
-    /// A key is no longer good.
-    Revoked { key: KeyId },
-}
-
-/// A question to the hub. Where it ends without a use for the answer, because whoever asked is gone or the subscription
-/// was ended meanwhile, it takes the subscription out again.
+/// A request to join that waits for the hub's answer. If it is dropped before that, or the subscription ended meanwhile, it
+/// takes the subscription out again.
 struct Asking<'a> {
     shard: &'a Shard,
     delivery: &'a Delivery,
@@ -52,8 +36,8 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         match self.delivery.state() {
             DeliveryState::Joining => self.shard.withdraw(self.delivery),
-            // Perhaps before the hub was asked.
-            DeliveryState::Ended => self.shard.hub.unsubscribe_detached(self.id),
+            // It may have ended before the hub was asked.
+            DeliveryState::Ended => self.shard.hub.leave_detached(self.id),
             DeliveryState::CatchingUp
             | DeliveryState::Live
             | DeliveryState::Removed
@@ -70,13 +54,13 @@ pub struct Shard {
     outboxes: RefCell<HashMap<u64, Rc<Outbox>>>,
     marks: RefCell<HashMap<ProjectId, (Epoch, Position)>>,
     next_serial: Cell<u64>,
-    /// The hub gave up on this shard's channel: every subscription must go back to the log.
+    /// Set by the hub when this shard's channel is full. Every subscription must then go back to the log.
     is_overrun: Arc<AtomicBool>,
 }
 
 impl Shard {
-    /// Makes a shard and registers it with the hub. The caller spawns the returned loop on this thread; it runs until
-    /// the hub ends.
+    /// Makes a shard and registers it with the hub. The caller spawns the returned loop on this thread. It runs until the hub
+    /// ends.
     pub fn new(id: u32, hub: HubHandle) -> (Rc<Self>, impl Future<Output = ()>) {
         let (sender, receiver) = mpsc::channel(SHARD_CHANNEL);
         let is_overrun = Arc::new(AtomicBool::new(false));
@@ -93,7 +77,7 @@ impl Shard {
         (shard.clone(), run(shard, receiver))
     }
 
-    /// Makes a connection known, so that a revocation finds it. The returned number is for [`Shard::remove_outbox`].
+    /// Makes a connection known, so that the revocation of its key finds it. Returns a serial for [`Shard::remove_outbox`].
     pub fn add_outbox(&self, outbox: &Rc<Outbox>) -> u64 {
         let serial = self.take_serial();
         self.outboxes.borrow_mut().insert(serial, outbox.clone());
@@ -105,14 +89,14 @@ impl Shard {
         self.outboxes.borrow_mut().remove(&serial);
     }
 
-    /// Asks the hub to serve the subscription from its position on, and waits for the answer, which is its state:
-    /// `Live`, `CatchingUp` (read the log first), `Refused`, `Removed`, or `Ended` if it was ended meanwhile.
+    /// Asks the hub to serve a subscription from its position on, and waits for the answer. It is the new state: `Live`,
+    /// `CatchingUp` (read the log first), `Refused`, `Removed`, or `Ended` if it ended meanwhile.
     pub async fn join(&self, delivery: &Rc<Delivery>) -> DeliveryState {
         self.ask(delivery, None).await
     }
 
-    /// Lets a subscription take the place of a live one in one step of the hub, so that no change is between them. If it
-    /// is refused, the old one goes on; else the caller ends it.
+    /// Lets a subscription replace a live one in one step of the hub, so that there is no change between them. If it is
+    /// refused, the old one goes on. Otherwise the caller ends the old one.
     pub async fn replace(&self, delivery: &Rc<Delivery>, old: &Rc<Delivery>) -> DeliveryState {
         self.ask(delivery, Some(SubscriptionId { shard: self.id, serial: old.serial.get() })).await
     }
@@ -132,42 +116,42 @@ impl Shard {
             collection: delivery.collection.clone(),
             filter: delivery.filter.clone(),
             form: delivery.form,
-            asked_name: delivery.asked_name.clone(),
+            label: delivery.label.clone(),
             position: delivery.position.get(),
             replaces,
         };
         let _asking = Asking { shard: self, delivery, id };
-        self.hub.subscribe(joining).await;
+        self.hub.join(joining).await;
         while delivery.state.get() == DeliveryState::Joining && !delivery.outbox.is_ending() {
             delivery.outbox.changed().await;
         }
         delivery.state.get()
     }
 
-    /// Ends a subscription for good: from here on it gets nothing, from the hub or from the log.
+    /// Ends a subscription for good: it gets nothing any more, neither from the hub nor from the log.
     pub async fn end(&self, delivery: &Delivery) {
         delivery.set_state(DeliveryState::Ended);
         if let Some(id) = self.forget(delivery) {
-            self.hub.unsubscribe(id).await;
+            self.hub.leave(id).await;
         }
     }
 
-    /// The same from where nothing can be awaited.
+    /// The same, from code that can't await.
     pub fn end_detached(&self, delivery: &Delivery) {
         delivery.set_state(DeliveryState::Ended);
         self.withdraw(delivery);
     }
 
-    /// Sends a subscription back to the log. It is nothing to the hub until it joins again.
+    /// Sends a subscription back to the log. The hub forgets it until it joins again.
     pub fn fall_back(&self, delivery: &Delivery) {
         self.withdraw(delivery);
         delivery.set_state(DeliveryState::CatchingUp);
     }
 
-    /// Takes the subscription out of the hub; it may join again.
+    /// Takes a subscription out of the hub. It may join again.
     fn withdraw(&self, delivery: &Delivery) {
         if let Some(id) = self.forget(delivery) {
-            self.hub.unsubscribe_detached(id);
+            self.hub.leave_detached(id);
         }
     }
 
@@ -177,18 +161,18 @@ impl Shard {
         (serial != 0).then_some(SubscriptionId { shard: self.id, serial })
     }
 
-    /// Moves a live subscription's position to the last mark: nothing before it is still to come.
+    /// Moves a live subscription's position to the last mark, because everything up to it was sent.
     pub fn pass_mark(&self, delivery: &Delivery) {
         if delivery.state() == DeliveryState::Live
             && let Some((epoch, mark)) = self.marks.borrow().get(&delivery.project)
-            // Sequences of another history say nothing about this one.
+            // Sequences of another epoch say nothing about this one.
             && delivery.epoch.get() == Some(*epoch)
         {
             delivery.pass(*mark);
         }
     }
 
-    /// Up to where this thread has heard of a project's log; `None` if it has not yet.
+    /// Returns the position up to which this thread has heard of a project's log; `None` if it has not heard of it yet.
     pub fn mark(&self, project: &ProjectId) -> Option<Cursor> {
         self.marks
             .borrow()
@@ -220,7 +204,7 @@ impl Shard {
             ToShard::Joined { serial, epoch, last } => {
                 let Some(delivery) = self.find(serial) else { return };
                 if delivery.epoch.get().is_some_and(|known| known != epoch) {
-                    // Another history: the log will say so.
+                    // It is of another epoch. The log will say so.
                     return self.fall_back(&delivery);
                 }
                 delivery.epoch.set(Some(epoch));
@@ -262,9 +246,9 @@ async fn run(shard: Rc<Shard>, mut receiver: mpsc::Receiver<Vec<ToShard>>) {
         for message in batches.drain(..).flatten() {
             shard.handle(message, &mut touched);
         }
-        // What was in the channel is still good; what didn't fit into it must come from the log.
+        // The messages that were in the channel are still good. The others must come from the log.
         if shard.is_overrun.swap(false, Ordering::AcqRel) {
-            // A newer mark may be among it, and this one of a history that is lost.
+            // A newer mark may be among the lost messages, and the known one may be of a lost history.
             shard.marks.borrow_mut().clear();
             let mut deliveries: Vec<_> = shard.deliveries.borrow().values().cloned().collect();
             deliveries.sort_unstable_by_key(|delivery| delivery.serial.get());
@@ -276,7 +260,7 @@ async fn run(shard: Rc<Shard>, mut receiver: mpsc::Receiver<Vec<ToShard>>) {
             outbox.touched.set(false);
             outbox.wake_body();
         }
-        // The connections of this thread write now; more batches may have come when it is our turn again.
+        // The connections of this thread write now. More batches may have come when this task runs again.
         tokio::task::yield_now().await;
     }
 }

@@ -155,7 +155,7 @@ async fn send_change(
     };
     let kind = event_for(images.0, images.1, |document| delivery.filter.matches(document));
     let place = (&delivery.project, epoch, change.position);
-    let event = kind.and_then(|kind| Event::of_change(place, images, kind, &delivery.asked_name));
+    let event = kind.and_then(|kind| Event::of_change(place, images, kind, &delivery.label));
     let Some(event) = event else {
         delivery.pass(change.position);
         return Passed::Taken;

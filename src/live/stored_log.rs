@@ -1,4 +1,4 @@
-//! The change log as the hub's relay reads it.
+//! The change log as the relay of the hub reads it, from a database.
 
 use futures_util::future::BoxFuture;
 

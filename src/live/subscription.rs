@@ -56,7 +56,7 @@ impl Subscription {
     /// Tells the client that it has begun, in the forms that say so.
     pub fn say_begun(&self) {
         let cursor = self.delivery.shown_cursor().map(|cursor| cursor.encode(&self.delivery.project));
-        let (form, name) = (self.delivery.form, &self.delivery.asked_name);
+        let (form, name) = (self.delivery.form, &self.delivery.label);
         if let Some(frame) = messages::subscribed(form, self.id.as_deref(), name, cursor.as_deref()) {
             self.outbox().send(frame);
         }

@@ -91,7 +91,7 @@ impl Subscriptions {
         let find = |matches: &dyn Fn(&Delivery) -> bool| {
             self.all.iter().position(|other| other.id.is_none() && matches(&other.delivery))
         };
-        let index = match find(&|delivery| *delivery.asked_name == *asked_name) {
+        let index = match find(&|delivery| *delivery.label == *asked_name) {
             Some(index) => Some(index),
             None => {
                 let collection = self.streams.open(principal, asked_name).await?;

@@ -26,7 +26,8 @@ const MAX_FIRST_MESSAGE: usize = 16 * 1024;
 /// The first message. A member that means nothing for a topic is ignored.
 #[derive(Default, Deserialize)]
 pub struct First {
-    api_key: Option<Value>,
+    /// The key of the project.
+    pub api_key: Option<Value>,
     /// Of a collection: which documents.
     pub filters: Option<Value>,
     /// Who the client says it is, to others.

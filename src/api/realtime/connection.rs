@@ -73,14 +73,15 @@ impl Drop for Connection {
 }
 
 /// A response body that yields the frames of a queue as they are.
-pub(in crate::api) struct OutboxBody {
+pub struct OutboxBody {
     outbox: Rc<Outbox>,
     /// The body that actix-ws made. If it were dropped, the incoming stream would end.
     _kept: RefCell<Option<BoxBody>>,
 }
 
 impl OutboxBody {
-    pub(in crate::api) fn new(outbox: Rc<Outbox>, kept: Option<BoxBody>) -> Self {
+    /// Makes the body. `kept` is the body that actix-ws made, if there is one.
+    pub fn new(outbox: Rc<Outbox>, kept: Option<BoxBody>) -> Self {
         Self { outbox, _kept: RefCell::new(kept) }
     }
 }

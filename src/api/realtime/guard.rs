@@ -1,8 +1,8 @@
-//! Keeps frames out that are too large, before they are buffered.
+//! Refuses frames that are too large, before they are buffered.
 //!
-//! actix-ws compares a frame with its limit only after the whole announced frame has arrived in memory: a peer that
-//! announces 2^40 bytes would fill it without having said who it is. So the frame headers are followed here (RFC 6455,
-//! section 5.2), in front of it. Reserved bits are refused here too: actix-ws reports them as it reports invalid UTF-8.
+//! actix-ws compares a frame with its limit only after the whole announced frame has arrived in memory. A peer that announces
+//! 2^40 bytes would fill the memory before it has said who it is. So this module follows the frame headers (RFC 6455, section
+//! 5.2) in front of actix-ws. It also refuses reserved bits, which actix-ws reports in the same way as invalid UTF-8.
 
 use std::{cell::Cell, pin::Pin, rc::Rc};
 
@@ -12,33 +12,33 @@ use futures_util::{Stream, StreamExt};
 
 /// The largest message, in one frame or in fragments.
 pub const MAX_MESSAGE: u64 = 64 * 1024;
-/// The most fragments of a message.
+/// The most fragments that a message may have.
 const MAX_FRAGMENTS: u32 = 64;
 
-/// What is wrong with a frame that is kept out.
+/// What is wrong with a frame that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breach {
-    /// It, or the message that it belongs to, is too large, or has too many fragments.
+    /// The frame or its message is too large, or the message has too many fragments.
     TooBig,
-    /// It uses bits that only an extension may use, and none was agreed on.
+    /// The frame uses bits that only an extension may use, and no extension was agreed on.
     ReservedBits,
 }
 
 /// Follows the frame headers of one connection.
 #[derive(Default)]
 struct Guard {
-    /// The header so far: at most 2 bytes, 8 of length, 4 of mask.
+    /// The header so far: 2 bytes, at most 8 of length, 4 of mask.
     head: [u8; 14],
     have: usize,
     /// Payload bytes still to come.
     skip: u64,
-    /// Of the message that is being sent in fragments.
+    /// Bytes so far of the message that is being sent in fragments.
     message: u64,
     fragments: u32,
 }
 
 impl Guard {
-    /// Follows the next bytes, until a header announces what must not come in.
+    /// Follows the next bytes, until a header announces a frame that must not come in.
     fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Breach> {
         while !bytes.is_empty() {
             if self.skip > 0 {
@@ -70,7 +70,7 @@ impl Guard {
             short => u64::from(short),
         };
         self.skip = length;
-        // Control frames come between fragments and don't belong to the message.
+        // Control frames may come between fragments. They don't belong to the message.
         if opcode >= 8 {
             return if length <= MAX_MESSAGE { Ok(()) } else { Err(Breach::TooBig) };
         }
@@ -89,7 +89,7 @@ impl Guard {
     }
 }
 
-/// How long the header is that begins with these bytes; more than they are while that isn't known.
+/// Returns how long the header is that begins with these bytes. While that isn't known, it is more than there are.
 fn header_length(head: &[u8]) -> usize {
     let Some(second) = head.get(1) else { return 2 };
     let length = match second & 0x7f {
@@ -101,7 +101,7 @@ fn header_length(head: &[u8]) -> usize {
     2 + length + mask
 }
 
-/// Puts a guard in front of a request's payload. The cell says what was kept out; the stream ends there.
+/// Puts a guard in front of a request's payload. The cell says which breach was refused. The stream ends there.
 pub async fn guarded(
     request: &HttpRequest,
     payload: web::Payload,
@@ -119,7 +119,7 @@ pub async fn guarded(
             None => Ok(part),
         }
     });
-    // A `web::Payload` can't be made, but extracted from a payload that can.
+    // A `web::Payload` has no constructor, but it can be extracted from a payload that has.
     let stream: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(stream);
     let mut payload = Payload::Stream { payload: stream };
     Ok((web::Payload::from_request(request, &mut payload).await?, breach))
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_known_from_the_header() {
+    fn a_frame_that_is_too_large_is_refused_at_its_header() {
         const TEXT: u8 = 0x81;
         for (why, bytes, passes) in [
             ("the largest message", frame(TEXT, MAX_MESSAGE, MAX_MESSAGE as usize, true), true),
@@ -201,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn bits_of_no_extension_are_refused() {
+    fn reserved_bits_are_refused() {
         for bit in [0x40, 0x20, 0x10] {
             assert_eq!(Guard::default().feed(&frame(0x81 | bit, 2, 2, true)), Err(Breach::ReservedBits));
         }
     }
 
     proptest! {
-        /// However the bytes are cut, the guard says the same.
+        /// The guard's answer doesn't depend on how the bytes are cut.
         #[test]
         fn it_does_not_matter_how_the_bytes_arrive(
             frames in prop::collection::vec((prop::sample::select(vec![0x01_u8, 0x00, 0x80, 0x81, 0x89]), 0..70_000_u64, any::<bool>()), 1..6),

@@ -20,7 +20,7 @@ pub struct LocalShard(pub Rc<Shard>);
 ///
 /// # Errors
 /// `OVERLOADED` if they are missing, which would be a bug of `app`.
-pub(in crate::api) fn parts(request: &HttpRequest) -> Result<(web::Data<Realtime>, Rc<Shard>), ApiError> {
+pub fn parts(request: &HttpRequest) -> Result<(web::Data<Realtime>, Rc<Shard>), ApiError> {
     let state = request.app_data::<State>();
     let parts = state.map(|state| &state.realtime).zip(request.app_data::<LocalShard>());
     // `app` registers both before any route.

@@ -1,4 +1,4 @@
-//! What clients say on a WebSocket.
+//! The messages of clients of the documented protocol.
 
 use serde_json::{Map, Value};
 
@@ -12,56 +12,52 @@ const MAX_ID: usize = 128;
 pub enum ClientMessage {
     /// Says who is asking.
     Auth {
-        /// The key.
+        /// A key or a ticket.
         token: String,
     },
-    /// Begins to watch a collection, or replaces the subscription that is there.
+    /// Begins a subscription, or replaces the one that has the same name, or without a name the same collection.
     Subscribe {
         /// Name or id.
         collection: String,
         /// JSON filters, if there are any.
         filters: Option<Value>,
-        /// Of a named subscription, what only these have.
+        /// The members that only a named subscription has.
         named: Option<Named>,
     },
-    /// Ends watching a collection.
+    /// Ends the subscription without a name of a collection.
     Unsubscribe {
         /// Name or id.
         collection: String,
     },
     /// Ends a named subscription.
-    UnsubscribeNamed {
-        /// Its name.
-        id: String,
-    },
-    /// Wants a `pong`.
+    UnsubscribeNamed { id: String },
+    /// Asks for a `pong`.
     Ping,
 }
 
-/// What only a named subscription has.
+/// The members that only a named subscription has.
 #[derive(Debug, PartialEq)]
 pub struct Named {
-    /// Its name on this connection.
+    /// The subscription's name on this connection.
     pub id: String,
-    /// The cursor to go on from.
+    /// The cursor to resume from.
     pub since: Option<String>,
-    /// Whether the documents that match now are wanted first.
+    /// Whether the documents that match now are sent first.
     pub wants_snapshot: bool,
 }
 
-/// A message that can't be understood, or can't be done.
+/// A message that is not valid, or that could not be carried out.
 #[derive(Debug)]
 pub struct Refusal {
-    /// Why.
     pub error: ApiError,
-    /// The message's `id`, if it had one: the answer carries it.
+    /// The message's `id`, if it had one. The answer carries it.
     pub id: Option<Value>,
 }
 
-/// Reads one text frame: the message, and its `id`, if it has one.
+/// Parses one text frame. Returns the message, and its `id` if it has one.
 ///
 /// # Errors
-/// [`Refusal`] with `INVALID_BODY`; the connection goes on.
+/// [`Refusal`] with `INVALID_BODY`. The connection goes on.
 pub fn parse_message(text: &str) -> Result<(ClientMessage, Option<Value>), Refusal> {
     let refuse = |message: String, id: Option<Value>| Refusal {
         error: ApiError::new(ErrorCode::InvalidBody, message),
@@ -70,9 +66,9 @@ pub fn parse_message(text: &str) -> Result<(ClientMessage, Option<Value>), Refus
     let value: Value = serde_json::from_str(text)
         .map_err(|err| refuse(format!("the message is not valid JSON: {err}"), None))?;
     let Value::Object(mut members) = value else {
-        return Err(refuse("a message is a JSON object with a member `type`".to_owned(), None));
+        return Err(refuse("a message must be a JSON object with a member `type`".to_owned(), None));
     };
-    // What is null is left out, here as in the other members.
+    // A member that is null counts as missing.
     members.retain(|_, value| !value.is_null());
     let id = members.get("id").cloned();
     match parse_members(&mut members) {
@@ -84,7 +80,7 @@ pub fn parse_message(text: &str) -> Result<(ClientMessage, Option<Value>), Refus
 fn parse_members(members: &mut Map<String, Value>) -> Result<ClientMessage, String> {
     let kind = match members.get("type") {
         Some(Value::String(kind)) => kind.clone(),
-        _ => return Err("a message has a member `type`, which is a string".to_owned()),
+        _ => return Err("the member `type` of a message must be a string".to_owned()),
     };
     Ok(match kind.as_str() {
         "auth" => ClientMessage::Auth { token: text_member(members, &kind, "token")? },
@@ -98,26 +94,30 @@ fn parse_members(members: &mut Map<String, Value>) -> Result<ClientMessage, Stri
             Some(id) => ClientMessage::UnsubscribeNamed { id },
             None => ClientMessage::Unsubscribe { collection: text_member(members, &kind, "collection")? },
         },
-        _ => return Err("the message's `type` is none of: auth, subscribe, unsubscribe, ping".to_owned()),
+        _ => {
+            return Err(
+                "unknown message type; `type` must be one of: auth, subscribe, unsubscribe, ping".to_owned()
+            );
+        }
     })
 }
 
 fn parse_named(members: &mut Map<String, Value>) -> Result<Option<Named>, String> {
     let since = match members.remove("since") {
         None => None,
-        // Empty is what a client sends that has none.
+        // Some clients send an empty one when they have none.
         Some(Value::String(since)) => Some(since).filter(|since| !since.is_empty()),
-        Some(_) => return Err("`since` is a cursor, which is a string".to_owned()),
+        Some(_) => return Err("`since` must be a cursor, which is a string".to_owned()),
     };
     let wants_snapshot = match members.remove("snapshot") {
         None => false,
         Some(Value::Bool(wants_snapshot)) => wants_snapshot,
-        Some(_) => return Err("`snapshot` is true or false".to_owned()),
+        Some(_) => return Err("`snapshot` must be true or false".to_owned()),
     };
     match parse_id(members)? {
         Some(id) => Ok(Some(Named { id, since, wants_snapshot })),
         None if since.is_some() || wants_snapshot => {
-            Err("`since` and `snapshot` are for a subscription with an `id`".to_owned())
+            Err("`since` and `snapshot` are only for a subscription with an `id`".to_owned())
         }
         None => Ok(None),
     }
@@ -127,13 +127,13 @@ fn parse_id(members: &mut Map<String, Value>) -> Result<Option<String>, String> 
     match members.remove("id") {
         None => Ok(None),
         Some(Value::String(id)) if (1..=MAX_ID).contains(&id.len()) => Ok(Some(id)),
-        Some(_) => Err(format!("the `id` of a subscription is a string of 1 to {MAX_ID} bytes")),
+        Some(_) => Err(format!("the `id` of a subscription must be a string of 1 to {MAX_ID} bytes")),
     }
 }
 
 fn text_member(members: &mut Map<String, Value>, kind: &str, name: &str) -> Result<String, String> {
     match members.remove(name) {
         Some(Value::String(text)) => Ok(text),
-        _ => Err(format!("`{kind}` takes a member `{name}`, which is a string")),
+        _ => Err(format!("`{kind}` must have a member `{name}`, which is a string")),
     }
 }

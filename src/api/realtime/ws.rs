@@ -52,7 +52,7 @@ pub async fn open(
 }
 
 /// Returns the queue of a connection that is told to try again, and ends.
-pub(in crate::api) fn too_many_connections(form: Form) -> Rc<Outbox> {
+pub fn too_many_connections(form: Form) -> Rc<Outbox> {
     let outbox = Rc::new(Outbox::default());
     outbox.finish(form.close(CloseCode::TryAgain, "too many connections"));
     outbox
@@ -62,7 +62,7 @@ pub(in crate::api) fn too_many_connections(form: Form) -> Rc<Outbox> {
 ///
 /// # Errors
 /// `FORBIDDEN` for a page whose origin isn't allowed, or `INVALID_BODY` for a request that is not a handshake.
-pub(in crate::api) async fn accept(
+pub async fn accept(
     request: &HttpRequest,
     realtime: &Realtime,
     payload: web::Payload,
@@ -71,7 +71,7 @@ pub(in crate::api) async fn accept(
     let (payload, breach) = guarded(request, payload).await?;
     let handshake = actix_ws::handle(request, payload);
     let (response, _, messages) = handshake.map_err(|_| {
-        ApiError::new(ErrorCode::InvalidBody, "this is a WebSocket: connect to it with ws:// or wss://")
+        ApiError::new(ErrorCode::InvalidBody, "this path is a WebSocket; connect to it with ws:// or wss://")
     })?;
     let messages = messages.aggregate_continuations().max_continuation_size(MAX_MESSAGE as usize);
     Ok((response, incoming(messages, breach)))

@@ -1,4 +1,4 @@
-//! The [`Bus`] of one process: who is where is in its memory.
+//! The [`Bus`] of one process. It keeps who is where in memory.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,14 +11,14 @@ use super::{
 };
 use crate::domain::{ProjectId, Timestamp};
 
-/// The most rooms of a project.
+/// The most rooms that a project may have.
 const MAX_ROOMS: usize = 1000;
-/// The most people in a room.
+/// The most people that a room may have.
 const MAX_IN_ROOM: usize = 1000;
-/// The most people in a project's broadcast.
+/// The most people that a project's broadcast may have.
 const MAX_IN_BROADCAST: usize = 10_000;
 
-/// Everyone who is somewhere. One project's crowd does not hold up another's.
+/// Everyone who is at a place, by project. Each project has its own lock, so that it doesn't hold up others.
 #[derive(Default)]
 pub struct Rooms {
     projects: Mutex<HashMap<ProjectId, Arc<Mutex<Project>>>>,
@@ -38,7 +38,7 @@ struct Room {
     people: People,
 }
 
-/// By number, so those who came first come first.
+/// By number, and so in the order in which they came.
 type People = BTreeMap<u64, (Person, InboxSender)>;
 
 impl Rooms {
@@ -64,7 +64,7 @@ fn tell(people: &mut People, title: &Arc<str>, announce: Announce<'_>) -> Presen
 }
 
 impl Project {
-    /// The people at a place, how many there may be, and its title.
+    /// Finds the people at a place, how many there may be, and its title.
     fn find(&mut self, place: &Place) -> Option<(&mut People, usize, Arc<str>)> {
         match place {
             Place::Broadcast => Some((&mut self.broadcast, MAX_IN_BROADCAST, Arc::from(""))),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_takes_nothing_is_cut_off_and_nobody_else() {
+    fn only_a_person_who_takes_nothing_is_cut_off() {
         let (rooms, place) = (Rooms::default(), Place::Broadcast);
         let (_, mut slow) = enter(&rooms, &place, Entering::Join).unwrap();
         let (_, mut quick) = enter(&rooms, &place, Entering::Join).unwrap();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bounded_too() {
+    fn waiting_bytes_are_bounded() {
         let (rooms, place) = (Rooms::default(), Place::Broadcast);
         let (_, mut slow) = enter(&rooms, &place, Entering::Join).unwrap();
         for _ in 0..3 {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_are_counted_and_gone_when_nobody_is_there() {
+    fn rooms_are_bounded_and_removed_when_nobody_is_there() {
         let rooms = Rooms::default();
         let room = |number: usize| Place::Room(format!("room{number}"));
         let create = || Entering::Create { title: "T".to_owned() };

@@ -1,0 +1,53 @@
+//! The events of one change: which there are, and who gets each.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::filter_index::FilterIndex;
+use crate::{
+    domain::{Change, Document, ProjectId, cursor::Epoch},
+    wire::{Event, EventKind, Form},
+};
+
+/// The serials of recipients, by shard.
+pub(super) type Targets = Vec<(u32, Vec<u64>)>;
+
+/// Encodes each distinct event that a change of a document is, once, and returns it with its recipients. Recipients share an
+/// event if it is of the same kind, in the same form, and calls the collection the same.
+pub(super) fn fan_out(
+    index: &FilterIndex,
+    (project, epoch): (&ProjectId, Epoch),
+    change: &Change,
+    images: (Option<&Arc<Document>>, Option<&Arc<Document>>),
+) -> Vec<(Bytes, Targets)> {
+    let matching =
+        |image: Option<&Arc<Document>>| image.map(|document| index.matching(document)).unwrap_or_default();
+    let mut distinct: BTreeMap<(EventKind, Form, &str), BTreeMap<u32, Vec<u64>>> = BTreeMap::new();
+    for (key, kind) in kinds(matching(images.0), matching(images.1)) {
+        for recipient in index.recipients_of(key) {
+            let targets = distinct.entry((kind, recipient.form, &*recipient.label)).or_default();
+            targets.entry(recipient.id.shard).or_default().push(recipient.id.serial);
+        }
+    }
+    let encoded = distinct.into_iter().filter_map(|((kind, form, label), targets)| {
+        let event = Event::of_change((project, epoch, change.position), images, kind, label)?;
+        Some((form.encode(&event), targets.into_iter().collect()))
+    });
+    encoded.collect()
+}
+
+/// Returns the kind of event that a change is to each filter that matches before or after it, in the order of the filters.
+fn kinds(before: Vec<usize>, after: Vec<usize>) -> Vec<(usize, EventKind)> {
+    let before = before.into_iter().map(|key| (key, EventKind::Deleted));
+    let mut kinds: Vec<_> = before.chain(after.into_iter().map(|key| (key, EventKind::Created))).collect();
+    kinds.sort_unstable_by_key(|(key, _)| *key);
+    kinds.dedup_by(|other, kind| {
+        let is_in_both = other.0 == kind.0;
+        if is_in_both {
+            kind.1 = EventKind::Updated;
+        }
+        is_in_both
+    });
+    kinds
+}

@@ -1,0 +1,27 @@
+//! The messages of the hub to its shards.
+
+use bytes::Bytes;
+
+use crate::domain::{KeyId, Position, ProjectId, cursor::Epoch};
+
+/// How many messages from the hub may wait; each is a whole batch. When the channel is full, the shard is overrun: all its
+/// subscriptions go back to the log.
+pub(super) const SHARD_CHANNEL: usize = 1024;
+
+/// A message of the hub to a shard. Messages come in the order in which things happened.
+pub(super) enum ToShard {
+    /// An event for some of this shard's subscriptions.
+    Deliver { frame: Bytes, position: Position, serials: Vec<u64> },
+    /// The subscription is live, and everything up to `last` was sent.
+    Joined { serial: u64, epoch: Epoch, last: Position },
+    /// The hub can't serve it from its position, so it must read the log.
+    ReadOn { serial: u64 },
+    /// The hub has too many filters of its kind.
+    Refused { serial: u64 },
+    /// Its collection was removed.
+    Removed { serial: u64 },
+    /// Everything up to this position was sent to every live subscription of this project.
+    Mark { project: ProjectId, epoch: Epoch, position: Position },
+    /// A key was revoked.
+    Revoked { key: KeyId },
+}
