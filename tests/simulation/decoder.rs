@@ -10,9 +10,14 @@ pub enum Decoder {
 
 /// What the server says.
 pub enum Said {
+    /// A block of an event stream.
     Message(Message),
+    /// A text frame of a WebSocket.
+    Text(String),
     Ping,
-    Close,
+    Close {
+        code: u16,
+    },
 }
 
 impl Decoder {
@@ -54,10 +59,10 @@ fn take_frame(bytes: &mut Vec<u8>) -> Option<Said> {
     Some(match first {
         0x81 => {
             let text = std::str::from_utf8(&frame[header..]).unwrap();
-            Said::Message(Message::from_json(text).unwrap())
+            Said::Text(text.to_owned())
         }
         0x89 => Said::Ping,
-        0x88 => Said::Close,
+        0x88 => Said::Close { code: u16::from_be_bytes([frame[header], frame[header + 1]]) },
         _ => panic!("a frame of an unknown kind: {first:x}"),
     })
 }

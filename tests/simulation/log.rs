@@ -25,6 +25,8 @@ use coir::{
 
 pub const PROJECT: &str = "project";
 pub const COLLECTIONS: [&str; 2] = ["posts", "notes"];
+/// A collection that doesn't exist at first.
+pub const LATE: &str = "late";
 
 /// The faults of one read.
 #[derive(Clone, Copy, Default)]
@@ -55,6 +57,7 @@ struct State {
     /// The writer's wall clock, in milliseconds.
     now: i64,
     is_calm: bool,
+    has_late: bool,
 }
 
 impl State {
@@ -126,6 +129,7 @@ impl Log {
             control: 0,
             now: 1,
             is_calm: false,
+            has_late: false,
         };
         Self { state: Arc::new(Mutex::new(state)), dice: Arc::new(Mutex::new(seed)) }
     }
@@ -137,6 +141,15 @@ impl Log {
     /// Ends all faults.
     pub fn calm(&self) {
         self.state().is_calm = true;
+    }
+
+    /// Creates the collection that doesn't exist at first.
+    pub fn create_late(&self) {
+        self.state().has_late = true;
+    }
+
+    pub fn has_collection(&self, name: &str) -> bool {
+        name != LATE || self.state().has_late
     }
 
     pub fn last(&self) -> u64 {
@@ -294,7 +307,8 @@ impl StreamReader for Log {
         name_or_id: &'a str,
     ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>> {
         let is_meant = |name: &&str| **name == *name_or_id || collection_id(name).as_str() == name_or_id;
-        let found = COLLECTIONS.iter().find(|name| is_meant(name)).map(|name| {
+        let names = COLLECTIONS.iter().chain([&LATE]);
+        let found = names.filter(|name| self.has_collection(name)).find(|name| is_meant(name)).map(|name| {
             Arc::new(Collection {
                 id: collection_id(name),
                 name: CollectionName::from_stored(name),

@@ -1,22 +1,32 @@
-//! Simulates live streams: the real hub, relay, shard, sessions and readers of the log run over a model of the log, on a
-//! simulated clock. Reads are slow or fail. The relay hears of commits late, out of order or never. Connections are cut, clients
-//! stall, queues overflow, the server restarts, the log is pruned or goes back. At the end every view must be what the model
-//! holds. On the way, no event may come twice, come out of order, or be missed.
+//! Hub, relay, shard, live streams and sessions, as they are shipped, over a log that is a model, on a simulated clock.
+//! Reads are late or fail. The relay hears of commits late, out of order or never. Connections are cut, readers stall and are
+//! overrun, servers are restarted, and the log is pruned or put back to an older state.
 //!
-//! A seed is one run, and the same seed gives the same run. `COIR_SIMULATION_SEEDS=10000` sets how many seeds run, beginning
-//! with `COIR_SIMULATION_FIRST`. `COIR_SIMULATION_SEED=7` runs one seed again. `tests/simulation/mutate` removes one check after
-//! the other from a copy of the code, and shows that the simulation notices.
+//! There are three kinds of clients: those of the documented protocol, watchers of the client libraries, and visitors of
+//! rooms. At the end every view must be what the model has. On the way no event may come twice, out of order, or be missed.
+//! Visitors of one place must hear the same things in the same order, and the list of rooms must name those who are there.
 //!
-//! Reading order: [`run`], [`log`], [`client`], [`decoder`], [`replica`], [`dice`].
+//! A seed is one run, and the same seed is the same run. `COIR_SIMULATION_SEEDS=10000` runs so many seeds, from
+//! `COIR_SIMULATION_FIRST` on; `COIR_SIMULATION_SEED=7` runs one of them again. `tests/simulation/mutate` takes checks out of
+//! a copy of the code, one after the other, and shows that the simulation finds each.
+//!
+//! Reading order: [`run`], [`server`] over [`log`], [`link`] and [`decoder`] (the client's end of a connection), [`client`] with
+//! [`replica`], [`watcher`], [`visitor`] with [`hall`], [`counts`], [`dice`].
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod client;
+mod counts;
 mod decoder;
 mod dice;
+mod hall;
+mod link;
 mod log;
 mod replica;
 mod run;
+mod server;
+mod visitor;
+mod watcher;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -33,7 +43,7 @@ fn every_view_is_right_in_the_end_whatever_happens_on_the_way() {
     let first = single.or(setting("COIR_SIMULATION_FIRST")).unwrap_or(1);
     let count = if single.is_some() { 1 } else { setting("COIR_SIMULATION_SEEDS").unwrap_or(200) };
     let begun = Instant::now();
-    let mut total = run::Counts::default();
+    let mut total = counts::Counts::default();
     for seed in first..first + count {
         match catch_unwind(AssertUnwindSafe(|| run::run(seed))) {
             Ok(counts) => {
@@ -52,7 +62,7 @@ fn every_view_is_right_in_the_end_whatever_happens_on_the_way() {
         }
     }
     println!("{count} seeds from {first} in {:.1} s: {total:?}", begun.elapsed().as_secs_f64());
-    // A simulation in which nothing happens proves nothing.
+    // A simulation in which nothing happens shows nothing.
     if count >= 100 {
         total.check_that_all_happened();
     }

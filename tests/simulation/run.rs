@@ -1,218 +1,40 @@
-//! One run: a server over the model, writers, clients, and faults.
+//! One run: a server over a model, writers, clients, and what goes wrong.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    future::poll_fn,
-    pin::Pin,
-    rc::Rc,
-    sync::{Arc, OnceLock},
-    task::{Poll, Waker},
-    time::Duration,
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, LocalSet, spawn_local},
 };
 
-use actix_web::web;
-use serde_json::{Value, json};
-use tokio::{sync::watch, task::LocalSet};
-
 use coir::{
-    api::{
-        cocobase::rooms::registry::Rooms,
-        realtime::{Admission, ConnectionCount, Realtime},
-    },
-    auth::{KeyRing, Tickets},
-    domain::{Change, Control, KeyId, ProjectId},
-    hub::{
-        self, Shard,
-        relay::{self, ControlObserver, RelayHandle},
-    },
-    live::reads::Streams,
+    domain::Change,
     query::parse::{Typing, parse_value},
-    store::{Db, Durability},
     wire::Form,
-    writer::Activity,
 };
 
 use crate::{
     client::{Client, Watched},
+    counts::{Counter, Counts},
     dice::Dice,
-    log::{COLLECTIONS, Log},
+    hall::Hall,
+    link::Link,
+    log::{COLLECTIONS, LATE, Log, project},
     replica::Replica,
+    server::Server,
+    visitor::Visitor,
+    watcher::Watcher,
 };
 
-/// The phases of a simulation, in order.
+/// How far the simulation has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// All faults happen.
+    /// Everything that can go wrong does at times.
     Running,
-    /// No fault happens, so that every client can catch up.
+    /// Nothing goes wrong any more, so that everything comes to an end.
     Quiet,
     Over,
-}
-
-/// How often each thing happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    changes: u64,
-    /// Commits that the relay heard of late, out of order (`swapped`), or not at all (`unheard`).
-    late: u64,
-    swapped: u64,
-    unheard: u64,
-    cuts: u64,
-    stalls: u64,
-    bursts: u64,
-    restarts: u64,
-    prunes: u64,
-    rewinds: u64,
-    events: u64,
-    snapshots: u64,
-    resyncs: u64,
-    comparisons: u64,
-}
-
-impl Counts {
-    pub fn add(&mut self, other: &Self) {
-        for (total, more) in self.all_mut().into_iter().zip(other.clone().all_mut()) {
-            *total += *more;
-        }
-    }
-
-    pub fn check_that_all_happened(&self) {
-        for count in self.clone().all_mut() {
-            assert!(*count > 0, "something never happened: {self:?}");
-        }
-    }
-
-    fn all_mut(&mut self) -> [&mut u64; 14] {
-        let Self {
-            changes,
-            late,
-            swapped,
-            unheard,
-            cuts,
-            stalls,
-            bursts,
-            restarts,
-            prunes,
-            rewinds,
-            events,
-            snapshots,
-            resyncs,
-            comparisons,
-        } = self;
-        [
-            changes,
-            late,
-            swapped,
-            unheard,
-            cuts,
-            stalls,
-            bursts,
-            restarts,
-            prunes,
-            rewinds,
-            events,
-            snapshots,
-            resyncs,
-            comparisons,
-        ]
-    }
-}
-
-/// What the clients count.
-#[derive(Default)]
-pub struct Counter {
-    pub cuts: Cell<u64>,
-    pub stalls: Cell<u64>,
-}
-
-/// The parts of a server between the log and its clients, assembled as `app` does it.
-pub struct Server {
-    pub realtime: web::Data<Realtime>,
-    pub shard: Rc<Shard>,
-    relay: RelayHandle,
-    gate: Rc<Gate>,
-    _stop: watch::Sender<bool>,
-}
-
-/// Stops a worker thread for a while.
-#[derive(Default)]
-struct Gate {
-    is_shut: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Gate {
-    fn set(&self, is_shut: bool) {
-        self.is_shut.set(is_shut);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-}
-
-struct Nobody;
-
-impl ControlObserver for Nobody {
-    fn observe(&self, _: &ProjectId, _: u64, _: &Control) {}
-    fn observe_gap(&self, _: &ProjectId, _: u64, _: &[KeyId]) {}
-}
-
-/// Returns a key ring over an empty database. The simulation never uses it, but sessions need one. It is made outside the
-/// simulated time.
-fn key_ring() -> KeyRing {
-    static KEYS: OnceLock<KeyRing> = OnceLock::new();
-    let make = || {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let directory = tempfile::tempdir().unwrap();
-            let url = format!("sqlite://{}", directory.path().join("coir.db").display());
-            let db =
-                runtime.block_on(Db::connect(&url, Durability::Normal, Duration::from_secs(10))).unwrap();
-            sender.send(KeyRing::new(db)).unwrap();
-        });
-        receiver.recv().unwrap()
-    };
-    KEYS.get_or_init(make).clone()
-}
-
-impl Server {
-    async fn start(log: &Log) -> Rc<Self> {
-        let hub = hub::start();
-        let (shard, shard_loop) = Shard::new(0, hub.clone());
-        let gate = Rc::new(Gate::default());
-        let held = gate.clone();
-        let mut shard_loop: Pin<Box<dyn Future<Output = ()>>> = Box::pin(shard_loop);
-        tokio::task::spawn_local(poll_fn(move |context| {
-            if held.is_shut.get() {
-                *held.waker.borrow_mut() = Some(context.waker().clone());
-                return Poll::Pending;
-            }
-            shard_loop.as_mut().poll(context)
-        }));
-        let relay = loop {
-            match relay::start(hub.clone(), Arc::new(log.clone()), Arc::new(Nobody)).await {
-                Ok(relay) => break relay,
-                // A real process would end here and be started again.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        };
-        let (stop, stopped) = watch::channel(false);
-        let realtime = Realtime {
-            streams: Streams::new(Arc::new(log.clone()), Activity::default(), 100),
-            admission: Admission {
-                keys: key_ring(),
-                tickets: Tickets::new(b"a secret"),
-                connections: ConnectionCount::new(10_000),
-                allowed_origins: None,
-            },
-            heartbeat: Duration::from_secs(15),
-            bus: Arc::new(Rooms::default()),
-            stop: stopped,
-        };
-        Rc::new(Self { realtime: web::Data::new(realtime), shard, relay, gate, _stop: stop })
-    }
 }
 
 /// Runs a seed; panics if a view is wrong.
@@ -227,9 +49,9 @@ struct Run {
     dice: Dice,
     log: Log,
     counts: Counts,
-    /// How many bytes of padding documents get.
+    /// Bytes that documents are made larger by.
     padding: usize,
-    /// A commit that the relay will hear of after the next one.
+    /// A commit that the relay hears of after the next one.
     held_back: Option<Vec<Arc<Change>>>,
     prunes: u64,
     rewinds: u64,
@@ -241,7 +63,7 @@ impl Run {
         let dice = Dice::new(seed);
         let log = Log::new(dice.next());
         Self {
-            // With documents of 30 KB, eight events fill a queue.
+            // 30 KB documents fill a queue with eight events.
             padding: dice.pick(&[0, 0, 0, 0, 2_000, 30_000]),
             prunes: dice.pick(&[0, 3, 10]),
             rewinds: dice.pick(&[0, 0, 0, 2]),
@@ -254,40 +76,62 @@ impl Run {
     }
 
     async fn simulate(mut self) -> Counts {
-        let (servers, server) = watch::channel(Server::start(&self.log).await);
+        let (servers, server) = watch::channel(Server::start(&self.log, 0).await);
         let (phases, phase) = watch::channel(Phase::Running);
         let counter = Rc::new(Counter::default());
-        let clients: Vec<_> = (0..2 + self.dice.under(9))
-            .map(|_| self.client(counter.clone()))
-            .map(|client| tokio::task::spawn_local(client.follow(server.clone(), phase.clone())))
+        let hall = Rc::new(RefCell::new(Hall::default()));
+        let link = |dice: &Dice| Link {
+            stalls: dice.pick(&[0, 0, 20, 100]),
+            dice: dice.clone(),
+            counter: counter.clone(),
+            server: server.clone(),
+            phase: phase.clone(),
+        };
+        let clients: Vec<_> =
+            (0..2 + self.dice.under(9)).map(|_| spawn_local(self.client(link).follow())).collect();
+        let watchers: Vec<_> =
+            (0..self.dice.under(4)).map(|_| spawn_local(self.watcher(link).follow())).collect();
+        let floods = self.dice.percent(50);
+        let visitors: Vec<_> = (0..self.dice.under(6))
+            .map(|n| Visitor::new(link(&self.dice.split()), format!("v{n}"), hall.clone(), floods))
+            .map(|visitor| spawn_local(visitor.follow()))
             .collect();
 
-        for _ in 0..40 + self.dice.under(80) {
+        let steps = 40 + self.dice.under(80);
+        for step in 0..steps {
             let pause = if self.dice.percent(10) { 300 } else { 12 };
             let pause = self.dice.delay(pause);
             self.log.tick(pause.as_millis() as i64);
             tokio::time::sleep(pause).await;
+            if step == steps / 4 {
+                self.log.create_late();
+            }
             self.step(&servers).await;
         }
         self.log.calm();
         let _ = phases.send(Phase::Quiet);
-        // Waits for the last heartbeat and for everything that is late.
+        // The last word of a heartbeat and of the visitors, and all that was late.
         tokio::time::sleep(Duration::from_secs(60)).await;
+        let server = servers.borrow().clone();
+        hall.borrow().compare(server.number, &server.realtime.bus.rooms(&project()));
         let _ = phases.send(Phase::Over);
         for client in clients {
-            let client = match client.await {
-                Ok(client) => client,
-                Err(err) => std::panic::resume_unwind(err.into_panic()),
-            };
-            for watched in client.watched.values() {
-                let filter = parse_value(watched.filter.clone(), Typing::Typed).unwrap();
-                watched.replica.compare(&self.log.documents(watched.collection, &filter), self.log.last());
-                self.counts.comparisons += 1;
-                let counts = watched.replica.view().counts();
-                self.counts.events += counts.events;
-                self.counts.snapshots += counts.snapshots;
-                self.counts.resyncs += counts.resyncs;
-            }
+            self.check_client(finished(client).await);
+        }
+        for watcher in watchers {
+            let view = finished(watcher).await.view;
+            view.compare();
+            self.counts.watched += 1;
+            self.counts.watch_events += view.events;
+            self.counts.found += view.found;
+        }
+        for visitor in visitors {
+            let visitor = finished(visitor).await;
+            visitor.check();
+            self.counts.visits += visitor.visits;
+            self.counts.heard += visitor.heard;
+            self.counts.cut_off += visitor.cut_off;
+            self.counts.refused += visitor.refused;
         }
         if self.counts.prunes + self.counts.rewinds == 0 {
             assert_eq!(self.counts.resyncs, 0, "nothing was lost, so that nothing can't be replayed");
@@ -295,6 +139,18 @@ impl Run {
         self.counts.cuts = counter.cuts.get();
         self.counts.stalls = counter.stalls.get();
         self.counts
+    }
+
+    fn check_client(&mut self, client: Client) {
+        for watched in client.watched.values() {
+            let filter = parse_value(watched.filter.clone(), Typing::Typed).unwrap();
+            watched.replica.compare(&self.log.documents(watched.collection, &filter), self.log.last());
+            self.counts.comparisons += 1;
+            let counts = watched.replica.view().counts();
+            self.counts.events += counts.events;
+            self.counts.snapshots += counts.snapshots;
+            self.counts.resyncs += counts.resyncs;
+        }
     }
 
     async fn step(&mut self, servers: &watch::Sender<Rc<Server>>) {
@@ -305,13 +161,14 @@ impl Run {
         } else if self.dice.percent(self.restarts) {
             self.counts.restarts += 1;
             self.held_back = None;
-            let server = Server::start(&self.log).await;
+            let number = server.number + 1;
+            let server = Server::start(&self.log, number).await;
             servers.send_replace(server);
         } else if self.dice.percent(self.rewinds) {
             self.counts.rewinds += 1;
             self.log.rewind(1 + self.dice.under(10));
             self.held_back = None;
-            // The server notices a rewind by the end of the log, so it must have time to look, even if the relay is far
+            // What was put back is noticed by where it ends, so there must be time to look, also for a relay that is far
             // behind.
             tokio::time::sleep(Duration::from_secs(20)).await;
         } else if self.dice.under(1000) < 1 {
@@ -322,8 +179,8 @@ impl Run {
         }
     }
 
-    /// Writes more than the hub's recent changes hold. At times the worker thread stands still meanwhile, so that its channel
-    /// overflows too.
+    /// Writes more than the recent changes hold. At times it stops the worker thread meanwhile, and writes more than its channel
+    /// holds; that takes many writes, because not every one is an event for somebody.
     async fn burst(&mut self, server: &Server) {
         self.counts.bursts += 1;
         let padding = std::mem::take(&mut self.padding);
@@ -341,11 +198,15 @@ impl Run {
         self.padding = padding;
     }
 
-    /// Commits some changes of one or several documents.
+    /// A commit: some changes, of one or several documents.
     fn write(&mut self, count: u64) -> Vec<Arc<Change>> {
         let mut changes = Vec::new();
         for _ in 0..count {
-            let collection = if self.dice.percent(80) { COLLECTIONS[0] } else { COLLECTIONS[1] };
+            let collection = match self.dice.under(100) {
+                0..10 if self.log.has_collection(LATE) => LATE,
+                0..80 => COLLECTIONS[0],
+                _ => COLLECTIONS[1],
+            };
             let id = format!("d{:02}", self.dice.under(16));
             if self.dice.percent(5) {
                 changes.push(self.log.write_control());
@@ -363,7 +224,7 @@ impl Run {
         changes
     }
 
-    /// Tells the relay about a commit, or doesn't, as if another node had written it.
+    /// Tells the relay of a commit, or doesn't, as if another node had made it.
     fn publish(&mut self, server: &Rc<Server>, changes: Vec<Arc<Change>>) {
         if changes.is_empty() {
             return;
@@ -392,7 +253,7 @@ impl Run {
                 tokio::time::sleep(delay).await;
             }
             for changes in [Some(changes), held_back].into_iter().flatten() {
-                // A server is never so late with a change that was lost meanwhile.
+                // What was lost meanwhile is not so late in any server.
                 if log.holds(&changes) {
                     relay.publish(changes).await;
                 }
@@ -400,7 +261,7 @@ impl Run {
         });
     }
 
-    fn client(&self, counter: Rc<Counter>) -> Client {
+    fn client(&self, link: impl Fn(&Dice) -> Link) -> Client {
         let dice = self.dice.split();
         let form = if dice.percent(50) { Form::Sse } else { Form::WebSocket };
         let count = if form == Form::Sse { 1 } else { 1 + dice.under(2) };
@@ -410,7 +271,21 @@ impl Run {
                 (format!("s{n}"), Watched { collection, filter: filter(&dice), replica: Replica::default() })
             })
             .collect();
-        Client { stalls: dice.pick(&[0, 0, 20, 100]), dice, form, watched, counter }
+        Client { link: link(&dice), form, watched }
+    }
+
+    fn watcher(&self, link: impl Fn(&Dice) -> Link) -> Watcher {
+        let dice = self.dice.split();
+        let collection = dice.pick(&[COLLECTIONS[0], COLLECTIONS[1], LATE, LATE]);
+        let filter = filter(&dice);
+        Watcher::new(link(&dice), self.log.clone(), collection, filter)
+    }
+}
+
+async fn finished<T>(task: JoinHandle<T>) -> T {
+    match task.await {
+        Ok(done) => done,
+        Err(err) => std::panic::resume_unwind(err.into_panic()),
     }
 }
 

@@ -1,0 +1,123 @@
+//! A server without HTTP and without a database: everything between the log and its clients, put together as `app` does.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, OnceLock},
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use actix_web::web;
+use tokio::sync::watch;
+
+use coir::{
+    api::{
+        cocobase::rooms::registry::Rooms,
+        realtime::{Admission, ConnectionCount, Realtime},
+    },
+    auth::{KeyRing, Tickets},
+    domain::{Control, KeyId, ProjectId},
+    hub::{
+        self, Shard,
+        relay::{self, ControlObserver, RelayHandle},
+    },
+    live::reads::Streams,
+    store::{Db, Durability},
+    writer::Activity,
+};
+
+use crate::log::Log;
+
+/// The parts of a server between the log and its clients, as `app` puts them together.
+pub struct Server {
+    /// How many servers there were before it.
+    pub number: u64,
+    pub realtime: web::Data<Realtime>,
+    pub shard: Rc<Shard>,
+    pub relay: RelayHandle,
+    pub gate: Rc<Gate>,
+    _stop: watch::Sender<bool>,
+}
+
+/// Stops a worker thread for a while.
+#[derive(Default)]
+pub struct Gate {
+    is_shut: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Gate {
+    pub fn set(&self, is_shut: bool) {
+        self.is_shut.set(is_shut);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+struct Nobody;
+
+impl ControlObserver for Nobody {
+    fn observe(&self, _: &ProjectId, _: u64, _: &Control) {}
+    fn observe_gap(&self, _: &ProjectId, _: u64, _: &[KeyId]) {}
+}
+
+/// Makes a key ring, which the simulation never asks. It needs a database, so it has an empty one outside of the simulated
+/// time.
+fn key_ring() -> KeyRing {
+    static KEYS: OnceLock<KeyRing> = OnceLock::new();
+    let make = || {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            let url = format!("sqlite://{}", directory.path().join("coir.db").display());
+            let db =
+                runtime.block_on(Db::connect(&url, Durability::Normal, Duration::from_secs(10))).unwrap();
+            sender.send(KeyRing::new(db)).unwrap();
+        });
+        receiver.recv().unwrap()
+    };
+    KEYS.get_or_init(make).clone()
+}
+
+impl Server {
+    pub async fn start(log: &Log, number: u64) -> Rc<Self> {
+        let hub = hub::start();
+        let (shard, shard_loop) = Shard::new(0, hub.clone());
+        let gate = Rc::new(Gate::default());
+        let held = gate.clone();
+        let mut shard_loop: Pin<Box<dyn Future<Output = ()>>> = Box::pin(shard_loop);
+        tokio::task::spawn_local(poll_fn(move |context| {
+            if held.is_shut.get() {
+                *held.waker.borrow_mut() = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            shard_loop.as_mut().poll(context)
+        }));
+        let relay = loop {
+            match relay::start(hub.clone(), Arc::new(log.clone()), Arc::new(Nobody)).await {
+                Ok(relay) => break relay,
+                // A real process would end, and be started again.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
+        let (stop, stopped) = watch::channel(false);
+        let realtime = Realtime {
+            streams: Streams::new(Arc::new(log.clone()), Activity::default(), 100),
+            admission: Admission {
+                keys: key_ring(),
+                tickets: Tickets::new(b"a secret"),
+                connections: ConnectionCount::new(10_000),
+                allowed_origins: None,
+            },
+            heartbeat: Duration::from_secs(15),
+            bus: Arc::new(Rooms::default()),
+            stop: stopped,
+        };
+        Rc::new(Self { number, realtime: web::Data::new(realtime), shard, relay, gate, _stop: stop })
+    }
+}
