@@ -160,7 +160,7 @@ on_both_databases! {
         assert_eq!(refusal(&mut socket).await["error"], "Collection not found or access denied");
     }
 
-    async fn what_another_node_writes_is_heard_from_the_first_document_on(app: &TestApp) {
+    async fn a_watcher_hears_another_nodes_writes_from_the_first_document_on(app: &TestApp) {
         let other = app.start_second_node().await;
         let (mut early, _) = begin(&other, "collections/later", json!({})).await;
         app.create("later", json!({ "n": 1 })).await;
@@ -232,7 +232,7 @@ on_both_databases! {
         assert!(nobody.next().await["error"].is_string());
     }
 
-    async fn one_who_takes_nothing_slows_nobody(app: &TestApp) {
+    async fn a_participant_who_takes_nothing_slows_nobody(app: &TestApp) {
         let (mut speaker, joined) = begin(app, "rooms/lobby", json!({ "action": "create", "user_name": "S" })).await;
         assert_eq!(joined["room_title"], "lobby");
         speaker.next().await;

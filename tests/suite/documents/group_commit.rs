@@ -116,7 +116,7 @@ on_both_databases! {
         assert_eq!(app.get("/collections/posts/first").await.data(), last.data());
     }
 
-    async fn of_writes_that_expect_the_same_version_one_is_done(app: &TestApp) {
+    async fn only_one_of_several_writes_that_expect_the_same_version_happens(app: &TestApp) {
         begin(app, &mut app.sql().await).await;
         let tag = app.get("/collections/posts/first").await.header("ETag").to_owned();
         let put = |n: usize, tag: String| {

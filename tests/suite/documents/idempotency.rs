@@ -98,7 +98,7 @@ on_both_databases! {
         assert_eq!(app.send(merge()).await.data()["version"], 2);
     }
 
-    async fn what_can_not_be_a_key_is_refused(app: &TestApp) {
+    async fn text_that_cannot_be_an_idempotency_key_is_refused(app: &TestApp) {
         let long = "k".repeat(256);
         for (why, key) in [("empty", ""), ("256 characters", &*long), ("not ASCII", "ключ")] {
             let answer = app.send(keyed(app, key, Method::POST, "/collections/posts", &json!({}))).await;

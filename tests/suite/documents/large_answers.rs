@@ -64,7 +64,7 @@ on_both_databases! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_read_large_answers_keeps_no_room_from_others() {
+async fn clients_that_do_not_read_large_answers_keep_no_room_from_others() {
     let app = TestApp::start(crate::harness::Database::Sqlite).await;
     fill(&app, 30).await;
     app.put("/collections/small/a", json!({ "n": 1 })).await;

@@ -94,7 +94,7 @@ on_both_databases! {
         assert_eq!(app.get("/collections/posts").await.data().as_array().unwrap().len(), 1);
     }
 
-    async fn what_can_not_be_an_id_is_refused_or_not_found(app: &TestApp) {
+    async fn text_that_cannot_be_an_id_is_refused_or_not_found(app: &TestApp) {
         app.create("posts", json!({})).await;
         for (why, id) in [
             ("a space", "a%20b".to_owned()),

@@ -162,7 +162,7 @@ on_both_databases! {
         }
     }
 
-    async fn what_waits_to_be_written_counts_for_a_schema_that_is_set_behind_it(app: &TestApp) {
+    async fn writes_queued_before_a_schema_count_when_it_is_set(app: &TestApp) {
         for (collection, data, status) in [("good", json!({ "name": "x" }), 200), ("bad", json!({ "name": 1 }), 422)] {
             app.put(&format!("/collections/{collection}/first"), json!({ "name": "x" })).await;
             let mut sql = app.sql().await;

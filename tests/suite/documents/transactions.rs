@@ -206,7 +206,7 @@ on_both_databases! {
         }
     }
 
-    async fn of_many_that_make_the_same_key_one_does(app: &TestApp) {
+    async fn one_of_many_transactions_that_create_the_same_key_succeeds(app: &TestApp) {
         make_unique(app).await;
         app.put("/collections/posts/first", json!({ "key": "first" })).await;
         for round in 0..3 {

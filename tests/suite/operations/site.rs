@@ -90,7 +90,7 @@ async fn head_answers_like_get_without_the_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_file_is_the_api_s_404() {
+async fn paths_without_a_file_answer_the_api_s_404() {
     let app = start().await;
     for path in [
         "/assets/none.js",

@@ -162,7 +162,7 @@ on_both_databases! {
         }
     }
 
-    async fn what_was_exported_can_be_imported_under_the_same_ids(app: &TestApp) {
+    async fn an_export_can_be_imported_under_the_same_ids(app: &TestApp) {
         write_many(app, 30, 3).await;
         // One that only looks like an exported document.
         app.put("/collections/things/odd", json!({ "id": "x", "collection": "y", "data": { "n": 1 }, "createdAt": "never", "updatedAt": "never", "version": 1 })).await;

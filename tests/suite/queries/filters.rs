@@ -210,7 +210,7 @@ on_both_databases! {
         assert_eq!(listed(app, &[("filters", &json!({ "createdAt": created, "id": "a" }).to_string())]).await.len(), 1);
     }
 
-    async fn what_a_filter_can_not_say_is_refused_by_name(app: &TestApp) {
+    async fn an_impossible_filter_is_refused_by_name(app: &TestApp) {
         app.create("things", json!({})).await;
         let many = (0..51).map(|n| (format!("f{n}"), json!(n))).collect();
         let (many, deep) = (Value::Object(many).to_string(), format!("{{\"v\":{}1{}}}", "[".repeat(9), "]".repeat(9)));

@@ -161,7 +161,7 @@ on_both_databases! {
         assert_eq!(app.post("/collections/people", doubled).await.status, StatusCode::CREATED);
     }
 
-    async fn of_many_that_create_one_key_at_once_one_wins(app: &TestApp) {
+    async fn one_of_many_concurrent_creates_of_the_same_key_succeeds(app: &TestApp) {
         app.create("people", json!({ "email": "first" })).await;
         declare(app, "people", json!([{ "fields": ["email"], "unique": true }])).await;
         for round in 0..5 {
@@ -191,7 +191,7 @@ on_both_databases! {
         assert_eq!(sequences.len(), 1 + 31 * 5);
     }
 
-    async fn what_cannot_be_built_says_why(app: &TestApp) {
+    async fn an_index_that_cannot_be_built_says_why(app: &TestApp) {
         for n in 0..3 {
             app.create("posts", json!({ "slug": "same", "n": n })).await;
         }

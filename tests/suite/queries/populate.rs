@@ -101,7 +101,7 @@ on_both_databases! {
         assert!(listed.body["nextCursor"].is_string());
     }
 
-    async fn what_many_name_is_bounded_and_what_cannot_be_asked_is_refused(app: &TestApp) {
+    async fn joined_documents_are_bounded_and_impossible_relations_are_refused(app: &TestApp) {
         write_blog(app).await;
         let documents: Vec<_> = (0..120).map(|n| json!({ "n": n, "author_id": "ada" })).collect();
         assert_eq!(app.post("/collections/books/batch", json!({ "documents": documents })).await.status, 201);

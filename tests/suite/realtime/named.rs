@@ -210,7 +210,7 @@ on_both_databases! {
         socket.settle().await;
     }
 
-    async fn one_that_stops_reading_gets_everything_on_the_same_connection(app: &TestApp) {
+    async fn a_client_that_stops_reading_gets_everything_on_the_same_connection(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut socket = app.socket().await;
         let mut replicas = [Replica::default(), Replica::default()];
@@ -278,11 +278,11 @@ async fn cursors_move_on_past_what_does_not_match(database: Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_whose_filter_matches_nothing_needs_no_resync_after_pruning_on_sqlite() {
+async fn a_filter_that_matches_nothing_needs_no_resync_after_pruning_on_sqlite() {
     cursors_move_on_past_what_does_not_match(Database::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_whose_filter_matches_nothing_needs_no_resync_after_pruning_on_postgres() {
+async fn a_filter_that_matches_nothing_needs_no_resync_after_pruning_on_postgres() {
     cursors_move_on_past_what_does_not_match(Database::Postgres).await;
 }

@@ -143,7 +143,7 @@ async fn try_seam(app: &TestApp) {
 }
 
 on_both_databases! {
-    async fn what_is_written_meanwhile_is_in_the_snapshot_or_comes_as_an_event(app: &TestApp) {
+    async fn a_write_during_a_snapshot_is_in_it_or_comes_as_an_event(app: &TestApp) {
         try_seam(app).await;
     }
 }

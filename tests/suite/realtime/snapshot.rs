@@ -116,7 +116,7 @@ on_both_databases! {
         assert_eq!(stream.next_event().await.json(), event("posts", "created", last.data()));
     }
 
-    async fn what_is_written_to_other_collections_disturbs_no_snapshot(app: &TestApp) {
+    async fn writes_to_other_collections_do_not_disturb_a_snapshot(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         fill(app, 600, 100).await;
         let is_over = AtomicBool::new(false);
@@ -203,7 +203,7 @@ on_both_databases! {
         socket.settle().await;
     }
 
-    async fn one_that_is_given_up_in_the_middle_sends_nothing_more(app: &TestApp) {
+    async fn a_snapshot_that_is_given_up_in_the_middle_sends_nothing_more(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         fill(app, 1000, 4000).await;
         let mut socket = app.socket().await;

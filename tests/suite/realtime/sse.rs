@@ -55,7 +55,7 @@ on_both_databases! {
         assert_eq!(both.next_event().await.json(), event("posts", "created", &last));
     }
 
-    async fn what_is_wrong_before_a_stream_starts_is_a_status(app: &TestApp) {
+    async fn an_error_before_a_stream_starts_is_a_status(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         for (why, key, path, expected) in [
             ("nobody", "", "posts", (401, "UNAUTHORIZED")),

@@ -117,7 +117,7 @@ on_both_databases! {
         TestStream::open(sse(app, "articles", &ticket)).await.opened().await;
     }
 
-    async fn who_may_watch_nothing_gets_no_ticket_and_what_is_wrong_is_said(app: &TestApp) {
+    async fn a_caller_who_may_not_watch_gets_an_explanation_and_no_ticket(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let scoped = make_key(app, &["keys", "create", "publishable", "--scope", "documents:read"]).await;
         for (why, key, body, expected) in [

@@ -118,7 +118,7 @@ on_both_databases! {
         assert!(summary.number("comparisons") > 1);
     }
 
-    async fn what_keeps_it_from_following_is_said_in_a_sentence(app: &TestApp) {
+    async fn a_sentence_says_why_verify_cannot_follow(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let refused = verify("http://127.0.0.1:1", &["--collection", "posts"]).await;
         assert_refused(&refused, &["can't be reached", "Is it running?"]);

@@ -153,7 +153,7 @@ on_both_databases! {
         socket.settle().await;
     }
 
-    async fn what_was_unsubscribed_sends_no_events(app: &TestApp) {
+    async fn a_subscription_that_was_ended_sends_no_events(app: &TestApp) {
         for name in ["posts", "notes"] {
             app.post("/collections", json!({ "name": name })).await;
         }

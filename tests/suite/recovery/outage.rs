@@ -84,7 +84,7 @@ async fn a_server_outlives_its_database_and_its_streams_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_committed_while_the_database_broke_down_is_published() {
+async fn changes_that_committed_while_the_database_broke_down_are_published() {
     let cluster = Arc::new(tokio::task::spawn_blocking(Cluster::start).await.unwrap());
     let app = Arc::new(TestApp::start_on(config(&cluster.url()), None).await);
     app.put("/collections/posts/first", json!({ "n": 0 })).await;

@@ -222,7 +222,7 @@ with_retention! {
 }
 
 on_both_databases! {
-    async fn what_was_done_in_entries_that_are_gone_before_they_were_read_is_done_all_the_same(app: &TestApp) {
+    async fn control_entries_pruned_before_a_node_reads_them_still_take_effect(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         app.post("/collections", json!({ "name": "removed" })).await;
         let mut good = app.stream("/realtime/sse/posts", None).await;

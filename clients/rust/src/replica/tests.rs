@@ -103,7 +103,7 @@ fn a_new_connection_goes_on_at_the_cursor_and_drops_half_a_snapshot() {
 }
 
 #[test]
-fn what_does_not_fit_is_told() {
+fn violations_are_named() {
     let id = || "a".to_owned();
     let cases = [
         ("an event again", updated(5, "a", 2), Misfit::OutOfOrder { sequence: 5, last: 5 }),
