@@ -88,7 +88,7 @@ test("errors have the library's classes and the server's detail", async () => {
 	}
 	await assert.rejects(db.createDocument(posts, [1, 2]), (error) => {
 		assert.equal(error.statusCode, 400);
-		return detail(/a document is a JSON object; this is an array/)(error);
+		return detail(/a document must be a JSON object; this is an array/)(error);
 	});
 	await assert.rejects(db.createDocument("no name!", { n: 1 }), { statusCode: 400 });
 	await assert.rejects(db.updateDocument(posts, id, { $inc: { n: "x" } }), { statusCode: 400 });
