@@ -30,7 +30,7 @@ pub struct Schema {
 pub struct Violation {
     /// A JSON pointer into the document's data. Empty for the whole document.
     pub pointer: String,
-    /// What is wrong there. It does not repeat the value.
+    /// Explains the violation without repeating the value.
     pub message: String,
 }
 

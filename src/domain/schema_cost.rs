@@ -63,7 +63,7 @@ enum Level {
     Inner,
 }
 
-/// What a schema contains at any level.
+/// The anchors, references and patterns of a schema, at any level.
 #[derive(Default)]
 struct Survey<'a> {
     anchors: HashMap<&'a str, &'a Value>,
@@ -127,7 +127,7 @@ impl<'a> Survey<'a> {
 
 type Schemas<'a> = Vec<&'a Value>;
 
-/// What a schema looks at, together with the schemas that it applies to the same value.
+/// The looks of a schema at a value, together with those of the schemas that it applies to the same value.
 #[derive(Default)]
 struct Looks<'a> {
     /// The number of these schemas.

@@ -1,4 +1,4 @@
-//! Which index serves a query, judged from the filter and the declared indexes alone. The database decides in the end;
+//! Judges which index serves a query, from the filter and the declared indexes alone. The database decides in the end, and
 //! [`store::documents::explain`](crate::store::documents::explain) asks it.
 
 use std::{collections::HashSet, sync::Arc};

@@ -21,7 +21,7 @@ pub mod error;
 pub mod log;
 pub mod sql;
 
-use db::statement::Sql;
+pub(in crate::store) use db::statement::Sql;
 pub use db::{
     connect::{ConnectError, Durability},
     connection::WriteOrder,

@@ -12,7 +12,7 @@ use sqlx::{
 
 use crate::store::{db::readers::Readers, error::Result};
 
-/// What a committed write survives.
+/// The failures that a committed write survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// A power cut: a commit waits for the disk.

@@ -30,7 +30,7 @@ pub struct Db {
 /// How much longer than its limit a read is waited for. The database ends the read before that, unless it hangs.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Which connections a read uses. There are two kinds, so that a long read never holds up a short one.
+/// The connections that a read uses. There are two kinds, so that a long read never holds up a short one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Reads of single rows by their ids.

@@ -37,7 +37,7 @@ const AFTER_ID: Sql = Sql {
                WHERE preceding < $4 ORDER BY id",
 };
 
-/// What a bounded read found of a document that exists.
+/// The result of a bounded read for a document that exists.
 pub enum Found {
     Document(Arc<Document>),
     /// The document exists but was not read, because those before it reach the bound.

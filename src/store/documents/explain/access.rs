@@ -1,4 +1,4 @@
-//! What the database says about one way to read a list.
+//! Accesses to the table of documents, and the plan that they make.
 
 use sea_orm::{DbBackend, Statement, sea_query::Values};
 
@@ -15,7 +15,7 @@ pub struct Access {
     pub is_sorted: bool,
 }
 
-/// What the database did, and how many documents it looked at.
+/// The accesses of a list, and how many documents the database looked at.
 pub(super) struct Measured {
     pub(super) accesses: Vec<Access>,
     pub(super) rows_read: u64,
