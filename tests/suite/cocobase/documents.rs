@@ -284,7 +284,7 @@ on_both_databases! {
         assert_eq!(again.body["detail"], "Collection not found");
     }
 
-    async fn every_wrapping_of_a_document_is_taken_off(app: &TestApp) {
+    async fn every_wrapping_of_a_document_is_unwrapped(app: &TestApp) {
         let path = "/collections/documents?collection=books";
         for (why, body, data) in [
             ("the libraries'", json!({ "data": { "n": 1 } }), json!({ "n": 1 })),
@@ -361,7 +361,7 @@ on_both_databases! {
         assert!(detail(&answer).1.contains("doesn't store files yet"), "{answer:?}");
     }
 
-    async fn a_repeated_key_is_of_one_collection(app: &TestApp) {
+    async fn an_idempotency_key_belongs_to_one_collection(app: &TestApp) {
         let create = |collection: &'static str| async move {
             let request = app.http.post(format!("{}/collections/documents?collection={collection}", app.url));
             let request = request.header("x-api-key", SECRET_KEY).header("Idempotency-Key", "once");

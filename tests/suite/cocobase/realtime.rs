@@ -39,7 +39,7 @@ async fn refusal(socket: &mut TestSocket) -> Value {
 }
 
 on_both_databases! {
-    async fn a_first_message_that_is_none_is_refused(app: &TestApp) {
+    async fn an_invalid_first_message_is_refused(app: &TestApp) {
         app.create("books", json!({})).await;
         let room = "rooms/lobby";
         let key = PUBLISHABLE_KEY;
@@ -148,7 +148,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_watched_collection_may_come_later_and_go(app: &TestApp) {
+    async fn a_watched_collection_may_be_created_later_and_removed(app: &TestApp) {
         let (mut socket, _) = begin(app, "collections/later", json!({ "filters": { "n_gt": 1 } })).await;
         app.create("books", json!({ "n": 2 })).await;
         app.post("/collections/later/batch", json!({ "documents": [{ "n": 1 }, { "n": 2 }, { "n": 3 }] })).await;
@@ -207,7 +207,7 @@ on_both_databases! {
         assert!(rooms.body["detail"].is_string());
     }
 
-    async fn people_without_a_name_and_with_odd_ones_meet(app: &TestApp) {
+    async fn room_members_may_have_no_name_or_an_odd_one(app: &TestApp) {
         let (mut ada, connected) = begin(app, "broadcast", json!({ "user_id": 7, "user_name": "A\"d\u{1f600}a" })).await;
         assert_eq!((&connected["event"], &connected["user_id"]), (&json!("connected"), &json!(7)));
         assert!(connected["project_id"].is_string());

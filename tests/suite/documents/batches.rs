@@ -24,7 +24,7 @@ fn raw(app: &TestApp, method: Method, path: &str, body: &str) -> RequestBuilder 
 }
 
 on_both_databases! {
-    async fn a_batch_of_documents_is_made_in_the_order_of_the_request(app: &TestApp) {
+    async fn a_batch_creates_its_documents_in_the_order_of_the_request(app: &TestApp) {
         let documents: Vec<_> = (0..1000).map(|n| json!({ "n": n })).collect();
         let answer = app.post("/collections/posts/batch", json!({ "documents": documents })).await;
         assert_eq!(answer.status, 201, "{:?}", answer.body["error"]);
@@ -40,7 +40,7 @@ on_both_databases! {
         assert_eq!(sequence_of(answer.header("X-Cursor")), 1001);
     }
 
-    async fn many_documents_are_merged_at_once(app: &TestApp) {
+    async fn a_batch_merges_several_documents(app: &TestApp) {
         for id in ["a", "b", "c"] {
             app.put(&format!("/collections/posts/{id}"), json!({ "id": id, "n": 1 })).await;
         }
@@ -53,7 +53,7 @@ on_both_databases! {
         assert_eq!(app.get("/collections/posts/b").await.data()["version"], 1);
     }
 
-    async fn many_documents_are_deleted_at_once_and_those_that_are_gone_are_no_error(app: &TestApp) {
+    async fn a_batch_delete_skips_missing_documents(app: &TestApp) {
         for id in ["a", "b", "c"] {
             app.put(&format!("/collections/posts/{id}"), json!({})).await;
         }
@@ -68,7 +68,7 @@ on_both_databases! {
         assert_eq!(nothing.header("X-Cursor"), answer.header("X-Cursor"), "the head, if nothing changed");
     }
 
-    async fn a_batch_of_nothing_does_nothing(app: &TestApp) {
+    async fn an_empty_batch_changes_nothing(app: &TestApp) {
         app.put("/collections/posts/a", json!({})).await;
         for (method, path, body) in [
             (Method::POST, "/collections/posts/batch", json!({ "documents": [] })),
@@ -82,7 +82,7 @@ on_both_databases! {
         }
     }
 
-    async fn one_item_that_fails_undoes_all_and_is_named(app: &TestApp) {
+    async fn a_failing_item_undoes_the_batch_and_is_named(app: &TestApp) {
         app.put("/collections/posts/a", json!({ "text": "x" })).await;
         let large = json!({ "text": "x".repeat(1_048_577) });
         for (why, method, path, body, error, item) in [
@@ -122,7 +122,7 @@ on_both_databases! {
         assert_eq!(app.get("/collections/posts/batch").await.error(), (405, "METHOD_NOT_ALLOWED"), "a verb is no id");
     }
 
-    async fn a_batch_that_is_too_much_for_memory_is_refused(app: &TestApp) {
+    async fn a_batch_that_needs_too_much_memory_is_refused(app: &TestApp) {
         // A list of digits takes thirty times its text once it is parsed.
         let digits = json!({ "list": vec![1; 200_000] });
         let answer = app.post("/collections/posts/batch", json!({ "documents": vec![digits; 12] })).await;

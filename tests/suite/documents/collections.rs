@@ -25,7 +25,7 @@ async fn count_rows(app: &TestApp) -> i64 {
 }
 
 on_both_databases! {
-    async fn a_collection_is_made_once_and_listed_by_name(app: &TestApp) {
+    async fn a_collection_is_created_once_and_listed_by_name(app: &TestApp) {
         assert_eq!(names(app).await, Vec::<String>::new());
         let made = app.post("/collections", json!({ "name": "posts" })).await;
         assert_eq!(made.status, 201);
@@ -46,7 +46,7 @@ on_both_databases! {
         assert_eq!(app.get("/collections/none/settings").await.error(), (404, "INVALID_COLLECTION"));
     }
 
-    async fn a_name_that_no_collection_can_have_is_refused_everywhere(app: &TestApp) {
+    async fn an_invalid_collection_name_is_refused_everywhere(app: &TestApp) {
         app.create("posts", json!({})).await;
         for (why, name) in [
             ("empty", String::new()),

@@ -68,7 +68,7 @@ on_both_databases! {
         assert_eq!((big.data()["version"].as_u64(), &big.data()["data"]["more"]), (Some(1), &Value::Null));
     }
 
-    async fn a_row_that_the_database_refuses_fails_its_own_request_only(app: &TestApp) {
+    async fn a_row_that_the_database_rejects_fails_only_its_own_request(app: &TestApp) {
         let mut sql = app.sql().await;
         let first = begin(app, &mut sql).await;
         sql.execute(&format!(
@@ -101,7 +101,7 @@ on_both_databases! {
         assert_eq!(app.patch(&path, json!({ "email": "taken" })).await.status, 200);
     }
 
-    async fn writes_to_one_document_are_done_one_after_the_other(app: &TestApp) {
+    async fn writes_to_one_document_are_serialised(app: &TestApp) {
         begin(app, &mut app.sql().await).await;
 
         let patches = burst((0..BURST).map(|n| app.patch("/collections/posts/first", json!({ format!("f{n}"): n })))).await;
@@ -168,7 +168,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_collection_that_is_made_and_renamed_or_removed_at_once_is_so_in_the_database(app: &TestApp) {
+    async fn a_collection_created_and_changed_in_one_transaction_has_its_last_state_in_the_database(app: &TestApp) {
         let mut sql = app.sql().await;
         begin(app, &mut sql).await;
         let send = async |method: Method, path: String, body: Value| app.send(app.request(method, &path).json(&body)).await;

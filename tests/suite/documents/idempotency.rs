@@ -78,7 +78,7 @@ on_both_databases! {
         assert_eq!(essence(&create(PUBLISHABLE_KEY).await), essence(&publishable));
     }
 
-    async fn concurrent_repetitions_make_one_document(app: &TestApp) {
+    async fn concurrent_repetitions_create_one_document(app: &TestApp) {
         app.put("/collections/posts/marker", json!({})).await;
         let requests = (0..24).map(|_| keyed(app, "k", Method::POST, "/collections/posts", &json!({ "n": 1 })));
         let answers = join_all(requests.map(|request| app.send(request))).await;

@@ -34,7 +34,7 @@ on_both_databases! {
         assert_eq!(read.data(), &created);
     }
 
-    async fn the_first_write_makes_the_collection(app: &TestApp) {
+    async fn the_first_write_creates_the_collection(app: &TestApp) {
         assert_eq!(app.get("/collections/posts").await.error(), (404, "INVALID_COLLECTION"));
         assert_eq!(app.get("/collections/posts/a").await.error(), (404, "INVALID_COLLECTION"));
         app.create("posts", json!({})).await;
@@ -208,7 +208,7 @@ on_both_databases! {
         assert_eq!(missing.status, 404);
     }
 
-    async fn a_document_made_again_under_its_old_id_has_another_entity_tag(app: &TestApp) {
+    async fn a_document_created_again_under_its_old_id_has_a_new_entity_tag(app: &TestApp) {
         // At the same time, so that the writer does many of them in one batch and in one millisecond.
         let make = |_| send_with(app, Method::PUT, "/collections/posts/a", ("If-None-Match", "*"), json!({}));
         let remove = |_| app.delete("/collections/posts/a");

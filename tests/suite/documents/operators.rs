@@ -12,7 +12,7 @@ async fn read(app: &TestApp, path: &str) -> Value {
 }
 
 on_both_databases! {
-    async fn operators_work_on_what_is_there(app: &TestApp) {
+    async fn operators_work_on_the_current_document(app: &TestApp) {
         app.put("/collections/posts/a", json!({ "n": 9007199254740993i64, "tags": ["x", "y", "x"], "o": { "p": 1, "q": 2 }, "gone": 1 })).await;
         let patched = app.patch("/collections/posts/a", json!({
             "title": "new",
@@ -28,7 +28,7 @@ on_both_databases! {
         assert_eq!(read(app, "/collections/posts/a").await, expected);
     }
 
-    async fn an_event_shows_what_an_operator_made(app: &TestApp) {
+    async fn an_event_shows_the_document_after_its_operators(app: &TestApp) {
         app.put("/collections/posts/a", json!({ "n": 1 })).await;
         let mut stream = app.stream("/realtime/sse/posts?filters=%7B%22n%22%3A2%7D", None).await;
         stream.opened().await;
@@ -37,7 +37,7 @@ on_both_databases! {
         assert_eq!((&event["event"], &event["document"]["data"]), (&json!("created"), &json!({ "n": 2 })));
     }
 
-    async fn operators_that_meet_lose_nothing(app: &TestApp) {
+    async fn concurrent_operators_lose_no_update(app: &TestApp) {
         app.put("/collections/posts/a", json!({})).await;
         let answers: Vec<Answer> = future::join_all((0..CLIENTS).map(|n| async move {
             for _ in 0..3 {

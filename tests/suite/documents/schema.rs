@@ -31,7 +31,7 @@ fn pointers(answer: &Answer) -> Vec<&str> {
 }
 
 on_both_databases! {
-    async fn a_schema_is_set_shown_and_removed(app: &TestApp) {
+    async fn a_schema_can_be_set_read_and_removed(app: &TestApp) {
         let made = app.post("/collections", json!({ "name": "people", "schema": person() })).await;
         assert_eq!((made.status.as_u16(), &made.data()["schema"]), (201, &person()));
         assert_eq!(app.get("/collections/people/settings").await.data(), made.data());
@@ -76,7 +76,7 @@ on_both_databases! {
         }
     }
 
-    async fn whatever_does_not_fit_is_refused(app: &TestApp) {
+    async fn documents_that_do_not_fit_the_schema_are_refused(app: &TestApp) {
         app.post("/collections", json!({ "name": "people", "schema": person() })).await;
         let ada = json!({ "name": "Ada", "age": 36, "tags": ["maths"] });
         assert_eq!(app.put("/collections/people/ada", ada.clone()).await.status, 201);
@@ -198,7 +198,7 @@ on_both_databases! {
         other.stop().await;
     }
 
-    async fn a_request_that_was_done_before_gets_its_first_answer(app: &TestApp) {
+    async fn a_repeated_transaction_gets_its_first_answer(app: &TestApp) {
         let create = || app.send(app.request(Method::POST, "/collections/people").header("Idempotency-Key", "k").json(&json!({ "n": 1 })));
         let first = create().await;
         assert_eq!(first.status, 201);

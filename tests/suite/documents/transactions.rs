@@ -62,7 +62,7 @@ on_both_databases! {
         assert_eq!(answer.header("X-Cursor"), app.get("/collections/orders").await.body["cursor"]);
     }
 
-    async fn one_operation_that_fails_undoes_all_and_is_named(app: &TestApp) {
+    async fn a_failing_operation_undoes_the_transaction_and_is_named(app: &TestApp) {
         app.put("/collections/posts/a", json!({ "n": 1, "text": "x" })).await;
         let before = app.get("/collections/posts").await.body["cursor"].clone();
         for (why, operation, error) in [
@@ -105,7 +105,7 @@ on_both_databases! {
         assert_eq!((&after.body["cursor"], &after.data()[0]["version"]), (&before, &json!(1)), "no trace, no hole");
     }
 
-    async fn its_changes_are_neighbours_for_those_who_watch(app: &TestApp) {
+    async fn the_changes_of_a_transaction_are_neighbours_for_subscribers(app: &TestApp) {
         app.put("/collections/posts/first", json!({})).await;
         let mut stream = app.stream("/realtime/sse/posts", None).await;
         stream.opened().await;
@@ -149,7 +149,7 @@ on_both_databases! {
         assert_eq!(accounts.values().map(|account| account["version"].as_i64().unwrap()).sum::<i64>(), 8 + 128);
     }
 
-    async fn a_unique_value_goes_from_one_document_to_another(app: &TestApp) {
+    async fn a_unique_value_can_move_from_one_document_to_another(app: &TestApp) {
         make_unique(app).await;
         app.put("/collections/posts/a", json!({ "key": "k" })).await;
         app.put("/collections/posts/x", json!({ "key": "x" })).await;
@@ -236,7 +236,7 @@ on_both_databases! {
         assert_eq!(sequences, (first..=last).collect::<Vec<_>>(), "no hole");
     }
 
-    async fn a_stream_that_is_cut_inside_one_goes_on_with_its_rest(app: &TestApp) {
+    async fn a_stream_that_is_cut_inside_a_transaction_resumes_with_its_rest(app: &TestApp) {
         let begin = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         app.post("/collections", json!({ "name": "others" })).await;
         // More than the hub or one page of the log hands out at once, in two collections, with writes of others all around.

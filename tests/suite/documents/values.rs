@@ -92,7 +92,7 @@ on_both_databases! {
         assert!(wrong.is_empty() && sent.len() == came.len(), "{} differ, such as {:?}", wrong.len(), wrong.first());
     }
 
-    async fn an_equal_number_is_found_by_its_value(app: &TestApp) {
+    async fn equal_numbers_match_whatever_their_spelling(app: &TestApp) {
         let sent: Vec<f64> = doubles(50).collect();
         let data = sent.iter().enumerate().map(|(place, double)| (format!("n{place}"), json!(double))).collect();
         app.create("values", Value::Object(data)).await;

@@ -135,7 +135,7 @@ fn a_start_that_fails_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_wrong_is_told_how_to_be_right() {
+async fn the_error_of_a_bad_request_says_how_to_correct_it() {
     let app = TestApp::start(Database::Sqlite).await;
     for (why, body, part) in [
         ("quotes of another language", "{'title':'x'}", "double quotes"),

@@ -74,7 +74,7 @@ on_both_databases! {
         }
     }
 
-    async fn without_a_key_nothing_is_told_of_what_exists(app: &TestApp) {
+    async fn without_a_key_nothing_reveals_what_exists(app: &TestApp) {
         app.put("/collections/posts/a", json!({})).await;
         for (method, path) in [
             (Method::GET, "/collections"),

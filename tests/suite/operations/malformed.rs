@@ -164,7 +164,7 @@ fn compress<E: std::io::Write>(
 }
 
 on_both_databases! {
-    async fn bodies_that_are_no_document_are_refused(app: &TestApp) {
+    async fn bodies_that_are_not_a_json_object_are_refused(app: &TestApp) {
         app.put("/collections/posts/kept", json!({})).await;
         let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
         for (why, body) in [

@@ -47,7 +47,7 @@ async fn every_file_has_its_type_and_is_guarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_is_none_does_not_get_into_the_policy() {
+async fn an_invalid_host_does_not_get_into_the_content_security_policy() {
     let app = start().await;
     let request = app.http.get(&app.url).header("X-Forwarded-Host", "evil.example; script-src *");
     let answer = app.send(request).await;

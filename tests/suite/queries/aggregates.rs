@@ -63,7 +63,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_count_is_of_the_documents_that_match(app: &TestApp) {
+    async fn a_count_counts_the_documents_that_match(app: &TestApp) {
         app.post("/collections", json!({ "name": "things" })).await;
         assert_eq!(ask(app, "query/count", &[]).await, json!({ "count": 0 }));
         write_all(app, &[json!({ "n": 1 }), json!({ "n": "1" }), json!({ "n": null }), json!({}), json!({ "n": [] })]).await;
@@ -86,7 +86,7 @@ on_both_databases! {
         assert_eq!(app.get("/collections/none/query/count").await.error(), (404, "INVALID_COLLECTION"));
     }
 
-    async fn aggregates_take_the_values_that_they_can_use(app: &TestApp) {
+    async fn aggregates_use_the_values_of_their_type(app: &TestApp) {
         app.post("/collections", json!({ "name": "things" })).await;
         for (operation, expected) in [("count", json!(0)), ("sum", json!(0)), ("avg", json!(null)), ("min", json!(null)), ("max", json!(null))] {
             assert_eq!(result(app, operation, "n", &[]).await, expected, "{operation} of nothing");
@@ -129,7 +129,7 @@ on_both_databases! {
         assert_eq!((result(app, "min", "id", &[]).await, result(app, "max", "id", &[]).await), (json!("a"), json!("h")));
     }
 
-    async fn groups_come_by_their_size_and_then_by_their_values(app: &TestApp) {
+    async fn groups_are_sorted_by_size_and_then_by_value(app: &TestApp) {
         app.post("/collections", json!({ "name": "things" })).await;
         assert_eq!(ask(app, "query/group-by", &[("field", "kind")]).await, json!([]));
         write_all(app, &[
@@ -180,7 +180,7 @@ on_both_databases! {
         assert_eq!(by_time, json!([{ "value": newest, "count": 1 }]));
     }
 
-    async fn groups_that_take_too_much_are_refused_with_a_way_out(app: &TestApp) {
+    async fn groups_that_need_too_much_memory_are_refused_with_advice(app: &TestApp) {
         app.post("/collections", json!({ "name": "things" })).await;
         for n in 0..20 {
             let value = format!("{n}{}", "x".repeat(1_000_000));
@@ -193,7 +193,7 @@ on_both_databases! {
         assert_eq!(ask(app, "query/group-by", &[("field", "v"), ("limit", "3")]).await.as_array().unwrap().len(), 3);
     }
 
-    async fn questions_that_are_not_understood_are_refused_by_name(app: &TestApp) {
+    async fn invalid_query_parameters_are_refused_by_name(app: &TestApp) {
         app.post("/collections", json!({ "name": "things" })).await;
         for (what, parameters, named) in [
             ("count", vec![("orderBy", "n")], "orderBy"),

@@ -250,7 +250,7 @@ async fn a_sort_and_its_pages_are_the_same_on_both_databases_and_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_meet_everything_that_stayed_once_while_others_write() {
+async fn snapshot_pages_show_each_lasting_document_once_while_others_write() {
     let mut round = start().await;
     round.collection = "busy".to_owned();
     let (palettes, data) = round.draw(&corpus());

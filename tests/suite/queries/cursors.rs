@@ -33,7 +33,7 @@ async fn read_until(socket: &mut TestSocket, kind: &str) -> Vec<Value> {
 }
 
 on_both_databases! {
-    async fn a_cursor_that_can_not_be_used_is_answered_by_a_resync_and_a_snapshot(app: &TestApp) {
+    async fn an_unusable_cursor_is_answered_by_a_resync_and_a_snapshot(app: &TestApp) {
         let good = app.put("/collections/posts/a", json!({ "n": 1 })).await.header("x-cursor").to_owned();
         let foreign = foreign_cursor(app).await;
         for (why, cursor, code, words) in [
@@ -71,7 +71,7 @@ on_both_databases! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_from_before_the_database_was_put_back_to_an_older_copy_is_told_so() {
+async fn a_cursor_from_before_an_older_copy_was_restored_gets_a_resync() {
     let directory = tempfile::tempdir().unwrap();
     let (file, copy) = (directory.path().join("coir.db"), directory.path().join("older.db"));
     let start = || {

@@ -55,7 +55,7 @@ fn numbers(documents: &[Value]) -> Vec<i64> {
 }
 
 on_both_databases! {
-    async fn json_and_lines_have_every_document_that_matches_in_order(app: &TestApp) {
+    async fn json_and_ndjson_exports_have_every_matching_document_in_order(app: &TestApp) {
         app.post("/collections", json!({ "name": "things" })).await;
         assert_eq!(export(app, &[]).await.2.split_whitespace().collect::<String>(), "[]");
         assert_eq!(export(app, &[("format", "ndjson")]).await.2, "");
@@ -116,7 +116,7 @@ on_both_databases! {
         assert!(export(app, &[("format", "csv"), ("select", "a")]).await.2.starts_with("id,"));
     }
 
-    async fn an_export_that_makes_no_sense_is_refused(app: &TestApp) {
+    async fn an_export_with_invalid_parameters_is_refused(app: &TestApp) {
         app.post("/collections", json!({ "name": "things" })).await;
         for (parameters, named) in [
             (vec![("format", "xml")], "format"),
@@ -135,7 +135,7 @@ on_both_databases! {
         assert_eq!(app.post("/collections/things/export", json!({})).await.error(), (405, "METHOD_NOT_ALLOWED"));
     }
 
-    async fn readers_that_stall_hold_nothing_that_others_need_and_a_break_is_seen(app: &TestApp) {
+    async fn stalled_export_readers_hold_nothing_that_others_need(app: &TestApp) {
         // Several pages, and far more than buffers on the way take.
         write_many(app, 1000, 10_000).await;
         let mut stalled = Vec::new();

@@ -123,7 +123,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_unique_index_refuses_only_what_is_doubled(app: &TestApp) {
+    async fn a_unique_index_refuses_only_duplicates(app: &TestApp) {
         app.create("people", json!({ "email": "a@x", "team": 1 })).await;
         declare(app, "people", json!([{ "fields": ["email", "team"], "unique": true }])).await;
         for data in [
@@ -175,7 +175,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_violator_fails_alone(app: &TestApp) {
+    async fn only_the_violator_of_a_unique_index_fails(app: &TestApp) {
         app.create("people", json!({ "email": "taken" })).await;
         declare(app, "people", json!([{ "fields": ["email"], "unique": true }])).await;
         let create = async |n: usize| {
@@ -244,7 +244,7 @@ on_both_databases! {
         assert_eq!(app.post("/collections/posts", long).await.status, StatusCode::CREATED);
     }
 
-    async fn the_longest_values_fit(app: &TestApp) {
+    async fn the_longest_indexed_strings_fit(app: &TestApp) {
         let fields: Vec<_> = (0..8).map(|n| format!("f{n}")).collect();
         declare_on_new(app, json!([{ "fields": fields }, { "fields": ["f0", "f1"], "unique": true }])).await;
         // What doesn't compress, of all lengths up to the most, and numbers as long as they come.
@@ -297,7 +297,7 @@ on_both_databases! {
         has_in_database(app, 0).await;
     }
 
-    async fn the_database_has_a_bound(app: &TestApp) {
+    async fn a_database_declares_a_bounded_number_of_indexes(app: &TestApp) {
         let list = |name: &str| json!((0..16).map(|n| json!({ "fields": [format!("{name}{n}")] })).collect::<Vec<_>>());
         for collection in ["a", "b", "c", "d"] {
             let body = json!({ "name": collection, "indexes": list(collection) });

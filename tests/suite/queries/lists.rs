@@ -25,7 +25,7 @@ async fn create_many(app: &TestApp, count: usize) -> Vec<String> {
 }
 
 on_both_databases! {
-    async fn a_list_is_newest_first_and_of_twenty_if_nothing_else_is_asked_for(app: &TestApp) {
+    async fn a_list_has_the_newest_twenty_documents_by_default(app: &TestApp) {
         let mut created = create_many(app, 25).await;
         let oldest_first = created.clone();
         created.reverse();
@@ -91,7 +91,7 @@ on_both_databases! {
         }
     }
 
-    async fn pages_meet_each_document_once_while_others_are_written(app: &TestApp) {
+    async fn pages_show_each_document_once_while_others_are_written(app: &TestApp) {
         let created: BTreeSet<_> = create_many(app, 30).await.into_iter().collect();
         for order in ["asc", "desc"] {
             let mut met = Vec::new();
@@ -120,7 +120,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_page_goes_on_after_its_last_document_was_deleted(app: &TestApp) {
+    async fn paging_continues_after_the_last_document_of_a_page_was_deleted(app: &TestApp) {
         let created = create_many(app, 6).await;
         let page = list(app, &[("limit", "2"), ("order", "asc")]).await;
         app.delete(&format!("/collections/posts/{}", created[1])).await;
@@ -151,7 +151,7 @@ on_both_databases! {
         assert_eq!(met, expected);
     }
 
-    async fn a_stream_goes_on_from_the_cursor_of_a_list_without_gap_or_double(app: &TestApp) {
+    async fn a_stream_continues_from_the_cursor_of_a_list_without_gap_or_duplicate(app: &TestApp) {
         create_many(app, 3).await;
         let listed = list(app, &[]).await;
         let cursor = listed.body["cursor"].as_str().unwrap();

@@ -52,7 +52,7 @@ fn ids(documents: &Value) -> Vec<&str> {
 }
 
 on_both_databases! {
-    async fn a_relation_brings_the_document_that_is_named(app: &TestApp) {
+    async fn populate_joins_the_document_that_the_relation_names(app: &TestApp) {
         write_blog(app).await;
         let ada = app.get("/collections/authors/ada").await.data().clone();
         let first = ask(app, "posts/first", &["author"]).await;

@@ -36,7 +36,7 @@ async fn start() -> TestApp {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_breaks_the_protocol_is_closed_with_the_code_that_says_how() {
+async fn a_protocol_violation_closes_the_connection_with_its_close_code() {
     let app = start().await;
     let fragments = |count: usize| {
         let last = [frame(0x80, b"a")].concat();

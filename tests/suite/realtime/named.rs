@@ -68,7 +68,7 @@ on_both_databases! {
         }
     }
 
-    async fn many_are_on_one_collection_beside_the_one_without_id(app: &TestApp) {
+    async fn named_subscriptions_share_a_collection_with_the_plain_one(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut socket = app.socket().await;
         for n in 0..40 {
@@ -92,7 +92,7 @@ on_both_databases! {
         socket.settle().await;
     }
 
-    async fn a_cursor_brings_what_came_after_it_on_another_connection(app: &TestApp) {
+    async fn a_cursor_replays_later_changes_on_another_connection(app: &TestApp) {
         let begin = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         let mut expected = Vec::new();
         for n in 0..400 {
@@ -110,7 +110,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_cursor_that_can_not_be_used_ends_that_subscription_alone(app: &TestApp) {
+    async fn an_unusable_cursor_ends_only_its_own_subscription(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut socket = app.socket().await;
         let good = socket.subscribe_named("good", "posts", json!({})).await["cursor"].clone();
@@ -162,7 +162,7 @@ on_both_databases! {
         socket.settle().await;
     }
 
-    async fn an_id_that_is_in_use_begins_anew(app: &TestApp) {
+    async fn subscribing_with_an_id_in_use_replaces_that_subscription(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         app.post("/collections", json!({ "name": "notes" })).await;
         let mut socket = app.socket().await;
@@ -178,7 +178,7 @@ on_both_databases! {
         assert_eq!(socket.next().await["cursor"], answer.header("x-cursor"));
     }
 
-    async fn a_log_that_went_back_ends_a_named_subscription_or_begins_it_anew(app: &TestApp) {
+    async fn a_log_that_goes_back_ends_or_restarts_a_named_subscription(app: &TestApp) {
         for n in 0..3 {
             app.put(&format!("/collections/posts/{n}"), json!({})).await;
         }

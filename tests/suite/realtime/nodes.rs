@@ -97,7 +97,7 @@ on_both_databases! {
         other.stop().await;
     }
 
-    async fn writes_of_two_nodes_to_one_document_happen_one_after_the_other(app: &TestApp) {
+    async fn writes_of_two_nodes_to_one_document_are_serialised(app: &TestApp) {
         let other = app.start_second_node().await;
         app.put("/collections/posts/counter", json!({ "n": 0 })).await;
 
@@ -114,7 +114,7 @@ on_both_databases! {
         other.stop().await;
     }
 
-    async fn a_cursor_of_one_node_resumes_on_the_other(app: &TestApp) {
+    async fn a_cursor_of_one_node_resumes_on_the_other_node(app: &TestApp) {
         let other = app.start_second_node().await;
         app.create("posts", json!({ "n": 0 })).await;
         let first = app.post("/collections/posts", json!({ "n": 1 })).await;
@@ -140,7 +140,7 @@ on_both_databases! {
         other.stop().await;
     }
 
-    async fn a_collection_made_renamed_or_removed_on_one_node_is_so_on_the_other(app: &TestApp) {
+    async fn creating_renaming_and_removing_a_collection_takes_effect_on_the_other_node(app: &TestApp) {
         let other = app.start_second_node().await;
         // It has seen the collections before, and remembers them.
         assert_eq!(other.get("/collections").await.data(), &json!([]));
@@ -172,7 +172,7 @@ on_both_databases! {
         other.stop().await;
     }
 
-    async fn a_key_revoked_beside_the_servers_ends_its_streams_on_all_of_them(app: &TestApp) {
+    async fn revoking_a_key_by_command_ends_its_streams_on_every_node(app: &TestApp) {
         let other = app.start_second_node().await;
         app.create("posts", json!({})).await;
         let nodes = [app, &other];

@@ -63,7 +63,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_document_larger_than_the_room_in_the_queue_is_waited_for(app: &TestApp) {
+    async fn a_document_larger_than_the_outbox_is_still_delivered(app: &TestApp) {
         let begin = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         for kilobytes in [20, 20, 20, 20, 20, 300, 1, 150, 150, 900, 1] {
             app.create("posts", json!({ "kilobytes": kilobytes, "padding": "x".repeat(kilobytes * 1000) })).await;
@@ -78,7 +78,7 @@ on_both_databases! {
         other.stop().await;
     }
 
-    async fn a_subscription_that_is_given_up_while_it_catches_up_sends_nothing_more(app: &TestApp) {
+    async fn unsubscribing_while_catching_up_stops_the_events(app: &TestApp) {
         for name in ["posts", "notes"] {
             app.post("/collections", json!({ "name": name })).await;
         }
@@ -97,7 +97,7 @@ on_both_databases! {
         assert_eq!(socket.next().await, event("notes", "created", &note));
     }
 
-    async fn filters_replaced_while_it_catches_up_lose_and_repeat_nothing(app: &TestApp) {
+    async fn replacing_filters_while_catching_up_loses_and_repeats_no_change(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut socket = app.socket().await;
         socket.subscribe("posts", json!({})).await;
@@ -123,7 +123,7 @@ on_both_databases! {
         socket.settle().await;
     }
 
-    async fn readers_that_go_away_while_they_are_behind_hold_up_nobody(app: &TestApp) {
+    async fn readers_that_disconnect_while_behind_delay_nobody(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut readers = Vec::new();
         for _ in 0..20 {

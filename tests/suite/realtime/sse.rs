@@ -16,7 +16,7 @@ fn block(id: &str) -> Block {
 }
 
 on_both_databases! {
-    async fn a_stream_begins_with_how_to_come_back_and_brings_events_under_their_cursor(app: &TestApp) {
+    async fn a_stream_begins_with_a_retry_time_and_each_event_has_its_cursor(app: &TestApp) {
         let opened_at = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         let response = app.request(Method::GET, "/realtime/sse/posts").send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -80,7 +80,7 @@ on_both_databases! {
         TestStream::open(app.http.get(format!("{url}{PUBLISHABLE_KEY}"))).await.opened().await;
     }
 
-    async fn a_cursor_brings_what_came_after_it_and_the_header_goes_before_the_url(app: &TestApp) {
+    async fn a_cursor_replays_later_changes_and_the_header_wins_over_the_url(app: &TestApp) {
         let begin = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         let mut cursors = Vec::new();
         for n in 0..3 {
@@ -109,7 +109,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_cursor_that_can_not_be_used_is_said_on_the_stream_which_then_is_live(app: &TestApp) {
+    async fn an_unusable_cursor_is_reported_on_the_stream_which_then_goes_live(app: &TestApp) {
         let good = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         let mut command = process::command(&["projects", "create", "other"]);
         command.env("DATABASE_URL", &app.config.database_url);
@@ -151,7 +151,7 @@ on_both_databases! {
         assert_eq!(stream.try_next_block().await, None);
     }
 
-    async fn a_project_made_a_moment_ago_by_another_process_is_live_at_once(app: &TestApp) {
+    async fn a_project_created_by_another_process_is_live_at_once(app: &TestApp) {
         let mut command = process::command(&["projects", "create", "fresh"]);
         command.env("DATABASE_URL", &app.config.database_url);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();

@@ -136,7 +136,7 @@ on_both_databases! {
         assert_eq!(app.get("/realtime/tickets").await.error(), (405, "METHOD_NOT_ALLOWED"));
     }
 
-    async fn a_text_that_is_no_good_ticket_opens_nothing(app: &TestApp) {
+    async fn an_invalid_ticket_opens_nothing(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let good = ask_as(app, SECRET_KEY, json!({})).await;
         let [head, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };

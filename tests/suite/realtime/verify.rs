@@ -61,7 +61,7 @@ async fn write(app: &TestApp, writer: usize, stop: &AtomicBool) {
 }
 
 on_both_databases! {
-    async fn a_collection_that_is_written_to_is_followed_through_disconnects(app: &TestApp) {
+    async fn verify_follows_a_busy_collection_through_disconnects(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let stop = AtomicBool::new(false);
         let verifying = async {
@@ -105,7 +105,7 @@ on_both_databases! {
         assert!(Summary::of(&output).number("divergences") > 0);
     }
 
-    async fn a_collection_of_several_pages_is_compared_with_another_snapshot(app: &TestApp) {
+    async fn verify_compares_a_collection_of_several_pages_with_another_snapshot(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let writes = (0..1100).map(|n| async move { app.create("posts", json!({ "n": n })).await });
         futures_util::StreamExt::collect::<Vec<_>>(futures_util::StreamExt::buffer_unordered(
@@ -137,7 +137,7 @@ on_both_databases! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_killed_and_started_again_is_followed_on() {
+async fn verify_continues_after_the_server_was_killed_and_restarted() {
     let url = tokio::task::spawn_blocking(postgres::database_url).await.unwrap();
     let start = |listen: String| {
         let url = url.clone();

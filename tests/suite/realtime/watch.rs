@@ -21,7 +21,7 @@ async fn read_until(view: &mut View, is_it: impl Fn(&Documents) -> bool) {
 }
 
 on_both_databases! {
-    async fn a_view_is_the_list_of_its_filter_while_documents_come_change_and_go(app: &TestApp) {
+    async fn a_view_equals_the_filtered_list_while_documents_change(app: &TestApp) {
         for (place, transport) in TRANSPORTS.into_iter().enumerate() {
             let collection = format!("posts{place}");
             let path = |id: &str| format!("/collections/{collection}/{id}");
@@ -47,7 +47,7 @@ on_both_databases! {
         }
     }
 
-    async fn messages_resume_after_a_cut_and_begin_anew_where_they_cannot(app: &TestApp) {
+    async fn the_messages_of_the_rust_client_resume_after_a_cut_or_restart_where_they_cannot(app: &TestApp) {
         let begin = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         app.put("/collections/posts/a", json!({})).await;
         for transport in TRANSPORTS {

@@ -63,7 +63,7 @@ on_both_databases! {
         assert_eq!(socket.next_text().await, unknown);
     }
 
-    async fn events_keep_a_view_equal_to_the_set_of_documents_that_match(app: &TestApp) {
+    async fn events_keep_a_view_equal_to_the_matching_documents(app: &TestApp) {
         let (inside, outside) = (json!({ "status": "in" }), json!({ "status": "out" }));
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut socket = app.socket().await;
@@ -123,7 +123,7 @@ on_both_databases! {
         }
     }
 
-    async fn filters_are_replaced_without_a_change_lost_or_sent_twice(app: &TestApp) {
+    async fn replacing_filters_loses_and_repeats_no_change(app: &TestApp) {
         const WRITERS: usize = 4;
         const EACH: usize = 100;
         app.post("/collections", json!({ "name": "posts" })).await;
@@ -194,7 +194,7 @@ on_both_databases! {
         by_id.settle().await;
     }
 
-    async fn a_message_that_is_not_understood_is_answered_and_harms_nothing(app: &TestApp) {
+    async fn an_invalid_message_is_answered_with_an_error_and_harms_nothing(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut socket = app.socket().await;
         socket.subscribe("posts", json!({})).await;

@@ -61,7 +61,7 @@ on_both_databases! {
         }
     }
 
-    async fn another_key_of_the_project_takes_over_and_one_of_another_project_does_not(app: &TestApp) {
+    async fn a_second_auth_may_change_the_key_but_not_the_project(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let words = run_beside(app, &["projects", "create", "other"]).await;
         let foreign = words.iter().find(|word| word.starts_with("pk_")).unwrap();
@@ -77,7 +77,7 @@ on_both_databases! {
         assert_eq!(socket.next().await, event("posts", "created", &document));
     }
 
-    async fn a_key_that_may_not_read_ends_the_subscriptions_when_it_takes_over(app: &TestApp) {
+    async fn subscriptions_end_when_a_key_without_the_right_to_read_takes_over(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let limited = run_beside(app, &["keys", "create", "secret", "--scope", "documents:write"]).await;
         let mut socket = app.socket().await;
@@ -123,7 +123,7 @@ async fn five_failed_auth_messages_close_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_does_not_say_who_it_is_is_closed() {
+async fn a_connection_that_does_not_authenticate_in_time_is_closed() {
     let app = TestApp::start(Database::Sqlite).await;
     let mut known = app.socket().await;
     known.settle().await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::harness::{Database, TestApp};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_disk_is_waited_for_unless_the_settings_say_otherwise() {
+async fn a_write_waits_for_the_disk_unless_durability_is_normal() {
     for (database, durability, report) in [
         (Database::Sqlite, None, "synchronous = 2"),
         (Database::Sqlite, Some(Durability::Normal), "synchronous = 1"),

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::harness::on_both_databases;
 
 on_both_databases! {
-    async fn a_stream_is_told_when_the_log_has_gone_back_and_gets_what_comes_then(app: &TestApp) {
+    async fn a_stream_gets_a_resync_when_the_log_goes_back_and_then_the_new_changes(app: &TestApp) {
         for n in 0..3 {
             app.put(&format!("/collections/posts/{n}"), json!({})).await;
         }
