@@ -1,5 +1,5 @@
-//! The published Cocobase client libraries, unmodified, against the built binary: `tests/clients` is theirs. They come from
-//! their registries, pinned; `tests/run --set-up` installs them.
+//! The published Cocobase client libraries, unmodified, against the built binary. Their tests are in `tests/clients`.
+//! `tests/run --set-up` installs the libraries from their registries, at pinned versions.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,12 +14,12 @@ fn clients(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
 }
 
-/// Runs a program that tries a library on a fresh server; it must end well.
+/// Runs a program that tests a library against a fresh server, and asserts that it succeeds.
 async fn run(database: Database, program: PathBuf, arguments: Vec<PathBuf>) {
     let ran = tokio::task::spawn_blocking(move || {
         assert!(
             program.exists() || program.is_relative(),
-            "{} is missing: tests/run --set-up",
+            "{} is missing; run tests/run --set-up",
             program.display()
         );
         let directory = TempDir::new().unwrap();
@@ -37,7 +37,7 @@ async fn run(database: Database, program: PathBuf, arguments: Vec<PathBuf>) {
             .env("COIR_SECRET", SECRET_KEY)
             .env("DATABASE_URL", &url)
             .output()
-            .unwrap_or_else(|err| panic!("{} can't be run: {err}; tests/run --set-up", program.display()))
+            .unwrap_or_else(|err| panic!("{} can't be run: {err}; run tests/run --set-up", program.display()))
     });
     let Output { status, stdout, stderr } = ran.await.unwrap();
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -52,7 +52,7 @@ async fn run_npm(database: Database) {
             arguments.push(path);
         }
     }
-    assert!(arguments.len() > 1, "there are tests");
+    assert!(arguments.len() > 1, "tests/clients must contain tests");
     run(database, PathBuf::from("node"), arguments).await;
 }
 

@@ -1,12 +1,12 @@
-//! The client libraries' calls, by their exact requests: what only the Flutter and Go libraries send, and what their
-//! parsers ask of an answer.
+//! The exact requests of the Cocobase client libraries, above all those of Flutter and Go, which `clients.rs` does not run.
+//! The tests also check the fields that those libraries' parsers read.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, PUBLISHABLE_KEY, SECRET_KEY, TestApp, on_both_databases};
 
-/// A call as the libraries make it: the key in `x-api-key`, and a content type on everything.
+/// Sends a request as the libraries do: with the key in `x-api-key`, and a content type even without a body.
 async fn call_as(app: &TestApp, key: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
     let mut request = app
         .http
@@ -35,21 +35,22 @@ async fn delete(app: &TestApp, path: &str) -> Answer {
     call_as(app, PUBLISHABLE_KEY, Method::DELETE, path, None).await
 }
 
-/// Status and detail of a failure.
+/// Returns the status and the `detail` of an error.
 fn detail(answer: &Answer) -> (u16, &str) {
     let members: Vec<_> = answer.body.as_object().unwrap().keys().collect();
     assert_eq!(members, ["detail"], "{answer:?}");
     (answer.status.as_u16(), answer.body["detail"].as_str().unwrap())
 }
 
-/// RFC 3339 with a zone: Go's `time.Time` reads nothing else, and Dart's `DateTime.parse` would take it for local time.
+/// Asserts that a time is RFC 3339 with a zone. Go's `time.Time` accepts nothing else, and Dart's `DateTime.parse` would take
+/// a time without a zone for local time.
 fn assert_time(value: &Value) {
     let text = value.as_str().unwrap();
     assert!(text.ends_with('Z') && text.as_bytes()[10] == b'T', "{text}");
 }
 
-/// What `Document.fromJson` of the Flutter library and `Document` of the Go library read; the latter would also take
-/// `collection` for a string, which no answer can be to both.
+/// Asserts the fields that `Document.fromJson` of the Flutter library and `Document` of the Go library read. Flutter reads
+/// `collection` as an object and Go as a string; no answer suits both, and ours is an object.
 fn assert_document(document: &Value, collection: &str) {
     assert!(document["id"].is_string(), "{document}");
     assert!(document["data"].is_object(), "{document}");
@@ -76,7 +77,7 @@ async fn create_books(app: &TestApp) {
 }
 
 on_both_databases! {
-    async fn flutter_calls_on_documents(app: &TestApp) {
+    async fn flutter_can_create_read_update_and_delete_documents(app: &TestApp) {
         // createDocument
         let created = post(app, "/collections/books/documents", json!({ "data": { "title": "Ubik", "n": 1 } })).await;
         assert_eq!(created.status, 201, "{created:?}");
@@ -96,13 +97,13 @@ on_both_databases! {
         assert_eq!(detail(&get(app, &path).await), (404, "Document not found"));
     }
 
-    async fn flutter_calls_on_batches(app: &TestApp) {
+    async fn flutter_can_write_documents_in_batches(app: &TestApp) {
         let documents = json!({ "documents": [{ "n": 1 }, { "n": 2 }, { "n": 3 }] });
         let created = post(app, "/collections/books/batch/documents/create", documents).await;
         assert_eq!(created.status, 201, "{created:?}");
         let ids: Vec<_> = created.body.as_array().unwrap().iter().map(|doc| doc["id"].clone()).collect();
         created.body.as_array().unwrap().iter().for_each(|document| assert_document(document, "books"));
-        // batchUpdateDocuments: a list, whose members stand in `data` or beside the id.
+        // batchUpdateDocuments sends a list. The new fields are in `data`, or beside the id.
         let updates = json!({ "updates": [{ "id": ids[0], "data": { "n": 10 } }, { "id": ids[1], "n": 20 }] });
         let updated = patch(app, "/collections/books/batch/documents/update", updates).await;
         assert_eq!((updated.status, updated.body), (StatusCode::OK, json!({ "updated": 2 })));
@@ -110,19 +111,19 @@ on_both_databases! {
         let numbers: Vec<_> = listed.body.as_array().unwrap().iter().map(|doc| doc["data"].clone()).collect();
         assert_eq!(numbers, [json!({ "n": 3 }), json!({ "n": 10 }), json!({ "n": 20 })]);
         for (why, body) in [
-            ("no id", json!({ "updates": [{ "n": 1 }] })),
-            ("no object", json!({ "updates": [1] })),
-            ("twice", json!({ "updates": [{ "id": ids[0], "n": 1 }, { "id": ids[0], "n": 2 }] })),
-            ("no list", json!({ "updates": 1 })),
+            ("an update without an id", json!({ "updates": [{ "n": 1 }] })),
+            ("an update that is not an object", json!({ "updates": [1] })),
+            ("the same id twice", json!({ "updates": [{ "id": ids[0], "n": 1 }, { "id": ids[0], "n": 2 }] })),
+            ("updates that are not a list", json!({ "updates": 1 })),
         ] {
             let answer = patch(app, "/collections/books/batch/documents/update", body).await;
             assert_eq!(detail(&answer).0, 400, "{why}");
         }
-        // The other shape of the vendor's documentation.
+        // The vendor's documentation also shows an object of updates by id.
         let wrapped = json!({ "updates": { ids[0].as_str().unwrap(): { "data": { "n": 11 } } } });
         let updated = post(app, "/collections/books/batch/documents/update", wrapped).await;
         assert_eq!(updated.body[0]["data"], json!({ "n": 11 }));
-        // batchDeleteDocuments: the library drops its body on the way.
+        // batchDeleteDocuments: the library loses its body, so its own request is refused.
         let path = "/collections/books/batch/documents/delete";
         assert_eq!(detail(&delete(app, path).await).0, 400);
         let body = json!({ "ids": [ids[0], "none"] });
@@ -133,7 +134,7 @@ on_both_databases! {
         assert_eq!(get(app, "/collections/books/documents").await.body, json!([]));
     }
 
-    async fn flutter_and_go_queries(app: &TestApp) {
+    async fn the_query_parameters_of_flutter_and_go_are_understood(app: &TestApp) {
         create_books(app).await;
         for (why, query, expected) in [
             ("Flutter's operators have two underscores", "year__gte=1965", vec!["Kindred", "Ubik"]),
@@ -150,7 +151,7 @@ on_both_databases! {
             ("Go's between", "year_gte=1961&year_lte=1969", vec!["Solaris", "Ubik"]),
             ("Go's page", "limit=1&offset=1&sort=title&order=asc", vec!["Solaris"]),
             ("Python's boolean", "read=True", vec!["Kindred"]),
-            ("limit is a parameter, and limit_eq a field", "limit_eq=3", vec![]),
+            ("`limit` is a parameter, and `limit_eq` filters the field `limit`", "limit_eq=3", vec![]),
         ] {
             let answer = get(app, &format!("/collections/books/documents?{query}")).await;
             let mut found = titles(&answer);
@@ -160,9 +161,9 @@ on_both_databases! {
         for (why, query, expected) in [
             ("Flutter's sort", "sort_by=year&order=asc", vec!["Solaris", "Ubik", "Kindred"]),
             ("Go's sort", "sort=year&order=desc", vec!["Kindred", "Ubik", "Solaris"]),
-            ("the older documentation's", "orderBy=title&sort_order=asc", vec!["Kindred", "Solaris", "Ubik"]),
-            ("descending if nothing is said", "sort=title", vec!["Ubik", "Solaris", "Kindred"]),
-            ("newest first if nothing at all is said", "", vec!["Ubik", "Solaris", "Kindred"]),
+            ("the sort of the older documentation", "orderBy=title&sort_order=asc", vec!["Kindred", "Solaris", "Ubik"]),
+            ("descending without an order", "sort=title", vec!["Ubik", "Solaris", "Kindred"]),
+            ("newest first without any parameter", "", vec!["Ubik", "Solaris", "Kindred"]),
         ] {
             let answer = get(app, &format!("/collections/books/documents?{query}")).await;
             assert_eq!(titles(&answer), expected, "{why}");
@@ -174,7 +175,7 @@ on_both_databases! {
         }
     }
 
-    async fn flutter_selects_and_populates(app: &TestApp) {
+    async fn flutter_can_select_fields_and_populate_relations(app: &TestApp) {
         let writer = post(app, "/collections/writers/documents", json!({ "data": { "name": "Lem" } })).await.body;
         let book = json!({ "data": { "title": "Solaris", "author_id": writer["id"], "year": 1961 } });
         let book = post(app, "/collections/books/documents", book).await.body;
@@ -191,7 +192,7 @@ on_both_databases! {
                 assert_time(&author["created_at"]);
             }
         }
-        // Nobody of that name is there yet.
+        // There are no app users yet, so the relation is null.
         let shown = get(app, &format!("{path}?populate=author:appuser")).await;
         assert_eq!((shown.status.as_u16(), &shown.body["data"]["author"]), (200, &Value::Null));
         for query in ["populate=*", "select=", "limit=1", "n=1"] {
@@ -199,14 +200,14 @@ on_both_databases! {
         }
     }
 
-    async fn counts_groups_and_schema(app: &TestApp) {
+    async fn counts_aggregates_groups_and_schemas_have_the_fields_that_clients_read(app: &TestApp) {
         create_books(app).await;
         let path = "/collections/books/query/documents";
         let count = get(app, &format!("{path}/count?genre=Science%20Fiction&limit=1&offset=5&sort_by=year")).await;
         assert_eq!(count.body, json!({ "count": 2 }));
         let sum = get(app, &format!("{path}/aggregate?field=year&operation=sum&year__gt=1965")).await;
         assert_eq!(sum.body, json!({ "field": "year", "operation": "sum", "result": 3948, "collection": "books" }));
-        // groupByField: Flutter reads `value`, the vendor's server sends the field by its name.
+        // groupByField: Flutter reads `value`, while the vendor's server names the member after the field. The answer has both.
         let groups = get(app, &format!("{path}/group-by?field=genre")).await;
         assert_eq!(groups.body, json!([
             { "genre": "Science Fiction", "value": "Science Fiction", "count": 2 },
@@ -214,7 +215,7 @@ on_both_databases! {
         ]));
         let groups = get(app, &format!("{path}/group-by?field=read")).await;
         let counts: Vec<_> = groups.body.as_array().unwrap().iter().map(|group| group["count"].clone()).collect();
-        assert_eq!(counts, [1, 1], "those without a value are no group");
+        assert_eq!(counts, [1, 1], "documents without a value form no group");
         // getCollectionSchema: Flutter reads a list of name, type and nullable.
         let schema = get(app, "/collections/books/query/schema").await.body;
         assert_eq!(schema["document_count"], 3);
@@ -243,7 +244,7 @@ on_both_databases! {
         assert!(csv.header("Content-Type").starts_with("text/csv"));
     }
 
-    async fn collections_are_managed(app: &TestApp) {
+    async fn collections_can_be_created_renamed_and_removed(app: &TestApp) {
         let made = post(app, "/collections/", json!({ "name": "books" })).await;
         assert_eq!(made.status, 201, "{made:?}");
         assert_time(&made.body["created_at"]);
@@ -254,17 +255,17 @@ on_both_databases! {
         assert_eq!(made.body, expected);
         assert_eq!(get(app, "/collections/").await.body, json!([expected]));
         for (why, body) in [
-            ("taken", json!({ "name": "books" })),
-            ("taken, wrapped", json!({ "data": { "name": "books" } })),
+            ("a name in use", json!({ "name": "books" })),
+            ("a name in use, inside `data`", json!({ "data": { "name": "books" } })),
             ("no name", json!({})),
             ("a bad name", json!({ "name": "no name" })),
-            ("another type", json!({ "name": 7 })),
+            ("a name that is not text", json!({ "name": 7 })),
             ("an unknown member", json!({ "name": "more", "fields": {} })),
-            ("no object", json!(["name"])),
+            ("a body that is not an object", json!(["name"])),
         ] {
             assert_eq!(detail(&post(app, "/collections/", body).await).0, 400, "{why}");
         }
-        // Where both doors have the path, so has the answer the members of both.
+        // Both APIs have this path, so its answer has the members of both.
         let path = format!("/collections/{}", made.body["id"].as_str().unwrap());
         let body = Some(json!({ "name": "novels" }));
         let refused = call_as(app, PUBLISHABLE_KEY, Method::PATCH, &path, body.clone()).await;
@@ -274,7 +275,7 @@ on_both_databases! {
         assert_eq!(renamed.data()["name"], "novels");
         assert_eq!((&renamed.body["id"], &renamed.body["name"]), (&made.body["id"], &json!("novels")));
         assert_time(&renamed.body["created_at"]);
-        assert_eq!(get(app, "/collections/novels").await.data(), &json!([]), "section 2's list");
+        assert_eq!(get(app, "/collections/novels").await.data(), &json!([]), "GET on this path is the core API's list of documents");
         assert_eq!(delete(app, &path).await.error(), (403, "FORBIDDEN"));
         let removed = call_as(app, SECRET_KEY, Method::DELETE, "/collections/novels", None).await;
         assert_eq!(removed.data(), &json!({ "id": made.body["id"] }));
@@ -287,12 +288,12 @@ on_both_databases! {
     async fn every_wrapping_of_a_document_is_unwrapped(app: &TestApp) {
         let path = "/collections/documents?collection=books";
         for (why, body, data) in [
-            ("the libraries'", json!({ "data": { "n": 1 } }), json!({ "n": 1 })),
-            ("Python's", json!({ "data": { "data": { "n": 1 } } }), json!({ "n": 1 })),
-            ("none", json!({ "n": 1, "data": { "m": 2 } }), json!({ "n": 1, "data": { "m": 2 } })),
-            ("a field called data beside others", json!({ "data": { "data": { "m": 2 }, "n": 1 } }), json!({ "data": { "m": 2 }, "n": 1 })),
-            ("a field called data that is no object", json!({ "data": { "data": 7 } }), json!({ "data": 7 })),
-            ("nothing in it", json!({ "data": {} }), json!({})),
+            ("wrapped in `data`", json!({ "data": { "n": 1 } }), json!({ "n": 1 })),
+            ("wrapped twice, as Python does", json!({ "data": { "data": { "n": 1 } } }), json!({ "n": 1 })),
+            ("not wrapped, with a field `data`", json!({ "n": 1, "data": { "m": 2 } }), json!({ "n": 1, "data": { "m": 2 } })),
+            ("wrapped, with a field `data` beside others", json!({ "data": { "data": { "m": 2 }, "n": 1 } }), json!({ "data": { "m": 2 }, "n": 1 })),
+            ("wrapped, with a field `data` that is not an object", json!({ "data": { "data": 7 } }), json!({ "data": 7 })),
+            ("an empty document", json!({ "data": {} }), json!({})),
         ] {
             let created = post(app, path, body).await;
             assert_eq!(created.status, 201, "{why}: {created:?}");
@@ -302,14 +303,14 @@ on_both_databases! {
         for _ in 0..62 {
             deep = json!({ "a": deep });
         }
-        assert_eq!(post(app, path, json!({ "data": { "data": { "a": deep } } })).await.status, 201, "64 levels without the wrapping");
+        assert_eq!(post(app, path, json!({ "data": { "data": { "a": deep } } })).await.status, 201, "the wrapping does not count towards the 64 levels");
         for (why, path, body) in [
             ("no collection", "/collections/documents", json!({ "data": {} })),
             ("an empty name", "/collections/documents?collection=", json!({ "data": {} })),
-            ("two", "/collections/documents?collection=a&collection=b", json!({ "data": {} })),
-            ("a list", path, json!({ "data": [1] })),
-            ("text", path, json!({ "data": "x" })),
-            ("no object at all", path, json!("x")),
+            ("two names", "/collections/documents?collection=a&collection=b", json!({ "data": {} })),
+            ("data that is a list", path, json!({ "data": [1] })),
+            ("data that is text", path, json!({ "data": "x" })),
+            ("a body that is not an object", path, json!("x")),
         ] {
             assert_eq!(detail(&post(app, path, body).await).0, 400, "{why}");
         }
@@ -317,7 +318,7 @@ on_both_databases! {
 
     async fn errors_have_a_detail_and_nothing_else(app: &TestApp) {
         create_books(app).await;
-        for (why, key) in [("none", ""), ("unknown", "pk_0000000000000000nobody"), ("no key", "x")] {
+        for (why, key) in [("no key", ""), ("an unknown key", "pk_0000000000000000nobody"), ("text that is not a key", "x")] {
             for (method, path) in [
                 (Method::GET, "/collections/"),
                 (Method::GET, "/collections/books/documents"),

@@ -1,4 +1,4 @@
-//! The client libraries' door, with the published libraries themselves.
+//! The API for the Cocobase client libraries: their requests one by one, and the published libraries themselves.
 
 mod clients;
 mod documents;

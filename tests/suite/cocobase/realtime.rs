@@ -1,4 +1,5 @@
-//! The client libraries' sockets, message by message: what the Flutter and Go libraries send, and what nobody should.
+//! The WebSockets of the Cocobase client libraries, message by message: the messages that the Flutter and Go libraries send,
+//! and invalid ones.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ async fn open(app: &TestApp, path: &str) -> TestSocket {
     TestSocket::connect(&format!("{}/realtime/{path}", app.url.replace("http", "ws"))).await
 }
 
-/// A socket whose first message was answered; also the answer.
+/// Opens a socket and sends its first message. Returns the socket and the answer.
 async fn begin(app: &TestApp, path: &str, mut first: Value) -> (TestSocket, Value) {
     let mut socket = open(app, path).await;
     if first.get("api_key").is_none() {
@@ -26,11 +27,11 @@ async fn begin(app: &TestApp, path: &str, mut first: Value) -> (TestSocket, Valu
 async fn close_code(socket: &mut TestSocket) -> CloseCode {
     match socket.next_frame().await {
         Message::Close(Some(frame)) => frame.code,
-        other => panic!("no close frame, but {other:?}"),
+        other => panic!("expected a close frame, not {other:?}"),
     }
 }
 
-/// The error that a socket ends with, after which it is closed with 1008.
+/// Returns the error that ends a socket, and asserts that the server then closes it with 1008.
 async fn refusal(socket: &mut TestSocket) -> Value {
     let error = socket.next().await;
     assert!(error["error"].is_string(), "{error}");
@@ -45,22 +46,22 @@ on_both_databases! {
         let key = PUBLISHABLE_KEY;
         for (why, path, first, error) in [
             ("no key", "collections/books", json!({}), "API key is required"),
-            ("an empty one", "broadcast", json!({ "api_key": "" }), "API key is required"),
-            ("of another type", room, json!({ "api_key": 7, "action": "create" }), "API key is required"),
-            ("unknown", "collections/books", json!({ "api_key": "pk_0000000000000000nobody" }), "Invalid API key"),
-            ("no key at all", "broadcast", json!({ "api_key": "x" }), "Invalid API key"),
-            ("not even for a room that isn't there", room, json!({ "api_key": "x", "action": "join" }), "Invalid API key"),
-            ("a filter that is none", "collections/books", json!({ "api_key": key, "filters": 7 }), "filters must be"),
-            ("a bad term", "collections/books", json!({ "api_key": key, "filters": { "a..b": 1 } }), "filter term `a..b`"),
-            ("a name that can't be", "collections/no%20name", json!({ "api_key": key }), "Collection not found or access denied"),
-            ("an id that isn't there", "collections/0190c0de-0000-7000-8000-000000000000", json!({ "api_key": key }), "Collection not found or access denied"),
+            ("an empty key", "broadcast", json!({ "api_key": "" }), "API key is required"),
+            ("a key that is not text", room, json!({ "api_key": 7, "action": "create" }), "API key is required"),
+            ("an unknown key", "collections/books", json!({ "api_key": "pk_0000000000000000nobody" }), "Invalid API key"),
+            ("text that is not a key", "broadcast", json!({ "api_key": "x" }), "Invalid API key"),
+            ("the key is checked before the room", room, json!({ "api_key": "x", "action": "join" }), "Invalid API key"),
+            ("filters that are not an object", "collections/books", json!({ "api_key": key, "filters": 7 }), "filters must be"),
+            ("an invalid filter term", "collections/books", json!({ "api_key": key, "filters": { "a..b": 1 } }), "filter term `a..b`"),
+            ("an invalid collection name", "collections/no%20name", json!({ "api_key": key }), "Collection not found or access denied"),
+            ("an unknown collection id", "collections/0190c0de-0000-7000-8000-000000000000", json!({ "api_key": key }), "Collection not found or access denied"),
             ("no action", room, json!({ "api_key": key }), "`action` is create or join"),
-            ("another action", room, json!({ "api_key": key, "action": "leave" }), "`action` is create or join"),
-            ("a title that is none", room, json!({ "api_key": key, "action": "create", "room_title": 7 }), "`room_title` is"),
-            ("a long title", room, json!({ "api_key": key, "action": "create", "room_title": "x".repeat(257) }), "`room_title` is"),
-            ("a long name", "broadcast", json!({ "api_key": key, "user_name": "x".repeat(129) }), "`user_name` is"),
-            ("an id of another type", "broadcast", json!({ "api_key": key, "user_id": {} }), "`user_id` is"),
-            ("a room that isn't there", room, json!({ "api_key": key, "action": "join" }), "Room not found"),
+            ("an unknown action", room, json!({ "api_key": key, "action": "leave" }), "`action` is create or join"),
+            ("a title that is not text", room, json!({ "api_key": key, "action": "create", "room_title": 7 }), "`room_title` is"),
+            ("a title that is too long", room, json!({ "api_key": key, "action": "create", "room_title": "x".repeat(257) }), "`room_title` is"),
+            ("a name that is too long", "broadcast", json!({ "api_key": key, "user_name": "x".repeat(129) }), "`user_name` is"),
+            ("a user id that is an object", "broadcast", json!({ "api_key": key, "user_id": {} }), "`user_id` is"),
+            ("an unknown room", room, json!({ "api_key": key, "action": "join" }), "Room not found"),
         ] {
             let mut socket = open(app, path).await;
             socket.send(first).await;
@@ -82,12 +83,12 @@ on_both_databases! {
         assert_eq!(close_code(&mut socket).await, CloseCode::Size);
     }
 
-    async fn a_first_message_is_waited_for_10_seconds(app: &TestApp) {
+    async fn a_socket_without_a_first_message_is_closed_after_10_seconds(app: &TestApp) {
         let begun = Instant::now();
         let mut watcher = open(app, "collections/books").await;
         let mut room = open(app, "rooms/lobby").await;
         watcher.send_text("ping").await;
-        assert_eq!(watcher.next().await, json!({ "event": "pong" }), "which is no first message");
+        assert_eq!(watcher.next().await, json!({ "event": "pong" }), "a ping is answered, but does not count as the first message");
         for socket in [&mut watcher, &mut room] {
             assert_eq!(refusal(socket).await, json!({ "error": "Authentication timeout" }));
         }
@@ -106,7 +107,7 @@ on_both_databases! {
             socket.send(json!({ "type": "ping" })).await;
             assert_eq!(socket.next().await, json!({ "type": "pong" }));
             socket.send(json!({ "type": "nonsense" })).await;
-            assert!(socket.next().await["error"].is_string(), "and the socket stays");
+            assert!(socket.next().await["error"].is_string(), "the socket gets an error and stays open");
             socket.send(json!({ "type": "ping" })).await;
             assert_eq!(socket.next().await, json!({ "type": "pong" }));
         }
@@ -121,14 +122,14 @@ on_both_databases! {
         assert_eq!(event["event"], "create");
         assert_eq!(event["collection_id"], "books");
         assert_eq!(event["data"], event["document"]);
-        // `Event.Data` of the Go library is a whole document, with times that have a zone.
+        // The Go library's `Event.Data` is a whole document, whose times have a zone.
         assert_eq!(event["data"]["id"], document["id"]);
         assert_eq!(event["data"]["data"], json!({ "title": "Ubik" }));
         assert_eq!(event["data"]["created_at"], document["createdAt"]);
         assert_eq!(event["data"]["updated_at"], document["updatedAt"]);
         assert_eq!(event["data"]["collection"]["name"], "books");
         let read = app.get(&format!("/collections/books/documents/{}", document["id"].as_str().unwrap())).await;
-        assert_eq!(event["data"], read.body, "the same as the list has");
+        assert_eq!(event["data"], read.body, "the event shows the document as a read does");
         app.delete(&format!("/collections/books/{}", old["id"].as_str().unwrap())).await;
         assert_eq!(socket.next().await["event"], "delete");
     }
@@ -169,7 +170,7 @@ on_both_databases! {
         for n in [1, 2] {
             assert_eq!(early.next().await["data"]["data"], json!({ "n": n }));
         }
-        assert_eq!(late.next().await["data"]["data"], json!({ "n": 2 }), "what was before `connected` doesn't come");
+        assert_eq!(late.next().await["data"]["data"], json!({ "n": 2 }), "changes before `connected` are not delivered");
         drop((early, late));
         other.stop().await;
     }
@@ -192,7 +193,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_key_needs_the_scope(app: &TestApp) {
+    async fn a_key_needs_the_realtime_scope(app: &TestApp) {
         let mut command = process::command(&["keys", "create", "publishable", "--scope", "documents:read"]);
         command.env("DATABASE_URL", &app.config.database_url);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
@@ -219,7 +220,7 @@ on_both_databases! {
             assert_eq!((&message["user_name"], &message["data"]), (&json!("Anonymous"), &Value::Null));
         }
         ada.send_text("{\"type\":\"message\",\"data\":{\"big\":12345678901234567890,\"f\":1.0}}").await;
-        assert!(nobody.next_text().await.contains("{\"big\":12345678901234567890,\"f\":1.0}"), "as it was said");
+        assert!(nobody.next_text().await.contains("{\"big\":12345678901234567890,\"f\":1.0}"), "the text is passed on unchanged");
         for bad in [json!({ "type": "message" }), json!({ "type": "message", "content": 1 }), json!({ "data": 1 })] {
             ada.send(bad).await;
         }
@@ -240,7 +241,7 @@ on_both_databases! {
         assert_eq!(speaker.next().await["type"], "user_joined");
         let text = "x".repeat(60_000);
         let (mut said, mut left) = (0, false);
-        // What the sockets of both sides hold is filled first.
+        // These messages first fill the socket buffers of both sides.
         while !left {
             speaker.send(json!({ "type": "message", "content": { "n": said, "text": text } })).await;
             loop {
@@ -250,11 +251,11 @@ on_both_databases! {
                     left = true;
                     continue;
                 }
-                assert_eq!(message["content"]["n"], said, "the others miss nothing");
+                assert_eq!(message["content"]["n"], said, "the other members miss no message");
                 break;
             }
             said += 1;
-            assert!(said < 2000, "it is still there");
+            assert!(said < 2000, "the stalled reader must be removed");
         }
         let rooms = app.send(app.request_as(SECRET_KEY, Method::GET, "/realtime/rooms")).await;
         assert_eq!((&rooms.body["total"], &rooms.body["rooms"][0]["participants"]), (&json!(1), &json!(1)));

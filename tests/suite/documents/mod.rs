@@ -1,4 +1,4 @@
-//! Documents over REST: one at a time, in batches and in transactions; collections and schemas.
+//! Documents over REST, written one at a time, in batches and in transactions. Also collections and their schemas.
 
 mod batches;
 mod collections;

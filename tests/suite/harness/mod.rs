@@ -1,8 +1,8 @@
-//! Starts servers and databases for the tests, and talks to them.
+//! Starts servers and databases for the tests, and provides clients that talk to them.
 //!
 //! [`TestApp`] is a server inside this process; [`Process`](process::Process) is the built binary, for tests that kill
-//! it. [`on_both_databases`] runs one test on SQLite and on PostgreSQL. [`Replica`] and [`View`] keep what a subscriber sees, by
-//! `coir-client`. [`corpus`] and [`questions`] generate documents, and filters and sorts for them.
+//! it. [`on_both_databases`] runs one test on SQLite and on PostgreSQL. [`Replica`] and [`View`] use `coir-client` to keep
+//! the documents that a subscriber sees. [`corpus`] generates documents; [`questions`] generates filters and sorts for them.
 
 pub mod app;
 pub mod corpus;

@@ -1,4 +1,4 @@
-//! Start, stop, keys, health, limits of HTTP, and the page.
+//! Running a server: start, stop, settings, keys and health; CORS, malformed HTTP, and the web page.
 
 mod cors;
 mod first_minutes;

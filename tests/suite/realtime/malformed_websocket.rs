@@ -1,5 +1,5 @@
-//! WebSocket peers that break the rules: each is closed with the right code, its TCP connection soon after, and nobody
-//! else notices.
+//! WebSocket peers that break the protocol. The server closes each with the right code and ends its TCP connection soon
+//! after; other clients are not affected.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn authenticated(app: &TestApp) -> RawSocket {
     socket
 }
 
-/// A stranger's request and subscription work.
+/// Checks that another client can still write and subscribe.
 async fn serves_others(app: &TestApp) {
     let mut socket = app.socket().await;
     socket.subscribe("posts", json!({})).await;
@@ -50,26 +50,26 @@ async fn a_protocol_violation_closes_the_connection_with_its_close_code() {
         ("a ping of 2^40 bytes", header(PING, 1 << 40), 1009),
         ("a message one byte too large", frame(TEXT, &[b' '; 64 * 1024 + 1]), 1009),
         (
-            "a message too large in fragments",
+            "fragments whose message is too large",
             [frame(0x01, &[b' '; 40_000]), frame(0x80, &[b' '; 40_000])].concat(),
             1009,
         ),
         ("65 fragments", fragments(65), 1009),
         ("text that is not UTF-8", frame(TEXT, b"\"\xff\""), 1007),
         (
-            "text that is not UTF-8 when put together",
+            "fragments whose joined text is not UTF-8",
             [frame(0x01, b"\"\xc3"), frame(0x80, b"\"")].concat(),
             1007,
         ),
         ("no mask", unmasked, 1002),
-        ("a data opcode that is none", frame(0x83, b"x"), 1002),
-        ("a control opcode that is none", frame(0x8b, b"x"), 1002),
+        ("an unknown data opcode", frame(0x83, b"x"), 1002),
+        ("an unknown control opcode", frame(0x8b, b"x"), 1002),
         ("the first reserved bit", frame(0xc1, b"x"), 1002),
         ("the second reserved bit", frame(0xa1, b"x"), 1002),
         ("the third reserved bit", frame(0x91, b"x"), 1002),
         ("a ping over 125 bytes", frame(PING, &[0; 126]), 1002),
-        ("a ping in fragments", frame(0x09, b"x"), 1002),
-        ("a continuation of nothing", frame(0x80, b"x"), 1002),
+        ("a fragmented ping", frame(0x09, b"x"), 1002),
+        ("a continuation without a first fragment", frame(0x80, b"x"), 1002),
         ("a new message inside another", [frame(0x01, b"a"), frame(TEXT, b"b")].concat(), 1002),
     ];
     join_all(breaches.map(async |(why, bytes, code)| {
@@ -95,7 +95,7 @@ async fn the_largest_message_and_the_most_fragments_are_understood() {
     for (n, piece) in pieces.iter().enumerate() {
         let first = if n == 0 { 0x01 } else { u8::from(n == 63) * 0x80 };
         bytes.extend(frame(first, piece));
-        // A ping between fragments is answered at once.
+        // The server answers a ping between fragments at once.
         bytes.extend(frame(PING, &[n as u8]));
     }
     socket.send(&bytes).await;
@@ -104,7 +104,11 @@ async fn the_largest_message_and_the_most_fragments_are_understood() {
     for n in 0..63 {
         assert_eq!(socket.next_frame().await.unwrap(), (0x8a, vec![n]));
     }
-    assert_eq!(socket.next_frame().await.unwrap(), (TEXT, pong.to_vec()), "of the fragments");
+    assert_eq!(
+        socket.next_frame().await.unwrap(),
+        (TEXT, pong.to_vec()),
+        "the answer to the fragmented message"
+    );
     assert_eq!(socket.next_frame().await.unwrap(), (0x8a, vec![63]));
     drop(socket);
     app.stop().await;
@@ -140,7 +144,7 @@ async fn a_peer_that_keeps_sending_after_it_was_closed_is_cut_off() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), cut_off).await.expect("it can send for ever");
+    tokio::time::timeout(Duration::from_secs(10), cut_off).await.expect("the server must cut the connection");
     serves_others(&app).await;
     app.stop().await;
 }
@@ -171,7 +175,7 @@ async fn pings_whose_answers_are_not_read_are_all_answered_in_the_end() {
     let app = start().await;
     let socket = authenticated(&app).await;
     let (mut read, mut write) = socket.tcp.into_split();
-    // Far more than the kernel holds, so the server has to stop reading: what can't be sent yet is sent meanwhile.
+    // The pings exceed the kernel's buffers, so the server stops reading until its pongs are read. A task sends them meanwhile.
     let pings = frame(PING, &[7; 125]).repeat(10_000);
     let sending = tokio::spawn(async move {
         use tokio::io::AsyncWriteExt;
@@ -186,9 +190,9 @@ async fn pings_whose_answers_are_not_read_are_all_answered_in_the_end() {
         let reading = read.read_exact(&mut answer);
         tokio::time::timeout(Duration::from_secs(20), reading)
             .await
-            .unwrap_or_else(|_| panic!("only {n}"))
+            .unwrap_or_else(|_| panic!("only {n} pongs arrived"))
             .unwrap();
-        assert_eq!(answer, expected, "{n}");
+        assert_eq!(answer, expected, "pong {n}");
     }
     drop((read, sending.await.unwrap()));
     app.stop().await;

@@ -1,4 +1,5 @@
-//! Named subscriptions on WebSocket: many per collection, each told where it is, and able to go on from there.
+//! Named subscriptions on WebSocket. A collection may have many on one connection; each receives its own cursors and can
+//! resume from them.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Database, Replica, TestApp, TestSocket, event, on_both_databases, sequence_of};
 
-/// An event of a named subscription, as a write answered it.
+/// Returns the event that a named subscription must receive for a write that answered `document` and `cursor`.
 fn named(id: &str, kind: &str, reason: &str, cursor: &str, document: &Value) -> Value {
     let mut document = document.clone();
     document.as_object_mut().unwrap().remove("collection");
@@ -17,6 +18,7 @@ fn named(id: &str, kind: &str, reason: &str, cursor: &str, document: &Value) -> 
     })
 }
 
+/// Reads `progress` messages up to the one whose cursor is `until`.
 async fn progress(socket: &mut TestSocket, id: &str, until: &str) {
     loop {
         let message = socket.next().await;
@@ -48,7 +50,7 @@ on_both_databases! {
         socket.settle().await;
     }
 
-    async fn a_reason_tells_a_write_from_coming_to_match(app: &TestApp) {
+    async fn a_reason_distinguishes_a_write_from_starting_to_match(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut socket = app.socket().await;
         socket.subscribe_named("s", "posts", json!({ "filters": { "in": true } })).await;
@@ -82,7 +84,7 @@ on_both_databases! {
         let expected = |id| named(id, "created", "written", answer.header("x-cursor"), answer.data());
         assert_eq!(messages, [expected("27"), expected("7"), event("posts", "created", answer.data())]);
 
-        // The one without `id` and the named ones end each by themselves.
+        // An `unsubscribe` ends only the subscription that it names; an unknown id is ignored.
         socket.send(json!({ "type": "unsubscribe", "collection": "posts" })).await;
         socket.send(json!({ "type": "unsubscribe", "id": "27" })).await;
         socket.send(json!({ "type": "unsubscribe", "id": "nobody" })).await;
@@ -121,7 +123,7 @@ on_both_databases! {
         let answer = app.put("/collections/posts/a", json!({})).await;
         assert_eq!(socket.next().await, named("good", "created", "written", answer.header("x-cursor"), answer.data()));
         socket.settle().await;
-        // An empty one is none.
+        // An empty cursor counts as no cursor.
         assert_eq!(socket.subscribe_named("bad", "posts", json!({ "since": "" })).await["type"], "subscribed");
     }
 
@@ -136,11 +138,11 @@ on_both_databases! {
             ("no collection", json!({ "id": "s" }), "INVALID_BODY", json!("s")),
             ("an id that is a number", json!({ "id": 7, "collection": "posts" }), "INVALID_BODY", json!(7)),
             ("an empty id", json!({ "id": "", "collection": "posts" }), "INVALID_BODY", json!("")),
-            ("a long id", json!({ "id": long, "collection": "posts" }), "INVALID_BODY", json!(long)),
-            ("since is a number", json!({ "id": "s", "collection": "posts", "since": 1 }), "INVALID_BODY", json!("s")),
-            ("snapshot is text", json!({ "id": "s", "collection": "posts", "snapshot": "yes" }), "INVALID_BODY", json!("s")),
-            // The one that is there goes on.
-            ("a bad filter for one that is there", json!({ "id": "good", "collection": "posts", "filters": 1 }), "INVALID_FILTER", json!("good")),
+            ("an id that is too long", json!({ "id": long, "collection": "posts" }), "INVALID_BODY", json!(long)),
+            ("`since` is a number", json!({ "id": "s", "collection": "posts", "since": 1 }), "INVALID_BODY", json!("s")),
+            ("`snapshot` is text", json!({ "id": "s", "collection": "posts", "snapshot": "yes" }), "INVALID_BODY", json!("s")),
+            // The existing subscription `good` continues unchanged.
+            ("a bad filter for an existing subscription", json!({ "id": "good", "collection": "posts", "filters": 1 }), "INVALID_FILTER", json!("good")),
         ] {
             let mut message = message;
             message["type"] = json!("subscribe");
@@ -157,7 +159,7 @@ on_both_databases! {
         let answer = app.put("/collections/posts/a", json!({})).await;
         assert_eq!(socket.next().await["cursor"], answer.header("x-cursor"));
         app.delete("/collections/posts").await;
-        // First that of its document's last event, then that of its end.
+        // Removing the collection ends the subscription with an error that carries its id.
         assert_eq!(socket.next_error().await, ("INVALID_COLLECTION".to_owned(), Some(json!("good"))));
         socket.settle().await;
     }
@@ -171,7 +173,7 @@ on_both_databases! {
         app.put("/collections/posts/a", json!({ "n": 1 })).await;
         let answer = app.put("/collections/posts/b", json!({ "n": 2 })).await;
         assert_eq!(socket.next().await, named("s", "created", "written", answer.header("x-cursor"), answer.data()));
-        // Also on another collection.
+        // The replacement may be on another collection.
         socket.subscribe_named("s", "notes", json!({})).await;
         app.put("/collections/posts/b", json!({ "n": 2 })).await;
         let answer = app.put("/collections/notes/a", json!({})).await;
@@ -258,7 +260,7 @@ async fn cursors_move_on_past_what_does_not_match(database: Database) {
     }
     drop((socket, stream));
 
-    // The log is pruned past the first cursor, but not past where they are.
+    // The log is pruned past the first cursor, but not past the last one that both readers received.
     let floor = sequence_of(&end) - 1;
     let mut sql = app.sql().await;
     sql.execute(&format!(

@@ -1,4 +1,5 @@
-//! Two servers on one database are one service: either door leads to the same documents, and every stream has everything.
+//! Two servers on one database act as one service. Both serve the same documents, and a stream on either one carries the
+//! changes of both.
 
 use std::time::{Duration, Instant};
 
@@ -11,17 +12,17 @@ use crate::harness::{
     sequence_of,
 };
 
-/// How long one node may take to know what happened on another: a second, and what a busy machine adds.
+/// How long one node may take to learn of a change on another: one second, plus a margin for a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Asks until the answer satisfies; fails when that takes too long.
+/// Calls `ask` until it returns a value; panics after [`SOON`], naming `what` was awaited.
 async fn soon<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(begun.elapsed() < SOON, "not within {SOON:?}: {what}");
+        assert!(begun.elapsed() < SOON, "this did not happen within {SOON:?}: {what}");
     }
 }
 
@@ -43,7 +44,7 @@ async fn read_socket(mut socket: TestSocket, count: usize) -> Vec<Value> {
     events
 }
 
-/// Makes, changes and deletes documents of its own; `4 * rounds` changes.
+/// Creates, updates and deletes documents that no other writer touches; makes `4 * rounds` changes.
 async fn write(node: &TestApp, writer: usize, rounds: usize) {
     for n in 0..rounds {
         let path = format!("/collections/posts/{writer}-{n}");
@@ -66,7 +67,7 @@ on_both_databases! {
         app.post("/collections", json!({ "name": "posts" })).await;
         let nodes = [app, &other];
         for node in nodes {
-            soon("the collection", async || {
+            soon("the node knows the collection", async || {
                 (node.get("/collections/posts/settings").await.status == StatusCode::OK).then_some(())
             }).await;
         }
@@ -120,7 +121,7 @@ on_both_databases! {
         let first = app.post("/collections/posts", json!({ "n": 1 })).await;
         let first_cursor = first.header("X-Cursor");
 
-        // At once: the other node need not have heard of any of this yet.
+        // The stream opens at once, before the other node can have read these changes.
         let mut stream = other.stream("/realtime/sse/posts", Some(first_cursor)).await;
         for n in 2..6 {
             let node = if n % 2 == 0 { app } else { &other };
@@ -142,7 +143,7 @@ on_both_databases! {
 
     async fn creating_renaming_and_removing_a_collection_takes_effect_on_the_other_node(app: &TestApp) {
         let other = app.start_second_node().await;
-        // It has seen the collections before, and remembers them.
+        // The other node lists the collections first, so that it has an empty list cached.
         assert_eq!(other.get("/collections").await.data(), &json!([]));
         let names = async || {
             let list = other.get("/collections").await;
@@ -150,13 +151,13 @@ on_both_databases! {
         };
 
         app.post("/collections", json!({ "name": "posts" })).await;
-        soon("it is made", async || (names().await == ["posts"]).then_some(())).await;
+        soon("the collection is listed", async || (names().await == ["posts"]).then_some(())).await;
         let document = other.create("posts", json!({ "n": 1 })).await;
 
         app.send(app.request(Method::PATCH, "/collections/posts/settings").json(&json!({ "name": "articles" }))).await;
-        // A write looks at the log itself and needs no moment.
+        // A write reads the log itself, so it sees the new name without delay.
         assert_eq!(other.patch("/collections/posts/x", json!({})).await.error(), (404, "INVALID_COLLECTION"));
-        soon("it is renamed", async || (names().await == ["articles"]).then_some(())).await;
+        soon("the collection is listed under its new name", async || (names().await == ["articles"]).then_some(())).await;
         let path = format!("/collections/articles/{}", document["id"].as_str().unwrap());
         assert_eq!(other.get(&path).await.data()["data"]["n"], 1);
 
@@ -166,7 +167,7 @@ on_both_databases! {
         let begun = Instant::now();
         assert_eq!(stream.next_event().await.json()["code"], "INVALID_COLLECTION");
         assert!(begun.elapsed() < SOON, "the stream went on for {:?}", begun.elapsed());
-        soon("it is removed", async || names().await.is_empty().then_some(())).await;
+        soon("the collection is no longer listed", async || names().await.is_empty().then_some(())).await;
         assert_eq!(other.get(&path).await.error(), (404, "INVALID_COLLECTION"));
         drop(stream);
         other.stop().await;
@@ -178,7 +179,7 @@ on_both_databases! {
         let nodes = [app, &other];
         let mut streams = Vec::new();
         for node in nodes {
-            soon("the collection", async || {
+            soon("the node knows the collection", async || {
                 (node.get("/collections/posts/settings").await.status == StatusCode::OK).then_some(())
             }).await;
             let request = node.request_as(PUBLISHABLE_KEY, Method::GET, "/realtime/sse/posts");

@@ -1,9 +1,9 @@
-//! Where a snapshot ends and live begins: whatever is written meanwhile is in the snapshot or comes as an event, never
-//! both, never neither.
+//! The seam between a snapshot and live events. A change that commits during the snapshot is either in it or follows as
+//! an event; it is never in both and never missing.
 //!
 //! Readers subscribe again and again with a snapshot while writers write without pause, and follow each subscription for
-//! a while. What they hold at `ready`, and at their last cursor, must be what the acknowledged writes make of the
-//! collection at just that place in the log. `COIR_TEST_SEAM_TRIALS` says how many trials; unset, 300.
+//! a while. The documents that a reader holds at `ready`, and at its last cursor, must equal the collection at exactly that
+//! position, as the acknowledged writes define it. `COIR_TEST_SEAM_TRIALS` sets the number of trials; the default is 300.
 
 use std::{
     collections::BTreeMap,
@@ -26,25 +26,25 @@ const GROUPS: usize = 3;
 const WRITERS: usize = 6;
 const READERS: usize = 8;
 
-/// What is known of the log: by sequence, which document became what.
+/// The acknowledged writes: for each sequence, the document's id and its new content (`None` if it was deleted).
 type History = Mutex<BTreeMap<i64, (String, Option<Value>)>>;
 
-/// What a reader held at a place in the log.
+/// The documents that a reader held at one position.
 struct Held {
     sequence: i64,
     group: Option<usize>,
     documents: BTreeMap<String, Value>,
 }
 
-/// What a reader got.
+/// Counts of the messages that a reader received.
 #[derive(Default)]
 struct Counts {
     events: u64,
-    /// Of these, between the first page and `ready`.
+    /// The events among them that arrived between the first page and `ready`.
     seam: u64,
 }
 
-/// Writes any of the documents in any way, until it is told to stop.
+/// Creates, updates and deletes random documents until `is_over` is set.
 async fn write(app: &TestApp, mut dice: Dice, history: &History, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Relaxed) {
         let id = format!("{:04}", dice.under(DOCUMENTS));
@@ -62,12 +62,12 @@ async fn write(app: &TestApp, mut dice: Dice, history: &History, is_over: &Atomi
     }
 }
 
-/// Subscribes with a snapshot again and again, and notes what it held.
+/// Subscribes with a snapshot again and again, and records the documents held each time.
 async fn read(app: &TestApp, mut dice: Dice, trials: &AtomicUsize, held: &Mutex<Vec<Held>>) -> Counts {
     let (mut socket, mut counts) = (app.socket().await, Counts::default());
     while trials.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
         let group = Some(dice.under(GROUPS + 1)).filter(|group| *group < GROUPS);
-        // An index finds the one, and not the other.
+        // `group` has an index and `also` has none, so both ways to read a snapshot are used.
         let field = ["group", "also"][dice.under(2)];
         let filters = group.map_or(json!({}), |group| json!({ field: group }));
         let mut replica = Replica::default();
@@ -97,7 +97,7 @@ async fn read(app: &TestApp, mut dice: Dice, trials: &AtomicUsize, held: &Mutex<
     counts
 }
 
-/// Compares what was held with what the writes made of the collection.
+/// Replays the writes and asserts that readers held exactly the documents at each position. Returns how many it compared.
 fn compare(history: &BTreeMap<i64, (String, Option<Value>)>, held: &mut [Held]) -> usize {
     held.sort_by_key(|held| held.sequence);
     let (mut now, mut writes) = (BTreeMap::new(), history.iter().peekable());

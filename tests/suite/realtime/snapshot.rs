@@ -1,4 +1,5 @@
-//! The documents that match, and then what changes, on WebSocket and SSE: at `ready`, the view is the query.
+//! Subscriptions with a snapshot, on WebSocket and SSE: first the matching documents, then their changes. At `ready`, the
+//! client's view equals the query's result.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,7 @@ async fn listed(app: &TestApp) -> BTreeMap<String, Value> {
     list_all(&app.http, &app.url, "posts").await.values().map(shown).collect()
 }
 
-/// The same, as an event stream shows documents: without versions, unless they came in a snapshot.
+/// Removes the versions. SSE events have none, so a view from an event stream is compared without them.
 fn without_versions(documents: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let strip = |(id, document): (&String, &Value)| {
         (id.clone(), json!({ "data": document["data"], "createdAt": document["createdAt"] }))
@@ -38,7 +39,7 @@ async fn fill(app: &TestApp, count: usize, bytes: usize) {
     }
 }
 
-/// Reads up to `ready`.
+/// Reads messages up to `ready`.
 async fn read_snapshot(socket: &mut TestSocket, replica: &mut Replica) {
     while replica.cursor().is_none() {
         replica.take(&socket.next().await);
@@ -91,7 +92,7 @@ on_both_databases! {
         replica.take(&socket.subscribe_named("s", "posts", json!({ "snapshot": true })).await);
         let (mut stream, mut half) = (app.stream("/realtime/sse/posts?half=true&snapshot=true", None).await, Replica::default());
         half.reconnect();
-        // Nobody reads: the sockets and queues are full by now, and the end of the ids has not been read.
+        // Nobody reads yet. The sockets and queues are full, so the server has not read the last ids of the snapshot.
         for n in (0..2000).step_by(7) {
             let path = format!("/collections/posts/{n:05}");
             match n % 3 {
@@ -140,7 +141,7 @@ on_both_databases! {
         tokio::join!(write(), write(), read);
     }
 
-    async fn since_comes_before_a_snapshot_where_the_log_reaches(app: &TestApp) {
+    async fn a_usable_since_cursor_is_resumed_and_an_unusable_one_gets_the_snapshot(app: &TestApp) {
         let begin = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         app.put("/collections/posts/a", json!({})).await;
         let mut socket = app.socket().await;
@@ -157,7 +158,7 @@ on_both_databases! {
         assert_eq!(socket.next().await["type"], "ready");
     }
 
-    async fn a_stream_with_a_snapshot_comes_back_as_an_event_source_does(app: &TestApp) {
+    async fn a_stream_with_a_snapshot_resumes_from_its_last_event_id(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         app.put("/collections/posts/a", json!({})).await;
         let path = "/realtime/sse/posts?snapshot=true";
@@ -172,7 +173,7 @@ on_both_databases! {
         assert_eq!(again.opened().await, cursor.unwrap());
         assert_eq!(again.next_event().await.json(), event("posts", "created", second.data()));
 
-        // What can't be replayed: the id is cleared until the new view is complete.
+        // The server cannot replay from this cursor, so it clears the event id until the new view is complete.
         let mut lost = app.stream(path, Some("garbled")).await;
         assert_eq!(lost.next_block().await.retry, Some(Duration::from_secs(1)));
         let resync = lost.next_block().await;
@@ -218,7 +219,7 @@ on_both_databases! {
             }
             count += message["documents"].as_array().unwrap().len();
         }
-        assert!(count < 1000, "it was over before, so nothing was shown");
+        assert!(count < 1000, "the snapshot was complete before the unsubscribe, so this run proves nothing");
         socket.settle().await;
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /realtime/sse/{collection}`: blocks word for word, errors as statuses, and resuming from a cursor.
+//! `GET /realtime/sse/{collection}`: the exact text of its blocks, errors as HTTP statuses, and resuming from a cursor.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ on_both_databases! {
         let data = format!(
             r#"{{"type":"event","collection":"posts","event":"created","document":{{"id":"{id}","data":{{"n":1,"title":"a\nb"}},"createdAt":"{at}"}}}}"#
         );
-        // Unnamed, so that `onmessage` gets it.
+        // The event has no name, so that a browser's `onmessage` receives it.
         assert_eq!(stream.next_block().await, Block { data: Some(data), ..block(answer.header("x-cursor")) });
     }
 
@@ -58,14 +58,14 @@ on_both_databases! {
     async fn an_error_before_a_stream_starts_is_a_status(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         for (why, key, path, expected) in [
-            ("nobody", "", "posts", (401, "UNAUTHORIZED")),
-            ("nobody, and no collection", "", "none", (401, "UNAUTHORIZED")),
+            ("no key", "", "posts", (401, "UNAUTHORIZED")),
+            ("no key and an unknown collection", "", "none", (401, "UNAUTHORIZED")),
             ("an unknown key", "pk_00000000000000000000", "posts", (401, "UNAUTHORIZED")),
-            ("no such collection", SECRET_KEY, "none", (404, "INVALID_COLLECTION")),
-            ("filters that are no JSON", SECRET_KEY, "posts?filters=status", (400, "INVALID_FILTER")),
+            ("an unknown collection", SECRET_KEY, "none", (404, "INVALID_COLLECTION")),
+            ("filters that are not JSON", SECRET_KEY, "posts?filters=status", (400, "INVALID_FILTER")),
             ("filters that are a list", SECRET_KEY, "posts?filters=%5B%5D", (400, "INVALID_FILTER")),
             ("filters twice", SECRET_KEY, "posts?filters=%7B%7D&filters=%7B%7D", (400, "INVALID_FILTER")),
-            ("a parameter of lists", SECRET_KEY, "posts?limit=1", (400, "INVALID_FILTER")),
+            ("a parameter that only lists have", SECRET_KEY, "posts?limit=1", (400, "INVALID_FILTER")),
         ] {
             let mut request = app.http.get(format!("{}/realtime/sse/{path}", app.url));
             if !key.is_empty() {
@@ -88,12 +88,12 @@ on_both_databases! {
         }
         let since = |cursor: &str| format!("/realtime/sse/posts?since={cursor}");
         let streams = [
-            ("the header", "/realtime/sse/posts".to_owned(), Some(&*begin), 0),
-            ("the URL", since(&cursors[0]), None, 1),
-            ("both", since(&begin), Some(&*cursors[1]), 2),
-            ("an empty header is none", "/realtime/sse/posts".to_owned(), Some(""), 3),
-            ("an empty header leaves the URL", since(&cursors[0]), Some(""), 1),
-            ("the end", since(&cursors[2]), None, 3),
+            ("a cursor in the header", "/realtime/sse/posts".to_owned(), Some(&*begin), 0),
+            ("a cursor in the URL", since(&cursors[0]), None, 1),
+            ("the header wins over the URL", since(&begin), Some(&*cursors[1]), 2),
+            ("an empty header counts as no cursor", "/realtime/sse/posts".to_owned(), Some(""), 3),
+            ("an empty header does not override the URL", since(&cursors[0]), Some(""), 1),
+            ("the cursor of the last change", since(&cursors[2]), None, 3),
         ];
         let mut open = Vec::new();
         for (why, path, header, first) in streams {
@@ -122,10 +122,10 @@ on_both_databases! {
         for (why, cursor, code) in [
             ("garbled", "abc".to_owned(), "INVALID_CURSOR"),
             ("one letter changed", good.replacen('A', "B", 1), "INVALID_CURSOR"),
-            ("of another project", foreign, "INVALID_CURSOR"),
-            ("beyond the end of the log", alter_cursor(&good, |bytes| bytes[20] += 77), "CURSOR_EXPIRED"),
-            ("of another history", alter_cursor(&good, |bytes| bytes[5] ^= 1), "CURSOR_EXPIRED"),
-            ("of a change that was another one", alter_cursor(&good, |bytes| bytes[28] ^= 1), "CURSOR_EXPIRED"),
+            ("a cursor of another project", foreign, "INVALID_CURSOR"),
+            ("a sequence beyond the end of the log", alter_cursor(&good, |bytes| bytes[20] += 77), "CURSOR_EXPIRED"),
+            ("a cursor of another database history", alter_cursor(&good, |bytes| bytes[5] ^= 1), "CURSOR_EXPIRED"),
+            ("a sequence whose change is a different one", alter_cursor(&good, |bytes| bytes[28] ^= 1), "CURSOR_EXPIRED"),
         ] {
             let mut stream = app.stream("/realtime/sse/posts", Some(&cursor)).await;
             let resync = stream.next_event().await;
@@ -185,7 +185,7 @@ async fn heartbeats_move_the_cursor_past_changes_that_were_no_events() {
         assert!(heartbeat.comment.is_some() && heartbeat.data.is_none(), "{heartbeat:?}");
         id = heartbeat.id.unwrap();
     }
-    // Whoever comes back with it misses nothing.
+    // A client that resumes from this cursor misses nothing.
     app.create("posts", json!({ "n": 1 })).await;
     let mut again = app.stream("/realtime/sse/posts?filters=%7B%22n%22%3A1%7D", Some(&end)).await;
     assert_eq!(again.next_event().await, stream.next_event().await);
@@ -212,7 +212,7 @@ async fn resume_after_2000_changes_and_a_restart(database: Database) {
     };
     let (_, seen) = tokio::join!(join_all((0..20).map(write)), read);
 
-    // The server is stopped while the stream is open, which ends it.
+    // Stopping the server ends the open stream.
     let (app, end) = tokio::join!(app.restart(), live.try_next_block());
     assert_eq!(end, None);
     for from in [None, Some(0), Some(1000), Some(1900), Some(1998)] {
@@ -227,7 +227,7 @@ async fn resume_after_2000_changes_and_a_restart(database: Database) {
         }
         let document = app.create("posts", json!({})).await;
         let id = document["id"].as_str().unwrap();
-        // Those of the rows before come first: they are after every cursor that was seen.
+        // The documents of earlier iterations come first, because they are later than every cursor in the list.
         while stream.next_event().await.json()["document"]["id"] != id {}
     }
     app.stop().await;

@@ -1,4 +1,5 @@
-//! Stream tickets: what a browser's `EventSource` has in place of a header. They open streams and nothing else.
+//! Stream tickets. A browser's `EventSource` cannot set headers, so it puts a ticket in the URL. Tickets open streams and
+//! nothing else.
 
 use std::{
     io::Read,
@@ -75,7 +76,7 @@ on_both_databases! {
         for socket in &mut sockets {
             assert_eq!(socket.next().await, event("posts", "created", &document));
         }
-        // Nothing else is opened by it.
+        // The ticket is valid for nothing else.
         for (method, path) in [(Method::GET, "/collections/posts"), (Method::POST, "/realtime/tickets")] {
             let refused = app.send(app.request_as(ticket, method.clone(), path)).await;
             assert_eq!(refused.error(), (401, "UNAUTHORIZED"), "{method} {path}");
@@ -99,7 +100,7 @@ on_both_databases! {
         for name in ["posts", "notes"] {
             socket.subscribe(name, json!({})).await;
         }
-        // What the new caller may not watch ends.
+        // A subscription that the new principal may not watch ends.
         socket.authenticate(&ticket).await;
         assert_eq!(socket.next_error().await.0, "FORBIDDEN");
         socket.settle().await;
@@ -108,7 +109,7 @@ on_both_databases! {
         app.create("notes", json!({})).await;
         let document = app.create("posts", json!({})).await;
         assert_eq!(socket.next().await, event("posts", "created", &document));
-        // With a key, all is open again.
+        // With a key, every collection can be watched again.
         socket.authenticate(PUBLISHABLE_KEY).await;
         socket.subscribe("notes", json!({})).await;
 
@@ -123,10 +124,10 @@ on_both_databases! {
         for (why, key, body, expected) in [
             ("without the scope `realtime`", &*scoped, "{}", (403, "FORBIDDEN")),
             ("an unknown key", "pk_00000000000000000000", "{}", (401, "UNAUTHORIZED")),
-            ("no such collection", SECRET_KEY, r#"{"collection":"none"}"#, (404, "INVALID_COLLECTION")),
-            ("another member", SECRET_KEY, r#"{"colection":"posts"}"#, (400, "INVALID_BODY")),
-            ("no object", SECRET_KEY, "[]", (400, "INVALID_BODY")),
-            ("a number", SECRET_KEY, r#"{"collection":7}"#, (400, "INVALID_BODY")),
+            ("an unknown collection", SECRET_KEY, r#"{"collection":"none"}"#, (404, "INVALID_COLLECTION")),
+            ("an unknown member", SECRET_KEY, r#"{"colection":"posts"}"#, (400, "INVALID_BODY")),
+            ("a body that is not an object", SECRET_KEY, "[]", (400, "INVALID_BODY")),
+            ("a collection that is a number", SECRET_KEY, r#"{"collection":7}"#, (400, "INVALID_BODY")),
         ] {
             let request = app.request_as(key, Method::POST, "/realtime/tickets").body(body);
             assert_eq!(app.send(request).await.error(), expected, "{why}");
@@ -153,12 +154,12 @@ on_both_databases! {
         let unsigned = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
         for (why, ticket) in [
             ("expired", expired.clone()),
-            ("for another use", sign("login", later, &key_id, &secret)),
-            ("of a key that is none", sign("realtime", later, "none", &secret)),
-            ("of another server", sign("realtime", later, &key_id, &EncodingKey::from_secret(b"another"))),
-            ("cut", format!("{head}.{claims}.")),
-            ("altered", format!("{head}.{}.{signature}", claims.replacen('a', "b", 1))),
-            ("without a signature", format!("{unsigned}.{claims}.")),
+            ("a ticket for another audience", sign("login", later, &key_id, &secret)),
+            ("a ticket of an unknown key", sign("realtime", later, "none", &secret)),
+            ("a ticket of another server", sign("realtime", later, &key_id, &EncodingKey::from_secret(b"another"))),
+            ("a ticket whose signature is cut off", format!("{head}.{claims}.")),
+            ("a ticket with altered claims", format!("{head}.{}.{signature}", claims.replacen('a', "b", 1))),
+            ("a ticket whose header says that it is unsigned", format!("{unsigned}.{claims}.")),
             ("garbled", "a.b.c".to_owned()),
             ("empty", String::new()),
             ("a key", PUBLISHABLE_KEY.to_owned()),
@@ -174,7 +175,7 @@ on_both_databases! {
         assert!(refused.body["error"]["message"].as_str().unwrap().contains("must not be in a URL"));
         let twice = app.http.get(format!("{}/realtime/sse/posts?ticket={good}&token={PUBLISHABLE_KEY}", app.url));
         assert_eq!(app.send(twice).await.error(), (401, "UNAUTHORIZED"), "two credentials");
-        // A ticket is no token: it is said where it belongs.
+        // A ticket in `?token=` is refused, and the message names `?ticket=`.
         let misplaced = app.send(app.http.get(format!("{}/realtime/sse/posts?token={good}", app.url))).await;
         assert!(misplaced.body["error"]["message"].as_str().unwrap().contains("?ticket="));
     }
@@ -196,7 +197,7 @@ on_both_databases! {
     }
 }
 
-/// Seconds since the epoch of an RFC 3339 time in UTC.
+/// Parses an RFC 3339 time in UTC into seconds since the epoch.
 fn time_of(text: &str) -> u64 {
     coir::domain::Timestamp::parse(text).unwrap().floor.0 as u64 / 1000
 }
@@ -212,7 +213,7 @@ async fn a_ticket_is_good_after_a_restart() {
 }
 
 #[test]
-fn the_log_has_neither_tickets_nor_keys_even_where_it_says_everything() {
+fn the_log_contains_no_ticket_and_no_key_even_at_trace_level() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", directory.path().join("coir.db").display());
     let mut child = process::command(&["serve"])
@@ -224,7 +225,7 @@ fn the_log_has_neither_tickets_nor_keys_even_where_it_says_everything() {
         .spawn()
         .unwrap();
     let mut stderr = child.stderr.take().unwrap();
-    // Read beside it, or it would wait for the pipe.
+    // A thread reads the log all the time; otherwise the server would block on a full pipe.
     let (sender, receiver) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         let (mut log, mut part) = (String::new(), [0; 4096]);

@@ -1,4 +1,5 @@
-//! `coir verify` follows a collection through disconnects, says that all is right where it is, and where it is not.
+//! `coir verify` follows a collection through disconnects. It exits with success if its view stays correct, and reports
+//! each divergence if it does not.
 
 use std::{
     process::Output,
@@ -16,7 +17,7 @@ async fn verify(url: &str, arguments: &[&str]) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-/// What it printed at its end, of which each number stands before its word.
+/// The summary that `coir verify` prints at its end. Each number stands before its word, as in `12 events`.
 struct Summary(String);
 
 impl Summary {
@@ -32,15 +33,15 @@ impl Summary {
     }
 }
 
-/// Fails unless the command ended with 1 and a sentence that has all of `words`.
+/// Asserts that the command exited with status 1 and printed an error that contains all of `words`.
 fn assert_refused(output: &Output, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(words.iter().all(|word| said.contains(word)), "{words:?} are not in: {said}");
+    assert!(words.iter().all(|word| said.contains(word)), "the error must contain {words:?}: {said}");
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// Makes, changes and deletes documents until it is told to stop.
+/// Creates, updates and deletes documents until `stop` is set.
 async fn write(app: &TestApp, writer: usize, stop: &AtomicBool) {
     for n in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -86,13 +87,13 @@ on_both_databases! {
         }
     }
 
-    async fn a_view_that_is_wrong_is_a_divergence_and_status_1(app: &TestApp) {
+    async fn verify_reports_a_wrong_view_as_a_divergence_and_exits_with_status_1(app: &TestApp) {
         for n in 0..3 {
             app.put(&format!("/collections/posts/{n}"), json!({ "n": n })).await;
         }
         let following = verify(&app.url, &["--collection", "posts", "--for", "3s"]);
         let tampering = async {
-            // Something that is in the list and in no log: no stream can know of it.
+            // This edit bypasses the change log, so the list shows it and no stream can.
             let mut sql = app.sql().await;
             loop {
                 tokio::time::sleep(std::time::Duration::from_millis(1000)).await;

@@ -1,4 +1,4 @@
-//! The Rust client, `coir-client`, against a server: over either transport its view is the list.
+//! The Rust client, `coir-client`, against a server. Over either transport, its view must equal the list.
 
 use coir_client::{Client, Content, Cursor, Documents, Transport, Update, View};
 use serde_json::json;
@@ -17,7 +17,7 @@ async fn read_until(view: &mut View, is_it: impl Fn(&Documents) -> bool) {
             view.next().await.unwrap();
         }
     };
-    tokio::time::timeout(PATIENCE, read).await.expect("the view never became this");
+    tokio::time::timeout(PATIENCE, read).await.expect("the view did not reach the expected state in time");
 }
 
 on_both_databases! {
@@ -47,7 +47,7 @@ on_both_databases! {
         }
     }
 
-    async fn the_messages_of_the_rust_client_resume_after_a_cut_or_restart_where_they_cannot(app: &TestApp) {
+    async fn the_rust_client_resumes_after_a_cut_and_starts_over_when_it_cannot(app: &TestApp) {
         let begin = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         app.put("/collections/posts/a", json!({})).await;
         for transport in TRANSPORTS {
@@ -55,7 +55,7 @@ on_both_databases! {
             let mut messages = watch.clone().since(Cursor::from(begin.as_str())).messages();
             let mut events = Vec::new();
             while events.len() < 4 {
-                let update = tokio::time::timeout(PATIENCE, messages.next()).await.expect("nothing came");
+                let update = tokio::time::timeout(PATIENCE, messages.next()).await.expect("no message arrived in time");
                 let Update::Message(message) = update.unwrap() else { continue };
                 let Content::Event(event) = message.content else { continue };
                 events.push((event.kind, event.document.id));
@@ -69,14 +69,14 @@ on_both_databases! {
             let mut messages = watch.since(Cursor::from("garbled")).messages();
             let mut is_told = false;
             while !is_told || messages.cursor().is_none() {
-                let update = tokio::time::timeout(PATIENCE, messages.next()).await.expect("nothing came");
+                let update = tokio::time::timeout(PATIENCE, messages.next()).await.expect("no message arrived in time");
                 if let Update::Message(message) = update.unwrap() {
                     is_told = is_told || matches!(message.content, Content::Resync { code, .. } if code == "INVALID_CURSOR");
                 }
             }
-            // It goes on from here.
+            // The subscription is live again after the restart.
             app.put("/collections/posts/b", json!({ "over": format!("{transport:?}") })).await;
-            let update = tokio::time::timeout(PATIENCE, messages.next()).await.expect("nothing came");
+            let update = tokio::time::timeout(PATIENCE, messages.next()).await.expect("no message arrived in time");
             assert!(matches!(update.unwrap(), Update::Message(message) if matches!(&message.content, Content::Event(event) if event.document.id == "b")));
         }
     }

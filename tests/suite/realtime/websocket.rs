@@ -1,4 +1,4 @@
-//! WebSocket `/realtime`: what is said, word for word, and which changes are events.
+//! WebSocket `/realtime`: the exact text of its messages, and which changes cause events.
 
 use futures_util::{SinkExt, future::join_all};
 use reqwest::{Method, StatusCode};
@@ -11,7 +11,7 @@ on_both_databases! {
     async fn a_subscription_is_served_with_exactly_these_messages(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut socket = app.anonymous_socket().await;
-        // All at once: the client need not wait for anything.
+        // The client sends all messages at once; it need not wait for an answer in between.
         for text in [
             &format!(r#"{{"type":"auth","token":"{SECRET_KEY}"}}"#),
             r#"{"type":"subscribe","collection":"posts","filters":{"status":"published"}}"#,
@@ -20,7 +20,7 @@ on_both_databases! {
             socket.inner.feed(Message::text(text)).await.unwrap();
         }
         socket.inner.flush().await.unwrap();
-        assert_eq!(socket.next_text().await, r#"{"type":"pong"}"#, "success is silent");
+        assert_eq!(socket.next_text().await, r#"{"type":"pong"}"#, "a successful message has no answer");
 
         let made = app.create("posts", json!({ "title": "Hello \"you\"", "status": "published" })).await;
         let path = format!("/collections/posts/{}", made["id"].as_str().unwrap());
@@ -41,7 +41,7 @@ on_both_databases! {
 
         socket.send_text(r#"{"type":"unsubscribe","collection":"posts"}"#).await;
         socket.send_text(r#"{"type":"ping"}"#).await;
-        assert_eq!(socket.next_text().await, r#"{"type":"pong"}"#, "success is silent");
+        assert_eq!(socket.next_text().await, r#"{"type":"pong"}"#, "a successful message has no answer");
     }
 
     async fn the_two_errors_of_the_specification_have_exactly_these_texts(app: &TestApp) {
@@ -49,10 +49,10 @@ on_both_databases! {
             r#"{"type":"error","code":"UNAUTHORIZED","message":"Invalid or missing authentication token"}"#;
         let mut socket = app.anonymous_socket().await;
         for (why, text) in [
-            ("nothing was said before", r#"{"type":"subscribe","collection":"posts"}"#),
-            ("the same for a collection that isn't there", r#"{"type":"unsubscribe","collection":"none"}"#),
-            ("a key that nobody has", r#"{"type":"auth","token":"pk_00000000000000000000"}"#),
-            ("no key at all", r#"{"type":"auth","token":"a.b.c"}"#),
+            ("subscribe before authentication", r#"{"type":"subscribe","collection":"posts"}"#),
+            ("unsubscribe from an unknown collection before authentication", r#"{"type":"unsubscribe","collection":"none"}"#),
+            ("an unknown key", r#"{"type":"auth","token":"pk_00000000000000000000"}"#),
+            ("a token that is not a key", r#"{"type":"auth","token":"a.b.c"}"#),
         ] {
             socket.send_text(text).await;
             assert_eq!(socket.next_text().await, UNAUTHORIZED, "{why}");
@@ -71,17 +71,17 @@ on_both_databases! {
 
         let mut shown = Value::Null;
         for (why, method, body, kind) in [
-            ("made outside", Method::PUT, &outside, None),
-            ("changed outside", Method::PATCH, &json!({ "n": 1 }), None),
-            ("enters", Method::PATCH, &inside, Some("created")),
-            ("stays", Method::PATCH, &json!({ "n": 2 }), Some("updated")),
-            ("written without a change", Method::PATCH, &json!({ "n": 2 }), Some("updated")),
-            ("leaves, and the new image is not shown", Method::PATCH, &json!({ "status": "out", "secret": 1 }), Some("deleted")),
-            ("changed outside again", Method::PATCH, &json!({ "n": 3 }), None),
-            ("deleted outside", Method::DELETE, &Value::Null, None),
-            ("made inside", Method::PUT, &inside, Some("created")),
-            ("replaced inside", Method::PUT, &json!({ "status": "in", "n": 4 }), Some("updated")),
-            ("deleted inside", Method::DELETE, &Value::Null, Some("deleted")),
+            ("created outside the filter", Method::PUT, &outside, None),
+            ("updated outside the filter", Method::PATCH, &json!({ "n": 1 }), None),
+            ("starts to match", Method::PATCH, &inside, Some("created")),
+            ("still matches", Method::PATCH, &json!({ "n": 2 }), Some("updated")),
+            ("written with the same value", Method::PATCH, &json!({ "n": 2 }), Some("updated")),
+            ("stops matching; the event does not show the new data", Method::PATCH, &json!({ "status": "out", "secret": 1 }), Some("deleted")),
+            ("updated outside the filter again", Method::PATCH, &json!({ "n": 3 }), None),
+            ("deleted outside the filter", Method::DELETE, &Value::Null, None),
+            ("created inside the filter", Method::PUT, &inside, Some("created")),
+            ("replaced and still matching", Method::PUT, &json!({ "status": "in", "n": 4 }), Some("updated")),
+            ("deleted while it matched", Method::DELETE, &Value::Null, Some("deleted")),
         ] {
             let answer = app.send(app.request(method, "/collections/posts/a").json(body)).await;
             assert!(answer.status.is_success(), "{why}: {answer:?}");
@@ -98,17 +98,17 @@ on_both_databases! {
     async fn a_filter_compares_values_of_the_same_type_only(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         for (why, filter, data, matches) in [
-            ("the number", json!({ "room": 7 }), json!({ "room": 7 }), true),
+            ("the same number", json!({ "room": 7 }), json!({ "room": 7 }), true),
             ("the number in another spelling", json!({ "room": 7 }), json!({ "room": 7.0 }), true),
-            ("text is no number", json!({ "room": 7 }), json!({ "room": "7" }), false),
-            ("a number is no text", json!({ "room": "7" }), json!({ "room": 7 }), false),
+            ("text is not a number", json!({ "room": 7 }), json!({ "room": "7" }), false),
+            ("a number is not text", json!({ "room": "7" }), json!({ "room": 7 }), false),
             ("true is not 1", json!({ "room": 1 }), json!({ "room": true }), false),
             ("true is not text", json!({ "room": true }), json!({ "room": "true" }), false),
-            ("null is a missing field too", json!({ "room": null }), json!({}), true),
-            ("letters have a case", json!({ "room": "a" }), json!({ "room": "A" }), false),
-            ("both terms", json!({ "a": 1, "b": 2 }), json!({ "a": 1, "b": 2, "c": 3 }), true),
-            ("one term of two", json!({ "a": 1, "b": 2 }), json!({ "a": 1 }), false),
-            ("no filter", json!({}), json!({ "x": 1 }), true),
+            ("null matches a missing field", json!({ "room": null }), json!({}), true),
+            ("letter case matters", json!({ "room": "a" }), json!({ "room": "A" }), false),
+            ("both terms match", json!({ "a": 1, "b": 2 }), json!({ "a": 1, "b": 2, "c": 3 }), true),
+            ("only one of two terms matches", json!({ "a": 1, "b": 2 }), json!({ "a": 1 }), false),
+            ("an empty filter matches everything", json!({}), json!({ "x": 1 }), true),
         ] {
             let mut socket = app.socket().await;
             socket.subscribe("posts", filter.clone()).await;
@@ -117,7 +117,7 @@ on_both_databases! {
                 assert_eq!(socket.next().await, event("posts", "created", &document), "{why}");
                 continue;
             }
-            // Had there been an event, it would come before that of a document which matches for certain.
+            // This document matches. Its event comes next, so the one before caused none.
             let certain = app.create("posts", filter).await;
             assert_eq!(socket.next().await, event("posts", "created", &certain), "{why}");
         }
@@ -178,7 +178,7 @@ on_both_databases! {
 
         let renamed = app.patch("/collections/posts/settings", json!({ "name": "articles" })).await;
         assert_eq!(renamed.status, StatusCode::OK);
-        // A new collection of the old name is another one.
+        // A new collection with the old name is a different collection.
         app.create("posts", json!({ "n": 0 })).await;
         let document = app.create("articles", json!({ "n": 1 })).await;
         assert_eq!(by_name.next().await, event("posts", "created", &document));
@@ -190,7 +190,7 @@ on_both_databases! {
             assert_eq!(socket.next().await, ended);
         }
         let note = app.create("notes", json!({})).await;
-        assert_eq!(by_name.next().await, event("notes", "created", &note), "other subscriptions go on");
+        assert_eq!(by_name.next().await, event("notes", "created", &note), "other subscriptions continue");
         by_id.settle().await;
     }
 
@@ -199,21 +199,21 @@ on_both_databases! {
         let mut socket = app.socket().await;
         socket.subscribe("posts", json!({})).await;
         for (why, text, code, id) in [
-            ("no JSON", "{", "INVALID_BODY", None),
-            ("nothing", "", "INVALID_BODY", None),
+            ("text that is not JSON", "{", "INVALID_BODY", None),
+            ("an empty message", "", "INVALID_BODY", None),
             ("an array", "[]", "INVALID_BODY", None),
             ("no type", r#"{"id":7}"#, "INVALID_BODY", Some(json!(7))),
-            ("a type that is no text", r#"{"type":1,"id":"a"}"#, "INVALID_BODY", Some(json!("a"))),
-            ("a type that is none", r#"{"type":"publish","id":"\"b"}"#, "INVALID_BODY", Some(json!("\"b"))),
+            ("a type that is not text", r#"{"type":1,"id":"a"}"#, "INVALID_BODY", Some(json!("a"))),
+            ("an unknown type", r#"{"type":"publish","id":"\"b"}"#, "INVALID_BODY", Some(json!("\"b"))),
             ("no token", r#"{"type":"auth"}"#, "INVALID_BODY", None),
-            ("a token that is no text", r#"{"type":"auth","token":["x"]}"#, "INVALID_BODY", None),
+            ("a token that is not text", r#"{"type":"auth","token":["x"]}"#, "INVALID_BODY", None),
             ("a bad token", r#"{"type":"auth","token":"x","id":"c"}"#, "UNAUTHORIZED", Some(json!("c"))),
             ("no collection", r#"{"type":"subscribe"}"#, "INVALID_BODY", None),
-            ("a collection that is no text", r#"{"type":"subscribe","collection":{}}"#, "INVALID_BODY", None),
+            ("a collection that is not text", r#"{"type":"subscribe","collection":{}}"#, "INVALID_BODY", None),
             ("filters that are a list", r#"{"type":"subscribe","collection":"posts","filters":[1]}"#, "INVALID_FILTER", None),
             ("filters that are text", r#"{"type":"subscribe","collection":"posts","filters":"{}"}"#, "INVALID_FILTER", None),
-            ("a collection that isn't there", r#"{"type":"subscribe","collection":"x"}"#, "INVALID_COLLECTION", None),
-            ("nor here", r#"{"type":"unsubscribe","collection":"x"}"#, "INVALID_COLLECTION", None),
+            ("an unknown collection", r#"{"type":"subscribe","collection":"x"}"#, "INVALID_COLLECTION", None),
+            ("unsubscribe from an unknown collection", r#"{"type":"unsubscribe","collection":"x"}"#, "INVALID_COLLECTION", None),
         ] {
             socket.send_text(text).await;
             assert_eq!(socket.next_error().await, (code.to_owned(), id), "{why}");

@@ -1,4 +1,5 @@
-//! The life of a WebSocket: who opens it, how often it may be wrong, how many subscriptions it has, when it is closed.
+//! The life of a WebSocket connection: its keys, its failed attempts, its limit of subscriptions, and when the server
+//! closes it.
 
 use serde_json::json;
 use tokio_tungstenite::tungstenite::{
@@ -18,7 +19,7 @@ fn handshake(app: &TestApp, path: &str, header: Option<(&'static str, &str)>) ->
     request
 }
 
-/// Runs `coir` beside the server, on its database, and returns the words that it printed.
+/// Runs a `coir` command on the server's database and returns the words that it printed.
 async fn run_beside(app: &TestApp, arguments: &[&str]) -> Vec<String> {
     let mut command = process::command(arguments);
     command.env("DATABASE_URL", &app.config.database_url);
@@ -47,9 +48,9 @@ on_both_databases! {
 
     async fn a_bad_key_in_the_handshake_is_an_error_on_a_connection_that_stays_open(app: &TestApp) {
         for (why, path, header, message) in [
-            ("nobody has it", "/realtime", Some(("x-api-key", "pk_00000000000000000000")), "Invalid or missing"),
+            ("an unknown key", "/realtime", Some(("x-api-key", "pk_00000000000000000000")), "Invalid or missing"),
             ("a secret key in a URL", &*format!("/realtime?token={SECRET_KEY}"), None, "must not be in a URL"),
-            ("a token of a user in a URL", "/realtime?token=aa.bb.cc", None, "must not be in a URL"),
+            ("a user's token in a URL", "/realtime?token=aa.bb.cc", None, "must not be in a URL"),
             ("two keys", &*format!("/realtime?token={PUBLISHABLE_KEY}"), Some(("x-api-key", SECRET_KEY)), "Invalid or missing"),
         ] {
             let mut socket = TestSocket::connect(handshake(app, path, header)).await;
@@ -131,7 +132,7 @@ async fn a_connection_that_does_not_authenticate_in_time_is_closed() {
     let mut wrong = app.anonymous_socket().await;
     wrong.authenticate("pk_00000000000000000000").await;
     assert_eq!(wrong.next_error().await.0, "UNAUTHORIZED");
-    // It takes 10 s, of which talking changes nothing.
+    // The server waits 10 s; other messages do not extend that time.
     unknown.settle().await;
     assert_eq!(unknown.next_close().await.code, CloseCode::Policy);
     assert_eq!(wrong.next_close().await.code, CloseCode::Policy);
@@ -153,7 +154,7 @@ async fn a_connection_has_at_most_100_subscriptions() {
     socket.settle().await;
     socket.send(json!({ "type": "subscribe", "collection": "c100" })).await;
     assert_eq!(socket.next_error().await.0, "OVERLOADED");
-    // One that is replaced is not one more, and one that is given up makes room.
+    // Replacing a subscription does not add one, and unsubscribing makes room for another.
     socket.subscribe("c0", json!({ "n": 1 })).await;
     socket.send(json!({ "type": "unsubscribe", "collection": "c1" })).await;
     socket.subscribe("c100", json!({})).await;
@@ -180,14 +181,14 @@ async fn a_peer_that_answers_no_ping_is_closed_and_one_that_does_is_not() {
             match silent.next_frame().await.expect("closed without a close frame") {
                 (0x89, _) => pings += 1,
                 (0x88, payload) => return u16::from_be_bytes([payload[0], payload[1]]),
-                other => panic!("neither ping nor close: {other:?}"),
+                other => panic!("expected a ping or a close frame, not {other:?}"),
             }
         }
     };
-    // Reading answers the pings.
+    // The socket's library answers pings while it is read.
     let code = tokio::select! {
         code = close => code,
-        frame = answering.next_frame() => panic!("the one that answers got {frame:?}"),
+        frame = answering.next_frame() => panic!("the peer that answers pings received {frame:?}"),
     };
     assert_eq!(code, 1001);
     assert!((2..=4).contains(&pings), "{pings} pings");

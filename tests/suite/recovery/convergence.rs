@@ -1,9 +1,9 @@
-//! Everything at once: writers that write any of the documents, subscribers with any filter on either transport,
-//! connections that are cut at any moment, and a server that is killed with `kill -9`, again and again. After each
-//! restart, every view must be the list at its cursor; no event may come twice or out of order, and none be missing.
+//! Convergence under everything at once. Writers change random documents, subscribers use random filters on either
+//! transport, connections are cut at random moments, and the server is killed with `kill -9` again and again. After each
+//! restart, every view must equal the list at its cursor. No event may be missing, repeated or out of order.
 //!
-//! `COIR_TEST_CONVERGENCE_RESTARTS` says how often the server is killed; unset, 3 times, with a quarter of the full
-//! test's 32 writers and 64 subscribers.
+//! `COIR_TEST_CONVERGENCE_RESTARTS` sets how often the server is killed. If it is unset, the server is killed 3 times, with
+//! a quarter of the full test's 32 writers and 64 subscribers.
 
 use std::{
     collections::BTreeMap,
@@ -31,17 +31,17 @@ use crate::harness::{
 const DOCUMENTS: usize = 300;
 const GROUPS: usize = 4;
 
-/// How much there is of everything.
+/// The size of one run.
 #[derive(Clone, Copy)]
 struct Size {
     restarts: usize,
     writers: usize,
     subscribers: usize,
-    /// Acknowledged writes from one restart to the next, at least.
+    /// The least number of acknowledged writes between two restarts.
     writes: usize,
 }
 
-/// One subscription, and what came of it.
+/// One subscription, with the view that its messages built.
 struct Subscriber {
     filters: Value,
     replica: Replica,
@@ -63,13 +63,14 @@ enum Link {
 }
 
 impl Peer {
-    /// Opens the connection, unless it is open, and goes on where each subscription is; false if the server is gone.
+    /// Opens the connection unless it is open, and resumes each subscription at its cursor. Returns false if the server is
+    /// down.
     async fn connect(&mut self, http: &Client, url: &str) -> bool {
         if self.link.is_some() {
             return true;
         }
         for subscriber in &mut self.subscribers {
-            // Some forget everything, as a page that is loaded again does.
+            // Some subscribers lose their state, as a reloaded web page does.
             if self.dice.under(5) == 0 {
                 subscriber.replica.restart();
             }
@@ -84,7 +85,7 @@ impl Peer {
         self.link.is_some()
     }
 
-    /// Takes what comes next; false if the connection has ended.
+    /// Takes the next message. Returns false if the connection has ended.
     async fn take_next(&mut self) -> bool {
         let Some(link) = &mut self.link else { return false };
         let is_open = match link {
@@ -110,10 +111,10 @@ impl Peer {
         is_open
     }
 
-    /// Follows its subscriptions until the server is gone, and cuts the connection at any moment meanwhile.
+    /// Follows its subscriptions until the server is down, and cuts the connection at random moments.
     async fn follow(mut self, http: Client, url: String) -> Self {
         while self.connect(&http, &url).await {
-            // Now and then in the middle of a snapshot.
+            // A small limit cuts some connections in the middle of a snapshot.
             let most = [10, 600][self.dice.under(2)];
             for _ in 0..1 + self.dice.under(most) {
                 if !self.take_next().await {
@@ -127,7 +128,8 @@ impl Peer {
         self
     }
 
-    /// Follows them until each is at `until` or further, also through cuts: a busy machine may be silent for too long.
+    /// Follows its subscriptions until each is at `until` or later. It reconnects when the connection ends, because a busy
+    /// machine may be silent for too long.
     async fn settle(mut self, http: Client, url: String, until: i64) -> Self {
         let settle = async {
             while self.subscribers.iter().any(|subscriber| subscriber.replica.sequence() < Some(until)) {
@@ -136,7 +138,9 @@ impl Peer {
                 }
             }
         };
-        tokio::time::timeout(5 * PATIENCE, settle).await.expect("it never came there");
+        tokio::time::timeout(5 * PATIENCE, settle)
+            .await
+            .expect("the subscriptions did not reach the last sequence in time");
         self
     }
 }
@@ -156,7 +160,7 @@ async fn open_stream(http: &Client, url: &str, subscriber: &Subscriber) -> Optio
     }
 }
 
-/// Whether this is no answer to what was asked: the server, or the machine, has too much to do.
+/// Whether the server refused or gave up on the request because it, or the machine, is overloaded.
 fn is_busy(status: StatusCode) -> bool {
     status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::SERVICE_UNAVAILABLE
 }
@@ -174,7 +178,7 @@ async fn open_socket(url: &str, subscribers: &[Subscriber]) -> Option<TestSocket
     is_sent.then_some(socket)
 }
 
-/// Writes any of the documents in any way, until the server is gone.
+/// Creates, updates and deletes random documents until the server is down.
 async fn write(http: Client, url: String, mut dice: Dice, acknowledged: impl Fn()) {
     loop {
         let id = format!("{:03}", dice.under(DOCUMENTS));
@@ -234,7 +238,7 @@ fn peers(size: Size, dice: &mut Dice) -> Vec<Peer> {
     peers
 }
 
-/// The documents that match, and the place in the log that these are as of.
+/// Lists the matching documents. Also returns the sequence that the list is as of.
 async fn list(http: &Client, url: &str, filters: &Value) -> (BTreeMap<String, Value>, i64) {
     let (mut all, mut after) = (BTreeMap::new(), String::new());
     loop {
@@ -252,8 +256,8 @@ async fn list(http: &Client, url: &str, filters: &Value) -> (BTreeMap<String, Va
     }
 }
 
-/// Compares every view with the list, and returns how many there were; `None` if something was still written: the
-/// database may do the commit of a server that is gone.
+/// Compares every view with the list and returns the number of views. Returns `None` if a change arrived meanwhile, since
+/// the database may still finish a commit of the killed server.
 async fn compare(http: &Client, url: &str, peers: &[Peer], until: i64) -> Option<usize> {
     let mut comparisons = 0;
     for peer in peers {
@@ -264,7 +268,7 @@ async fn compare(http: &Client, url: &str, peers: &[Peer], until: i64) -> Option
             }
             let mut documents = subscriber.replica.documents();
             if peer.is_stream {
-                // Its events show no versions.
+                // The events of a stream have no versions.
                 for document in expected.values_mut().chain(documents.values_mut()) {
                     document.as_object_mut().unwrap().remove("version");
                 }
@@ -276,7 +280,7 @@ async fn compare(http: &Client, url: &str, peers: &[Peer], until: i64) -> Option
     Some(comparisons)
 }
 
-/// Does something with every peer, each in a task of its own, so that none waits for another.
+/// Runs `act` on every peer, each in its own task, so that no peer waits for another.
 fn each<F: Future<Output = Peer> + Send + 'static>(
     peers: Vec<Peer>,
     act: impl FnMut(Peer) -> F,
@@ -302,13 +306,13 @@ async fn claim(database_url: String) {
     let mut server = start(&database_url, port).await;
     let (url, http) = (server.url.clone(), Client::new());
     let made = http.post(format!("{url}/collections")).bearer_auth(SECRET_KEY);
-    // Some snapshots go by an index, and others look at all documents.
+    // Snapshots filtered by `group` use this index; the others scan the collection.
     let made = made.json(&json!({ "name": "posts", "indexes": [{ "fields": ["group"] }] }));
     assert_eq!(made.send().await.unwrap().status(), 201);
     let mut peers = peers(size, &mut dice);
     let (writes, mut comparisons, mut changes) = (Arc::new(AtomicUsize::new(0)), 0, 0);
     for _ in 0..size.restarts {
-        // Not at the same moment each time.
+        // The kill comes after a random number of writes.
         let target = writes.load(Ordering::Relaxed) + size.writes + dice.under(size.writes);
         let (is_time, mut time_to_kill) = tokio::sync::mpsc::channel(1);
         let count = writes.clone();
@@ -349,7 +353,7 @@ async fn claim(database_url: String) {
         sum(|counts| counts.snapshots),
         sum(|counts| counts.resyncs),
     );
-    assert_eq!(sum(|counts| counts.resyncs), 0, "nothing was pruned, so nothing can't be replayed");
+    assert_eq!(sum(|counts| counts.resyncs), 0, "nothing was pruned, so every cursor can be resumed");
     drop(peers);
     assert!(tokio::task::spawn_blocking(move || server.terminate()).await.unwrap());
 }

@@ -1,7 +1,7 @@
-//! `kill -9` while 16 clients write. Every acknowledged write must be there afterwards, and a subscriber that resumes with
-//! its cursor each time must have seen exactly what is there, in order.
+//! `kill -9` while 16 clients write. Every acknowledged write must be stored afterwards. A subscriber that resumes from its
+//! cursor each time must have received exactly the stored changes, in order.
 //!
-//! `COIR_TEST_CRASH_ROUNDS` says how often the server is killed; unset, four times.
+//! `COIR_TEST_CRASH_ROUNDS` sets how often the server is killed; the default is four times.
 
 use std::{
     collections::BTreeMap,
@@ -21,20 +21,20 @@ use crate::harness::{
 
 const CLIENTS: usize = 16;
 
-/// What one client knows of its own documents.
+/// One client and its knowledge of its own documents.
 #[derive(Default)]
 struct Writer {
     number: usize,
     steps: usize,
-    /// Each document as it was last acknowledged.
+    /// Each document as the server last acknowledged it.
     known: BTreeMap<String, Value>,
-    /// The write that had no answer: its document, if that was known before, and the data that it may have now.
+    /// The write that had no answer: the id of its document if that existed before, and the data that it may have now.
     in_doubt: Option<(Option<String>, Option<Value>)>,
     acknowledged: usize,
 }
 
 impl Writer {
-    /// Writes until the server is gone.
+    /// Writes until the server is down.
     async fn write(&mut self, http: &Client, url: &str, acknowledged: &impl Fn()) {
         loop {
             self.steps += 1;
@@ -82,8 +82,8 @@ impl Writer {
         }
     }
 
-    /// Compares what it knows with what is there after a restart, which it takes over where it was in doubt. True if
-    /// the write without an answer was done.
+    /// Compares its knowledge with the documents stored after a restart, and removes its own from `there`. A write without
+    /// an answer may have committed or not; the stored state decides. Returns true if it committed.
     fn check(&mut self, there: &mut BTreeMap<String, Value>) -> bool {
         let mut was_done = false;
         if let Some((id, becomes)) = self.in_doubt.take() {
@@ -98,7 +98,7 @@ impl Writer {
                     assert_eq!(
                         data,
                         becomes.as_ref().map(|data| (data, version)),
-                        "{id} is as nobody wrote it"
+                        "{id} has a content that nobody wrote"
                     );
                 }
                 match now {
@@ -142,7 +142,7 @@ async fn claim(database_url: String) {
     let mut writers: Vec<_> = (0..CLIENTS).map(|number| Writer { number, ..Writer::default() }).collect();
     let (mut view, mut unanswered, mut done_anyway) = (View::default(), 0, 0);
     for round in 0..rounds {
-        // Not at the same moment each time: 300 to 700 writes later.
+        // The kill comes 300 to 700 writes later, at a different count each round.
         let (count, target) = (AtomicUsize::new(0), 300 + round * 137 % 400);
         let (is_time, mut time_to_kill) = tokio::sync::mpsc::channel(1);
         let acknowledged = || {
@@ -167,7 +167,7 @@ async fn claim(database_url: String) {
         server = start(&database_url, port).await;
         let mut there = list_all(&http, &url, "crash").await;
         done_anyway += writers.iter_mut().filter_map(|writer| writer.check(&mut there).then_some(())).count();
-        assert_eq!(there, BTreeMap::new(), "nobody wrote these");
+        assert_eq!(there, BTreeMap::new(), "documents that nobody wrote");
         stream = open_stream(&url, stream.last_event_id).await;
     }
 

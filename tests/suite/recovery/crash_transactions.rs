@@ -1,4 +1,5 @@
-//! `kill -9` in the middle of transactions and batches: each is there wholly or not at all, and so are its events.
+//! `kill -9` in the middle of transactions and batches. After the restart each one is stored as a whole or not at all, and
+//! so are its events.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +18,7 @@ use crate::harness::{
 
 const CLIENTS: usize = 8;
 const KILLS: usize = 3;
-/// Documents that a transaction makes in the collection that is watched.
+/// How many documents each transaction creates in the collection that the stream watches.
 const PARTS: usize = 20;
 
 async fn start(database_url: &str, port: u16) -> Process {
@@ -32,7 +33,7 @@ async fn post(http: &Client, url: &str, path: &str, body: &Value) -> Option<Valu
     Some(answer)
 }
 
-/// Transacts until the server is gone; the steps that were acknowledged.
+/// Sends transactions until the server is down. Returns the steps that were acknowledged.
 async fn transact(
     http: &Client,
     url: &str,
@@ -61,7 +62,7 @@ async fn transact(
     }
 }
 
-/// The steps of each client that have documents in a collection; each must have so many.
+/// Returns the steps, as client and number, that have documents in a collection. Each must have exactly `of_each`.
 async fn steps(http: &Client, url: &str, collection: &str, of_each: usize) -> BTreeSet<(u64, u64)> {
     let mut counts: BTreeMap<_, usize> = BTreeMap::new();
     for document in list_all(http, url, collection).await.into_values() {
@@ -70,7 +71,7 @@ async fn steps(http: &Client, url: &str, collection: &str, of_each: usize) -> BT
     }
     assert!(
         counts.values().all(|count| *count == of_each),
-        "a part of a transaction in {collection}: {counts:?}"
+        "only a part of a transaction is in {collection}: {counts:?}"
     );
     counts.into_keys().collect()
 }
@@ -129,7 +130,7 @@ async fn claim(database_url: String) {
         assert_eq!(steps(&http, &url, "right", 1).await, there);
         assert_eq!(steps(&http, &url, "parts", PARTS).await, there);
         assert!(there.is_superset(&acknowledged), "an acknowledged transaction is lost");
-        // At most one of each client had no answer and was done all the same.
+        // Each client may have one more, which committed before the kill but was not answered.
         assert!(there.len() <= acknowledged.len() + CLIENTS);
         for (client, counter) in list_all(&http, &url, "counters").await {
             let own = there.iter().filter(|(own, _)| *own == client.parse::<u64>().unwrap()).count();
@@ -150,7 +151,11 @@ async fn claim(database_url: String) {
     for transaction in events.chunks(PARTS) {
         let number = |data: &Value, name: &str| data[name].as_u64().unwrap();
         for (part, data) in transaction.iter().enumerate() {
-            assert_eq!(number(data, "part"), part as u64, "neighbours, in order: {transaction:?}");
+            assert_eq!(
+                number(data, "part"),
+                part as u64,
+                "events of a transaction must be adjacent and in order: {transaction:?}"
+            );
             assert_eq!(
                 (&data["client"], &data["step"]),
                 (&transaction[0]["client"], &transaction[0]["step"])
@@ -161,7 +166,7 @@ async fn claim(database_url: String) {
     assert_eq!(seen, acknowledged);
     let sequences =
         Sql::connect(&database_url).await.integers("SELECT sequence FROM changes ORDER BY sequence").await;
-    assert!(sequences.iter().copied().eq(1..=sequences.len() as i64), "the log has a hole");
+    assert!(sequences.iter().copied().eq(1..=sequences.len() as i64), "the log has a gap");
     drop(stream);
     assert!(tokio::task::spawn_blocking(move || server.terminate()).await.unwrap());
 }

@@ -1,5 +1,5 @@
-//! What an acknowledged write survives, as far as the settings of the writer's connection decide it. `tests/trace-fsync`
-//! shows that the server waits for the disk before it answers; `crash.rs` shows that nothing acknowledged is lost.
+//! The durability settings of the writer's database connection. `tests/trace-fsync` shows that the server waits for the disk
+//! before it answers; `crash.rs` shows that no acknowledged write is lost.
 
 use coir::store::Durability;
 use serde_json::json;

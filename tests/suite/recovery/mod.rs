@@ -1,4 +1,4 @@
-//! Crashes, outages, pruning, and what clients see of them.
+//! Crashes, database outages and pruning of the change log, as clients experience them.
 
 mod convergence;
 mod crash;

@@ -1,4 +1,5 @@
-//! A database that goes away takes nothing with it: the server says so, waits, and goes on where it was.
+//! Outages of the database. The server answers that it is not ready, waits for the database, and then continues; no
+//! acknowledged write and no event is lost.
 
 use std::{
     sync::Arc,
@@ -9,9 +10,9 @@ use serde_json::json;
 
 use crate::harness::{TestApp, app::config, postgres::Cluster};
 
-/// How long a request may take while there is no database.
+/// How long requests may take while the database is down.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the server may need to see that the database is gone, or back.
+/// How long the server may take to notice that the database is down, or up again.
 const NOTICE: Duration = Duration::from_secs(20);
 
 async fn wait_for_ready(app: &TestApp, status: u16) {
@@ -21,7 +22,7 @@ async fn wait_for_ready(app: &TestApp, status: u16) {
         if ready.status == status {
             return;
         }
-        assert!(begun.elapsed() < NOTICE, "not {status}, but {ready:?}");
+        assert!(begun.elapsed() < NOTICE, "`/health/ready` must become {status}; it is {ready:?}");
     }
 }
 
@@ -58,7 +59,7 @@ async fn a_server_outlives_its_database_and_its_streams_go_on() {
             assert_eq!(answer.header("Retry-After"), "1");
         }
         assert!(begun.elapsed() < PATIENCE, "the answers took {:?}", begun.elapsed());
-        // A browser's EventSource gives up on every status but 200: one that reconnects gets a stream that ends.
+        // A browser's EventSource stops reconnecting on any status but 200, so a reconnect gets a stream that ends at once.
         let mut cut = app.stream("/realtime/sse/posts", stream.last_event_id.as_deref()).await;
         assert_eq!(cut.next_block().await.retry, Some(Duration::from_secs(1)));
         assert_eq!(cut.try_next_block().await, None);
@@ -66,7 +67,7 @@ async fn a_server_outlives_its_database_and_its_streams_go_on() {
         assert_eq!(
             anew.error(),
             (503, "OVERLOADED"),
-            "without Last-Event-ID it is a client that reads statuses"
+            "a request without Last-Event-ID gets a status, because its client can read it"
         );
 
         control(&cluster, Cluster::start_again).await;
@@ -91,7 +92,7 @@ async fn changes_that_committed_while_the_database_broke_down_are_published() {
     let mut stream = app.stream("/realtime/sse/posts", None).await;
     stream.opened().await;
 
-    // Writers that go on until the database is gone: some of their last writes have an unknown outcome.
+    // These writers continue until the database is down, so the outcome of some last writes is unknown.
     let writers: Vec<_> = (0..16)
         .map(|writer| {
             let app = app.clone();
@@ -125,12 +126,12 @@ async fn changes_that_committed_while_the_database_broke_down_are_published() {
     }
 
     let mut listed = crate::harness::data_of(&crate::harness::list_all(&app.http, &app.url, "posts").await);
-    listed.remove("first"); // from before the stream
+    listed.remove("first"); // written before the stream was opened
     assert_eq!(view.documents(), listed);
     assert_eq!(view.sequences, app.sql().await.document_sequences().await[1..]);
     assert!(
         listed.len() > acknowledged,
-        "{acknowledged} writes were acknowledged, {} are there",
+        "{acknowledged} writes were acknowledged, but only {} are stored",
         listed.len()
     );
     drop(stream);

@@ -1,4 +1,5 @@
-//! The change log is pruned in the background, by number, age and bytes, and nobody who reads it misses anything unsaid.
+//! Pruning of the change log in the background: by number of changes, by age and by bytes. A reader that misses pruned
+//! changes is told so.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use crate::harness::{
 /// How long the background work may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Looks until the log of the only project satisfies: its floor, its head, how many entries it has, and their bytes.
+/// Polls the log of the only project until `is_so` accepts its floor, head, number of entries and bytes. Panics after
+/// [`PATIENCE`], naming `what` was awaited.
 async fn log_becomes(sql: &mut Sql, what: &str, is_so: impl Fn([i64; 4]) -> bool) -> [i64; 4] {
     let begun = Instant::now();
     loop {
@@ -20,14 +22,18 @@ async fn log_becomes(sql: &mut Sql, what: &str, is_so: impl Fn([i64; 4]) -> bool
         if is_so(log) {
             return log;
         }
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}; the log is {log:?}");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "this did not happen within {PATIENCE:?}: {what}; the log is {log:?}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// The floor, the head, and what is in between, counted. Fails if the log has a hole, or the running total is wrong.
+/// Returns the log's floor, head, number of entries and bytes. Asserts that it has no gap and that its running total of
+/// bytes is right.
 async fn log(sql: &mut Sql) -> [i64; 4] {
-    // One statement each for the parts that must agree, since the server goes on.
+    // One statement reads all of them, because the server keeps writing.
     let rows = sql
         .integers(
             "SELECT floor FROM heads UNION ALL SELECT head FROM heads UNION ALL SELECT COUNT(*) FROM changes \
@@ -37,7 +43,7 @@ async fn log(sql: &mut Sql) -> [i64; 4] {
         )
         .await;
     let [floor, head, count, bytes, counted_bytes, first] = rows[..] else { panic!("{rows:?}") };
-    assert_eq!(count, head - floor, "the log has a hole: {rows:?}");
+    assert_eq!(count, head - floor, "the log has a gap: {rows:?}");
     assert_eq!(bytes, counted_bytes, "the running total is wrong: {rows:?}");
     assert!(count == 0 || first == floor + 1, "{rows:?}");
     [floor, head, count, bytes]
@@ -51,7 +57,7 @@ async fn write(app: &TestApp, collection: &str, count: usize) -> Answer {
     last.unwrap()
 }
 
-/// Defines a test on each database, with a server that keeps so much of its log.
+/// Defines a test on each database, with the given retention settings.
 macro_rules! with_retention {
     ($($name:ident($app:ident; $config:ident => $change:expr) $body:block)+) => {
         $(
@@ -79,7 +85,7 @@ macro_rules! with_retention {
 }
 
 with_retention! {
-    the_log_keeps_so_many_changes_and_an_older_cursor_is_told(app; config => config.retention.changes = 100) {
+    the_log_keeps_the_configured_number_of_changes_and_an_older_cursor_expires(app; config => config.retention.changes = 100) {
         let old = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         write(&app, "posts", 250).await;
         let mut sql = app.sql().await;
@@ -90,13 +96,13 @@ with_retention! {
         let resync = stream.next_event().await;
         assert_eq!(resync.event.as_deref(), Some("resync"));
         assert_eq!(resync.json()["code"], "CURSOR_EXPIRED");
-        // From there on it is live.
+        // The stream is live from the resync on.
         assert_eq!(sequence_of(resync.id.as_ref().unwrap()), head);
         let document = app.create("posts", json!({ "n": "live" })).await;
         assert_eq!(stream.next_event().await.json()["document"]["id"], document["id"]);
         drop(stream);
 
-        // What is left goes on from the floor itself, also after a restart.
+        // A cursor at the floor itself can be resumed, also after a restart.
         let [floor, ..] = log_becomes(&mut sql, "it is pruned again", |[floor, ..]| floor == 152).await;
         drop(sql);
         let app = app.restart().await;
@@ -114,7 +120,7 @@ with_retention! {
         app.stop().await;
     }
 
-    the_log_keeps_so_many_bytes(app; config => config.retention.bytes = 50_000) {
+    the_log_keeps_at_most_the_configured_number_of_bytes(app; config => config.retention.bytes = 50_000) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut sql = app.sql().await;
         for _ in 0..60 {
@@ -122,7 +128,7 @@ with_retention! {
         }
         let [_, _, count, bytes] = log_becomes(&mut sql, "it is small", |[.., bytes]| bytes <= 50_000).await;
         assert!(count >= 20, "{count} entries in {bytes} bytes: more than needed was deleted");
-        // One entry that is over the bound alone goes too; the log is then empty, and the stream of its end goes on.
+        // An entry that alone exceeds the bound is pruned too. The log is then empty, and a stream resumes from its end.
         let end = app.post("/collections/posts", json!({ "padding": "x".repeat(60_000) })).await.header("x-cursor").to_owned();
         log_becomes(&mut sql, "it is empty", |[floor, head, ..]| floor == head).await;
         let mut stream = app.stream("/realtime/sse/posts", Some(&end)).await;
@@ -132,14 +138,14 @@ with_retention! {
         app.stop().await;
     }
 
-    entries_that_are_too_old_go_when_the_server_looks_for_them(app; config => config.retention.age = Duration::from_secs(24 * 3600)) {
+    entries_that_are_too_old_are_pruned_when_the_server_starts(app; config => config.retention.age = Duration::from_secs(24 * 3600)) {
         write(&app, "posts", 30).await;
         let mut sql = app.sql().await;
         let [floor, head, ..] = log(&mut sql).await;
         assert_eq!((floor, head), (0, 31));
         sql.execute("UPDATE changes SET at = at - 2 * 24 * 3600 * 1000 WHERE sequence <= 20").await;
         drop(sql);
-        // It looks when it starts.
+        // The server prunes when it starts.
         let app = app.restart().await;
         let mut sql = app.sql().await;
         let [floor, ..] = log_becomes(&mut sql, "the old ones are gone", |[floor, ..]| floor > 0).await;
@@ -148,7 +154,7 @@ with_retention! {
         app.stop().await;
     }
 
-    a_cursor_that_heartbeats_moved_is_good_where_the_first_one_is_not(app; config => {
+    a_cursor_advanced_by_heartbeats_can_be_resumed_after_the_first_one_expired(app; config => {
         config.retention.changes = 100;
         config.heartbeat = Duration::from_secs(1);
     }) {
@@ -172,13 +178,13 @@ with_retention! {
         app.stop().await;
     }
 
-    a_reader_that_is_overtaken_by_the_floor_is_told_and_goes_on(app; config => config.retention.changes = 100) {
+    a_reader_overtaken_by_pruning_gets_a_resync_and_continues(app; config => config.retention.changes = 100) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let mut stream = app.stream("/realtime/sse/posts", None).await;
         stream.opened().await;
         let mut socket = app.socket().await;
         socket.subscribe("posts", json!({})).await;
-        // More than its queue and the kernel's buffers hold, while nobody reads.
+        // Nobody reads while these writes exceed the server's queue and the kernel's buffers.
         let mut sql = app.sql().await;
         let writes = (0..1500).map(|n| {
             let app = &app;
@@ -189,7 +195,7 @@ with_retention! {
         ).await;
         let [_, head, ..] = log_becomes(&mut sql, "100 are left", |[.., count, _]| count == 100).await;
 
-        // Everything in order, up to where it is told that there is a gap; then it is live.
+        // The stream delivers every change in order up to the gap, then a resync, and is live from there on.
         let (mut expected, mut is_told) = (2, false);
         loop {
             let block = stream.next_event().await;
@@ -205,10 +211,10 @@ with_retention! {
                 break;
             }
         }
-        assert!(is_told, "the stream kept up, so nothing was shown");
+        assert!(is_told, "the stream was never overtaken, so this run proves nothing");
         let document = app.create("posts", json!({ "n": "live" })).await;
         assert_eq!(stream.next_event().await.json()["document"]["id"], document["id"]);
-        // Without an `id` there is no way to say it but to close.
+        // A subscription without an `id` has no resync message, so the server closes the connection.
         let close = loop {
             match socket.next_frame().await {
                 tokio_tungstenite::tungstenite::Message::Close(frame) => break frame.unwrap(),
@@ -233,7 +239,7 @@ on_both_databases! {
         let mut revoked = TestStream::open(request).await;
         revoked.opened().await;
 
-        // As another node leaves it that was busy while this one could not reach the database.
+        // This is the state that another node leaves if it was busy while this node could not reach the database.
         let mut sql = app.sql().await;
         sql.execute(
             "BEGIN; UPDATE api_keys SET revoked_at = 1 WHERE prefix LIKE 'pk%'; \
@@ -245,7 +251,7 @@ on_both_databases! {
 
         let resync = good.next_event().await;
         assert_eq!((resync.event.as_deref(), &resync.json()["code"]), (Some("resync"), &json!("CURSOR_EXPIRED")));
-        // They may hear first that the log is gone, too; no document comes.
+        // A stream may get a resync first. It must not get a document.
         for (stream, code) in [(&mut orphan, "INVALID_COLLECTION"), (&mut revoked, "UNAUTHORIZED")] {
             let mut said = stream.next_event().await;
             if said.event.as_deref() == Some("resync") {

@@ -1,4 +1,5 @@
-//! A change log that goes back under a running server, as after a failover that lost commits: streams are told, and go on.
+//! A change log that goes back under a running server, as after a failover that lost commits. Streams get a resync and
+//! continue.
 
 use serde_json::json;
 
@@ -22,7 +23,7 @@ on_both_databases! {
         let resync = stream.next_event().await;
         assert_eq!((resync.event.as_deref(), &resync.json()["code"]), (Some("resync"), &json!("CURSOR_EXPIRED")));
         assert_eq!(u16::from(socket.next_close().await.code), 1013);
-        // Its sequence was that of a change that is gone.
+        // The new change reuses the sequence of a lost change.
         app.put("/collections/posts/new", json!({})).await;
         assert_eq!(stream.next_event().await.json()["document"]["id"], "new");
 
