@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod architecture;
 mod book;
 mod cocobase;
 mod documents;
