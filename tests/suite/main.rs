@@ -1,5 +1,6 @@
-//! Claims about the server's behaviour, through its front door: a real server on a free port, a real SQLite file and a
-//! real PostgreSQL, real clients. A folder per area; `harness` starts and watches everything.
+//! Tests of the server's behaviour through its public interfaces. Each test starts a real server on a free port, with a real
+//! SQLite file or a real PostgreSQL, and talks to it with real clients. Each area has a folder. `harness` starts the servers
+//! and fails a test that leaves a connection or a subscription behind.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

@@ -36,7 +36,7 @@ on_both_databases! {
         assert!(ids(&answer).is_sorted());
         let there = list_all(&app.http, &app.url, "posts").await;
         assert_eq!(there.values().collect::<Vec<_>>(), made.iter().collect::<Vec<_>>());
-        // The collection's entry, and one for each.
+        // The log has one entry for the collection and one for each document.
         assert_eq!(sequence_of(answer.header("X-Cursor")), 1001);
     }
 
@@ -65,7 +65,7 @@ on_both_databases! {
         assert_eq!(count(app, "posts").await, 1);
         let nothing = app.post("/collections/posts/batch-delete", json!({ "ids": ["c", "never"] })).await;
         assert_eq!(nothing.data(), &json!({ "deleted": [], "count": 0 }));
-        assert_eq!(nothing.header("X-Cursor"), answer.header("X-Cursor"), "the head, if nothing changed");
+        assert_eq!(nothing.header("X-Cursor"), answer.header("X-Cursor"), "the cursor stays when nothing changes");
     }
 
     async fn an_empty_batch_changes_nothing(app: &TestApp) {
@@ -86,21 +86,21 @@ on_both_databases! {
         app.put("/collections/posts/a", json!({ "text": "x" })).await;
         let large = json!({ "text": "x".repeat(1_048_577) });
         for (why, method, path, body, error, item) in [
-            ("no object", Method::POST, "batch", json!({ "documents": [{}, 7] }), (400, "INVALID_BODY"), "documents[1]: "),
-            ("too large", Method::POST, "batch", json!({ "documents": [{}, {}, large] }), (413, "PAYLOAD_TOO_LARGE"), "documents[2]: "),
-            ("not there", Method::PATCH, "batch", json!({ "updates": { "a": { "text": "y" }, "b": {} } }), (404, "DOCUMENT_NOT_FOUND"), "updates[\"b\"]: "),
-            ("an operator", Method::PATCH, "batch", json!({ "updates": { "a": { "$inc": { "text": 1 } } } }), (409, "CONFLICT"), "updates[\"a\"]: "),
-            ("no operator", Method::PATCH, "batch", json!({ "updates": { "a": { "$x": 1 } } }), (400, "INVALID_BODY"), "updates[\"a\"]: "),
-            ("no id", Method::PATCH, "batch", json!({ "updates": { "a b": {} } }), (400, "INVALID_BODY"), "updates[\"a b\"]: "),
-            ("no id", Method::POST, "batch-delete", json!({ "ids": ["a", 1] }), (400, "INVALID_BODY"), "ids[1]: "),
-            ("no id", Method::POST, "batch-delete", json!({ "ids": ["a", "b/c"] }), (400, "INVALID_BODY"), "ids[1]: "),
-            ("another member", Method::POST, "batch", json!({ "documents": [], "more": 1 }), (400, "INVALID_BODY"), ""),
-            ("no list", Method::POST, "batch", json!({ "documents": { "a": {} } }), (400, "INVALID_BODY"), ""),
-            ("no object", Method::PATCH, "batch", json!({ "updates": [{}] }), (400, "INVALID_BODY"), ""),
-            ("missing", Method::POST, "batch-delete", json!({}), (400, "INVALID_BODY"), ""),
+            ("a number instead of a document", Method::POST, "batch", json!({ "documents": [{}, 7] }), (400, "INVALID_BODY"), "documents[1]: "),
+            ("a document that is too large", Method::POST, "batch", json!({ "documents": [{}, {}, large] }), (413, "PAYLOAD_TOO_LARGE"), "documents[2]: "),
+            ("a missing document", Method::PATCH, "batch", json!({ "updates": { "a": { "text": "y" }, "b": {} } }), (404, "DOCUMENT_NOT_FOUND"), "updates[\"b\"]: "),
+            ("an operator that does not fit", Method::PATCH, "batch", json!({ "updates": { "a": { "$inc": { "text": 1 } } } }), (409, "CONFLICT"), "updates[\"a\"]: "),
+            ("an unknown operator", Method::PATCH, "batch", json!({ "updates": { "a": { "$x": 1 } } }), (400, "INVALID_BODY"), "updates[\"a\"]: "),
+            ("an invalid id", Method::PATCH, "batch", json!({ "updates": { "a b": {} } }), (400, "INVALID_BODY"), "updates[\"a b\"]: "),
+            ("a number instead of an id", Method::POST, "batch-delete", json!({ "ids": ["a", 1] }), (400, "INVALID_BODY"), "ids[1]: "),
+            ("an invalid id", Method::POST, "batch-delete", json!({ "ids": ["a", "b/c"] }), (400, "INVALID_BODY"), "ids[1]: "),
+            ("an unknown member", Method::POST, "batch", json!({ "documents": [], "more": 1 }), (400, "INVALID_BODY"), ""),
+            ("an object instead of a list", Method::POST, "batch", json!({ "documents": { "a": {} } }), (400, "INVALID_BODY"), ""),
+            ("a list instead of an object", Method::PATCH, "batch", json!({ "updates": [{}] }), (400, "INVALID_BODY"), ""),
+            ("a missing member", Method::POST, "batch-delete", json!({}), (400, "INVALID_BODY"), ""),
             ("a bare list", Method::POST, "batch", json!([{}]), (400, "INVALID_BODY"), ""),
-            ("too many", Method::POST, "batch", json!({ "documents": vec![json!({}); 1001] }), (413, "PAYLOAD_TOO_LARGE"), ""),
-            ("too many", Method::POST, "batch-delete", json!({ "ids": vec!["a"; 1001] }), (413, "PAYLOAD_TOO_LARGE"), ""),
+            ("too many documents", Method::POST, "batch", json!({ "documents": vec![json!({}); 1001] }), (413, "PAYLOAD_TOO_LARGE"), ""),
+            ("too many ids", Method::POST, "batch-delete", json!({ "ids": vec!["a"; 1001] }), (413, "PAYLOAD_TOO_LARGE"), ""),
         ] {
             let answer = app.send(app.request(method, &format!("/collections/posts/{path}")).json(&body)).await;
             assert_eq!(answer.error(), error, "{why}");
@@ -108,26 +108,26 @@ on_both_databases! {
             assert!(message.starts_with(item), "{why}: {message}");
         }
         let twice = raw(app, Method::PATCH, "/collections/posts/batch", r#"{"updates":{"a":{"n":1},"a":{"n":2}}}"#);
-        assert_eq!(app.send(twice).await.error(), (400, "INVALID_BODY"), "an id that is there twice");
+        assert_eq!(app.send(twice).await.error(), (400, "INVALID_BODY"), "the same id twice");
         let matched = app.request(Method::POST, "/collections/posts/batch").header("If-Match", "*").json(&json!({ "documents": [] }));
-        assert_eq!(app.send(matched).await.error(), (400, "INVALID_BODY"), "a precondition would be ignored");
+        assert_eq!(app.send(matched).await.error(), (400, "INVALID_BODY"), "a batch takes no precondition");
         let document = app.get("/collections/posts/a").await;
         assert_eq!((&document.data()["data"], &document.data()["version"]), (&json!({ "text": "x" }), &json!(1)));
         assert_eq!(count(app, "posts").await, 1);
 
-        // Only a creation makes a collection.
+        // Only a creation also creates the collection.
         assert_eq!(app.patch("/collections/none/batch", json!({ "updates": { "a": {} } })).await.error(), (404, "INVALID_COLLECTION"));
         assert_eq!(app.post("/collections/none/batch-delete", json!({ "ids": ["a"] })).await.error(), (404, "INVALID_COLLECTION"));
         assert_eq!(app.post("/collections/1bad/batch", json!({ "documents": [{}] })).await.error(), (400, "INVALID_COLLECTION"));
-        assert_eq!(app.get("/collections/posts/batch").await.error(), (405, "METHOD_NOT_ALLOWED"), "a verb is no id");
+        assert_eq!(app.get("/collections/posts/batch").await.error(), (405, "METHOD_NOT_ALLOWED"), "`batch` is a verb and not an id");
     }
 
     async fn a_batch_that_needs_too_much_memory_is_refused(app: &TestApp) {
-        // A list of digits takes thirty times its text once it is parsed.
+        // A parsed list of digits takes thirty times the memory of its text.
         let digits = json!({ "list": vec![1; 200_000] });
         let answer = app.post("/collections/posts/batch", json!({ "documents": vec![digits; 12] })).await;
         assert_eq!(answer.error(), (413, "PAYLOAD_TOO_LARGE"));
-        // And so are changes of what is there: twice a hundred megabytes of images.
+        // Updates are bounded too. These would keep a hundred megabytes of documents before them, and as much after them.
         app.put("/collections/posts/a", json!({ "text": "x".repeat(900_000) })).await;
         let step = json!({ "op": "update", "collection": "posts", "id": "a", "data": { "$inc": { "n": 1 } } });
         let answer = app.post("/transactions", json!({ "operations": vec![step; 120] })).await;
@@ -137,7 +137,7 @@ on_both_databases! {
     }
 }
 
-/// What a repetition must answer like the first time.
+/// Returns the parts of an answer that a repeated request must get again.
 fn essence(answer: &Answer) -> (u16, String, Value) {
     (answer.status.as_u16(), answer.header("x-cursor").to_owned(), answer.body.clone())
 }
@@ -188,7 +188,7 @@ async fn repetitions(database: Database) {
         });
         assert_eq!(app.send(keyed(&app, place, &other)).await.error(), (409, "CONFLICT"), "{path}");
     }
-    assert_eq!(app.get("/collections/posts").await.body["cursor"], head, "nothing was done again");
+    assert_eq!(app.get("/collections/posts").await.body["cursor"], head, "a repetition writes nothing");
     app.stop().await;
 }
 

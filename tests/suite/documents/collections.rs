@@ -15,7 +15,7 @@ async fn names(app: &TestApp) -> Vec<String> {
     collections.iter().map(|collection| collection["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// How many rows of documents the database holds, whosever they are.
+/// Counts the document rows in the database, over all collections.
 async fn count_rows(app: &TestApp) -> i64 {
     let db = Database::connect(&app.config.database_url).await.unwrap();
     let statement = Statement::from_string(db.get_database_backend(), "SELECT COUNT(*) FROM documents");
@@ -58,7 +58,7 @@ on_both_databases! {
             ("not ASCII", "pösts".to_owned()),
             ("65 characters", "a".repeat(65)),
             ("a path of the API", "documents".to_owned()),
-            ("another one", "file".to_owned()),
+            ("another path of the API", "file".to_owned()),
             ("the form of an id", "b1a4e6f0-0000-7000-8000-000000000000".to_owned()),
             ("NUL", "po\u{0}sts".to_owned()),
         ] {
@@ -66,7 +66,7 @@ on_both_databases! {
             assert_eq!(app.post("/collections", body.clone()).await.error(), (400, "INVALID_COLLECTION"), "{why}");
             let renamed = app.patch("/collections/posts/settings", body).await;
             assert_eq!(renamed.error(), (400, "INVALID_COLLECTION"), "{why}: rename");
-            // These are paths of the client libraries' door.
+            // `documents` and `file` are paths of the client libraries' API.
             if !name.is_empty() && !["documents", "file"].contains(&&*name) {
                 let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
                 let written = app.post(&format!("/collections/{encoded}"), json!({})).await;
@@ -82,13 +82,13 @@ on_both_databases! {
     async fn a_body_that_is_not_understood_changes_nothing(app: &TestApp) {
         app.create("posts", json!({})).await;
         for (why, body) in [
-            ("a member that is not served", json!({ "name": "drafts", "rules": {} })),
+            ("an unknown member", json!({ "name": "drafts", "rules": {} })),
             ("a misspelt member", json!({ "Name": "drafts" })),
-            ("no name", json!({})),
-            ("a name that is no text", json!({ "name": 7 })),
-            ("no name but null", json!({ "name": null })),
-            ("no object", json!(["drafts"])),
-            ("text", json!("drafts")),
+            ("a missing name", json!({})),
+            ("a number instead of a name", json!({ "name": 7 })),
+            ("null instead of a name", json!({ "name": null })),
+            ("a list", json!(["drafts"])),
+            ("a string", json!("drafts")),
         ] {
             assert_eq!(app.post("/collections", body.clone()).await.error(), (400, "INVALID_BODY"), "{why}");
             let changed = app.patch("/collections/posts/settings", body).await;
@@ -122,7 +122,7 @@ on_both_databases! {
         app.create("posts", json!({})).await;
         assert_eq!(app.get("/collections/posts/a").await.error(), (404, "DOCUMENT_NOT_FOUND"));
         let again = app.patch("/collections/articles/settings", json!({ "name": "articles" })).await;
-        assert_eq!(again.status, 200, "its own name is no conflict");
+        assert_eq!(again.status, 200, "a collection's own name is not a conflict");
         let missing = app.patch("/collections/none/settings", json!({ "name": "some" })).await;
         assert_eq!(missing.error(), (404, "INVALID_COLLECTION"));
     }
@@ -160,7 +160,7 @@ on_both_databases! {
         let rename = ask(Method::PATCH, "/collections/posts/settings", json!({ "name": "mine" })).await;
         assert_eq!(rename.error(), (403, "FORBIDDEN"));
         assert_eq!(ask(Method::DELETE, "/collections/posts", json!({})).await.error(), (403, "FORBIDDEN"));
-        // What isn't there is not told to those who may not ask.
+        // A key that may not remove collections gets 403 for a missing one too, so it can't learn which collections exist.
         assert_eq!(ask(Method::DELETE, "/collections/none", json!({})).await.error(), (403, "FORBIDDEN"));
         assert_eq!(names(app).await, ["posts"]);
         assert_eq!(ask(Method::POST, "/collections", json!({ "name": "made" })).await.status, 201);
@@ -168,7 +168,7 @@ on_both_databases! {
     }
 
     async fn the_rows_of_a_removed_collection_go_in_the_background(app: &TestApp) {
-        // More than one sweep deletes.
+        // These are more rows than a sweep deletes.
         let writes = (0..1100).map(|n| app.create("posts", json!({ "n": n })));
         stream::iter(writes).buffer_unordered(64).for_each(|_| async {}).await;
         app.create("kept", json!({})).await;

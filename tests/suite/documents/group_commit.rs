@@ -1,4 +1,4 @@
-//! Writes that commit together stay apart: one that fails fails alone, and the log has no hole where it would have been.
+//! Group commit: writes that commit together stay independent. A failing write fails alone and leaves no hole in the log.
 
 use std::collections::HashSet;
 
@@ -14,10 +14,10 @@ use crate::harness::{
     Answer, SECRET_KEY, Sql, TestApp, list_all, on_both_databases, process, sequence_of, socket::PATIENCE,
 };
 
-/// Writes of one burst: more than one batch can take while another commits.
+/// The number of writes in a burst. More of them arrive while a batch commits than one batch takes.
 const BURST: usize = 64;
 
-/// Sends all at once.
+/// Sends all requests at once and returns their answers in the same order.
 async fn burst(requests: impl IntoIterator<Item = impl Future<Output = Answer>>) -> Vec<Answer> {
     future::join_all(requests).await
 }
@@ -26,7 +26,7 @@ fn status_count(answers: &[Answer], status: u16) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
 }
 
-/// The sequences of the successes among `answers`, in order.
+/// Returns the sequences of the successful answers, in ascending order.
 fn sequences(answers: &[Answer]) -> Vec<i64> {
     let successes = answers.iter().filter(|answer| answer.status.is_success());
     let mut sequences: Vec<_> = successes.map(|answer| sequence_of(answer.header("X-Cursor"))).collect();
@@ -34,7 +34,8 @@ fn sequences(answers: &[Answer]) -> Vec<i64> {
     sequences
 }
 
-/// A collection with its first document, so that the burst that follows writes documents and nothing else.
+/// Creates a collection with its first document and returns that document's sequence. A burst that follows then adds
+/// entries for documents only.
 async fn begin(app: &TestApp, sql: &mut Sql) -> i64 {
     let answer = app.put("/collections/posts/first", json!({ "n": 0 })).await;
     assert_eq!(answer.status, 201, "{answer:?}");
@@ -47,7 +48,7 @@ on_both_databases! {
     async fn a_write_that_breaks_a_precondition_or_a_limit_leaves_the_others_and_no_hole(app: &TestApp) {
         let mut sql = app.sql().await;
         app.put("/collections/posts/big", json!({ "text": "x".repeat(1_000_000) })).await;
-        let before = sql.document_sequences().await.len() as i64 + 1; // and the collection's entry
+        let before = sql.document_sequences().await.len() as i64 + 1; // plus the collection's entry
 
         let too_much = json!({ "more": "x".repeat(100_000) });
         let answers = burst((0..BURST).map(|n| async move {
@@ -91,12 +92,12 @@ on_both_databases! {
         assert_eq!(sequences(&answers), expected);
         assert_eq!(sql.document_sequences().await[2..], expected);
 
-        // Of two that refuse each other, one is done; an update is refused like a creation.
+        // Exactly one of two creations with an email succeeds, and an update is refused like a creation.
         let answers = burst((0..BURST).map(|n| app.post("/collections/posts", json!({ "email": format!("pair {}", n / 2) })))).await;
         assert_eq!((status_count(&answers, 201), status_count(&answers, 409)), (BURST / 2, BURST / 2));
         let path = format!("/collections/posts/{}", answers.iter().find(|answer| answer.status == 201).unwrap().data()["id"].as_str().unwrap());
         assert_eq!(app.patch(&path, json!({ "email": "taken" })).await.error(), (409, "CONFLICT"));
-        // What it takes is free again once its owner is gone.
+        // The email is free again once the document that had it is deleted.
         assert_eq!(app.delete(&format!("/collections/posts/{}", taken["id"].as_str().unwrap())).await.status, 200);
         assert_eq!(app.patch(&path, json!({ "email": "taken" })).await.status, 200);
     }
@@ -127,7 +128,7 @@ on_both_databases! {
         assert_eq!((status_count(&answers, 200), status_count(&answers, 412)), (1, BURST - 1));
         assert!(answers.iter().filter(|answer| answer.status != 200).all(|answer| answer.error() == (412, "PRECONDITION_FAILED")));
 
-        // Counting in this way loses no step, however often one has to try.
+        // A counter that clients increment with `If-Match` and retries loses no step.
         app.put("/collections/posts/first", json!({ "n": 0 })).await;
         future::join_all((0..8).map(|_| async {
             for _ in 0..8 {
@@ -161,7 +162,7 @@ on_both_databases! {
         for (project, key) in keys.iter().enumerate() {
             let mut own: Vec<_> = answers.iter().skip(project).step_by(3).map(|answer| sequence_of(answer.header("X-Cursor"))).collect();
             own.sort_unstable();
-            assert_eq!(own, (2..=BURST as i64 + 1).collect::<Vec<_>>(), "1 made the collection");
+            assert_eq!(own, (2..=BURST as i64 + 1).collect::<Vec<_>>(), "sequence 1 is the collection's entry");
             let list = app.send(app.request_as(key, Method::GET, "/collections/posts?limit=1000")).await;
             let numbers: HashSet<_> = list.data().as_array().unwrap().iter().map(|document| document["data"]["n"].as_u64().unwrap() as usize).collect();
             assert_eq!(numbers, (project..3 * BURST).step_by(3).collect());
@@ -173,9 +174,10 @@ on_both_databases! {
         begin(app, &mut sql).await;
         let send = async |method: Method, path: String, body: Value| app.send(app.request(method, &path).json(&body)).await;
         let (mut removed, mut renamed, mut round) = (0, 0, 0);
-        // Which of them come into one batch is up to the sockets; what overtook the creation found nothing.
+        // Timing decides which writes share a batch, and a change that overtakes its creation gets a 404. So the rounds repeat
+        // until a rename and a removal have succeeded.
         while removed == 0 || renamed == 0 {
-            assert!(round < 50, "no batch had a creation and what came after it");
+            assert!(round < 50, "no batch had a creation and a later change of the same collection");
             sql.lock().await;
             let writes = (0..24).flat_map(|n| {
                 let (made, brief) = (format!("made{round}-{n}"), format!("brief{round}-{n}"));
@@ -188,7 +190,7 @@ on_both_databases! {
                 ]
             });
             let (answers, ()) = future::join(burst(writes), async {
-                // Once this has been answered, most of what was sent before it is waiting for the writer.
+                // By the time of this answer, most of the earlier requests are waiting for the writer.
                 app.get("/collections/posts/first").await;
                 sql.unlock().await;
             }).await;
@@ -206,19 +208,19 @@ on_both_databases! {
     }
 
     async fn many_changes_of_a_large_document_are_not_held_in_memory_at_once(app: &TestApp) {
-        // 300 KB of text, and 10 MB once it is parsed: of 32 MiB a batch has four.
+        // The document is 300 KB of text and 10 MB once it is parsed, so the 32 MiB of a batch take at most four changes of it.
         app.put("/collections/posts/large", json!({ "list": vec![1; 150_000] })).await;
         let mut sql = app.sql().await;
         sql.lock().await;
         let patches = burst((0..16).map(|n| app.patch("/collections/posts/large", json!({ "n": n }))));
         let (answers, ()) = future::join(patches, async {
-            // Once this has been answered, what was sent before it is waiting for the writer.
+            // By the time of this answer, the earlier requests are waiting for the writer.
             app.get("/collections/posts/large").await;
             sql.unlock().await;
         }).await;
         assert_eq!(status_count(&answers, 200), 16);
 
-        // The changes of a batch have one time.
+        // All changes of a batch have the same time, so each group is one batch.
         let batches = sql.integers("SELECT COUNT(*) FROM changes WHERE collection_id IS NOT NULL GROUP BY at").await;
         assert_eq!(batches.iter().sum::<i64>(), 17);
         assert!(batches.iter().all(|count| *count <= 4), "{batches:?}");
@@ -229,8 +231,8 @@ on_both_databases! {
         begin(app, &mut sql).await;
         sql.lock().await;
 
-        // While nothing can be written, 64 MiB may wait, and a batch on top. Each request is on its way before the next
-        // one is begun: a client of its own for each would be too slow for some.
+        // While the database is locked, 64 MiB of writes may wait, in addition to the batch that is being written. Each
+        // request is sent before the next one begins, because one HTTP client per request would be too slow.
         let body = json!({ "text": "x".repeat(60_000) }).to_string();
         let address = app.url.strip_prefix("http://").unwrap();
         let mut flood = FuturesUnordered::new();
@@ -256,13 +258,13 @@ on_both_databases! {
                 assert!(answer.to_lowercase().contains("\r\nretry-after: 1\r\n"), "{answer}");
                 is_held_back |= answer.contains("too many writes are waiting; try again");
             }
-            // Not before: on a busy machine the database is given up, and answered for, before the queue is full.
+            // The lock is kept until then, because on a busy machine the first writes time out before the queue is full.
             if is_held_back && std::mem::take(&mut is_locked) {
                 sql.unlock().await;
             }
         }
 
-        assert!(is_held_back, "{} acknowledged, and the queue was never full", acknowledged.len());
+        assert!(is_held_back, "the queue was never full, although {} writes were acknowledged", acknowledged.len());
         let there: HashSet<_> = list_all(&app.http, &app.url, "posts").await.into_keys().collect();
         assert_eq!(there, acknowledged);
         assert_eq!(app.put("/collections/posts/after", json!({})).await.status, 201);

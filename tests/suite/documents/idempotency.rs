@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a repeated request is answered and not done.
+//! `Idempotency-Key`: a repeated request gets the first answer and writes nothing.
 
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
@@ -10,7 +10,7 @@ fn keyed(app: &TestApp, key: &str, method: Method, path: &str, body: &Value) -> 
     app.request(method, path).header("Idempotency-Key", key).json(body)
 }
 
-/// What a repetition must answer like the first time.
+/// Returns the parts of an answer that a repeated request must get again.
 fn essence(answer: &Answer) -> (u16, String, Option<String>, Value) {
     let tag = answer.headers.get("etag").map(|tag| tag.to_str().unwrap().to_owned());
     (answer.status.as_u16(), answer.header("x-cursor").to_owned(), tag, answer.body.clone())
@@ -33,7 +33,7 @@ on_both_databases! {
             let body = json!({ "n": 1.5, "text": key });
             let first = app.send(keyed(app, key, method.clone(), path, &body)).await;
             assert!(first.status.is_success(), "{key}: {first:?}");
-            // What comes in between must not show in the repeated answer.
+            // A write in between must not show in the repeated answer.
             app.put("/collections/elsewhere/a", json!({})).await;
             let again = app.send(keyed(app, key, method, path, &body)).await;
             assert_eq!(essence(&again), essence(&first), "{key}");

@@ -1,4 +1,4 @@
-//! `coir import` writes every document of a file, and says in a sentence what is wrong if it can't.
+//! `coir import` writes every document of a file. If it can't, it says in a sentence what is wrong.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Output};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestApp, View, data_of, list_all, on_both_databases, postgres, process};
 
-/// Of the test's npm packages, which `tests/run` installs.
+/// Returns the path of a file with films, and the films. It comes with the npm packages that `tests/run` installs.
 fn movies() -> (PathBuf, Vec<Value>) {
     let path = PathBuf::from(concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -18,7 +18,7 @@ fn movies() -> (PathBuf, Vec<Value>) {
     (path, movies)
 }
 
-/// Runs `coir` to its end while this runtime goes on.
+/// Runs `coir` to its end on another thread, because the server that it talks to runs in this runtime.
 async fn coir(arguments: Vec<String>) -> Output {
     let run = move || process::command(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).output();
     tokio::task::spawn_blocking(run).await.unwrap().unwrap()
@@ -28,14 +28,14 @@ async fn import(app: &TestApp, collection: &str, file: &str) -> Output {
     coir(["import", collection, file, "--url", &app.url].map(str::to_owned).to_vec()).await
 }
 
-/// The values without their ids, in an order of their own.
+/// Returns the values as sorted text, so that two sets of documents compare without regard to their order.
 fn sorted<'a>(values: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
     let mut texts: Vec<_> = values.into_iter().map(Value::to_string).collect();
     texts.sort_unstable();
     texts
 }
 
-/// Fails unless the command ended with 1 and one sentence, which has all of `words`.
+/// Fails unless the command ended with status 1 and a message that contains all of `words`.
 fn assert_refused(output: &Output, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -71,7 +71,7 @@ on_both_databases! {
 
         assert!(output.status.success(), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("{0} of {0}", movies.len())), "{output:?}");
-        // One more that matches comes next, so nothing else came before it.
+        // The next event is about a new document that matches, so no other event came before it.
         let last = app.create("movies", json!({ "Major Genre": "Drama", "Title": "The Last" })).await;
         assert_eq!(stream.next_event().await.json()["document"]["id"], last["id"]);
         assert_eq!(socket.next().await["document"]["id"], last["id"]);
@@ -121,7 +121,7 @@ on_both_databases! {
         let arguments = ["import", "posts", &good, "--url", "no url"];
         assert_refused(&coir(arguments.map(str::to_owned).to_vec()).await, &["no url", "http://127.0.0.1:8080"]);
 
-        // None of them left anything.
+        // The failed imports wrote nothing.
         assert_eq!(app.sql().await.document_sequences().await, Vec::<i64>::new());
     }
 }

@@ -1,4 +1,4 @@
-//! Answers that are large, and peers that don't read them: what is in memory is bounded, and nothing is left out unsaid.
+//! Large answers, and clients that don't read them: memory is bounded, and no document is left out silently.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::harness::{SECRET_KEY, TestApp, on_both_databases};
 
-/// Makes documents of 900 KB of text.
+/// Creates `count` documents, each with 900 KB of text.
 async fn fill(app: &TestApp, count: usize) {
     let padding = "x".repeat(900_000);
     for n in 0..count {
@@ -21,7 +21,7 @@ async fn fill(app: &TestApp, count: usize) {
     }
 }
 
-/// All pages of a list: how many documents each has, and the documents' ids.
+/// Reads all pages of a list. Returns the number of documents on each page, and the ids of all documents.
 async fn pages(app: &TestApp, path: &str) -> (Vec<usize>, BTreeSet<String>) {
     let (mut sizes, mut ids, mut after) = (Vec::new(), BTreeSet::new(), String::new());
     loop {
@@ -30,7 +30,11 @@ async fn pages(app: &TestApp, path: &str) -> (Vec<usize>, BTreeSet<String>) {
         let documents = answer.data().as_array().unwrap();
         sizes.push(documents.len());
         for document in documents {
-            assert!(ids.insert(document["id"].as_str().unwrap().to_owned()), "twice: {}", document["id"]);
+            assert!(
+                ids.insert(document["id"].as_str().unwrap().to_owned()),
+                "listed twice: {}",
+                document["id"]
+            );
         }
         match &answer.body["nextCursor"] {
             Value::String(next) => after = format!("&after={next}"),
@@ -47,7 +51,7 @@ on_both_databases! {
             assert_eq!(ids.len(), 45, "{path}");
             assert!(sizes.len() > 1 && sizes[0] > 10, "{path}: {sizes:?}");
         }
-        // Short text that takes much memory.
+        // These lists are short as text but take much memory.
         for n in 0..3 {
             app.put(&format!("/collections/lists/{n}"), json!({ "n": n, "list": vec![1; 300_000] })).await;
         }
@@ -55,7 +59,7 @@ on_both_databases! {
         assert_eq!((ids.len(), sizes[0]), (3, 2), "{sizes:?}");
         let (sizes, _) = pages(app, "/collections/lists?limit=2").await;
         assert_eq!(sizes, [2, 1]);
-        // The client libraries count what they asked for.
+        // The client libraries take a short page for the last one, so they get an error instead.
         let answer = app.get("/collections/posts/documents?limit=1000").await;
         assert_eq!(answer.status, 400);
         assert!(answer.body["detail"].as_str().unwrap().contains("`limit`"), "{answer:?}");
@@ -81,21 +85,21 @@ async fn clients_that_do_not_read_large_answers_keep_no_room_from_others() {
         }
         assert_eq!(&begin, b"HTTP/1.1 200");
         stalled.push(tcp);
-        assert!(stalled.len() < 20, "nothing bounds what waits");
+        assert!(stalled.len() < 20, "nothing bounds the answers that wait for their readers");
     }
     assert!(stalled.len() > 3);
     let answer = app.get(path).await;
     assert_eq!((answer.error(), answer.header("Retry-After")), ((503, "OVERLOADED"), "1"));
-    assert_eq!(app.get("/collections/small").await.status, 200, "what is small is served");
+    assert_eq!(app.get("/collections/small").await.status, 200, "small answers are still served");
     let written = app.put("/collections/posts/large", json!({ "padding": "x".repeat(900_000) })).await;
-    assert_eq!(written.status, 201, "what was done is answered");
+    assert_eq!(written.status, 201, "a committed write is answered");
 
     let begun = Instant::now();
     while app.get(path).await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "they are waited for");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the stalled clients still hold the memory");
     }
     let mut rest = Vec::new();
     let _ = stalled[0].read_to_end(&mut rest).await;
-    assert!(rest.len() < 30 * 900_000, "the first was given up");
+    assert!(rest.len() < 30 * 900_000, "the first stalled client got the whole answer");
     app.stop().await;
 }

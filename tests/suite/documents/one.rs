@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApp, on_both_databases};
 
-/// Sends a request with one more header.
+/// Sends a request with an additional header.
 async fn send_with(app: &TestApp, method: Method, path: &str, header: (&str, &str), body: Value) -> Answer {
     let mut request = app.request(method.clone(), path).header(header.0, header.1);
     if !matches!(method, Method::GET | Method::DELETE) {
@@ -15,7 +15,7 @@ async fn send_with(app: &TestApp, method: Method, path: &str, header: (&str, &st
     app.send(request).await
 }
 
-/// What a write's answer says, and then what the document is when it is read.
+/// Checks that a read returns the same document and entity tag as the write's answer.
 async fn assert_reads_back(app: &TestApp, written: &Answer) {
     let id = written.data()["id"].as_str().unwrap();
     let read = app.get(&format!("/collections/posts/{id}")).await;
@@ -43,7 +43,7 @@ on_both_databases! {
         for name in ["posts", "drafts"] {
             assert_eq!(app.get(&format!("/collections/{name}")).await.data().as_array().unwrap().len(), 1);
         }
-        // A merge or a delete has nothing to work on, and so makes nothing.
+        // A merge or a delete has no document to work on, so it creates no collection.
         assert_eq!(app.patch("/collections/none/a", json!({})).await.error(), (404, "INVALID_COLLECTION"));
         assert_eq!(app.delete("/collections/none/a").await.error(), (404, "INVALID_COLLECTION"));
         assert_eq!(app.get("/collections/none/settings").await.error(), (404, "INVALID_COLLECTION"));
@@ -73,7 +73,7 @@ on_both_databases! {
 
         let unchanged = app.patch("/collections/posts/a", json!({})).await;
         assert_eq!(unchanged.data()["data"], merged.data()["data"]);
-        assert_eq!(unchanged.data()["version"], 3, "a write that changes nothing counts too");
+        assert_eq!(unchanged.data()["version"], 3, "a merge that changes nothing increments the version too");
     }
 
     async fn a_deleted_document_is_gone_and_its_neighbours_stay(app: &TestApp) {
@@ -148,15 +148,15 @@ on_both_databases! {
         for (why, header, id, expected) in [
             ("an old tag", ("If-Match", &*old), "a", 412),
             ("a weak tag is never a strong match", ("If-Match", &*weak), "a", 412),
-            ("a document that is not there has no tag", ("If-Match", &*new), "b", 412),
-            ("nothing is there", ("If-Match", "*"), "b", 412),
-            ("something is there", ("If-None-Match", "*"), "a", 412),
+            ("a missing document has no tag", ("If-Match", &*new), "b", 412),
+            ("`*` needs a document that exists", ("If-Match", "*"), "b", 412),
+            ("`*` needs a document that does not exist", ("If-None-Match", "*"), "a", 412),
             ("no quotes", ("If-Match", "2"), "a", 400),
             ("one quote", ("If-Match", "\"2"), "a", 400),
             ("an empty list", ("If-Match", ""), "a", 400),
-            ("a tag and one that is none", ("If-Match", &*mixed), "a", 400),
-            ("a tag that a write can't be kept from", ("If-None-Match", &*old), "a", 400),
-            ("the tag", ("If-Match", &*new), "a", 200),
+            ("a valid tag and an invalid one", ("If-Match", &*mixed), "a", 400),
+            ("If-None-Match of a write takes only `*`", ("If-None-Match", &*old), "a", 400),
+            ("the current tag", ("If-Match", &*new), "a", 200),
         ] {
             let answer =
                 send_with(app, Method::PUT, &format!("/collections/posts/{id}"), header, json!({ "n": 3 })).await;
@@ -168,7 +168,7 @@ on_both_databases! {
             }
         }
         let read = app.get("/collections/posts/a").await;
-        assert_eq!(read.data()["version"], 3, "only the last one happened");
+        assert_eq!(read.data()["version"], 3, "only the last write succeeded");
         assert_eq!(app.get("/collections/posts/b").await.status, 404);
 
         for method in [Method::PATCH, Method::DELETE] {
@@ -191,11 +191,11 @@ on_both_databases! {
             send_with(app, Method::GET, "/collections/posts/a", ("If-None-Match", &header), Value::Null).await
         };
         for (why, header, status) in [
-            ("the tag", tag.clone(), 304),
+            ("the current tag", tag.clone(), 304),
             ("reads compare weakly", format!("W/{tag}"), 304),
-            ("one of several", format!("\"x\", {tag}"), 304),
-            ("anything", "*".to_owned(), 304),
-            ("another", "\"x\"".to_owned(), 200),
+            ("one of several tags", format!("\"x\", {tag}"), 304),
+            ("`*` matches every tag", "*".to_owned(), 304),
+            ("another tag", "\"x\"".to_owned(), 200),
         ] {
             let answer = read(header).await;
             assert_eq!(answer.status, status, "{why}");
@@ -209,7 +209,7 @@ on_both_databases! {
     }
 
     async fn a_document_created_again_under_its_old_id_has_a_new_entity_tag(app: &TestApp) {
-        // At the same time, so that the writer does many of them in one batch and in one millisecond.
+        // The requests are concurrent, so that many of them share a batch and a millisecond.
         let make = |_| send_with(app, Method::PUT, "/collections/posts/a", ("If-None-Match", "*"), json!({}));
         let remove = |_| app.delete("/collections/posts/a");
         let mut tags = Vec::new();
@@ -221,7 +221,7 @@ on_both_databases! {
         let count = tags.len();
         tags.sort();
         tags.dedup();
-        assert_eq!(tags.len(), count, "of {count} documents some have the same tag");
-        assert!(count > 1, "it was never made again");
+        assert_eq!(tags.len(), count, "some of {count} documents have the same tag");
+        assert!(count > 1, "the document was never created again");
     }
 }

@@ -1,4 +1,4 @@
-//! `$inc`, `$append`, `$remove` and `$unset`: what depends on the document as it is, done where no other write comes between.
+//! `$inc`, `$append`, `$remove` and `$unset` change the current document atomically: no other write comes between.
 
 use futures_util::future;
 use serde_json::{Value, json};
@@ -88,7 +88,7 @@ on_both_databases! {
         app.put("/collections/posts/a", json!({ "list": ["x".repeat(700_000)] })).await;
         let answer = app.patch("/collections/posts/a", json!({ "$append": { "list": "y".repeat(700_000) } })).await;
         assert_eq!(answer.error(), (413, "PAYLOAD_TOO_LARGE"));
-        // Elsewhere than in a merge, a name with `$` is a name.
+        // A name with `$` is an operator only in a merge. Elsewhere it is an ordinary field.
         assert_eq!(app.put("/collections/posts/b", json!({ "$inc": 1 })).await.status, 201);
         assert_eq!(read(app, "/collections/posts/b").await, json!({ "$inc": 1 }));
     }

@@ -1,4 +1,4 @@
-//! Schemas of collections: what doesn't fit is refused, wherever it comes from, from the moment that one is set.
+//! Schemas of collections: from the moment that a schema is set, every write that doesn't fit it is refused.
 
 use futures_util::future;
 use reqwest::Method;
@@ -23,7 +23,7 @@ async fn set(app: &TestApp, collection: &str, schema: &Value) -> Answer {
     app.patch(&format!("/collections/{collection}/settings"), json!({ "schema": schema })).await
 }
 
-/// The pointers of a refusal.
+/// Returns the JSON pointers of the violations in a refusal.
 fn pointers(answer: &Answer) -> Vec<&str> {
     assert_eq!(answer.error(), (422, "SCHEMA_VIOLATION"), "{answer:?}");
     let details = answer.body["error"]["details"].as_array().unwrap_or_else(|| panic!("no list: {answer:?}"));
@@ -50,7 +50,7 @@ on_both_databases! {
         let removed = app.patch("/collections/shelf/settings", json!({ "schema": null })).await;
         assert_eq!((removed.status.as_u16(), &removed.data()["schema"]), (200, &Value::Null));
         assert_eq!(app.post("/collections/shelf", json!({})).await.status, 201);
-        // A collection that a write makes has none.
+        // A collection that a write creates has no schema.
         app.create("free", json!({})).await;
         assert_eq!(app.get("/collections/free/settings").await.data()["schema"], Value::Null);
 
@@ -59,16 +59,16 @@ on_both_databases! {
         assert_eq!(set(app, "none", &person()).await.error(), (404, "INVALID_COLLECTION"));
         assert_eq!(app.patch("/collections/shelf/settings", json!({})).await.error(), (400, "INVALID_BODY"));
         for (why, schema) in [
-            ("no object", json!(7)),
+            ("a number", json!(7)),
             ("a boolean", json!(true)),
-            ("no type", json!({ "type": "text" })),
-            ("elsewhere", json!({ "$ref": "https://example.com/s.json" })),
-            ("the cloud's metadata", json!({ "properties": { "a": { "$ref": "http://169.254.169.254/latest" } } })),
-            ("a file", json!({ "$ref": "file:///etc/passwd" })),
+            ("an unknown type", json!({ "type": "text" })),
+            ("a reference to another host", json!({ "$ref": "https://example.com/s.json" })),
+            ("a reference to a cloud's metadata", json!({ "properties": { "a": { "$ref": "http://169.254.169.254/latest" } } })),
+            ("a reference to a file", json!({ "$ref": "file:///etc/passwd" })),
             ("another draft", json!({ "$schema": "http://json-schema.org/draft-04/schema#" })),
             ("too large", json!({ "description": "x".repeat(70_000) })),
             ("a pattern that looks back", json!({ "pattern": "(?<=a)b" })),
-            ("a circle", json!({ "$ref": "#" })),
+            ("a schema that refers to itself", json!({ "$ref": "#" })),
         ] {
             assert_eq!(set(app, "shelf", &schema).await.error(), (400, "INVALID_BODY"), "{why}");
             let made = app.post("/collections", json!({ "name": "new", "schema": schema })).await;
@@ -86,10 +86,10 @@ on_both_databases! {
         let mut both = pointers(&two);
         both.sort_unstable();
         assert_eq!(both, ["/age", "/name"]);
-        assert!(!two.body.to_string().contains("\"old\""), "the value is not repeated: {two:?}");
+        assert!(!two.body.to_string().contains("\"old\""), "the error does not repeat the value: {two:?}");
         assert_eq!(pointers(&app.put("/collections/people/ada", json!({ "name": 1 })).await), ["/name"]);
         assert_eq!(pointers(&app.patch("/collections/people/ada", json!({ "age": -1 })).await), ["/age"]);
-        // What counts is the document as it would be.
+        // The schema applies to the document as it would be after its operators.
         assert_eq!(pointers(&app.patch("/collections/people/ada", json!({ "$inc": { "age": 115 } })).await), ["/age"]);
         assert_eq!(pointers(&app.patch("/collections/people/ada", json!({ "$append": { "tags": ["a", 1] } })).await).len(), 2);
         assert_eq!(pointers(&app.patch("/collections/people/ada", json!({ "$unset": "name" })).await), [""]);
@@ -126,9 +126,9 @@ on_both_databases! {
         assert_eq!(ids, ["a", "zoe"]);
         assert_eq!(details["documents"][0]["violations"][0]["pointer"], "/age");
         assert_eq!(app.get("/collections/people/settings").await.data()["schema"], Value::Null);
-        assert_eq!(app.post("/collections/people", json!({})).await.status, 201, "nothing is refused by it");
+        assert_eq!(app.post("/collections/people", json!({})).await.status, 201, "a schema that was not set refuses nothing");
 
-        // Of very many some are told.
+        // The error names at most twenty documents and counts the others.
         let wrong = vec![json!({}); 100];
         app.post("/collections/people/batch", json!({ "documents": wrong })).await;
         let refused = set(app, "people", &person()).await;
@@ -153,7 +153,7 @@ on_both_databases! {
             let there = list_all(&app.http, &app.url, &collection).await.len();
             assert_eq!(there, 1 + written);
             match set.status.as_u16() {
-                200 => assert_eq!(written, 0, "a document doesn't fit the schema"),
+                200 => assert_eq!(written, 0, "a stored document doesn't fit the schema"),
                 _ => {
                     assert_eq!(set.error(), (422, "SCHEMA_VIOLATION"));
                     assert!(written > 0, "{set:?}");
@@ -167,15 +167,15 @@ on_both_databases! {
             app.put(&format!("/collections/{collection}/first"), json!({ "name": "x" })).await;
             let mut sql = app.sql().await;
             sql.lock().await;
-            // More than the writer looks at by itself.
+            // The batch has more changes than the writer checks by itself when a schema is set.
             let (path, body) = (format!("/collections/{collection}/batch"), json!({ "documents": vec![data; 300] }));
             let schema = person();
             let (waiting, set, ()) = future::join3(app.post(&path, body), set(app, collection, &schema), async {
-                // Once this has been answered, most of what was sent before it is waiting for the writer.
+                // By the time of this answer, most of the earlier requests are waiting for the writer.
                 app.get("/collections/good/first").await;
                 sql.unlock().await;
             }).await;
-            // Whichever came first.
+            // The two requests race, so either may come first.
             match waiting.status.as_u16() {
                 201 => assert_eq!(set.status, status, "{collection}: {set:?}"),
                 _ => {

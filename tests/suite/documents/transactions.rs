@@ -1,4 +1,4 @@
-//! Transactions over several collections: all or nothing, for the database and for those who watch.
+//! Transactions over several collections: all or nothing, for the database and for subscribers.
 
 use futures_util::future;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ async fn keys(app: &TestApp, collection: &str) -> Vec<Value> {
     keys
 }
 
-/// The collection `posts`, where the field `key` is unique.
+/// Creates the collection `posts`, where the field `key` is unique.
 async fn make_unique(app: &TestApp) {
     assert_eq!(app.post("/collections", json!({ "name": "posts" })).await.status, 201);
     let indexes = declare(app, "posts", json!([{ "fields": ["key"], "unique": true }])).await;
@@ -57,7 +57,7 @@ on_both_databases! {
         assert_eq!(results[7], json!({ "id": "old", "collection": "orders" }));
         assert_eq!(app.get("/collections/ledger/mine").await.data(), &results[4]);
         assert_eq!(app.get("/collections/orders/old").await.error(), (404, "DOCUMENT_NOT_FOUND"));
-        // Two collections and three documents before it; then a collection and eight changes.
+        // The log had entries for two collections and three documents. The transaction adds a collection and eight changes.
         assert_eq!(sequence_of(answer.header("X-Cursor")), 5 + 9);
         assert_eq!(answer.header("X-Cursor"), app.get("/collections/orders").await.body["cursor"]);
     }
@@ -67,26 +67,26 @@ on_both_databases! {
         let before = app.get("/collections/posts").await.body["cursor"].clone();
         for (why, operation, error) in [
             ("another version", json!({ "op": "update", "collection": "posts", "id": "a", "data": {}, "ifVersion": 1 }), (412, "PRECONDITION_FAILED")),
-            ("it is there", json!({ "op": "replace", "collection": "posts", "id": "a", "data": {}, "ifVersion": 0 }), (412, "PRECONDITION_FAILED")),
-            ("it isn't there", json!({ "op": "replace", "collection": "posts", "id": "b", "data": {}, "ifVersion": 1 }), (412, "PRECONDITION_FAILED")),
+            ("the document exists", json!({ "op": "replace", "collection": "posts", "id": "a", "data": {}, "ifVersion": 0 }), (412, "PRECONDITION_FAILED")),
+            ("the document does not exist", json!({ "op": "replace", "collection": "posts", "id": "b", "data": {}, "ifVersion": 1 }), (412, "PRECONDITION_FAILED")),
             ("another version", json!({ "op": "delete", "collection": "posts", "id": "a", "ifVersion": 7 }), (412, "PRECONDITION_FAILED")),
-            ("taken", json!({ "op": "create", "collection": "posts", "id": "a", "data": {} }), (409, "CONFLICT")),
-            ("taken by itself", json!({ "op": "create", "collection": "fresh", "id": "f", "data": {} }), (409, "CONFLICT")),
-            ("an operator", json!({ "op": "update", "collection": "posts", "id": "a", "data": { "$inc": { "text": 1 } } }), (409, "CONFLICT")),
-            ("no document", json!({ "op": "update", "collection": "posts", "id": "b", "data": {} }), (404, "DOCUMENT_NOT_FOUND")),
-            ("no document", json!({ "op": "delete", "collection": "posts", "id": "b" }), (404, "DOCUMENT_NOT_FOUND")),
-            ("no collection", json!({ "op": "delete", "collection": "none", "id": "b" }), (404, "INVALID_COLLECTION")),
-            ("no name", json!({ "op": "create", "collection": "1 bad", "data": {} }), (400, "INVALID_COLLECTION")),
-            ("no id", json!({ "op": "replace", "collection": "posts", "id": "a/b", "data": {} }), (400, "INVALID_BODY")),
-            ("id missing", json!({ "op": "update", "collection": "posts", "data": {} }), (400, "INVALID_BODY")),
-            ("data missing", json!({ "op": "create", "collection": "posts" }), (400, "INVALID_BODY")),
-            ("data too many", json!({ "op": "delete", "collection": "posts", "id": "a", "data": {} }), (400, "INVALID_BODY")),
-            ("no version yet", json!({ "op": "create", "collection": "posts", "data": {}, "ifVersion": 1 }), (400, "INVALID_BODY")),
-            ("no version", json!({ "op": "delete", "collection": "posts", "id": "a", "ifVersion": null }), (400, "INVALID_BODY")),
-            ("no version", json!({ "op": "delete", "collection": "posts", "id": "a", "ifVersion": "1" }), (400, "INVALID_BODY")),
-            ("no op", json!({ "op": "upsert", "collection": "posts", "id": "a", "data": {} }), (400, "INVALID_BODY")),
-            ("another member", json!({ "op": "delete", "collection": "posts", "id": "a", "if_version": 1 }), (400, "INVALID_BODY")),
-            ("no object", json!(["delete", "posts", "a"]), (400, "INVALID_BODY")),
+            ("the id is taken", json!({ "op": "create", "collection": "posts", "id": "a", "data": {} }), (409, "CONFLICT")),
+            ("the id is taken by this transaction", json!({ "op": "create", "collection": "fresh", "id": "f", "data": {} }), (409, "CONFLICT")),
+            ("an operator that does not fit", json!({ "op": "update", "collection": "posts", "id": "a", "data": { "$inc": { "text": 1 } } }), (409, "CONFLICT")),
+            ("a missing document", json!({ "op": "update", "collection": "posts", "id": "b", "data": {} }), (404, "DOCUMENT_NOT_FOUND")),
+            ("a missing document", json!({ "op": "delete", "collection": "posts", "id": "b" }), (404, "DOCUMENT_NOT_FOUND")),
+            ("a missing collection", json!({ "op": "delete", "collection": "none", "id": "b" }), (404, "INVALID_COLLECTION")),
+            ("an invalid collection name", json!({ "op": "create", "collection": "1 bad", "data": {} }), (400, "INVALID_COLLECTION")),
+            ("an invalid id", json!({ "op": "replace", "collection": "posts", "id": "a/b", "data": {} }), (400, "INVALID_BODY")),
+            ("a missing id", json!({ "op": "update", "collection": "posts", "data": {} }), (400, "INVALID_BODY")),
+            ("missing data", json!({ "op": "create", "collection": "posts" }), (400, "INVALID_BODY")),
+            ("data in a delete", json!({ "op": "delete", "collection": "posts", "id": "a", "data": {} }), (400, "INVALID_BODY")),
+            ("a version in a create", json!({ "op": "create", "collection": "posts", "data": {}, "ifVersion": 1 }), (400, "INVALID_BODY")),
+            ("null instead of a version", json!({ "op": "delete", "collection": "posts", "id": "a", "ifVersion": null }), (400, "INVALID_BODY")),
+            ("a string instead of a version", json!({ "op": "delete", "collection": "posts", "id": "a", "ifVersion": "1" }), (400, "INVALID_BODY")),
+            ("an unknown operation", json!({ "op": "upsert", "collection": "posts", "id": "a", "data": {} }), (400, "INVALID_BODY")),
+            ("an unknown member", json!({ "op": "delete", "collection": "posts", "id": "a", "if_version": 1 }), (400, "INVALID_BODY")),
+            ("a list instead of an object", json!(["delete", "posts", "a"]), (400, "INVALID_BODY")),
         ] {
             let answer = transact(app, json!([
                 { "op": "create", "collection": "fresh", "id": "f", "data": { "n": 1 } },
@@ -102,14 +102,14 @@ on_both_databases! {
         assert_eq!(app.get("/transactions").await.error(), (405, "METHOD_NOT_ALLOWED"));
         assert_eq!(app.get("/collections/fresh").await.error(), (404, "INVALID_COLLECTION"));
         let after = app.get("/collections/posts").await;
-        assert_eq!((&after.body["cursor"], &after.data()[0]["version"]), (&before, &json!(1)), "no trace, no hole");
+        assert_eq!((&after.body["cursor"], &after.data()[0]["version"]), (&before, &json!(1)), "a failed transaction leaves no entry in the log");
     }
 
     async fn the_changes_of_a_transaction_are_neighbours_for_subscribers(app: &TestApp) {
         app.put("/collections/posts/first", json!({})).await;
         let mut stream = app.stream("/realtime/sse/posts", None).await;
         stream.opened().await;
-        // 16 clients write at once, each one transaction of 8 changes, single writes between.
+        // 16 clients write at once. Each sends a single write and then a transaction of 8 changes.
         let answers = future::join_all((0..16).map(|client| async move {
             app.create("posts", json!({ "client": "single" })).await;
             let operations: Vec<_> = (0..8).map(|step| json!({ "op": "create", "collection": "posts", "data": { "client": client, "step": step } })).collect();
@@ -125,7 +125,7 @@ on_both_databases! {
         while let Some(first) = events.next() {
             assert_eq!(first["step"], 0);
             for step in 1..8 {
-                assert_eq!(events.next().unwrap(), json!({ "client": first["client"], "step": step }), "a neighbour, in order");
+                assert_eq!(events.next().unwrap(), json!({ "client": first["client"], "step": step }), "the changes are neighbours, in order");
             }
             whole += 1;
         }
@@ -158,7 +158,7 @@ on_both_databases! {
                 { "op": "delete", "collection": "posts", "id": "a" },
                 { "op": "create", "collection": "posts", "id": "b", "data": { "key": "k" } },
             ]), 200, json!(["k", "x"])),
-            ("made, gone and made", json!([
+            ("create, delete, then create again", json!([
                 { "op": "delete", "collection": "posts", "id": "b" },
                 { "op": "create", "collection": "posts", "id": "c", "data": { "key": "k" } },
                 { "op": "delete", "collection": "posts", "id": "c" },
@@ -178,20 +178,20 @@ on_both_databases! {
                 { "op": "update", "collection": "posts", "id": "d", "data": { "key": "k" } },
                 { "op": "update", "collection": "posts", "id": "x", "data": { "key": "x" } },
             ]), 200, json!(["k", "n", "x"])),
-            ("by a detour, a swap", json!([
+            ("a swap by way of a third value", json!([
                 { "op": "update", "collection": "posts", "id": "a", "data": { "key": "detour" } },
                 { "op": "update", "collection": "posts", "id": "d", "data": { "key": "n" } },
                 { "op": "update", "collection": "posts", "id": "a", "data": { "key": "k" } },
             ]), 200, json!(["k", "n", "x"])),
-            ("a swap: the first step is a violation", json!([
+            ("a direct swap, whose first step is a violation", json!([
                 { "op": "update", "collection": "posts", "id": "a", "data": { "key": "n" } },
                 { "op": "update", "collection": "posts", "id": "d", "data": { "key": "k" } },
             ]), 409, json!(["k", "n", "x"])),
-            ("taken", json!([
+            ("a value that another document has", json!([
                 { "op": "create", "collection": "posts", "data": { "key": "free" } },
                 { "op": "create", "collection": "posts", "data": { "key": "k" } },
             ]), 409, json!(["k", "n", "x"])),
-            ("taken by itself", json!([
+            ("a value that this transaction has already used", json!([
                 { "op": "create", "collection": "posts", "data": { "key": "free" } },
                 { "op": "create", "collection": "posts", "data": { "key": "free" } },
             ]), 409, json!(["k", "n", "x"])),
@@ -214,7 +214,7 @@ on_both_databases! {
             let count = |status| answers.iter().filter(|answer| answer.status == status).count();
             assert_eq!((count(201), count(409)), (1, 63), "round {round}");
         }
-        // Beside one that always violates, alone or in the midst of a batch, the others get through.
+        // Requests that always violate the index, alone or inside a batch, don't fail the requests beside them.
         let answers = future::join_all((0..63).map(|n| async move {
             match n % 9 {
                 0 => app.post("/collections/posts", json!({ "key": "first" })).await,
@@ -233,13 +233,14 @@ on_both_databases! {
         let mut sql = app.sql().await;
         let sequences = sql.document_sequences().await;
         let (first, last) = (sequences[0], sequences[sequences.len() - 1]);
-        assert_eq!(sequences, (first..=last).collect::<Vec<_>>(), "no hole");
+        assert_eq!(sequences, (first..=last).collect::<Vec<_>>(), "the log has no hole");
     }
 
     async fn a_stream_that_is_cut_inside_a_transaction_resumes_with_its_rest(app: &TestApp) {
         let begin = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
         app.post("/collections", json!({ "name": "others" })).await;
-        // More than the hub or one page of the log hands out at once, in two collections, with writes of others all around.
+        // The transaction has more changes than the hub or a page of the log hands out at once. It writes to two collections,
+        // and other clients write meanwhile.
         let operation = |n: usize| {
             let collection = if n % 3 == 2 { "others" } else { "posts" };
             json!({ "op": "create", "collection": collection, "id": format!("t{n:03}"), "data": { "n": n } })
@@ -265,11 +266,11 @@ on_both_databases! {
         let (first, last) = (place("t000"), place("t598"));
         let ids: Vec<_> = all[first..=last].iter().map(|(_, event)| event["document"]["id"].clone()).collect();
         let expected: Vec<_> = (0..600).filter(|n| n % 3 != 2).map(|n| json!(format!("t{n:03}"))).collect();
-        assert_eq!(ids, expected, "neighbours, in the order of the operations");
+        assert_eq!(ids, expected, "the changes are neighbours, in the order of the operations");
 
         for cut in [first, first + 1, first + 127, first + 128, first + 300, last - 1, last] {
             let (cursor, _) = &all[cut];
-            // The one that wrote it has it in memory, the other reads it.
+            // The node that wrote the transaction has it in memory. The other node reads it from the database.
             for node in [app, &other] {
                 let mut stream = node.stream("/realtime/sse/posts", Some(cursor)).await;
                 let mut socket = node.socket().await;

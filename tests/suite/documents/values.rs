@@ -1,10 +1,10 @@
-//! JSON values: what is stored comes back equal.
+//! JSON values come back equal to the values that were written.
 
 use serde_json::{Value, json};
 
 use crate::harness::{on_both_databases, path_with};
 
-/// Whether two values are equal as JSON values: numbers by what they denote, objects without regard to order.
+/// Returns whether two JSON values are equal. Numbers compare by value, and the order of keys doesn't count.
 fn is_equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => match (one.as_i64(), other.as_i64()) {
@@ -22,13 +22,13 @@ fn is_equal(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// An object of so many levels, around a number.
+/// Returns a number inside of `levels` objects and arrays.
 fn nested(levels: usize) -> Value {
     (0..levels)
         .fold(json!(1), |value, level| if level % 2 == 0 { json!({ "a": value }) } else { json!([value]) })
 }
 
-/// Doubles over all magnitudes, the same ones in every run (SplitMix64).
+/// Generates doubles of all magnitudes, the same ones in every run (SplitMix64).
 fn doubles(count: u64) -> impl Iterator<Item = f64> {
     (1..=count)
         .map(|place| {
@@ -37,7 +37,7 @@ fn doubles(count: u64) -> impl Iterator<Item = f64> {
             bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             bits ^ (bits >> 31)
         })
-        // Half of them in the magnitudes that applications use.
+        // Half of the doubles have magnitudes that applications use.
         .map(
             |bits| {
                 if bits % 2 == 0 { f64::from_bits(bits) } else { (bits >> 11) as f64 / 9_007_199_254_740.992 }
@@ -55,7 +55,7 @@ on_both_databases! {
             ("zeros", json!([0, 0.0, -0.0])),
             ("large and small doubles", json!([1e300, -1e300, 1e21, f64::MAX, f64::MIN_POSITIVE, 5e-324])),
             ("fractions", json!([0.1, 1.0 / 3.0, 121.487_919_511_619_45, 31.245_270_191_439_438])),
-            ("past 64 bits", json!(18_446_744_073_709_551_615_u64)),
+            ("an integer beyond 63 bits", json!(18_446_744_073_709_551_615_u64)),
             ("text", json!(["", " ", "ü", "日本", "😀", "e\u{301}", "\u{1}\u{1f}\u{7f}", "\"\\/\u{8}\u{c}\n\r\t", "\u{2028}\u{feff}\u{ffff}"])),
             ("text that looks like another value", json!(["1", "true", "null", "{}", "[]", "NaN", "\\u0000"])),
             ("keys", json!({ "": 1, " ": 2, "a.b": 3, "a\"b": 4, "a'b": 5, "a\\b": 6, "$": 7, "0": 8, "é": 9, "😀": 10, "a b": 11, "\n": 12, "--": 13, "__proto__": 14 })),
@@ -76,12 +76,12 @@ on_both_databases! {
 
     async fn every_double_comes_back_to_the_last_bit(app: &TestApp) {
         let sent: Vec<f64> = doubles(2000).collect();
-        // Spelled by Rust, whose shortest spelling denotes exactly this double.
+        // The shortest spelling that Rust prints denotes exactly this double.
         let spelled: Vec<String> = sent.iter().map(|double| format!("{double:e}")).collect();
         let body = format!("{{\"doubles\":[{}]}}", spelled.join(","));
         let put = app.request(reqwest::Method::PUT, "/collections/values/doubles").body(body);
         assert_eq!(app.send(put).await.status, 201);
-        // A merge writes what the database gave back, so a last bit that is lost shows twice.
+        // A merge writes back the document that it read from the database, so a lost bit would be lost twice.
         app.patch("/collections/values/doubles", json!({ "merged": true })).await;
 
         let read = app.request(reqwest::Method::GET, "/collections/values/doubles").send().await.unwrap();

@@ -1,4 +1,4 @@
-//! Whose pages may call: CORS on REST and event streams, the `Origin` of a WebSocket.
+//! Allowed origins: CORS on REST and event streams, and the `Origin` header of a WebSocket.
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::json;
@@ -104,12 +104,16 @@ async fn with_a_list_pages_that_are_not_on_it_are_refused() {
         let get = |path: &str| app.request(Method::GET, path).header("Origin", origin).send();
         let list = get("/collections/posts").await.unwrap();
         let allowed = list.headers().get("access-control-allow-origin").map(|value| value.to_str().unwrap());
-        assert_eq!(allowed, is_allowed.then_some(origin), "the browser keeps the answer from the page");
+        assert_eq!(
+            allowed,
+            is_allowed.then_some(origin),
+            "without the header a browser hides the answer from the page"
+        );
         let stream = get("/realtime/sse/posts").await.unwrap();
         assert_eq!(stream.status().as_u16(), if is_allowed { 200 } else { 403 }, "{origin}");
         assert_eq!(open_socket(&app, origin).await, if is_allowed { Ok(()) } else { Err(403) }, "{origin}");
     }
-    // What is no page says no origin.
+    // A client that is not a web page sends no origin and is served.
     app.stream("/realtime/sse/posts", None).await.opened().await;
     let mut socket = app.anonymous_socket().await;
     socket.authenticate(SECRET_KEY).await;
@@ -118,7 +122,7 @@ async fn with_a_list_pages_that_are_not_on_it_are_refused() {
     app.stop().await;
 }
 
-/// The page at `/` is this server's own: a list that is about others must not shut it out.
+/// The server serves the page at `/` itself, so a list of other origins must not shut it out.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_list_the_server_s_own_page_may_still_do_everything() {
     let origins = vec![PAGE.to_owned()];

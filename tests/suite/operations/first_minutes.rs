@@ -1,4 +1,4 @@
-//! What a beginner sees: the first lines of the server, and the sentences of the first mistakes.
+//! A beginner's first minutes: the text that the server prints, and the messages of common mistakes.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::harness::{Database, PUBLISHABLE_KEY, TestApp, process};
 
-/// A server whose keys are its own, as on a beginner's first start.
+/// Starts a server that makes its own keys, as on a beginner's first start. Returns it with the text that it printed.
 fn start(directory: &Path) -> (Child, String) {
     let mut server = process::command(&[])
         .env_remove("COIR_API_KEY")
@@ -21,7 +21,7 @@ fn start(directory: &Path) -> (Child, String) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(server.stdout.as_mut().unwrap()).lines().map(Result::unwrap);
-    // It ends with its second, or third, empty line.
+    // The text ends with the empty line after the last `curl`, or after the advice to create a key.
     let mut welcome = String::new();
     let mut last = "…".to_owned();
     for line in &mut lines {
@@ -80,7 +80,7 @@ fn the_page_s_link_has_the_key_while_it_is_known() {
 
     let (server, second) = start(directory.path());
     assert!(second.contains("page  http://127.0.0.1:") && !second.contains("pk_"), "{second}");
-    // The command that is printed makes a key of this server.
+    // The printed command creates a key of this server.
     let command = second.split_once("To create another: ").unwrap().1.trim();
     let output = shell(command).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("pk_"), "{command}");
@@ -106,7 +106,7 @@ fn a_start_that_fails_says_what_to_do() {
             ["cannot be created", "COIR_DATA_DIR"],
         ),
         (
-            "a file that is no database",
+            "a file that is not a database",
             vec![("COIR_DATA_DIR", no_database.to_str().unwrap())],
             ["coir.db", "may write"],
         ),
@@ -115,7 +115,7 @@ fn a_start_that_fails_says_what_to_do() {
             vec![("DATABASE_URL", "postgres://coir:hidden@127.0.0.1:1/coir")],
             ["127.0.0.1:1 does not answer", "DATABASE_URL"],
         ),
-        ("an address that is none", vec![("COIR_LISTEN", "127.0.0.1")], ["COIR_LISTEN", "127.0.0.1:8080"]),
+        ("an invalid address", vec![("COIR_LISTEN", "127.0.0.1")], ["COIR_LISTEN", "127.0.0.1:8080"]),
     ] {
         let mut server = process::command(&[])
             .env("COIR_LISTEN", free)
@@ -138,8 +138,8 @@ fn a_start_that_fails_says_what_to_do() {
 async fn the_error_of_a_bad_request_says_how_to_correct_it() {
     let app = TestApp::start(Database::Sqlite).await;
     for (why, body, part) in [
-        ("quotes of another language", "{'title':'x'}", "double quotes"),
-        ("nothing", "", "is empty"),
+        ("single quotes", "{'title':'x'}", "double quotes"),
+        ("an empty body", "", "is empty"),
         ("a list", "[1]", "must be a JSON object"),
     ] {
         let request = app.request(reqwest::Method::POST, "/collections/posts").body(body);
@@ -147,7 +147,7 @@ async fn the_error_of_a_bad_request_says_how_to_correct_it() {
         assert_eq!(answer.error(), (400, "INVALID_BODY"), "{why}");
         assert!(answer.body["error"]["message"].as_str().unwrap().contains(part), "{why}: {answer:?}");
     }
-    // These two sentences are the protocol's.
+    // The protocol fixes these two messages.
     let unknown = app.get("/collections/none").await;
     assert_eq!(
         unknown.body["error"],

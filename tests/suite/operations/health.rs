@@ -1,4 +1,4 @@
-//! `/health`: whether the process runs, and whether it can do its work.
+//! `/health/live` says that the process runs, and `/health/ready` that it can do its work.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ async fn without_its_database_a_server_is_live_but_not_ready_until_it_is_back() 
     let cluster = cluster.await.unwrap();
     let begun = Instant::now();
     while app.get("/health/ready").await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it doesn't find its database again");
+        assert!(begun.elapsed() < Duration::from_secs(20), "the server doesn't find its database again");
     }
     app.stop().await;
     tokio::task::spawn_blocking(move || drop(cluster)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who is asking: keys in headers, scopes, projects, and the commands that make, list and revoke keys beside a server.
+//! API keys: headers, scopes, projects, and the commands that create, list and revoke keys while a server runs.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::harness::{
     PUBLISHABLE_KEY, SECRET_KEY, TestApp, TestSocket, TestStream, on_both_databases, process,
 };
 
-/// Runs `coir` on the database of a server that runs; it must succeed. Returns what it printed.
+/// Runs `coir` on the database of a running server and returns its output. The command must succeed.
 async fn coir(app: &TestApp, arguments: &[&str]) -> String {
     let (status, stdout, stderr) = try_coir(app, arguments).await;
     assert!(status, "coir {arguments:?}: {stderr}");
@@ -54,7 +54,7 @@ on_both_databases! {
         let (garbled, short) = (format!("Bearer {SECRET_KEY}x"), format!("Bearer {}", &SECRET_KEY[..10]));
         let basic = format!("Basic {SECRET_KEY}");
         for (why, headers) in [
-            ("nothing", vec![]),
+            ("no key", vec![]),
             ("two keys", vec![("Authorization", &*bearer), ("x-api-key", PUBLISHABLE_KEY)]),
             ("a bad key beside a good one", vec![("Authorization", &*bearer), ("x-api-key", "x")]),
             ("an empty key beside a good one", vec![("Authorization", &*bearer), ("x-api-key", "")]),
@@ -67,7 +67,7 @@ on_both_databases! {
             ("a part of a key", vec![("Authorization", &*short)]),
             ("an unknown key", vec![("Authorization", "Bearer sk_0123456789abcdefOTHER")]),
             ("not ASCII", vec![("x-api-key", "sk_0123456789abcdefñ")]),
-            ("text that SQL would read", vec![("x-api-key", "sk_' OR 1=1 --")]),
+            ("SQL in place of a key", vec![("x-api-key", "sk_' OR 1=1 --")]),
         ] {
             let answer = ask(&headers).await;
             assert_eq!((answer.status.as_u16(), &answer.body), (401, &unauthorized()), "{why}");
@@ -98,7 +98,7 @@ on_both_databases! {
         ] {
             let answer = app.send(app.http.request(method.clone(), format!("{}{path}", app.url)).body("{")).await;
             let mut body = answer.body.clone();
-            // Where both doors have a path, an error is in both forms.
+            // A path that both APIs have answers an error in both forms.
             if let Some(detail) = body.as_object_mut().unwrap().remove("detail") {
                 assert_eq!(detail, body["error"]["message"], "{method} {path}");
             }
@@ -111,7 +111,7 @@ on_both_databases! {
     async fn a_key_does_what_its_scopes_say_and_nothing_else(app: &TestApp) {
         app.put("/collections/posts/a", json!({})).await;
         let rows: [(&str, [u16; 5]); 5] = [
-            // read, write, create a collection, remove one that isn't there, stream of one that isn't there
+            // read, write, create a collection, remove a missing collection, stream a missing collection
             ("documents:read", [200, 403, 403, 403, 403]),
             ("documents:write", [403, 200, 403, 403, 403]),
             ("collections:write", [403, 403, 201, 404, 403]),
@@ -150,9 +150,9 @@ on_both_databases! {
         let row = listed.lines().find(|line| line.contains(&key[..8])).unwrap();
         assert!(row.contains("revoked"), "{listed}");
         for (why, arguments) in [
-            ("revoked already", vec!["keys", "revoke", &key]),
-            ("no key begins so", vec!["keys", "revoke", "sk_nothing"]),
-            ("every key begins so", vec!["keys", "revoke", ""]),
+            ("the key is revoked already", vec!["keys", "revoke", &key]),
+            ("no key has this prefix", vec!["keys", "revoke", "sk_nothing"]),
+            ("every key has the empty prefix", vec!["keys", "revoke", ""]),
             ("no such project", vec!["keys", "list", "--project", "none"]),
         ] {
             let (done, _, stderr) = try_coir(app, &arguments).await;
@@ -175,9 +175,9 @@ on_both_databases! {
         coir(app, &["keys", "revoke", &key]).await;
         let begun = Instant::now();
         while status(app, &key, Method::GET, "/collections/posts", Value::Null).await != 401 {
-            assert!(begun.elapsed() < Duration::from_secs(1), "it is still good after a second");
+            assert!(begun.elapsed() < Duration::from_secs(1), "the revoked key still works after a second");
         }
-        // From here on nothing is told to whoever held it.
+        // From here on, connections with the revoked key receive nothing.
         let written = app.create("posts", json!({ "secret": true })).await;
         while let Some(block) = stream.try_next_block().await {
             assert!(block.data.is_none_or(|data| !data.contains("secret")));

@@ -55,7 +55,7 @@ fn a_wrong_setting_stops_the_start_with_a_sentence_that_names_it() {
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(!setting.ends_with("KEY") || !stderr.contains(value), "a key is not repeated: {stderr}");
     }
-    assert_eq!(directory.path().read_dir().unwrap().count(), 0, "nothing was made");
+    assert_eq!(directory.path().read_dir().unwrap().count(), 0, "a failed start creates no files");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn an_unusable_database_or_address_is_named() {
             "DATABASE_URL",
         ),
         (
-            "no server there, and its password is not shown",
+            "PostgreSQL does not answer, and its password is not shown",
             [("COIR_LISTEN", "127.0.0.1:0"), ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x")],
             "DATABASE_URL",
         ),
@@ -127,7 +127,7 @@ async fn sigterm_finishes_requests_says_1001_and_ends_with_status_0() {
     let mut answer = String::new();
     request.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("HTTP/1.1 201"), "{answer}");
-    assert!(ended.await.unwrap(), "it did not end with status 0");
+    assert!(ended.await.unwrap(), "the server did not end with status 0");
 
     let again = start(directory.path()).await;
     assert_eq!(get(&again.url, "/collections/posts/a").await["data"]["data"], json!({ "n": 1 }));

@@ -1,5 +1,5 @@
-//! What no client should send: the answer is a 4xx with a code and a sentence, or a clean close where HTTP itself is
-//! broken; never a 5xx, and never at another client's cost.
+//! Malformed input gets a 4xx with a code and a message, or a clean close where HTTP itself is broken. It never causes a
+//! 5xx, and other clients are still served.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use tokio::{
 use crate::harness::{Database, SECRET_KEY, TestApp, on_both_databases, path_with};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Far more than any body may have.
+/// A number of bytes, far above the limit of every body.
 const HUGE: usize = 100 << 20;
 
-/// The head of a request with the secret key; `more` is further header lines, each with its `\r\n`.
+/// Builds the head of a request with the secret key. `more` has further header lines, each with its `\r\n`.
 fn head(request_line: &str, more: &str) -> Vec<u8> {
     format!(
         "{request_line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: {SECRET_KEY}\r\n{more}\r\n"
@@ -25,13 +25,13 @@ fn head(request_line: &str, more: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Sends bytes as they are, for as long as the server takes them, and reads all that it answers.
+/// Sends raw bytes for as long as the server takes them, and returns its whole answer.
 async fn send_raw(app: &TestApp, parts: impl IntoIterator<Item = Vec<u8>>) -> String {
     let stream = TcpStream::connect(app.url.trim_start_matches("http://")).await.unwrap();
     let (mut reader, mut writer) = stream.into_split();
     let write = async {
         for part in parts {
-            // The server may close early; what it said before is read.
+            // The server may close early; its answer is still read.
             if writer.write_all(&part).await.is_err() {
                 break;
             }
@@ -48,7 +48,7 @@ async fn send_raw(app: &TestApp, parts: impl IntoIterator<Item = Vec<u8>>) -> St
     String::from_utf8(answer).unwrap()
 }
 
-/// The status of an answer, which must be a 4xx. With a body, it has the shape of every error.
+/// Returns the status of an answer, which must be a 4xx. A body must have the shape of every error.
 fn assert_refused(why: &str, answer: &str) -> u16 {
     let status: u16 =
         answer.split(' ').nth(1).unwrap_or_else(|| panic!("{why}: {answer:?}")).parse().unwrap();
@@ -74,17 +74,17 @@ async fn broken_http_is_refused_or_cut_and_others_are_served() {
     for (why, request) in [
         ("garbage", b"\x00\x01\x02\xff\xfe garbage\r\n\r\n".to_vec()),
         ("a TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(40)),
-        ("HTTP/2 without asking", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
-        ("a version that is none", b"GET / HTTP/9.9\r\nhost: x\r\n\r\n".to_vec()),
+        ("HTTP/2 without an upgrade", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
+        ("an unknown version of HTTP", b"GET / HTTP/9.9\r\nhost: x\r\n\r\n".to_vec()),
         ("a NUL in the path", head("GET /collections/a\0b", "")),
         ("a NUL in a header", head("GET /collections", "x-thing: a\0b\r\n")),
-        ("a header without name", head("GET /collections", ": x\r\n")),
-        ("a head that does not end, in ten seconds", b"GET / HTTP/1.1\r\nhost".to_vec()),
+        ("a header without a name", head("GET /collections", ": x\r\n")),
+        ("a head that does not end within ten seconds", b"GET / HTTP/1.1\r\nhost".to_vec()),
         ("two lengths", head("POST /collections/posts", "content-length: 2\r\ncontent-length: 3\r\n")),
-        ("a length that is none", head("POST /collections/posts", "content-length: two\r\n")),
+        ("a length that is not a number", head("POST /collections/posts", "content-length: two\r\n")),
         ("a negative length", head("POST /collections/posts", "content-length: -1\r\n")),
         (
-            "length and chunks",
+            "a length and chunks",
             head("POST /collections/posts", "content-length: 2\r\ntransfer-encoding: chunked\r\n"),
         ),
         ("an unknown transfer coding", head("POST /collections/posts", "transfer-encoding: rot13\r\n")),
@@ -103,7 +103,7 @@ async fn broken_http_is_refused_or_cut_and_others_are_served() {
         head("POST /collections/posts", "transfer-encoding: chunked\r\n"),
         b"zz\r\n{}\r\n0\r\n\r\n".to_vec(),
     ];
-    assert_refused("a chunk whose size is none", &send_raw(&app, chunk).await);
+    assert_refused("a chunk whose size is not a number", &send_raw(&app, chunk).await);
     assert_serves(&app, "a broken chunk").await;
     app.stop().await;
 }
@@ -115,13 +115,13 @@ async fn bodies_that_are_too_large_are_refused_before_they_are_read() {
     let piece = || vec![b' '; 1 << 20];
     let announced = head("POST /collections/posts", &format!("content-length: {HUGE}\r\n"));
     let announced = std::iter::once(announced).chain((0..100).map(|_| piece()));
-    assert_eq!(assert_refused("announced", &send_raw(&app, announced).await), 413);
+    assert_eq!(assert_refused("a body that was announced", &send_raw(&app, announced).await), 413);
     assert_serves(&app, "a body that was announced").await;
 
     let chunk = || [b"100000\r\n".to_vec(), piece(), b"\r\n".to_vec()].concat();
     let chunked = head("POST /collections/posts", "transfer-encoding: chunked\r\n");
     let chunked = std::iter::once(chunked).chain((0..100).map(|_| chunk())).chain([b"0\r\n\r\n".to_vec()]);
-    assert_eq!(assert_refused("in chunks", &send_raw(&app, chunked).await), 413);
+    assert_eq!(assert_refused("a body in chunks", &send_raw(&app, chunked).await), 413);
     assert_serves(&app, "a body in chunks").await;
 
     for (coding, bomb) in [
@@ -152,7 +152,7 @@ async fn bodies_that_are_too_large_are_refused_before_they_are_read() {
     app.stop().await;
 }
 
-/// 100 MB of spaces, compressed.
+/// Compresses 100 MB of spaces.
 fn compress<E: std::io::Write>(
     mut encoder: E,
     finish: impl FnOnce(E) -> std::io::Result<Vec<u8>>,
@@ -168,10 +168,10 @@ on_both_databases! {
         app.put("/collections/posts/kept", json!({})).await;
         let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
         for (why, body) in [
-            ("nothing", Vec::new()),
+            ("an empty body", Vec::new()),
             ("objects 100,000 deep", deep("{\"a\":", "}").into_bytes()),
             ("arrays 100,000 deep", deep("[", "]").into_bytes()),
-            ("65 deep", format!("{}1{}", "{\"a\":".repeat(65), "}".repeat(65)).into_bytes()),
+            ("objects 65 deep", format!("{}1{}", "{\"a\":".repeat(65), "}".repeat(65)).into_bytes()),
             ("NUL in a string", br#"{"a":"x\u0000y"}"#.to_vec()),
             ("NUL in a key", br#"{"x\u0000y":1}"#.to_vec()),
             ("NUL in an array of an object", br#"{"a":[{"b":"\u0000"}]}"#.to_vec()),
@@ -180,14 +180,14 @@ on_both_databases! {
             ("a lone low surrogate", br#"{"a":"\ude00"}"#.to_vec()),
             ("surrogates in the wrong order", br#"{"a":"\ude00\ud83d"}"#.to_vec()),
             ("invalid UTF-8", b"{\"a\":\"\xff\xfe\"}".to_vec()),
-            ("UTF-8 that is too long", b"{\"a\":\"\xc0\x80\"}".to_vec()),
+            ("overlong UTF-8", b"{\"a\":\"\xc0\x80\"}".to_vec()),
             ("UTF-16", b"\xff\xfe{\x00}\x00".to_vec()),
             ("a byte order mark", b"\xef\xbb\xbf{}".to_vec()),
-            ("past every double", br#"{"a":1e400}"#.to_vec()),
-            ("below every double", br#"{"a":-1e400}"#.to_vec()),
-            ("not a number", br#"{"a":NaN}"#.to_vec()),
+            ("a number above every double", br#"{"a":1e400}"#.to_vec()),
+            ("a number below every double", br#"{"a":-1e400}"#.to_vec()),
+            ("NaN", br#"{"a":NaN}"#.to_vec()),
             ("a leading zero", br#"{"a":01}"#.to_vec()),
-            ("a comma too many", br#"{"a":1,}"#.to_vec()),
+            ("a trailing comma", br#"{"a":1,}"#.to_vec()),
             ("two documents", b"{}{}".to_vec()),
             ("an array", b"[]".to_vec()),
             ("text", b"\"{}\"".to_vec()),
@@ -246,7 +246,7 @@ on_both_databases! {
                 let (status, _) = answer.error();
                 assert!((400..500).contains(&status), "{path}: {answer:?}");
             }
-            // As a field or a value it is a good filter, unless it holds a NUL or names nothing: it must match nothing.
+            // The text is a valid field or value of a filter, unless it holds a NUL or names no field. It must match nothing.
             for path in [
                 path_with("/collections/posts", &[(text, text)]),
                 path_with("/collections/posts", &[("title", text)]),
@@ -260,7 +260,7 @@ on_both_databases! {
                     _ => assert_eq!(answer.error(), (400, "INVALID_FILTER"), "{path}"),
                 }
             }
-            // As a field that is asked about it is one that no document has, unless it can't be one.
+            // The text names a field that no document has, unless it is not a valid field.
             for (path, expected) in [
                 (path_with("/collections/posts/kept", &[("select", text)]), "{}"),
                 (path_with("/collections/posts", &[("select", text)]), "{}"),
@@ -301,7 +301,7 @@ on_both_databases! {
                     _ => assert_eq!(answer.error(), (400, "INVALID_FILTER"), "{path}"),
                 }
             }
-            // In bodies it is a name or an id that nothing has, or an operator that there isn't.
+            // The text in a body is an invalid name or id, or an unknown operation.
             for (method, path, body) in [
                 (Method::POST, "/collections", json!({ "name": text })),
                 (Method::PATCH, "/collections/posts/settings", json!({ "name": text })),
@@ -317,13 +317,13 @@ on_both_databases! {
             }
             let deleted = app.post("/collections/posts/batch-delete", json!({ "ids": [text] })).await;
             assert!(deleted.status.as_u16() < 500, "{deleted:?}");
-            // As a sort it is a field that no document has, unless it can't be one.
+            // The text sorts by a field that no document has, unless it is not a valid field.
             let sorted = app.get(&path_with("/collections/posts", &[("orderBy", text)])).await;
             match sorted.status.as_u16() {
                 200 => assert_eq!(sorted.data()[0]["id"], "kept", "{text:?}"),
                 _ => assert_eq!(sorted.error(), (400, "INVALID_FILTER"), "{text:?}"),
             }
-            // Written as a value and as a key, it comes back and is found.
+            // The text can be written as a value and as a key; it comes back, and a filter finds it.
             let data = json!({ "title": text, text: 1 });
             let written = app.post("/collections/texts", data.clone()).await;
             if text.contains('\0') {

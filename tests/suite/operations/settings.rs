@@ -70,7 +70,12 @@ fn an_error_names_the_flag_or_the_variable_that_was_given() {
             ("COIR_MAX_BATCH", "5"),
             "coir: --listen: `here`",
         ),
-        ("a flag wins", &["--listen", "here"], ("COIR_LISTEN", "127.0.0.1:0"), "coir: --listen: `here`"),
+        (
+            "a flag wins over a variable",
+            &["--listen", "here"],
+            ("COIR_LISTEN", "127.0.0.1:0"),
+            "coir: --listen: `here`",
+        ),
         (
             "a key is not repeated",
             &["--api-key", "sk_short"],

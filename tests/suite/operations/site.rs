@@ -1,4 +1,4 @@
-//! The live page's files: where they are, what comes with them, and how large they may be.
+//! The live page's files: their paths, their headers and their size.
 
 use reqwest::{Method, StatusCode, header};
 
@@ -12,7 +12,7 @@ const FILES: [(&str, &str); 5] = [
     ("/assets/style.css", "text/css; charset=utf-8"),
     ("/assets/icon.svg", "image/svg+xml"),
 ];
-/// In bytes, of everything that a browser loads. Comments count: the page has no build step that removes them.
+/// The limit in bytes for all files that a browser loads. Comments count, because no build step removes them.
 const MAX_SIZE: u64 = 72_000;
 
 async fn start() -> TestApp {
@@ -23,7 +23,7 @@ async fn start() -> TestApp {
 async fn every_file_has_its_type_and_is_guarded() {
     let app = start().await;
     for (path, content_type) in FILES {
-        // Without a key: whoever opens the page has none yet.
+        // The request has no key, because a browser that opens the page has none yet.
         let answer = app.send(app.http.get(format!("{}{path}", app.url))).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
         assert_eq!(answer.header("content-type"), content_type, "{path}");
@@ -61,10 +61,10 @@ async fn an_unchanged_file_is_not_sent_again() {
     let url = format!("{}/assets/app.js", app.url);
     let tag = app.send(app.http.get(&url)).await.header("etag").to_owned();
     for (if_none_match, status, why) in [
-        (tag.clone(), StatusCode::NOT_MODIFIED, "the tag itself"),
-        (format!("\"other\", W/{tag}"), StatusCode::NOT_MODIFIED, "one of a list, weak"),
-        ("*".to_owned(), StatusCode::NOT_MODIFIED, "any"),
-        ("\"other\"".to_owned(), StatusCode::OK, "another"),
+        (tag.clone(), StatusCode::NOT_MODIFIED, "the current tag"),
+        (format!("\"other\", W/{tag}"), StatusCode::NOT_MODIFIED, "a weak tag in a list"),
+        ("*".to_owned(), StatusCode::NOT_MODIFIED, "`*` matches every tag"),
+        ("\"other\"".to_owned(), StatusCode::OK, "another tag"),
     ] {
         let response = app.http.get(&url).header(header::IF_NONE_MATCH, if_none_match).send().await.unwrap();
         assert_eq!(response.status(), status, "{why}");
@@ -118,7 +118,7 @@ fn the_page_is_small() {
     assert!(size < MAX_SIZE, "the page is {size} bytes; the limit is {MAX_SIZE}");
 }
 
-/// What stands in HTML or is evaluated would need a weaker policy; text goes in as text.
+/// Inline markup and evaluated code would need a weaker content security policy, so scripts insert text only as text.
 #[test]
 fn no_script_makes_markup_or_code_from_text() {
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/static")).unwrap();

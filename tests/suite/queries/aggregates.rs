@@ -145,7 +145,7 @@ on_both_databases! {
             { "value": null, "count": 2 }, { "value": 1, "count": 2 }, { "value": { "x": [2], "y": 1 }, "count": 2 },
             { "value": 9_007_199_254_740_993_i64, "count": 1 }, { "value": 1e300, "count": 1 }, { "value": "1", "count": 1 },
             { "value": "null", "count": 1 }, { "value": "true", "count": 1 }, { "value": true, "count": 1 },
-            // Arrays and objects are alike to a sort: the ids of their documents decide.
+            // A sort treats all arrays and objects as equal, so the ids of their documents decide.
             { "value": { "x": [2] }, "count": 1 }, { "value": [], "count": 1 },
         ]);
         assert_eq!(ask(app, "query/group-by", &[("field", "kind")]).await, counts);

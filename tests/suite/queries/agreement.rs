@@ -1,7 +1,7 @@
 //! SQLite, PostgreSQL and the matcher give the same answer to the same question.
 //!
-//! Documents, filters and sorts are generated (`harness::corpus`, `harness::questions`). `COIR_TEST_AGREEMENT_PAIRS=100000` is
-//! the full run (of each database), `COIR_TEST_SEED` replays one; `--nocapture` shows the table.
+//! Documents, filters and sorts are generated (`harness::corpus`, `harness::questions`). The full run has
+//! `COIR_TEST_AGREEMENT_PAIRS=100000` for each database. `COIR_TEST_SEED` replays a run. `--nocapture` shows the table.
 
 use std::{
     cmp::Ordering,
@@ -27,7 +27,7 @@ use crate::harness::{
     questions::{Asked, filters, sort_text},
 };
 
-/// Which pairs of an operator and a type were true and false.
+/// Counts how often each operator was true and false for each type of value.
 #[derive(Default)]
 struct Table {
     cells: BTreeMap<(String, &'static str), [usize; 2]>,
@@ -93,7 +93,7 @@ impl Round {
         answer.body
     }
 
-    /// The ids of a list, in its order.
+    /// Returns the ids of a list, in the list's order.
     async fn ids(&self, app: &TestApp, mut parameters: Vec<(String, String)>) -> Vec<String> {
         parameters.push(("limit".to_owned(), "1000".to_owned()));
         ids_of(&self.list(app, &parameters).await)
@@ -109,7 +109,7 @@ fn ids_of(answer: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The documents of a list, with the times that the server gave them.
+/// Returns the documents of a list, with the times that the server gave them.
 fn documents_of(answer: &Value) -> Vec<Document> {
     let time = |value: &Value| Timestamp::parse(value.as_str().unwrap()).unwrap().floor;
     let read = |document: &Value| Document {
@@ -123,7 +123,7 @@ fn documents_of(answer: &Value) -> Vec<Document> {
 }
 
 fn setting(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
 async fn start() -> Round {
@@ -181,7 +181,7 @@ async fn a_filter_means_the_same_to_both_databases_and_the_matcher() {
     }
     table.print();
     println!("{} pairs of a document and a filter, asked of both databases and the matcher", table.pairs);
-    // A cell that few filters are in says nothing.
+    // A cell with few pairs says nothing, so it isn't checked.
     for ((operator, kind), [no, yes]) in table.cells.iter().filter(|(_, [no, yes])| no + yes >= 1200) {
         let share = *yes as f64 / (no + yes) as f64;
         assert!((0.1..=0.9).contains(&share), "{operator} of {kind} is true in {share:.2} of its pairs");
@@ -265,7 +265,7 @@ async fn snapshot_pages_show_each_lasting_document_once_while_others_write() {
                 parameters.extend(after.map(|after| ("after".to_owned(), after)));
                 let page = round.list(app, &parameters).await;
                 met.extend(ids_of(&page));
-                // Between two pages documents come, go and change in what is not sorted by.
+                // Between two pages, documents are created, deleted and changed in fields that are not sorted by.
                 let other = palettes[0][number % palettes[0].len()].clone();
                 let last = met.last().unwrap().clone();
                 let path = format!("/collections/{collection}");
@@ -286,10 +286,14 @@ async fn snapshot_pages_show_each_lasting_document_once_while_others_write() {
                 }
             }
             let unique: HashSet<_> = met.iter().cloned().collect();
-            assert_eq!(unique.len(), met.len(), "by {text}, one was met twice: {met:?}");
+            assert_eq!(unique.len(), met.len(), "by {text}, a document was listed twice: {met:?}");
             let missed: Vec<_> =
                 round.documents.iter().filter(|document| !unique.contains(document.id.as_str())).collect();
-            assert!(missed.is_empty(), "by {text} on {}, not met: {missed:?}", app.config.database_url);
+            assert!(
+                missed.is_empty(),
+                "by {text} on {}, these were not listed: {missed:?}",
+                app.config.database_url
+            );
         }
     }
     for app in round.apps {

@@ -1,4 +1,4 @@
-//! A cursor that can't be used has its answer, on each kind of stream, and what comes after it is whole.
+//! An unusable cursor is answered by a resync on each kind of stream, and the events after it are complete.
 
 use std::{fs, path::Path};
 
@@ -10,7 +10,7 @@ use crate::harness::{
     sequence_of,
 };
 
-/// A cursor of another project, which has a collection of the same name.
+/// Returns a cursor of another project, which has a collection of the same name.
 async fn foreign_cursor(app: &TestApp) -> String {
     let mut command = process::command(&["projects", "create", "other"]);
     command.env("DATABASE_URL", &app.config.database_url);
@@ -21,7 +21,7 @@ async fn foreign_cursor(app: &TestApp) -> String {
     app.send(create).await.header("x-cursor").to_owned()
 }
 
-/// The messages of a named subscription up to the one of this type.
+/// Reads messages up to the first one of this type, and returns them all.
 async fn read_until(socket: &mut TestSocket, kind: &str) -> Vec<Value> {
     let mut messages = Vec::new();
     loop {
@@ -39,10 +39,10 @@ on_both_databases! {
         for (why, cursor, code, words) in [
             ("garbled", "abc".to_owned(), "INVALID_CURSOR", "not a valid cursor"),
             ("one letter changed", good.replacen('A', "B", 1), "INVALID_CURSOR", "not a valid cursor"),
-            ("of another project", foreign, "INVALID_CURSOR", "another project"),
+            ("a cursor of another project", foreign, "INVALID_CURSOR", "another project"),
             ("beyond the end of the log", alter_cursor(&good, |bytes| bytes[20] += 77), "CURSOR_EXPIRED", "beyond the end"),
-            ("of another history", alter_cursor(&good, |bytes| bytes[5] ^= 1), "CURSOR_EXPIRED", "another history"),
-            ("of a change that was another one", alter_cursor(&good, |bytes| bytes[28] ^= 1), "CURSOR_EXPIRED", "another change"),
+            ("a cursor of another history", alter_cursor(&good, |bytes| bytes[5] ^= 1), "CURSOR_EXPIRED", "another history"),
+            ("a cursor of another change", alter_cursor(&good, |bytes| bytes[28] ^= 1), "CURSOR_EXPIRED", "another change"),
         ] {
             let mut socket = app.socket().await;
             socket.send(json!({ "type": "subscribe", "id": "s", "collection": "posts", "since": cursor, "snapshot": true })).await;
@@ -54,7 +54,7 @@ on_both_databases! {
             let page = messages.iter().find(|message| message["type"] == "snapshot").unwrap();
             assert_eq!(page["documents"][0]["id"], "a", "{why}");
 
-            // Without a snapshot it has ended, and the same id can be used again.
+            // Without a snapshot the resync ends the subscription, and its id can be used again.
             socket.send(json!({ "type": "subscribe", "id": "t", "collection": "posts", "since": cursor })).await;
             assert_eq!(read_until(&mut socket, "resync").await.last().unwrap()["code"], code, "{why}");
             socket.send(json!({ "type": "subscribe", "id": "t", "collection": "posts", "since": good })).await;
@@ -63,7 +63,7 @@ on_both_databases! {
             let mut stream = app.stream("/realtime/sse/posts?snapshot=true", Some(&cursor)).await;
             let resync = stream.next_event().await;
             assert_eq!((resync.event.as_deref(), &resync.json()["code"]), (Some("resync"), &json!(code)), "{why}");
-            assert_eq!(resync.id.as_deref(), Some(""), "{why}: cut here, it must start anew");
+            assert_eq!(resync.id.as_deref(), Some(""), "{why}: a stream that is cut here must start anew");
             assert_eq!(stream.next_event().await.json()["documents"][0]["id"], "a", "{why}");
             assert_eq!(stream.next_event().await.event.as_deref(), Some("ready"), "{why}");
         }
@@ -93,7 +93,7 @@ async fn a_cursor_from_before_an_older_copy_was_restored_gets_a_resync() {
 
     let mut server = start().await;
     let kept = put(&server, "kept").await;
-    // Stopped in order, the database is one file.
+    // After an orderly stop the database is one file, so a copy of it is complete.
     assert!(server.terminate() && is_whole(&file));
     fs::copy(&file, &copy).unwrap();
     let mut server = start().await;
@@ -115,10 +115,10 @@ async fn a_cursor_from_before_an_older_copy_was_restored_gets_a_resync() {
         assert_eq!(stream.next_event().await.json()["document"]["id"], id);
     }
     assert!(sequence_of(&last) > sequence_of(&lost));
-    // There is a change of that number again, and it is another one.
+    // The log has a change with this sequence again, but it is another change.
     let mut stream = open(&server, &lost).await;
     assert_eq!(stream.next_event().await.json()["code"], "CURSOR_EXPIRED");
-    // What both histories have is good.
+    // A cursor of a change that both histories have is good.
     let mut stream = open(&server, &kept).await;
     for id in ["new-1", "new-2", "new-3"] {
         assert_eq!(stream.next_event().await.json()["document"]["id"], id);

@@ -9,7 +9,7 @@ use crate::harness::{Answer, PUBLISHABLE_KEY, TestApp, indexes::declare, on_both
 
 const DOCUMENTS: u64 = 1000;
 
-/// 1000 documents, three of which have a rare status. Half of the numbers are even.
+/// Writes 1000 documents. Three of them have a rare status, and half of the numbers are even.
 async fn fill(app: &TestApp) {
     let document =
         |n: u64| json!({ "n": n, "status": if n % 400 == 7 { "rare" } else { "usual" }, "parity": n % 2 });

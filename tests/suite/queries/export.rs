@@ -1,4 +1,5 @@
-//! Exports: whole, in every format, at the reader's pace, and cut rather than ended when something breaks.
+//! Exports are complete in every format and go at the reader's pace. An export that fails is cut, so that it doesn't look
+//! complete.
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
@@ -12,10 +13,10 @@ use tokio::{
 use crate::harness::{SECRET_KEY, TestApp, data_of, list_all, on_both_databases, path_with, process};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How many exports may run at a time.
+/// The number of exports that may run at a time.
 const MAX_EXPORTS: usize = 32;
 
-/// An export's content type, file name and text.
+/// Requests an export and returns its content type, its `Content-Disposition` and its text.
 async fn export(app: &TestApp, parameters: &[(&str, &str)]) -> (String, String, String) {
     let path = path_with("/collections/things/export", parameters);
     let response = app.request(Method::GET, &path).send().await.unwrap();
@@ -35,7 +36,7 @@ async fn write_many(app: &TestApp, count: usize, padding: usize) {
     }
 }
 
-/// Begins to read an export and stops.
+/// Begins to read an export and stops after the first bytes.
 async fn stall(app: &TestApp, format: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8192).unwrap();
@@ -59,7 +60,7 @@ on_both_databases! {
         app.post("/collections", json!({ "name": "things" })).await;
         assert_eq!(export(app, &[]).await.2.split_whitespace().collect::<String>(), "[]");
         assert_eq!(export(app, &[("format", "ndjson")]).await.2, "");
-        // More than a page, and ties of the sort across its end.
+        // These are more than a page, and the sort has ties across its end.
         write_many(app, 2500, 10).await;
         let (kind, name, text) = export(app, &[("orderBy", "n")]).await;
         assert_eq!((kind.as_str(), name.as_str()), ("application/json", "attachment; filename=\"things.json\""));
@@ -136,35 +137,35 @@ on_both_databases! {
     }
 
     async fn stalled_export_readers_hold_nothing_that_others_need(app: &TestApp) {
-        // Several pages, and far more than buffers on the way take.
+        // The export has several pages and is far larger than the buffers between the server and its reader.
         write_many(app, 1000, 10_000).await;
         let mut stalled = Vec::new();
         for format in ["json", "ndjson"].repeat(MAX_EXPORTS / 2) {
             stalled.push(stall(app, format).await);
         }
-        // There are fewer connections to the database than exports that stand still; but these are as many as may be.
+        // There are more stalled exports than database connections, and a list is served. Another export is over the limit.
         let list = app.get("/collections/things?limit=3");
         assert_eq!(tokio::time::timeout(PATIENCE, list).await.unwrap().status, 200);
         assert_eq!(app.get("/collections/things/export").await.error(), (503, "OVERLOADED"));
 
-        // Who hangs up makes room.
+        // A reader that hangs up makes room for another export.
         stalled.truncate(2);
         let room = async { while app.get("/collections/things/export?n=7").await.status != 200 {} };
-        tokio::time::timeout(PATIENCE, room).await.expect("exports go on for nobody");
+        tokio::time::timeout(PATIENCE, room).await.expect("exports go on although their readers hung up");
 
-        // The rest of the documents is gone before it was read: the answers are cut.
+        // The other documents are removed before they are read, so the exports are cut.
         assert_eq!(app.delete("/collections/things").await.status, 200);
         for mut stream in stalled {
             let mut rest = Vec::new();
-            // A reset is a cut as well.
+            // A connection reset is also a cut, so the result doesn't matter.
             let _ = stream.read_to_end(&mut rest).await;
-            assert!(!rest.ends_with(b"\r\n0\r\n\r\n"), "an export that broke off looks whole");
+            assert!(!rest.ends_with(b"\r\n0\r\n\r\n"), "an export that was cut looks complete");
         }
     }
 
     async fn an_export_can_be_imported_under_the_same_ids(app: &TestApp) {
         write_many(app, 30, 3).await;
-        // One that only looks like an exported document.
+        // The data of this document looks like an exported document.
         app.put("/collections/things/odd", json!({ "id": "x", "collection": "y", "data": { "n": 1 }, "createdAt": "never", "updatedAt": "never", "version": 1 })).await;
         let directory = tempfile::tempdir().unwrap();
         let expected = data_of(&list_all(&app.http, &app.url, "things").await);
@@ -175,7 +176,7 @@ on_both_databases! {
             let collection = format!("copy-{format}");
             let arguments = ["import", &collection, file.to_str().unwrap(), "--url", &app.url].map(str::to_owned);
             let run = move || process::command(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).output();
-            // Twice: what is there already is written again.
+            // The second import overwrites the documents of the first.
             for _ in 0..2 {
                 let output = tokio::task::spawn_blocking(run.clone()).await.unwrap().unwrap();
                 assert!(output.status.success(), "{output:?}");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestApp, TestStream, on_both_databases, path_with};
 
-/// The documents that the filters are asked about; each name is the document's id.
+/// Returns the documents that the filters choose from, each with its id.
 fn documents() -> Vec<(&'static str, Value)> {
     vec![
         ("number", json!({ "v": 7 })),
@@ -42,14 +42,14 @@ fn documents() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Opens a stream with the filter before anything is written. The collection is there already.
+/// Opens a stream with the filter. The collection exists and has no documents yet.
 async fn watch(app: &TestApp, parameters: &[(&str, &str)]) -> TestStream {
     let mut stream = app.stream(&path_with("/realtime/sse/things", parameters), None).await;
     stream.opened().await;
     stream
 }
 
-/// The ids that a list with the filter has.
+/// Returns the ids of a list with the filter.
 async fn listed(app: &TestApp, parameters: &[(&str, &str)]) -> BTreeSet<String> {
     let mut parameters = parameters.to_vec();
     parameters.push(("limit", "1000"));
@@ -58,20 +58,23 @@ async fn listed(app: &TestApp, parameters: &[(&str, &str)]) -> BTreeSet<String> 
     documents.iter().map(|document| document["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The ids that a stream has brought when its collection was removed: nothing more can come then.
+/// Reads a stream to its end and returns the ids of its events. It ends because its collection was removed.
 async fn brought(stream: &mut TestStream) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     while let Some(block) = stream.try_next_block().await {
         if block.data.is_some() && block.event.is_none() && block.json()["type"] == "event" {
             let event = block.json();
             assert_eq!(event["event"], "created", "{event}");
-            assert!(ids.insert(event["document"]["id"].as_str().unwrap().to_owned()), "twice: {event}");
+            assert!(
+                ids.insert(event["document"]["id"].as_str().unwrap().to_owned()),
+                "a document came twice: {event}"
+            );
         }
     }
     ids
 }
 
-/// Asks each filter of a list and of a stream. A row: parameters, the ids that match, why.
+/// Checks each filter with a list and with a stream. A row has a parameter, its value, the ids that match, and the reason.
 async fn assert_agreement(app: &TestApp, rows: &[(&str, &str, &[&str], &str)]) {
     let made = app.post("/collections", json!({ "name": "things" })).await;
     assert_eq!(made.status, 201);
@@ -109,12 +112,12 @@ on_both_databases! {
             (r#"{"v":"null"}"#, "text that looks like null", &["null-text"]),
             (r#"{"v":""}"#, "empty text is not missing", &["empty-text"]),
             (r#"{"v":[1,"x",null,{"k":"deep"}]}"#, "the whole array", &["array"]),
-            (r#"{"v":[1]}"#, "not a part of it", &[]),
+            (r#"{"v":[1]}"#, "a part of an array does not match", &[]),
             (r#"{"v":[]}"#, "the empty array", &["empty-array"]),
             (r#"{"v":{"a":[2.5,"é"],"b":1.0}}"#, "the whole object, in any order of its keys", &["object"]),
-            (r#"{"v":{}}"#, "no object has no keys", &[]),
+            (r#"{"v":{}}"#, "an empty object matches only an empty object", &[]),
             (r#"{"v":9007199254740993}"#, "integers are exact", &["big"]),
-            (r#"{"v":9007199254740992}"#, "also the neighbour", &["near-big"]),
+            (r#"{"v":9007199254740992}"#, "the integer next to it is another one", &["near-big"]),
             (r#"{"v":1e300}"#, "a large double", &["huge"]),
             (r#"{"v":"abc"}"#, "case counts", &[]),
             (r#"{"v":" ABC "}"#, "spaces count", &["spaces"]),
@@ -126,24 +129,24 @@ on_both_databases! {
             (r#"{"v.k.x":"in"}"#, "nested objects", &["nested"]),
             (r#"{"v.k":{"x":"in"}}"#, "an object in an object", &["nested"]),
             (r#"{"Major Genre":"Drama"}"#, "a space in a key", &["spaces"]),
-            (r#"{"a.b":"dot"}"#, "a dot enters", &["object-dot"]),
-            (r#"{"a\\.b":"dot"}"#, "an escaped dot does not", &["keys"]),
+            (r#"{"a.b":"dot"}"#, "a dot enters an object", &["object-dot"]),
+            (r#"{"a\\.b":"dot"}"#, "an escaped dot is a part of the key", &["keys"]),
             (r#"{"":"empty"}"#, "the empty key", &["keys"]),
             (r#"{"q\"q":"quote"}"#, "a quote in a key", &["keys"]),
             (r#"{"it's":"apostrophe"}"#, "an apostrophe in a key", &["keys"]),
             (r#"{"b\\\\b":"backslash"}"#, "a backslash in a key", &["keys"]),
             (r#"{"é":"accent","😀":"face"}"#, "keys beyond ASCII", &["keys"]),
-            (r#"{"data.$":"dollar"}"#, "a dollar would begin a group, but not behind data", &["keys"]),
+            (r#"{"data.$":"dollar"}"#, "a dollar begins a group, except after `data.`", &["keys"]),
             (r#"{"\\0":"digit"}"#, "a key of digits", &["keys"]),
             (r#"{"tab\t":"tab","a[0]":"brackets"}"#, "control characters and brackets", &["keys"]),
-            (r#"{"limit":"own"}"#, "in JSON a parameter's name is a field", &["keys"]),
+            (r#"{"limit":"own"}"#, "the name of a parameter is a field in JSON", &["keys"]),
             (r#"{"id":"number"}"#, "the document's own id", &["number"]),
             (r#"{"data.id":"number"}"#, "the field of that name", &["own-names"]),
             (r#"{"checked_in__eq":true}"#, "a name that ends like an operator", &["own-names"]),
             (r#"{"createdAt":"2000-01-01"}"#, "the document's own time", &[]),
             (r#"{"data.createdAt":"2000-01-01"}"#, "the field of that name", &["own-names"]),
             (r#"{"v":7,"id":"number"}"#, "all terms must hold", &["number"]),
-            (r#"{"v":7,"id":"text"}"#, "one does not hold", &[]),
+            (r#"{"v":7,"id":"text"}"#, "one term does not hold", &[]),
         ];
         let rows: Vec<_> = rows.iter().map(|(filter, why, expected)| ("filters", *filter, *expected, *why)).collect();
         assert_agreement(app, &rows).await;
@@ -154,7 +157,7 @@ on_both_databases! {
             ("v", "7", &["number", "text"], "the number or the text"),
             ("v", "7.0", &["number"], "an equal number, another text"),
             ("v", "7.5", &["fraction"], "a fraction"),
-            ("v", "07", &[], "no JSON number, and another text"),
+            ("v", "07", &[], "not a JSON number, and another text"),
             ("v", "true", &["yes", "yes-text"], "the boolean or the text"),
             ("v", "True", &["yes"], "booleans are read in any case"),
             ("v", "1", &["one"], "1 is not true"),
@@ -172,7 +175,7 @@ on_both_databases! {
             ("id", "number", &["number"], "the document's own id"),
             ("data.id", "number", &["own-names"], "the field of that name"),
             ("v__eq", "7", &["number", "text"], "the operator spelled out"),
-            ("v_eq", "7", &["number", "text"], "as the client libraries spell it"),
+            ("v_eq", "7", &["number", "text"], "the operator as the client libraries spell it"),
             ("checked_in__eq", "true", &["own-names"], "a name that ends like an operator"),
         ]).await;
     }
@@ -182,14 +185,14 @@ on_both_databases! {
             app.put(&format!("/collections/things/{id}"), data).await;
         }
         for (why, parameters, expected) in [
-            ("no value is two texts", vec![("v", "a"), ("v", "b")], vec![]),
-            ("text and JSON", vec![("v", "7"), ("filters", r#"{"v":"7"}"#)], vec!["text"]),
+            ("no value equals two texts", vec![("v", "a"), ("v", "b")], vec![]),
+            ("the text and the JSON must match", vec![("v", "7"), ("filters", r#"{"v":"7"}"#)], vec!["text"]),
             ("one of them does not hold", vec![("v", "true"), ("filters", r#"{"v":7}"#)], vec![]),
         ] {
             let expected: BTreeSet<String> = expected.into_iter().map(str::to_owned).collect();
             assert_eq!(listed(app, &parameters).await, expected, "{why}");
         }
-        assert_eq!(listed(app, &[("filters", "{}")]).await.len(), documents().len(), "no term holds always");
+        assert_eq!(listed(app, &[("filters", "{}")]).await.len(), documents().len(), "an empty filter matches every document");
     }
 
     async fn a_document_is_found_by_its_own_times(app: &TestApp) {

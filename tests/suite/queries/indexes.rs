@@ -1,4 +1,4 @@
-//! Indexes that collections declare: what can be declared, how they are built, and what they forbid.
+//! Declared indexes: valid declarations, building in the background, and the writes that a unique index refuses.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn states(indexes: &[Value]) -> Vec<&str> {
     indexes.iter().map(|index| index["state"].as_str().unwrap()).collect()
 }
 
-/// The database's own indexes of declared ones.
+/// Counts the indexes in the database that belong to declared indexes.
 async fn count_in_database(app: &TestApp) -> i64 {
     let mut sql = app.sql().await;
     let text = match sql {
@@ -30,11 +30,15 @@ async fn count_in_database(app: &TestApp) -> i64 {
     sql.integers(text).await[0]
 }
 
-/// Asks until the database has so many indexes of declared ones.
+/// Waits until the database has `count` indexes that belong to declared indexes.
 async fn has_in_database(app: &TestApp, count: i64) {
     let begun = Instant::now();
     while count_in_database(app).await != count {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{} are there", count_in_database(app).await);
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "the database has {}",
+            count_in_database(app).await
+        );
     }
 }
 
@@ -52,13 +56,13 @@ on_both_databases! {
         let both = json!([{ "fields": ["email"], "unique": true }, { "fields": ["status", "-createdAt"] }]);
         let indexes = declare(app, "posts", both).await;
         assert_eq!(states(&indexes), ["ready", "ready"]);
-        assert_eq!(indexes[1]["name"], name, "what is declared already stays");
+        assert_eq!(indexes[1]["name"], name, "an index that was declared before keeps its name");
         has_in_database(app, 3).await;
 
         let answer = app.patch("/collections/posts/settings", json!({ "name": "articles" })).await;
-        assert_eq!(answer.data()["indexes"].as_array().unwrap().len(), 2, "another setting leaves them");
+        assert_eq!(answer.data()["indexes"].as_array().unwrap().len(), 2, "a change of another setting keeps the indexes");
         let indexes = declare(app, "articles", json!([])).await;
-        assert_eq!(indexes.len(), 0, "what isn't declared is dropped");
+        assert_eq!(indexes.len(), 0, "an index that is left out is dropped");
         has_in_database(app, 0).await;
     }
 
@@ -115,7 +119,7 @@ on_both_databases! {
         let indexes: Vec<_> = names.iter().map(|name| json!({ "fields": [name, format!("-x.{name}.0")] })).collect();
         let indexes = declare(app, "posts", json!(indexes)).await;
         for (index, name) in indexes.iter().zip(names) {
-            // A name that begins with a minus is none of these but `--`, which is `-` descending.
+            // Only `--` begins with a minus among these names. It declares the field `-`, descending.
             assert_eq!(index["state"], "ready", "{index}");
             let filter = json!({ (format!("data.{name}")): "x" }).to_string();
             let answer = app.get(&crate::harness::path_with("/collections/posts", &[("filters", &filter)])).await;
@@ -155,7 +159,7 @@ on_both_databases! {
         assert_eq!(app.put(&path, doubled.clone()).await.error(), (409, "CONFLICT"));
         assert_eq!(app.get(&path).await.data()["data"]["email"], "b@x");
         let answer = app.post("/collections/other", doubled.clone()).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "another collection is another matter");
+        assert_eq!(answer.status, StatusCode::CREATED, "another collection does not have the index");
         declare(app, "people", json!([])).await;
         has_in_database(app, 0).await;
         assert_eq!(app.post("/collections/people", doubled).await.status, StatusCode::CREATED);
@@ -209,13 +213,13 @@ on_both_databases! {
         assert!(why.contains("3 documents") && why.contains("\"same\""), "{why}");
         has_in_database(app, 1).await;
         let answer = app.post("/collections/posts", json!({ "slug": "same" })).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "what isn't there forbids nothing: {answer:?}");
+        assert_eq!(answer.status, StatusCode::CREATED, "an index that failed refuses nothing: {answer:?}");
 
         let list = app.get("/collections/posts?slug=same").await;
         for document in &list.data().as_array().unwrap()[1..] {
             app.delete(&format!("/collections/posts/{}", document["id"].as_str().unwrap())).await;
         }
-        assert_eq!(states(&declare(app, "posts", declared).await), ["ready", "ready"], "tried again");
+        assert_eq!(states(&declare(app, "posts", declared).await), ["ready", "ready"], "the index is built once the duplicates are deleted");
     }
 
     async fn a_string_that_is_too_long_is_refused_where_it_is_indexed(app: &TestApp) {
@@ -247,7 +251,7 @@ on_both_databases! {
     async fn the_longest_indexed_strings_fit(app: &TestApp) {
         let fields: Vec<_> = (0..8).map(|n| format!("f{n}")).collect();
         declare_on_new(app, json!([{ "fields": fields }, { "fields": ["f0", "f1"], "unique": true }])).await;
-        // What doesn't compress, of all lengths up to the most, and numbers as long as they come.
+        // Random text does not compress, so an index entry has its full length. The numbers have the longest spellings.
         let mut seed = 7_u64;
         let mut text = |length: usize| -> String {
             (0..length)
@@ -306,10 +310,10 @@ on_both_databases! {
         let one = json!({ "name": "e", "indexes": [{ "fields": ["x"] }] });
         let answer = app.post("/collections", one.clone()).await;
         assert_eq!(answer.error(), (409, "CONFLICT"));
-        assert_eq!(app.get("/collections/e/settings").await.status, 404, "nothing of it was done");
+        assert_eq!(app.get("/collections/e/settings").await.status, 404, "the collection was not created");
         let mut others = list("a").as_array().unwrap().clone();
         others[3] = json!({ "fields": ["another"] });
-        assert_eq!(app.patch("/collections/a/settings", json!({ "indexes": others })).await.status, 200, "one for one");
+        assert_eq!(app.patch("/collections/a/settings", json!({ "indexes": others })).await.status, 200, "an index may take the place of another");
         assert_eq!(app.patch("/collections/b/settings", json!({ "indexes": [] })).await.status, 200);
         assert_eq!(app.post("/collections", one).await.status, StatusCode::CREATED);
     }
@@ -323,7 +327,7 @@ on_both_databases! {
         assert_eq!(answer.body["error"]["details"]["fields"], json!(["email"]));
         let answer = other.post("/collections/people", json!({ "email": "x".repeat(2000) })).await;
         assert_eq!(answer.error(), (422, "SCHEMA_VIOLATION"));
-        // Declared through the one, shown by the other.
+        // The second node can declare an index as well.
         declare(&other, "people", json!([{ "fields": ["n"] }])).await;
         other.stop().await;
     }
@@ -336,7 +340,7 @@ async fn declare_on_new(app: &TestApp, indexes: Value) {
     assert!(indexes.iter().all(|index| index["state"] == "ready"), "{indexes:?}");
 }
 
-/// A server that is killed while indexes are built, at another moment each time, builds them after its next start.
+/// Kills a server while it builds indexes, at another moment each time. The next start must build them to the end.
 async fn building_goes_on_after_a_kill(database: Database) {
     let directory = tempfile::tempdir().unwrap();
     let url = match database {

@@ -1,4 +1,4 @@
-//! Lists: order, pages, wrong parameters, and the cursor that a stream goes on from.
+//! Lists: order, pages, wrong parameters, and the cursor that a stream continues from.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn ids(answer: &Answer) -> Vec<String> {
     documents.iter().map(|document| document["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Creates so many documents, one after the other, and returns their ids, oldest first.
+/// Creates `count` documents, one after the other, and returns their ids, oldest first.
 async fn create_many(app: &TestApp, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for n in 0..count {
@@ -37,7 +37,7 @@ on_both_databases! {
             ("-createdAt is the default", vec![("orderBy", "-createdAt")], &created[..20]),
             ("createdAt is oldest first", vec![("orderBy", "createdAt")], &oldest_first[..20]),
             ("order asc", vec![("order", "asc")], &oldest_first[..20]),
-            ("order has the last word", vec![("orderBy", "createdAt"), ("order", "desc")], &created[..20]),
+            ("`order` overrides the direction of `orderBy`", vec![("orderBy", "createdAt"), ("order", "desc")], &created[..20]),
             ("the client libraries' names", vec![("sort", "created_at"), ("sort_order", "asc")], &oldest_first[..20]),
             ("limit", vec![("limit", "3")], &created[..3]),
             ("the largest limit", vec![("limit", "1000")], &created[..]),
@@ -102,8 +102,8 @@ on_both_databases! {
                 let page = list(app, &parameters).await;
                 let page_ids = ids(&page);
                 met.extend(page_ids.clone());
-                // What lies ahead of the newest first must not be met, what lies behind must not push anything on; and
-                // the document that the cursor was made from is changed, which moves it nowhere.
+                // A new document must not shift the documents of the later pages. The document that the cursor was made
+                // from is updated as well, and keeps its place.
                 if met.len() < 30 {
                     app.create("posts", json!({ "late": order })).await;
                     let last = page_ids.last().unwrap();
@@ -115,8 +115,8 @@ on_both_databases! {
                 }
             }
             let unique: BTreeSet<_> = met.iter().cloned().collect();
-            assert_eq!(unique.len(), met.len(), "{order}: one was met twice");
-            assert!(unique.is_superset(&created), "{order}: {:?} were not met", created.difference(&unique));
+            assert_eq!(unique.len(), met.len(), "{order}: a document was listed twice");
+            assert!(unique.is_superset(&created), "{order}: {:?} were not listed", created.difference(&unique));
         }
     }
 
@@ -155,7 +155,7 @@ on_both_databases! {
         create_many(app, 3).await;
         let listed = list(app, &[]).await;
         let cursor = listed.body["cursor"].as_str().unwrap();
-        // An empty result says as well where it was read.
+        // An empty list has the same cursor.
         assert_eq!(list(app, &[("n", "none")]).await.body["cursor"], cursor);
 
         let later = create_many(app, 3).await;

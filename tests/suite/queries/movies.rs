@@ -1,4 +1,4 @@
-//! Twenty real questions to 3201 films, each of which is answered a second time by plain Rust over the file.
+//! Twenty real questions about 3201 films. Plain Rust over the file gives each answer a second time.
 
 use std::{cmp::Ordering, collections::BTreeMap, fs};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestApp, on_both_databases, path_with};
 
-/// The films of the file, each with its place and, if it has one, its date as a date.
+/// Returns the films of the file. Each gets its place as `n` and its date, if it has one, in ISO form as `released`.
 fn films() -> Vec<Value> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node_modules/vega-datasets/data/movies.json");
     let text = fs::read_to_string(path).expect("tests/run --set-up installs what the tests need");
@@ -20,7 +20,7 @@ fn films() -> Vec<Value> {
     films
 }
 
-/// `Jun 12 1998` → `1998-06-12`.
+/// Converts a date: `Jun 12 1998` → `1998-06-12`.
 fn date(text: &str) -> Option<String> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -37,7 +37,7 @@ fn text<'a>(film: &'a Value, field: &str) -> &'a str {
     film[field].as_str().unwrap_or_default()
 }
 
-/// Types in their order: null and missing, numbers, strings.
+/// Compares two values as a sort does: null and missing come first, then numbers, then strings.
 fn compare(one: &Value, two: &Value) -> Ordering {
     let rank = |value: &Value| match value {
         Value::Null => 0,
@@ -66,7 +66,7 @@ async fn ask(app: &TestApp, what: &str, parameters: &[(&str, &str)]) -> Value {
     answer.body
 }
 
-/// The places of all films of a list, page by page.
+/// Reads all pages of a list and returns the places of its films.
 async fn places(app: &TestApp, parameters: &[(&str, &str)], limit: &str) -> Vec<usize> {
     let (mut places, mut after) = (Vec::new(), String::new());
     loop {
@@ -90,14 +90,14 @@ fn close(one: &Value, two: f64) -> bool {
 
 type Question = (&'static str, Vec<(&'static str, &'static str)>, fn(&Value) -> bool);
 
-/// Questions whose answer is a set of films.
+/// Returns the questions whose answer is a set of films.
 fn questions() -> Vec<Question> {
     vec![
         ("1. dramas rated above 8", vec![("Major Genre", "Drama"), ("IMDB Rating__gt", "8")], |film| {
             text(film, "Major Genre") == "Drama"
                 && number(film, "IMDB Rating").is_some_and(|rating| rating > 8.0)
         }),
-        ("2. the title has star in it", vec![("Title__contains", "STAR")], |film| {
+        ("2. titles with `star` in them", vec![("Title__contains", "STAR")], |film| {
             text(film, "Title").to_lowercase().contains("star")
         }),
         ("3. released before 1970", vec![("released__lt", "1970-01-01")], |film| {
@@ -107,7 +107,7 @@ fn questions() -> Vec<Question> {
             matches!(text(film, "MPAA Rating"), "G" | "PG")
         }),
         (
-            "5. a horror film, or one that lost its money",
+            "5. horror films, or films that earned almost nothing",
             vec![("[or]Major Genre", "Horror"), ("[or]Worldwide Gross__lt", "1000")],
             |film| {
                 text(film, "Major Genre") == "Horror"
@@ -124,12 +124,12 @@ fn questions() -> Vec<Question> {
         ),
         ("7. no rating at IMDB", vec![("IMDB Rating__isnull", "true")], |film| film["IMDB Rating"].is_null()),
         (
-            "8. not by a known director, or by Spielberg",
+            "8. films by an unknown director, or by Spielberg",
             vec![("filters", r#"{"$or":[{"Director":null},{"Director":"Steven Spielberg"}]}"#)],
             |film| film["Director"].is_null() || film["Director"] == "Steven Spielberg",
         ),
         (
-            "9. titles that begin with the and end with man",
+            "9. titles that begin with `the` and end with `man`",
             vec![("Title__startswith", "the "), ("Title_endswith", "MAN")],
             |film| {
                 let title = text(film, "Title").to_lowercase();
@@ -162,7 +162,7 @@ fn questions() -> Vec<Question> {
             },
         ),
         (
-            "12. everything but what Warner Bros. distributed, unknown included",
+            "12. films that Warner Bros. did not distribute, unknown distributors included",
             vec![("Distributor__ne", "Warner Bros.")],
             |film| film["Distributor"] != "Warner Bros.",
         ),
@@ -184,7 +184,7 @@ on_both_databases! {
             assert_eq!(count["data"]["count"], expected.len(), "{question}");
         }
 
-        // A sort with ties, nulls and titles that are numbers; and one of several fields, whose pages fit together.
+        // These sorts have ties, nulls, titles that are numbers, and several fields. Their pages fit together.
         for (question, order, fields) in [
             ("13. the best first", "-IMDB Rating,n", vec![("IMDB Rating", true), ("n", false)]),
             ("14. by title", "Title,-n", vec![("Title", false), ("n", true)]),

@@ -1,4 +1,4 @@
-//! Declared indexes are used: the database is asked how it does the very statements that lists are read with.
+//! Declared indexes are used: the tests ask the database for the plans of the statements that read lists.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::harness::{TestApp, indexes::declare, on_both_databases, path_with};
 
 const DOCUMENTS: usize = 3000;
 
-/// What a filter is written as.
+/// A filter as a client writes it.
 #[derive(Clone, Copy)]
 enum Asked<'a> {
     Json(&'a str),
@@ -43,7 +43,7 @@ impl Asked<'_> {
     }
 }
 
-/// Asks the database of a server, beside it.
+/// Reads the database of a server directly, beside the server.
 struct Reader {
     db: Db,
     catalogs: Catalogs,
@@ -56,7 +56,7 @@ impl Reader {
         Self { catalogs: Catalogs::new(db.clone()), db }
     }
 
-    /// How a list of `collection` is done: its first page, and the page after some documents.
+    /// Returns how the database reads two pages of a list: the first one, and the one after some documents.
     async fn accesses(&self, collection: &str, asked: Asked<'_>, sort: &str) -> Vec<Vec<Access>> {
         let filter = asked.filter();
         let sort = Sort::parse(sort, None).unwrap();
@@ -67,7 +67,7 @@ impl Reader {
         vec![first, self.explain(collection, &filter, &page).await]
     }
 
-    /// Whether a snapshot goes by an index, and how its pages are read: the first and one after an id.
+    /// Returns whether a snapshot uses an index, and how the database reads its first page and a page after an id.
     async fn snapshot_accesses(&self, collection: &str, asked: Asked<'_>) -> (bool, Vec<Vec<Access>>) {
         let (catalog, project) = self.catalog().await;
         let (collection, filter) = (catalog.find(collection).unwrap().id.clone(), asked.filter());
@@ -109,7 +109,7 @@ impl Reader {
         self.db.read(Lane::Scan, read).await.unwrap()
     }
 
-    /// How the database reads a list, as the route of explanations tells it.
+    /// Returns how the database reads a list, as the explain route reports it.
     async fn explain_list(&self, collection: &str, filter: &Filter, page: &Page) -> Explanation {
         let (catalog, _) = self.catalog().await;
         let (collection, filter, page) =
@@ -145,7 +145,7 @@ impl Reader {
     }
 }
 
-/// Documents of several types, some in each collection.
+/// Fills a collection with documents whose fields have several types.
 async fn fill(app: &TestApp, collection: &str) {
     for begin in (0..DOCUMENTS).step_by(500) {
         let document = |n: usize| {
@@ -164,7 +164,7 @@ async fn fill(app: &TestApp, collection: &str) {
         assert!(answer.status.is_success(), "{answer:?}");
     }
     if app.config.database_url.starts_with("postgres") {
-        // As PostgreSQL itself does from time to time.
+        // PostgreSQL does this by itself from time to time.
         app.sql().await.execute("ANALYZE documents").await;
     }
 }
@@ -189,29 +189,29 @@ on_both_databases! {
             ("a range, the greatest first", Json(r#"{"n__gte":100,"n__lt":400}"#), "-n"),
             ("a range of strings", Json(r#"{"name__gt":"name 02"}"#), "name"),
             ("a range from a URL, of numbers and strings", Url(&[("n__gte", "100")]), "n"),
-            ("the same the other way", Url(&[("n__gte", "100")]), "-n"),
+            ("the same range, the greatest first", Url(&[("n__gte", "100")]), "-n"),
             ("a sort alone", Json("{}"), "name"),
-            ("the greatest first", Json("{}"), "-name"),
+            ("a sort, the greatest first", Json("{}"), "-name"),
             ("a sort by a number", Json("{}"), "-n"),
             ("equality, then the newest", Json(r#"{"status":"draft"}"#), "-createdAt"),
             ("equality, then the oldest", Json(r#"{"status":"draft"}"#), "createdAt"),
             ("equality from a URL, then the newest", Url(&[("status", "draft")]), "-createdAt"),
             ("a number or string, then a sort", Url(&[("room", "8")]), "n"),
-            ("and the other way", Url(&[("room", "8")]), "-n"),
+            ("a number or string, then the opposite sort", Url(&[("room", "8")]), "-n"),
             ("a number or string, then a range", Url(&[("room", "8"), ("n__gt", "5")]), "n"),
             ("a short list, then a sort", Json(r#"{"status__in":["draft","review"]}"#), "-createdAt"),
             ("inside arrays and objects", Json(r#"{"a.b.0":7}"#), "a.b.0"),
-            ("compound, in two directions", Json(r#"{"flag":true}"#), "-n,name"),
-            ("compound, the opposite of both", Json(r#"{"flag":true}"#), "n,-name"),
-            ("all of a compound", Json("{}"), "flag,-n,name"),
+            ("a compound index, in two directions", Json(r#"{"flag":true}"#), "-n,name"),
+            ("a compound index, in the opposite directions", Json(r#"{"flag":true}"#), "n,-name"),
+            ("a sort by all fields of a compound index", Json("{}"), "flag,-n,name"),
             ("the order of all types", Json("{}"), "room,n"),
         ] {
             for (page, accesses) in reader.accesses("things", asked, sort).await.iter().enumerate() {
                 assert!(!accesses.is_empty(), "{why}, page {page}");
                 for (place, access) in accesses.iter().enumerate() {
                     let index = access.index.as_deref().unwrap_or_default();
-                    // Behind a place in a sort of two directions come documents that are alike in all but its last fields:
-                    // so few that PostgreSQL may find them by another index, and sort them.
+                    // The page after a document of a sort in two directions has ranges that are equal in all but the last
+                    // fields. They have so few documents that PostgreSQL may use another index and sort them.
                     let is_rest = page > 0 && place > 0 && app.config.database_url.starts_with("postgres");
                     assert!(index.starts_with("coir_index_") || is_rest, "{why}, page {page}: {accesses:?}");
                     assert!(!access.is_sorted || is_rest, "{why}, page {page}: {accesses:?}");
@@ -220,12 +220,12 @@ on_both_databases! {
                 }
             }
         }
-        // What is in a list can't come in the order of something else; but it is found by the index.
+        // A long list of values can't be read in the order of the sort, but the index finds its documents.
         let list = Json(r#"{"n__in":[1,2,3,5,8,13,21,34,55,89,144,233,377,610,987,1597,2584,1000,1001,1002,1003,1004]}"#);
         let accesses = reader.accesses("things", list, "n").await;
         assert!(accesses[0].iter().all(|access| access.is_narrowed), "{accesses:?}");
         assert!(accesses[0][0].index.as_deref().unwrap().starts_with("coir_index_"), "{accesses:?}");
-        // Without an index there is none.
+        // A collection without declared indexes has none that narrows this filter.
         let accesses = reader.accesses("others", Json(r#"{"n__gte":100}"#), "-createdAt").await;
         assert!(!accesses[0][0].is_narrowed, "{accesses:?}");
     }
@@ -240,11 +240,11 @@ on_both_databases! {
             ("equality", Json(r#"{"n":1500}"#), true),
             ("text from a URL", Url(&[("room", "8")]), true),
             ("a range", Json(r#"{"n__gte":100,"n__lt":400}"#), true),
-            ("a range and what no index has", Json(r#"{"n__gte":100,"status":"draft"}"#), true),
+            ("a range and a field without an index", Json(r#"{"n__gte":100,"status":"draft"}"#), true),
             ("the newest", Json(r#"{"createdAt__gt":"2999-01-01"}"#), true),
-            ("all", Json("{}"), false),
-            ("what no index has", Json(r#"{"status":"draft"}"#), false),
-            ("not the first of an index", Json(r#"{"name":"name 00017"}"#), false),
+            ("no filter", Json("{}"), false),
+            ("a field without an index", Json(r#"{"status":"draft"}"#), false),
+            ("another field without an index", Json(r#"{"name":"name 00017"}"#), false),
         ] {
             let (few, pages) = reader.snapshot_accesses("things", asked).await;
             assert_eq!(few, expected, "{why}");
@@ -255,7 +255,7 @@ on_both_databases! {
                 });
                 assert_eq!(own.is_empty(), !few, "{why}, page {page}: {accesses:?}");
                 assert!(own.iter().all(|access| access.is_narrowed), "{why}, page {page}: {accesses:?}");
-                // The rest goes by the ids: only those that were found.
+                // The other accesses read by id, and only the documents that the index found.
                 assert!(others.iter().all(|access| access.index.is_some()), "{why}, page {page}: {accesses:?}");
                 assert!(!few || others.iter().all(|access| access.is_narrowed), "{why}, page {page}: {accesses:?}");
             }
@@ -282,9 +282,9 @@ on_both_databases! {
 
         let explanation = explain(&reader, r#"{"status":"draft"}"#, "-createdAt", 0).await;
         assert_eq!(explanation.plan, ListPlan::Scan);
-        // The newest document is a `published` one, and each third a `draft`.
+        // Every third document is a draft and the newest is not one, so twenty drafts are among the newest sixty documents.
         assert_eq!(explanation.rows_read, if is_postgres { explanation.rows_read } else { 60 });
-        assert!(explanation.rows_read >= 60, "it ends with the page: {explanation:?}");
+        assert!(explanation.rows_read >= 60, "the scan ends once the page is full: {explanation:?}");
 
         declare(app, "things", json!([{ "fields": ["status", "n"] }, { "fields": ["room"] }])).await;
         let declared = "an index of two fields";
@@ -292,7 +292,7 @@ on_both_databases! {
         for (filter, sort, rows, why) in [
             (r#"{"status":"draft","n__gte":300,"n__lt":330}"#, "n", 10, "a range behind an equality"),
             (r#"{"status":"draft"}"#, "-n", 20, "equality and the index's order"),
-            (r#"{"status":"draft","flag":true}"#, "n", 134, "the filter refuses six of seven"),
+            (r#"{"status":"draft","flag":true}"#, "n", 134, "the filter rejects six of seven documents"),
             (r#"{"status__in":["draft","review"]}"#, "n", 40, "two ranges, each as long as the page"),
         ] {
             let explanation = explain(&reader, filter, sort, 0).await;

@@ -1,4 +1,4 @@
-//! Populate joins related documents as the client libraries ask for it, with one query for each relation and level.
+//! Populate joins related documents in the syntax of the client libraries, with one query for each relation and level.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ async fn ask(app: &TestApp, path: &str, populate: &[&str]) -> Answer {
     app.get(&path_with(&format!("/collections/{path}"), &parameters)).await
 }
 
-/// A small blog.
+/// Writes a small blog: authors, teams, posts, tags and comments.
 async fn write_blog(app: &TestApp) {
     for (path, data) in [
         ("authors/ada", json!({ "name": "Ada", "team_id": "red" })),
@@ -46,7 +46,7 @@ async fn write_blog(app: &TestApp) {
     }
 }
 
-/// The ids of a list of documents.
+/// Returns the ids of a list of documents.
 fn ids(documents: &Value) -> Vec<&str> {
     documents.as_array().unwrap().iter().map(|document| document["id"].as_str().unwrap()).collect()
 }
@@ -59,10 +59,10 @@ on_both_databases! {
         assert_eq!(first.data()["data"]["author"], ada);
         assert_eq!(first.data()["data"]["title"], "1");
         assert_eq!(first.data()["data"]["author_id"], "ada");
-        assert!(first.headers.get("etag").is_none(), "what is joined is no part of the entity tag");
+        assert!(first.headers.get("etag").is_none(), "an entity tag would not cover the joined document");
         for (post, expected) in [("second", json!("bob")), ("third", json!("ada")), ("fourth", json!(null)), ("fifth", json!(null)), ("sixth", json!(null))] {
             let post = ask(app, &format!("posts/{post}"), &["author"]).await;
-            let author = post.data()["data"].get("author").expect("the relation is always there");
+            let author = post.data()["data"].get("author").expect("a populated relation is always present");
             assert_eq!(author.get("id").unwrap_or(&Value::Null), &expected, "{author}");
         }
         let forced = ask(app, "posts/first", &["author:people"]).await;
@@ -78,12 +78,12 @@ on_both_databases! {
     async fn lists_reverse_relations_and_several_levels_come_in_one_answer(app: &TestApp) {
         write_blog(app).await;
         let first = ask(app, "posts/first", &["tags", "category"]).await;
-        assert_eq!(ids(&first.data()["data"]["tags"]), ["y", "7", "x"], "in the order of the list, without what is gone");
+        assert_eq!(ids(&first.data()["data"]["tags"]), ["y", "7", "x"], "in the order of the list, without missing documents");
         assert_eq!(first.data()["data"]["category"]["data"]["title"], "Sea");
         assert_eq!(ask(app, "posts/second", &["tags"]).await.data()["data"]["tags"], json!([]));
         assert_eq!(ask(app, "posts/third", &["tags"]).await.data()["data"]["tags"], json!([]));
 
-        // Newest first, by the singular of this collection, or of the relation itself.
+        // Reverse relations come newest first. Their field is named after the singular of this collection, or of the relation.
         let comments = ask(app, "posts/first", &["comments"]).await;
         assert_eq!(ids(&comments.data()["data"]["comments"]), ["c2", "c1"]);
         assert_eq!(ask(app, "posts/fourth", &["comments"]).await.data()["data"]["comments"], json!([]));
@@ -109,7 +109,7 @@ on_both_databases! {
         let ada = authors.data().as_array().unwrap().iter().find(|author| author["id"] == "ada").unwrap();
         assert_eq!(ada["data"]["books"].as_array().unwrap().len(), 100, "the newest hundred");
 
-        // A large document that a whole page names.
+        // Every document of the page names the same large document.
         write(app, "authors/long", json!({ "text": "x".repeat(1_000_000) })).await;
         let documents: Vec<_> = (0..40).map(|_| json!({ "author_id": "long" })).collect();
         assert_eq!(app.post("/collections/novels/batch", json!({ "documents": documents })).await.status, 201);
