@@ -226,7 +226,7 @@ on_both_databases! {
         assert!(batches.iter().all(|count| *count <= 4), "{batches:?}");
     }
 
-    async fn a_flood_is_answered_503_and_what_was_acknowledged_is_there(app: &TestApp) {
+    async fn a_flood_gets_503_and_every_acknowledged_write_is_stored(app: &TestApp) {
         let mut sql = app.sql().await;
         begin(app, &mut sql).await;
         sql.lock().await;

@@ -198,7 +198,7 @@ on_both_databases! {
         other.stop().await;
     }
 
-    async fn a_repeated_transaction_gets_its_first_answer(app: &TestApp) {
+    async fn a_repeated_creation_gets_its_first_answer_after_a_schema_was_set(app: &TestApp) {
         let create = || app.send(app.request(Method::POST, "/collections/people").header("Idempotency-Key", "k").json(&json!({ "n": 1 })));
         let first = create().await;
         assert_eq!(first.status, 201);

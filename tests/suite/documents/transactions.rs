@@ -206,7 +206,7 @@ on_both_databases! {
         }
     }
 
-    async fn one_of_many_transactions_that_create_the_same_key_succeeds(app: &TestApp) {
+    async fn one_of_many_creations_with_the_same_unique_value_succeeds(app: &TestApp) {
         make_unique(app).await;
         app.put("/collections/posts/first", json!({ "key": "first" })).await;
         for round in 0..3 {

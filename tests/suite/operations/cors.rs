@@ -41,7 +41,7 @@ async fn open_socket(app: &TestApp, origin: &str) -> Result<(), u16> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_list_every_page_may_call_and_read_cursor_and_entity_tag() {
+async fn every_page_may_call_and_read_headers_without_a_list_of_origins() {
     let app = TestApp::start(Database::Sqlite).await;
     app.post("/collections", json!({ "name": "posts" })).await;
     for (path, method) in [
@@ -84,7 +84,7 @@ async fn without_a_list_every_page_may_call_and_read_cursor_and_entity_tag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_list_pages_that_are_not_on_it_are_refused() {
+async fn pages_that_are_not_on_the_list_of_origins_are_refused() {
     let origins = vec![PAGE.to_owned(), "http://localhost:3000".to_owned()];
     let app = TestApp::start_with(Database::Sqlite, |config| config.allowed_origins = Some(origins)).await;
     app.post("/collections", json!({ "name": "posts" })).await;
@@ -124,7 +124,7 @@ async fn with_a_list_pages_that_are_not_on_it_are_refused() {
 
 /// The server serves the page at `/` itself, so a list of other origins must not shut it out.
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_list_the_server_s_own_page_may_still_do_everything() {
+async fn a_list_of_origins_does_not_shut_out_the_servers_own_page() {
     let origins = vec![PAGE.to_owned()];
     let app = TestApp::start_with(Database::Sqlite, |config| config.allowed_origins = Some(origins)).await;
     let own = app.url.clone();

@@ -70,7 +70,7 @@ fn the_commands_that_the_first_start_prints_work_in_their_order() {
 }
 
 #[test]
-fn the_page_s_link_has_the_key_while_it_is_known() {
+fn the_link_to_the_page_has_the_key_only_at_the_first_start() {
     let directory = tempfile::tempdir().unwrap();
     let (server, first) = start(directory.path());
     end(server);

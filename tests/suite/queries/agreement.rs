@@ -250,7 +250,7 @@ async fn a_sort_and_its_pages_are_the_same_on_both_databases_and_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn snapshot_pages_show_each_lasting_document_once_while_others_write() {
+async fn pages_of_any_sort_show_each_lasting_document_once() {
     let mut round = start().await;
     round.collection = "busy".to_owned();
     let (palettes, data) = round.draw(&corpus());

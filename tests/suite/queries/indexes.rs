@@ -165,7 +165,7 @@ on_both_databases! {
         assert_eq!(app.post("/collections/people", doubled).await.status, StatusCode::CREATED);
     }
 
-    async fn one_of_many_concurrent_creates_of_the_same_key_succeeds(app: &TestApp) {
+    async fn a_unique_index_admits_one_of_many_concurrent_duplicates(app: &TestApp) {
         app.create("people", json!({ "email": "first" })).await;
         declare(app, "people", json!([{ "fields": ["email"], "unique": true }])).await;
         for round in 0..5 {
@@ -274,7 +274,7 @@ on_both_databases! {
         }
     }
 
-    async fn building_goes_on_beside_writes_and_lists(app: &TestApp) {
+    async fn an_index_build_blocks_neither_writes_nor_lists(app: &TestApp) {
         let done = std::sync::atomic::AtomicBool::new(false);
         let write = async |writer: usize| {
             let mut n = 0;
@@ -341,7 +341,7 @@ async fn declare_on_new(app: &TestApp, indexes: Value) {
 }
 
 /// Kills a server while it builds indexes, at another moment each time. The next start must build them to the end.
-async fn building_goes_on_after_a_kill(database: Database) {
+async fn an_index_build_continues_after_a_kill(database: Database) {
     let directory = tempfile::tempdir().unwrap();
     let url = match database {
         Database::Sqlite => format!("sqlite://{}", directory.path().join("coir.db").display()),
@@ -381,11 +381,11 @@ async fn building_goes_on_after_a_kill(database: Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_while_building_on_sqlite() {
-    building_goes_on_after_a_kill(Database::Sqlite).await;
+async fn an_index_build_continues_after_a_kill_on_sqlite() {
+    an_index_build_continues_after_a_kill(Database::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_while_building_on_postgres() {
-    building_goes_on_after_a_kill(Database::Postgres).await;
+async fn an_index_build_continues_after_a_kill_on_postgres() {
+    an_index_build_continues_after_a_kill(Database::Postgres).await;
 }

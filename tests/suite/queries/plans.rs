@@ -306,7 +306,7 @@ on_both_databases! {
         }
     }
 
-    async fn the_answers_with_an_index_are_those_without(app: &TestApp) {
+    async fn a_list_is_the_same_with_and_without_an_index(app: &TestApp) {
         fill(app, "things").await;
         let ids = async |parameters: &[(&str, &str)]| -> Vec<Value> {
             let answer = app.get(&path_with("/collections/things", parameters)).await;
