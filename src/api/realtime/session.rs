@@ -138,7 +138,9 @@ impl<C: Conversation + Dialect> Session<C> {
         if is_alive {
             self.last_heard = Instant::now();
         }
-        if self.last_heard.elapsed() > SILENT_HEARTBEATS * self.connection.realtime.heartbeat {
+        // Until the client has said who it is, the deadline for that ends the connection.
+        let is_silent = self.last_heard.elapsed() > SILENT_HEARTBEATS * self.connection.realtime.heartbeat;
+        if is_silent && self.conversation.is_known() {
             return Err(End::new(CloseCode::Away, "no sign of life"));
         }
         let cursor = self.conversation.beat();

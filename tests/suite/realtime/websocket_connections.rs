@@ -142,6 +142,19 @@ async fn a_connection_that_does_not_authenticate_in_time_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_silent_connection_has_the_whole_time_to_authenticate() {
+    let app =
+        TestApp::start_with(Database::Sqlite, |config| config.heartbeat = std::time::Duration::from_secs(1))
+            .await;
+    // The silent one is not read meanwhile, so it answers no ping for ten heartbeats.
+    let mut silent = app.anonymous_socket().await;
+    let mut answering = app.anonymous_socket().await;
+    assert_eq!(answering.next_close().await.code, CloseCode::Policy);
+    assert_eq!(silent.next_close().await.code, CloseCode::Policy);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_has_at_most_100_subscriptions() {
     let app = TestApp::start(Database::Sqlite).await;
     let mut socket = app.socket().await;
