@@ -12,12 +12,12 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(
-        "the data directory {0} cannot be created: {1}. Choose another one with --data-dir (COIR_DATA_DIR)"
+        "the data directory `{0}` cannot be created: {1}; choose another one with --data-dir (COIR_DATA_DIR)"
     )]
     DataDir(PathBuf, io::Error),
     /// The directory exists, but no file can be created in it.
     #[error(
-        "the data directory {0} is not writable: {1}. Give the user that runs Coir the right to write there, or choose another directory with --data-dir (COIR_DATA_DIR)"
+        "the data directory `{0}` is not writable: {1}; give the user that runs Coir the right to write there, or choose another directory with --data-dir (COIR_DATA_DIR)"
     )]
     DataDirReadOnly(PathBuf, io::Error),
     #[error(transparent)]
@@ -29,12 +29,12 @@ pub enum StartError {
     #[error("the change log cannot be read: {0}")]
     Log(#[from] LogError),
     #[error(
-        "{0} is in use: another program listens there, perhaps another Coir. Stop it, or choose another port, such as --listen {next} (COIR_LISTEN)",
+        "{0} is in use: another program listens there, perhaps another Coir; stop it, or choose another port, such as --listen {next} (COIR_LISTEN)",
         next = next_port(.0)
     )]
     AddressInUse(SocketAddr),
     #[error(
-        "cannot listen on {0}: {1}. Choose an address of this machine and a port from 1024 on, such as --listen 127.0.0.1:8080 (COIR_LISTEN)"
+        "cannot listen on {0}: {1}; choose an address of this machine and a port from 1024 on, such as --listen 127.0.0.1:8080 (COIR_LISTEN)"
     )]
     Listen(SocketAddr, io::Error),
     #[error("the HTTP server cannot start: {0}")]

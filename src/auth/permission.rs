@@ -24,7 +24,7 @@ pub enum Action {
 /// Why a known principal may not do something. The message can be shown to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
-    #[error("this takes a secret key (sk_…)")]
+    #[error("this request needs a secret key (sk_…)")]
     SecretKeyOnly,
     #[error("this key lacks the scope `{0}`")]
     Scope(&'static str),

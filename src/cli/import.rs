@@ -21,36 +21,25 @@ use crate::domain::Timestamp;
 
 /// How often a request is tried again while the server says that it is busy or can't be reached.
 const MAX_TRIES: u32 = 8;
-/// What a server refuses is shown this often, and counted after that.
+/// The most refused documents that are shown. Further ones are only counted.
 const SHOWN_REFUSALS: usize = 5;
 
 /// Why an import did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// No key.
     #[error("an API key is needed: --key sk_…, or COIR_API_KEY in the environment")]
     NoKey,
-    /// The URL.
     #[error("`{0}` is not the URL of a server, such as http://127.0.0.1:8080")]
     BadUrl(String),
-    /// The file can't be read.
-    #[error("{0} can't be read: {1}")]
+    #[error("`{0}` can't be read: {1}")]
     File(PathBuf, std::io::Error),
-    /// The file's content.
-    #[error("{0} is not what an import takes: {1}")]
+    #[error("`{0}` is not a valid import file: {1}")]
     Content(PathBuf, String),
-    /// The HTTP client.
     #[error("the HTTP client can't be made: {0}")]
     Client(reqwest::Error),
-    /// Some documents were not written.
     #[error("{failed} of {total} documents were not written")]
-    Incomplete {
-        /// How many.
-        failed: usize,
-        /// Of how many.
-        total: usize,
-    },
-    /// Nothing was written.
+    Incomplete { failed: usize, total: usize },
+    /// The server refused the first document, and nothing was written.
     #[error("{0}")]
     Refused(String),
 }
@@ -199,7 +188,7 @@ fn read_documents(path: &Path) -> Result<Vec<Box<RawValue>>, ImportError> {
     let mut text = String::new();
     reader.read_to_string(&mut text).map_err(file_error)?;
     serde_json::from_str(&text).map_err(|err| {
-        ImportError::Content(path.to_owned(), format!("a .json file holds an array of objects: {err}"))
+        ImportError::Content(path.to_owned(), format!("a .json file must hold an array of objects: {err}"))
     })
 }
 

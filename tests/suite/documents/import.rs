@@ -114,7 +114,7 @@ on_both_databases! {
         ] {
             assert_refused(&import(app, "posts", &write(name, text)).await, &words);
         }
-        assert_refused(&import(app, "posts", "nowhere.json").await, &["nowhere.json can't be read"]);
+        assert_refused(&import(app, "posts", "nowhere.json").await, &["`nowhere.json` can't be read"]);
         assert_refused(&import(app, "1posts", &good).await, &["INVALID_COLLECTION"]);
         let arguments = ["import", "posts", &good, "--url", &app.url, "--key", "sk_0123456789abcdefWRONG"];
         assert_refused(&coir(arguments.map(str::to_owned).to_vec()).await, &["UNAUTHORIZED", "authentication token"]);
