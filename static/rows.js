@@ -13,7 +13,7 @@ export class Rows {
 	/** @type {Row[]} Includes deleted documents that are still visible. */
 	all = [];
 	isComplete = true;
-	/** What a snapshot showed and no event had told. */
+	/** Counts the changes that a snapshot showed and no event had told, by kind. */
 	missed = {};
 	/** @type {Map<string, Row>} */
 	#byId = new Map();

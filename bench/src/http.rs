@@ -56,7 +56,7 @@ pub struct Response<'a> {
     pub body: &'a [u8],
 }
 
-/// What the head of a response says about its body.
+/// The head of a response, and the length of its body as the head tells it.
 #[derive(Debug, PartialEq)]
 pub struct Head {
     pub status: u16,

@@ -30,7 +30,7 @@ pub struct ReadsArgs {
     /// How long they read
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// What they read
+    /// The kind of read
     #[arg(long, default_value = "get")]
     what: What,
 }

@@ -1,4 +1,4 @@
-//! What the commands that are clients of a server make of its answers.
+//! Reads a server's answers, for the commands that are its clients.
 
 use reqwest::{StatusCode, Url};
 use serde_json::Value;

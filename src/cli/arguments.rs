@@ -1,4 +1,4 @@
-//! What can be typed: the commands and their arguments, which clap reads.
+//! The command line as it can be typed: the commands and their arguments, which clap reads.
 
 use std::path::PathBuf;
 

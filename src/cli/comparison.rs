@@ -1,4 +1,4 @@
-//! What `coir verify` compares its view with: the query's result as another read tells it.
+//! The comparison of `coir verify`: its view against the query's result from another read.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub(super) enum Comparison {
     Waiting(Reference, Instant),
 }
 
-/// What became of a comparison.
+/// The outcome of a comparison.
 #[derive(Debug, PartialEq)]
 pub(super) enum Outcome {
     Same,

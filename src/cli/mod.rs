@@ -1,7 +1,9 @@
 //! The command line: what can be typed, and what each command does and prints.
 //!
 //! `serve`, `migrate`, `keys` and `projects` open the database. `import` and `verify` are HTTP clients of a running server.
-//! Reading order: [`arguments`], this file, `serve`, `admin`, `answer`, `import`, `verify` with `comparison`, [`error`].
+//!
+//! Reading order: [`arguments`] with `duration`, this file, `serve`, `admin`, `answer`, `import`, `verify` with `comparison`,
+//! [`error`].
 
 mod admin;
 mod answer;

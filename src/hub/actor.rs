@@ -31,7 +31,7 @@ const RECENT_BYTES: usize = 16 * 1024 * 1024;
 /// How often idle live subscriptions learn how far the log has come, so that they can resume from there.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the hub can be asked to do. Only [`HubHandle`] sends it.
+/// A request to the hub. Only [`HubHandle`] sends it.
 enum Command {
     AddShard { id: u32, sender: mpsc::Sender<Vec<ToShard>>, is_overrun: Arc<AtomicBool> },
     Join(Joining),
@@ -121,7 +121,8 @@ struct ShardLink {
     pending: Vec<ToShard>,
     /// Revocations that did not fit into its channel.
     revoked: Vec<KeyId>,
-    /// Whether it was overrun and may sleep without knowing. A message wakes it, even an empty one.
+    /// Whether its channel was full the last time. The shard may be asleep and not know of the overrun, so the next message
+    /// is sent even if it is empty.
     must_wake: bool,
 }
 
@@ -129,7 +130,7 @@ struct Project {
     epoch: Epoch,
     /// The log's last position, as far as this process has published it.
     last: Position,
-    /// The last sequence that the shards were told.
+    /// The sequence of the last [`ToShard::Mark`].
     marked: u64,
     collections: HashMap<CollectionId, FilterIndex>,
     recent: RecentChanges,
@@ -352,7 +353,7 @@ impl Hub {
             let sent = link.sender.try_send(std::mem::take(&mut link.pending));
             link.must_wake = matches!(sent, Err(mpsc::error::TrySendError::Full(_)));
             if link.must_wake {
-                // A revocation is not in the shard's reach elsewhere: it is tried again.
+                // The shard can't learn of a revocation from the log, so it is sent again.
                 link.revoked = revoked;
                 link.is_overrun.store(true, Ordering::Release);
                 overrun.push(*id);
@@ -363,7 +364,7 @@ impl Hub {
             let mut ids: Vec<_> = self.joined.keys().filter(|id| id.shard == shard).copied().collect();
             ids.sort_unstable_by_key(|id| id.serial);
             ids.into_iter().for_each(|id| self.leave(id));
-            // A mark may have been among what didn't fit.
+            // The lost messages may have had a mark, so it is sent again.
             self.projects.values_mut().for_each(|project| project.marked = 0);
         }
     }

@@ -41,7 +41,7 @@ pub struct Delivery {
     pub filter: Arc<Filter>,
     /// How its events are written.
     pub form: Form,
-    /// What its events call the collection; see [`Form::label`]. In the documented protocol it is the name or id that the
+    /// The collection's name in its events; see [`Form::label`]. In the documented protocol it is the name or id that the
     /// client asked with.
     pub label: Arc<str>,
     pub(super) outbox: Rc<Outbox>,

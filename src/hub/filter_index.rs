@@ -34,7 +34,7 @@ pub struct Recipient {
     pub id: SubscriptionId,
     /// How its events are written.
     pub form: Form,
-    /// What its events call the collection.
+    /// The collection's name in its events.
     pub label: Arc<str>,
 }
 
@@ -70,7 +70,7 @@ enum Kind {
     Element,
 }
 
-/// Which values are beyond a bound.
+/// The side of a bound on which the wanted values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     /// Those that are not less.
@@ -79,7 +79,7 @@ enum Side {
     Most,
 }
 
-/// What a document must have for a filter to be asked about it.
+/// A property that a document must have for a filter to be asked about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Anchor {
     Posting(Kind, Field, Value),

@@ -28,7 +28,7 @@ pub struct Joining {
     pub filter: Arc<Filter>,
     /// How its events are written.
     pub form: Form,
-    /// What its events call the collection.
+    /// The collection's name in its events.
     pub label: Arc<str>,
     /// The position after which it wants every change; `None` is now.
     pub position: Option<Position>,

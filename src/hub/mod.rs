@@ -3,8 +3,7 @@
 //!
 //! To the hub a connection is an id and a queue. One [`Shard`] runs on each worker thread and owns the queues of that
 //! thread's connections. The [`actor`](HubHandle) owns the filters, and sends each shard one message per batch of changes.
-//! What does not fit, into a queue or into a shard's channel, goes back to the log: its subscriptions are `CatchingUp`, and
-//! nothing is lost.
+//! When a queue or a shard's channel is full, its subscriptions become `CatchingUp` and read the log, so nothing is lost.
 //!
 //! Reading order: [`joining`] (how a subscription comes to the hub), [`filter_index`], `recent_changes`, `fan_out`,
 //! [`actor`](HubHandle), [`delivery`], [`shard`] and its messages `to_shard`, [`outbox`], [`relay`] (how changes come to the hub).

@@ -20,14 +20,14 @@ use crate::{
 enum Begin {
     /// At the end of the log.
     Now,
-    /// After a cursor from which the log has everything.
+    /// After the client's cursor. The log has every change after it.
     After(Cursor),
-    /// After a cursor from which the log hasn't, which the client is told.
+    /// The log lacks changes after the client's cursor, and the client is told so.
     Lost(Lost),
 }
 
 impl Subscriptions {
-    /// Adds a subscription whose client is told nothing but events, as the specification has it.
+    /// Adds a subscription whose client is sent events and no cursors: a plain one, or one of the client libraries' watcher.
     pub(super) async fn add_plain(
         &mut self,
         principal: &Principal,
@@ -54,7 +54,7 @@ impl Subscriptions {
             Some(index) => self.replace(delivery, &self.all[index].delivery).await,
         };
         if state == DeliveryState::Refused {
-            // The old one goes on.
+            // The old subscription goes on.
             return Err(LiveError::TooManyFilters);
         }
         self.put(old, subscription.clone());
@@ -66,7 +66,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Adds a named subscription, or that of an SSE stream. The client is told its position, and can resume from there.
+    /// Adds a named subscription, or the one of an SSE stream. Its client is sent cursors, and can resume from them.
     pub(super) async fn add_resumable(
         &mut self,
         principal: &Principal,
@@ -91,7 +91,7 @@ impl Subscriptions {
         match begin {
             Begin::After(cursor) => delivery.restart_from(cursor),
             Begin::Now if subscription.wants_snapshot => subscription.begin_snapshot(),
-            // Events that the old one has sent aren't sent again.
+            // Events that the old subscription has sent are not sent again.
             Begin::Now => delivery.restart_from(
                 old.filter(|old| old.epoch == end.epoch && old.position.sequence > end.position.sequence)
                     .unwrap_or(end),
@@ -108,7 +108,7 @@ impl Subscriptions {
             }
         }
         subscription.say_begun();
-        // The answer to an SSE request has not begun yet, so that an error can still be its status.
+        // Here an error can still become the status of an SSE request, because the answer has not begun.
         if self.form.carries_one_subscription()
             && begin == Begin::Now
             && !subscription.wants_snapshot
@@ -136,7 +136,7 @@ impl Subscriptions {
     /// live yet, [`Subscriptions::serve`] brings it up to date.
     async fn settle(&self, principal: &Principal, delivery: &Delivery) -> Result<(), LiveError> {
         self.check_collection(principal, delivery).await?;
-        // It begins now, but the hub is busy or has not heard of the project. Now is where the log ends.
+        // The hub is busy or has not heard of the project, so it gave no position. The log's end is "now".
         if delivery.cursor().is_none()
             && let Some(end) = self.streams.find_end(&delivery.project).await?
         {
@@ -145,8 +145,8 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Makes sure that the collection exists. The hub may have heard of its removal before it heard of this subscription,
-    /// and then ended nothing.
+    /// Makes sure that the collection exists. If the hub heard of its removal before it heard of this subscription, the hub
+    /// has not ended the subscription.
     async fn check_collection(&self, principal: &Principal, delivery: &Delivery) -> Result<(), LiveError> {
         let found = self.streams.open(principal, delivery.collection.as_str()).await;
         if delivery.state() == DeliveryState::Removed || matches!(found, Err(LiveError::UnknownCollection)) {
@@ -187,10 +187,10 @@ impl Subscriptions {
                 self.shard.end(old).await;
                 return state;
             }
-            // The queue overflowed in between, so the new one reads the changes that the old one missed.
+            // The queue overflowed in between, so the new delivery reads the changes that the old one missed.
             self.shard.fall_back(new);
             if new.has_sent() {
-                // But these come before events that it has sent already.
+                // But the new one has already sent later events, and the missed ones would come out of order.
                 self.outbox.close(CloseReason::Behind);
             }
         }

@@ -1,7 +1,8 @@
 //! How a subscription is brought up to date: `CatchingUp ⇄ Live`.
 //!
-//! Resuming, overflow and the end of a snapshot are the same: the log is read after the position at the peer's pace, and
-//! then the hub is asked to go live from there. Where the hub's recent changes reach back far enough, the log isn't read.
+//! A subscription that resumes, that overflowed or that has sent its snapshot is served in the same way: the log is read
+//! after the position at the peer's pace, and then the hub is asked to go live from there. If the hub's recent changes
+//! reach back far enough, the log isn't read.
 
 use std::time::Duration;
 

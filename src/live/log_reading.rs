@@ -15,8 +15,8 @@ use crate::{
 
 /// How long to wait before the database is read again after a failure.
 pub(super) const RETRY: Duration = Duration::from_millis(100);
-/// How long a page is held for a peer that has no room for it. After that it is dropped, and read again when there is room,
-/// since memory is for peers that read.
+/// How long a page is held for a peer that has no room for it. After that it is dropped, and read again when there is room.
+/// So peers that don't read can't fill the memory.
 pub(super) const HOLD: Duration = Duration::from_millis(250);
 
 /// How catching up ended.
@@ -34,23 +34,23 @@ pub enum CaughtUp {
     Ended,
 }
 
-/// What one page of the log brought.
+/// The outcome of reading one page of the log.
 pub(super) enum ReadOn {
     /// The position moved, or there is room for the next event.
     More,
     /// The log had nothing after the position.
     NothingNew,
-    /// The database can't be read now. Nothing is lost: the stream goes on when the database does.
+    /// The database can't be read now. Nothing is lost, because the page is read again.
     Failed,
 }
 
-/// What became of changes on their way to the peer.
+/// The outcome of sending changes to the peer.
 enum Passed {
-    /// They were sent, or were no events.
+    /// All were sent, except those that are no event for this subscription.
     Taken,
-    /// The peer takes nothing now. The rest must be read again once there is room for so many bytes.
+    /// The peer takes nothing now. The rest must be read again once there is room for this many bytes.
     Stalled(usize),
-    /// Catching up ends there.
+    /// Catching up ends with this.
     Over(CaughtUp),
 }
 

@@ -1,7 +1,7 @@
 //! A subscription's life between the hub and the doors: how it begins, catches up from the log, takes a snapshot, and ends.
 //! Nothing here knows of HTTP or of a transport.
 //!
-//! Of `writer` it uses one thing: whether anyone is writing, to throttle catch-up work.
+//! It uses one thing of `writer`: whether anyone is writing, to throttle catch-up work.
 //!
 //! Reading order: [`subscription`], [`subscriptions`] with `beginning`, [`resume`], `catch_up` and `snapshot` over `log_reading`; then [`reads`]
 //! (the database, shared and bounded), [`stored_log`] (the log for the relay of the hub), [`budget`], [`error`].

@@ -10,7 +10,7 @@ use crate::domain::{
 pub enum Resume {
     /// The log has everything after this position, which is the cursor's.
     From(Position),
-    /// The log doesn't have it, and why. The cursor is that of the log's end.
+    /// The log lacks entries after the cursor, for this reason. The cursor here is that of the log's end.
     Expired(Cursor, Gone),
 }
 
@@ -28,7 +28,7 @@ pub enum Gone {
 }
 
 impl Gone {
-    /// Returns why a log with these ends doesn't hold a cursor. The caller knows that it doesn't.
+    /// Returns why a log with these ends doesn't hold a cursor. The caller has found out that the log doesn't.
     pub fn of(cursor: &Cursor, ends: &LogEnds) -> Self {
         let sequence = cursor.position.sequence;
         if cursor.epoch != ends.epoch {

@@ -1,8 +1,9 @@
 //! A snapshot and its seam: the matching documents page by page, then the changes that were committed meanwhile.
 //!
-//! Each page is read with the log's end, and the next one later. Nothing is held in the database for a peer that is slow.
-//! So each range of ids is as of its own page's log end. A change is skipped for ids whose page was read at or after its
-//! sequence, and for ids that no page has had yet. The others are sent in order, and then all ids are as of one log end.
+//! Each page is one statement, which also reads the log's end. Between two pages nothing is held in the database, however
+//! slow the peer is. So each range of ids is as of its own page's log end. After the last page the log is read from the
+//! first page's log end on. A change is skipped if its document's page was read at or after its sequence, or if no page has
+//! had its id yet. The other changes are sent in order, and then all ids are as of one log end.
 
 use super::{
     log_reading::{CaughtUp, HOLD, RETRY, ReadOn, read_on},
@@ -19,7 +20,7 @@ use crate::{
 /// and then all that was sent becomes one range.
 const MAX_RANGES: usize = 256;
 
-/// The ids up to one, as of a position in the log.
+/// The ids up to `last`, as of the position at which their page was read.
 struct Range {
     /// `None` is the end of all ids.
     last: Option<DocumentId>,
@@ -38,7 +39,7 @@ impl Ranges {
         }
     }
 
-    /// Whether a change must be sent, because its document was sent as it was before.
+    /// Whether a change must be sent, because its document was sent as it was before the change.
     fn want(&self, change: &Change) -> bool {
         let Entry::Document { before, after, .. } = &change.entry else { return false };
         let Some(document) = after.as_ref().or(before.as_ref()) else { return false };
@@ -147,7 +148,7 @@ fn check_history(subscription: &Subscription, ranges: &Ranges, ends: &LogEnds) -
 /// Sends a page. An empty one is only sent if it is the first.
 ///
 /// # Errors
-/// The length to wait for, if the peer takes nothing now. The page is then better read again.
+/// If the peer takes nothing now, the length that there must be room for. The page should be read again then.
 async fn offer_page(
     streams: &Streams,
     subscription: &Subscription,
@@ -172,7 +173,7 @@ async fn offer_page(
     Ok(())
 }
 
-/// Sends the changes in the ranges up to the last page's log end. Then they are one range, as of that.
+/// Sends the changes in the ranges up to the last page's log end, and joins the ranges into one, as of that end.
 async fn settle(streams: &Streams, subscription: &Subscription, ranges: &mut Ranges) -> Result<(), CaughtUp> {
     let delivery = &subscription.delivery;
     let Some(until) = ranges.read_at() else { return Ok(()) };
@@ -195,7 +196,7 @@ async fn settle(streams: &Streams, subscription: &Subscription, ranges: &mut Ran
     }
     let last = ranges.0.pop().and_then(|range| range.last);
     ranges.0.clear();
-    // Changes that were read after that are in order and complete. Ids that had no page yet will be in a later page.
+    // The changes that were read beyond `until` are in order and complete. Ids that had no page yet will be in a later page.
     ranges.add(last, delivery.position().unwrap_or(until));
     Ok(())
 }

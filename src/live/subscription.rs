@@ -13,9 +13,9 @@ use crate::{
 pub struct Subscription {
     /// Its state inside the shard.
     pub delivery: Rc<Delivery>,
-    /// The name that its client gave it. `None` on SSE, and for the one without `id` of its collection.
+    /// The `id` that its client chose. `None` for a plain subscription, and on SSE.
     pub id: Option<String>,
-    /// Whether a snapshot follows where the client's view can't be brought up to date.
+    /// Whether the client asked for a snapshot, which is also sent whenever its view can't be brought up to date.
     pub wants_snapshot: bool,
     needs_snapshot: Cell<bool>,
 }
@@ -26,12 +26,12 @@ impl Subscription {
         Self { delivery, id, wants_snapshot, needs_snapshot: Cell::new(false) }
     }
 
-    /// Whether its client is told more than events, and so can be told to start anew.
+    /// Whether its client is sent cursors. Only such a client can be told to start anew.
     pub fn is_resumable(&self) -> bool {
         self.delivery.form.says_position()
     }
 
-    /// Whether it begins with a snapshot that has not been sent to its end.
+    /// Whether a snapshot must be sent, or sent to its end.
     pub fn needs_snapshot(&self) -> bool {
         self.needs_snapshot.get()
     }
@@ -53,7 +53,7 @@ impl Subscription {
         }
     }
 
-    /// Tells the client that it has begun, in the forms that say so.
+    /// Tells the client that the subscription has begun, if the form has a message for it.
     pub fn say_begun(&self) {
         let cursor = self.delivery.shown_cursor().map(|cursor| cursor.encode(&self.delivery.project));
         let (form, name) = (self.delivery.form, &self.delivery.label);
@@ -62,7 +62,8 @@ impl Subscription {
         }
     }
 
-    /// Tells the client that its view can't be brought up to date. Unless a snapshot follows, also where the log ends.
+    /// Tells the client that its view can't be brought up to date. The message has the cursor of the log's end, unless a
+    /// snapshot follows.
     pub fn say_resync(&self, lost: Lost, end: Cursor) {
         let cursor = (!self.wants_snapshot).then(|| end.encode(&self.delivery.project));
         let (form, message) = (self.delivery.form, lost.message());

@@ -16,11 +16,11 @@ use crate::{
     wire::Form,
 };
 
-/// What a client asks for.
+/// A client's request for a subscription.
 pub struct NewSubscription {
     /// The collection, by its name or id.
     pub collection: String,
-    /// Which documents of it.
+    /// The filter of its documents.
     pub filter: Filter,
     /// The client's name for the subscription, if it has one.
     pub id: Option<String>,
@@ -44,9 +44,10 @@ pub struct Subscriptions {
 pub enum Ended {
     /// A subscription has ended, and its client is to be told why.
     One(Rc<Subscription>, LiveError),
-    /// Changes that one of them missed can't be sent any more. Its client can only be told by closing the connection.
+    /// A subscription without cursors missed changes that can't be sent any more. Closing the connection is the only way to
+    /// tell its client.
     Behind,
-    /// The connection is ending, and all of them with it.
+    /// The connection is ending, and all its subscriptions with it.
     All,
 }
 
@@ -56,8 +57,8 @@ impl Subscriptions {
         Self { streams, shard, outbox, form, all: Vec::new(), catching_up: FuturesUnordered::new() }
     }
 
-    /// Begins a subscription. One that has the same `id`, or without `id` the same collection, is replaced, unless this
-    /// fails.
+    /// Begins a subscription. It replaces the one with the same `id`, or, without an `id`, the one of the same collection. If
+    /// it fails, the old one goes on.
     ///
     /// # Errors
     /// Why it can't be served; nothing has changed then.
@@ -132,7 +133,7 @@ impl Subscriptions {
     /// outbox. Can be dropped at any await; the next call goes on where this one was.
     pub async fn serve(&mut self) -> Ended {
         loop {
-            // Then nothing can be brought up to date any more, and trying it would never wait for anything.
+            // An ending connection takes no frames, so catching up would spin without ever waiting.
             if self.outbox.is_ending() {
                 return Ended::All;
             }

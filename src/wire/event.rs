@@ -16,7 +16,7 @@ pub struct Event<'a> {
     pub epoch: Epoch,
     /// The position of the change in the log.
     pub position: Position,
-    /// What happened to the set of documents that the subscription sees.
+    /// The change of the set of documents that the subscription sees.
     pub kind: EventKind,
     /// Why it happened.
     pub reason: Reason,
@@ -26,7 +26,7 @@ pub struct Event<'a> {
     pub document: &'a Document,
     /// The image before an update. The subscriber may see it, because it was in the set.
     pub before: Option<&'a Document>,
-    /// What the event calls the collection, from [`Form::label`](super::Form::label).
+    /// The collection's name in the event, from [`Form::label`](super::Form::label).
     pub collection: &'a str,
 }
 
@@ -58,7 +58,7 @@ impl<'a> Event<'a> {
     }
 }
 
-/// What a change did to the set of documents that a subscription sees.
+/// The effect of a change on the set of documents that a subscription sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
     /// A document came into the set.

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// What was written: the answer to each mutation that fitted into the batch, and the changes in log order.
+/// The result of writing: the answer to each mutation that fitted into the batch, and the changes in log order.
 pub(super) type Written = (Answers, Vec<Arc<Change>>);
 
 /// Applies a batch and writes it with a few statements. A batch whose mutations depend on their order is bisected instead.

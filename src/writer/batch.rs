@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// What the database holds, as far as the mutations need it. The log ends are locked, so it stays true until the commit.
+/// The database's content, as far as the mutations need it. The log ends are locked, so it stays true until the commit.
 #[derive(Clone, Debug, Default)]
 pub struct Base {
     pub log_ends: HashMap<ProjectId, LogEnds>,

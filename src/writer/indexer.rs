@@ -39,7 +39,7 @@ impl IndexerBell {
     }
 }
 
-/// What a round of work left.
+/// The outcome of a round of work.
 enum Round {
     Done,
     Unfinished,

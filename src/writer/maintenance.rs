@@ -1,4 +1,4 @@
-//! What the writer does between batches: deletes documents of removed collections, old log entries and old outcomes.
+//! The writer's work between batches: deletes documents of removed collections, old log entries and old outcomes.
 //!
 //! Each job is one short transaction, since writes wait for it. A job that fails is tried again later.
 
@@ -32,7 +32,7 @@ const THOROUGH: u64 = 60;
 /// How long one job on the log may take. PostgreSQL ends a statement after 10 s; this bound is for a connection that hangs.
 const PRUNE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is left to delete, and when to look for more.
+/// The work that is left, and the times to look for more.
 pub(super) struct Maintenance {
     db: Db,
     retention: Option<Retention>,

@@ -21,7 +21,7 @@ pub struct Mutation {
     pub idempotency: Option<Idempotency>,
 }
 
-/// What identifies a repeated request.
+/// The identity of a request that may be repeated.
 #[derive(Clone, Debug)]
 pub struct Idempotency {
     /// The key, within its project.
@@ -146,7 +146,7 @@ pub enum Precondition {
     Version(u64),
 }
 
-/// What a delete does about a document that does not exist.
+/// The treatment of a document to delete that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// The mutation fails.

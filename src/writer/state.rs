@@ -1,4 +1,4 @@
-//! What the writer keeps between two batches, and the bounds of one.
+//! The state that the writer keeps between two batches, and the bounds of a batch.
 
 use std::{
     collections::VecDeque,
@@ -31,7 +31,7 @@ pub(super) const IMAGE_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of documents that one mutation may read, and that it may write.
 pub const MAX_MUTATION_BYTES: usize = 64 * 1024 * 1024;
 
-/// What the writer must know of the server's settings.
+/// The server's settings that the writer needs.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterConfig {
     /// Bytes of a document's data, as canonical text.

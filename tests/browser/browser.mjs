@@ -16,7 +16,7 @@ import { KEY, Server } from "./server.mjs";
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 export const SCREENSHOTS = fileURLToPath(new URL("../../target/screenshots/", import.meta.url));
 export const TRANSPORTS = ["WebSocket", "SSE"];
-/** What Chromium writes to the console while a server is down. */
+/** The text that Chromium writes to the console while a server is down. */
 const DOWN = new RegExp(
 	[
 		"ERR_CONNECTION_REFUSED",

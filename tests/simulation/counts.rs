@@ -1,11 +1,11 @@
-//! What happened in a run, counted.
+//! Counts the events of a run.
 
 use std::cell::Cell;
 
 /// Defines the counts with everything that goes through all of them.
 macro_rules! counts {
     ($($(#[$meta:meta])* $name:ident,)+) => {
-        /// What happened, counted.
+        /// The counts of a run's events.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counts {
             $($(#[$meta])* pub $name: u64,)+
@@ -48,7 +48,7 @@ counts! {
     found,
     /// Visits to rooms and the broadcast.
     visits,
-    /// What visitors heard.
+    /// The messages that visitors heard.
     heard,
     /// Visitors that were cut off because they were too slow.
     cut_off,
@@ -56,7 +56,7 @@ counts! {
     refused,
 }
 
-/// What the clients count.
+/// The counts of the clients.
 #[derive(Default)]
 pub struct Counter {
     pub cuts: Cell<u64>,

@@ -1,4 +1,4 @@
-//! What a connection's bytes mean.
+//! Decodes a connection's bytes.
 
 use coir_client::{Message, sse::Parser};
 
@@ -8,7 +8,7 @@ pub enum Decoder {
     WebSocket(Vec<u8>),
 }
 
-/// What the server says.
+/// A message of the server.
 pub enum Said {
     /// A block of an event stream.
     Message(Message),

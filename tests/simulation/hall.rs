@@ -13,7 +13,7 @@ type Key = (u64, String);
 pub struct Hall {
     next: BTreeMap<(Key, String), String>,
     previous: BTreeMap<(Key, String), String>,
-    /// Who is there, in the order in which they came, as far as they know themselves.
+    /// The people who are there, in the order in which they came, as far as they know themselves.
     people: BTreeMap<Key, Vec<String>>,
 }
 

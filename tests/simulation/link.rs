@@ -61,7 +61,7 @@ pub enum Heard {
     Text(String),
 }
 
-/// What a client does with its connection.
+/// The behaviour of a client on its connection.
 pub trait Listener {
     /// Takes a message of the server.
     fn take(&mut self, heard: Heard) -> Result<(), Unusable>;
@@ -74,7 +74,7 @@ pub trait Listener {
         None
     }
 
-    /// What it says then. Called also in the quiet phase.
+    /// Returns the messages that it says then. Called also in the quiet phase.
     fn words(&mut self, _phase: Phase) -> Vec<String> {
         Vec::new()
     }

@@ -168,7 +168,7 @@ impl Run {
             self.counts.rewinds += 1;
             self.log.rewind(1 + self.dice.under(10));
             self.held_back = None;
-            // What was put back is noticed by where it ends, so there must be time to look, also for a relay that is far
+            // A log that was put back is noticed by its end, so there must be time to look, also for a relay that is far
             // behind.
             tokio::time::sleep(Duration::from_secs(20)).await;
         } else if self.dice.under(1000) < 1 {
@@ -253,7 +253,7 @@ impl Run {
                 tokio::time::sleep(delay).await;
             }
             for changes in [Some(changes), held_back].into_iter().flatten() {
-                // What was lost meanwhile is not so late in any server.
+                // In a real server a change that was lost is never announced this late.
                 if log.holds(&changes) {
                     relay.publish(changes).await;
                 }

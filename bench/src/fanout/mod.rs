@@ -123,7 +123,7 @@ pub async fn run(args: FanoutArgs) -> Result<Verdict, Box<dyn Error>> {
     Ok(if is_complete { tally.verdict() } else { Verdict::Failures })
 }
 
-/// Which room is next, and how many documents of each room the server has acknowledged.
+/// The next room, and how many documents of each room the server has acknowledged.
 struct Rounds {
     epoch: Instant,
     next_room: Cell<usize>,

@@ -1,4 +1,4 @@
-//! What the subscribers of a run are to do, and what their tasks share.
+//! The plan of a run's subscribers, and the state that their tasks share.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::received::Received;
 use crate::http::Site;
 use crate::stream::Transport;
 
-/// Who subscribes to what.
+/// The subscribers, and the rooms they subscribe to.
 pub struct Plan {
     pub site: Site,
     pub subscribers: usize,
@@ -30,7 +30,7 @@ impl Plan {
     }
 }
 
-/// What all subscribers of the thread share.
+/// The state that all subscribers of the thread share.
 pub struct Shared {
     pub plan: Plan,
     pub received: RefCell<Received>,

@@ -1,4 +1,4 @@
-//! What the subscribers received, and how late.
+//! The events that the subscribers received, and how late.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::report::Latencies;
 /// behind the long `pad`.
 const SENT: &[u8] = b"\"sent\":";
 
-/// What the subscribers counted.
+/// The counts of the subscribers.
 pub struct Received {
     /// Events by subscriber.
     pub counts: Vec<u64>,

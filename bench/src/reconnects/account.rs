@@ -1,4 +1,4 @@
-//! What a returning client must get, and what it got. Each writer numbers its documents, so the numbers alone show which
+//! The documents that a returning client must get, and those that it got. Each writer numbers its documents, so the numbers alone show which
 //! documents are missing, doubled or out of order.
 
 /// The members that number a document. A server that sorts members puts them side by side.
@@ -14,7 +14,7 @@ pub struct Rooms {
     pub chosen: Option<u64>,
 }
 
-/// What one client got.
+/// The documents that one client got.
 #[derive(Clone, Debug)]
 pub struct Account {
     seen: Seen,

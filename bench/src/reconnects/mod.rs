@@ -138,7 +138,7 @@ pub async fn run(args: ReconnectsArgs) -> Result<Verdict, Box<dyn Error>> {
     Ok([&alone, &beside, &live].iter().fold(verdict, |verdict, tally| verdict.and(tally.verdict())))
 }
 
-/// What all steps share.
+/// The state that all steps share.
 struct Run {
     args: ReconnectsArgs,
     site: Site,

@@ -1,4 +1,4 @@
-//! What the returning clients of a run are to do, and what their tasks share.
+//! The plan of a run's returning clients, and the state that their tasks share.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,17 +11,17 @@ use crate::http::Site;
 use crate::report::Latencies;
 use crate::stream::Transport;
 
-/// Who returns, and what each client asks for.
+/// The clients that return, and the request of each.
 pub struct Plan {
     pub site: Site,
     pub clients: usize,
     pub rooms: Rooms,
     pub request: Request,
-    /// What each client is to get.
+    /// The documents that each client is to get.
     pub account: Account,
 }
 
-/// What a client returns with.
+/// The request with which a client returns.
 pub enum Request {
     /// With its cursor. It has caught up when it has the first writer's documents up to `until`.
     Cursor { cursor: String, until: u64 },
@@ -41,7 +41,7 @@ impl Plan {
     }
 }
 
-/// What the clients got.
+/// The documents that the clients got.
 pub struct Received {
     /// By client.
     pub accounts: Vec<Account>,
@@ -67,7 +67,7 @@ impl Received {
     }
 }
 
-/// What all clients of the thread share.
+/// The state that all clients of the thread share.
 pub struct Shared {
     pub plan: Plan,
     pub received: RefCell<Received>,

@@ -1,4 +1,4 @@
-//! What events have replaced in a view, so that it can be told how the view was.
+//! The parts of a view that events have replaced, so that earlier states of the view can be told.
 
 use crate::{Document, replica::Documents};
 

@@ -1,4 +1,4 @@
-//! What a server says on a live stream, as types.
+//! The messages of a live stream, as types.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -14,11 +14,11 @@ pub struct Message {
     ///
     /// Messages of a snapshot have none, because a snapshot that was cut must begin anew.
     pub cursor: Option<Cursor>,
-    /// What the message says.
+    /// The content of the message.
     pub content: Content,
 }
 
-/// What a [`Message`] says.
+/// The content of a [`Message`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Content {
@@ -35,7 +35,7 @@ pub enum Content {
     Event(Event),
     /// No event for a while. The cursor has moved on.
     Progress,
-    /// What the client holds can't be brought up to date.
+    /// The client's view can't be brought up to date.
     ///
     /// With [`Message::cursor`], an SSE stream goes on from there and the events before it are lost. Without one, a snapshot
     /// follows if the subscription asked for it.
@@ -58,7 +58,7 @@ pub enum Content {
     Other(String),
 }
 
-/// What happened to a document of the set that a subscription sees.
+/// A change of a document in the set that a subscription sees.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// The name of the document's collection.

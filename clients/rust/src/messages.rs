@@ -18,7 +18,7 @@ pub struct Messages {
     backoff: Backoff,
 }
 
-/// What [`Messages::next`] returns.
+/// The result of [`Messages::next`].
 #[derive(Debug)]
 pub enum Update {
     /// A connection was opened, which resumes at [`Messages::cursor`]. Without a cursor it begins anew.

@@ -39,7 +39,7 @@ pub struct Replica {
     history: Option<History>,
 }
 
-/// What the documents are worth.
+/// The state of a replica: whether its documents are the query's result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     /// Nothing has come yet.
@@ -64,7 +64,7 @@ pub struct Counts {
     pub resyncs: u64,
 }
 
-/// What a message changed in a [`Replica`].
+/// The change that a message made in a [`Replica`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Change {

@@ -128,7 +128,7 @@ fn refusal(error: tungstenite::Error) -> Error {
     }
 }
 
-/// What a close frame means. RFC 6455, section 7.4: 1008 says that the client may not.
+/// Returns the error that a close frame means. RFC 6455, section 7.4: 1008 says that the client may not.
 fn closed(frame: &CloseFrame) -> Error {
     match frame.code {
         CloseCode::Policy => {

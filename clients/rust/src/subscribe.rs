@@ -1,10 +1,10 @@
-//! What a subscription asks for.
+//! The request of a subscription.
 
 use serde_json::{Value, json};
 
 use crate::{Cursor, Error};
 
-/// What a subscription asks for: a collection, a filter, and where to begin.
+/// The request of a subscription: a collection, a filter, and where to begin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscribe {
     pub(crate) collection: String,

@@ -1,4 +1,4 @@
-//! What to watch, and how.
+//! The collection to watch, and how to watch it.
 
 use std::time::Duration;
 

@@ -54,7 +54,7 @@ fn parse_in_pieces(stream: &[u8], cuts: &[usize], drain_each: bool) -> Vec<Block
     blocks
 }
 
-/// What the standard says, with the whole stream at hand.
+/// Parses as the standard says, with the whole stream at hand.
 fn parse_plainly(stream: &[u8]) -> Vec<Block<'static>> {
     let stream = stream.strip_prefix(b"\xef\xbb\xbf").unwrap_or(stream);
     let (mut lines, mut line) = (Vec::new(), Vec::new());

@@ -28,21 +28,21 @@ const MAX_FIRST_MESSAGE: usize = 16 * 1024;
 pub struct First {
     /// The key of the project.
     pub api_key: Option<Value>,
-    /// Of a collection: which documents.
+    /// For a collection: the filter of its documents.
     pub filters: Option<Value>,
-    /// Who the client says it is, to others.
+    /// The id by which others know the client.
     pub user_id: Option<Value>,
-    /// What others call it.
+    /// The name by which others know the client.
     pub user_name: Option<Value>,
-    /// Of a room: `create` or `join`.
+    /// For a room: `create` or `join`.
     pub action: Option<Value>,
-    /// Of a room that is created.
+    /// For a room that is created: its title.
     pub room_title: Option<Value>,
 }
 
-/// What a socket is about, as its path says.
+/// The subject of a socket, which its path names.
 pub trait Topic {
-    /// What happens after the first message.
+    /// The conversation after the first message.
     type Conversation: Conversation;
 
     /// Begins the conversation, and says so to the client.

@@ -42,7 +42,7 @@ pub fn describe(documents: &[Document]) -> Vec<Value> {
 fn body(name: &str, seen: &Seen, documents: usize) -> Value {
     let has_value: usize = seen.types.values().sum();
     let nulls = documents - has_value;
-    // Of equally frequent types, the first by name wins.
+    // Among equally frequent types, the first by name wins.
     let primary = seen.types.iter().rev().max_by_key(|(_, count)| **count).map_or("null", |(kind, _)| *kind);
     let types: Vec<_> = seen.types.keys().copied().chain((seen.nulls > 0).then_some("null")).collect();
     json!({

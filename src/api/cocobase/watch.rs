@@ -49,7 +49,7 @@ pub struct Watch {
     is_waiting: bool,
 }
 
-/// What has happened to a watcher.
+/// An event for a watcher.
 pub enum News {
     /// The collection that it waited for exists.
     Found,

@@ -1,4 +1,4 @@
-//! Who may open a stream: how many there may be, from which pages, and by which credential.
+//! Decides who may open a stream: how many streams there may be, from which pages, and by which credential.
 
 use std::sync::{
     Arc,

@@ -23,7 +23,7 @@ use crate::{
 
 /// One live stream. It stays on one worker thread, and counts as live until it is dropped.
 pub struct Connection {
-    /// What every stream of the process shares.
+    /// The state that all streams of the process share.
     pub realtime: web::Data<Realtime>,
     /// The hub's part on this thread.
     pub shard: Rc<Shard>,

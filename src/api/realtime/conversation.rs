@@ -1,4 +1,4 @@
-//! What a stream is about, apart from the loop that it runs in.
+//! The subject of a stream, apart from the loop that the stream runs in.
 
 use std::future::Future;
 
@@ -26,7 +26,7 @@ impl End {
 /// The subject of a stream: hears what the client says, and serves it. There are three: the documented protocol, the watcher
 /// of the client libraries, and their rooms.
 pub trait Conversation {
-    /// What has happened without the client saying anything.
+    /// An event on the server's side, such as a subscription that has ended.
     type News;
 
     /// Handles a text message.

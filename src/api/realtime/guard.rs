@@ -15,7 +15,7 @@ pub const MAX_MESSAGE: u64 = 64 * 1024;
 /// The most fragments that a message may have.
 const MAX_FRAGMENTS: u32 = 64;
 
-/// What is wrong with a frame that is refused.
+/// The reason why a frame is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breach {
     /// The frame or its message is too large, or the message has too many fragments.

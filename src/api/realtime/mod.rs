@@ -2,8 +2,8 @@
 //! door run in.
 //!
 //! Reading order: [`state`], [`local_shard`] and [`admission`] (what a stream needs, and who may open one), [`connection`], [`conversation`]
-//! (what a stream is about) and [`session`] (the loop), [`protocol`] with [`messages`] (the documented conversation); then
-//! the transports: [`ws`] with [`guard`], and [`sse`].
+//! (the subject of a stream) and [`session`] (the loop) with [`pace`], [`protocol`] with [`messages`] (the documented
+//! conversation); then the transports: [`ws`] with [`guard`], and [`sse`].
 
 pub mod admission;
 pub mod connection;

@@ -15,10 +15,10 @@ use crate::wire::CloseCode;
 
 /// How long a client may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(10);
-/// A peer that gives no sign of life for so many heartbeats is taken for gone.
+/// A peer that gives no sign of life for this many heartbeats is taken for gone.
 const SILENT_HEARTBEATS: u32 = 3;
 
-/// What comes in from a client.
+/// Something that came in from a client.
 pub enum Incoming {
     /// A text message.
     Text(String),
@@ -57,7 +57,8 @@ impl<C: Conversation + Dialect> Session<C> {
         let mut incoming = std::pin::pin!(incoming);
         let end = self.serve(&mut incoming).await;
         let close = self.connection.form.close(end.code, end.reason);
-        // Both together with the end, since a queue that is full, or closed for a revoked key, takes nothing else.
+        // The last frames and the end are one step, since a queue that is full, or closed for a revoked key, takes no other
+        // frames.
         self.connection.outbox.finish(end.last.into_iter().chain(close));
     }
 
@@ -78,7 +79,7 @@ impl<C: Conversation + Dialect> Session<C> {
             if let Some(reason) = outbox.close_reason() {
                 return self.conversation.closed(reason);
             }
-            // A client that talks too fast is heard later, which it feels as a full connection. Nothing is lost.
+            // A client that talks too fast is read later. Its own sends then wait (back-pressure), and nothing is lost.
             let pause = self.pace.pause();
             // In one order, so that the simulation can repeat a run: rare events first, and last what a peer can always have
             // ready.

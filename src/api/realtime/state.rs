@@ -1,4 +1,4 @@
-//! What every stream of the process shares.
+//! The state that all streams of the process share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,16 +7,16 @@ use tokio::sync::watch;
 use super::admission::Admission;
 use crate::{api::cocobase::rooms::bus::Bus, live::Streams};
 
-/// What every stream of the process shares. Cheap to clone.
+/// The state that all streams of the process share. Cheap to clone.
 #[derive(Clone)]
 pub struct Realtime {
     /// The reads of live streams.
     pub streams: Streams,
-    /// Who may open a stream.
+    /// Decides who may open a stream.
     pub admission: Admission,
     /// How often an idle connection is written to.
     pub heartbeat: Duration,
-    /// Who is in which room.
+    /// Knows who is in which room.
     pub bus: Arc<dyn Bus>,
     /// True once the server stops.
     pub stop: watch::Receiver<bool>,

@@ -24,7 +24,7 @@ const KEPT_FOR: Duration = Duration::from_secs(2);
 
 /// An answer of the database that several waiters may share. It must be cheap to clone.
 pub(super) trait Answer: Clone {
-    /// What can be asked for under one key.
+    /// A request under one key.
     type Request: Clone + PartialEq;
 
     /// Whether the answer to `read` holds everything that `request` asks for. Only asked where the two differ.
@@ -47,7 +47,7 @@ pub(super) trait Answer: Clone {
     }
 }
 
-/// Who waits for which read, by key. Answers are only shared under the same key.
+/// The waiters and their reads, by key. Answers are only shared under the same key.
 pub(super) struct SharedReads<K, V: Answer>(Mutex<State<K, V>>);
 
 struct State<K, V: Answer> {

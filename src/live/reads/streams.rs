@@ -28,7 +28,7 @@ const MAX_READS: usize = 4;
 /// How many pages are in memory at the same time, on their way to the peers.
 const MAX_PAGES: usize = 64;
 
-/// What live streams read. Cheap to clone.
+/// The reads of live streams, shared and bounded. Cheap to clone.
 #[derive(Clone)]
 pub struct Streams {
     reader: Arc<dyn StreamReader>,
@@ -42,11 +42,11 @@ pub struct Streams {
 
 type LogPages = SharedReads<(ProjectId, CollectionId), Option<Arc<LogPage>>>;
 
-/// Which documents.
+/// The collection, and the filter that its documents match.
 type DocumentsKey = (CollectionId, Arc<Filter>);
 
 impl Answer for Option<Arc<LogPage>> {
-    /// After which position.
+    /// The position after which the page begins.
     type Request = Position;
 
     fn covers(&self, read: &Position, request: &Position) -> bool {
@@ -72,7 +72,7 @@ impl Answer for Option<Arc<LogPage>> {
 }
 
 impl Answer for Option<Arc<DocumentPage>> {
-    /// Found how, and after which id.
+    /// The way to find the documents, and the id after which the page begins.
     type Request = (AccessPath, Option<DocumentId>);
 
     fn covers(&self, _: &Self::Request, _: &Self::Request) -> bool {

@@ -86,8 +86,8 @@ pub fn write_many(tx: &mut WriteTx, writes: &DocumentWrites<'_>) {
     tx.defer_rows(INSERT, document_rows(&writes.inserts));
 }
 
-/// Finds the inserts that a unique index rejects after the deletes are done. Of two that exclude each other, it is the
-/// second. Updates are left out. The caller must roll back.
+/// Finds the inserts that a unique index rejects after the deletes are done. If two inserts exclude each other, the second
+/// is rejected. Updates are left out. The caller must roll back.
 ///
 /// # Errors
 /// A database failure.

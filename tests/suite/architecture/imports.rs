@@ -30,7 +30,7 @@ pub struct Arrow {
     pub file: String,
 }
 
-/// What one file says.
+/// The module and the imports of one file.
 struct SourceFile {
     name: String,
     imports: Vec<Import>,

@@ -27,7 +27,7 @@ pub use sql::Sql;
 pub use stream::{Block, TestStream};
 pub use view::{View, alter_cursor, data_of, list_all, sequence_of};
 
-/// Which database a test runs on.
+/// The database that a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
     Sqlite,

@@ -11,7 +11,7 @@ use super::{PUBLISHABLE_KEY, SECRET_KEY};
 pub struct Process {
     /// `http://127.0.0.1:port`.
     pub url: String,
-    /// What it printed, up to the line that says where it serves.
+    /// Its output, up to the line that says where it serves.
     pub welcome: String,
     child: Child,
 }

@@ -14,7 +14,7 @@ use super::socket::PATIENCE;
 pub struct TestStream {
     chunks: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     parser: sse::Parser,
-    /// What the parser has been given and has not returned as a block.
+    /// The bytes that the parser was given and has not returned as a block.
     raw: Vec<u8>,
     /// The id of the last block that had one, as a browser keeps it.
     pub last_event_id: Option<String>,

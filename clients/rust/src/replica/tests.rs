@@ -1,4 +1,4 @@
-//! What a replica makes of messages, and of messages that don't fit.
+//! A replica takes messages, and refuses messages that don't fit.
 
 use serde_json::json;
 

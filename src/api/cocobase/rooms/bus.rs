@@ -1,4 +1,4 @@
-//! Who is where: rooms, and the broadcast of each project.
+//! Presence: the people in each room, and in the broadcast of each project.
 
 use std::sync::Arc;
 
@@ -40,13 +40,9 @@ pub struct Person {
 /// A room as it is at one moment.
 #[derive(Clone, Debug)]
 pub struct RoomState {
-    /// The room's id.
     pub id: String,
-    /// The room's title.
     pub title: Arc<str>,
-    /// Who created it.
     pub created_by: Person,
-    /// When it was created.
     pub created_at: Timestamp,
     /// Everyone who is there, in the order in which they came.
     pub people: Vec<Person>,
@@ -77,13 +73,10 @@ pub enum Turned {
 
 /// Someone who comes to a place.
 pub struct Guest<'a> {
-    /// The project.
     pub project: &'a ProjectId,
-    /// The place.
     pub place: &'a Place,
-    /// Who comes.
     pub person: Person,
-    /// What is said there goes here.
+    /// Takes the messages of the place.
     pub inbox: InboxSender,
 }
 

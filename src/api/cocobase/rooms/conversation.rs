@@ -49,7 +49,7 @@ pub struct Meeting {
     inbox: Inbox,
 }
 
-/// What has happened in a meeting.
+/// An event in a meeting.
 pub enum News {
     /// The person was too slow for what is said, and was cut off.
     CutOff,
@@ -57,7 +57,7 @@ pub enum News {
     Ending,
 }
 
-/// What a client says: in a room `content`, in the broadcast `data`.
+/// A client's message: in a room `content`, in the broadcast `data`.
 #[derive(Deserialize)]
 struct Said<'a> {
     #[serde(rename = "type")]

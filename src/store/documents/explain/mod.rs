@@ -3,7 +3,6 @@
 //! The database itself is asked, with the statement that reads the list and its values. PostgreSQL runs that statement and
 //! counts (`EXPLAIN ANALYZE`). SQLite can tell the index but does not count, so the documents in the searched range of the
 //! index are counted by a second statement. Both end at the time limit of reads.
-
 //!
 //! Reading order: this file, `access`, `postgres`, `sqlite`.
 
