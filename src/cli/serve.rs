@@ -25,7 +25,8 @@ pub(super) fn start_log(config: &Config, given: &Given) -> Result<(), ConfigErro
         format!("warn,coir={}", config.log)
     };
     let filter = EnvFilter::try_new(directives).map_err(|err| {
-        let reason = format!("{err}; write error, warn, info, debug, trace, or coir=debug,warn");
+        let reason =
+            format!("`{}`: {err}; write error, warn, info, debug, trace, or coir=debug,warn", config.log);
         given.error(setting("COIR_LOG"), reason)
     })?;
     let log = tracing_subscriber::fmt()

@@ -19,7 +19,7 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     }
     let Some((host, port)) = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()) else {
         return Err(format!(
-            "`{text}` is not a valid address; write a port such as 8080, or an address such as 127.0.0.1:8080"
+            "`{text}` is not a valid address; write a port such as 8080, or an address such as 127.0.0.1:8080 or localhost:8080"
         ));
     };
     if port.parse::<u16>().is_err() {

@@ -23,9 +23,10 @@ pub fn find_unknown(names: impl IntoIterator<Item = String>) -> Vec<UnknownVaria
 }
 
 fn nearest(name: &str) -> &'static str {
-    let distance = |variable: &str| strsim::damerau_levenshtein(variable, name);
-    let nearest = SETTINGS.iter().map(|setting| setting.variable).min_by_key(|variable| distance(variable));
-    nearest.unwrap_or_default()
+    // Jaro-Winkler favours names that begin alike, as a shortened name does.
+    let similarity = |variable: &str| strsim::jaro_winkler(variable, name);
+    let variables = SETTINGS.iter().map(|setting| setting.variable);
+    variables.max_by(|one, other| similarity(one).total_cmp(&similarity(other))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -34,10 +35,22 @@ mod tests {
 
     #[test]
     fn a_misspelt_variable_is_found_with_the_nearest_setting() {
-        let names =
-            ["COIR_MAX_PAGES", "COIR_LISTNE", "COIR_LISTEN", "COIR_TEST_SEED", "PATH", "DATABASE_URI"];
+        let names = [
+            "COIR_HEARTBEAT",
+            "COIR_MAX_PAGES",
+            "COIR_LISTNE",
+            "COIR_LISTEN",
+            "COIR_TEST_SEED",
+            "PATH",
+            "DATABASE_URI",
+        ];
         let unknown = find_unknown(names.map(str::to_owned));
         let found: Vec<_> = unknown.iter().map(|found| (found.name.as_str(), found.nearest)).collect();
-        assert_eq!(found, [("COIR_LISTNE", "COIR_LISTEN"), ("COIR_MAX_PAGES", "COIR_MAX_PAGE")]);
+        let expected = [
+            ("COIR_HEARTBEAT", "COIR_HEARTBEAT_SECONDS"),
+            ("COIR_LISTNE", "COIR_LISTEN"),
+            ("COIR_MAX_PAGES", "COIR_MAX_PAGE"),
+        ];
+        assert_eq!(found, expected);
     }
 }

@@ -42,6 +42,8 @@ on_both_databases! {
         assert_eq!(explanation["plan"], "scan");
         assert_eq!(explanation["wanted"], json!(["status", "-n"]));
         assert_eq!(explanation["rowsRead"], DOCUMENTS, "{explanation}");
+        let explanation = explain(app, &[("status__contains", "r")]).await;
+        assert_eq!((&explanation["plan"], &explanation["wanted"]), (&json!("scan"), &Value::Null), "no index finds a part of a text");
     }
 
     async fn the_wanted_index_helps_once_it_is_declared_and_no_longer_once_it_is_dropped(app: &TestApp) {

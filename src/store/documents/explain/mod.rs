@@ -67,7 +67,13 @@ pub async fn explain_list(db: &impl ConnectionTrait, listing: Listing<'_>) -> Re
         ListPlan::Index => None,
         ListPlan::Scan => Some(helpful_fields(listing.filter, Some(&page.sort))),
     };
-    Ok(Explanation { plan, index, wanted: wanted.filter(|fields| !fields.is_empty()), rows_read })
+    // An index that is in use, or that every collection has, does not help: no index can narrow such a filter.
+    let is_there = |fields: &Vec<String>| {
+        index.as_ref().is_some_and(|used| used.fields == *fields)
+            || matches!(fields.as_slice(), [field] if field.trim_start_matches('-') == "createdAt")
+    };
+    let wanted = wanted.filter(|fields| !fields.is_empty() && !is_there(fields));
+    Ok(Explanation { plan, index, wanted, rows_read })
 }
 
 /// Asks the database how it would run a statement, without running it. `indexes` are those of the collection.
