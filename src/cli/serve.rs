@@ -59,13 +59,14 @@ fn describe_storage(config: &Config) -> String {
     match &config.data_dir {
         Some(directory) => format!("SQLite, {}", directory.join("coir.db").display()),
         None if config.database_url.starts_with("sqlite") => format!("SQLite, {}", config.database_url),
-        None => {
-            let place = config.database_url.rsplit('@').next().unwrap_or_default();
-            format!(
-                "PostgreSQL, {}",
-                place.trim_start_matches("postgresql://").trim_start_matches("postgres://")
-            )
-        }
+        None => match reqwest::Url::parse(&config.database_url) {
+            // Only parts that are known to hold no password.
+            Ok(url) => {
+                let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+                format!("PostgreSQL, {}{port}{}", url.host_str().unwrap_or_default(), url.path())
+            }
+            Err(_) => "PostgreSQL".to_owned(),
+        },
     }
 }
 

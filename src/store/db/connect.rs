@@ -26,22 +26,22 @@ pub enum Durability {
 pub enum ConnectError {
     /// The URL is not shown, because it may hold a password.
     #[error(
-        "DATABASE_URL is not valid: {0}; write sqlite://path/to/coir.db or postgres://user:password@host:5432/database"
+        "DATABASE_URL (--database-url) is not valid: {0}; write sqlite://path/to/coir.db or postgres://user:password@host:5432/database"
     )]
     BadUrl(String),
     #[error(
         "the SQLite file {0} can't be opened: {1}; it must be a database that the user running Coir may write, in a \
-         directory that this user may write; COIR_DATA_DIR or DATABASE_URL names another"
+         directory that this user may write; COIR_DATA_DIR (--data-dir) or DATABASE_URL (--database-url) names another"
     )]
     File(String, sqlx::Error),
     #[error(
-        "PostgreSQL at {0} does not answer; check that it runs there, and the host and port in DATABASE_URL, or leave \
+        "PostgreSQL at {0} does not answer; check that it runs there, and the host and port in DATABASE_URL (--database-url), or leave \
          DATABASE_URL out to use a SQLite file"
     )]
     Silent(String),
     /// The server refused the connection, or its name is unknown.
     #[error(
-        "PostgreSQL at {0} refused the connection: {1}; check DATABASE_URL, or leave it out to use a SQLite file"
+        "PostgreSQL at {0} refused the connection: {1}; check DATABASE_URL (--database-url), or leave it out to use a SQLite file"
     )]
     Refused(String, sqlx::Error),
 }

@@ -46,6 +46,14 @@ on_both_databases! {
         assert_eq!((&explanation["plan"], &explanation["wanted"]), (&json!("scan"), &Value::Null), "no index finds a part of a text");
     }
 
+    async fn alternatives_of_one_field_read_only_what_the_index_finds(app: &TestApp) {
+        fill(app).await;
+        declare(app, "things", json!([{ "fields": ["n"] }])).await;
+        let explanation = explain(app, &[("filters", r#"{"$or":[{"n":1},{"n":2}]}"#)]).await;
+        assert_eq!(explanation["plan"], "index", "{explanation}");
+        assert!(explanation["rowsRead"].as_u64().unwrap() <= 10, "2 of 1000 documents match: {explanation}");
+    }
+
     async fn the_wanted_index_helps_once_it_is_declared_and_no_longer_once_it_is_dropped(app: &TestApp) {
         fill(app).await;
         let parameters = [("filters", r#"{"status":"rare"}"#), ("orderBy", "n")];

@@ -146,7 +146,14 @@ fn searched_range(listing: Listing<'_>, branch: &Branch, searches: &[Search]) ->
         Some(declared) => declared.definition.fields.iter().map(|term| term.field.clone()).collect(),
         None => built_in_fields(index),
     };
-    narrowing_part(&branch.filter, &fields, search.used)
+    let part = narrowing_part(&branch.filter, &fields, search.used);
+    let equal = part.terms().iter().filter(|term| matches!(term, Filter::Equals(..))).count();
+    if equal == search.used.equal_fields {
+        return part;
+    }
+    // SQLite searches `n = 1 OR n = 2` like `n IN (1, 2)`, in one search.
+    let choices = branch.filter.terms().iter().filter(|term| matches!(term, Filter::Or(_)));
+    Filter::And(part.terms().iter().chain(choices).cloned().collect())
 }
 
 #[cfg(test)]
