@@ -1,5 +1,5 @@
-//! Judges which index serves a query, from the filter and the declared indexes alone. The database decides in the end, and
-//! [`store::documents::explain`](crate::store::documents::explain) asks it.
+//! Judges which index serves a query, from the filter and the declared indexes alone. The database decides in the end:
+//! the explanation of a list, which is the store's, asks it.
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// The time between two messages, in the long run.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// So many messages may come at once.
+/// The number of messages that may come at once.
 const BURST: u32 = 200;
 
 /// Counts the messages of one connection.
