@@ -98,7 +98,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (writer, writer_task) = writer::start(
         db.clone(),
         catalogs.clone(),
-        Some(relay),
+        Some(relay.clone()),
         WriterConfig {
             max_document_bytes: config.limits.document_bytes,
             max_indexes: config.limits.indexes,
@@ -112,6 +112,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let realtime = Realtime {
         streams: Streams::new(
             Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone() }),
+            relay,
             writer.activity(),
             config.limits.subscriptions,
         ),

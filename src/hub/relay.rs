@@ -1,10 +1,17 @@
 //! Hands changes to the hub, every change of a project once and in order. This process's own commits go to the hub at once
 //! when they follow on what was published. Commits of other processes are read from the log.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::HubHandle;
 use crate::domain::{Change, Control, Entry, KeyId, LogEnds, Position, ProjectId, cursor::Epoch};
@@ -50,6 +57,7 @@ pub trait ControlObserver: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct RelayHandle {
     commits: mpsc::Sender<Vec<Arc<Change>>>,
+    polls: Arc<Polls>,
 }
 
 impl RelayHandle {
@@ -63,6 +71,35 @@ impl RelayHandle {
     pub async fn check_log_ends(&self) {
         self.publish(Vec::new()).await;
     }
+
+    /// Waits until the relay has read the ends of all logs anew, which takes up to two polls. What it found has gone to the hub
+    /// then, also that a log went back.
+    pub async fn next_poll(&self) {
+        // A poll that is under way may have read the ends before the caller did.
+        let end = (self.polls.count.load(Ordering::Acquire) + 3) & !1;
+        loop {
+            let changed = self.polls.changed.notified();
+            if self.polls.count.load(Ordering::Acquire) >= end {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// The polls of the relay so far. A `watch` channel would wake in random order, which no simulation can repeat.
+#[derive(Default)]
+struct Polls {
+    /// Counts beginnings and ends, so that it is odd during a poll.
+    count: AtomicU64,
+    changed: Notify,
+}
+
+impl Polls {
+    fn step(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
 }
 
 /// Starts the relay on the calling runtime. Changes that are in the log by now count as published.
@@ -74,13 +111,15 @@ pub async fn start(
     reader: Arc<dyn LogReader>,
     observer: Arc<dyn ControlObserver>,
 ) -> Result<RelayHandle, LogError> {
-    let mut relay = Relay { hub, reader, observer, published: HashMap::new(), is_failing: false };
+    let polls = Arc::<Polls>::default();
+    let published = HashMap::new();
+    let mut relay = Relay { hub, reader, observer, published, polls: polls.clone(), is_failing: false };
     for ends in relay.reader.log_ends().await? {
         relay.begin(ends.project, ends.epoch, ends.last).await;
     }
     let (commits, receiver) = mpsc::channel(CHANNEL);
     tokio::spawn(relay.run(receiver));
-    Ok(RelayHandle { commits })
+    Ok(RelayHandle { commits, polls })
 }
 
 /// Whether a log that ended at `published` cannot have grown to end at `last`, which was read later.
@@ -93,6 +132,7 @@ struct Relay {
     reader: Arc<dyn LogReader>,
     observer: Arc<dyn ControlObserver>,
     published: HashMap<ProjectId, (Epoch, Position)>,
+    polls: Arc<Polls>,
     /// Whether the last read of the log failed. It is logged once.
     is_failing: bool,
 }
@@ -143,8 +183,10 @@ impl Relay {
     }
 
     async fn poll(&mut self) {
+        self.polls.step();
         let outcome = self.poll_log_ends().await;
         self.report(outcome);
+        self.polls.step();
     }
 
     async fn poll_log_ends(&mut self) -> Result<(), LogError> {

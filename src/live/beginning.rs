@@ -128,7 +128,12 @@ impl Subscriptions {
         };
         Ok(match self.streams.resume(&principal.project, cursor).await? {
             Resume::From(position) => Begin::After(Cursor { epoch: cursor.epoch, position }),
-            Resume::Expired(_, gone) => Begin::Lost(Lost::Expired(gone)),
+            Resume::Expired(_, gone) => {
+                if gone.is_rewound() {
+                    self.streams.hub_knows_log_end().await;
+                }
+                Begin::Lost(Lost::Expired(gone))
+            }
         })
     }
 

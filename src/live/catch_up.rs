@@ -49,7 +49,9 @@ pub async fn catch_up(streams: &Streams, shard: &Shard, subscription: &Subscript
             // The log may not be the one that the position is in: the database was restored, or lost its last commits.
             match streams.resume(&delivery.project, cursor).await {
                 Ok(Resume::From(_)) => is_checked = true,
-                Ok(Resume::Expired(end, _)) => return find_out_why(streams, delivery, end).await,
+                Ok(Resume::Expired(end, gone)) => {
+                    return find_out_why(streams, delivery, (end, gone)).await;
+                }
                 Err(err) => {
                     tracing::debug!("a stream waits for the database: {err}");
                     tokio::time::sleep(RETRY).await;

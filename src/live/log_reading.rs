@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::reads::{Streams, WorkPermit};
+use super::{
+    reads::{Streams, WorkPermit},
+    resume::Gone,
+};
 use crate::{
     domain::{
         Change, Control, Document, Entry,
@@ -74,9 +77,9 @@ pub(super) async fn read_on(
     };
     let reaches = page.ends.first.sequence..=page.ends.last.sequence;
     if page.ends.epoch != cursor.epoch || !reaches.contains(&cursor.position.sequence) {
-        let end = page.ends.cursor();
+        let (end, gone) = (page.ends.cursor(), Gone::of(&cursor, &page.ends));
         drop((page, permit));
-        return Err(find_out_why(streams, delivery, end).await);
+        return Err(find_out_why(streams, delivery, (end, gone)).await);
     }
     match send_page(streams, delivery, &page, cursor.epoch, wanted).await {
         Passed::Taken => {}
@@ -97,9 +100,17 @@ pub(super) async fn read_on(
     Ok(ReadOn::More)
 }
 
-/// Returns why the log, which ends at `end`, doesn't have what comes after the position. One of the missing entries may be
-/// the removal of the collection.
-pub(super) async fn find_out_why(streams: &Streams, delivery: &Delivery, end: Cursor) -> CaughtUp {
+/// Returns how catching up ends where the log, which ends at `end`, has no way on from the position. One of the missing
+/// entries may be the removal of the collection.
+pub(super) async fn find_out_why(
+    streams: &Streams,
+    delivery: &Delivery,
+    (end, gone): (Cursor, Gone),
+) -> CaughtUp {
+    if gone.is_rewound() {
+        // Until it knows, the hub would send the lost changes to a subscription that begins at the log's end.
+        streams.hub_knows_log_end().await;
+    }
     loop {
         match streams.has_collection(&delivery.collection).await {
             Ok(true) => return CaughtUp::Expired(end),

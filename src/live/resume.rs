@@ -41,6 +41,14 @@ impl Gone {
             Self::Replaced
         }
     }
+
+    /// Whether the log went back, so that it lacks changes which it had.
+    pub fn is_rewound(self) -> bool {
+        match self {
+            Self::Pruned => false,
+            Self::OtherHistory | Self::Beyond | Self::Replaced => true,
+        }
+    }
 }
 
 /// Why a client's view can't be brought up to date, which a `resync` message says.

@@ -84,7 +84,11 @@ pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription
                 continue;
             }
         };
-        check_history(subscription, &ranges, &page.ends)?;
+        if let Err(end) = check_history(subscription, &ranges, &page.ends) {
+            drop((page, permit));
+            streams.hub_knows_log_end().await;
+            return Err(end);
+        }
         // It may have been given up while the page was read.
         if delivery.is_over() {
             return Err(CaughtUp::Ended);
@@ -188,6 +192,7 @@ async fn settle(streams: &Streams, subscription: &Subscription, ranges: &mut Ran
             ReadOn::Failed => tokio::time::sleep(RETRY).await,
             // The log ends before a position that it had, so the database was restored.
             ReadOn::NothingNew if delivery.position().is_none_or(|end| end.sequence < until.sequence) => {
+                streams.hub_knows_log_end().await;
                 return Err(CaughtUp::Expired(cursor));
             }
             // The log may have nothing new because others have written to their collections.

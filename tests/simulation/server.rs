@@ -107,7 +107,7 @@ impl Server {
         };
         let (stop, stopped) = watch::channel(false);
         let realtime = Realtime {
-            streams: Streams::new(Arc::new(log.clone()), Activity::default(), 100),
+            streams: Streams::new(Arc::new(log.clone()), relay.clone(), Activity::default(), 100),
             admission: Admission {
                 keys: key_ring(),
                 tickets: Tickets::new(b"a secret"),

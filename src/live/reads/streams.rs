@@ -12,6 +12,7 @@ use super::{
 use crate::{
     auth::{Action, Forbidden, Principal, permission},
     domain::{Change, Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
+    hub::relay::RelayHandle,
     live::{error::LiveError, resume::Resume},
     query::Filter,
     store::{
@@ -32,6 +33,7 @@ const MAX_PAGES: usize = 64;
 #[derive(Clone)]
 pub struct Streams {
     reader: Arc<dyn StreamReader>,
+    relay: RelayHandle,
     max_subscriptions: usize,
     read_permits: Arc<Semaphore>,
     page_permits: Arc<Semaphore>,
@@ -105,9 +107,15 @@ impl Drop for PagePermit {
 impl Streams {
     /// Makes the reads of streams, of which each connection may have so many subscriptions. Catch-up work is throttled while
     /// `activity` is recent.
-    pub fn new(reader: Arc<dyn StreamReader>, activity: Activity, max_subscriptions: usize) -> Self {
+    pub fn new(
+        reader: Arc<dyn StreamReader>,
+        relay: RelayHandle,
+        activity: Activity,
+        max_subscriptions: usize,
+    ) -> Self {
         Self {
             reader,
+            relay,
             max_subscriptions,
             read_permits: Arc::new(Semaphore::new(MAX_READS)),
             page_permits: Arc::new(Semaphore::new(MAX_PAGES)),
@@ -149,6 +157,11 @@ impl Streams {
     /// The database's own.
     pub async fn resume(&self, project: &ProjectId, cursor: Cursor) -> Result<Resume, StoreError> {
         self.reader.resume(project, cursor).await
+    }
+
+    /// Waits until the hub knows where the log ends, after a stream found that it lacks changes which the hub may still have.
+    pub async fn hub_knows_log_end(&self) {
+        self.relay.next_poll().await;
     }
 
     /// Returns whether a collection still exists, where the log can't tell any more.

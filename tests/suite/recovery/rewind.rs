@@ -3,7 +3,15 @@
 
 use serde_json::json;
 
-use crate::harness::on_both_databases;
+use crate::harness::{TestApp, on_both_databases};
+
+/// Takes every commit after the first document of a log away.
+async fn put_back(app: &TestApp) {
+    let mut sql = app.sql().await;
+    sql.execute("DELETE FROM documents WHERE id <> '0'").await;
+    sql.execute("DELETE FROM changes WHERE sequence > 2").await;
+    sql.execute("UPDATE heads SET head = 2, head_at = (SELECT at FROM changes WHERE sequence = 2)").await;
+}
 
 on_both_databases! {
     async fn a_stream_gets_a_resync_when_the_log_goes_back_and_then_the_new_changes(app: &TestApp) {
@@ -15,11 +23,7 @@ on_both_databases! {
         let mut socket = app.socket().await;
         socket.subscribe("posts", json!({})).await;
 
-        let mut sql = app.sql().await;
-        sql.execute("DELETE FROM documents WHERE id <> '0'").await;
-        sql.execute("DELETE FROM changes WHERE sequence > 2").await;
-        sql.execute("UPDATE heads SET head = 2, head_at = (SELECT at FROM changes WHERE sequence = 2)").await;
-
+        put_back(app).await;
         let resync = stream.next_event().await;
         assert_eq!((resync.event.as_deref(), &resync.json()["code"]), (Some("resync"), &json!("CURSOR_EXPIRED")));
         assert_eq!(u16::from(socket.next_close().await.code), 1013);
@@ -29,5 +33,28 @@ on_both_databases! {
 
         let mut anew = app.stream("/realtime/sse/posts", Some(&lost)).await;
         assert_eq!(anew.next_event().await.json()["code"], "CURSOR_EXPIRED");
+    }
+
+    /// The hub still has the lost changes when the stream comes back.
+    async fn a_stream_that_learns_first_that_the_log_went_back_gets_no_lost_change_after_its_resync(app: &TestApp) {
+        for n in 0..3 {
+            app.put(&format!("/collections/posts/{n}"), json!({})).await;
+        }
+        let lost = app.stream("/realtime/sse/posts", None).await.opened().await;
+        put_back(app).await;
+        let (mut stream, mut with_snapshot) = tokio::join!(
+            app.stream("/realtime/sse/posts", Some(&lost)),
+            app.stream("/realtime/sse/posts?snapshot=true", Some(&lost)),
+        );
+        for stream in [&mut stream, &mut with_snapshot] {
+            assert_eq!(stream.next_event().await.json()["code"], "CURSOR_EXPIRED");
+        }
+        let snapshot = with_snapshot.next_event().await.json();
+        assert_eq!(snapshot["documents"][0]["id"], "0", "{snapshot}");
+        assert_eq!(with_snapshot.next_event().await.event.as_deref(), Some("ready"));
+        app.put("/collections/posts/new", json!({})).await;
+        for stream in [&mut stream, &mut with_snapshot] {
+            assert_eq!(stream.next_event().await.json()["document"]["id"], "new");
+        }
     }
 }
