@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponseBuilder, http::header};
 
-use crate::{auth::Principal, domain::Document, writer::Committed};
+use crate::{auth::Principal, writer::Committed};
 
 /// Adds `X-Cursor` to the answer to a write: the position of its last change in the log, from which a stream can resume.
 pub fn add_cursor(response: &mut HttpResponseBuilder, principal: &Principal, committed: &Committed) {
@@ -10,6 +10,6 @@ pub fn add_cursor(response: &mut HttpResponseBuilder, principal: &Principal, com
 }
 
 /// Adds `ETag`, which `If-Match` and `If-None-Match` take.
-pub fn add_entity_tag(response: &mut HttpResponseBuilder, document: &Document) {
-    response.insert_header((header::ETAG, document.entity_tag()));
+pub fn add_entity_tag(response: &mut HttpResponseBuilder, tag: String) {
+    response.insert_header((header::ETAG, tag));
 }

@@ -14,8 +14,9 @@ pub enum Action {
     ExplainQuery,
     /// Open a live stream.
     Subscribe,
+    /// Create a collection without schema and indexes.
     CreateCollection,
-    /// Change a collection's name, schema or indexes, or see its indexes.
+    /// Change a collection's name, schema or indexes, create one with them, or see its indexes.
     ChangeCollection,
     /// Remove a collection with its documents.
     RemoveCollection,

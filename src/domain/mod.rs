@@ -19,7 +19,7 @@ pub mod time;
 pub use change::{Change, Control, Entry, Position};
 pub use collection::Collection;
 pub use data::{Data, DataError};
-pub use document::{Document, DocumentKey};
+pub use document::{Document, DocumentKey, DocumentStamp};
 pub use log_ends::LogEnds;
 pub use name::{CollectionId, CollectionName, DocumentId, FieldPath, IndexId, KeyId, ProjectId, Segment};
 pub use patch::{ApplyError, Patch, PatchError};

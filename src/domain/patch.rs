@@ -1,6 +1,9 @@
 //! Patches: members that replace those of a document, and operators on single fields.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet, hash_map},
+    sync::Arc,
+};
 
 use serde_json::{Map, Number, Value};
 
@@ -35,7 +38,8 @@ struct FieldOperator {
 enum Operator {
     Increment(Number),
     Append(Vec<Value>),
-    Remove(Vec<Value>),
+    /// A set, so that the work is linear in the list and in the values together.
+    Remove(HashSet<Value>),
     Unset,
 }
 
@@ -76,7 +80,7 @@ impl Patch {
                     Some(Operator::Append(to_list(value)))
                 })?,
                 "$remove" => read_fields(key, value, "values or lists", &mut operators, |value| {
-                    Some(Operator::Remove(to_list(value)))
+                    Some(Operator::Remove(to_list(value).into_iter().collect()))
                 })?,
                 "$unset" => read_unset(value, &mut operators)?,
                 other if other.starts_with('$') => {
@@ -91,6 +95,7 @@ impl Patch {
             }
         }
         operators.sort_by_key(|operator| operator.operator.turn());
+        let operators = join_removals(operators);
         let members = Data::from_value(Value::Object(members)).map_err(|err| PatchError(err.to_string()))?;
         Ok(Self { members, operators: operators.into(), bytes })
     }
@@ -100,11 +105,12 @@ impl Patch {
     /// # Errors
     /// [`ApplyError`]. Then the document must stay as it is.
     pub fn apply(&self, before: &Data) -> Result<Data, ApplyError> {
-        let merged = before.merge(&self.members)?;
         if self.operators.is_empty() {
-            return Ok(merged);
+            return Ok(before.merge(&self.members)?);
         }
-        let mut root = Value::Object(merged.fields().clone());
+        let mut fields = before.fields().clone();
+        fields.extend(self.members.fields().iter().map(|(key, value)| (key.clone(), value.clone())));
+        let mut root = Value::Object(fields);
         for operator in self.operators.iter() {
             operator.apply(&mut root)?;
         }
@@ -121,6 +127,30 @@ impl Patch {
         // The operators were part of the same text.
         self.members.weight() + self.bytes
     }
+}
+
+/// Joins the removals from one list, so that each list is walked once. A path has any number of spellings, such as `l.0` and
+/// `l.00`. The joined removal stands where the first of them stood.
+fn join_removals(operators: Vec<FieldOperator>) -> Vec<FieldOperator> {
+    let mut joined: Vec<FieldOperator> = Vec::with_capacity(operators.len());
+    let mut places = HashMap::new();
+    for mut operator in operators {
+        if let Operator::Remove(values) = &mut operator.operator {
+            match places.entry(operator.path.clone()) {
+                hash_map::Entry::Vacant(free) => {
+                    free.insert(joined.len());
+                }
+                hash_map::Entry::Occupied(place) => {
+                    if let Operator::Remove(all) = &mut joined[*place.get()].operator {
+                        all.extend(values.drain());
+                    }
+                    continue;
+                }
+            }
+        }
+        joined.push(operator);
+    }
+    joined
 }
 
 fn to_list(value: &Value) -> Vec<Value> {
@@ -351,6 +381,12 @@ mod tests {
                 r#"{"b":{"d":2}}"#,
             ),
             ("unset one", r#"{"a":1,"b":2}"#, r#"{"$unset":"a"}"#, r#"{"b":2}"#),
+            (
+                "two spellings of one path",
+                r#"{"l":[[1,2,3]]}"#,
+                r#"{"$remove":{"l.0":1,"l.00":[2]}}"#,
+                r#"{"l":[[3]]}"#,
+            ),
             (
                 "in one order",
                 r#"{"n":1,"t":["a"]}"#,

@@ -31,7 +31,8 @@ pub struct SettingsChange {
 }
 
 impl Collections {
-    /// Creates a collection.
+    /// Creates a collection. With a schema or indexes it takes a secret key: a schema that nothing fits would make the name
+    /// useless to everybody, and an index slows down every write of the whole database.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -40,14 +41,20 @@ impl Collections {
         indexes: Vec<IndexDefinition>,
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::CreateCollection)?;
+        if schema.is_some() || !indexes.is_empty() {
+            self.check_change(principal)?;
+        }
         let collection = name.to_string();
         let mut operations = vec![Operation::CreateCollection { name, schema }];
         if !indexes.is_empty() {
-            // An index slows down every write of the whole database, so declaring one takes a secret key.
-            permission::check(principal, Action::ChangeCollection)?;
             operations.push(Operation::SetIndexes { collection, indexes });
         }
         self.write(principal, operations).await
+    }
+
+    /// Checks that a principal may set a collection's schema or indexes. A caller asks before it compiles the schema.
+    pub fn check_change(&self, principal: &Principal) -> Result<(), ServiceError> {
+        Ok(permission::check(principal, Action::ChangeCollection)?)
     }
 
     /// Returns the indexes of a collection in the order of their declaration; `None` to a principal that may not change them.

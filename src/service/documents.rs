@@ -6,11 +6,20 @@ use super::{error::ServiceError, list_permits::ListPermits, lookup::get_collecti
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, Data, Document, DocumentId, Patch},
-    store::{Db, Lane, collections::catalog::Catalogs, documents::one, log::idempotency::IdempotencyKey},
+    store::{
+        Db, Lane,
+        collections::catalog::Catalogs,
+        documents::one,
+        log::{changes, idempotency::IdempotencyKey},
+    },
     writer::{
-        Checked, Committed, Missing, Mutation, Operation, Precondition, WriterHandle, mutation::Idempotency,
+        Checked, Committed, Missing, Mutation, Operation, Outcome, Precondition, WriterHandle,
+        mutation::Idempotency,
     },
 };
+
+/// Bytes of memory that the documents in the answer to a repeated request may take. It is answered without the others' data.
+const MAX_REPEATED_BYTES: usize = 32 * 1024 * 1024;
 
 /// A request's idempotency key. A repetition has the same key and the same hash.
 #[derive(Clone, Debug)]
@@ -126,6 +135,37 @@ impl Documents {
             request,
         });
         let mutation = Mutation { project: principal.project.clone(), operations, idempotency };
-        Ok(self.writer.submit(mutation).await?)
+        let committed = self.writer.submit(mutation).await?;
+        if committed.lacks_data() { self.add_data(principal, committed).await } else { Ok(committed) }
+    }
+
+    /// Adds the data that a stored outcome leaves out, as the log has it. What the log no longer has, or what would take too
+    /// much memory, stays left out.
+    async fn add_data(
+        &self,
+        principal: &Principal,
+        mut committed: Committed,
+    ) -> Result<Committed, ServiceError> {
+        let sequence_of = |outcome: &Outcome| match outcome {
+            Outcome::WithoutData { sequence, .. } => Some(*sequence),
+            _ => None,
+        };
+        let sequences: Vec<_> = committed.outcomes.iter().filter_map(sequence_of).collect();
+        let _permit = self.lists.acquire().await?;
+        let project = principal.project.clone();
+        let read = move |db| async move {
+            changes::read_images(&db, &project, &sequences, MAX_REPEATED_BYTES).await
+        };
+        let images = self.db.read(Lane::Scan, read).await?;
+        for outcome in &mut committed.outcomes {
+            if let Outcome::WithoutData { collection, stamp, is_new, sequence } = outcome
+                && let Some(document) = images.get(sequence)
+                && document.stamp() == *stamp
+            {
+                let (collection, document) = (collection.clone(), document.clone());
+                *outcome = Outcome::Document { collection, document, is_new: *is_new, sequence: *sequence };
+            }
+        }
+        Ok(committed)
     }
 }

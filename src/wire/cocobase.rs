@@ -7,7 +7,7 @@ use super::{
     event::{Event, EventKind},
     frames::text_frame,
 };
-use crate::domain::{Collection, CollectionName, Document};
+use crate::domain::{Collection, CollectionName, Document, Timestamp};
 
 /// A collection as these libraries read it.
 #[derive(Clone, Debug, Serialize)]
@@ -37,8 +37,8 @@ impl CollectionBody {
     }
 
     /// Describes a collection that was renamed or removed after the document was written. Only its old name is known.
-    pub fn gone(name: &CollectionName, document: &Document) -> Self {
-        Self::of(name.as_str(), name.as_str(), document.created_at.to_string())
+    pub fn gone(name: &CollectionName, written_at: Timestamp) -> Self {
+        Self::of(name.as_str(), name.as_str(), written_at.to_string())
     }
 
     fn of(id: &str, name: &str, created_at: String) -> Self {

@@ -13,6 +13,7 @@ use super::{
     mutation::{Mutation, Operation},
     outcome::{Committed, Outcome},
     staged::{Plan, Staged},
+    stored_outcome,
 };
 use crate::{
     domain::{Change, Control, Document, DocumentKey, LogEnds, ProjectId, Timestamp},
@@ -82,7 +83,7 @@ impl Batch {
             if stored.request != idempotency.request {
                 return Err(WriteError::IdempotencyConflict);
             }
-            return Committed::from_stored(&stored.outcome).ok_or(WriteError::IdempotencyConflict);
+            return stored_outcome::from_text(&stored.outcome).ok_or(WriteError::IdempotencyConflict);
         }
         // The principal's project was read from the database, and projects are never removed.
         let ends = self.next.log_ends.get(&mutation.project).cloned().ok_or(WriteError::Unavailable)?;
@@ -106,8 +107,7 @@ impl Batch {
         let cursor = staged.ends.cursor();
         let committed = Committed { outcomes, cursor };
         if let Some(idempotency) = &mutation.idempotency {
-            // It holds documents that were parsed from JSON, so it can be written as JSON.
-            let outcome = committed.to_stored().map_err(|_| WriteError::Unavailable)?;
+            let outcome = stored_outcome::to_text(&committed).map_err(|_| WriteError::Unavailable)?;
             let stored = StoredOutcome { request: idempotency.request.clone(), outcome };
             staged.plan.outcomes.push((idempotency.key.clone(), stored));
         }

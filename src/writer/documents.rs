@@ -123,7 +123,8 @@ impl Batch {
         });
         staged.check_weight()?;
         staged.set_document(key, Some(document.clone()));
-        Ok(Outcome::Document { collection: collection.name.clone(), document, is_new })
+        let sequence = staged.ends.last.sequence;
+        Ok(Outcome::Document { collection: collection.name.clone(), document, is_new, sequence })
     }
 }
 

@@ -6,8 +6,8 @@
 //!
 //! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`queue`] (the way to the writer), [`state`],
 //! [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
-//! [`collections`] and [`indexes`] (mutations applied in memory), [`apply`] (written to the database), [`maintenance`] (between
-//! batches), [`activity`], [`indexer`].
+//! [`collections`] and [`indexes`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
+//! (written to the database), [`maintenance`] (between batches), [`activity`], [`indexer`].
 
 mod activity;
 mod actor;
@@ -25,6 +25,7 @@ pub mod outcome;
 mod queue;
 mod staged;
 mod state;
+mod stored_outcome;
 
 pub use activity::Activity;
 pub use actor::start;

@@ -31,16 +31,22 @@ pub async fn written(
     let mut bodies = Vec::with_capacity(committed.outcomes.len());
     let mut last = None;
     for outcome in &committed.outcomes {
-        let Outcome::Document { collection, document, .. } = outcome else { continue };
+        let (collection, stamp, data) = match outcome {
+            Outcome::Document { collection, document, .. } => {
+                (collection, document.stamp(), Some(&document.data))
+            }
+            Outcome::WithoutData { collection, stamp, .. } => (collection, stamp.clone(), None),
+            _ => continue,
+        };
         // All documents of a batch are in one collection.
         let body = match last.take() {
             Some(body) => body,
             None => match collections.find_written(principal, collection).await? {
                 Some(found) => CollectionBody::new(&found),
-                None => CollectionBody::gone(collection, document),
+                None => CollectionBody::gone(collection, stamp.created_at),
             },
         };
-        let text = serde_json::to_string(&DocumentBody::new(document, &body));
+        let text = serde_json::to_string(&DocumentBody::new(&stamp, data, &body));
         bodies.push(text.expect("strings and JSON text can be written"));
         last = Some(body);
     }

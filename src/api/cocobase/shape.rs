@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
-    domain::Document,
+    domain::{Data, Document, DocumentStamp},
     query::select::Selection,
     service::populate::{Joined, Related},
     wire::cocobase::CollectionBody,
@@ -16,21 +16,24 @@ use crate::{
 pub struct DocumentBody<'a> {
     id: &'a str,
     collection_id: &'a str,
-    data: &'a RawValue,
+    /// Missing in the minimal form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
     created_at: String,
     updated_at: String,
     collection: &'a CollectionBody,
 }
 
 impl<'a> DocumentBody<'a> {
-    pub fn new(document: &'a Document, collection: &'a CollectionBody) -> Self {
+    /// Shows a document; without `data`, it is the minimal form.
+    pub fn new(stamp: &'a DocumentStamp, data: Option<&'a Data>, collection: &'a CollectionBody) -> Self {
         Self {
-            id: document.id.as_str(),
+            id: stamp.id.as_str(),
             collection_id: &collection.id,
             // A document's text is JSON by construction. `null` would be a bug, but not a crash.
-            data: serde_json::from_str(document.data.text()).unwrap_or(RawValue::NULL),
-            created_at: document.created_at.to_string(),
-            updated_at: document.updated_at.to_string(),
+            data: data.map(|data| serde_json::from_str(data.text()).unwrap_or(RawValue::NULL)),
+            created_at: stamp.created_at.to_string(),
+            updated_at: stamp.updated_at.to_string(),
             collection,
         }
     }

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web::Path};
 use serde::{Deserialize, Serialize};
 
-use super::{shown::DocumentBody, success::Success};
+use super::{shown::WrittenBody, success::Success};
 use crate::{
     api::{
         error::ApiError,
@@ -109,11 +109,6 @@ pub async fn delete(
 
 fn written(mut response: HttpResponseBuilder, principal: &Principal, committed: &Committed) -> HttpResponse {
     add_cursor(&mut response, principal, committed);
-    let mut bodies = Vec::with_capacity(committed.outcomes.len());
-    for outcome in &committed.outcomes {
-        if let Outcome::Document { collection, document, .. } = outcome {
-            bodies.push(DocumentBody::new(collection.as_str(), document));
-        }
-    }
+    let bodies: Vec<_> = committed.outcomes.iter().filter_map(WrittenBody::of).collect();
     response.json(Success::new(bodies))
 }

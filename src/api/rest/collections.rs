@@ -63,10 +63,14 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<&'d
     Option::deserialize(deserializer).map(Some)
 }
 
-/// `POST /collections` `{"name","schema"?,"indexes"?}` → 201 with the collection; 409 if the name is taken.
+/// `POST /collections` `{"name","schema"?,"indexes"?}` → 201 with the collection; 409 if the name is taken. A schema or indexes
+/// take a secret key.
 pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
     let new: NewCollection<'_> = body.json()?;
     let name = parse_name(&new.name)?;
+    if new.schema.is_some_and(|schema| schema.get() != "null") || !new.indexes.is_empty() {
+        state.collections.check_change(&principal)?;
+    }
     let schema = parse_schema(new.schema).await?;
     let indexes = parse_indexes(new.indexes)?;
     let committed = state.collections.create(&principal, name, schema, indexes).await?;
@@ -102,6 +106,7 @@ pub async fn change(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let changes: Changes<'_> = body.json()?;
+    state.collections.check_change(&principal)?;
     let name = changes.name.as_deref().map(parse_name).transpose()?;
     let schema = match changes.schema {
         None => None,

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Path};
 use serde_json::json;
 
 use super::{
-    shown::DocumentBody,
+    shown::{DocumentBody, WrittenBody},
     success::{PageEnd, Success},
 };
 use crate::{
@@ -76,11 +76,12 @@ pub async fn get(
     // Text that cannot be an id is no document. An unknown collection is still answered first.
     let id = DocumentId::parse(&id).unwrap_or_else(|_| DocumentId::from_stored(""));
     let (collection, document) = state.documents.get(&principal, &collection, &id).await?;
-    let is_unchanged = is_unchanged(&request, &document.entity_tag())? && view.populate.is_empty();
+    let tag = document.entity_tag();
+    let is_unchanged = is_unchanged(&request, &tag)? && view.populate.is_empty();
     let status = if is_unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let mut response = HttpResponse::build(status);
     if view.populate.is_empty() {
-        add_entity_tag(&mut response, &document);
+        add_entity_tag(&mut response, tag);
     }
     if is_unchanged {
         return Ok(response.finish());
@@ -173,15 +174,19 @@ fn end_page(listed: &mut Listed, page: &Page) -> Result<Option<String>, ApiError
 }
 
 fn written(principal: &Principal, committed: &Committed) -> HttpResponse {
-    let is_new = matches!(committed.outcomes.first(), Some(Outcome::Document { is_new: true, .. }));
+    let outcome = committed.outcomes.first();
+    let (is_new, tag) = match outcome {
+        Some(Outcome::Document { document, is_new, .. }) => (*is_new, Some(document.entity_tag())),
+        Some(Outcome::WithoutData { stamp, is_new, .. }) => (*is_new, Some(stamp.entity_tag())),
+        _ => (false, None),
+    };
     let mut response = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
     add_cursor(&mut response, principal, committed);
-    match committed.outcomes.first() {
-        Some(Outcome::Document { collection, document, .. }) => {
-            add_entity_tag(&mut response, document);
-            response.json(Success::new(DocumentBody::new(collection.as_str(), document)))
-        }
+    if let Some(tag) = tag {
+        add_entity_tag(&mut response, tag);
+    }
+    match outcome {
         Some(Outcome::Deleted { id, .. }) => response.json(Success::new(json!({ "id": id.as_str() }))),
-        _ => response.json(Success::new(())),
+        outcome => response.json(Success::new(outcome.and_then(WrittenBody::of))),
     }
 }

@@ -4,9 +4,10 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
-    domain::Document,
+    domain::{Document, DocumentStamp},
     query::select::Selection,
     service::populate::{Joined, Related},
+    writer::Outcome,
 };
 
 #[derive(Serialize)]
@@ -40,6 +41,56 @@ impl<'a> DocumentBody<'a> {
             created_at: document.created_at.to_string(),
             updated_at: document.updated_at.to_string(),
             version: document.version,
+        }
+    }
+}
+
+/// The minimal form of a written document: all members but `data`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StampBody<'a> {
+    id: &'a str,
+    collection: &'a str,
+    created_at: String,
+    updated_at: String,
+    version: u64,
+}
+
+impl<'a> StampBody<'a> {
+    pub fn new(collection: &'a str, stamp: &'a DocumentStamp) -> Self {
+        Self {
+            id: stamp.id.as_str(),
+            collection,
+            created_at: stamp.created_at.to_string(),
+            updated_at: stamp.updated_at.to_string(),
+            version: stamp.version,
+        }
+    }
+}
+
+/// A written document as it is answered.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum WrittenBody<'a> {
+    Whole(DocumentBody<'a>),
+    WithoutData(StampBody<'a>),
+}
+
+impl<'a> WrittenBody<'a> {
+    /// Returns the document that an operation wrote; `None` if it wrote none.
+    pub fn of(outcome: &'a Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Document { collection, document, .. } => {
+                Some(Self::Whole(DocumentBody::new(collection.as_str(), document)))
+            }
+            Outcome::WithoutData { collection, stamp, .. } => {
+                Some(Self::WithoutData(StampBody::new(collection.as_str(), stamp)))
+            }
+            Outcome::Deleted { .. }
+            | Outcome::Absent { .. }
+            | Outcome::Collection(_)
+            | Outcome::Removed { .. }
+            | Outcome::Revoked => None,
         }
     }
 }

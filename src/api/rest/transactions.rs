@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::{shown::DocumentBody, success::Success};
+use super::{shown::WrittenBody, success::Success};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
@@ -55,7 +55,7 @@ enum Op {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum ResultBody<'a> {
-    Document(DocumentBody<'a>),
+    Document(WrittenBody<'a>),
     Deleted { id: &'a str, collection: &'a str },
 }
 
@@ -82,14 +82,11 @@ pub async fn run(
     let mut results = Vec::with_capacity(committed.outcomes.len());
     for outcome in &committed.outcomes {
         match outcome {
-            Outcome::Document { collection, document, .. } => {
-                results.push(ResultBody::Document(DocumentBody::new(collection.as_str(), document)));
-            }
             Outcome::Deleted { collection, id } => {
                 results.push(ResultBody::Deleted { id: id.as_str(), collection: collection.as_str() });
             }
-            // No operation of a transaction has one of these outcomes.
-            Outcome::Absent { .. } | Outcome::Collection(_) | Outcome::Removed { .. } | Outcome::Revoked => {}
+            // No other operation of a transaction writes no document.
+            outcome => results.extend(WrittenBody::of(outcome).map(ResultBody::Document)),
         }
     }
     let mut response = HttpResponse::Ok();

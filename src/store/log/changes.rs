@@ -65,6 +65,18 @@ macro_rules! read_page {
 
 const READ_COLLECTION: Sql = Sql::same(read_page!(one_collection!()));
 const READ_PROJECT: Sql = Sql::same(read_page!(whole_project!()));
+/// The documents after the changes with the sequences $2, as far as the log has them. The data is NULL if the entries before it
+/// reach $3 bytes of memory.
+const READ_IMAGES: Sql = Sql {
+    sqlite: "SELECT sequence, document_id, iif(preceding < ?3, after, NULL) FROM ( \
+                 SELECT c.*, SUM(c.size) OVER (ORDER BY c.sequence) - c.size AS preceding \
+                 FROM json_each(?2) AS k CROSS JOIN changes AS c \
+                 WHERE c.project_id = ?1 AND c.sequence = k.value)",
+    postgres: "SELECT sequence, document_id, CASE WHEN preceding < $3 THEN after END FROM ( \
+                   SELECT c.*, SUM(c.size) OVER (ORDER BY c.sequence) - c.size AS preceding \
+                   FROM json_array_elements_text($2::json) AS k(v) \
+                   JOIN changes AS c ON c.project_id = $1 AND c.sequence = k.v::bigint) AS found",
+};
 const FIND_TIME: Sql = Sql::same("SELECT at FROM changes WHERE project_id = $1 AND sequence = $2");
 
 /// A page of a log, in order.
@@ -216,6 +228,36 @@ pub async fn read_project(
     ];
     let rows = db.query_all_raw(READ_PROJECT.bind(db.get_database_backend(), values)).await?;
     read_page(project, &rows, size)
+}
+
+/// Reads the documents as the changes with these sequences left them. A change that the log no longer has is left out, and so
+/// are those after the one that reaches `max_bytes`, by `Change::weight`.
+///
+/// # Errors
+/// A database failure.
+pub async fn read_images(
+    db: &impl ConnectionTrait,
+    project: &ProjectId,
+    sequences: &[u64],
+    max_bytes: usize,
+) -> Result<HashMap<u64, Arc<Document>>> {
+    let values = [
+        project.as_str().into(),
+        serde_json::Value::from(sequences).to_string().into(),
+        (max_bytes as i64).into(),
+    ];
+    let mut images = HashMap::new();
+    for row in db.query_all_raw(READ_IMAGES.bind(db.get_database_backend(), values)).await? {
+        let sequence = row.try_get_by_index::<i64>(0)? as u64;
+        let (id, after): (Option<String>, Option<String>) =
+            (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+        let (Some(id), Some(after)) = (id, after) else { continue };
+        let position = Position { sequence, at: Timestamp::default() };
+        let image =
+            read_image(&DocumentId::from_stored(&id), &after).map_err(|err| corrupt(position, &err))?;
+        images.insert(sequence, image);
+    }
+    Ok(images)
 }
 
 /// Whether the log can be read on from a cursor. It must be of the same history, neither pruned nor beyond the end, and the

@@ -1,10 +1,12 @@
 //! `Idempotency-Key`: a repeated request gets the first answer and writes nothing.
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, PUBLISHABLE_KEY, SECRET_KEY, TestApp, on_both_databases};
+use crate::harness::{Answer, Database, PUBLISHABLE_KEY, SECRET_KEY, TestApp, on_both_databases};
 
 fn keyed(app: &TestApp, key: &str, method: Method, path: &str, body: &Value) -> RequestBuilder {
     app.request(method, path).header("Idempotency-Key", key).json(body)
@@ -110,4 +112,63 @@ on_both_databases! {
         let longest = keyed(app, &long[1..], Method::POST, "/collections/posts", &json!({}));
         assert_eq!(app.send(longest).await.status, 201);
     }
+
+    async fn the_result_of_a_large_write_is_stored_small_and_answered_whole(app: &TestApp) {
+        let large = |n: usize| json!({ "n": n, "text": "x".repeat(300_000) });
+        let batch = json!({ "documents": [large(0), large(1), large(2)] });
+        let cases = [
+            (Method::POST, "/collections/posts/batch", batch),
+            (Method::PUT, "/collections/posts/a", large(3)),
+            (Method::PATCH, "/collections/posts/a", json!({ "$inc": { "n": 1 } })),
+            (Method::PATCH, "/collections/posts/batch", json!({ "updates": { "a": { "$inc": { "n": 1 } } } })),
+            (Method::POST, "/transactions", json!({ "operations": [
+                { "op": "update", "collection": "posts", "id": "a", "data": { "$inc": { "n": 1 } } },
+                { "op": "create", "collection": "new", "data": large(9) },
+            ] })),
+        ];
+        for (key, (method, path, body)) in cases.into_iter().enumerate() {
+            let key = key.to_string();
+            let first = app.send(keyed(app, &key, method.clone(), path, &body)).await;
+            assert!(first.status.is_success(), "{path}: {}", first.status);
+            // A later state of the document must not show in the repeated answer.
+            app.patch("/collections/posts/a", json!({ "$inc": { "n": 100 } })).await;
+            let again = app.send(keyed(app, &key, method, path, &body)).await;
+            assert!(essence(&again) == essence(&first), "{path}");
+        }
+        let stored = app.sql().await.integers("SELECT CAST(SUM(OCTET_LENGTH(outcome)) AS BIGINT) FROM idempotency").await;
+        assert!(stored[0] < 5_000, "{stored:?}");
+    }
+}
+
+/// The log has the data of a large write. Without its entry the repetition is answered in the minimal form.
+async fn answer_without_the_log(database: Database) {
+    let app = TestApp::start_with(database, |config| config.retention.changes = 1).await;
+    let large = json!({ "text": "x".repeat(100_000) });
+    let put = || app.send(keyed(&app, "k", Method::PUT, "/collections/posts/a", &large));
+    let first = put().await;
+    assert_eq!(first.status, 201);
+    let begun = Instant::now();
+    let again = loop {
+        app.put("/collections/posts/b", json!({})).await;
+        let again = put().await;
+        if again.data()["data"].is_null() {
+            break again;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "the log is not pruned");
+    };
+    let (mut minimal, whole) = (essence(&first), essence(&again));
+    minimal.3["data"].as_object_mut().unwrap().remove("data");
+    assert_eq!(whole, minimal);
+    assert_eq!(app.get("/collections/posts/a").await.data()["version"], 1);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_is_answered_without_data_that_the_log_no_longer_has_on_sqlite() {
+    answer_without_the_log(Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_is_answered_without_data_that_the_log_no_longer_has_on_postgres() {
+    answer_without_the_log(Database::Postgres).await;
 }

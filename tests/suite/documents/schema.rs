@@ -207,6 +207,23 @@ on_both_databases! {
         assert_eq!(set(app, "people", &person()).await.status, 200);
         assert_eq!(create().await.body, first.body);
     }
+
+    async fn a_publishable_key_cannot_give_a_new_collection_a_schema(app: &TestApp) {
+        let create =
+            |body: Value| app.send(app.request_as(PUBLISHABLE_KEY, Method::POST, "/collections").json(&body));
+        for schema in [json!({ "not": {} }), json!({ "type": "nonsense" })] {
+            let refused = create(json!({ "name": "posts", "schema": schema })).await;
+            assert_eq!(refused.error(), (403, "FORBIDDEN"), "{schema}");
+        }
+        assert_eq!(app.get("/collections/posts").await.error(), (404, "INVALID_COLLECTION"));
+        assert_eq!(create(json!({ "name": "posts", "schema": null })).await.status, 201);
+        let request = app.request_as(PUBLISHABLE_KEY, Method::PATCH, "/collections/posts/settings");
+        assert_eq!(
+            app.send(request.json(&json!({ "schema": { "not": {} } }))).await.error(),
+            (403, "FORBIDDEN")
+        );
+        assert_eq!(app.create("posts", json!({ "n": 1 })).await["version"], 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
