@@ -35,7 +35,13 @@ export class Api {
 
 	/** @returns {Promise<string[]>} */
 	async collections() {
-		return (await this.request("GET", "collections")).data.map(({ name }) => name);
+		const names = [];
+		for (let page = "collections"; page; ) {
+			const { data, nextCursor } = await this.request("GET", page);
+			names.push(...data.map(({ name }) => name));
+			page = nextCursor && `collections?after=${nextCursor}`;
+		}
+		return names;
 	}
 
 	/** @param {string} name */

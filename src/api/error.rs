@@ -291,6 +291,7 @@ impl From<WriteError> for ApiError {
             | WriteError::Operator(_)
             | WriteError::IdempotencyConflict
             | WriteError::TooManyIndexes { .. }
+            | WriteError::TooManyCollections { .. }
             | WriteError::UniqueViolation { .. } => ErrorCode::Conflict,
             WriteError::PreconditionFailed => ErrorCode::PreconditionFailed,
             WriteError::TooLarge { .. } | WriteError::TooManyBytes { .. } => ErrorCode::PayloadTooLarge,

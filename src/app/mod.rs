@@ -102,6 +102,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         WriterConfig {
             max_document_bytes: config.limits.document_bytes,
             max_indexes: config.limits.indexes,
+            max_collections: config.limits.collections,
             retention: Some(config.retention),
         },
     );

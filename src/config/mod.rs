@@ -64,6 +64,8 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Indexes that collections declare, over the whole database.
     pub indexes: usize,
+    /// Collections of a project.
+    pub collections: usize,
 }
 
 /// How the log is written.
@@ -116,6 +118,7 @@ impl Config {
                 connections: given.required_number("COIR_MAX_CONNECTIONS")?,
                 subscriptions: given.required_number("COIR_MAX_SUBSCRIPTIONS")?,
                 indexes: given.required_number("COIR_MAX_INDEXES")?,
+                collections: given.required_number("COIR_MAX_COLLECTIONS")?,
             },
         })
     }

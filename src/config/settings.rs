@@ -281,6 +281,14 @@ pub const SETTINGS: &[Setting] = &[
         Group::Limits,
         "Indexes that collections may declare, over the whole database",
     ),
+    number(
+        "COIR_MAX_COLLECTIONS",
+        "max-collections",
+        Some("10000"),
+        (1, 1_000_000),
+        Group::Limits,
+        "Collections of a project",
+    ),
 ];
 
 #[cfg(test)]

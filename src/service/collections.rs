@@ -30,6 +30,24 @@ pub struct SettingsChange {
     pub indexes: Option<Vec<IndexDefinition>>,
 }
 
+/// A page of the list of collections.
+#[derive(Clone, Debug)]
+pub struct CollectionPage {
+    /// The page begins after this name, which need not exist any more.
+    pub after: Option<CollectionName>,
+    /// How many collections are skipped first.
+    pub offset: usize,
+    /// The most collections of the page.
+    pub limit: usize,
+}
+
+/// The collections of a page.
+pub struct CollectionList {
+    pub collections: Vec<Arc<Collection>>,
+    /// Whether none comes after them.
+    pub is_last: bool,
+}
+
 impl Collections {
     /// Creates a collection. With a schema or indexes it takes a secret key: a schema that nothing fits would make the name
     /// useless to everybody, and an index slows down every write of the whole database.
@@ -70,10 +88,17 @@ impl Collections {
         Ok(Some(catalog.indexes_of(&collection.id).to_vec()))
     }
 
-    /// Lists the collections of the principal's project, by name.
-    pub async fn list(&self, principal: &Principal) -> Result<Vec<Arc<Collection>>, ServiceError> {
+    /// Lists at most `limit` collections of the principal's project by name, after the name `after` and the next `offset` ones.
+    pub async fn list(
+        &self,
+        principal: &Principal,
+        CollectionPage { after, offset, limit }: CollectionPage,
+    ) -> Result<CollectionList, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        Ok(self.catalogs.get(&principal.project).await?.list())
+        let catalog = self.catalogs.get(&principal.project).await?;
+        let mut listed = catalog.list(after.as_ref()).skip(offset);
+        let collections = listed.by_ref().take(limit).cloned().collect();
+        Ok(CollectionList { collections, is_last: listed.next().is_none() })
     }
 
     /// Gets a collection by its name or id.

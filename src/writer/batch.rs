@@ -3,10 +3,7 @@
 //!
 //! The operations themselves are in `documents`, `collections` and `indexes`.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     error::WriteError,
@@ -25,7 +22,7 @@ use crate::{
 };
 
 /// The database's content, as far as the mutations need it. The log ends are locked, so it stays true until the commit.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Base {
     pub log_ends: HashMap<ProjectId, LogEnds>,
     pub catalogs: HashMap<ProjectId, Arc<Catalog>>,
@@ -40,19 +37,31 @@ pub struct Base {
     pub declared_indexes: usize,
     /// The bound on `declared_indexes`.
     pub max_indexes: usize,
+    /// The most collections of a project.
+    pub max_collections: usize,
     /// The wall clock, read once per batch.
     pub now: Timestamp,
     /// Bytes of a document's data, as canonical text.
     pub max_document_bytes: usize,
 }
 
+/// What the mutations change of the base.
+#[derive(Default)]
+struct Overlay {
+    log_ends: HashMap<ProjectId, LogEnds>,
+    catalogs: HashMap<ProjectId, Arc<Catalog>>,
+    /// `None` for a document that is deleted.
+    documents: HashMap<DocumentKey, Option<Arc<Document>>>,
+    outcomes: HashMap<IdempotencyKey, StoredOutcome>,
+}
+
 /// A batch in progress: what the database holds, and what the mutations so far make of it.
 pub struct Batch {
     base: Base,
-    next: Base,
-    /// Documents that the batch writes, each once, in the order of their first write.
+    /// The effects of the mutations since the last [`Batch::keep`].
+    next: Overlay,
+    /// The documents of `next`, in the order of their first write.
     written: Vec<DocumentKey>,
-    is_written: HashSet<DocumentKey>,
     plan: Plan,
     weight: usize,
     kept_weight: usize,
@@ -60,12 +69,10 @@ pub struct Batch {
 
 impl Batch {
     pub fn new(base: Base) -> Self {
-        let next = base.clone();
         Self {
             base,
-            next,
+            next: Overlay::default(),
             written: Vec::new(),
-            is_written: HashSet::new(),
             plan: Plan::default(),
             weight: 0,
             kept_weight: 0,
@@ -78,7 +85,7 @@ impl Batch {
     /// [`WriteError`] if one of its operations fails; the batch is then as before.
     pub fn apply(&mut self, mutation: &Mutation) -> Result<Committed, WriteError> {
         if let Some(idempotency) = &mutation.idempotency
-            && let Some(stored) = self.next.outcomes.get(&idempotency.key)
+            && let Some(stored) = self.outcome(&idempotency.key)
         {
             if stored.request != idempotency.request {
                 return Err(WriteError::IdempotencyConflict);
@@ -86,11 +93,11 @@ impl Batch {
             return stored_outcome::from_text(&stored.outcome).ok_or(WriteError::IdempotencyConflict);
         }
         // The principal's project was read from the database, and projects are never removed.
-        let ends = self.next.log_ends.get(&mutation.project).cloned().ok_or(WriteError::Unavailable)?;
+        let ends = self.log_ends(&mutation.project).cloned().ok_or(WriteError::Unavailable)?;
         let mut staged = Staged {
             project: mutation.project.clone(),
             // Log order and time order agree, even if the clock goes back.
-            at: self.next.now.max(ends.last.at),
+            at: self.base.now.max(ends.last.at),
             ends,
             catalog: None,
             documents: HashMap::new(),
@@ -123,7 +130,8 @@ impl Batch {
         };
         let mut writes = DocumentWrites::default();
         for key in &self.written {
-            match (self.base.documents.contains_key(key), self.next.documents.get(key)) {
+            let next = self.next.documents.get(key).and_then(Option::as_ref);
+            match (self.base.documents.contains_key(key), next) {
                 (true, Some(document)) => writes.updates.push(write(key, document)),
                 (false, Some(document)) => writes.inserts.push(write(key, document)),
                 (true, None) => writes.deletes.push(key),
@@ -155,27 +163,38 @@ impl Batch {
         self.plan.changes.is_empty() && self.plan.outcomes.is_empty()
     }
 
-    /// Makes the applied mutations the new base, after they were written.
+    /// Makes the applied mutations part of the base, after they were written.
     pub fn keep(&mut self) {
-        self.base = self.next.clone();
+        let next = std::mem::take(&mut self.next);
+        self.base.log_ends.extend(next.log_ends);
+        self.base.catalogs.extend(next.catalogs);
+        for (key, document) in next.documents {
+            match document {
+                Some(document) => self.base.documents.insert(key, document),
+                None => self.base.documents.remove(&key),
+            };
+        }
+        self.base.outcomes.extend(next.outcomes);
         self.kept_weight = self.weight;
         self.clear();
     }
 
     /// Drops the mutations that were applied since the last [`Batch::keep`], because they were not written.
     pub fn discard(&mut self) {
-        self.next = self.base.clone();
+        self.next = Overlay::default();
         self.weight = self.kept_weight;
         self.clear();
     }
 
     /// Returns the collections of each project as they are after the batch.
     pub fn into_catalogs(self) -> HashMap<ProjectId, Arc<Catalog>> {
-        self.next.catalogs
+        let mut catalogs = self.base.catalogs;
+        catalogs.extend(self.next.catalogs);
+        catalogs
     }
 
     pub(super) fn catalogs(&self) -> impl Iterator<Item = &Catalog> {
-        self.next.catalogs.values().map(|catalog| &**catalog)
+        self.next.catalogs.values().chain(self.base.catalogs.values()).map(|catalog| &**catalog)
     }
 
     pub(super) fn declared_indexes(&self) -> usize {
@@ -186,6 +205,10 @@ impl Batch {
         self.base.max_indexes
     }
 
+    pub(super) fn max_collections(&self) -> usize {
+        self.base.max_collections
+    }
+
     pub(super) fn max_document_bytes(&self) -> usize {
         self.base.max_document_bytes
     }
@@ -194,24 +217,26 @@ impl Batch {
         self.base.unchecked.as_deref()
     }
 
+    fn log_ends(&self, project: &ProjectId) -> Option<&LogEnds> {
+        self.next.log_ends.get(project).or_else(|| self.base.log_ends.get(project))
+    }
+
+    fn outcome(&self, key: &IdempotencyKey) -> Option<&StoredOutcome> {
+        self.next.outcomes.get(key).or_else(|| self.base.outcomes.get(key))
+    }
+
     fn clear(&mut self) {
         self.written.clear();
-        self.is_written.clear();
         self.plan = Plan::default();
     }
 
     fn absorb(&mut self, staged: Staged) {
         for key in staged.order {
-            if self.is_written.insert(key.clone()) {
+            if !self.next.documents.contains_key(&key) {
                 self.written.push(key);
             }
         }
-        for (key, document) in staged.documents {
-            match document {
-                Some(document) => self.next.documents.insert(key, document),
-                None => self.next.documents.remove(&key),
-            };
-        }
+        self.next.documents.extend(staged.documents);
         if let Some(catalog) = staged.catalog {
             self.next.catalogs.insert(staged.project.clone(), Arc::new(catalog));
         }
@@ -278,24 +303,30 @@ impl Batch {
 
     /// Returns the collections as the mutation sees them.
     pub(super) fn catalog<'a>(&'a self, staged: &'a Staged) -> &'a Catalog {
+        staged.catalog.as_ref().unwrap_or_else(|| self.catalog_of(&staged.project))
+    }
+
+    /// Returns the collections as the mutations so far left them.
+    fn catalog_of(&self, project: &ProjectId) -> &Catalog {
         static EMPTY: std::sync::LazyLock<Catalog> = std::sync::LazyLock::new(Catalog::default);
-        let batch = self.next.catalogs.get(&staged.project).map_or(&*EMPTY, |catalog| catalog);
-        staged.catalog.as_ref().unwrap_or(batch)
+        let catalog = self.next.catalogs.get(project).or_else(|| self.base.catalogs.get(project));
+        catalog.map_or(&EMPTY, |catalog| catalog)
     }
 
     /// Changes the collections, as of the control entry that was logged last.
     pub(super) fn change_catalog(&self, staged: &mut Staged, change: impl FnOnce(&mut Catalog)) {
-        let mut catalog = self.catalog(staged).clone();
-        change(&mut catalog);
-        catalog.control = staged.ends.control;
-        staged.catalog = Some(catalog);
+        let control = staged.ends.control;
+        let catalog = staged.catalog.get_or_insert_with(|| self.catalog_of(&staged.project).clone());
+        change(catalog);
+        catalog.control = control;
     }
 
     /// Returns a document as the mutation sees it.
     pub(super) fn document(&self, staged: &Staged, key: &DocumentKey) -> Option<Arc<Document>> {
-        match staged.documents.get(key) {
+        let next = staged.documents.get(key).or_else(|| self.next.documents.get(key));
+        match next {
             Some(document) => document.clone(),
-            None => self.next.documents.get(key).cloned(),
+            None => self.base.documents.get(key).cloned(),
         }
     }
 }

@@ -21,7 +21,7 @@ impl Batch {
             return Ok(collection.clone());
         }
         let name = CollectionName::parse(name_or_id).map_err(WriteError::BadCollectionName)?;
-        Ok(self.add_collection(staged, name, None))
+        self.add_collection(staged, name, None)
     }
 
     pub(super) fn create_collection(
@@ -33,7 +33,7 @@ impl Batch {
         if self.catalog(staged).find(name.as_str()).is_some() {
             return Err(WriteError::CollectionExists(name.clone()));
         }
-        Ok(Outcome::Collection(self.add_collection(staged, name.clone(), schema.cloned())))
+        Ok(Outcome::Collection(self.add_collection(staged, name.clone(), schema.cloned())?))
     }
 
     /// Renames a collection. The name that it already has is no change.
@@ -100,7 +100,11 @@ impl Batch {
         staged: &mut Staged,
         name: CollectionName,
         schema: Option<Arc<Schema>>,
-    ) -> Arc<Collection> {
+    ) -> Result<Arc<Collection>, WriteError> {
+        let limit = self.max_collections();
+        if self.catalog(staged).count() >= limit {
+            return Err(WriteError::TooManyCollections { limit });
+        }
         let collection = Collection { id: CollectionId::generate(), name, created_at: staged.at, schema };
         staged.control(Control::CollectionCreated {
             collection: collection.id.to_string(),
@@ -109,11 +113,14 @@ impl Batch {
         staged.plan.new_collections.push((staged.project.clone(), collection.clone()));
         let collection = Arc::new(collection);
         self.change_catalog(staged, |catalog| catalog.insert(collection.clone()));
-        collection
+        Ok(collection)
     }
 
     fn change_collection(&self, staged: &mut Staged, changed: &Arc<Collection>) {
-        staged.plan.changed_collections.retain(|earlier| earlier.id != changed.id);
+        // The operations on one collection follow each other, so that its earlier state is the last one.
+        if staged.plan.changed_collections.last().is_some_and(|earlier| earlier.id == changed.id) {
+            staged.plan.changed_collections.pop();
+        }
         staged.plan.changed_collections.push(changed.clone());
         self.change_catalog(staged, |catalog| catalog.insert(changed.clone()));
     }

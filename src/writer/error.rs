@@ -52,6 +52,10 @@ pub enum WriteError {
         "the database may have at most {limit} indexes over all collections, because each slows every write; drop some first"
     )]
     TooManyIndexes { limit: usize },
+    #[error(
+        "the project has {limit} collections, which is the limit; remove some, or raise COIR_MAX_COLLECTIONS"
+    )]
+    TooManyCollections { limit: usize },
     /// An existing document does not fit the schema that is about to be set.
     #[error("the document `{id}` does not fit the schema: {}", first(.violations))]
     Unfit { id: DocumentId, violations: Arc<[Violation]> },

@@ -59,6 +59,7 @@ impl Writer {
             now: Timestamp::now(),
             max_document_bytes: self.config.max_document_bytes,
             max_indexes: self.config.max_indexes,
+            max_collections: self.config.max_collections,
             ..Base::default()
         };
         for ends in ends::lock(tx, &projects).await? {

@@ -38,6 +38,8 @@ pub struct WriterConfig {
     pub max_document_bytes: usize,
     /// Indexes that collections may declare, over the whole database.
     pub max_indexes: usize,
+    /// Collections of a project.
+    pub max_collections: usize,
     /// How much of each change log is kept; `None` keeps all of it.
     pub retention: Option<Retention>,
 }

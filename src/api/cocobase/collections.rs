@@ -6,18 +6,27 @@ use serde_json::json;
 
 use crate::{
     api::{
-        cocobase::{body, response::deleted},
+        cocobase::{
+            body,
+            response::{bounded_json, deleted},
+        },
         error::{ApiError, ErrorCode},
         headers::add_cursor,
-        request::{Body, Caller, body::json_object},
+        request::{Body, Caller, Parameters, body::json_object},
         rest::settings,
         state::State,
     },
     domain::CollectionName,
-    service::{ServiceError, collections::SettingsChange},
+    service::{
+        ServiceError,
+        collections::{CollectionPage, SettingsChange},
+    },
     wire::cocobase::CollectionBody,
     writer::{Outcome, WriteError},
 };
+
+/// The most collections of a list: the greatest value of `COIR_MAX_COLLECTIONS`.
+const MAX_COLLECTIONS: u64 = 1_000_000;
 
 /// The body that the libraries send about a collection.
 #[derive(Deserialize)]
@@ -39,11 +48,18 @@ pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Resu
     Ok(response.json(CollectionBody::new(collection)))
 }
 
-/// `GET /collections/` → 200 with all collections, by name.
-pub async fn list(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
-    let all = state.collections.list(&principal).await?;
-    let bodies: Vec<_> = all.iter().map(|collection| CollectionBody::new(collection)).collect();
-    Ok(HttpResponse::Ok().json(bodies))
+/// `GET /collections/` → 200 with the collections, by name: all of them, because the libraries don't ask for pages, or those
+/// that `limit` and `offset` name.
+pub async fn list(
+    state: State,
+    Caller(principal): Caller,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    let offset = parameters.number("offset", 0, 0, MAX_COLLECTIONS)? as usize;
+    let limit = parameters.number("limit", MAX_COLLECTIONS, 1, MAX_COLLECTIONS)? as usize;
+    let list = state.collections.list(&principal, CollectionPage { after: None, offset, limit }).await?;
+    let bodies: Vec<_> = list.collections.iter().map(|collection| CollectionBody::new(collection)).collect();
+    bounded_json(&bodies)
 }
 
 /// `PATCH /collections/{collection}` `{"name"}` or `{"data":{"name"}}` → 200 with the renamed collection, in the members of

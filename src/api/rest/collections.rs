@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web::Path};
-use serde::{Deserialize, Deserializer};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
@@ -14,13 +15,16 @@ use crate::{
     api::{
         error::{ApiError, ErrorCode},
         headers::add_cursor,
-        request::{Body, Caller},
+        request::{Body, Caller, Parameters},
         state::State,
     },
     auth::Principal,
     domain::{CollectionName, Schema},
     query::index_definition::IndexDefinition,
-    service::{Collections, collections::SettingsChange},
+    service::{
+        Collections,
+        collections::{CollectionPage, SettingsChange},
+    },
     writer::{Committed, Outcome},
 };
 
@@ -58,6 +62,16 @@ struct NewIndex {
     unique: bool,
 }
 
+/// A page of collections.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CollectionsBody<'a> {
+    #[serde(flatten)]
+    page: Success<Vec<CollectionBody<'a>>>,
+    /// Where the next page begins; `null` on the last page.
+    next_cursor: Option<String>,
+}
+
 /// Tells `null` from a missing member.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<&'de RawValue>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
@@ -77,11 +91,28 @@ pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Resu
     answer(HttpResponse::Created(), &state.collections, &principal, &committed).await
 }
 
-/// `GET /collections` → 200 with all collections, by name.
-pub async fn list(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
-    let all = state.collections.list(&principal).await?;
-    let bodies: Vec<_> = all.iter().map(|collection| CollectionBody::new(collection)).collect();
-    Ok(HttpResponse::Ok().json(Success::new(bodies)))
+/// `GET /collections` → 200 with a page of the collections, by name: `limit`, and `after`, which takes the `nextCursor` of the
+/// page before. Without `limit` it is the largest page.
+pub async fn list(
+    state: State,
+    Caller(principal): Caller,
+    parameters: Parameters,
+) -> Result<HttpResponse, ApiError> {
+    let limit = parameters.number("limit", state.limits.page, 1, state.limits.page)? as usize;
+    let after = parameters.single("after")?.map(parse_cursor).transpose()?;
+    let list = state.collections.list(&principal, CollectionPage { after, offset: 0, limit }).await?;
+    let bodies: Vec<_> = list.collections.iter().map(|collection| CollectionBody::new(collection)).collect();
+    let last = list.collections.last().filter(|_| !list.is_last);
+    let next_cursor = last.map(|last| URL_SAFE_NO_PAD.encode(last.name.as_str()));
+    Ok(HttpResponse::Ok().json(CollectionsBody { page: Success::new(bodies), next_cursor }))
+}
+
+/// Reads the cursor of a page of collections: the name of the last one before it.
+fn parse_cursor(text: &str) -> Result<CollectionName, ApiError> {
+    let name = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    name.and_then(|name| CollectionName::parse(&name).ok()).ok_or_else(|| {
+        ApiError::new(ErrorCode::InvalidCursor, "`after` must be the `nextCursor` of a page of collections")
+    })
 }
 
 /// `GET /collections/{collection}/settings` → 200 with the collection and its settings.

@@ -2,27 +2,36 @@
 
 use std::{
     collections::HashMap,
+    ops::Bound,
     sync::{Arc, Mutex, PoisonError},
 };
+
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+use tokio::sync::watch;
 
 use crate::{
     domain::{Collection, CollectionId, CollectionName, ProjectId},
     query::index_definition::Index,
     store::{
-        Db, Lane, Result, WriteTx,
+        Db, Lane, Result, StoreError, WriteTx,
         collections::{indexes, rows},
         log::ends,
     },
 };
 
 /// The collections and indexes of a project, at one control sequence.
+///
+/// The maps are persistent: a copy shares all that is not changed, so a change costs the same whatever the number of
+/// collections.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     /// The sequence of a control entry up to which this is complete. It may contain later changes.
     pub control: u64,
-    by_name: HashMap<CollectionName, Arc<Collection>>,
-    by_id: HashMap<CollectionId, Arc<Collection>>,
-    indexes: HashMap<CollectionId, Vec<Arc<Index>>>,
+    /// In order, for lists.
+    by_name: RedBlackTreeMapSync<CollectionName, Arc<Collection>>,
+    by_id: HashTrieMapSync<CollectionId, Arc<Collection>>,
+    /// Collections without indexes have no entry.
+    indexes: HashTrieMapSync<CollectionId, Vec<Arc<Index>>>,
 }
 
 impl Catalog {
@@ -32,8 +41,12 @@ impl Catalog {
         for collection in collections {
             catalog.insert(Arc::new(collection));
         }
+        let mut by_collection: HashMap<_, Vec<_>> = HashMap::new();
         for (collection, index) in indexes {
-            catalog.indexes.entry(collection).or_default().push(Arc::new(index));
+            by_collection.entry(collection).or_default().push(Arc::new(index));
+        }
+        for (collection, indexes) in by_collection {
+            catalog.set_indexes(&collection, indexes);
         }
         catalog
     }
@@ -55,6 +68,11 @@ impl Catalog {
         }
     }
 
+    /// Counts the collections.
+    pub fn count(&self) -> usize {
+        self.by_id.size()
+    }
+
     /// Returns the indexes that a collection declares.
     pub fn indexes_of(&self, id: &CollectionId) -> &[Arc<Index>] {
         self.indexes.get(id).map_or(&[], Vec::as_slice)
@@ -67,33 +85,38 @@ impl Catalog {
 
     /// Replaces the indexes of a collection.
     pub fn set_indexes(&mut self, id: &CollectionId, indexes: Vec<Arc<Index>>) {
-        self.indexes.insert(id.clone(), indexes);
+        if indexes.is_empty() {
+            self.indexes.remove_mut(id);
+        } else {
+            self.indexes.insert_mut(id.clone(), indexes);
+        }
     }
 
     /// Adds a collection, or replaces the one with its id.
     pub fn insert(&mut self, collection: Arc<Collection>) {
         self.take(&collection.id);
-        self.by_name.insert(collection.name.clone(), collection.clone());
-        self.by_id.insert(collection.id.clone(), collection);
+        self.by_name.insert_mut(collection.name.clone(), collection.clone());
+        self.by_id.insert_mut(collection.id.clone(), collection);
     }
 
     /// Removes a collection and its indexes.
     pub fn remove(&mut self, id: &CollectionId) {
         self.take(id);
-        self.indexes.remove(id);
+        self.indexes.remove_mut(id);
     }
 
     fn take(&mut self, id: &CollectionId) {
-        if let Some(collection) = self.by_id.remove(id) {
-            self.by_name.remove(&collection.name);
+        if let Some(collection) = self.by_id.get(id) {
+            let name = collection.name.clone();
+            self.by_name.remove_mut(&name);
+            self.by_id.remove_mut(id);
         }
     }
 
-    /// Lists all collections by name.
-    pub fn list(&self) -> Vec<Arc<Collection>> {
-        let mut all: Vec<_> = self.by_id.values().cloned().collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
+    /// Lists the collections by name, beginning after the name `after`.
+    pub fn list(&self, after: Option<&CollectionName>) -> impl Iterator<Item = &Arc<Collection>> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_name.range((begin, Bound::Unbounded)).map(|(_, collection)| collection)
     }
 }
 
@@ -102,6 +125,16 @@ struct Cached {
     /// The control sequence that a catalog must have.
     required: u64,
     catalog: Option<Arc<Catalog>>,
+    reading: Option<Reading>,
+}
+
+/// A read of a catalog that is in progress. Everyone who asks meanwhile waits for it.
+#[derive(Clone)]
+struct Reading {
+    /// [`Cached::required`] when it began, so that the result has the effect of that entry.
+    required: u64,
+    /// `None` until it ends.
+    outcome: watch::Receiver<Option<Result<Arc<Catalog>>>>,
 }
 
 /// The cache of all projects' catalogs. Cheap to clone.
@@ -117,14 +150,66 @@ impl Catalogs {
         Self { db, cached_by_project: Arc::default() }
     }
 
-    /// Returns a project's catalog. It contains the effect of every control entry that this process knows of.
+    /// Returns a project's catalog. It contains the effect of every control entry that this process knows of. At any time at
+    /// most one read of a project's catalog is in progress, and one read answers everyone who waits.
     ///
     /// # Errors
     /// A database failure, if it has to be read.
     pub async fn get(&self, project: &ProjectId) -> Result<Arc<Catalog>> {
-        if let Some(catalog) = self.cached(project) {
-            return Ok(catalog);
+        loop {
+            let (mut reading, is_outdated) = match self.find_reading(project) {
+                Ok(catalog) => return Ok(catalog),
+                Err(found) => found,
+            };
+            // The task that reads sends an outcome unless the runtime stops.
+            let outcome = match reading.outcome.wait_for(Option::is_some).await {
+                Ok(outcome) => outcome.clone(),
+                Err(_) => return Err(StoreError::no_answer()),
+            };
+            if let Some(outcome) = outcome.filter(|_| !is_outdated) {
+                return outcome;
+            }
         }
+    }
+
+    /// Returns the catalog if it is fresh. Otherwise returns the read to wait for, which begins now if there is none, and
+    /// whether that read began before an entry whose effect is needed.
+    fn find_reading(&self, project: &ProjectId) -> std::result::Result<Arc<Catalog>, (Reading, bool)> {
+        let mut cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = cached_by_project.entry(project.clone()).or_default();
+        if let Some(catalog) = &cached.catalog {
+            return Ok(catalog.clone());
+        }
+        // A reading without a sender ended in a panic.
+        if let Some(reading) = &cached.reading
+            && reading.outcome.has_changed().is_ok()
+        {
+            return Err((reading.clone(), reading.required != cached.required));
+        }
+        let (sender, outcome) = watch::channel(None);
+        let reading = Reading { required: cached.required, outcome };
+        cached.reading = Some(reading.clone());
+        let (catalogs, project) = (self.clone(), project.clone());
+        // A task of its own, so that everyone else is served if the first to ask goes away.
+        tokio::spawn(async move {
+            let outcome = catalogs.read(&project).await.map(Arc::new);
+            if let Ok(catalog) = &outcome {
+                catalogs.put(&project, catalog);
+            }
+            catalogs.end_reading(&project);
+            sender.send_replace(Some(outcome));
+        });
+        Err((reading, false))
+    }
+
+    fn end_reading(&self, project: &ProjectId) {
+        let mut cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = cached_by_project.get_mut(project) {
+            cached.reading = None;
+        }
+    }
+
+    async fn read(&self, project: &ProjectId) -> Result<Catalog> {
         let id = project.clone();
         let read = move |db| async move {
             // The sequence is read first, so the rows may be newer than it but never older.
@@ -132,9 +217,7 @@ impl Catalogs {
             let collections = rows::list(&db, &id).await?;
             Ok(Catalog::new(control, collections, indexes::list(&db, &id).await?))
         };
-        let catalog = Arc::new(self.db.read(Lane::Point, read).await?);
-        self.put(project, &catalog);
-        Ok(catalog)
+        self.db.read(Lane::Point, read).await
     }
 
     /// Returns the catalog if it is in memory and fresh.
@@ -167,6 +250,11 @@ impl Catalogs {
     /// Drops the catalog, and sets the sequence of the log's last control entry. The log may have gone back to an older copy.
     pub fn restart(&self, project: &ProjectId, sequence: u64) {
         let mut cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);
-        cached_by_project.insert(project.clone(), Cached { required: sequence, catalog: None });
+        let cached = cached_by_project.entry(project.clone()).or_default();
+        (cached.required, cached.catalog) = (sequence, None);
+        if let Some(reading) = &mut cached.reading {
+            // It may have begun before the log went back, so nobody takes its outcome for the present.
+            reading.required = u64::MAX;
+        }
     }
 }

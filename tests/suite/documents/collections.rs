@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use coir::store::{Db, Durability, Lane, collections::catalog::Catalogs, log::ends};
 use futures_util::{StreamExt, stream};
 use reqwest::Method;
-use sea_orm::{ConnectionTrait, Database, Statement};
+use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
-use crate::harness::{PUBLISHABLE_KEY, TestApp, on_both_databases};
+use crate::harness::{Database, PUBLISHABLE_KEY, TestApp, on_both_databases};
 
 async fn names(app: &TestApp) -> Vec<String> {
     let answer = app.get("/collections").await;
@@ -17,7 +18,7 @@ async fn names(app: &TestApp) -> Vec<String> {
 
 /// Counts the document rows in the database, over all collections.
 async fn count_rows(app: &TestApp) -> i64 {
-    let db = Database::connect(&app.config.database_url).await.unwrap();
+    let db = sea_orm::Database::connect(&app.config.database_url).await.unwrap();
     let statement = Statement::from_string(db.get_database_backend(), "SELECT COUNT(*) FROM documents");
     let count = db.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap();
     db.close().await.unwrap();
@@ -181,4 +182,95 @@ on_both_databases! {
         }
         assert_eq!(app.get("/collections/kept").await.data().as_array().unwrap().len(), 1);
     }
+
+    async fn collections_are_listed_page_by_page(app: &TestApp) {
+        for name in ["d", "B", "a", "C", "e"] {
+            app.create(name, json!({})).await;
+        }
+        let page = async |parameters: &str| {
+            let answer = app.get(&format!("/collections{parameters}")).await;
+            let names: Vec<_> = answer.data().as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+            (names.concat(), answer.body["nextCursor"].as_str().map(str::to_owned))
+        };
+        assert_eq!(page("").await, ("BCade".to_owned(), None));
+        assert_eq!(page("?limit=5").await, ("BCade".to_owned(), None));
+        let (names, next) = page("?limit=2").await;
+        assert_eq!(names, "BC");
+        // The next page begins behind the last name, whether or not it is still there.
+        app.delete("/collections/C").await;
+        app.create("D", json!({})).await;
+        let (names, next) = page(&format!("?limit=2&after={}", next.unwrap())).await;
+        assert_eq!(names, "Da");
+        assert_eq!(page(&format!("?limit=2&after={}", next.unwrap())).await, ("de".to_owned(), None));
+        for (parameters, code) in [("limit=0", "INVALID_FILTER"), ("limit=1001", "INVALID_FILTER"), ("after=%C3%A9", "INVALID_CURSOR"), ("after=YSBi", "INVALID_CURSOR")] {
+            assert_eq!(app.get(&format!("/collections?{parameters}")).await.error(), (400, code), "{parameters}");
+        }
+        // The client libraries know no pages.
+        let names = async |parameters: &str| {
+            let answer = app.get(&format!("/collections/{parameters}")).await;
+            answer.body.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect::<String>()
+        };
+        assert_eq!(names("").await, "BDade");
+        assert_eq!(names("?limit=2&offset=1").await, "Da");
+    }
+
+    async fn a_new_collection_costs_the_same_however_many_there_are(app: &TestApp) {
+        let begun = Instant::now();
+        for part in 0..10 {
+            let create = |n| json!({ "op": "create", "collection": format!("c{part}x{n}"), "data": {} });
+            let operations: Vec<_> = (0..999).map(create).collect();
+            let (written, other) = tokio::join!(
+                app.post("/transactions", json!({ "operations": operations })),
+                app.put("/collections/other/a", json!({})),
+            );
+            assert!(written.status == 200 && other.status.is_success(), "{written:?} {other:?}");
+        }
+        // A copy of all collections for each new one takes minutes in a debug build.
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        let over = app.post("/transactions", json!({ "operations": (0..10).map(|n| json!({ "op": "create", "collection": format!("y{n}"), "data": {} })).collect::<Vec<_>>() })).await;
+        assert_eq!(over.error(), (409, "CONFLICT"));
+        assert_eq!(app.get("/collections/y0").await.error(), (404, "INVALID_COLLECTION"), "a transaction is all or nothing");
+
+        // After a restart, everyone who waits for the collections gets the same read.
+        let db = Db::connect(&app.config.database_url, Durability::Full, Duration::from_secs(60)).await.unwrap();
+        let project = db.read(Lane::Point, |db| async move { ends::list(&db).await }).await.unwrap()[0].project.clone();
+        let catalogs = Catalogs::new(db.clone());
+        let all = futures_util::future::join_all((0..32).map(|_| catalogs.get(&project))).await;
+        let first = all[0].as_ref().unwrap();
+        assert_eq!(first.count(), 9991);
+        assert!(all.iter().all(|other| std::sync::Arc::ptr_eq(first, other.as_ref().unwrap())));
+        db.close().await;
+    }
+}
+
+async fn refuse_too_many(database: Database) {
+    let app = TestApp::start_with(database, |config| config.limits.collections = 2).await;
+    app.create("a", json!({})).await;
+    assert_eq!(app.post("/collections", json!({ "name": "b" })).await.status, 201);
+    for (why, method, path, body) in [
+        ("by itself", Method::POST, "/collections", json!({ "name": "c" })),
+        ("by the first write", Method::POST, "/collections/c", json!({})),
+        ("with an id", Method::PUT, "/collections/c/a", json!({})),
+        ("in a batch", Method::POST, "/collections/c/batch", json!({ "documents": [{}] })),
+        ("by a client library", Method::POST, "/collections/c/documents", json!({ "data": {} })),
+    ] {
+        let refused = app.send(app.request_as(PUBLISHABLE_KEY, method, path).json(&body)).await;
+        assert_eq!(refused.status, 409, "{why}: {refused:?}");
+    }
+    app.create("a", json!({})).await;
+    assert_eq!(app.patch("/collections/b/settings", json!({ "name": "c" })).await.status, 200);
+    assert_eq!(app.delete("/collections/c").await.status, 200);
+    app.create("d", json!({})).await;
+    assert_eq!(names(&app).await, ["a", "d"]);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_has_a_bounded_number_of_collections_on_sqlite() {
+    refuse_too_many(Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_has_a_bounded_number_of_collections_on_postgres() {
+    refuse_too_many(Database::Postgres).await;
 }
