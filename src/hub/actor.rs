@@ -206,8 +206,8 @@ impl Hub {
             },
         };
         let index = project.collections.entry(joining.collection.clone()).or_default();
-        let recipient = Recipient { id: joining.id, form: joining.form, label: joining.label.clone() };
-        if index.insert(&joining.filter, recipient).is_err() {
+        let recipient = Recipient { id: joining.id, interest: joining.interest.clone() };
+        if index.insert(recipient).is_err() {
             return self.tell(shard, ToShard::Refused { serial });
         }
         let (epoch, last) = (project.epoch, project.last);

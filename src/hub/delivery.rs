@@ -1,17 +1,16 @@
 //! A subscription's state inside its shard: what it wants, and how far it has been served.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{cell::Cell, ops::Deref, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
     domain::{
-        CollectionId, Position, ProjectId,
+        Position,
         cursor::{Cursor, Epoch},
     },
-    hub::{Frame, Outbox},
-    query::Filter,
-    wire::{Form, NamedHead},
+    hub::{Frame, Interest, Outbox},
+    wire::NamedHead,
 };
 
 /// How a subscription is served.
@@ -36,14 +35,7 @@ pub enum DeliveryState {
 /// A change is sent if, and only if, its sequence is after the position, which then moves to that sequence. This one
 /// comparison removes duplicates wherever log and hub overlap.
 pub struct Delivery {
-    pub project: ProjectId,
-    pub collection: CollectionId,
-    pub filter: Arc<Filter>,
-    /// How its events are written.
-    pub form: Form,
-    /// The collection's name in its events; see [`Form::label`]. In the documented protocol it is the name or id that the
-    /// client asked with.
-    pub label: Arc<str>,
+    pub interest: Arc<Interest>,
     pub(super) outbox: Rc<Outbox>,
     pub(super) state: Cell<DeliveryState>,
     /// `None` until it is live for the first time, if it began at "now".
@@ -61,22 +53,19 @@ pub struct Delivery {
     has_sent: Cell<bool>,
 }
 
+impl Deref for Delivery {
+    type Target = Interest;
+
+    fn deref(&self) -> &Interest {
+        &self.interest
+    }
+}
+
 impl Delivery {
-    /// Makes a subscription to the documents of `collection` that match. It begins now, unless
-    /// [`Delivery::restart_from`] says otherwise.
-    pub fn new(
-        (project, collection): (ProjectId, CollectionId),
-        filter: Arc<Filter>,
-        (form, label): (Form, Arc<str>),
-        outbox: Rc<Outbox>,
-        head: Option<NamedHead>,
-    ) -> Self {
+    /// Makes the state of a subscription. It begins now, unless [`Delivery::restart_from`] says otherwise.
+    pub fn new(interest: Arc<Interest>, outbox: Rc<Outbox>, head: Option<NamedHead>) -> Self {
         Self {
-            project,
-            collection,
-            filter,
-            form,
-            label,
+            interest,
             outbox,
             state: Cell::new(DeliveryState::CatchingUp),
             position: Cell::new(None),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::filter_index::FilterIndex;
+use super::{Interest, filter_index::FilterIndex};
 use crate::{
     domain::{Change, Document, ProjectId, cursor::Epoch},
     wire::{Event, EventKind, Form},
@@ -26,7 +26,8 @@ pub(super) fn fan_out(
     let mut distinct: BTreeMap<(EventKind, Form, &str), BTreeMap<u32, Vec<u64>>> = BTreeMap::new();
     for (key, kind) in kinds(matching(images.0), matching(images.1)) {
         for recipient in index.recipients_of(key) {
-            let targets = distinct.entry((kind, recipient.form, &*recipient.label)).or_default();
+            let Interest { form, label, .. } = &*recipient.interest;
+            let targets = distinct.entry((kind, *form, &**label)).or_default();
             targets.entry(recipient.id.shard).or_default().push(recipient.id.serial);
         }
     }

@@ -1,12 +1,9 @@
 //! How a subscription comes to the hub.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
-use crate::{
-    domain::{CollectionId, Position, ProjectId},
-    query::Filter,
-    wire::Form,
-};
+use super::Interest;
+use crate::domain::Position;
 
 /// Identifies one joining of a subscription. After it fell back to the log it joins again under another id, so that
 /// deliveries that were under way are recognised as stale.
@@ -19,19 +16,19 @@ pub struct SubscriptionId {
 }
 
 /// The request of a subscription to be served by the hub.
-#[derive(Clone, Debug)]
 pub struct Joining {
     pub id: SubscriptionId,
-    pub project: ProjectId,
-    /// The collection, through every rename.
-    pub collection: CollectionId,
-    pub filter: Arc<Filter>,
-    /// How its events are written.
-    pub form: Form,
-    /// The collection's name in its events.
-    pub label: Arc<str>,
+    pub interest: Arc<Interest>,
     /// The position after which it wants every change; `None` is now.
     pub position: Option<Position>,
     /// The subscription that it replaces in the same step.
     pub replaces: Option<SubscriptionId>,
+}
+
+impl Deref for Joining {
+    type Target = Interest;
+
+    fn deref(&self) -> &Interest {
+        &self.interest
+    }
 }

@@ -5,13 +5,14 @@
 //! thread's connections. The [`actor`](HubHandle) owns the filters, and sends each shard one message per batch of changes.
 //! When a queue or a shard's channel is full, its subscriptions become `CatchingUp` and read the log, so nothing is lost.
 //!
-//! Reading order: [`joining`] (how a subscription comes to the hub), [`filter_index`], `recent_changes`, `fan_out`,
+//! Reading order: [`interest`] and [`joining`] (how a subscription comes to the hub), [`filter_index`], `recent_changes`, `fan_out`,
 //! [`actor`](HubHandle), [`delivery`], [`shard`] and its messages `to_shard`, [`outbox`], [`relay`] (how changes come to the hub).
 
 mod actor;
 pub mod delivery;
 mod fan_out;
 pub mod filter_index;
+pub mod interest;
 pub mod joining;
 pub mod outbox;
 mod recent_changes;
@@ -21,6 +22,7 @@ mod to_shard;
 
 pub use actor::{HubHandle, start};
 pub use delivery::{Delivery, DeliveryState};
+pub use interest::Interest;
 pub use joining::{Joining, SubscriptionId};
 pub use outbox::{CloseReason, Frame, Outbox};
 pub use shard::Shard;

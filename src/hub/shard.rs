@@ -110,16 +110,8 @@ impl Shard {
         delivery.state.set(DeliveryState::Joining);
         self.deliveries.borrow_mut().insert(serial, delivery.clone());
         let id = SubscriptionId { shard: self.id, serial };
-        let joining = Joining {
-            id,
-            project: delivery.project.clone(),
-            collection: delivery.collection.clone(),
-            filter: delivery.filter.clone(),
-            form: delivery.form,
-            label: delivery.label.clone(),
-            position: delivery.position.get(),
-            replaces,
-        };
+        let joining =
+            Joining { id, interest: delivery.interest.clone(), position: delivery.position.get(), replaces };
         let _asking = Asking { shard: self, delivery, id };
         self.hub.join(joining).await;
         while delivery.state.get() == DeliveryState::Joining && !delivery.outbox.is_ending() {

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use crate::{
     auth::Principal,
     domain::{Collection, cursor::Cursor},
-    hub::{CloseReason, Delivery, DeliveryState},
+    hub::{CloseReason, Delivery, DeliveryState, Interest},
     live::{
         error::LiveError,
         resume::{Lost, Resume},
@@ -166,11 +166,17 @@ impl Subscriptions {
         collection: &Collection,
         new: NewSubscription,
     ) -> Rc<Subscription> {
-        let place = (principal.project.clone(), collection.id.clone());
         let head = new.id.as_deref().map(NamedHead::new);
         let form = if new.id.is_some() { Form::Named } else { self.form };
-        let label = form.label(collection, &new.collection).into();
-        let delivery = Delivery::new(place, Arc::new(new.filter), (form, label), self.outbox.clone(), head);
+        let interest = Interest {
+            project: principal.project.clone(),
+            collection: collection.id.clone(),
+            filter: Arc::new(new.filter),
+            form,
+            label: form.label(collection, &new.collection).into(),
+            key: principal.key.clone(),
+        };
+        let delivery = Delivery::new(Arc::new(interest), self.outbox.clone(), head);
         Rc::new(Subscription::new(Rc::new(delivery), new.id, new.snapshot))
     }
 

@@ -1,6 +1,6 @@
 //! Why a subscription can't be served.
 
-use crate::{auth::Forbidden, store::StoreError};
+use crate::{auth::Forbidden, hub::filter_index, store::StoreError};
 
 /// Why a subscription can't be served. `api` says it with a code on each transport.
 #[derive(Debug, thiserror::Error)]
@@ -12,10 +12,12 @@ pub enum LiveError {
     UnknownCollection,
     #[error("a connection has at most {limit} subscriptions")]
     TooManySubscriptions { limit: usize },
-    /// The collection has too many filters that the hub can't find by a value (`hub::filter_index`), and would have to ask
-    /// about every document.
+    /// The hub would have to ask too many filters of the collection, or of the principal's key, about each document
+    /// (`hub::filter_index`).
     #[error(
-        "this collection has too many different filters without `eq`, `in`, `array_contains` or a comparison; add such a term"
+        "the filters of this collection's subscriptions take too much work for each document: {} terms, and {} for one key, besides those that a value selects; end some of them, or add a term that few other filters have, with `eq`, `in`, `array_contains`, `contains` or a comparison",
+        filter_index::MAX_COST,
+        filter_index::MAX_COST_OF_KEY
     )]
     TooManyFilters,
     #[error(transparent)]

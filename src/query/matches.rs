@@ -7,13 +7,41 @@ use serde_json::Value;
 use super::{Field, Filter, Part, key::compare_numbers};
 use crate::domain::{Document, FieldPath, Segment};
 
+/// Decides the two comparisons whose cost grows with the document's value, so that an index of many filters can look at a value
+/// once for all of them. `'f` is the filter and `'d` the document.
+pub trait Lookup<'f, 'd> {
+    /// Whether `found`, the string in `field`, has `text` in it, in any ASCII case. `text` is in lower case.
+    fn has_text(&self, field: &'f Field, found: &str, text: &str) -> bool;
+
+    /// Whether one of `items`, the list in `field`, equals one of `values`.
+    fn has_element(&self, field: &'f Field, items: &'d [Value], values: &[Value]) -> bool;
+}
+
+/// Looks at the values themselves.
+struct Direct;
+
+impl Lookup<'_, '_> for Direct {
+    fn has_text(&self, _: &Field, found: &str, text: &str) -> bool {
+        found.to_ascii_lowercase().contains(text)
+    }
+
+    fn has_element(&self, _: &Field, items: &[Value], values: &[Value]) -> bool {
+        items.iter().any(|item| values.contains(item))
+    }
+}
+
 impl Filter {
     /// Whether the document matches. SQL selects exactly the documents that match.
     pub fn matches(&self, document: &Document) -> bool {
+        self.matches_by(document, &Direct)
+    }
+
+    /// The same, with another way to look at long values.
+    pub fn matches_by<'f, 'd>(&'f self, document: &'d Document, lookup: &impl Lookup<'f, 'd>) -> bool {
         match self {
-            Self::And(terms) => terms.iter().all(|term| term.matches(document)),
-            Self::Or(terms) => terms.iter().any(|term| term.matches(document)),
-            Self::Not(term) => !term.matches(document),
+            Self::And(terms) => terms.iter().all(|term| term.matches_by(document, lookup)),
+            Self::Or(terms) => terms.iter().any(|term| term.matches_by(document, lookup)),
+            Self::Not(term) => !term.matches_by(document, lookup),
             Self::Equals(field, values) => match field.value_in(document) {
                 Some(found) => values.contains(&found),
                 None => values.contains(&Value::Null),
@@ -22,11 +50,12 @@ impl Filter {
                 values.iter().any(|value| compare(&found, value).is_some_and(|order| comparison.holds(order)))
             }),
             Self::HasText(field, part, text) => match field.value_in(document).as_deref() {
-                Some(Value::String(found)) => has_text(found, *part, text),
+                Some(Value::String(found)) => has_text(field, found, *part, text, lookup),
                 _ => false,
             },
-            Self::HasElement(field, values) => match field.value_in(document).as_deref() {
-                Some(Value::Array(items)) => items.iter().any(|item| values.contains(item)),
+            Self::HasElement(field, values) => match field.value_in(document) {
+                // Only data has lists, and it is borrowed.
+                Some(Cow::Borrowed(Value::Array(items))) => lookup.has_element(field, items, values),
                 _ => false,
             },
         }
@@ -55,14 +84,20 @@ fn compare(one: &Value, two: &Value) -> Option<Ordering> {
 }
 
 /// Looks for text in a string. It folds ASCII letters only, like both databases. The time is linear in both lengths.
-fn has_text(found: &str, part: Part, text: &str) -> bool {
+fn has_text<'f, 'd>(
+    field: &'f Field,
+    found: &str,
+    part: Part,
+    text: &str,
+    lookup: &impl Lookup<'f, 'd>,
+) -> bool {
     let Some(last) = found.len().checked_sub(text.len()) else { return false };
     let stands_at =
         |start: usize| found.as_bytes()[start..start + text.len()].eq_ignore_ascii_case(text.as_bytes());
     match part {
         Part::Start => stands_at(0),
         Part::End => stands_at(last),
-        Part::Anywhere => found.to_ascii_lowercase().contains(text),
+        Part::Anywhere => lookup.has_text(field, found, text),
     }
 }
 

@@ -38,6 +38,8 @@ use std::{cmp::Ordering, fmt};
 
 use serde_json::Value;
 
+pub use matches::Lookup;
+
 use crate::domain::{FieldPath, Segment};
 
 /// A true/false expression over a document. Only [`parse`] builds one. All values are in the canonical form of

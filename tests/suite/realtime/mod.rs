@@ -1,5 +1,6 @@
 //! WebSocket and server-sent event streams.
 
+mod filter_bounds;
 mod malformed_websocket;
 mod named;
 mod nodes;

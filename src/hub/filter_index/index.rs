@@ -1,0 +1,423 @@
+//! The index itself: adds and removes recipients, and finds the filters that match a document.
+
+use std::{
+    collections::{HashMap, hash_map::Entry as HashEntry},
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use serde_json::Value;
+use slab::Slab;
+
+use super::{
+    anchor::{Choice, Kind, Probe, Side, Wanted, choose},
+    cost::{FREE_COST_OF_ANCHOR, MAX_COST, MAX_COST_OF_KEY, cost},
+    fields::{FieldUse, Fields},
+    judge::Judge,
+    text::TextSearch,
+};
+use crate::{
+    domain::{Document, KeyId},
+    hub::{Interest, SubscriptionId},
+    query::{Filter, Part, key::Key},
+};
+
+/// The filters of the collection, or those of one key, would take too much work for each document with another one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooMuchWork;
+
+/// A subscription that gets the events of a filter.
+#[derive(Clone)]
+pub struct Recipient {
+    pub id: SubscriptionId,
+    pub interest: Arc<Interest>,
+}
+
+/// The filters of one collection's subscriptions.
+#[derive(Default)]
+pub struct FilterIndex {
+    filters: Slab<Interned>,
+    by_filter: HashMap<Arc<Filter>, u32>,
+    fields: Fields,
+    texts: TextSearch,
+    /// The filters that are anchored on a value, by the hash of kind, field and value.
+    postings: HashMap<u64, Posting>,
+    residue: Vec<u32>,
+    /// The filter of each recipient, and its index in the filter's list.
+    places: HashMap<SubscriptionId, (u32, u32)>,
+    /// The work that filters may cause for one document, besides what is free.
+    cost: u32,
+    /// The part of it that each key causes.
+    costs: HashMap<KeyId, u32>,
+    hasher: RandomState,
+}
+
+struct Interned {
+    filter: Arc<Filter>,
+    place: Place,
+    /// The texts that it looks for.
+    needles: Box<[u32]>,
+    recipients: Vec<Recipient>,
+    /// The cost of the terms that its anchors don't decide.
+    cost: u32,
+    /// The key that it counts for, if it counts.
+    payer: Option<Box<Payer>>,
+}
+
+/// The key whose subscriptions a filter counts for. Others may have the same filter.
+struct Payer {
+    key: KeyId,
+    cost: u32,
+    /// How many recipients have this key.
+    recipients: usize,
+}
+
+enum Place {
+    /// Its index in the residue.
+    Residue(u32),
+    /// A document that matches the filter has at least one of these. Postings are ordered by hash, and each is there once.
+    Anchored(Box<[Anchor]>),
+}
+
+enum Anchor {
+    Posting { hash: u64, field: u32, kind: Kind, place: u32 },
+    Threshold { field: u32, side: Side, bound: Key },
+}
+
+/// The filters that are anchored on one value.
+enum Posting {
+    One(u32),
+    Many(Box<Crowd>),
+}
+
+struct Crowd {
+    filters: Vec<u32>,
+    cost: u64,
+}
+
+impl Posting {
+    fn filters(&self) -> &[u32] {
+        match self {
+            Self::One(filter) => std::slice::from_ref(filter),
+            Self::Many(crowd) => &crowd.filters,
+        }
+    }
+}
+
+impl FilterIndex {
+    /// Whether it has no recipients.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Adds a recipient of the events of its filter.
+    ///
+    /// # Errors
+    /// [`TooMuchWork`] if the filter is a new one that documents would have to be asked about for too many reasons.
+    pub fn insert(&mut self, recipient: Recipient) -> Result<(), TooMuchWork> {
+        let filter = &recipient.interest.filter;
+        let key = match self.by_filter.get(filter) {
+            Some(key) => *key,
+            None => self.intern(filter, &recipient.interest.key)?,
+        };
+        let interned = &mut self.filters[key as usize];
+        if let Some(payer) = &mut interned.payer
+            && payer.key == recipient.interest.key
+        {
+            payer.recipients += 1;
+        }
+        self.places.insert(recipient.id, (key, interned.recipients.len() as u32));
+        interned.recipients.push(recipient);
+        Ok(())
+    }
+
+    /// Removes a recipient. It is no error if there is none.
+    pub fn remove(&mut self, id: SubscriptionId) {
+        let Some((key, place)) = self.places.remove(&id) else { return };
+        let interned = &mut self.filters[key as usize];
+        let gone = interned.recipients.swap_remove(place as usize);
+        if let Some(moved) = interned.recipients.get(place as usize) {
+            self.places.insert(moved.id, (key, place));
+        }
+        if interned.recipients.is_empty() {
+            return self.forget(key);
+        }
+        let Some(payer) = &mut interned.payer else { return };
+        if payer.key == gone.interest.key {
+            payer.recipients -= 1;
+            if payer.recipients == 0 {
+                self.change_payer(key);
+            }
+        }
+    }
+
+    /// Returns all recipients.
+    pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
+        self.filters.iter().flat_map(|(_, interned)| &interned.recipients)
+    }
+
+    /// Returns the filters that match `document`, each once, in no order.
+    pub fn matching(&self, document: &Document) -> Vec<usize> {
+        let judge = Judge::new(document, &self.texts);
+        let mut candidates = self.residue.clone();
+        for (key, used) in self.fields.iter() {
+            self.add_candidates(key, used, document, &judge, &mut candidates);
+        }
+        // A filter with alternatives may have several anchors.
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates.retain(|key| judge.matches(&self.filters[*key as usize].filter));
+        candidates.into_iter().map(|key| key as usize).collect()
+    }
+
+    /// Returns the recipients of a filter that [`FilterIndex::matching`] returned.
+    pub fn recipients_of(&self, key: usize) -> &[Recipient] {
+        &self.filters[key].recipients
+    }
+
+    fn add_candidates<'f>(
+        &'f self,
+        key: u32,
+        used: &'f FieldUse,
+        document: &Document,
+        judge: &Judge<'f, '_>,
+        candidates: &mut Vec<u32>,
+    ) {
+        let found = used.field.value_in(document);
+        let value = found.as_deref().unwrap_or(&Value::Null);
+        let mut add = |kind, probe| {
+            if let Some(posting) = self.postings.get(&self.hash(kind, key, probe)) {
+                candidates.extend(posting.filters());
+            }
+        };
+        if used.has(Kind::of_value(value)) {
+            add(Kind::of_value(value), Probe::Value(value));
+        }
+        match value {
+            Value::Array(elements) if used.has(Kind::Element) || used.has(Kind::CompositeElement) => {
+                let wanted = elements.iter().filter(|element| used.has(Kind::of_element(element)));
+                wanted.for_each(|element| add(Kind::of_element(element), Probe::Value(element)));
+            }
+            Value::String(string) if used.has(Kind::Text) => {
+                let text = judge.text_in(&used.field, string);
+                text.found.needles.iter().for_each(|needle| add(Kind::Text, Probe::Needle(*needle)));
+            }
+            _ => {}
+        }
+        if !used.thresholds.is_empty() {
+            candidates.extend(used.thresholds.reached(Key::of(found.as_deref())));
+        }
+    }
+
+    fn intern(&mut self, filter: &Arc<Filter>, owner: &KeyId) -> Result<u32, TooMuchWork> {
+        let mut needles = Vec::new();
+        add_texts(filter, &mut self.texts, &mut needles);
+        let whole = cost(filter, &self.texts);
+        let choice = choose(filter, &self.fields, &self.texts, &|wanted| self.crowd(wanted).0)
+            .filter(|choice| self.fields.have_room_for(choice.anchors.iter().map(Wanted::field)));
+        let cost = whole - choice.as_ref().map_or(0, |choice| choice.decided.min(whole));
+        let counted = match &choice {
+            None => whole,
+            // The filter is asked once about a document, by whichever anchor it is found.
+            Some(choice) => {
+                let crowds = choice.anchors.iter().map(|wanted| self.crowd(wanted).1);
+                let beyond = |crowd: u64| (crowd + u64::from(cost)).saturating_sub(FREE_COST_OF_ANCHOR);
+                crowds.map(|crowd| beyond(crowd).min(u64::from(cost))).max().unwrap_or(0) as u32
+            }
+        };
+        let of_owner = self.costs.get(owner).copied().unwrap_or(0);
+        if counted > 0 && (self.cost + counted > MAX_COST || of_owner + counted > MAX_COST_OF_KEY) {
+            needles.into_iter().for_each(|needle| self.texts.remove(needle));
+            return Err(TooMuchWork);
+        }
+        let payer = (counted > 0).then(|| {
+            self.cost += counted;
+            *self.costs.entry(owner.clone()).or_default() += counted;
+            Box::new(Payer { key: owner.clone(), cost: counted, recipients: 0 })
+        });
+        let (filter, needles, recipients) = (filter.clone(), needles.into(), Vec::with_capacity(1));
+        let place = Place::Residue(0);
+        let interned = Interned { filter: filter.clone(), place, needles, recipients, cost, payer };
+        let key = self.filters.insert(interned) as u32;
+        let place = self.enter(choice, key);
+        self.filters[key as usize].place = place;
+        self.by_filter.insert(filter.clone(), key);
+        Ok(key)
+    }
+
+    /// Returns how many filters have an anchor, and what they cost.
+    fn crowd(&self, wanted: &Wanted<'_>) -> (usize, u64) {
+        let Some(field) = self.fields.find(wanted.field()) else { return (0, 0) };
+        match wanted {
+            Wanted::Posting(kind, _, probe) => match self.postings.get(&self.hash(*kind, field, *probe)) {
+                None => (0, 0),
+                Some(Posting::One(filter)) => (1, u64::from(self.filters[*filter as usize].cost)),
+                Some(Posting::Many(crowd)) => (crowd.filters.len(), crowd.cost),
+            },
+            Wanted::Threshold(_, side, _) => {
+                let thresholds = &self.fields.get(field).thresholds;
+                (thresholds.len(*side), thresholds.cost(*side))
+            }
+        }
+    }
+
+    fn enter(&mut self, choice: Option<Choice<'_>>, key: u32) -> Place {
+        let Some(choice) = choice else {
+            self.residue.push(key);
+            return Place::Residue(self.residue.len() as u32 - 1);
+        };
+        let mut anchors = Vec::with_capacity(choice.anchors.len());
+        for wanted in choice.anchors {
+            let field = self.fields.enter(wanted.field());
+            anchors.push(match wanted {
+                Wanted::Posting(kind, _, probe) => {
+                    Anchor::Posting { hash: self.hash(kind, field, probe), field, kind, place: 0 }
+                }
+                Wanted::Threshold(_, side, bound) => Anchor::Threshold { field, side, bound },
+            });
+        }
+        anchors.sort_unstable_by_key(Anchor::hash);
+        anchors.dedup_by(|one, two| one.hash().is_some() && one.hash() == two.hash());
+        let cost = self.filters[key as usize].cost;
+        for anchor in &mut anchors {
+            match anchor {
+                Anchor::Posting { hash, field, kind, place } => {
+                    *place = self.enter_posting(*hash, key, cost);
+                    self.fields.change(*field, |used| used.count(*kind));
+                }
+                Anchor::Threshold { field, side, bound } => {
+                    self.fields.change(*field, |used| used.thresholds.enter(*side, bound.clone(), key, cost));
+                }
+            }
+        }
+        Place::Anchored(anchors.into())
+    }
+
+    fn enter_posting(&mut self, hash: u64, key: u32, cost: u32) -> u32 {
+        match self.postings.entry(hash) {
+            HashEntry::Vacant(entry) => {
+                entry.insert(Posting::One(key));
+                0
+            }
+            HashEntry::Occupied(mut entry) => match entry.get_mut() {
+                Posting::One(first) => {
+                    let cost = u64::from(cost) + u64::from(self.filters[*first as usize].cost);
+                    let filters = vec![*first, key];
+                    entry.insert(Posting::Many(Box::new(Crowd { filters, cost })));
+                    1
+                }
+                Posting::Many(crowd) => {
+                    crowd.cost += u64::from(cost);
+                    crowd.filters.push(key);
+                    crowd.filters.len() as u32 - 1
+                }
+            },
+        }
+    }
+
+    fn forget(&mut self, key: u32) {
+        let interned = self.filters.remove(key as usize);
+        self.by_filter.remove(&interned.filter);
+        interned.needles.iter().for_each(|needle| self.texts.remove(*needle));
+        if let Some(payer) = interned.payer {
+            self.cost -= payer.cost;
+            self.take_from(&payer.key, payer.cost);
+        }
+        match interned.place {
+            Place::Residue(place) => {
+                self.residue.swap_remove(place as usize);
+                if let Some(moved) = self.residue.get(place as usize) {
+                    self.filters[*moved as usize].place = Place::Residue(place);
+                }
+            }
+            Place::Anchored(anchors) => {
+                for anchor in anchors {
+                    self.leave(anchor, key, interned.cost);
+                }
+            }
+        }
+    }
+
+    fn leave(&mut self, anchor: Anchor, key: u32, cost: u32) {
+        match anchor {
+            Anchor::Posting { hash, field, kind, place } => {
+                self.leave_posting(hash, place, cost);
+                self.fields.change(field, |used| used.discount(kind));
+            }
+            Anchor::Threshold { field, side, bound } => {
+                self.fields.change(field, |used| used.thresholds.leave(side, &bound, key, cost));
+            }
+        }
+    }
+
+    fn leave_posting(&mut self, hash: u64, place: u32, cost: u32) {
+        let HashEntry::Occupied(mut entry) = self.postings.entry(hash) else { return };
+        let Posting::Many(crowd) = entry.get_mut() else {
+            entry.remove();
+            return;
+        };
+        crowd.cost -= u64::from(cost);
+        crowd.filters.swap_remove(place as usize);
+        let Some(moved) = crowd.filters.get(place as usize) else {
+            if crowd.filters.is_empty() {
+                entry.remove();
+            }
+            return;
+        };
+        if let Place::Anchored(anchors) = &mut self.filters[*moved as usize].place
+            && let Ok(index) = anchors.binary_search_by_key(&Some(hash), Anchor::hash)
+            && let Anchor::Posting { place: moved, .. } = &mut anchors[index]
+        {
+            *moved = place;
+        }
+    }
+
+    /// Lets a filter count for another key, because its old one has no recipient any more.
+    fn change_payer(&mut self, key: u32) {
+        let interned = &mut self.filters[key as usize];
+        let Some((payer, next)) = interned.payer.as_mut().zip(interned.recipients.first()) else { return };
+        let next = next.interest.key.clone();
+        payer.recipients = interned.recipients.iter().filter(|other| other.interest.key == next).count();
+        let (old, cost) = (std::mem::replace(&mut payer.key, next.clone()), payer.cost);
+        self.take_from(&old, cost);
+        *self.costs.entry(next).or_default() += cost;
+    }
+
+    fn take_from(&mut self, owner: &KeyId, cost: u32) {
+        if let HashEntry::Occupied(mut entry) = self.costs.entry(owner.clone()) {
+            *entry.get_mut() -= cost;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+
+    fn hash(&self, kind: Kind, field: u32, probe: Probe<'_>) -> u64 {
+        self.hasher.hash_one((kind, field, probe))
+    }
+}
+
+impl Anchor {
+    /// Returns the hash of a posting.
+    fn hash(&self) -> Option<u64> {
+        match self {
+            Self::Posting { hash, .. } => Some(*hash),
+            Self::Threshold { .. } => None,
+        }
+    }
+}
+
+/// Adds the texts that a filter looks for.
+fn add_texts(filter: &Filter, texts: &mut TextSearch, needles: &mut Vec<u32>) {
+    match filter {
+        Filter::And(terms) | Filter::Or(terms) => {
+            terms.iter().for_each(|term| add_texts(term, texts, needles));
+        }
+        Filter::Not(term) => add_texts(term, texts, needles),
+        Filter::HasText(_, Part::Anywhere, text) => needles.extend(texts.add(text)),
+        Filter::Equals(..) | Filter::Compares(..) | Filter::HasElement(..) | Filter::HasText(..) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

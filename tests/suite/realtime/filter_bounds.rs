@@ -1,0 +1,146 @@
+//! Bounds of what the filters of live subscriptions may cost, on both transports.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Database, PUBLISHABLE_KEY, TestApp, TestSocket, TestStream, path_with};
+
+async fn app() -> TestApp {
+    let app = TestApp::start_with(Database::Sqlite, |config| config.limits.subscriptions = 10_000).await;
+    app.post("/collections", json!({ "name": "posts" })).await;
+    app
+}
+
+/// A filter of fifty terms that every document must be asked about.
+fn costly(number: usize) -> Value {
+    let terms: serde_json::Map<_, _> = (0..50).map(|field| (format!("f{field}"), json!(number))).collect();
+    json!({ "$not": terms })
+}
+
+async fn anonymous(app: &TestApp) -> TestSocket {
+    let mut socket = app.anonymous_socket().await;
+    socket.authenticate(PUBLISHABLE_KEY).await;
+    socket
+}
+
+/// Subscribes without waiting for events. Returns the ids of the subscriptions that were refused.
+async fn subscribe_all(socket: &mut TestSocket, filters: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut count = 0;
+    for (number, filters) in filters.enumerate() {
+        let id = number.to_string();
+        socket
+            .send(json!({ "type": "subscribe", "id": id, "collection": "posts", "filters": filters }))
+            .await;
+        count += 1;
+    }
+    let (mut begun, mut refused) = (0, Vec::new());
+    while begun < count {
+        note(socket.next().await, &mut begun, &mut refused);
+    }
+    // A subscription that has begun may still be refused by the hub, which answers in order.
+    socket
+        .send(
+            json!({ "type": "subscribe", "id": "last", "collection": "posts", "filters": {"room": "last"} }),
+        )
+        .await;
+    while begun == count {
+        note(socket.next().await, &mut begun, &mut refused);
+    }
+    refused
+}
+
+fn note(message: Value, begun: &mut usize, refused: &mut Vec<Value>) {
+    match message["type"].as_str() {
+        Some("subscribed") => *begun += 1,
+        Some("error") => {
+            assert_eq!(message["code"], "OVERLOADED", "{message}");
+            assert!(message["message"].as_str().unwrap().contains("16000 for one key"), "{message}");
+            refused.push(message["id"].clone());
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_beyond_the_work_for_one_document_are_refused_for_their_key_only() {
+    let app = app().await;
+    let mut socket = anonymous(&app).await;
+    // 16,000 terms are 320 filters of fifty.
+    let refused = subscribe_all(&mut socket, (0..320).map(costly)).await;
+    assert_eq!(refused, Vec::<Value>::new());
+    socket
+        .send(json!({ "type": "subscribe", "id": "more", "collection": "posts", "filters": costly(320) }))
+        .await;
+    assert_eq!(socket.next().await["type"], "subscribed");
+    assert_eq!(socket.next_error().await, ("OVERLOADED".to_owned(), Some(json!("more"))));
+
+    let path = path_with("/realtime/sse/posts", &[("filters", &costly(320).to_string())]);
+    let refused = app.send(app.request_as(PUBLISHABLE_KEY, Method::GET, &path)).await;
+    assert_eq!((refused.error(), refused.header("Retry-After")), ((503, "OVERLOADED"), "1"));
+    // The app's server, with another key, and an equal filter are served.
+    app.stream(&path, None).await.opened().await;
+    let path = path_with("/realtime/sse/posts", &[("filters", &costly(7).to_string())]);
+    TestStream::open(app.request_as(PUBLISHABLE_KEY, Method::GET, &path)).await.opened().await;
+
+    // A subscription that ends makes room.
+    socket.send(json!({ "type": "unsubscribe", "id": "0" })).await;
+    socket
+        .send(json!({ "type": "subscribe", "id": "more", "collection": "posts", "filters": costly(320) }))
+        .await;
+    assert_eq!(socket.next().await["type"], "subscribed");
+    let made = app.put("/collections/posts/a", json!({ "f0": 320, "room": "last" })).await;
+    assert_eq!(made.status, 201);
+    for _ in 0..321 {
+        assert_eq!(socket.next().await["type"], "event", "each filter matches");
+    }
+    drop(socket);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_texts_are_looked_for_in_one_pass() {
+    let app = app().await;
+    let mut socket = anonymous(&app).await;
+    // 1,000 filters of forty texts, and 5,000 behind a common value.
+    let many = |number: usize| {
+        let texts: Vec<_> =
+            (0..40).map(|text| json!({ "body__contains": format!("<{number}.{text}>") })).collect();
+        json!({ "$and": texts })
+    };
+    let behind = |number: usize| json!({ "k": 1, "body__contains": format!("[{number}]") });
+    let filters = (0..1000).map(many).chain((0..5000).map(behind));
+    assert_eq!(subscribe_all(&mut socket, filters).await, Vec::<Value>::new());
+
+    let started = Instant::now();
+    let body = "Lorem ipsum ".repeat(1000) + "[17]";
+    for _ in 0..20 {
+        let made = app.create("posts", json!({ "k": 1, "body": body })).await;
+        let event = socket.next().await;
+        assert_eq!((&event["id"], &event["document"]["id"]), (&json!("1017"), &made["id"]));
+    }
+    // It took minutes, with one pass for each text.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    drop(socket);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_beyond_the_bound_cost_their_terms() {
+    let app = app().await;
+    let mut socket = anonymous(&app).await;
+    let alternatives = |number: usize| {
+        let each: Vec<_> = (0..50).map(|field| json!({ format!("f{}", number * 50 + field): 1 })).collect();
+        json!({ "$or": each })
+    };
+    // 20 filters use the 1000 fields that are looked up, and 320 more are asked.
+    let refused = subscribe_all(&mut socket, (0..400).map(alternatives)).await;
+    assert_eq!(refused.len(), 60);
+    for field in ["f7", "f1007"] {
+        app.create("posts", json!({ field: 1 })).await;
+        assert_eq!(socket.next().await["type"], "event", "{field}");
+    }
+    drop(socket);
+    app.stop().await;
+}
