@@ -4,6 +4,7 @@
 //! Modules in reading order. The table in `ARCHITECTURE.md` says which module may use which.
 //!
 //! - [`domain`]: the vocabulary: documents, collections, changes, cursors
+//! - [`shares`]: permits and budgets that principals share fairly
 //! - [`query`]: filters, sorts and pages, and judging a document in memory
 //! - [`wire`]: what is said on a live stream, as bytes
 //! - [`store`]: all SQL
@@ -25,6 +26,7 @@ pub mod hub;
 pub mod live;
 pub mod query;
 pub mod service;
+pub mod shares;
 pub mod store;
 pub mod wire;
 pub mod writer;

@@ -1,7 +1,7 @@
 //! Bounds the memory of large answers while their peers read them.
 //!
-//! An answer stays in memory until its peer has read it. So a large answer takes its bytes from a budget and goes out in
-//! pieces. A peer that reads nothing for a while loses its answer, because it would keep the budget from others.
+//! An answer stays in memory until its peer has read it. So a large answer takes its bytes from a budget, which keys share,
+//! and goes out in pieces. A peer that reads too slowly loses its answer, because it would keep the budget from others.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,36 +9,35 @@ use std::{
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use actix_web::{
-    Error, ResponseError,
+    Error, HttpResponse, HttpResponseBuilder, ResponseError,
     body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::Method,
+    http::{Method, header::ContentType},
     middleware::Next,
 };
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
+        request::caller::account_of,
         state::State,
     },
-    live::budget::BudgetPermit,
+    shares::{BudgetPermit, MinimumRate},
 };
 
 /// A smaller answer takes nothing of the budget: the number of connections bounds how many there are.
-const FREE_BYTES: usize = 64 * 1024;
-/// How much the HTTP server takes of an answer at once.
-const PIECE_BYTES: usize = 64 * 1024;
-/// How long a peer may read nothing.
-const TIMEOUT: Duration = Duration::from_secs(20);
+pub const FREE_BYTES: usize = 64 * 1024;
+/// How much the HTTP server takes of an answer at once. Small, so that a slow peer is seen to take something.
+const PIECE_BYTES: usize = 16 * 1024;
 
-/// Middleware: takes the bytes of large answers from the budget. If too few are left, a read is answered `OVERLOADED`. The
-/// answer to a write is sent all the same, because the write was done.
+/// Middleware: takes the bytes of large answers from the budget, unless their handler has done it. If too few are left, a read
+/// is answered `OVERLOADED`. The answer to a write is sent all the same, because the write was done.
 ///
 /// # Errors
 /// The handler's own.
@@ -56,19 +55,44 @@ pub async fn bound_answers(
     let (request, response) = response.into_parts();
     let (response, body) = response.into_parts();
     let body = match body.try_into_bytes() {
-        Ok(bytes) => match state.response_bodies.take(bytes.len()) {
-            Err(_) if is_read => {
-                let message = "too many large answers are being sent; try again";
-                return Ok(ServiceResponse::new(
-                    request,
-                    ApiError::new(ErrorCode::Overloaded, message).error_response(),
-                ));
+        Ok(bytes) => {
+            let account = account_of(&state, &request);
+            match state.response_bodies.take(&account, bytes.len()) {
+                Err(_) if is_read => return Ok(ServiceResponse::new(request, too_many().error_response())),
+                permit => {
+                    let permit = permit.unwrap_or_else(|_| state.response_bodies.empty_permit(&account));
+                    Answer::new(bytes, permit).boxed()
+                }
             }
-            permit => Answer::new(bytes, permit.ok()).boxed(),
-        },
+        }
+        // The body of a handler that has taken its bytes.
         Err(body) => body,
     };
     Ok(ServiceResponse::new(request, response.set_body(body)))
+}
+
+/// The error for a read whose answer finds no room.
+pub fn too_many() -> ApiError {
+    ApiError::new(ErrorCode::Overloaded, "too many large answers are being sent; try again, or ask for less")
+}
+
+/// Answers JSON of at most `most_bytes`. The permit holds as many, unless they are at most [`FREE_BYTES`]; the rest of it is
+/// given back at once.
+pub fn json(
+    mut response: HttpResponseBuilder,
+    body: &impl Serialize,
+    most_bytes: usize,
+    mut permit: BudgetPermit,
+) -> HttpResponse {
+    let mut text = Vec::with_capacity(most_bytes);
+    serde_json::to_writer(&mut text, body).expect("strings and JSON text can be written");
+    response.content_type(ContentType::json());
+    if text.len() <= FREE_BYTES {
+        return response.body(text);
+    }
+    text.shrink_to_fit();
+    permit.shrink_to(text.len());
+    response.body(Answer::new(text.into(), permit))
 }
 
 /// A response body that goes out in pieces.
@@ -83,18 +107,18 @@ struct Answer {
 struct Rest {
     bytes: RefCell<Bytes>,
     permit: Cell<Option<BudgetPermit>>,
-    /// Whether the peer read anything since [`watch`] last looked.
-    is_taken: Cell<bool>,
+    /// The bytes that the peer took since [`watch`] last looked.
+    taken: Cell<usize>,
     is_given_up: Cell<bool>,
 }
 
 impl Answer {
-    fn new(bytes: Bytes, permit: Option<BudgetPermit>) -> Self {
+    fn new(bytes: Bytes, permit: BudgetPermit) -> Self {
         let size = bytes.len() as u64;
         let rest = Rc::new(Rest {
             bytes: RefCell::new(bytes),
-            permit: Cell::new(permit),
-            is_taken: Cell::new(false),
+            permit: Cell::new(Some(permit)),
+            taken: Cell::new(0),
             is_given_up: Cell::new(false),
         });
         let (watched, gone) = oneshot::channel();
@@ -103,12 +127,14 @@ impl Answer {
     }
 }
 
-/// Drops an answer whose peer reads nothing. The connection cannot be closed from here. It is closed when it is polled
+/// Drops an answer whose peer reads too slowly. The connection cannot be closed from here. It is closed when it is polled
 /// again.
 async fn watch(rest: Weak<Rest>, mut gone: oneshot::Receiver<()>) {
-    while tokio::time::timeout(TIMEOUT, &mut gone).await.is_err() {
+    let mut rate = MinimumRate::begin();
+    while tokio::time::timeout_at(rate.ends_at(), &mut gone).await.is_err() {
         let Some(rest) = rest.upgrade() else { return };
-        if !rest.is_taken.replace(false) {
+        rate.note(rest.taken.take());
+        if !rate.next_window() {
             rest.is_given_up.set(true);
             rest.bytes.take();
             rest.permit.take();
@@ -128,9 +154,9 @@ impl MessageBody for Answer {
         if self.rest.is_given_up.get() {
             return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
         }
-        self.rest.is_taken.set(true);
         let mut bytes = self.rest.bytes.borrow_mut();
         let length = bytes.len().min(PIECE_BYTES);
+        self.rest.taken.set(self.rest.taken.get() + length);
         Poll::Ready((length > 0).then(|| Ok(bytes.split_to(length))))
     }
 }

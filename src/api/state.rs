@@ -6,8 +6,8 @@ use crate::{
     api::realtime::Realtime,
     auth::KeyRing,
     config::Limits,
-    live::budget::Budget,
     service::{Collections, Documents, Exports},
+    shares::Budget,
     store::Db,
 };
 

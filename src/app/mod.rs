@@ -38,7 +38,6 @@ use crate::{
     config::Config,
     hub::{self, Shard, relay},
     live::{
-        budget::Budget,
         reads::{StoredStreams, Streams},
         stored_log::StoredLog,
     },
@@ -46,6 +45,7 @@ use crate::{
         Collections, Documents, Exports, ListPermits,
         keys::{self, NewKeys},
     },
+    shares::Budget,
     store::{Db, collections::catalog::Catalogs},
     writer::{
         self, WriterConfig,
@@ -55,10 +55,8 @@ use crate::{
 
 /// How long requests may take to end when the server stops. With the steps that follow, a stop takes under 10 s.
 const SHUTDOWN_SECONDS: u64 = 6;
-/// Bytes that the bodies of all requests in progress may take together.
-const BODY_BUDGET: usize = 64 * 1024 * 1024;
-/// Bytes that all answers that wait for their peers may take together.
-const ANSWER_BUDGET: usize = 256 * 1024 * 1024;
+/// Bytes that the bodies of all requests in progress may take together. Two of the largest always fit.
+const BODY_BUDGET: usize = 48 * 1024 * 1024;
 
 /// A running server.
 pub struct Running {
@@ -141,8 +139,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         keys,
         db: db.clone(),
         limits: config.limits,
-        request_bodies: Budget::new(BODY_BUDGET),
-        response_bodies: Budget::new(ANSWER_BUDGET),
+        request_bodies: Budget::new(BODY_BUDGET.max(2 * config.limits.body_bytes)),
+        response_bodies: Budget::new(config.limits.answer_bytes),
     });
     let allowed_origins = config.allowed_origins.clone();
     let next_shard = Arc::new(AtomicU32::new(0));
@@ -219,7 +217,7 @@ fn cors(allowed_origins: Option<&[String]>) -> Cors {
     let cors = Cors::default()
         .allow_any_method()
         .allow_any_header()
-        .expose_headers(["ETag", "X-Cursor", "Retry-After"])
+        .expose_headers(["ETag", "X-Cursor", "Retry-After", "Preference-Applied"])
         .max_age(3600);
     match allowed_origins {
         None => cors.allow_any_origin().send_wildcard(),

@@ -64,6 +64,13 @@ impl KeyRing {
         self.remember(found)
     }
 
+    /// Returns the holder of a key that was used before. The database is not asked.
+    pub fn find_cached(&self, key: &str) -> Option<Arc<Principal>> {
+        KeyKind::of_key(key)?;
+        let hash = hash_key(key);
+        self.read(|cache| cache.principals.get(&hash).cloned())
+    }
+
     /// Returns the holder of the key with this id, which a ticket names.
     ///
     /// # Errors

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::domain::{CollectionId, KeyId, ProjectId};
+use crate::{
+    domain::{CollectionId, KeyId, ProjectId},
+    shares::Account,
+};
 
 /// A caller of the server: the holder of an API key, or of a ticket that was made with one.
 #[derive(Clone, Debug)]
@@ -14,6 +17,13 @@ pub struct Principal {
     pub scopes: Scopes,
     /// The only collection that a stream ticket opens; `None` opens all of them.
     pub collection: Option<CollectionId>,
+}
+
+impl Principal {
+    /// Returns the account on which its requests hold what is bounded.
+    pub fn account(&self) -> Account {
+        Account { project: self.project.clone(), key: self.key.clone() }
+    }
 }
 
 /// The kind of a key says where it may be kept, and so what it may do.

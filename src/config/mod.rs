@@ -54,6 +54,8 @@ pub struct Limits {
     pub document_bytes: usize,
     /// Bytes of a request's body, after decompression.
     pub body_bytes: usize,
+    /// Bytes that all large answers may take together.
+    pub answer_bytes: usize,
     /// Documents of one page.
     pub page: u64,
     /// Documents of one batch, and operations of one transaction.
@@ -113,6 +115,7 @@ impl Config {
             limits: Limits {
                 document_bytes: given.required_number("COIR_MAX_DOCUMENT_BYTES")?,
                 body_bytes: given.required_number("COIR_MAX_BODY_BYTES")?,
+                answer_bytes: given.required_number("COIR_MAX_ANSWER_BYTES")?,
                 page: given.required_number("COIR_MAX_PAGE")?,
                 batch: given.required_number("COIR_MAX_BATCH")?,
                 connections: given.required_number("COIR_MAX_CONNECTIONS")?,

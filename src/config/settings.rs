@@ -234,6 +234,14 @@ pub const SETTINGS: &[Setting] = &[
         "Bytes of a request's body, after decompression",
     ),
     number(
+        "COIR_MAX_ANSWER_BYTES",
+        "max-answer-bytes",
+        Some("100663296"),
+        (1 << 20, UNBOUNDED),
+        Group::Limits,
+        "Bytes of memory that all answers over 64 KiB take together, while they are made and while their readers take them",
+    ),
+    number(
         "COIR_MAX_PAGE",
         "max-page",
         Some("1000"),

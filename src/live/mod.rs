@@ -4,10 +4,9 @@
 //! It uses one thing of `writer`: whether anyone is writing, to throttle catch-up work.
 //!
 //! Reading order: [`subscription`], [`subscriptions`] with `beginning`, [`resume`], `catch_up` and `snapshot` over `log_reading`; then [`reads`]
-//! (the database, shared and bounded), [`stored_log`] (the log for the relay of the hub), [`budget`], [`error`].
+//! (the database, shared and bounded), [`stored_log`] (the log for the relay of the hub), [`error`].
 
 mod beginning;
-pub mod budget;
 mod catch_up;
 pub mod error;
 mod log_reading;

@@ -8,7 +8,7 @@ use crate::{
     api::{
         cocobase::{
             body,
-            response::{json_text, written},
+            response::{Shape, written},
         },
         error::{ApiError, ErrorCode},
         headers::add_cursor,
@@ -71,10 +71,7 @@ pub async fn create(
     let all = items.parse_documents("documents", state.limits.batch, &body)?;
     let created = state.documents.create_many(&principal, collection.into_inner(), all, key).await;
     let committed = created.map_err(|err| name_item(err, place_in("documents")))?;
-    let bodies = written(&state.collections, &principal, &committed).await?;
-    let mut response = HttpResponse::Created();
-    add_cursor(&mut response, &principal, &committed);
-    Ok(json_text(response, format!("[{}]", bodies.join(","))))
+    written(&state, HttpResponse::Created(), &principal, &committed, Shape::All).await
 }
 
 /// `POST /collections/{collection}/batch/documents/update` `{"updates":{"<id>":{…}}}` → 200 with the documents, in the order
@@ -91,10 +88,7 @@ pub async fn merge(
     let Updates { updates } = body.json()?;
     let patches = Patches::parse(&updates, state.limits.batch, &body, body::batch_patch)?;
     let committed = merge_all(&state.documents, &principal, collection.into_inner(), patches, key).await?;
-    let bodies = written(&state.collections, &principal, &committed).await?;
-    let mut response = HttpResponse::Ok();
-    add_cursor(&mut response, &principal, &committed);
-    Ok(json_text(response, format!("[{}]", bodies.join(","))))
+    written(&state, HttpResponse::Ok(), &principal, &committed, Shape::All).await
 }
 
 /// `PATCH` on the same path with `{"updates":[{"id","data":{…}}]}`, which the Flutter library sends → 200 with `{"updated":n}`.

@@ -8,7 +8,7 @@ use crate::{
         cocobase::{
             body,
             error::NoFiles,
-            response::{answer_too_large, bounded_json, deleted, first, json_text, written},
+            response::{Shape, answer_too_large, bounded_json, deleted, written},
             shape::ShownBody,
         },
         error::{ApiError, ErrorCode},
@@ -85,10 +85,7 @@ async fn create_in(
     refuse_precondition(request)?;
     let key = request_key(request, &body.bytes)?;
     let committed = state.documents.create(principal, collection, body::document(body)?, key).await?;
-    let bodies = written(&state.collections, principal, &committed).await?;
-    let mut response = HttpResponse::Created();
-    add_cursor(&mut response, principal, &committed);
-    Ok(json_text(response, first(bodies)))
+    written(state, HttpResponse::Created(), principal, &committed, Shape::First).await
 }
 
 /// `GET /collections/{collection}/documents` → 200 with a bare array. A collection that does not exist has no documents.
@@ -156,10 +153,7 @@ pub async fn merge(
     let patch = Patch::from_data(body::patch(&body)?)?;
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
     let committed = state.documents.merge(&principal, key, patch, precondition, request_key).await?;
-    let bodies = written(&state.collections, &principal, &committed).await?;
-    let mut response = HttpResponse::Ok();
-    add_cursor(&mut response, &principal, &committed);
-    Ok(json_text(response, first(bodies)))
+    written(&state, HttpResponse::Ok(), &principal, &committed, Shape::First).await
 }
 
 /// `DELETE /collections/{collection}/documents/{id}` → 200 with a body: the JavaScript library always parses one.

@@ -4,53 +4,94 @@ use std::io;
 
 use actix_web::{HttpResponse, HttpResponseBuilder, http::header::ContentType};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     api::{
         cocobase::shape::DocumentBody,
         error::{ApiError, ErrorCode},
+        headers::add_cursor,
+        request::preference::APPLIED,
+        response::{FREE_BYTES, json},
+        state::ServerState,
     },
     auth::Principal,
-    service::Collections,
+    domain::{CollectionName, Data, DocumentStamp},
     wire::cocobase::CollectionBody,
     writer::{Committed, Outcome},
 };
 
 /// Returns the answer to a delete. It has the members of the vendor's server and those of the libraries' types.
 pub fn deleted(what: &str) -> Value {
-    json!({ "success": true, "status": "success", "message": format!("{what} deleted successfully") })
+    serde_json::json!({ "success": true, "status": "success", "message": format!("{what} deleted successfully") })
 }
 
-/// Returns the documents that a write answers with, each as JSON text.
+/// Whether a write is answered with its only document, or with an array of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    First,
+    All,
+}
+
+/// The most bytes of a document's answer besides its data. Its collection is a part of it.
+const ENVELOPE_BYTES: usize = 700;
+
+/// Answers a write with its documents. If the answers that wait for their readers leave no room for them, their data is left
+/// out: the write has happened, and the client should know.
 pub async fn written(
-    collections: &Collections,
+    state: &ServerState,
+    mut response: HttpResponseBuilder,
     principal: &Principal,
     committed: &Committed,
-) -> Result<Vec<String>, ApiError> {
-    let mut bodies = Vec::with_capacity(committed.outcomes.len());
-    let mut last = None;
-    for outcome in &committed.outcomes {
-        let (collection, stamp, data) = match outcome {
-            Outcome::Document { collection, document, .. } => {
-                (collection, document.stamp(), Some(&document.data))
-            }
-            Outcome::WithoutData { collection, stamp, .. } => (collection, stamp.clone(), None),
-            _ => continue,
-        };
-        // All documents of a batch are in one collection.
-        let body = match last.take() {
-            Some(body) => body,
-            None => match collections.find_written(principal, collection).await? {
-                Some(found) => CollectionBody::new(&found),
-                None => CollectionBody::gone(collection, stamp.created_at),
-            },
-        };
-        let text = serde_json::to_string(&DocumentBody::new(&stamp, data, &body));
-        bodies.push(text.expect("strings and JSON text can be written"));
-        last = Some(body);
+    shape: Shape,
+) -> Result<HttpResponse, ApiError> {
+    let documents: Vec<_> = committed.outcomes.iter().filter_map(written_document).collect();
+    // All documents of a batch are in one collection.
+    let collection = match documents.first() {
+        None => None,
+        Some((name, stamp, _)) => {
+            let found = state.collections.find_written(principal, name).await?;
+            let gone = || CollectionBody::gone(name, stamp.created_at);
+            Some(found.map_or_else(gone, |found| CollectionBody::new(&found)))
+        }
+    };
+    let text = |data: &Option<&Data>| data.map_or(0, |data| data.text().len());
+    let most_bytes = documents.iter().map(|(.., data)| text(data) + ENVELOPE_BYTES).sum();
+    let taken = if most_bytes > FREE_BYTES { most_bytes } else { 0 };
+    let permit = state.response_bodies.take(&principal.account(), taken).ok();
+    let is_minimal = permit.is_none() || committed.lacks_data();
+    add_cursor(&mut response, principal, committed);
+    if is_minimal {
+        response.insert_header(APPLIED);
     }
-    Ok(bodies)
+    let bodies = documents.iter().zip(collection.iter().cycle());
+    let mut bodies: Vec<_> = bodies
+        .map(|((_, stamp, data), collection)| {
+            DocumentBody::new(stamp, data.filter(|_| permit.is_some()), collection)
+        })
+        .collect();
+    let permit = permit.unwrap_or_else(|| state.response_bodies.empty_permit(&principal.account()));
+    Ok(match shape {
+        Shape::All => json(response, &bodies, most_bytes, permit),
+        Shape::First => json(response, &bodies.pop(), most_bytes, permit),
+    })
+}
+
+/// The collection of a document that was written, what it is besides its data, and its data if there is any.
+type WrittenDocument<'a> = (&'a CollectionName, DocumentStamp, Option<&'a Data>);
+
+fn written_document(outcome: &Outcome) -> Option<WrittenDocument<'_>> {
+    match outcome {
+        Outcome::Document { collection, document, .. } => {
+            Some((collection, document.stamp(), Some(&document.data)))
+        }
+        Outcome::WithoutData { collection, stamp, .. } => Some((collection, stamp.clone(), None)),
+        Outcome::Deleted { .. }
+        | Outcome::Absent { .. }
+        | Outcome::Collection(_)
+        | Outcome::Removed { .. }
+        | Outcome::Revoked => None,
+    }
 }
 
 /// The most bytes of an answer. A joined document is in it two or more times.
@@ -85,14 +126,4 @@ pub fn bounded_json(body: &impl Serialize) -> Result<HttpResponse, ApiError> {
 
 pub fn answer_too_large() -> ApiError {
     ApiError::new(ErrorCode::InvalidFilter, "the answer is too large; ask with a smaller `limit`")
-}
-
-/// Answers a JSON text.
-pub fn json_text(mut response: HttpResponseBuilder, text: String) -> HttpResponse {
-    response.content_type(ContentType::json()).body(text)
-}
-
-/// Returns the only document of a write to one document.
-pub fn first(bodies: Vec<String>) -> String {
-    bodies.into_iter().next().unwrap_or_else(|| "null".to_owned())
 }

@@ -1,6 +1,6 @@
 //! The body of a request: decompressed, bounded while it arrives, and read as a document or as JSON of known members.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin};
 
 use actix_web::{
     FromRequest, HttpRequest,
@@ -16,15 +16,14 @@ use serde_json::value::RawValue;
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
+        request::caller::account_of,
         state::State,
     },
     domain::Data,
-    live::budget::BudgetPermit,
+    shares::{BudgetPermit, MinimumRate},
     writer::WriteError,
 };
 
-/// How long a client may take to send a body. A slower one would keep its share of the budget from others.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// A smaller body takes nothing of the budget: the number of connections bounds how many there are.
 const FREE_BYTES: usize = 64 * 1024;
 /// The most that is decompressed at once; see [`in_pieces`].
@@ -35,7 +34,7 @@ pub struct Body {
     /// The bytes that the client sent, decompressed.
     pub bytes: Bytes,
     max_document_bytes: usize,
-    _permit: BudgetPermit,
+    _permit: Option<BudgetPermit>,
 }
 
 impl FromRequest for Body {
@@ -43,23 +42,22 @@ impl FromRequest for Body {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let announced =
+        let announced: Option<usize> =
             request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let stream =
             Decompress::from_headers(in_pieces(payload.take(), request.headers()), request.headers());
-        let state = request.app_data::<State>().cloned();
+        let request = request.clone();
         Box::pin(async move {
             // `app` registers the state before any route.
-            let state =
-                state.ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "the server is stopping"))?;
+            let state = request
+                .app_data::<State>()
+                .ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "the server is stopping"))?;
             let limit = state.limits.body_bytes;
-            if announced.is_some_and(|announced: u64| announced > limit as u64) {
+            if announced.is_some_and(|announced| announced > limit) {
                 return Err(too_large(limit));
             }
-            let permit = state.request_bodies.empty_permit();
-            let read = tokio::time::timeout(TIMEOUT, read(stream, limit, permit)).await;
-            let late = || ApiError::new(ErrorCode::InvalidBody, "the body must arrive within 30 s");
-            let (bytes, permit) = read.map_err(|_| late())??;
+            let new_permit = || state.request_bodies.empty_permit(&account_of(state, &request));
+            let (bytes, permit) = read(stream, limit, announced, new_permit).await?;
             Ok(Self { bytes, max_document_bytes: state.limits.document_bytes, _permit: permit })
         })
     }
@@ -84,23 +82,37 @@ fn in_pieces(
     })
 }
 
-/// Reads a body to its end; stops as soon as it is over the limit or the budget.
+/// Reads a body to its end; stops as soon as it is over the limit or the budget, or arrives too slowly.
 async fn read(
     mut stream: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     limit: usize,
-    mut permit: BudgetPermit,
-) -> Result<(Bytes, BudgetPermit), ApiError> {
+    announced: Option<usize>,
+    new_permit: impl Fn() -> BudgetPermit,
+) -> Result<(Bytes, Option<BudgetPermit>), ApiError> {
     let mut whole: Option<Bytes> = None;
     let mut parts = BytesMut::new();
-    while let Some(part) = stream.next().await {
+    let mut permit: Option<BudgetPermit> = None;
+    let mut rate = MinimumRate::begin();
+    loop {
+        let Ok(next) = tokio::time::timeout_at(rate.ends_at(), stream.next()).await else {
+            if rate.next_window() {
+                continue;
+            }
+            return Err(ApiError::new(ErrorCode::InvalidBody, "the body must arrive at 2 KiB/s or faster"));
+        };
+        let Some(part) = next else { break };
         let part = part.map_err(|err| {
             let message = format!("the body cannot be read or decompressed: {err}");
             ApiError::new(ErrorCode::InvalidBody, message)
         })?;
+        rate.note(part.len());
         // Most bodies come in one piece, which needs no copy.
         match whole.take() {
             None if parts.is_empty() => whole = Some(part),
             first => {
+                if parts.is_empty() {
+                    parts.reserve(announced.unwrap_or(0));
+                }
                 parts.extend_from_slice(&first.unwrap_or_default());
                 parts.extend_from_slice(&part);
             }
@@ -111,7 +123,8 @@ async fn read(
         }
         if bytes > FREE_BYTES {
             let busy = "too many large requests are being read; try again";
-            permit.grow_to(bytes).map_err(|_| ApiError::new(ErrorCode::Overloaded, busy))?;
+            let grown = permit.get_or_insert_with(&new_permit).grow_to(bytes);
+            grown.map_err(|_| ApiError::new(ErrorCode::Overloaded, busy))?;
         }
     }
     Ok((whole.unwrap_or_else(|| parts.freeze()), permit))

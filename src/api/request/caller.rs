@@ -6,8 +6,12 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
 use super::credential::credential;
 use crate::{
-    api::{error::ApiError, state::State},
+    api::{
+        error::ApiError,
+        state::{ServerState, State},
+    },
     auth::Principal,
+    shares::Account,
 };
 
 /// The holder of the key in `Authorization: Bearer` or `x-api-key`. A handler that takes one answers 401 to everybody else.
@@ -26,4 +30,11 @@ impl FromRequest for Caller {
             Ok(Self(state.keys.authenticate(key).await?))
         })
     }
+}
+
+/// Returns the account of a request whose caller was authenticated, or else the anonymous one. The database is not asked.
+pub fn account_of(state: &ServerState, request: &HttpRequest) -> Account {
+    let key = credential(request.headers()).ok().flatten();
+    let principal = key.and_then(|key| state.keys.find_cached(key));
+    principal.map_or_else(Account::anonymous, |principal| principal.account())
 }

@@ -3,7 +3,7 @@
 //!
 //! Never does: decide anything, or keep a credential longer than it takes to find its principal.
 //!
-//! Reading order: [`credential`], [`caller`], [`path`], [`body`], [`precondition`], [`idempotency`], [`parameters`], [`list`],
+//! Reading order: [`credential`], [`caller`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`list`],
 //! [`batch`].
 
 pub mod batch;
@@ -15,6 +15,7 @@ pub mod list;
 pub mod parameters;
 pub mod path;
 pub mod precondition;
+pub mod preference;
 
 pub use body::Body;
 pub use caller::Caller;

@@ -3,11 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web::Path};
 use serde::{Deserialize, Serialize};
 
-use super::{shown::WrittenBody, success::Success};
+use super::written::Written;
 use crate::{
     api::{
         error::ApiError,
-        headers::add_cursor,
         request::{
             Body, Caller,
             batch::{Items, Members, Patches, name_item, place_in},
@@ -62,7 +61,7 @@ pub async fn create(
     let all = items.parse_documents("documents", state.limits.batch, &body)?;
     let created = state.documents.create_many(&principal, collection.into_inner(), all, key).await;
     let committed = created.map_err(|err| name_item(err, place_in("documents")))?;
-    Ok(written(HttpResponse::Created(), &principal, &committed))
+    Ok(written(&state, (&request, HttpResponse::Created()), &principal, committed))
 }
 
 /// `PATCH /collections/{collection}/batch` `{"updates":{"<id>":{…}}}` → 200 with the documents, in the order of the request.
@@ -79,7 +78,7 @@ pub async fn merge(
     let (all, name) = Patches::parse(&updates, state.limits.batch, &body, |raw| raw)?.into_named();
     let merged = state.documents.merge_many(&principal, collection.into_inner(), all, key).await;
     let committed = merged.map_err(|err| name_item(err, name))?;
-    Ok(written(HttpResponse::Ok(), &principal, &committed))
+    Ok(written(&state, (&request, HttpResponse::Ok()), &principal, committed))
 }
 
 /// `POST /collections/{collection}/batch-delete` `{"ids":[…]}` → 200 with the ids of the documents that existed, each once.
@@ -96,19 +95,22 @@ pub async fn delete(
     let all = ids.parse_ids("ids", state.limits.batch)?;
     let deleted = state.documents.delete_many(&principal, collection.into_inner(), all, key).await;
     let committed = deleted.map_err(|err| name_item(err, place_in("ids")))?;
+    let written = Written::new(&state, &request, &principal, committed);
     let mut deleted = Vec::new();
-    for outcome in &committed.outcomes {
+    for outcome in &written.committed.outcomes {
         if let Outcome::Deleted { id, .. } = outcome {
             deleted.push(id.as_str());
         }
     }
-    let mut response = HttpResponse::Ok();
-    add_cursor(&mut response, &principal, &committed);
-    Ok(response.json(Success::new(Deleted { count: deleted.len(), deleted })))
+    Ok(written.respond(HttpResponse::Ok(), Deleted { count: deleted.len(), deleted }))
 }
 
-fn written(mut response: HttpResponseBuilder, principal: &Principal, committed: &Committed) -> HttpResponse {
-    add_cursor(&mut response, principal, committed);
-    let bodies: Vec<_> = committed.outcomes.iter().filter_map(WrittenBody::of).collect();
-    response.json(Success::new(bodies))
+fn written(
+    state: &State,
+    (request, response): (&HttpRequest, HttpResponseBuilder),
+    principal: &Principal,
+    committed: Committed,
+) -> HttpResponse {
+    let written = Written::new(state, request, principal, committed);
+    written.respond(response, written.documents())
 }

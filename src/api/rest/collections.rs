@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, web::Path};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web::Path};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -15,7 +15,10 @@ use crate::{
     api::{
         error::{ApiError, ErrorCode},
         headers::add_cursor,
-        request::{Body, Caller, Parameters},
+        request::{
+            Body, Caller, Parameters,
+            preference::{self, prefers_minimal},
+        },
         state::State,
     },
     auth::Principal,
@@ -79,7 +82,12 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<&'d
 
 /// `POST /collections` `{"name","schema"?,"indexes"?}` → 201 with the collection; 409 if the name is taken. A schema or indexes
 /// take a secret key.
-pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn create(
+    state: State,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
     let new: NewCollection<'_> = body.json()?;
     let name = parse_name(&new.name)?;
     if new.schema.is_some_and(|schema| schema.get() != "null") || !new.indexes.is_empty() {
@@ -88,7 +96,7 @@ pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Resu
     let schema = parse_schema(new.schema).await?;
     let indexes = parse_indexes(new.indexes)?;
     let committed = state.collections.create(&principal, name, schema, indexes).await?;
-    answer(HttpResponse::Created(), &state.collections, &principal, &committed).await
+    answer((&request, HttpResponse::Created()), &state.collections, &principal, &committed).await
 }
 
 /// `GET /collections` → 200 with a page of the collections, by name: `limit`, and `after`, which takes the `nextCursor` of the
@@ -132,6 +140,7 @@ pub async fn get(
 /// replace the current ones.
 pub async fn change(
     state: State,
+    request: HttpRequest,
     Caller(principal): Caller,
     collection: Path<String>,
     body: Body,
@@ -150,7 +159,7 @@ pub async fn change(
     }
     let change = SettingsChange { name, schema, indexes };
     let committed = state.collections.change(&principal, collection.into_inner(), change).await?;
-    answer(HttpResponse::Ok(), &state.collections, &principal, &committed).await
+    answer((&request, HttpResponse::Ok()), &state.collections, &principal, &committed).await
 }
 
 fn parse_name(name: &str) -> Result<CollectionName, ApiError> {
@@ -190,13 +199,17 @@ async fn parse_schema(raw: Option<&RawValue>) -> Result<Option<Arc<Schema>>, Api
 }
 
 async fn answer(
-    mut response: actix_web::HttpResponseBuilder,
+    (request, mut response): (&HttpRequest, HttpResponseBuilder),
     collections: &Collections,
     principal: &Principal,
     committed: &Committed,
 ) -> Result<HttpResponse, ApiError> {
     add_cursor(&mut response, principal, committed);
     Ok(match committed.outcomes.last() {
+        Some(Outcome::Collection(collection)) if prefers_minimal(request) => {
+            response.insert_header(preference::APPLIED);
+            response.json(Success::new(CollectionBody::new(collection)))
+        }
         Some(Outcome::Collection(collection)) => {
             let indexes = collections.indexes(principal, collection).await?;
             response.json(Success::new(SettingsBody::new(collection, indexes.as_deref())))

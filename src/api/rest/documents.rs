@@ -6,11 +6,12 @@ use serde_json::json;
 use super::{
     shown::{DocumentBody, WrittenBody},
     success::{PageEnd, Success},
+    written::Written,
 };
 use crate::{
     api::{
         error::ApiError,
-        headers::{add_cursor, add_entity_tag},
+        headers::add_entity_tag,
         request::{
             Body, Caller, Parameters,
             idempotency::request_key,
@@ -57,7 +58,7 @@ pub async fn create(
     let key = request_key(&request, &body.bytes)?;
     let committed =
         state.documents.create(&principal, collection.into_inner(), body.document()?, key).await?;
-    Ok(written(&principal, &committed))
+    Ok(written(&state, &request, &principal, committed))
 }
 
 /// `GET /collections/{collection}/{id}` → 200, or 304 if `If-None-Match` names its entity tag.
@@ -105,7 +106,7 @@ pub async fn put(
     let key = (collection, DocumentId::parse(&id)?);
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
     let committed = state.documents.put(&principal, key, body.document()?, precondition, request_key).await?;
-    Ok(written(&principal, &committed))
+    Ok(written(&state, &request, &principal, committed))
 }
 
 /// `PATCH /collections/{collection}/{id}` with top-level members and operators → 200 with the document. A `null` is stored.
@@ -120,7 +121,7 @@ pub async fn merge(
     let patch = Patch::from_data(body.document()?)?;
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
     let committed = state.documents.merge(&principal, key, patch, precondition, request_key).await?;
-    Ok(written(&principal, &committed))
+    Ok(written(&state, &request, &principal, committed))
 }
 
 /// `DELETE /collections/{collection}/{id}` → 200 with the id.
@@ -133,7 +134,7 @@ pub async fn delete(
     let key = existing_key(path)?;
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, b"")?);
     let committed = state.documents.delete(&principal, key, precondition, request_key).await?;
-    Ok(written(&principal, &committed))
+    Ok(written(&state, &request, &principal, committed))
 }
 
 /// `GET /collections/{collection}` → 200 with a page of the documents that match.
@@ -173,20 +174,25 @@ fn end_page(listed: &mut Listed, page: &Page) -> Result<Option<String>, ApiError
     Ok(last.map(|last| page.sort.cursor_after(last)).transpose()?)
 }
 
-fn written(principal: &Principal, committed: &Committed) -> HttpResponse {
-    let outcome = committed.outcomes.first();
+fn written(
+    state: &State,
+    request: &HttpRequest,
+    principal: &Principal,
+    committed: Committed,
+) -> HttpResponse {
+    let written = Written::new(state, request, principal, committed);
+    let outcome = written.committed.outcomes.first();
     let (is_new, tag) = match outcome {
         Some(Outcome::Document { document, is_new, .. }) => (*is_new, Some(document.entity_tag())),
         Some(Outcome::WithoutData { stamp, is_new, .. }) => (*is_new, Some(stamp.entity_tag())),
         _ => (false, None),
     };
     let mut response = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
-    add_cursor(&mut response, principal, committed);
     if let Some(tag) = tag {
         add_entity_tag(&mut response, tag);
     }
     match outcome {
-        Some(Outcome::Deleted { id, .. }) => response.json(Success::new(json!({ "id": id.as_str() }))),
-        outcome => response.json(Success::new(outcome.and_then(WrittenBody::of))),
+        Some(Outcome::Deleted { id, .. }) => written.respond(response, json!({ "id": id.as_str() })),
+        outcome => written.respond(response, outcome.and_then(WrittenBody::of)),
     }
 }

@@ -1,7 +1,7 @@
 //! The documented REST API, a file for each resource. Success is `{"success":true,"data":…}`; [`error`](super::error) has the
 //! other answers.
 //!
-//! Reading order: [`success`], [`shown`] and [`settings`] (what is answered), [`documents`], [`batches`], [`transactions`],
+//! Reading order: [`success`], [`shown`], [`written`] and [`settings`] (what is answered), [`documents`], [`batches`], [`transactions`],
 //! [`queries`], [`export`], [`collections`], [`tickets`].
 
 pub mod batches;
@@ -14,3 +14,4 @@ pub mod shown;
 pub mod success;
 pub mod tickets;
 pub mod transactions;
+pub mod written;

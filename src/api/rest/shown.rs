@@ -10,6 +10,15 @@ use crate::{
     writer::Outcome,
 };
 
+/// The most bytes of a document's answer besides its data: names, times, and the members around them.
+const ENVELOPE_BYTES: usize = 300;
+
+/// Returns the most bytes that a document takes in an answer, whatever fields of it are selected. Joined documents come on
+/// top.
+pub fn most_bytes(document: &Document) -> usize {
+    document.data.text().len() + ENVELOPE_BYTES
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentBody<'a> {

@@ -1,14 +1,13 @@
 //! Transactions: operations on any collections, all or nothing.
 
 use actix_web::{HttpRequest, HttpResponse};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{shown::WrittenBody, success::Success};
+use super::written::Written;
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        headers::add_cursor,
         request::{
             Body, Caller,
             batch::{self, Items, name_item, place_in},
@@ -19,7 +18,6 @@ use crate::{
     },
     domain::{Data, DocumentId, Patch},
     service::batches::{Step, StepAction},
-    writer::Outcome,
 };
 
 #[derive(Deserialize)]
@@ -51,14 +49,6 @@ enum Op {
     Delete,
 }
 
-/// The result of an operation: the document, or the id of the deleted one.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ResultBody<'a> {
-    Document(WrittenBody<'a>),
-    Deleted { id: &'a str, collection: &'a str },
-}
-
 /// Refuses `null` for an optional member: a condition that is `null` by mistake would silently hold.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
@@ -79,19 +69,8 @@ pub async fn run(
     let steps = operations.parse("operations", state.limits.batch, |raw| parse_step(&mut parser, raw))?;
     let done = state.documents.transact(&principal, steps, key).await;
     let committed = done.map_err(|err| name_item(err, place_in("operations")))?;
-    let mut results = Vec::with_capacity(committed.outcomes.len());
-    for outcome in &committed.outcomes {
-        match outcome {
-            Outcome::Deleted { collection, id } => {
-                results.push(ResultBody::Deleted { id: id.as_str(), collection: collection.as_str() });
-            }
-            // No other operation of a transaction writes no document.
-            outcome => results.extend(WrittenBody::of(outcome).map(ResultBody::Document)),
-        }
-    }
-    let mut response = HttpResponse::Ok();
-    add_cursor(&mut response, &principal, &committed);
-    Ok(response.json(Success::new(results)))
+    let written = Written::new(&state, &request, &principal, committed);
+    Ok(written.respond(HttpResponse::Ok(), written.results()))
 }
 
 fn parse_step(parser: &mut batch::Documents<'_>, raw: &RawValue) -> Result<Step, ApiError> {

@@ -9,5 +9,6 @@ mod large_answers;
 mod one;
 mod operators;
 mod schema;
+mod short_answers;
 mod transactions;
 mod values;

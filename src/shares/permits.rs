@@ -1,0 +1,270 @@
+//! Permits for something that few may do at a time. Those who wait get theirs in turns, so that a client with many requests
+//! holds nobody up.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Account,
+    queue::{Queue, Waiter},
+};
+use crate::domain::KeyId;
+
+/// How many permits there are, and how many may wait for one.
+#[derive(Clone, Copy, Debug)]
+pub struct PermitLimits {
+    pub permits: usize,
+    /// The last so many permits are only for keys that hold none. So a key with cheap work need not wait for the expensive
+    /// work of another one. Fewer than `permits`.
+    pub for_newcomers: usize,
+    pub waiting_of_a_key: usize,
+    pub waiting: usize,
+}
+
+/// Permits that accounts share fairly. Cheap to clone.
+#[derive(Clone)]
+pub struct FairPermits(Arc<Shared>);
+
+struct Shared {
+    limits: PermitLimits,
+    state: Mutex<State>,
+}
+
+struct State {
+    free: usize,
+    /// How many permits each key holds, if any.
+    held: HashMap<KeyId, usize>,
+    queue: Queue,
+    next_ticket: u64,
+}
+
+/// A permit. Goes to the next waiter when it is dropped.
+pub struct FairPermit {
+    permits: FairPermits,
+    account: Account,
+}
+
+/// Too many wait already, on this account or in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many wait for a permit")]
+pub struct Crowded;
+
+/// A place in the queue, which is given up when this is dropped.
+struct Wait<'a> {
+    permits: &'a FairPermits,
+    account: &'a Account,
+    ticket: u64,
+    granted: oneshot::Receiver<()>,
+    is_taken: bool,
+}
+
+impl FairPermits {
+    pub fn new(limits: PermitLimits) -> Self {
+        let state =
+            State { free: limits.permits, held: HashMap::new(), queue: Queue::default(), next_ticket: 0 };
+        Self(Arc::new(Shared { limits, state: Mutex::new(state) }))
+    }
+
+    /// Waits for a permit. Can be dropped while it waits, which leaves no trace.
+    ///
+    /// # Errors
+    /// [`Crowded`], at once.
+    pub async fn acquire(&self, account: &Account) -> Result<FairPermit, Crowded> {
+        let mut wait = match self.take_or_wait(account)? {
+            Ok(permit) => return Ok(permit),
+            Err(wait) => wait,
+        };
+        // The sender is in the queue, which is there as long as `self`.
+        let _ = (&mut wait.granted).await;
+        wait.is_taken = true;
+        Ok(FairPermit { permits: self.clone(), account: account.clone() })
+    }
+
+    /// Returns how many permits are free.
+    pub fn free(&self) -> usize {
+        self.lock().free
+    }
+
+    fn take_or_wait<'a>(&'a self, account: &'a Account) -> Result<Result<FairPermit, Wait<'a>>, Crowded> {
+        let limits = self.0.limits;
+        let mut state = self.lock();
+        if state.may_have(limits, &account.key) {
+            state.take(&account.key);
+            return Ok(Ok(FairPermit { permits: self.clone(), account: account.clone() }));
+        }
+        if state.queue.len() >= limits.waiting || state.queue.len_of(account) >= limits.waiting_of_a_key {
+            return Err(Crowded);
+        }
+        let (sender, granted) = oneshot::channel();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.queue.push(account, Waiter { ticket, granted: sender });
+        Ok(Err(Wait { permits: self, account, ticket, granted, is_taken: false }))
+    }
+
+    fn release(&self, key: &KeyId) {
+        self.lock().release(self.0.limits, key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn may_have(&self, limits: PermitLimits, key: &KeyId) -> bool {
+        let kept = if self.held.contains_key(key) { limits.for_newcomers } else { 0 };
+        self.free > kept
+    }
+
+    fn take(&mut self, key: &KeyId) {
+        self.free -= 1;
+        match self.held.get_mut(key) {
+            Some(held) => *held += 1,
+            None => drop(self.held.insert(key.clone(), 1)),
+        }
+    }
+
+    /// Gives a permit back, and gives those that are free to waiters.
+    fn release(&mut self, limits: PermitLimits, key: &KeyId) {
+        self.free += 1;
+        if let Some(held) = self.held.get_mut(key) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(key);
+            }
+        }
+        while self.free > 0 {
+            let mut queue = std::mem::take(&mut self.queue);
+            let next = queue.pop(|key| self.may_have(limits, key));
+            self.queue = queue;
+            let Some((account, waiter)) = next else { return };
+            self.take(&account.key);
+            // If the waiter is gone, it finds itself out of the queue and gives the permit back.
+            let _ = waiter.granted.send(());
+        }
+    }
+}
+
+impl FairPermit {
+    /// Returns the account that it is held on.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+}
+
+impl Drop for FairPermit {
+    fn drop(&mut self) {
+        self.permits.release(&self.account.key);
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.is_taken {
+            return;
+        }
+        let mut state = self.permits.lock();
+        if !state.queue.remove(self.account, self.ticket) {
+            state.release(self.permits.0.limits, &self.account.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, time::Duration};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::domain::ProjectId;
+
+    fn account(project: &str, key: &str) -> Account {
+        Account { project: ProjectId::from_stored(project), key: KeyId::from_stored(key) }
+    }
+
+    fn permits(permits: usize, for_newcomers: usize) -> FairPermits {
+        FairPermits::new(PermitLimits { permits, for_newcomers, waiting_of_a_key: 10, waiting: 12 })
+    }
+
+    /// Lets each account work for 10 ms, and returns the keys in the order of their beginning.
+    async fn order_of(permits: &FairPermits, accounts: &[Account]) -> String {
+        let begun = RefCell::new(String::new());
+        let work = accounts.iter().map(async |account| {
+            let _permit = permits.acquire(account).await.unwrap();
+            begun.borrow_mut().push_str(account.key.as_str());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        });
+        join_all(work).await;
+        begun.into_inner()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiters_are_served_in_turns_by_project_and_then_by_key() {
+        let permits = permits(1, 0);
+        let [a, b, c] = [account("p", "a"), account("p", "b"), account("q", "c")];
+        let asked = [&a, &a, &a, &a, &b, &c, &b, &c].map(Account::clone);
+        assert_eq!(order_of(&permits, &asked).await, "aacbcaba");
+        assert_eq!((permits.free(), permits.lock().queue.len()), (1, 0));
+        assert!(permits.lock().held.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_permits_are_for_keys_that_hold_none() {
+        let permits = permits(3, 1);
+        let (a, b) = (account("p", "a"), account("p", "b"));
+        let _held = (permits.acquire(&a).await.unwrap(), permits.acquire(&a).await.unwrap());
+        let mut third = Box::pin(permits.acquire(&a));
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut third).await.is_err());
+        let other = permits.acquire(&b).await.unwrap();
+        assert_eq!(permits.free(), 0);
+        drop(other);
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut third).await.is_err());
+        drop(_held.0);
+        assert!(third.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_is_dropped_leaves_no_trace() {
+        let permits = permits(1, 0);
+        let a = account("p", "a");
+        let held = permits.acquire(&a).await.unwrap();
+        let (mut first, mut second) = (Box::pin(permits.acquire(&a)), Box::pin(permits.acquire(&a)));
+        assert!(
+            futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending()
+        );
+        drop(held);
+        // The first has the permit but does not know it yet.
+        drop(first);
+        assert!(futures_util::poll!(&mut second).is_ready());
+        drop(second);
+        let (permit, mut waiting) = (permits.acquire(&a).await.unwrap(), Box::pin(permits.acquire(&a)));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(waiting);
+        drop(permit);
+        assert_eq!((permits.free(), permits.lock().queue.len()), (1, 0));
+        assert!(permits.lock().held.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_are_bounded_by_key_and_in_all() {
+        let permits = permits(1, 0);
+        let [a, b] = [account("p", "a"), account("p", "b")];
+        let _held = permits.acquire(&a).await.unwrap();
+        let mut waiting: Vec<_> = (0..10).map(|_| Box::pin(permits.acquire(&a))).collect();
+        for wait in &mut waiting {
+            assert!(futures_util::poll!(wait).is_pending());
+        }
+        assert_eq!(permits.acquire(&a).await.err(), Some(Crowded));
+        let mut others: Vec<_> = (0..2).map(|_| Box::pin(permits.acquire(&b))).collect();
+        for wait in &mut others {
+            assert!(futures_util::poll!(wait).is_pending());
+        }
+        assert_eq!(permits.acquire(&b).await.err(), Some(Crowded));
+    }
+}
