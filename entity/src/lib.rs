@@ -12,6 +12,7 @@ pub mod collection;
 pub mod document;
 pub mod head;
 pub mod idempotency;
+pub mod idempotency_size;
 pub mod index;
 pub mod project;
 pub mod secret;

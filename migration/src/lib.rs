@@ -9,6 +9,8 @@ mod m20261124_000003_create_key_functions;
 mod m20261124_000004_create_secrets;
 mod m20261124_000005_add_schemas;
 mod m20261124_000006_create_indexes;
+mod m20261127_000007_count_idempotency_bytes;
+mod m20261127_000008_index_removed_collections;
 
 /// Runs the steps in order, and remembers which have run.
 pub struct Migrator;
@@ -23,6 +25,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000004_create_secrets::Migration),
             Box::new(m20261124_000005_add_schemas::Migration),
             Box::new(m20261124_000006_create_indexes::Migration),
+            Box::new(m20261127_000007_count_idempotency_bytes::Migration),
+            Box::new(m20261127_000008_index_removed_collections::Migration),
         ]
     }
 }

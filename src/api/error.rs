@@ -296,9 +296,10 @@ impl From<WriteError> for ApiError {
             WriteError::PreconditionFailed => ErrorCode::PreconditionFailed,
             WriteError::TooLarge { .. } | WriteError::TooManyBytes { .. } => ErrorCode::PayloadTooLarge,
             WriteError::Data(_) => ErrorCode::InvalidBody,
-            WriteError::QueueFull | WriteError::Unavailable | WriteError::SchemaBehind => {
-                ErrorCode::Overloaded
-            }
+            WriteError::QueueFull
+            | WriteError::Unavailable
+            | WriteError::SchemaBehind
+            | WriteError::TooManyIdempotencyKeys { .. } => ErrorCode::Overloaded,
         };
         Self::new(code, err.to_string())
     }

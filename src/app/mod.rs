@@ -101,6 +101,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             max_document_bytes: config.limits.document_bytes,
             max_indexes: config.limits.indexes,
             max_collections: config.limits.collections,
+            max_idempotency_bytes: config.limits.idempotency_bytes,
             retention: Some(config.retention),
         },
     );

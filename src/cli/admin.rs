@@ -44,8 +44,8 @@ pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), 
     let project = keys::find_project(db, project).await?;
     let key = keys::find_key(db, &project.id, key).await?;
     // The server's own writer, without a relay to publish to: running servers read the entry from the log.
-    // A revocation writes no document and declares no collection or index.
-    let config = WriterConfig { max_document_bytes: 0, max_indexes: 0, max_collections: 0, retention: None };
+    // A revocation writes nothing that has a bound, so every bound may be zero.
+    let config = WriterConfig::default();
     let (writer, task) = writer::start(db.clone(), Catalogs::new(db.clone()), None, config);
     let operations = vec![Operation::RevokeKey { key: key.id }];
     let outcome = writer.submit(Mutation { project: project.id, operations, idempotency: None }).await;

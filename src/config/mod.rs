@@ -68,6 +68,8 @@ pub struct Limits {
     pub indexes: usize,
     /// Collections of a project.
     pub collections: usize,
+    /// Bytes of a project's stored outcomes of idempotency keys.
+    pub idempotency_bytes: u64,
 }
 
 /// How the log is written.
@@ -122,6 +124,7 @@ impl Config {
                 subscriptions: given.required_number("COIR_MAX_SUBSCRIPTIONS")?,
                 indexes: given.required_number("COIR_MAX_INDEXES")?,
                 collections: given.required_number("COIR_MAX_COLLECTIONS")?,
+                idempotency_bytes: given.required_number("COIR_MAX_IDEMPOTENCY_BYTES")?,
             },
         })
     }

@@ -297,6 +297,14 @@ pub const SETTINGS: &[Setting] = &[
         Group::Limits,
         "Collections of a project",
     ),
+    number(
+        "COIR_MAX_IDEMPOTENCY_BYTES",
+        "max-idempotency-bytes",
+        Some("4294967296"),
+        (1, UNBOUNDED),
+        Group::Limits,
+        "Bytes of the results that a project keeps for idempotency keys. One API key may take half of them",
+    ),
 ];
 
 #[cfg(test)]

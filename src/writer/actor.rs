@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
@@ -31,6 +32,9 @@ use crate::{
 
 /// How long a batch may take. PostgreSQL ends a statement after 10 s; this bound is for a connection that hangs.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// After so many batches without an empty queue, what is due beside the writes comes between.
+const CROWDED: u64 = 4;
 
 /// Starts the writer on the calling runtime.
 ///
@@ -80,8 +84,16 @@ impl From<StoreError> for BatchError {
 
 impl Writer {
     async fn run(mut self, mut queue: Queue) {
+        // Batches since the queue was last empty.
+        let mut crowded = 0;
         loop {
-            if self.deferred.is_empty() {
+            if !self.deferred.is_empty() {
+                crowded += 1;
+                if crowded % CROWDED == 0 {
+                    self.work_between(&mut queue).await;
+                }
+            } else {
+                crowded = 0;
                 // Unbiased: writes that never pause must not delay maintenance for ever.
                 tokio::select! {
                     request = queue.requests.recv() => match request {
@@ -101,6 +113,17 @@ impl Writer {
             }
             let batch = self.take_batch(&mut queue.requests);
             self.commit(batch).await;
+        }
+    }
+
+    /// Does what is due beside the writes, without waiting for anything that is not.
+    async fn work_between(&mut self, queue: &mut Queue) {
+        if let Ok(IndexRequest { task, reply }) = queue.index_tasks.try_recv() {
+            // As above: the indexer may be gone.
+            let _ = reply.send(self.carry_out(&task).await);
+        }
+        if let Some(job) = self.maintenance.next_job().now_or_never() {
+            self.maintenance.run(job).await;
         }
     }
 
@@ -211,8 +234,12 @@ impl Writer {
         if batch.iter().any(|request| request.mutation.operations.iter().any(removes)) {
             self.maintenance.note_removed_collection();
         }
-        if !changes.is_empty() {
-            self.maintenance.note_grown_log();
+        let mut last = None;
+        for change in changes {
+            if last != Some(&change.project) {
+                self.maintenance.note_grown_log(&change.project);
+                last = Some(&change.project);
+            }
         }
     }
 

@@ -264,6 +264,7 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     }
     let grown = changes::append_many(tx, &plan.changes)?;
     idempotency::insert_many(tx, &plan.outcomes, now);
+    idempotency::add_sizes(tx, work.outcome_sizes());
     ends::advance(tx, work.moved_log_ends(), &grown);
     Ok(())
 }

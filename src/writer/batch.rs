@@ -17,7 +17,7 @@ use crate::{
     store::{
         collections::catalog::Catalog,
         documents::writes::{DocumentWrite, DocumentWrites},
-        log::idempotency::{IdempotencyKey, StoredOutcome},
+        log::idempotency::{self, Caller, IdempotencyKey, StoredOutcome},
     },
 };
 
@@ -30,6 +30,12 @@ pub struct Base {
     pub documents: HashMap<DocumentKey, Arc<Document>>,
     /// Stored outcomes of the mutations' idempotency keys.
     pub outcomes: HashMap<IdempotencyKey, StoredOutcome>,
+    /// Bytes of expired outcomes under the mutations' idempotency keys, which new ones replace.
+    pub expired: HashMap<IdempotencyKey, u64>,
+    /// Bytes of the stored outcomes of each caller. Read only if a mutation has an idempotency key.
+    pub outcome_sizes: HashMap<Caller, u64>,
+    /// The most bytes of the stored outcomes of a project.
+    pub max_idempotency_bytes: u64,
     /// Changes of a collection since its documents were checked against the schema that is about to be set; `None` if there are
     /// too many.
     pub unchecked: Option<Vec<Arc<Change>>>,
@@ -53,6 +59,8 @@ struct Overlay {
     /// `None` for a document that is deleted.
     documents: HashMap<DocumentKey, Option<Arc<Document>>>,
     outcomes: HashMap<IdempotencyKey, StoredOutcome>,
+    /// By how much the bytes of each caller's outcomes grow.
+    outcome_sizes: HashMap<Caller, i64>,
 }
 
 /// A batch in progress: what the database holds, and what the mutations so far make of it.
@@ -116,6 +124,7 @@ impl Batch {
         if let Some(idempotency) = &mutation.idempotency {
             let outcome = stored_outcome::to_text(&committed).map_err(|_| WriteError::Unavailable)?;
             let stored = StoredOutcome { request: idempotency.request.clone(), outcome };
+            self.check_outcome_size(&idempotency.key, &stored)?;
             staged.plan.outcomes.push((idempotency.key.clone(), stored));
         }
         self.absorb(staged);
@@ -153,6 +162,11 @@ impl Batch {
         self.next.log_ends.values().filter(moved)
     }
 
+    /// Returns by how much the bytes of each caller's stored outcomes grow.
+    pub fn outcome_sizes(&self) -> impl Iterator<Item = (&Caller, i64)> {
+        self.next.outcome_sizes.iter().map(|(caller, change)| (caller, *change))
+    }
+
     /// Returns roughly how many bytes the changes so far occupy: each new image, and the text of both images for the log.
     pub fn weight(&self) -> usize {
         self.weight
@@ -175,6 +189,10 @@ impl Batch {
             };
         }
         self.base.outcomes.extend(next.outcomes);
+        for (caller, change) in next.outcome_sizes {
+            let size = self.base.outcome_sizes.entry(caller).or_default();
+            *size = size.saturating_add_signed(change);
+        }
         self.kept_weight = self.weight;
         self.clear();
     }
@@ -225,6 +243,31 @@ impl Batch {
         self.next.outcomes.get(key).or_else(|| self.base.outcomes.get(key))
     }
 
+    /// Checks the bound on a project's outcomes. One caller may take half of it, so that no API key can lock out the others.
+    fn check_outcome_size(&self, key: &IdempotencyKey, stored: &StoredOutcome) -> Result<(), WriteError> {
+        let limit = self.base.max_idempotency_bytes;
+        let (caller, added) = (key.caller(), self.added_size(key, stored));
+        let (mut own, mut all) = (added, added);
+        let kept = self.base.outcome_sizes.iter().map(|(other, size)| (other, *size as i64));
+        let grown = self.next.outcome_sizes.iter().map(|(other, change)| (other, *change));
+        for (other, size) in kept.chain(grown).filter(|((project, _), _)| *project == key.project) {
+            all += size;
+            if *other == caller {
+                own += size;
+            }
+        }
+        if all > limit as i64 || own > (limit / 2) as i64 {
+            return Err(WriteError::TooManyIdempotencyKeys { limit });
+        }
+        Ok(())
+    }
+
+    /// Returns by how much a caller's outcomes grow with a new one, which may replace one that is expired.
+    fn added_size(&self, key: &IdempotencyKey, stored: &StoredOutcome) -> i64 {
+        let replaced = self.base.expired.get(key).copied().unwrap_or(0);
+        idempotency::size(key, stored) as i64 - replaced as i64
+    }
+
     fn clear(&mut self) {
         self.written.clear();
         self.plan = Plan::default();
@@ -242,6 +285,8 @@ impl Batch {
         }
         self.next.log_ends.insert(staged.project, staged.ends);
         for (key, stored) in &staged.plan.outcomes {
+            let added = self.added_size(key, stored);
+            *self.next.outcome_sizes.entry(key.caller()).or_default() += added;
             self.next.outcomes.insert(key.clone(), stored.clone());
         }
         let Plan {

@@ -64,6 +64,11 @@ pub enum WriteError {
     SchemaBehind,
     #[error("this idempotency key was already used with another request")]
     IdempotencyConflict,
+    #[error(
+        "the results that are kept for idempotency keys take all of the {limit} bytes that they may; they are kept for 24 hours; \
+         send the write without an `Idempotency-Key`, or raise COIR_MAX_IDEMPOTENCY_BYTES"
+    )]
+    TooManyIdempotencyKeys { limit: u64 },
     #[error("another document has {}", place_of(.name, .fields))]
     UniqueViolation {
         /// `None` if the database does not tell it.

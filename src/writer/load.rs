@@ -60,6 +60,7 @@ impl Writer {
             max_document_bytes: self.config.max_document_bytes,
             max_indexes: self.config.max_indexes,
             max_collections: self.config.max_collections,
+            max_idempotency_bytes: self.config.max_idempotency_bytes,
             ..Base::default()
         };
         for ends in ends::lock(tx, &projects).await? {
@@ -97,18 +98,23 @@ impl Writer {
             return Ok(());
         }
         let mut beyond = HashSet::new();
-        for idempotency::OutcomeAt { place, stored } in
+        for idempotency::FoundAt { place, found } in
             idempotency::get_many(tx, &keys, oldest_outcome(), OUTCOME_BYTES).await?
         {
-            match stored {
-                Some(stored) => {
+            match found {
+                idempotency::Found::Stored(stored) => {
                     base.outcomes.insert(keys[place].clone(), stored);
                 }
-                None => {
+                idempotency::Found::BeyondBound => {
                     beyond.insert(&keys[place]);
+                }
+                idempotency::Found::Expired { bytes } => {
+                    base.expired.insert(keys[place].clone(), bytes);
                 }
             }
         }
+        let projects: Vec<_> = base.log_ends.keys().cloned().collect();
+        base.outcome_sizes = idempotency::get_sizes(tx, &projects).await?;
         let is_beyond = |request: &Request| {
             request.mutation.idempotency.as_ref().is_some_and(|idempotency| beyond.contains(&idempotency.key))
         };

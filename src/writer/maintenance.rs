@@ -1,36 +1,39 @@
 //! The writer's work between batches: deletes documents of removed collections, old log entries and old outcomes.
 //!
-//! Each job is one short transaction, since writes wait for it. A job that fails is tried again later.
+//! Each job is one short transaction with a few rows, since writes wait for it. As long as there is more, the same job comes
+//! again, and batches come between. A job that fails is tried again later.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
+use super::portion::Portion;
 use crate::{
-    domain::{ProjectId, Timestamp},
+    domain::{CollectionId, DocumentId, ProjectId, Timestamp},
     store::{
         Db, StoreError,
         collections::rows,
         documents::writes,
         log::{
+            changes::PageSize,
             idempotency,
-            retention::{self, Retention},
+            retention::{self, Compared, Retention},
         },
     },
 };
 
-/// How often old outcomes are deleted, and removed collections are searched for.
+/// How often old outcomes and removed collections are searched for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// How long an outcome is kept under its idempotency key.
 const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Documents of a removed collection that one transaction deletes.
-const SWEEP_DOCUMENTS: usize = 200;
+/// Bytes of documents, in memory, that one transaction deletes.
+const SWEEP_BYTES: usize = 4 * 1024 * 1024;
 /// How often logs that have grown are compared with the retention.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
 /// Every so many comparisons the ages are compared too, and also the logs that only other nodes write.
 const THOROUGH: u64 = 60;
-/// How long one job on the log may take. PostgreSQL ends a statement after 10 s; this bound is for a connection that hangs.
-const PRUNE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one job may take before it is given up, because every write waits for it.
+const JOB_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The work that is left, and the times to look for more.
 pub(super) struct Maintenance {
@@ -40,11 +43,20 @@ pub(super) struct Maintenance {
     prune: Interval,
     /// Whether there may be documents of removed collections.
     has_removed: bool,
-    /// Whether a log has grown since it was last compared with the retention.
-    has_grown: bool,
+    /// The removed collection that is being emptied, and the last document of it that was deleted.
+    emptying: Option<(CollectionId, Option<DocumentId>)>,
+    /// Outcomes from this time on may be too old; `None` if there are none.
+    old_outcomes: Option<Timestamp>,
+    /// Projects whose log has grown since it was last compared with the retention.
+    grown: HashSet<ProjectId>,
     comparisons: u64,
+    /// The last project of a thorough comparison that is not at its end.
+    compared: Option<ProjectId>,
     /// Projects whose log exceeded the retention when it was last compared.
     due: Vec<ProjectId>,
+    documents: Portion,
+    outcomes: Portion,
+    entries: Portion,
 }
 
 /// One piece of maintenance.
@@ -56,8 +68,10 @@ pub(super) enum Job {
     Prune,
     /// Search for logs that exceed the retention.
     FindDue,
-    /// Delete outcomes that are too old to count.
+    /// Delete some outcomes that are too old to count.
     SweepOutcomes,
+    /// It is time to look for old outcomes and removed collections.
+    Look,
 }
 
 impl Maintenance {
@@ -74,9 +88,15 @@ impl Maintenance {
             prune: every(PRUNE_INTERVAL),
             // An earlier run may have stopped before all were deleted.
             has_removed: true,
-            has_grown: false,
+            emptying: None,
+            old_outcomes: None,
+            grown: HashSet::new(),
             comparisons: 0,
+            compared: None,
             due: Vec::new(),
+            documents: Portion::default(),
+            outcomes: Portion::default(),
+            entries: Portion::default(),
         }
     }
 
@@ -86,8 +106,10 @@ impl Maintenance {
     }
 
     /// Notes that a log has grown, so that it is compared with the retention soon.
-    pub(super) fn note_grown_log(&mut self) {
-        self.has_grown = true;
+    pub(super) fn note_grown_log(&mut self, project: &ProjectId) {
+        if !self.grown.contains(project) {
+            self.grown.insert(project.clone());
+        }
     }
 
     /// Waits for the next job. Cancelling it loses nothing.
@@ -96,8 +118,10 @@ impl Maintenance {
         tokio::select! {
             () = std::future::ready(()), if self.has_removed => Job::SweepRemoved,
             () = std::future::ready(()), if !self.due.is_empty() => Job::Prune,
-            _ = self.prune.tick(), if self.due.is_empty() => Job::FindDue,
-            _ = self.sweep.tick() => Job::SweepOutcomes,
+            () = std::future::ready(()), if self.compared.is_some() && self.due.is_empty() => Job::FindDue,
+            () = std::future::ready(()), if self.old_outcomes.is_some() => Job::SweepOutcomes,
+            _ = self.prune.tick(), if self.compared.is_none() && self.due.is_empty() => Job::FindDue,
+            _ = self.sweep.tick() => Job::Look,
         }
     }
 
@@ -107,16 +131,22 @@ impl Maintenance {
             Job::SweepRemoved => self.sweep_removed().await,
             Job::Prune => self.prune_some().await,
             Job::FindDue => self.find_due().await,
-            Job::SweepOutcomes => {
-                self.sweep_outcomes().await;
-                self.has_removed = true;
-            }
+            Job::SweepOutcomes => self.sweep_outcomes().await,
+            Job::Look => (self.has_removed, self.old_outcomes) = (true, Some(Timestamp(i64::MIN))),
         }
     }
 
     async fn sweep_removed(&mut self) {
-        match self.try_sweep_removed().await {
-            Ok(has_more) => self.has_removed = has_more,
+        let begun = Instant::now();
+        let (emptying, size) =
+            (self.emptying.take(), PageSize { entries: self.documents.rows(), bytes: SWEEP_BYTES });
+        match in_time(sweep_removed(&self.db, emptying, size)).await {
+            Ok(Swept::Some(emptying)) => {
+                self.emptying = Some(emptying);
+                self.documents.adapt(begun.elapsed());
+            }
+            Ok(Swept::Collection) => {}
+            Ok(Swept::Nothing) => self.has_removed = false,
             Err(err) => {
                 self.has_removed = false;
                 tracing::warn!("could not delete documents of removed collections; will retry: {err}");
@@ -124,60 +154,58 @@ impl Maintenance {
         }
     }
 
-    async fn try_sweep_removed(&self) -> Result<bool, StoreError> {
-        let mut tx = self.db.begin_write().await?;
-        let Some(collection) = rows::find_removed(&mut tx).await? else {
-            tx.rollback().await?;
-            return Ok(false);
-        };
-        if writes::delete_some(&mut tx, &collection, SWEEP_DOCUMENTS).await? < SWEEP_DOCUMENTS {
-            rows::delete(&mut tx, &collection);
-        }
-        tx.commit().await?;
-        Ok(true)
-    }
-
     /// Searches for projects whose log exceeds the retention.
     ///
     /// After writes of this node it allows some slack, so that not every write is followed by a deletion. From time to time it
-    /// compares thoroughly, without slack and by age.
+    /// compares all projects thoroughly, without slack and by age, a part of them at a time.
     async fn find_due(&mut self) {
         let Some(retention) = self.retention else { return };
-        let is_thorough = self.comparisons.is_multiple_of(THOROUGH);
-        self.comparisons += 1;
-        if !std::mem::take(&mut self.has_grown) && !is_thorough {
+        let after = self.compared.take();
+        let is_thorough = after.is_some() || self.comparisons.is_multiple_of(THOROUGH);
+        if after.is_none() {
+            self.comparisons += 1;
+        }
+        let grown = std::mem::take(&mut self.grown);
+        if grown.is_empty() && !is_thorough {
             return;
         }
         let find = async {
             let mut tx = self.db.begin_write().await?;
-            let due = if is_thorough {
+            let compared = if is_thorough {
                 let oldest = retention.oldest(Timestamp::now());
-                retention::list_due(&mut tx, &retention, Some(oldest)).await?
+                retention::compare_next(&mut tx, &retention, oldest, after.as_ref()).await?
             } else {
-                retention::list_due(&mut tx, &retention.with_slack(), None).await?
+                let due = retention::find_due(&mut tx, &retention.with_slack(), grown.iter()).await?;
+                Compared { due, last: None }
             };
             tx.rollback().await?;
-            Ok(due)
+            Ok(compared)
         };
         match in_time(find).await {
-            Ok(due) => self.due = due,
+            Ok(Compared { due, last }) => (self.due, self.compared) = (due, last),
             Err(err) => {
                 tracing::warn!("could not compare the change logs with the retention; will retry: {err}")
             }
+        }
+        if is_thorough {
+            // The comparison with slack of those that it did not reach is still to be done.
+            self.grown = grown;
         }
     }
 
     async fn prune_some(&mut self) {
         let (Some(retention), Some(project)) = (self.retention, self.due.last()) else { return };
+        let begun = Instant::now();
+        let limit = self.entries.rows();
         let prune = async {
             let mut tx = self.db.begin_write().await?;
             let oldest = retention.oldest(Timestamp::now());
-            let has_more = retention::prune(&mut tx, project, &retention, oldest).await?;
+            let has_more = retention::prune(&mut tx, project, &retention, oldest, limit).await?;
             tx.commit().await?;
             Ok(has_more)
         };
         match in_time(prune).await {
-            Ok(true) => {}
+            Ok(true) => self.entries.adapt(begun.elapsed()),
             Ok(false) => {
                 self.due.pop();
             }
@@ -188,21 +216,67 @@ impl Maintenance {
         }
     }
 
-    async fn sweep_outcomes(&self) {
+    async fn sweep_outcomes(&mut self) {
+        let Some(from) = self.old_outcomes.take() else { return };
+        let begun = Instant::now();
+        let limit = self.outcomes.rows();
         let sweep = async {
             let mut tx = self.db.begin_write().await?;
-            idempotency::delete_old(&mut tx, oldest_outcome());
-            tx.commit().await
+            let last = idempotency::delete_old(&mut tx, from, oldest_outcome(), limit).await?;
+            tx.commit().await?;
+            Ok(last)
         };
-        if let Err(err) = sweep.await {
-            tracing::warn!("could not delete old idempotency keys; will retry: {err}");
+        match in_time(sweep).await {
+            Ok(last) => {
+                self.old_outcomes = last;
+                self.outcomes.adapt(begun.elapsed());
+            }
+            Err(err) => tracing::warn!("could not delete old idempotency keys; will retry: {err}"),
         }
     }
 }
 
+/// The result of deleting documents of removed collections.
+enum Swept {
+    /// Some were deleted, up to this one.
+    Some((CollectionId, Option<DocumentId>)),
+    /// The collection has none left.
+    Collection,
+    /// There is no removed collection that this node can empty.
+    Nothing,
+}
+
+/// Deletes some documents of the collection that is being emptied, or of another removed one.
+async fn sweep_removed(
+    db: &Db,
+    emptying: Option<(CollectionId, Option<DocumentId>)>,
+    size: PageSize,
+) -> Result<Swept, StoreError> {
+    let mut tx = db.begin_write().await?;
+    let (collection, after) = match emptying {
+        Some(emptying) => emptying,
+        None => match rows::find_removed(&mut tx).await? {
+            Some(collection) => (collection, None),
+            None => {
+                tx.rollback().await?;
+                return Ok(Swept::Nothing);
+            }
+        },
+    };
+    let last = writes::delete_some(&mut tx, &collection, after.as_ref(), size).await?;
+    let is_gone = last.is_none() && rows::delete(&mut tx, &collection).await?;
+    tx.commit().await?;
+    Ok(match last {
+        Some(last) => Swept::Some((collection, Some(last))),
+        None if is_gone || after.is_some() => Swept::Collection,
+        // Another node is at it.
+        None => Swept::Nothing,
+    })
+}
+
 /// Ends work that takes too long. Its transaction is dropped and takes its connection with it.
 async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(PRUNE_TIMEOUT, work).await.unwrap_or_else(|_| Err(StoreError::no_answer()))
+    tokio::time::timeout(JOB_TIMEOUT, work).await.unwrap_or_else(|_| Err(StoreError::no_answer()))
 }
 
 /// The time before which an outcome no longer counts.

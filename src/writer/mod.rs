@@ -7,7 +7,7 @@
 //! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`queue`] (the way to the writer), [`state`],
 //! [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
 //! [`collections`] and [`indexes`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
-//! (written to the database), [`maintenance`] (between batches), [`activity`], [`indexer`].
+//! (written to the database), [`maintenance`] with [`portion`] (between batches), [`activity`], [`indexer`].
 
 mod activity;
 mod actor;
@@ -22,6 +22,7 @@ mod load;
 mod maintenance;
 pub mod mutation;
 pub mod outcome;
+mod portion;
 mod queue;
 mod staged;
 mod state;

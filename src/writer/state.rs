@@ -32,7 +32,7 @@ pub(super) const IMAGE_BYTES: usize = 32 * 1024 * 1024;
 pub const MAX_MUTATION_BYTES: usize = 64 * 1024 * 1024;
 
 /// The server's settings that the writer needs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct WriterConfig {
     /// Bytes of a document's data, as canonical text.
     pub max_document_bytes: usize,
@@ -40,6 +40,8 @@ pub struct WriterConfig {
     pub max_indexes: usize,
     /// Collections of a project.
     pub max_collections: usize,
+    /// Bytes of a project's stored outcomes of idempotency keys.
+    pub max_idempotency_bytes: u64,
     /// How much of each change log is kept; `None` keeps all of it.
     pub retention: Option<Retention>,
 }

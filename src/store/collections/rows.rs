@@ -24,7 +24,10 @@ const LIST: Sql = Sql::same(
 const FIND_REMOVED: Sql = Sql::same("SELECT id FROM collections WHERE removed_at IS NOT NULL LIMIT 1");
 const CHANGE: Sql = Sql::same("UPDATE collections SET name = $2, schema = $3 WHERE id = $1");
 const MARK_REMOVED: Sql = Sql::same("UPDATE collections SET removed_at = $2 WHERE id = $1");
-const DELETE: Sql = Sql::same("DELETE FROM collections WHERE id = $1");
+// Another node may still be deleting some of its documents.
+const DELETE: Sql = Sql::same(
+    "DELETE FROM collections WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM documents WHERE collection_id = $1) RETURNING id",
+);
 
 /// Lists the collections of a project by name, without removed ones.
 ///
@@ -102,9 +105,12 @@ pub fn mark_removed(tx: &mut WriteTx, id: &CollectionId, at: Timestamp) {
     tx.defer(MARK_REMOVED, [id.as_str().into(), at.0.into()]);
 }
 
-/// Deletes the row of a removed collection that has no documents left. Deferred.
-pub fn delete(tx: &mut WriteTx, id: &CollectionId) {
-    tx.defer(DELETE, [id.as_str().into()]);
+/// Deletes the row of a removed collection, and returns whether it did: the row stays if the collection has documents left.
+///
+/// # Errors
+/// A database failure.
+pub async fn delete(tx: &mut WriteTx, id: &CollectionId) -> Result<bool> {
+    Ok(!tx.query(DELETE, [id.as_str().into()]).await?.is_empty())
 }
 
 fn to_collection(row: collection::Model) -> Collection {

@@ -7,6 +7,7 @@ use crate::{
     store::{
         Result, Sql, WriteTx,
         db::rows::{Rows, RowsSql},
+        log::changes::PageSize,
     },
 };
 
@@ -44,11 +45,20 @@ const DELETE: RowsSql = RowsSql {
                WHERE collection_id = v ->> 0 AND id = v ->> 1",
 };
 
+/// The next documents in the order of ids after $2: at most $3, and none that begins after $4 bytes of memory. Documents that
+/// another node deletes are skipped.
 const DELETE_SOME: Sql = Sql {
-    sqlite: "DELETE FROM documents WHERE rowid IN (SELECT rowid FROM documents WHERE collection_id = ?1 LIMIT ?2) \
+    sqlite: "DELETE FROM documents WHERE collection_id = ?1 AND id IN (SELECT id FROM ( \
+                 SELECT id, SUM(size) OVER (ORDER BY id) - size AS preceding FROM ( \
+                     SELECT id, size FROM documents WHERE collection_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3)) \
+                 WHERE preceding < ?4) \
              RETURNING id",
-    postgres: "DELETE FROM documents WHERE collection_id = $1 AND id IN \
-               (SELECT id FROM documents WHERE collection_id = $1 LIMIT $2) RETURNING id",
+    postgres: "DELETE FROM documents WHERE collection_id = $1 AND id IN (SELECT id FROM ( \
+                   SELECT id, SUM(size) OVER (ORDER BY id) - size AS preceding FROM ( \
+                       SELECT id, size FROM documents WHERE collection_id = $1 AND id > $2 ORDER BY id LIMIT $3 \
+                       FOR UPDATE SKIP LOCKED) AS part) AS page \
+                   WHERE preceding < $4) \
+               RETURNING id",
 };
 
 /// The documents that a batch writes, each in its last state.
@@ -107,14 +117,27 @@ pub async fn find_rejected(tx: &mut WriteTx, writes: &DocumentWrites<'_>) -> Res
     Ok(keys.filter(|key| !done.contains(key)).collect())
 }
 
-/// Deletes at most `limit` documents of a removed collection, and returns how many it deleted. The log has one entry for
-/// the collection and none for its documents.
+/// Deletes some documents of a removed collection, in the order of their ids after `after`, and returns the last of them; `None`
+/// at the end. The log has one entry for the collection and none for its documents.
 ///
 /// # Errors
 /// A database failure.
-pub async fn delete_some(tx: &mut WriteTx, collection: &CollectionId, limit: usize) -> Result<usize> {
-    let values = [collection.as_str().into(), (limit as i64).into()];
-    Ok(tx.query(DELETE_SOME, values).await?.len())
+pub async fn delete_some(
+    tx: &mut WriteTx,
+    collection: &CollectionId,
+    after: Option<&DocumentId>,
+    size: PageSize,
+) -> Result<Option<DocumentId>> {
+    let values = [
+        collection.as_str().into(),
+        // The empty text sorts before any id.
+        after.map_or("", DocumentId::as_str).into(),
+        (size.entries as i64).into(),
+        (size.bytes as i64).into(),
+    ];
+    let rows = tx.query(DELETE_SOME, values).await?;
+    let ids: Result<Vec<String>> = rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect();
+    Ok(ids?.iter().max().map(|id| DocumentId::from_stored(id)))
 }
 
 fn key_rows(keys: &[&DocumentKey]) -> Rows {

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use sea_orm::QueryResult;
+
 use crate::{
     domain::{Position, ProjectId, Timestamp},
     store::{Result, Sql, WriteTx, log::ends},
@@ -22,18 +24,29 @@ pub struct Retention {
     pub bytes: u64,
 }
 
-/// The most entries that one transaction deletes, because writes wait for it.
-const PORTION: usize = 1000;
 /// The most bytes that one transaction deletes, unless one entry is larger.
 const PORTION_BYTES: u64 = 4 * 1024 * 1024;
-/// The most projects that are listed at once.
-const MAX_DUE: i64 = 256;
+/// The most projects that are compared at once.
+const MAX_COMPARED: usize = 256;
 
-const LIST_DUE: Sql = Sql::same(
-    "SELECT h.project_id FROM heads AS h \
-     LEFT JOIN changes AS c ON c.project_id = h.project_id AND c.sequence = h.floor + 1 \
-     WHERE h.head - h.floor > $1 OR h.bytes > $2 OR c.at < $3 LIMIT $4",
-);
+/// Whether logs are beyond the retention: the projects in their order after $4, or those in the list $4.
+macro_rules! compare {
+    ($projects:literal) => {
+        concat!(
+            "SELECT h.project_id, CASE WHEN h.head - h.floor > $1 OR h.bytes > $2 OR c.at < $3 THEN 1 ELSE 0 END \
+             FROM (SELECT * FROM heads WHERE ",
+            $projects,
+            ") AS h LEFT JOIN changes AS c ON c.project_id = h.project_id AND c.sequence = h.floor + 1 \
+             ORDER BY h.project_id"
+        )
+    };
+}
+
+const COMPARE_NEXT: Sql = Sql::same(compare!("project_id > $4 ORDER BY project_id LIMIT $5"));
+const COMPARE: Sql = Sql {
+    sqlite: compare!("project_id IN (SELECT value FROM json_each($4))"),
+    postgres: compare!("project_id IN (SELECT json_array_elements_text($4::json))"),
+};
 const OLDEST: Sql = Sql::same(
     "SELECT sequence, at, CAST(100 + COALESCE(OCTET_LENGTH(before), 0) + COALESCE(OCTET_LENGTH(after), 0) \
                                    + COALESCE(OCTET_LENGTH(control), 0) AS BIGINT), \
@@ -58,28 +71,69 @@ impl Retention {
     }
 }
 
-/// Lists projects whose log is beyond the retention or has entries from before `oldest`. There may be more.
+/// The projects of a comparison that are beyond the retention.
+pub struct Compared {
+    pub due: Vec<ProjectId>,
+    /// The last project that was compared, if there may be more after it.
+    pub last: Option<ProjectId>,
+}
+
+/// Compares the next projects after `after` with the retention, and looks for entries from before `oldest`. It is done part
+/// by part, because writes wait for it.
 ///
 /// # Errors
 /// A database failure.
-pub async fn list_due(
+pub async fn compare_next(
     tx: &mut WriteTx,
     retention: &Retention,
-    oldest: Option<Timestamp>,
-) -> Result<Vec<ProjectId>> {
+    oldest: Timestamp,
+    after: Option<&ProjectId>,
+) -> Result<Compared> {
     let values = [
         to_integer(retention.changes).into(),
         to_integer(retention.bytes).into(),
-        oldest.map_or(i64::MIN, |oldest| oldest.0).into(),
-        MAX_DUE.into(),
+        oldest.0.into(),
+        // The empty text sorts before any id.
+        after.map_or("", ProjectId::as_str).into(),
+        (MAX_COMPARED as i64).into(),
     ];
-    let rows = tx.query(LIST_DUE, values).await?;
-    rows.iter().map(|row| Ok(ProjectId::from_stored(&row.try_get_by_index::<String>(0)?))).collect()
+    let mut compared = read_compared(&tx.query(COMPARE_NEXT, values).await?)?;
+    let last = if compared.len() == MAX_COMPARED { compared.last().map(|(id, _)| id.clone()) } else { None };
+    compared.retain(|(_, is_due)| *is_due);
+    Ok(Compared { due: compared.into_iter().map(|(id, _)| id).collect(), last })
 }
 
-/// Deletes some of a project's oldest entries that are beyond the retention, and moves the log's first end past them in the
-/// same transaction. Every read of the log returns its ends, so no reader takes the rest for the whole. Returns whether there
-/// is more to delete.
+/// Returns which of these projects have more entries or bytes than the retention allows. The ages are not looked at.
+///
+/// # Errors
+/// A database failure.
+pub async fn find_due(
+    tx: &mut WriteTx,
+    retention: &Retention,
+    projects: impl Iterator<Item = &ProjectId>,
+) -> Result<Vec<ProjectId>> {
+    let ids: Vec<_> = projects.map(ProjectId::as_str).collect();
+    let values = [
+        to_integer(retention.changes).into(),
+        to_integer(retention.bytes).into(),
+        i64::MIN.into(),
+        serde_json::Value::from(ids).to_string().into(),
+    ];
+    let compared = read_compared(&tx.query(COMPARE, values).await?)?;
+    Ok(compared.into_iter().filter(|(_, is_due)| *is_due).map(|(id, _)| id).collect())
+}
+
+fn read_compared(rows: &[QueryResult]) -> Result<Vec<(ProjectId, bool)>> {
+    let read = |row: &QueryResult| {
+        let is_due = row.try_get_by_index::<i32>(1)? != 0;
+        Ok((ProjectId::from_stored(&row.try_get_by_index::<String>(0)?), is_due))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Deletes at most `limit` of a project's oldest entries that are beyond the retention, and moves the log's first end past them
+/// in the same transaction. Every read of the log returns its ends, so no reader takes the rest for the whole. Returns
+/// whether there is more to delete.
 ///
 /// # Errors
 /// A database failure.
@@ -88,13 +142,14 @@ pub async fn prune(
     project: &ProjectId,
     retention: &Retention,
     oldest: Timestamp,
+    limit: usize,
 ) -> Result<bool> {
     let locked = ends::lock(tx, std::slice::from_ref(project)).await?;
     let Some(ends) = locked.into_iter().next() else { return Ok(false) };
-    let values = [project.as_str().into(), to_integer(ends.first.sequence).into(), (PORTION as i64).into()];
+    let values = [project.as_str().into(), to_integer(ends.first.sequence).into(), (limit as i64).into()];
     let rows = tx.query(OLDEST, values).await?;
     let (mut first, mut deleted) = (ends.first, 0_u64);
-    let mut has_more = rows.len() == PORTION;
+    let mut has_more = rows.len() == limit;
     for row in &rows {
         let position = Position {
             sequence: row.try_get_by_index::<i64>(0)? as u64,

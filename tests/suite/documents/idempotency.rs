@@ -172,3 +172,60 @@ async fn a_repetition_is_answered_without_data_that_the_log_no_longer_has_on_sql
 async fn a_repetition_is_answered_without_data_that_the_log_no_longer_has_on_postgres() {
     answer_without_the_log(Database::Postgres).await;
 }
+
+/// Stores results up to the bound, and checks that none is dropped for a new one.
+async fn fill_results(database: Database) {
+    let app = TestApp::start_with(database, |config| config.limits.idempotency_bytes = 10_000).await;
+    let write = |api_key, key: String| {
+        let request = app.request_as(api_key, Method::PUT, "/collections/posts/a");
+        app.send(request.header("Idempotency-Key", key).json(&json!({ "text": "x".repeat(100) })))
+    };
+    let fill = async |api_key| {
+        let mut answers = Vec::new();
+        for n in 0..20 {
+            let answer = write(api_key, n.to_string()).await;
+            if answer.status == 503 {
+                assert_eq!((answer.error(), answer.header("retry-after")), ((503, "OVERLOADED"), "1"));
+                break;
+            }
+            answers.push(answer);
+        }
+        answers
+    };
+    let published = fill(PUBLISHABLE_KEY).await;
+    assert!((5..15).contains(&published.len()), "{}", published.len());
+    let version = app.get("/collections/posts/a").await.data()["version"].clone();
+    assert_eq!(version, published.len(), "a refused write changes nothing");
+    // One key takes half of the bytes at most, so there is room for the other.
+    let secret = fill(SECRET_KEY).await;
+    assert!((5..15).contains(&secret.len()), "{}", secret.len());
+    for (n, first) in published.iter().enumerate() {
+        assert_eq!(essence(&write(PUBLISHABLE_KEY, n.to_string()).await), essence(first), "{n}");
+    }
+    assert_eq!(app.put("/collections/posts/a", json!({})).await.status, 200, "without a key");
+
+    // Results that are too old make room: one that is replaced, and the others at the next sweep.
+    let day = 24 * 3600 * 1000 + 1000;
+    app.sql().await.execute(&format!("UPDATE idempotency SET created_at = created_at - {day}")).await;
+    assert_eq!(write(SECRET_KEY, "0".to_owned()).await.status, 200);
+    let app = app.restart().await;
+    let begun = Instant::now();
+    while app.sql().await.integers("SELECT COUNT(*) FROM idempotency").await[0] > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "old results are left");
+    }
+    let sizes = "SELECT CAST(SUM(bytes) AS BIGINT) FROM idempotency_sizes UNION ALL SELECT CAST(SUM(200 + OCTET_LENGTH(key) \
+                 + OCTET_LENGTH(request) + OCTET_LENGTH(outcome)) AS BIGINT) FROM idempotency";
+    let sizes = app.sql().await.integers(sizes).await;
+    assert_eq!(sizes[0], sizes[1], "the running total is wrong");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_idempotency_keys_are_bounded_and_never_dropped_early_on_sqlite() {
+    fill_results(Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_idempotency_keys_are_bounded_and_never_dropped_early_on_postgres() {
+    fill_results(Database::Postgres).await;
+}

@@ -4,6 +4,7 @@ mod convergence;
 mod crash;
 mod crash_transactions;
 mod durability;
+mod maintenance;
 mod outage;
 mod retention;
 mod rewind;
