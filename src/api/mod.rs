@@ -3,8 +3,8 @@
 //! Turns bytes into types and answers into bytes. With `app`, this is the only module that knows of HTTP.
 //! Never does: decide what a request means. The services do that.
 //!
-//! Reading order: [`routes`], [`state`], [`error`], [`request`], [`rest`], [`realtime`], [`cocobase`]; then [`response`],
-//! [`headers`], [`fallback`], [`health`] and [`site`].
+//! Reading order: [`sockets`], [`routes`], [`state`], [`error`], [`request`], [`rest`], [`realtime`], [`cocobase`]; then
+//! [`response`], [`headers`], [`fallback`], [`health`] and [`site`].
 
 pub mod cocobase;
 pub mod error;
@@ -17,4 +17,5 @@ pub mod response;
 pub mod rest;
 pub mod routes;
 pub mod site;
+pub mod sockets;
 pub mod state;

@@ -1,11 +1,13 @@
 //! The composition root: connects, migrates, starts hub, relay and writer, binds, and stops in the opposite order. The only
 //! module that sees every other one.
 //!
-//! Reading order: this file, [`database`], [`listener`], [`caches`], [`error`].
+//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`caches`], [`error`].
 
 mod caches;
 mod database;
+mod descriptors;
 mod error;
+mod http;
 mod listener;
 
 use std::{
@@ -19,12 +21,14 @@ use std::{
 };
 
 use actix_cors::Cors;
-use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use actix_server::ServerHandle;
+use actix_web::{App, middleware::from_fn, web};
 use tokio::{sync::watch, task::JoinHandle};
 
 use caches::Caches;
 pub use database::{migrate_database, open_database};
 pub use error::StartError;
+use http::HttpSettings;
 
 use crate::{
     api::{
@@ -32,6 +36,7 @@ use crate::{
         realtime::{Admission, ConnectionCount, LocalShard, Realtime},
         response::bound_answers,
         routes::routes,
+        sockets::Sockets,
         state::ServerState,
     },
     auth::{KeyRing, Tickets, tickets},
@@ -53,8 +58,8 @@ use crate::{
     },
 };
 
-/// How long requests may take to end when the server stops. With the steps that follow, a stop takes under 10 s.
-const SHUTDOWN_SECONDS: u64 = 6;
+/// How long connections may take to end before the HTTP server is told to stop, after which it looks only once a second.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// Bytes that the bodies of all requests in progress may take together. Two of the largest always fit.
 const BODY_BUDGET: usize = 48 * 1024 * 1024;
 
@@ -73,6 +78,7 @@ pub struct Running {
     writer_task: JoinHandle<()>,
     indexer_task: JoinHandle<()>,
     connections: ConnectionCount,
+    sockets: Arc<Sockets>,
 }
 
 /// Starts the server on the calling runtime, which must have several threads.
@@ -83,6 +89,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     // Before the database: a port that is in use must not cost a migration.
     let listener = listener::bind(config.listen)?;
     let address = listener.local_addr().map_err(|err| StartError::Listen(config.listen, err))?;
+    let limits = descriptors::divide(descriptors::raise(), config.workers, &config.limits);
     let (db, new_keys) = open_database(&config).await?;
     let durability = db.durability_report().await?;
 
@@ -108,7 +115,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let (stop, stopped) = watch::channel(false);
     let indexer = tokio::spawn(indexer::run(db.clone(), writer.clone(), bell, stopped.clone()));
-    let connections = ConnectionCount::new(config.limits.connections);
+    let connections = ConnectionCount::new(limits.streams);
     let realtime = Realtime {
         streams: Streams::new(
             Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone() }),
@@ -124,7 +131,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         },
         heartbeat: config.heartbeat,
         bus: Arc::new(Rooms::default()),
-        stop: stopped,
+        stop: stopped.clone(),
     };
     let documents = Documents {
         db: db.clone(),
@@ -145,7 +152,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     });
     let allowed_origins = config.allowed_origins.clone();
     let next_shard = Arc::new(AtomicU32::new(0));
-    let server = HttpServer::new(move || {
+    let sockets = Sockets::new(limits.sockets);
+    let settings = HttpSettings {
+        workers: config.workers,
+        accepted: limits.accepted,
+        sockets: sockets.clone(),
+        stopped,
+    };
+    let server = http::serve(listener, settings, move || {
         // Runs on each worker thread, where the shard and its connections then live.
         let (shard, shard_loop) = Shard::new(next_shard.fetch_add(1, Ordering::Relaxed), hub.clone());
         actix_web::rt::spawn(shard_loop);
@@ -155,21 +169,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             .wrap(from_fn(bound_answers))
             .wrap(cors(allowed_origins.as_deref()))
             .configure(routes)
-    })
-    .workers(config.workers)
-    // A stream whose client has gone would otherwise be kept until something is written to it.
-    .h1_allow_half_closed(false)
-    .keep_alive(Duration::from_secs(75))
-    .client_request_timeout(Duration::from_secs(10))
-    .client_disconnect_timeout(Duration::from_secs(2))
-    .max_connections(usize::MAX >> 8)
-    .shutdown_timeout(SHUTDOWN_SECONDS)
-    .disable_signals()
-    .listen(listener)
-    .map_err(StartError::Http)?
-    .run();
+    })?;
     let http = server.handle();
     let http_task = tokio::spawn(server);
+    limits.log(&config.limits);
     Ok(Running {
         address,
         new_keys,
@@ -181,6 +184,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         writer_task,
         indexer_task: indexer,
         connections,
+        sockets,
     })
 }
 
@@ -196,8 +200,11 @@ impl Running {
     /// # Errors
     /// The HTTP server's error, if it had ended on its own.
     pub async fn stop(self) -> io::Result<()> {
-        // Streams would hold the shutdown for its whole timeout unless they are told to end.
+        // Streams would hold the shutdown for its whole timeout unless they are told to end. Idle connections end, too.
         let _ = self.stop.send(true);
+        self.http.pause().await;
+        // Whoever is still there after that has the time of a graceful stop.
+        let _ = tokio::time::timeout(FAREWELL, self.sockets.closed()).await;
         self.http.stop(true).await;
         let outcome = self.http_task.await.unwrap_or_else(|err| Err(io::Error::other(err)));
         if self.indexer_task.await.is_err() {

@@ -62,6 +62,8 @@ pub struct Limits {
     pub batch: usize,
     /// Live streams of this process.
     pub connections: usize,
+    /// TCP connections over which no good key has come; `None` derives the number from the file descriptors.
+    pub unauthenticated: Option<usize>,
     /// Subscriptions of one WebSocket.
     pub subscriptions: usize,
     /// Indexes that collections declare, over the whole database.
@@ -121,6 +123,7 @@ impl Config {
                 page: given.required_number("COIR_MAX_PAGE")?,
                 batch: given.required_number("COIR_MAX_BATCH")?,
                 connections: given.required_number("COIR_MAX_CONNECTIONS")?,
+                unauthenticated: given.number("COIR_MAX_UNAUTHENTICATED")?,
                 subscriptions: given.required_number("COIR_MAX_SUBSCRIPTIONS")?,
                 indexes: given.required_number("COIR_MAX_INDEXES")?,
                 collections: given.required_number("COIR_MAX_COLLECTIONS")?,

@@ -263,7 +263,15 @@ pub const SETTINGS: &[Setting] = &[
         Some("20000"),
         (1, 10_000_000),
         Group::Limits,
-        "Live streams of this process",
+        "Authenticated live streams of this process, as far as its file descriptors allow",
+    ),
+    number(
+        "COIR_MAX_UNAUTHENTICATED",
+        "max-unauthenticated",
+        None,
+        (2, 10_000_000),
+        Group::Limits,
+        "Connections over which no good key has come. Unset: an eighth of what the file descriptors allow, at most 1024",
     ),
     number(
         "COIR_MAX_SUBSCRIPTIONS",

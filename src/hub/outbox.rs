@@ -23,6 +23,8 @@ pub enum CloseReason {
     NotAllowed,
     /// Changes that it missed can't be sent any more.
     Behind,
+    /// There are too many connections.
+    Full,
 }
 
 /// Bytes that go to the peer in one piece: no other frame comes between head and rest.
@@ -72,6 +74,8 @@ struct Queue {
     /// Whether a task waits for room for a frame that only fits into an empty queue.
     is_emptiness_awaited: bool,
     close: Option<CloseReason>,
+    /// Whether the last frame is in the queue.
+    is_sealed: bool,
     /// Whether the body ends when the queue is empty.
     is_finished: bool,
     is_gone: bool,
@@ -82,7 +86,7 @@ impl Outbox {
     pub fn push(&self, frame: impl Into<Frame>) -> bool {
         let frame = frame.into();
         let mut queue = self.queue.borrow_mut();
-        if !queue.fits(frame.len()) || queue.is_finished || queue.close.is_some() {
+        if !queue.fits(frame.len()) || queue.is_sealed || queue.close.is_some() {
             return false;
         }
         queue.add(frame);
@@ -93,7 +97,7 @@ impl Outbox {
     /// queue is full. The caller makes sure that there are few of them.
     pub fn send(&self, frame: impl Into<Frame>) {
         let mut queue = self.queue.borrow_mut();
-        if !queue.is_finished && queue.close.is_none() {
+        if !queue.is_sealed && queue.close.is_none() {
             queue.add(frame.into());
         }
         drop(queue);
@@ -107,13 +111,29 @@ impl Outbox {
         }
     }
 
-    /// Adds the last frames, even if the queue is full, and ends the body after them.
-    pub fn finish(&self, last: impl IntoIterator<Item = Bytes>) {
+    /// Adds the last frames, even if the queue is full. It takes no more after them.
+    pub fn seal(&self, last: impl IntoIterator<Item = Bytes>) {
         let mut queue = self.queue.borrow_mut();
         queue.frames.extend(last.into_iter().map(Frame::from));
+        queue.is_sealed = true;
+        drop(queue);
+        self.wake_body();
+    }
+
+    /// Ends the body after the frames that wait.
+    pub fn finish(&self) {
+        let mut queue = self.queue.borrow_mut();
+        queue.is_sealed = true;
         queue.is_finished = true;
         drop(queue);
         self.wake_body();
+    }
+
+    /// Waits until the body was dropped.
+    pub async fn gone(&self) {
+        while !self.is_gone() {
+            self.changed().await;
+        }
     }
 
     /// Asks the connection's task to end. If its key was revoked, the waiting frames are dropped at once.
@@ -144,7 +164,7 @@ impl Outbox {
     /// Whether nothing more needs to be done for the peer, because it is gone or the connection must end.
     pub fn is_ending(&self) -> bool {
         let queue = self.queue.borrow();
-        queue.is_gone || queue.is_finished || queue.close.is_some()
+        queue.is_gone || queue.is_sealed || queue.close.is_some()
     }
 
     /// Returns how often the body has taken something so far.

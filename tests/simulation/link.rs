@@ -114,8 +114,7 @@ impl Link {
     /// Opens a connection to the server as it is now.
     pub fn open(&mut self, form: Form) -> Rc<Connection> {
         let server = self.server.borrow_and_update().clone();
-        let permit = server.realtime.admission.connections.acquire().unwrap();
-        Connection::open(server.realtime.clone(), server.shard.clone(), form, permit)
+        Connection::open(server.parts(), form)
     }
 
     /// Waits a while before the next connection.

@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use coir::{
     api::{
         cocobase::rooms::registry::Rooms,
-        realtime::{Admission, ConnectionCount, Realtime},
+        realtime::{Admission, ConnectionCount, Realtime, local_shard::Parts},
+        sockets::{SocketHandle, SocketLimits, Sockets},
     },
     auth::{KeyRing, Tickets},
     domain::{Control, KeyId, ProjectId},
@@ -36,7 +37,8 @@ pub struct Server {
     /// How many servers there were before it.
     pub number: u64,
     pub realtime: web::Data<Realtime>,
-    pub shard: Rc<Shard>,
+    shard: Rc<Shard>,
+    sockets: Arc<Sockets>,
     pub relay: RelayHandle,
     pub gate: Rc<Gate>,
     _stop: watch::Sender<bool>,
@@ -118,6 +120,15 @@ impl Server {
             bus: Arc::new(Rooms::default()),
             stop: stopped,
         };
-        Rc::new(Self { number, realtime: web::Data::new(realtime), shard, relay, gate, _stop: stop })
+        let all = 1_000_000;
+        let limits = SocketLimits { open: all, unauthenticated: all, unauthenticated_per_address: all };
+        let (realtime, sockets) = (web::Data::new(realtime), Sockets::new(limits));
+        Rc::new(Self { number, realtime, shard, sockets, relay, gate, _stop: stop })
+    }
+
+    /// Returns the parts that a stream needs, with a TCP connection that nobody reads.
+    pub fn parts(&self) -> Parts {
+        let socket = SocketHandle::admit(&self.sockets, None).unwrap();
+        Parts { realtime: self.realtime.clone(), shard: self.shard.clone(), socket }
     }
 }

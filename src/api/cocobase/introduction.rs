@@ -11,8 +11,9 @@ use crate::{
     api::{
         error::ApiError,
         realtime::{
-            connection::Connection,
+            connection::{Connection, NotAdmitted},
             conversation::{Conversation, Dialect, End},
+            protocol::too_many_connections,
         },
     },
     auth::{AuthError, Principal},
@@ -103,10 +104,11 @@ impl<T: Topic> Introduction<T> {
             Err(AuthError::Unknown) => return Err(invalid_key()),
             Err(err) => return Err(failed(ApiError::from(err))),
         };
-        if !self.connection.set_principal(&principal) {
-            return Err(invalid_key());
+        match self.connection.set_principal(&principal) {
+            Ok(()) => Ok(principal),
+            Err(NotAdmitted::Revoked) => Err(invalid_key()),
+            Err(NotAdmitted::Full) => Err(too_many_connections()),
         }
-        Ok(principal)
     }
 }
 
@@ -159,6 +161,7 @@ impl<T: Topic> Dialect for Introduction<T> {
         match reason {
             CloseReason::NotAllowed => invalid_key(),
             CloseReason::Behind => behind(),
+            CloseReason::Full => too_many_connections(),
         }
     }
 }

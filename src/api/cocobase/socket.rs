@@ -13,7 +13,7 @@ use crate::{
         local_shard::parts,
         pace::Pace,
         session::Session,
-        ws::{accept, too_many_connections},
+        ws::accept,
     },
     wire::Form,
 };
@@ -49,17 +49,11 @@ async fn open<T: Topic + 'static>(
     payload: web::Payload,
     topic: T,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let (realtime, shard) = parts(&request)?;
-    let (response, incoming) = accept(&request, &realtime, payload).await?;
-    let outbox = match realtime.admission.connections.acquire() {
-        None => too_many_connections(Form::Library),
-        Some(permit) => {
-            let connection = Connection::open(realtime, shard, Form::Library, permit);
-            let outbox = connection.outbox.clone();
-            let introduction = Introduction::new(connection.clone(), topic);
-            actix_web::rt::spawn(Session::paced(connection, introduction, Pace::limited()).run(incoming));
-            outbox
-        }
-    };
+    let parts = parts(&request)?;
+    let (response, incoming) = accept(&request, &parts.realtime, payload).await?;
+    let connection = Connection::open(parts, Form::Library);
+    let outbox = connection.outbox.clone();
+    let introduction = Introduction::new(connection.clone(), topic);
+    actix_web::rt::spawn(Session::paced(connection, introduction, Pace::limited()).run(incoming));
     Ok(response.map_body(|_, kept| OutboxBody::new(outbox, Some(kept)).boxed()))
 }

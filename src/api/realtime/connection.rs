@@ -14,14 +14,15 @@ use actix_web::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{admission::ConnectionPermit, state::Realtime};
+use super::{admission::ConnectionPermit, local_shard::Parts, state::Realtime};
 use crate::{
+    api::sockets::SocketHandle,
     auth::Principal,
     hub::{Outbox, Shard},
     wire::Form,
 };
 
-/// One live stream. It stays on one worker thread, and counts as live until it is dropped.
+/// One live stream. It stays on one worker thread. From its first good key on it counts as live until it is dropped.
 pub struct Connection {
     /// The state that all streams of the process share.
     pub realtime: web::Data<Realtime>,
@@ -33,18 +34,24 @@ pub struct Connection {
     pub form: Form,
     /// When it was opened.
     pub opened: Instant,
+    /// The TCP connection below.
+    pub socket: SocketHandle,
     outbox_serial: u64,
-    _permit: ConnectionPermit,
+    permit: RefCell<Option<ConnectionPermit>>,
+}
+
+/// Why a principal can't have a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// The key was revoked meanwhile.
+    Revoked,
+    /// There are too many connections.
+    Full,
 }
 
 impl Connection {
     /// Opens a connection, and makes it known to the shard, so that a revoked key finds it.
-    pub fn open(
-        realtime: web::Data<Realtime>,
-        shard: Rc<Shard>,
-        form: Form,
-        permit: ConnectionPermit,
-    ) -> Rc<Self> {
+    pub fn open(Parts { realtime, shard, socket }: Parts, form: Form) -> Rc<Self> {
         let outbox = Rc::new(Outbox::default());
         let outbox_serial = shard.add_outbox(&outbox);
         Rc::new(Self {
@@ -53,16 +60,28 @@ impl Connection {
             outbox,
             form,
             opened: Instant::now(),
+            socket,
             outbox_serial,
-            _permit: permit,
+            permit: RefCell::default(),
         })
     }
 
-    /// Notes whose connection this is. Returns false if the key was revoked meanwhile.
-    pub fn set_principal(&self, principal: &Principal) -> bool {
+    /// Notes whose connection this is. From now on it counts, and its socket is no stranger.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`].
+    pub fn set_principal(&self, principal: &Principal) -> Result<(), NotAdmitted> {
+        self.socket.authenticate();
         self.outbox.set_key(principal.key.clone());
         // A revocation that came before the key was noted has not found this connection.
-        self.realtime.admission.keys.is_good(principal)
+        if !self.realtime.admission.keys.is_good(principal) {
+            return Err(NotAdmitted::Revoked);
+        }
+        let mut permit = self.permit.borrow_mut();
+        if permit.is_none() {
+            *permit = self.realtime.admission.connections.acquire();
+        }
+        if permit.is_some() { Ok(()) } else { Err(NotAdmitted::Full) }
     }
 }
 

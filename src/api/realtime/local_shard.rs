@@ -8,6 +8,7 @@ use super::state::Realtime;
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
+        sockets::SocketHandle,
         state::State,
     },
     hub::Shard,
@@ -16,15 +17,27 @@ use crate::{
 /// This worker thread's shard of the hub.
 pub struct LocalShard(pub Rc<Shard>);
 
+/// The parts of the server that a stream needs.
+pub struct Parts {
+    /// The state that all streams share.
+    pub realtime: web::Data<Realtime>,
+    /// The hub's part on this thread.
+    pub shard: Rc<Shard>,
+    /// The TCP connection of the request.
+    pub socket: SocketHandle,
+}
+
 /// Returns the parts of the server that a stream needs.
 ///
 /// # Errors
 /// `OVERLOADED` if they are missing, which would be a bug of `app`.
-pub fn parts(request: &HttpRequest) -> Result<(web::Data<Realtime>, Rc<Shard>), ApiError> {
-    let state = request.app_data::<State>();
-    let parts = state.map(|state| &state.realtime).zip(request.app_data::<LocalShard>());
-    // `app` registers both before any route.
-    let (realtime, shard) =
-        parts.ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "streams are not available"))?;
-    Ok((realtime.clone(), shard.0.clone()))
+pub fn parts(request: &HttpRequest) -> Result<Parts, ApiError> {
+    let found = request
+        .app_data::<State>()
+        .zip(request.app_data::<LocalShard>())
+        .zip(request.conn_data::<SocketHandle>());
+    // `app` registers all of them before any route.
+    let ((state, shard), socket) =
+        found.ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "streams are not available"))?;
+    Ok(Parts { realtime: state.realtime.clone(), shard: shard.0.clone(), socket: socket.clone() })
 }

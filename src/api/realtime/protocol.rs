@@ -6,7 +6,7 @@ use std::{rc::Rc, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    connection::Connection,
+    connection::{Connection, NotAdmitted},
     conversation::{Conversation, Dialect, End},
     messages::{ClientMessage, Refusal, parse_message},
 };
@@ -50,16 +50,24 @@ impl Protocol {
     /// Notes who is asking from now on. Ends each subscription that the new principal may not have.
     ///
     /// # Errors
-    /// `UNAUTHORIZED` if the connection belongs to another project already, or the key was revoked meanwhile.
+    /// `UNAUTHORIZED` if the connection belongs to another project already, or the key was revoked meanwhile; `OVERLOADED` if
+    /// there are too many connections, and then it ends.
     pub fn set_principal(&mut self, principal: Arc<Principal>) -> Result<(), ApiError> {
         if self.principal.as_ref().is_some_and(|known| known.project != principal.project) {
             return Err(ApiError::unauthorized());
         }
-        if !self.connection.set_principal(&principal) {
-            if let Some(known) = &self.principal {
-                self.connection.outbox.set_key(known.key.clone());
+        match self.connection.set_principal(&principal) {
+            Ok(()) => {}
+            Err(NotAdmitted::Revoked) => {
+                if let Some(known) = &self.principal {
+                    self.connection.outbox.set_key(known.key.clone());
+                }
+                return Err(ApiError::unauthorized());
             }
-            return Err(ApiError::unauthorized());
+            Err(NotAdmitted::Full) => {
+                self.connection.outbox.close(CloseReason::Full);
+                return Err(ApiError::new(ErrorCode::Overloaded, "too many connections; try again"));
+            }
         }
         if let Err(forbidden) = self.connection.realtime.streams.check(&principal) {
             say_forbidden(&self.subscriptions.end_all(), forbidden);
@@ -202,8 +210,14 @@ impl Dialect for Protocol {
                 self.end_with(&ApiError::unauthorized(), CloseCode::NotAllowed, "the key was revoked")
             }
             CloseReason::Behind => behind(),
+            CloseReason::Full => too_many_connections(),
         }
     }
+}
+
+/// Returns the end of a connection that is one too many.
+pub fn too_many_connections() -> End {
+    End::new(CloseCode::TryAgain, "too many connections")
 }
 
 fn say_forbidden(ended: &[Rc<Subscription>], why: Forbidden) {

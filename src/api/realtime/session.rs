@@ -15,6 +15,10 @@ use crate::wire::CloseCode;
 
 /// How long a client may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(10);
+/// How long a peer may take to answer a close frame.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a peer may take to read the last frames.
+const LAST_FRAMES: Duration = Duration::from_secs(10);
 /// A peer that gives no sign of life for this many heartbeats is taken for gone.
 const SILENT_HEARTBEATS: u32 = 3;
 
@@ -28,8 +32,10 @@ pub enum Incoming {
     Answer(Bytes),
     /// A frame that is no message, but shows that the peer is there.
     SignOfLife,
-    /// The peer closes, or broke the rules of the transport.
-    Close(CloseCode, &'static str),
+    /// The peer has sent its close frame, or has gone.
+    Goodbye,
+    /// The peer broke the rules of the transport, and can't be understood any more.
+    Breach(CloseCode, &'static str),
 }
 
 /// One live stream and the loop that serves it. Lives on one worker thread, in one task.
@@ -39,6 +45,18 @@ pub struct Session<C> {
     pace: Pace,
     last_heard: Instant,
     last_taken: u64,
+    farewell: Farewell,
+}
+
+/// What the peer has to do with the end of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// It can answer the server's close frame.
+    Open,
+    /// It has said goodbye already.
+    Said,
+    /// It can't be understood any more.
+    Broken,
 }
 
 impl<C: Conversation + Dialect> Session<C> {
@@ -49,17 +67,45 @@ impl<C: Conversation + Dialect> Session<C> {
 
     /// Makes a session whose client may talk at a pace, because others hear what it says.
     pub fn paced(connection: Rc<Connection>, conversation: C, pace: Pace) -> Self {
-        Self { connection, conversation, pace, last_heard: Instant::now(), last_taken: 0 }
+        Self {
+            connection,
+            conversation,
+            pace,
+            last_heard: Instant::now(),
+            last_taken: 0,
+            farewell: Farewell::Open,
+        }
     }
 
-    /// Serves the connection until its peer is gone, it breaks a rule, or the server stops.
+    /// Serves the connection until its peer is gone, it breaks a rule, or the server stops. Then closes it.
     pub async fn run(mut self, incoming: impl Stream<Item = Incoming>) {
         let mut incoming = std::pin::pin!(incoming);
         let end = self.serve(&mut incoming).await;
-        let close = self.connection.form.close(end.code, end.reason);
+        let Self { connection, conversation, farewell, .. } = self;
+        let close = connection.form.close(end.code, end.reason);
+        let (outbox, socket, hears) =
+            (connection.outbox.clone(), connection.socket.clone(), connection.form.hears());
         // The last frames and the end are one step, since a queue that is full, or closed for a revoked key, takes no other
         // frames.
-        self.connection.outbox.finish(end.last.into_iter().chain(close));
+        outbox.seal(end.last.into_iter().chain(close));
+        // It counts no more, and is served no more.
+        drop((conversation, connection));
+        if hears && farewell == Farewell::Open {
+            tokio::select! {
+                // A peer that doesn't answer has had the time to read why.
+                _ = tokio::time::timeout(GOODBYE, said_goodbye(&mut incoming)) => {}
+                () = outbox.gone() => {}
+            }
+        }
+        outbox.finish();
+        // RFC 6455 §7.1.1: after both close frames, the server closes TCP at once. What a broken peer still sends is read for
+        // a while instead: if it weren't, TCP would throw away the close frame.
+        if hears && farewell != Farewell::Broken {
+            socket.end();
+        }
+        if tokio::time::timeout(LAST_FRAMES, outbox.gone()).await.is_err() {
+            socket.abort();
+        }
     }
 
     async fn serve(&mut self, incoming: &mut (impl Stream<Item = Incoming> + Unpin)) -> End {
@@ -110,7 +156,14 @@ impl<C: Conversation + Dialect> Session<C> {
     async fn hear(&mut self, message: Incoming) -> Result<(), End> {
         self.last_heard = Instant::now();
         match message {
-            Incoming::Close(code, reason) => Err(End::new(code, reason)),
+            Incoming::Goodbye => {
+                self.farewell = Farewell::Said;
+                Err(End::new(CloseCode::Normal, ""))
+            }
+            Incoming::Breach(code, reason) => {
+                self.farewell = Farewell::Broken;
+                Err(End::new(code, reason))
+            }
             Incoming::SignOfLife => Ok(()),
             Incoming::Answer(frame) => {
                 self.pace.count();
@@ -149,5 +202,14 @@ impl<C: Conversation + Dialect> Session<C> {
         outbox.push(self.connection.form.heartbeat(cursor.as_deref()));
         outbox.wake_body();
         Ok(())
+    }
+}
+
+/// Reads on until the peer has sent its close frame, or is gone.
+async fn said_goodbye(incoming: &mut (impl Stream<Item = Incoming> + Unpin)) {
+    while let Some(message) = incoming.next().await {
+        if matches!(message, Incoming::Goodbye) {
+            return;
+        }
     }
 }

@@ -44,24 +44,20 @@ async fn open_stream(
     collection: &str,
     parameters: &Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let (realtime, shard) = parts(request)?;
-    realtime.admission.check_origin(request)?;
-    let opener = realtime.admission.opener(request, parameters).await?;
+    let parts = parts(request)?;
+    let admission = &parts.realtime.admission;
+    admission.check_origin(request)?;
+    let opener = admission.opener(request, parameters).await?;
     let principal = opener.ok_or_else(ApiError::unauthorized)?;
     let filter = parameters.filter()?;
     parameters.refuse_all_but(&["filters", "since", "snapshot", "ticket", "token"])?;
-    let permit = realtime
-        .admission
-        .connections
-        .acquire()
-        .ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "too many connections; try again"))?;
     let since = last_event_id(request, parameters)?;
     let snapshot = match parameters.single("snapshot")? {
         None | Some("false") => false,
         Some("true") => true,
         Some(_) => return Err(ApiError::new(ErrorCode::InvalidFilter, "`snapshot` is true or false")),
     };
-    let connection = Connection::open(realtime, shard, Form::Sse, permit);
+    let connection = Connection::open(parts, Form::Sse);
     let outbox = connection.outbox.clone();
     let mut protocol = Protocol::new(connection.clone());
     protocol.set_principal(principal)?;
@@ -77,6 +73,8 @@ async fn open_stream(
 fn event_stream() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
+        // When the server ends the stream, no request can follow on its socket.
+        .force_close()
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         // nginx would hold events back.

@@ -19,7 +19,6 @@ use crate::{
         error::{ApiError, ErrorCode},
         request::Parameters,
     },
-    hub::Outbox,
     wire::{CloseCode, Form, frames},
 };
 
@@ -30,32 +29,18 @@ pub async fn open(
     payload: web::Payload,
     parameters: Parameters,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let (realtime, shard) = parts(&request)?;
-    let (response, incoming) = accept(&request, &realtime, payload).await?;
-    let outbox = match realtime.admission.connections.acquire() {
-        None => too_many_connections(Form::WebSocket),
-        Some(permit) => {
-            let connection = Connection::open(realtime.clone(), shard, Form::WebSocket, permit);
-            let outbox = connection.outbox.clone();
-            let mut protocol = Protocol::new(connection.clone());
-            let opener = realtime.admission.opener(&request, &parameters).await;
-            let known =
-                opener.and_then(|opener| opener.map_or(Ok(()), |opener| protocol.set_principal(opener)));
-            if let Err(error) = known {
-                protocol.refuse_auth(&error);
-            }
-            actix_web::rt::spawn(Session::new(connection, protocol).run(incoming));
-            outbox
-        }
-    };
+    let parts = parts(&request)?;
+    let (response, incoming) = accept(&request, &parts.realtime, payload).await?;
+    let connection = Connection::open(parts, Form::WebSocket);
+    let outbox = connection.outbox.clone();
+    let mut protocol = Protocol::new(connection.clone());
+    let opener = connection.realtime.admission.opener(&request, &parameters).await;
+    let known = opener.and_then(|opener| opener.map_or(Ok(()), |opener| protocol.set_principal(opener)));
+    if let Err(error) = known {
+        protocol.refuse_auth(&error);
+    }
+    actix_web::rt::spawn(Session::new(connection, protocol).run(incoming));
     Ok(response.map_body(|_, kept| OutboxBody::new(outbox, Some(kept)).boxed()))
-}
-
-/// Returns the queue of a connection that is told to try again, and ends.
-pub fn too_many_connections(form: Form) -> Rc<Outbox> {
-    let outbox = Rc::new(Outbox::default());
-    outbox.finish(form.close(CloseCode::TryAgain, "too many connections"));
-    outbox
 }
 
 /// Does the handshake, and returns the response with the stream of what comes in.
@@ -81,7 +66,7 @@ fn incoming(
     messages: impl Stream<Item = Result<AggregatedMessage, ProtocolError>>,
     breach: Rc<Cell<Option<Breach>>>,
 ) -> impl Stream<Item = Incoming> {
-    let ended = futures_util::stream::once(async { Incoming::Close(CloseCode::Normal, "") });
+    let ended = futures_util::stream::once(async { Incoming::Goodbye });
     messages.map(move |message| read(message, breach.get())).chain(ended)
 }
 
@@ -91,17 +76,17 @@ fn read(message: Result<AggregatedMessage, ProtocolError>, breach: Option<Breach
         Ok(AggregatedMessage::Binary(_)) => Incoming::Binary,
         Ok(AggregatedMessage::Ping(payload)) => Incoming::Answer(frames::pong_frame(&payload)),
         Ok(AggregatedMessage::Pong(_)) => Incoming::SignOfLife,
-        Ok(AggregatedMessage::Close(_)) => Incoming::Close(CloseCode::Normal, ""),
+        Ok(AggregatedMessage::Close(_)) => Incoming::Goodbye,
         Err(_) if breach == Some(Breach::TooBig) => {
-            Incoming::Close(CloseCode::TooBig, "a message is at most 64 KiB in 64 fragments")
+            Incoming::Breach(CloseCode::TooBig, "a message is at most 64 KiB in 64 fragments")
         }
         Err(_) if breach == Some(Breach::ReservedBits) => {
-            Incoming::Close(CloseCode::Protocol, "no extension was agreed on (RFC 6455)")
+            Incoming::Breach(CloseCode::Protocol, "no extension was agreed on (RFC 6455)")
         }
-        Err(ProtocolError::Overflow) => Incoming::Close(CloseCode::TooBig, "a message is at most 64 KiB"),
+        Err(ProtocolError::Overflow) => Incoming::Breach(CloseCode::TooBig, "a message is at most 64 KiB"),
         Err(ProtocolError::Io(err)) if err.kind() == std::io::ErrorKind::InvalidData => {
-            Incoming::Close(CloseCode::InvalidData, "text is UTF-8")
+            Incoming::Breach(CloseCode::InvalidData, "text is UTF-8")
         }
-        Err(_) => Incoming::Close(CloseCode::Protocol, "not WebSocket (RFC 6455)"),
+        Err(_) => Incoming::Breach(CloseCode::Protocol, "not WebSocket (RFC 6455)"),
     }
 }

@@ -8,6 +8,7 @@ use super::credential::credential;
 use crate::{
     api::{
         error::ApiError,
+        sockets::SocketHandle,
         state::{ServerState, State},
     },
     auth::Principal,
@@ -27,7 +28,11 @@ impl FromRequest for Caller {
             let key = credential(request.headers())?.ok_or_else(ApiError::unauthorized)?;
             // `app` registers the state before any route.
             let state = request.app_data::<State>().ok_or_else(ApiError::unauthorized)?;
-            Ok(Self(state.keys.authenticate(key).await?))
+            let principal = state.keys.authenticate(key).await?;
+            if let Some(socket) = request.conn_data::<SocketHandle>() {
+                socket.authenticate();
+            }
+            Ok(Self(principal))
         })
     }
 }

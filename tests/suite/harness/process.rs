@@ -26,8 +26,29 @@ impl Process {
 
     /// Starts the server with other settings.
     pub fn start_with(database_url: &str, listen: &str, settings: &[(&str, &str)]) -> Self {
-        let mut child = command(&["serve"])
-            .envs(settings.iter().copied())
+        let mut command = command(&["serve"]);
+        command.envs(settings.iter().copied());
+        Self::spawn(command, database_url, listen)
+    }
+
+    /// Starts the server with at most so many file descriptors, which it can't raise.
+    pub fn start_limited(database_url: &str, descriptors: u32) -> Self {
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" serve");
+        let server = command(&[]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(server.get_program());
+        for (name, value) in server.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(std::env::temp_dir());
+        Self::spawn(command, database_url, "127.0.0.1:0")
+    }
+
+    fn spawn(mut command: Command, database_url: &str, listen: &str) -> Self {
+        let mut child = command
             .env("DATABASE_URL", database_url)
             .env("COIR_LISTEN", listen)
             .stdout(Stdio::piped())

@@ -8,3 +8,4 @@ mod lifecycle;
 mod malformed;
 mod settings;
 mod site;
+mod sockets;

@@ -1,0 +1,53 @@
+//! A socket as the requests on it see it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{
+    limits::Sockets,
+    state::{Fate, SocketState},
+};
+
+/// A socket as the requests on it see it. Cheap to clone.
+#[derive(Clone)]
+pub struct SocketHandle {
+    pub(super) state: Arc<SocketState>,
+    pub(super) sockets: Arc<Sockets>,
+}
+
+/// A request on a socket that is in progress until this is dropped.
+pub struct RequestInProgress(Arc<SocketState>);
+
+impl SocketHandle {
+    /// Admits a new socket as a stranger, and closes others if there are too many. `None` if there is no room.
+    pub fn admit(sockets: &Arc<Sockets>, address: Option<IpAddr>) -> Option<Self> {
+        let state = sockets.admit(address)?;
+        Some(Self { state, sockets: sockets.clone() })
+    }
+
+    /// Notes that a good key came over the socket, which is no stranger any more.
+    pub fn authenticate(&self) {
+        self.sockets.authenticate(&self.state);
+    }
+
+    /// Closes the socket as soon as no request is in progress on it and its last answer has left.
+    pub fn end(&self) {
+        self.state.decide(Fate::End);
+    }
+
+    /// Closes the socket at once.
+    pub fn abort(&self) {
+        self.state.decide(Fate::Abort);
+    }
+
+    /// Notes that a request has begun.
+    pub fn begin_request(&self) -> RequestInProgress {
+        self.state.begin_request();
+        RequestInProgress(self.state.clone())
+    }
+}
+
+impl Drop for RequestInProgress {
+    fn drop(&mut self) {
+        self.0.end_request();
+    }
+}

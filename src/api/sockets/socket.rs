@@ -1,0 +1,273 @@
+//! The reader and writer of one TCP connection, with its deadlines.
+//!
+//! actix bounds the head of the first request only, and knows neither keys nor how many sockets there are. So the HTTP
+//! server reads and writes through this module.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+use super::{handle::SocketHandle, limits::Sockets, state::Fate};
+
+/// How long the head of a request may take, from its first byte; that of the first request from the connection on.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long a socket may stay idle between two requests.
+const IDLE: Duration = Duration::from_secs(75);
+/// The same while sockets are scarce.
+const IDLE_IN_A_CROWD: Duration = Duration::from_secs(2);
+/// How long a peer may take to read the last bytes after the end was decided.
+const LAST_BYTES: Duration = Duration::from_secs(10);
+const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const NO_ROOM: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+    connection: close\r\n\r\n{\"success\":false,\"error\":{\"code\":\"OVERLOADED\",\"message\":\
+    \"the server has too many connections; try again\"}}";
+
+/// One TCP connection, as the HTTP server reads and writes it.
+pub struct Socket {
+    tcp: TcpStream,
+    handle: SocketHandle,
+    phase: Phase,
+    /// The requests that had begun when the phase was last looked at.
+    begun: u32,
+    /// Whether bytes came since then.
+    has_read: bool,
+    /// Whether the peer doesn't take what is written.
+    is_stuck: bool,
+    deadline: Option<Instant>,
+    alarm: Option<Alarm>,
+    waker: Option<Waker>,
+}
+
+/// What the server waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The rest of a request's head.
+    Head,
+    /// The answer to a request, or its body.
+    Request,
+    /// The next request.
+    Idle,
+    /// The last bytes to leave.
+    Closing,
+}
+
+/// A timer that rings at the deadline or earlier. Deadlines move with every request, and moving a timer costs more than an
+/// alarm that comes too early.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    at: Option<Instant>,
+}
+
+/// What a socket may do now.
+enum Verdict {
+    Go,
+    /// The peer is heard no more.
+    End,
+    Abort,
+}
+
+impl Socket {
+    /// Takes a connection that was just accepted. If there is no room for it, it is told so and dropped.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn open(tcp: TcpStream, sockets: &Arc<Sockets>) -> io::Result<(Self, Option<SocketAddr>)> {
+        let peer = tcp.peer_addr().ok();
+        let Some(handle) = SocketHandle::admit(sockets, peer.map(|peer| peer.ip())) else {
+            // The peer may have sent a request that nobody reads; then it sees a connection that was reset.
+            let _ = tcp.try_write(NO_ROOM);
+            return Err(io::Error::other("too many connections"));
+        };
+        let socket = Self {
+            tcp,
+            handle,
+            phase: Phase::Head,
+            begun: 0,
+            has_read: false,
+            is_stuck: false,
+            deadline: Some(Instant::now() + HEAD),
+            alarm: None,
+            waker: None,
+        };
+        Ok((socket, peer))
+    }
+
+    /// Returns the handle by which requests reach their socket.
+    pub fn handle(&self) -> SocketHandle {
+        self.handle.clone()
+    }
+
+    /// Says what the socket may do. `is_reading` is false while an answer may be under way, into which nothing else must be
+    /// written.
+    fn judge(&mut self, context: &mut Context<'_>, is_reading: bool) -> Verdict {
+        match self.handle.state.fate() {
+            Fate::None => {}
+            Fate::End if self.handle.state.is_busy() => {}
+            Fate::End => self.begin_closing(),
+            Fate::Abort => return Verdict::Abort,
+        }
+        if self.is_late(context) {
+            if self.phase == Phase::Closing || !is_reading {
+                return Verdict::Abort;
+            }
+            if self.phase == Phase::Head && !self.is_stuck {
+                // If it doesn't fit, the peer gets no answer.
+                let _ = self.tcp.try_write(TOO_LATE);
+            }
+            self.begin_closing();
+            self.set_alarm(context);
+        }
+        if self.phase == Phase::Closing { Verdict::End } else { Verdict::Go }
+    }
+
+    fn begin_closing(&mut self) {
+        if self.phase != Phase::Closing {
+            self.phase = Phase::Closing;
+            self.deadline = Some(Instant::now() + LAST_BYTES);
+        }
+    }
+
+    /// Looks what the server waits for now. The HTTP server has done all it can, and what it wrote has left or is stuck.
+    fn settle(&mut self, context: &mut Context<'_>) {
+        let state = &self.handle.state;
+        if !state.is_known() && state.waits_since() == 0 {
+            state.set_waits_since(self.handle.sockets.now());
+        }
+        let (begun, is_busy) = (state.begun(), state.is_busy());
+        let (had_begun, has_read) =
+            (std::mem::replace(&mut self.begun, begun), std::mem::take(&mut self.has_read));
+        match self.phase {
+            Phase::Closing => {}
+            _ if is_busy => {
+                self.phase = Phase::Request;
+                self.deadline = None;
+            }
+            phase if phase == Phase::Request || begun != had_begun => {
+                self.phase = Phase::Idle;
+                let idle = if self.handle.sockets.is_crowded() { IDLE_IN_A_CROWD } else { IDLE };
+                self.deadline = Some(Instant::now() + idle);
+            }
+            Phase::Idle if has_read => {
+                self.phase = Phase::Head;
+                self.deadline = Some(Instant::now() + HEAD);
+            }
+            _ => {}
+        }
+        self.set_alarm(context);
+    }
+
+    /// Makes sure that the alarm rings at the deadline or earlier.
+    fn set_alarm(&mut self, context: &mut Context<'_>) {
+        let Some(deadline) = self.deadline else { return };
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Alarm { sleep: Box::pin(tokio::time::sleep_until(deadline)), at: None });
+        if alarm.at.is_none_or(|at| at > deadline) {
+            alarm.sleep.as_mut().reset(deadline);
+            alarm.at = Some(deadline);
+            // From now on it wakes this task, unless it is too late for that already.
+            if alarm.sleep.as_mut().poll(context).is_ready() {
+                context.waker().wake_by_ref();
+            }
+        }
+    }
+
+    /// Whether the deadline is over.
+    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(alarm) = self.alarm.as_mut().filter(|alarm| alarm.at.is_some() && alarm.sleep.is_elapsed())
+        else {
+            return false;
+        };
+        alarm.at = None;
+        let is_late = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if !is_late {
+            self.set_alarm(context);
+        }
+        is_late
+    }
+
+    /// Makes sure that a decision about this socket wakes its task.
+    fn listen(&mut self, context: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            self.handle.state.waker.register(context.waker());
+            self.waker = Some(context.waker().clone());
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.listen(context);
+        match self.judge(context, true) {
+            Verdict::Go => {}
+            Verdict::End => return Poll::Ready(Ok(())),
+            Verdict::Abort => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.tcp).poll_read(context, buffer);
+        if let Poll::Ready(Ok(())) = outcome {
+            if buffer.filled().len() == before {
+                self.begin_closing();
+            } else {
+                self.has_read = true;
+                if !self.handle.state.is_known() {
+                    self.handle.state.set_waits_since(0);
+                }
+            }
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Verdict::Abort = self.judge(context, false) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let outcome = Pin::new(&mut self.tcp).poll_write(context, bytes);
+        self.is_stuck = outcome.is_pending();
+        if self.is_stuck {
+            self.settle(context);
+        }
+        outcome
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Verdict::Abort = self.judge(context, false) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        self.settle(context);
+        // The kernel takes what is written at once.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.handle.sockets.leave(&self.handle.state);
+    }
+}
