@@ -251,9 +251,10 @@ impl From<LiveError> for ApiError {
         match err {
             LiveError::Forbidden(err) => Self::new(ErrorCode::Forbidden, err.to_string()),
             LiveError::UnknownCollection => Self::new(ErrorCode::InvalidCollection, UNKNOWN_COLLECTION),
-            LiveError::TooManySubscriptions { .. } | LiveError::TooManyFilters => {
-                Self::new(ErrorCode::Overloaded, err.to_string())
-            }
+            LiveError::TooManySubscriptions { .. }
+            | LiveError::TooManyFilters
+            | LiveError::TooManyBytes(_)
+            | LiveError::TooManyBytesOfConnection { .. } => Self::new(ErrorCode::Overloaded, err.to_string()),
             LiveError::Store(err) => err.into(),
         }
     }

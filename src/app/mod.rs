@@ -122,7 +122,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             relay,
             writer.activity(),
             config.limits.subscriptions,
-        ),
+        )
+        .with_filter_bytes(config.limits.filter_bytes),
         admission: Admission {
             keys: keys.clone(),
             tickets,

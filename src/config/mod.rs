@@ -66,6 +66,8 @@ pub struct Limits {
     pub unauthenticated: Option<usize>,
     /// Subscriptions of one WebSocket.
     pub subscriptions: usize,
+    /// Bytes of memory that the filters of all live subscriptions take.
+    pub filter_bytes: usize,
     /// Indexes that collections declare, over the whole database.
     pub indexes: usize,
     /// Collections of a project.
@@ -125,6 +127,7 @@ impl Config {
                 connections: given.required_number("COIR_MAX_CONNECTIONS")?,
                 unauthenticated: given.number("COIR_MAX_UNAUTHENTICATED")?,
                 subscriptions: given.required_number("COIR_MAX_SUBSCRIPTIONS")?,
+                filter_bytes: given.required_number("COIR_MAX_FILTER_MEMORY")?,
                 indexes: given.required_number("COIR_MAX_INDEXES")?,
                 collections: given.required_number("COIR_MAX_COLLECTIONS")?,
                 idempotency_bytes: given.required_number("COIR_MAX_IDEMPOTENCY_BYTES")?,

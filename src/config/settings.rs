@@ -282,6 +282,14 @@ pub const SETTINGS: &[Setting] = &[
         "Subscriptions of one WebSocket",
     ),
     number(
+        "COIR_MAX_FILTER_MEMORY",
+        "max-filter-memory",
+        Some("134217728"),
+        (1 << 20, 64 << 30),
+        Group::Limits,
+        "Bytes of memory for the filters of all live subscriptions, beyond 512 bytes of each",
+    ),
+    number(
         "COIR_MAX_QUERY_SECONDS",
         "max-query-seconds",
         Some("10"),

@@ -86,6 +86,11 @@ impl Delivery {
         self.told.set(cursor.position.sequence);
     }
 
+    /// Returns the beginning of its frames, if it is a named one.
+    pub fn head(&self) -> Option<&NamedHead> {
+        self.head.as_ref()
+    }
+
     /// Returns the cursor up to which it has been served; `None` until it was live.
     pub fn cursor(&self) -> Option<Cursor> {
         Some(Cursor { epoch: self.epoch.get()?, position: self.position.get()? })

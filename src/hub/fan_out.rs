@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Interest, filter_index::FilterIndex};
+use super::{Audience, filter_index::FilterIndex};
 use crate::{
     domain::{Change, Document, ProjectId, cursor::Epoch},
     wire::{Event, EventKind, Form},
@@ -26,7 +26,7 @@ pub(super) fn fan_out(
     let mut distinct: BTreeMap<(EventKind, Form, &str), BTreeMap<u32, Vec<u64>>> = BTreeMap::new();
     for (key, kind) in kinds(matching(images.0), matching(images.1)) {
         for recipient in index.recipients_of(key) {
-            let Interest { form, label, .. } = &*recipient.interest;
+            let Audience { form, label, .. } = &**recipient.interest;
             let targets = distinct.entry((kind, *form, &**label)).or_default();
             targets.entry(recipient.id.shard).or_default().push(recipient.id.serial);
         }

@@ -1,6 +1,11 @@
-//! What subscriptions want to hear of. Equal ones share it.
+//! What subscriptions want to hear of. Equal interests are stored once, and what they take is bounded.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasher, Hash, RandomState},
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
 
 use crate::{
     domain::{CollectionId, KeyId, ProjectId},
@@ -8,12 +13,15 @@ use crate::{
     wire::Form,
 };
 
-/// The documents that a subscription wants to hear of, and how.
-pub struct Interest {
+/// The part of a filter that doesn't count, because the number of subscriptions bounds it.
+const FREE_BYTES: usize = 512;
+
+/// The subscriptions that get the same events of a collection, if they have the same filter.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Audience {
     pub project: ProjectId,
     /// The collection, through every rename.
     pub collection: CollectionId,
-    pub filter: Arc<Filter>,
     /// How its events are written.
     pub form: Form,
     /// The collection's name in its events; see [`Form::label`]. In the documented protocol it is the name or id that the
@@ -21,4 +29,224 @@ pub struct Interest {
     pub label: Arc<str>,
     /// The key of its principal.
     pub key: KeyId,
+}
+
+/// The documents that a subscription wants to hear of, and how. When the last holder drops it, its bytes are given back.
+pub struct Interest {
+    audience: Arc<Audience>,
+    pub filter: Arc<Filter>,
+    bytes: usize,
+    interests: Interests,
+}
+
+/// All interests of the process. Cheap to clone.
+#[derive(Clone)]
+pub struct Interests(Arc<Shared>);
+
+struct Shared {
+    limit: TooManyBytes,
+    hasher: RandomState,
+    all: Mutex<All>,
+}
+
+#[derive(Default)]
+struct All {
+    /// By the hash of audience and filter.
+    interests: HashMap<u64, Weak<Interest>>,
+    /// With the number of interests that have it.
+    audiences: HashMap<Arc<Audience>, usize>,
+    /// The filters that count, with the number of interests that have them.
+    filters: HashMap<Arc<Filter>, usize>,
+    bytes: usize,
+    bytes_of_keys: HashMap<KeyId, usize>,
+}
+
+/// The filters of live subscriptions would take more memory than this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyBytes {
+    pub of_all: usize,
+    pub of_key: usize,
+}
+
+impl Deref for Interest {
+    type Target = Audience;
+
+    fn deref(&self) -> &Audience {
+        &self.audience
+    }
+}
+
+impl Interest {
+    /// Returns the bytes that its filter counts for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Counts so many bytes more for its key, for what a subscription has besides the filter.
+    ///
+    /// # Errors
+    /// [`TooManyBytes`]; then nothing is counted.
+    pub fn take(&self, bytes: usize) -> Result<(), TooManyBytes> {
+        self.interests.lock().take(&self.key, bytes, bytes, self.interests.0.limit)
+    }
+
+    /// Gives back what [`Interest::take`] has counted.
+    pub fn give_back(&self, bytes: usize) {
+        self.interests.lock().give_back(&self.key, bytes, bytes);
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        let hash = self.interests.0.hasher.hash_one((&*self.audience, &*self.filter));
+        let mut all = self.interests.lock();
+        // Another one may have taken its place already.
+        if all.interests.get(&hash).is_some_and(|known| std::ptr::eq(known.as_ptr(), self)) {
+            all.interests.remove(&hash);
+        }
+        discount(&mut all.audiences, &self.audience);
+        if self.bytes > 0 {
+            let is_last = discount(&mut all.filters, &self.filter);
+            all.give_back(&self.audience.key, if is_last { self.bytes } else { 0 }, self.bytes);
+        }
+    }
+}
+
+impl Interests {
+    /// Allows the filters of all interests, and what [`Interest::take`] counts, so many bytes together. One key may have three
+    /// quarters of them.
+    pub fn new(max_bytes: usize) -> Self {
+        let limit = TooManyBytes { of_all: max_bytes, of_key: max_bytes / 4 * 3 };
+        Self(Arc::new(Shared { limit, hasher: RandomState::new(), all: Mutex::default() }))
+    }
+
+    /// Returns the interest of an audience in the documents that match.
+    ///
+    /// # Errors
+    /// [`TooManyBytes`] if the filter is too large beside those that there are.
+    pub fn get(&self, audience: Audience, filter: Filter) -> Result<Arc<Interest>, TooManyBytes> {
+        let bytes = filter.size().memory.saturating_sub(FREE_BYTES);
+        let hash = self.0.hasher.hash_one((&audience, &filter));
+        // Declared before the lock, so that it is dropped after it: this may be the last holder.
+        let known;
+        let mut all = self.lock();
+        known = all.interests.get(&hash).and_then(Weak::upgrade);
+        if let Some(known) = &known
+            && *known.filter == filter
+            && *known.audience == audience
+        {
+            return Ok(known.clone());
+        }
+        let shared = all.filters.get_key_value(&filter).map(|(filter, _)| filter.clone());
+        all.take(&audience.key, if shared.is_some() { 0 } else { bytes }, bytes, self.0.limit)?;
+        let filter = shared.unwrap_or_else(|| Arc::new(filter));
+        if bytes > 0 {
+            *all.filters.entry(filter.clone()).or_default() += 1;
+        }
+        let shared = all.audiences.get_key_value(&audience).map(|(audience, _)| audience.clone());
+        let audience = shared.unwrap_or_else(|| Arc::new(audience));
+        *all.audiences.entry(audience.clone()).or_default() += 1;
+        let interest = Arc::new(Interest { audience, filter, bytes, interests: self.clone() });
+        all.interests.insert(hash, Arc::downgrade(&interest));
+        Ok(interest)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl All {
+    fn take(
+        &mut self,
+        key: &KeyId,
+        bytes: usize,
+        of_key: usize,
+        limit: TooManyBytes,
+    ) -> Result<(), TooManyBytes> {
+        let held = self.bytes_of_keys.get(key).copied().unwrap_or(0);
+        if (bytes > 0 && self.bytes + bytes > limit.of_all) || (of_key > 0 && held + of_key > limit.of_key) {
+            return Err(limit);
+        }
+        self.bytes += bytes;
+        if of_key > 0 {
+            self.bytes_of_keys.insert(key.clone(), held + of_key);
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self, key: &KeyId, bytes: usize, of_key: usize) {
+        self.bytes -= bytes;
+        if let Entry::Occupied(mut held) = self.bytes_of_keys.entry(key.clone()) {
+            *held.get_mut() -= of_key;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+    }
+}
+
+/// Takes one off a count. Returns whether it was the last.
+fn discount<T: Eq + Hash>(counts: &mut HashMap<Arc<T>, usize>, counted: &Arc<T>) -> bool {
+    let Some(count) = counts.get_mut(counted) else { return false };
+    *count -= 1;
+    let is_last = *count == 0;
+    if is_last {
+        counts.remove(counted);
+    }
+    is_last
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::query::parse::{Typing, parse_value};
+
+    fn audience(key: &str) -> Audience {
+        Audience {
+            project: ProjectId::from_stored("p"),
+            collection: CollectionId::from_stored("c"),
+            form: Form::Sse,
+            label: "c".into(),
+            key: KeyId::from_stored(key),
+        }
+    }
+
+    fn filter(first: u32) -> Filter {
+        parse_value(json!({ "n__in": (first..first + 100).collect::<Vec<_>>() }), Typing::Typed).unwrap()
+    }
+
+    #[test]
+    fn equal_interests_are_one_and_give_everything_back() {
+        let interests = Interests::new(1 << 20);
+        let one = interests.get(audience("one"), filter(0)).unwrap();
+        let same = interests.get(audience("one"), filter(0)).unwrap();
+        let of_another = interests.get(audience("two"), filter(0)).unwrap();
+        assert!(Arc::ptr_eq(&one, &same) && Arc::ptr_eq(&one.filter, &of_another.filter));
+        assert_eq!(interests.lock().bytes, one.bytes(), "the filter counts once");
+        drop((one, same));
+        assert_eq!(interests.lock().bytes, of_another.bytes(), "until the last one goes");
+        of_another.take(100).unwrap();
+        of_another.give_back(100);
+        drop(of_another);
+        let all = interests.lock();
+        assert!(all.interests.is_empty() && all.audiences.is_empty() && all.filters.is_empty());
+        assert!(all.bytes == 0 && all.bytes_of_keys.is_empty());
+    }
+
+    #[test]
+    fn a_key_has_three_quarters_of_the_bytes() {
+        let bytes = filter(0).size().memory - FREE_BYTES;
+        let interests = Interests::new(bytes * 4 + 3);
+        let mut held: Vec<_> = (0..3).map(|n| interests.get(audience("one"), filter(n)).unwrap()).collect();
+        assert!(interests.get(audience("one"), filter(3)).is_err());
+        assert!(held[0].take(1).is_err());
+        held.push(interests.get(audience("two"), filter(3)).unwrap());
+        assert!(interests.get(audience("two"), filter(4)).is_err(), "all bytes are taken");
+        assert!(interests.get(audience("two"), filter(0)).is_ok(), "this filter is there already");
+        held.remove(0);
+        held.push(interests.get(audience("one"), filter(4)).unwrap());
+    }
 }

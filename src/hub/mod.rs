@@ -22,7 +22,7 @@ mod to_shard;
 
 pub use actor::{HubHandle, start};
 pub use delivery::{Delivery, DeliveryState};
-pub use interest::Interest;
+pub use interest::{Audience, Interest, Interests, TooManyBytes};
 pub use joining::{Joining, SubscriptionId};
 pub use outbox::{CloseReason, Frame, Outbox};
 pub use shard::Shard;

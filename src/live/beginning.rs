@@ -1,11 +1,11 @@
 //! How a subscription begins: from the end of the log, from a cursor, with a snapshot, or in the place of another one.
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use crate::{
     auth::Principal,
     domain::{Collection, cursor::Cursor},
-    hub::{CloseReason, Delivery, DeliveryState, Interest},
+    hub::{Audience, CloseReason, Delivery, DeliveryState},
     live::{
         error::LiveError,
         resume::{Lost, Resume},
@@ -36,7 +36,7 @@ impl Subscriptions {
         old: Option<usize>,
     ) -> Result<(), LiveError> {
         let since = new.since.as_deref().and_then(|since| Cursor::decode(since, &principal.project).ok());
-        let subscription = self.new_subscription(principal, collection, new);
+        let subscription = self.new_subscription(principal, collection, new, old)?;
         let delivery = &subscription.delivery;
         // "Now" is where the log ends, and not how far this node's hub has heard. On several nodes, a change that was
         // acknowledged before must not come as an event.
@@ -76,7 +76,7 @@ impl Subscriptions {
     ) -> Result<(), LiveError> {
         let begin = self.find_begin(principal, new.since.as_deref()).await?;
         let end = self.streams.find_end(&principal.project).await?.ok_or(LiveError::UnknownCollection)?;
-        let subscription = self.new_subscription(principal, collection, new);
+        let subscription = self.new_subscription(principal, collection, new, old)?;
         let delivery = &subscription.delivery;
         self.check_collection(principal, delivery).await?;
         let old = match old {
@@ -97,7 +97,7 @@ impl Subscriptions {
                     .unwrap_or(end),
             ),
             Begin::Lost(lost) => {
-                if subscription.wants_snapshot && subscription.id.is_some() {
+                if subscription.wants_snapshot && subscription.delivery.head().is_some() {
                     subscription.begin_snapshot();
                     subscription.say_begun();
                 }
@@ -165,19 +165,21 @@ impl Subscriptions {
         principal: &Principal,
         collection: &Collection,
         new: NewSubscription,
-    ) -> Rc<Subscription> {
+        old: Option<usize>,
+    ) -> Result<Rc<Subscription>, LiveError> {
         let head = new.id.as_deref().map(NamedHead::new);
         let form = if new.id.is_some() { Form::Named } else { self.form };
-        let interest = Interest {
+        let audience = Audience {
             project: principal.project.clone(),
             collection: collection.id.clone(),
-            filter: Arc::new(new.filter),
             form,
             label: form.label(collection, &new.collection).into(),
             key: principal.key.clone(),
         };
-        let delivery = Delivery::new(Arc::new(interest), self.outbox.clone(), head);
-        Rc::new(Subscription::new(Rc::new(delivery), new.id, new.snapshot))
+        let interest = self.streams.interests().get(audience, new.filter)?;
+        let delivery = Delivery::new(interest, self.outbox.clone(), head);
+        let old = old.map(|index| &*self.all[index]);
+        Ok(Rc::new(Subscription::new(delivery, new.snapshot, &self.bytes, old)?))
     }
 
     fn put(&mut self, old: Option<usize>, subscription: Rc<Subscription>) {

@@ -1,6 +1,10 @@
 //! Why a subscription can't be served.
 
-use crate::{auth::Forbidden, hub::filter_index, store::StoreError};
+use crate::{
+    auth::Forbidden,
+    hub::{TooManyBytes, filter_index},
+    store::StoreError,
+};
 
 /// Why a subscription can't be served. `api` says it with a code on each transport.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +24,21 @@ pub enum LiveError {
         filter_index::MAX_COST_OF_KEY
     )]
     TooManyFilters,
+    #[error(
+        "the filters of all live subscriptions take too much memory: {} bytes, and {} for one key; end some of them, or use shorter lists and texts",
+        .0.of_all, .0.of_key
+    )]
+    TooManyBytes(TooManyBytes),
+    #[error(
+        "the filters of this connection take more than {limit} bytes of memory; use shorter lists and texts, or another connection"
+    )]
+    TooManyBytesOfConnection { limit: usize },
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<TooManyBytes> for LiveError {
+    fn from(limit: TooManyBytes) -> Self {
+        Self::TooManyBytes(limit)
+    }
 }

@@ -164,7 +164,7 @@ async fn offer_page(
     }
     let outbox = subscription.delivery.outbox();
     let permit = streams.work_permit().await;
-    let frame = messages::snapshot(subscription.delivery.form, subscription.id.as_deref(), &page.documents);
+    let frame = messages::snapshot(subscription.delivery.form, subscription.id().as_deref(), &page.documents);
     drop(permit);
     while !outbox.push(frame.clone()) {
         outbox.wake_body();

@@ -9,11 +9,15 @@ use crate::{
     domain::{CollectionId, cursor::Cursor},
     hub::{Delivery, DeliveryState, Outbox, Shard},
     live::{
-        catch_up::catch_up, error::LiveError, log_reading::CaughtUp, reads::Streams, resume::Lost,
-        subscription::Subscription,
+        catch_up::catch_up,
+        error::LiveError,
+        log_reading::CaughtUp,
+        reads::Streams,
+        resume::Lost,
+        subscription::{FilterBytes, Subscription},
     },
     query::Filter,
-    wire::Form,
+    wire::{Form, NamedHead},
 };
 
 /// A client's request for a subscription.
@@ -37,6 +41,7 @@ pub struct Subscriptions {
     pub(super) outbox: Rc<Outbox>,
     pub(super) form: Form,
     pub(super) all: Vec<Rc<Subscription>>,
+    pub(super) bytes: Rc<FilterBytes>,
     catching_up: FuturesUnordered<LocalBoxFuture<'static, (Rc<Subscription>, CaughtUp)>>,
 }
 
@@ -54,7 +59,8 @@ pub enum Ended {
 impl Subscriptions {
     /// Makes an empty set for a connection.
     pub fn new(streams: Streams, shard: Rc<Shard>, outbox: Rc<Outbox>, form: Form) -> Self {
-        Self { streams, shard, outbox, form, all: Vec::new(), catching_up: FuturesUnordered::new() }
+        let bytes = Rc::new(FilterBytes::new(streams.max_subscriptions()));
+        Self { streams, shard, outbox, form, all: Vec::new(), bytes, catching_up: FuturesUnordered::new() }
     }
 
     /// Begins a subscription. It replaces the one with the same `id`, or, without an `id`, the one of the same collection. If
@@ -64,9 +70,10 @@ impl Subscriptions {
     /// Why it can't be served; nothing has changed then.
     pub async fn add(&mut self, principal: &Principal, new: NewSubscription) -> Result<(), LiveError> {
         let collection = self.streams.open(principal, &new.collection).await?;
+        let head = new.id.as_deref().map(NamedHead::new);
         let old = self.all.iter().position(|other| match &new.id {
-            Some(id) => other.id.as_ref() == Some(id),
-            None => other.id.is_none() && other.delivery.collection == collection.id,
+            Some(_) => other.delivery.head() == head.as_ref(),
+            None => other.delivery.head().is_none() && other.delivery.collection == collection.id,
         });
         let limit = self.streams.max_subscriptions();
         if old.is_none() && self.all.len() >= limit {
@@ -80,7 +87,8 @@ impl Subscriptions {
 
     /// Ends a named subscription. It is no error if there is none.
     pub async fn remove_named(&mut self, id: &str) {
-        let index = self.all.iter().position(|other| other.id.as_deref() == Some(id));
+        let head = NamedHead::new(id);
+        let index = self.all.iter().position(|other| other.delivery.head() == Some(&head));
         self.remove_at(index).await;
     }
 
@@ -90,7 +98,7 @@ impl Subscriptions {
     /// [`LiveError::UnknownCollection`], and why the collection could not be looked up.
     pub async fn remove(&mut self, principal: &Principal, asked_name: &str) -> Result<(), LiveError> {
         let find = |matches: &dyn Fn(&Delivery) -> bool| {
-            self.all.iter().position(|other| other.id.is_none() && matches(&other.delivery))
+            self.all.iter().position(|other| other.delivery.head().is_none() && matches(&other.delivery))
         };
         let index = match find(&|delivery| *delivery.label == *asked_name) {
             Some(index) => Some(index),

@@ -20,7 +20,7 @@
 //! strings by code point. `id` is a string to every operator. `createdAt` and `updatedAt` are times, which take the operators
 //! `eq ne in notin isnull gt gte lt lte`.
 //!
-//! Reading order: this file, [`parse`], `matches`, [`key`], [`page`], [`index_definition`], [`planner`], [`select`],
+//! Reading order: this file, [`parse`], `matches`, `size`, [`key`], [`page`], [`index_definition`], [`planner`], [`select`],
 //! [`populate`], [`aggregate`] with [`sum`].
 
 pub mod aggregate;
@@ -32,6 +32,7 @@ pub mod parse;
 pub mod planner;
 pub mod populate;
 pub mod select;
+mod size;
 pub mod sum;
 
 use std::{cmp::Ordering, fmt};
@@ -39,6 +40,7 @@ use std::{cmp::Ordering, fmt};
 use serde_json::Value;
 
 pub use matches::Lookup;
+pub use size::FilterSize;
 
 use crate::domain::{FieldPath, Segment};
 

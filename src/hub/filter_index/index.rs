@@ -14,24 +14,18 @@ use super::{
     cost::{FREE_COST_OF_ANCHOR, MAX_COST, MAX_COST_OF_KEY, cost},
     fields::{FieldUse, Fields},
     judge::Judge,
+    recipients::{Recipient, Recipients},
     text::TextSearch,
 };
 use crate::{
     domain::{Document, KeyId},
-    hub::{Interest, SubscriptionId},
+    hub::SubscriptionId,
     query::{Filter, Part, key::Key},
 };
 
 /// The filters of the collection, or those of one key, would take too much work for each document with another one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooMuchWork;
-
-/// A subscription that gets the events of a filter.
-#[derive(Clone)]
-pub struct Recipient {
-    pub id: SubscriptionId,
-    pub interest: Arc<Interest>,
-}
 
 /// The filters of one collection's subscriptions.
 #[derive(Default)]
@@ -57,7 +51,7 @@ struct Interned {
     place: Place,
     /// The texts that it looks for.
     needles: Box<[u32]>,
-    recipients: Vec<Recipient>,
+    recipients: Recipients,
     /// The cost of the terms that its anchors don't decide.
     cost: u32,
     /// The key that it counts for, if it counts.
@@ -115,10 +109,11 @@ impl FilterIndex {
     /// # Errors
     /// [`TooMuchWork`] if the filter is a new one that documents would have to be asked about for too many reasons.
     pub fn insert(&mut self, recipient: Recipient) -> Result<(), TooMuchWork> {
-        let filter = &recipient.interest.filter;
-        let key = match self.by_filter.get(filter) {
-            Some(key) => *key,
-            None => self.intern(filter, &recipient.interest.key)?,
+        let id = recipient.id;
+        let Some(key) = self.by_filter.get(&recipient.interest.filter).copied() else {
+            let key = self.intern(recipient)?;
+            self.places.insert(id, (key, 0));
+            return Ok(());
         };
         let interned = &mut self.filters[key as usize];
         if let Some(payer) = &mut interned.payer
@@ -126,8 +121,8 @@ impl FilterIndex {
         {
             payer.recipients += 1;
         }
-        self.places.insert(recipient.id, (key, interned.recipients.len() as u32));
-        interned.recipients.push(recipient);
+        self.places.insert(id, (key, interned.recipients.all().len() as u32));
+        interned.recipients.add(recipient);
         Ok(())
     }
 
@@ -135,12 +130,12 @@ impl FilterIndex {
     pub fn remove(&mut self, id: SubscriptionId) {
         let Some((key, place)) = self.places.remove(&id) else { return };
         let interned = &mut self.filters[key as usize];
-        let gone = interned.recipients.swap_remove(place as usize);
-        if let Some(moved) = interned.recipients.get(place as usize) {
+        let gone = match &mut interned.recipients {
+            Recipients::Many(recipients) if recipients.len() > 1 => recipients.swap_remove(place as usize),
+            Recipients::One(_) | Recipients::Many(_) => return self.forget(key),
+        };
+        if let Some(moved) = interned.recipients.all().get(place as usize) {
             self.places.insert(moved.id, (key, place));
-        }
-        if interned.recipients.is_empty() {
-            return self.forget(key);
         }
         let Some(payer) = &mut interned.payer else { return };
         if payer.key == gone.interest.key {
@@ -153,7 +148,7 @@ impl FilterIndex {
 
     /// Returns all recipients.
     pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
-        self.filters.iter().flat_map(|(_, interned)| &interned.recipients)
+        self.filters.iter().flat_map(|(_, interned)| interned.recipients.all())
     }
 
     /// Returns the filters that match `document`, each once, in no order.
@@ -172,7 +167,7 @@ impl FilterIndex {
 
     /// Returns the recipients of a filter that [`FilterIndex::matching`] returned.
     pub fn recipients_of(&self, key: usize) -> &[Recipient] {
-        &self.filters[key].recipients
+        self.filters[key].recipients.all()
     }
 
     fn add_candidates<'f>(
@@ -209,7 +204,8 @@ impl FilterIndex {
         }
     }
 
-    fn intern(&mut self, filter: &Arc<Filter>, owner: &KeyId) -> Result<u32, TooMuchWork> {
+    fn intern(&mut self, first: Recipient) -> Result<u32, TooMuchWork> {
+        let (filter, owner) = (&first.interest.filter.clone(), &first.interest.key.clone());
         let mut needles = Vec::new();
         add_texts(filter, &mut self.texts, &mut needles);
         let whole = cost(filter, &self.texts);
@@ -233,11 +229,11 @@ impl FilterIndex {
         let payer = (counted > 0).then(|| {
             self.cost += counted;
             *self.costs.entry(owner.clone()).or_default() += counted;
-            Box::new(Payer { key: owner.clone(), cost: counted, recipients: 0 })
+            Box::new(Payer { key: owner.clone(), cost: counted, recipients: 1 })
         });
-        let (filter, needles, recipients) = (filter.clone(), needles.into(), Vec::with_capacity(1));
-        let place = Place::Residue(0);
-        let interned = Interned { filter: filter.clone(), place, needles, recipients, cost, payer };
+        let (place, recipients) = (Place::Residue(0), Recipients::One(first));
+        let interned =
+            Interned { filter: filter.clone(), place, needles: needles.into(), recipients, cost, payer };
         let key = self.filters.insert(interned) as u32;
         let place = self.enter(choice, key);
         self.filters[key as usize].place = place;
@@ -375,9 +371,12 @@ impl FilterIndex {
     /// Lets a filter count for another key, because its old one has no recipient any more.
     fn change_payer(&mut self, key: u32) {
         let interned = &mut self.filters[key as usize];
-        let Some((payer, next)) = interned.payer.as_mut().zip(interned.recipients.first()) else { return };
+        let Some((payer, next)) = interned.payer.as_mut().zip(interned.recipients.all().first()) else {
+            return;
+        };
         let next = next.interest.key.clone();
-        payer.recipients = interned.recipients.iter().filter(|other| other.interest.key == next).count();
+        payer.recipients =
+            interned.recipients.all().iter().filter(|other| other.interest.key == next).count();
         let (old, cost) = (std::mem::replace(&mut payer.key, next.clone()), payer.cost);
         self.take_from(&old, cost);
         *self.costs.entry(next).or_default() += cost;

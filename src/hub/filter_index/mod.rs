@@ -9,14 +9,16 @@
 //! crowd at one anchor, is bounded for a collection and for each key in it.
 //!
 //! Reading order: `cost` (what a filter costs), `anchor` (where a filter is found), `fields` (the fields that anchors use),
-//! `text` (all texts at once), `judge` (asks filters about one document), [`index`].
+//! `text` (all texts at once), `judge` (asks filters about one document), `recipients`, [`index`].
 
 mod anchor;
 mod cost;
 mod fields;
 pub mod index;
 mod judge;
+mod recipients;
 mod text;
 
 pub use cost::{MAX_COST, MAX_COST_OF_KEY};
-pub use index::{FilterIndex, Recipient, TooMuchWork};
+pub use index::{FilterIndex, TooMuchWork};
+pub use recipients::Recipient;

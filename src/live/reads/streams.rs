@@ -12,7 +12,7 @@ use super::{
 use crate::{
     auth::{Action, Forbidden, Principal, permission},
     domain::{Change, Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
-    hub::relay::RelayHandle,
+    hub::{Interests, relay::RelayHandle},
     live::{error::LiveError, resume::Resume},
     query::Filter,
     store::{
@@ -29,12 +29,16 @@ const MAX_READS: usize = 4;
 /// How many pages are in memory at the same time, on their way to the peers.
 const MAX_PAGES: usize = 64;
 
+/// Bytes of the filters of all subscriptions, unless a setting says otherwise.
+const FILTER_BYTES: usize = 128 * 1024 * 1024;
+
 /// The reads of live streams, shared and bounded. Cheap to clone.
 #[derive(Clone)]
 pub struct Streams {
     reader: Arc<dyn StreamReader>,
     relay: RelayHandle,
     max_subscriptions: usize,
+    interests: Interests,
     read_permits: Arc<Semaphore>,
     page_permits: Arc<Semaphore>,
     throttle: Throttle,
@@ -117,12 +121,23 @@ impl Streams {
             reader,
             relay,
             max_subscriptions,
+            interests: Interests::new(FILTER_BYTES),
             read_permits: Arc::new(Semaphore::new(MAX_READS)),
             page_permits: Arc::new(Semaphore::new(MAX_PAGES)),
             throttle: Throttle::new(activity),
             log_pages: Arc::default(),
             document_pages: Arc::default(),
         }
+    }
+
+    /// Allows the filters of all subscriptions so many bytes.
+    pub fn with_filter_bytes(self, max_bytes: usize) -> Self {
+        Self { interests: Interests::new(max_bytes), ..self }
+    }
+
+    /// Returns what all subscriptions of the process want to hear of.
+    pub fn interests(&self) -> &Interests {
+        &self.interests
     }
 
     /// Returns how many subscriptions a connection may have.

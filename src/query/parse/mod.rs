@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     domain::{FieldPath, name::NameError},
-    query::{Field, Filter},
+    query::{Field, Filter, FilterSize},
 };
 pub use literal::Typing;
 use literal::{Literal, MAX_DEPTH, shorten};
@@ -25,6 +25,11 @@ use operator::Operator;
 
 /// The most terms of a filter.
 const MAX_TERMS: usize = 50;
+/// The most values of all terms of a filter, because each is compared, and stored while the filter is live. The text of a URL
+/// may stand for two.
+const MAX_VALUES: usize = 5000;
+/// The most text of a filter's values and field names, in bytes.
+const MAX_TEXT: usize = 128 * 1024;
 
 /// Parameters of a URL that are not filters. A filter on a field with such a name ends with `__eq`.
 pub const PARAMETERS: [&str; 19] = [
@@ -76,7 +81,7 @@ pub fn parse_json(text: &str) -> Result<Filter, FilterError> {
 /// # Errors
 /// [`FilterError`] for a value that is not an object, or a filter that is too large or not valid.
 pub fn parse_value(value: Value, typing: Typing) -> Result<Filter, FilterError> {
-    let mut terms = Terms { count: 0, typing };
+    let mut terms = Terms::new(typing);
     match value {
         Value::Object(fields) => terms.object(fields, 1),
         _ => {
@@ -92,7 +97,7 @@ pub fn parse_value(value: Value, typing: Typing) -> Result<Filter, FilterError> 
 /// # Errors
 /// [`FilterError`] for too many terms, or a term that is not valid.
 pub fn parse_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Filter, FilterError> {
-    let mut terms = Terms { count: 0, typing: Typing::Text };
+    let mut terms = Terms::new(Typing::Text);
     let mut groups = Groups::default();
     for (key, text) in pairs.into_iter().filter(|(key, _)| !PARAMETERS.contains(key)) {
         let GroupedKey { group, rest } = split_group(key)?;
@@ -132,10 +137,15 @@ fn any_of(mut terms: Vec<Filter>) -> Filter {
 /// Parses terms, and counts them.
 struct Terms {
     count: usize,
+    size: FilterSize,
     typing: Typing,
 }
 
 impl Terms {
+    fn new(typing: Typing) -> Self {
+        Self { count: 0, size: FilterSize::default(), typing }
+    }
+
     /// Parses an object, all of whose members must hold. It stands at the level `depth` of groups.
     fn object(&mut self, fields: Map<String, Value>, depth: usize) -> Result<Filter, FilterError> {
         if depth > MAX_DEPTH {
@@ -185,8 +195,15 @@ impl Terms {
                 Field::CreatedAt | Field::UpdatedAt => times::comparison,
                 Field::Id | Field::Data(_) => term::comparison,
             };
-            let term = comparison(field, operator, literal, self.typing);
-            alternatives.push(term.map_err(|why| refuse(key, &why))?);
+            let term = comparison(field, operator, literal, self.typing).map_err(|why| refuse(key, &why))?;
+            self.size.add(term.size());
+            if self.size.values > MAX_VALUES {
+                return Err(FilterError(format!("a filter must have at most {MAX_VALUES} values")));
+            }
+            if self.size.text > MAX_TEXT {
+                return Err(FilterError(format!("a filter must have at most {MAX_TEXT} bytes of text")));
+            }
+            alternatives.push(term);
         }
         Ok(any_of(alternatives))
     }
@@ -319,5 +336,12 @@ pub(super) mod tests {
         let many = |count: usize| (0..count).map(|i| (format!("f{i}"), json!(1))).collect();
         assert!(typed(Value::Object(many(50))).is_ok());
         assert!(typed(Value::Object(many(51))).is_err());
+        let lists = |lists: usize, value: Value| {
+            let lists = (0..lists).map(|i| (format!("f{i}__in"), Value::from(vec![value.clone(); 1000])));
+            typed(Value::Object(lists.collect()))
+        };
+        assert!(lists(5, json!(1)).is_ok());
+        assert!(lists(6, json!(1)).unwrap_err().to_string().contains("5000 values"));
+        assert!(lists(1, json!("x".repeat(140))).unwrap_err().to_string().contains("bytes of text"));
     }
 }

@@ -1,4 +1,4 @@
-//! Bounds of what the filters of live subscriptions may cost, on both transports.
+//! Bounds of what the filters of live subscriptions may cost, in work and in memory, on both transports.
 
 use std::time::{Duration, Instant};
 
@@ -142,5 +142,86 @@ async fn fields_beyond_the_bound_cost_their_terms() {
         assert_eq!(socket.next().await["type"], "event", "{field}");
     }
     drop(socket);
+    app.stop().await;
+}
+
+/// A filter of 5000 values, which takes some 640 kB of memory.
+fn large(number: usize) -> Value {
+    let lists = (0..5).map(|list| {
+        let first = (number * 5 + list) * 1000;
+        (format!("f{list}__in"), json!((first..first + 1000).collect::<Vec<_>>()))
+    });
+    Value::Object(lists.collect())
+}
+
+async fn begin(socket: &mut TestSocket, id: &str, filters: Value) -> Value {
+    socket.subscribe_named(id, "posts", json!({ "filters": filters })).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_filters_of_a_connection_have_a_bound_in_bytes() {
+    let app = TestApp::start(Database::Sqlite).await;
+    app.post("/collections", json!({ "name": "posts" })).await;
+    let mut socket = anonymous(&app).await;
+    for number in 0..3 {
+        assert_eq!(begin(&mut socket, &number.to_string(), large(number)).await["type"], "subscribed");
+    }
+    let refused = begin(&mut socket, "3", large(3)).await;
+    assert_eq!((&refused["code"], &refused["id"]), (&json!("OVERLOADED"), &json!("3")), "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("this connection"), "{refused}");
+    // Replacing a subscription, and ending one, make room at once.
+    assert_eq!(begin(&mut socket, "2", large(3)).await["type"], "subscribed");
+    socket.send(json!({ "type": "unsubscribe", "id": "2" })).await;
+    assert_eq!(begin(&mut socket, "3", large(4)).await["type"], "subscribed");
+
+    let mut filter = large(0);
+    filter["more"] = json!(1);
+    let refused = begin(&mut socket, "0", filter).await;
+    assert_eq!(refused["code"], "INVALID_FILTER", "{refused}");
+    drop(socket);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_filters_of_a_key_and_of_all_have_a_bound_in_bytes_and_equal_ones_count_once() {
+    let app = TestApp::start_with(Database::Sqlite, |config| config.limits.filter_bytes = 4 << 20).await;
+    app.post("/collections", json!({ "name": "posts" })).await;
+    let mut sockets = Vec::new();
+    for number in 0..4 {
+        let mut socket = anonymous(&app).await;
+        assert_eq!(begin(&mut socket, "s", large(number)).await["type"], "subscribed");
+        sockets.push(socket);
+    }
+    // A fifth is beyond three quarters of 4 MiB, but an equal one takes nothing.
+    let mut socket = anonymous(&app).await;
+    let refused = begin(&mut socket, "s", large(4)).await;
+    assert_eq!(refused["code"], "OVERLOADED", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("one key"), "{refused}");
+    assert_eq!(begin(&mut socket, "s", large(0)).await["type"], "subscribed");
+    let medium = |number: usize| json!({ "n__in": (number..number + 1000).collect::<Vec<_>>() });
+    let path = |number| path_with("/realtime/sse/posts", &[("filters", &medium(number).to_string())]);
+    let mut streams = Vec::new();
+    let refused = loop {
+        let response =
+            app.request_as(PUBLISHABLE_KEY, Method::GET, &path(streams.len())).send().await.unwrap();
+        if response.status() != 200 {
+            break response;
+        }
+        streams.push(response);
+    };
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    assert!(refused.text().await.unwrap().contains("OVERLOADED"));
+    // Another key has the last quarter.
+    let mut other = app.socket().await;
+    assert_eq!(begin(&mut other, "s", large(5)).await["type"], "subscribed");
+
+    // All of it comes back when they have ended.
+    drop((sockets, socket, streams));
+    for number in 10..14 {
+        let mut socket = anonymous(&app).await;
+        while begin(&mut socket, "s", large(number)).await["type"] != "subscribed" {}
+        drop(socket);
+    }
+    drop(other);
     app.stop().await;
 }

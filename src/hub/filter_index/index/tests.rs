@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     domain::{CollectionId, Data, DocumentId, ProjectId, Timestamp},
+    hub::{Audience, Interests},
     query::parse::{Typing, parse_value},
     wire::Form,
 };
@@ -20,16 +21,16 @@ fn document(data: Value) -> Document {
     }
 }
 
-fn recipient(filter: &Arc<Filter>, id: SubscriptionId) -> Recipient {
-    let interest = Interest {
+fn recipient(filter: &Filter, id: SubscriptionId, key: &str) -> Recipient {
+    let audience = Audience {
         project: ProjectId::from_stored("p"),
         collection: CollectionId::from_stored("c"),
-        filter: filter.clone(),
         form: Form::Sse,
         label: "c".into(),
-        key: KeyId::from_stored("k"),
+        key: KeyId::from_stored(key),
     };
-    Recipient { id, interest: Arc::new(interest) }
+    let interest = Interests::new(usize::MAX).get(audience, filter.clone()).unwrap();
+    Recipient { id, interest }
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -86,10 +87,10 @@ proptest! {
         data in fields(),
     ) {
         let mut index = FilterIndex::default();
-        let filters: Vec<_> = filters.into_iter().map(|json| Arc::new(parse_value(json, Typing::Typed).unwrap())).collect();
+        let filters: Vec<_> = filters.into_iter().map(|json| parse_value(json, Typing::Typed).unwrap()).collect();
         let id = |place: usize| SubscriptionId { shard: 0, serial: place as u64 };
         for (place, filter) in filters.iter().enumerate() {
-            index.insert(recipient(filter, id(place))).unwrap();
+            index.insert(recipient(filter, id(place), "k")).unwrap();
         }
         for (place, gone) in removed.iter().enumerate() {
             if *gone { index.remove(id(place)); }
@@ -118,12 +119,8 @@ fn assert_forgotten(index: &FilterIndex) {
 
 /// Inserts a filter for a key, as the subscription `serial`.
 fn insert(index: &mut FilterIndex, serial: u64, key: &str, json: Value) -> Result<(), TooMuchWork> {
-    let filter = Arc::new(parse_value(json, Typing::Typed).unwrap());
-    let id = SubscriptionId { shard: 0, serial };
-    let Recipient { interest, .. } = recipient(&filter, id);
-    let Some(interest) = Arc::into_inner(interest) else { unreachable!("it was just made") };
-    let interest = Arc::new(Interest { key: KeyId::from_stored(key), ..interest });
-    index.insert(Recipient { id, interest })
+    let filter = parse_value(json, Typing::Typed).unwrap();
+    index.insert(recipient(&filter, SubscriptionId { shard: 0, serial }, key))
 }
 
 /// Inserts filters until one is refused, and returns how many were not.
