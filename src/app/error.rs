@@ -37,6 +37,8 @@ pub enum StartError {
         "cannot listen on {0}: {1}; choose an address of this machine and a port from 1024 on, such as --listen 127.0.0.1:8080 (COIR_LISTEN)"
     )]
     Listen(SocketAddr, io::Error),
+    #[error("cannot start threads: {0}")]
+    Threads(io::Error),
     #[error("the HTTP server cannot start: {0}")]
     Http(io::Error),
 }

@@ -12,7 +12,7 @@ use super::StartError;
 use crate::api::sockets::{Socket, Sockets, progress::track};
 
 /// How long requests may take to end when the server stops. With the steps that follow, a stop takes under 10 s.
-const SHUTDOWN_SECONDS: u64 = 6;
+pub(super) const SHUTDOWN_SECONDS: u64 = 6;
 /// How long a peer may go on sending a body that nobody reads any more.
 const DISCONNECT: Duration = Duration::from_secs(2);
 

@@ -1,13 +1,14 @@
 //! The composition root: connects, migrates, starts hub, relay and writer, binds, and stops in the opposite order. The only
 //! module that sees every other one.
 //!
-//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`caches`], [`error`].
+//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`hub_threads`], [`caches`], [`error`].
 
 mod caches;
 mod database;
 mod descriptors;
 mod error;
 mod http;
+mod hub_threads;
 mod listener;
 
 use std::{
@@ -28,7 +29,8 @@ use tokio::{sync::watch, task::JoinHandle};
 use caches::Caches;
 pub use database::{migrate_database, open_database};
 pub use error::StartError;
-use http::HttpSettings;
+use http::{HttpSettings, SHUTDOWN_SECONDS};
+use hub_threads::HubThreads;
 
 use crate::{
     api::{
@@ -41,7 +43,7 @@ use crate::{
     },
     auth::{KeyRing, Tickets, tickets},
     config::Config,
-    hub::{self, Shard, relay},
+    hub::{Shard, relay},
     live::{
         reads::{StoredStreams, Streams},
         stored_log::StoredLog,
@@ -79,6 +81,7 @@ pub struct Running {
     indexer_task: JoinHandle<()>,
     connections: ConnectionCount,
     sockets: Arc<Sockets>,
+    _hub_threads: HubThreads,
 }
 
 /// Starts the server on the calling runtime, which must have several threads.
@@ -96,7 +99,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let tickets = Tickets::new(&keys::ensure_secret(&db, tickets::SECRET).await?);
     let catalogs = Catalogs::new(db.clone());
     let keys = KeyRing::new(db.clone());
-    let hub = hub::start();
+    let hub_threads = HubThreads::start().map_err(StartError::Threads)?;
+    let hub = hub_threads.start_hub();
     let bell = IndexerBell::default();
     let observer = Arc::new(Caches { catalogs: catalogs.clone(), keys: keys.clone(), bell: bell.clone() });
     let relay = relay::start(hub.clone(), Arc::new(StoredLog(db.clone())), observer).await?;
@@ -186,6 +190,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         indexer_task: indexer,
         connections,
         sockets,
+        _hub_threads: hub_threads,
     })
 }
 
@@ -203,13 +208,23 @@ impl Running {
     pub async fn stop(self) -> io::Result<()> {
         // Streams would hold the shutdown for its whole timeout unless they are told to end. Idle connections end, too.
         let _ = self.stop.send(true);
-        self.http.pause().await;
-        // Whoever is still there after that has the time of a graceful stop.
-        let _ = tokio::time::timeout(FAREWELL, self.sockets.closed()).await;
-        self.http.stop(true).await;
-        let outcome = self.http_task.await.unwrap_or_else(|err| Err(io::Error::other(err)));
-        if self.indexer_task.await.is_err() {
-            tracing::warn!("the indexer had failed before the stop");
+        let stopping = async {
+            self.http.pause().await;
+            // Whoever is still there after that has the time of a graceful stop.
+            let _ = tokio::time::timeout(FAREWELL, self.sockets.closed()).await;
+            self.http.stop(true).await;
+            self.http_task.await.unwrap_or_else(|err| Err(io::Error::other(err)))
+        };
+        let limit = FAREWELL + Duration::from_secs(SHUTDOWN_SECONDS);
+        let outcome = tokio::time::timeout(limit, stopping).await.unwrap_or_else(|_| {
+            // A thread is in the middle of something long, which ends with the process.
+            tracing::warn!("a worker thread did not end in time");
+            Ok(())
+        });
+        match tokio::time::timeout(Duration::from_millis(500), self.indexer_task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::warn!("the indexer had failed before the stop"),
+            Err(_) => tracing::warn!("the indexer was still at work when the server stopped"),
         }
         // The handlers held the last handles to the writer, which ends when its queue is empty.
         if tokio::time::timeout(Duration::from_secs(2), self.writer_task).await.is_err() {

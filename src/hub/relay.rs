@@ -1,106 +1,30 @@
 //! Hands changes to the hub, every change of a project once and in order. This process's own commits go to the hub at once
 //! when they follow on what was published. Commits of other processes are read from the log.
+//!
+//! The relay waits for nobody. While it reads the log for one project, it hands on what the others commit.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::{HashMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, mpsc};
 
-use super::HubHandle;
-use crate::domain::{Change, Control, Entry, KeyId, LogEnds, Position, ProjectId, cursor::Epoch};
+use super::{
+    HubHandle,
+    commits::{self, Commits, News},
+    log_behind::{Goal, LogBehind},
+    polls::Polls,
+};
+pub use super::{
+    commits::RelayHandle,
+    log_reader::{ControlObserver, LogError, LogPart, LogReader},
+};
+use crate::domain::{Change, Entry, KeyId, LogEnds, Position, ProjectId, cursor::Epoch};
 
 /// How often the ends of all logs are read.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// How many batches of the writer may wait. When the channel is full, the writer waits.
-const CHANNEL: usize = 64;
-
-/// A part of a log.
-pub struct LogPart {
-    /// Entries after the position that was asked for, without gap.
-    pub changes: Vec<Arc<Change>>,
-    /// The entries after that position are partly pruned, so there would be a gap.
-    pub is_pruned: bool,
-}
-
-/// The log could not be read. The message is for the server's own log.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LogError(pub String);
-
-/// Reads the change log for the relay. `app` hands the implementation in.
-pub trait LogReader: Send + Sync + 'static {
-    /// Reads the ends of every project's log.
-    fn log_ends(&self) -> BoxFuture<'_, Result<Vec<LogEnds>, LogError>>;
-    /// Reads the next entries of a project's log; none at its end.
-    fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>>;
-    /// Lists the revoked keys of a project.
-    fn revoked_keys(&self, project: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>>;
-}
-
-/// Hears of each control entry before the hub does. `app` hands the implementation in.
-pub trait ControlObserver: Send + Sync + 'static {
-    /// Called once for each, in order.
-    fn observe(&self, project: &ProjectId, sequence: u64, control: &Control);
-    /// Called where entries are missing, so that any control entry may be among them. Gets the sequence of the log's last
-    /// control entry, and every revoked key.
-    fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]);
-}
-
-/// Hands commits to the relay. Cheap to clone.
-#[derive(Clone)]
-pub struct RelayHandle {
-    commits: mpsc::Sender<Vec<Arc<Change>>>,
-    polls: Arc<Polls>,
-}
-
-impl RelayHandle {
-    /// Hands over committed changes of one project, in order and without gap. Waits while the relay is busy.
-    pub async fn publish(&self, changes: Vec<Arc<Change>>) {
-        // The channel is closed only while the process is ending.
-        let _ = self.commits.send(changes).await;
-    }
-
-    /// Has the relay read the ends of all logs now, because the outcome of a commit is unknown.
-    pub async fn check_log_ends(&self) {
-        self.publish(Vec::new()).await;
-    }
-
-    /// Waits until the relay has read the ends of all logs anew, which takes up to two polls. What it found has gone to the hub
-    /// then, also that a log went back.
-    pub async fn next_poll(&self) {
-        // A poll that is under way may have read the ends before the caller did.
-        let end = (self.polls.count.load(Ordering::Acquire) + 3) & !1;
-        loop {
-            let changed = self.polls.changed.notified();
-            if self.polls.count.load(Ordering::Acquire) >= end {
-                return;
-            }
-            changed.await;
-        }
-    }
-}
-
-/// The polls of the relay so far. A `watch` channel would wake in random order, which no simulation can repeat.
-#[derive(Default)]
-struct Polls {
-    /// Counts beginnings and ends, so that it is odd during a poll.
-    count: AtomicU64,
-    changed: Notify,
-}
-
-impl Polls {
-    fn step(&self) {
-        self.count.fetch_add(1, Ordering::AcqRel);
-        self.changed.notify_waiters();
-    }
-}
 
 /// Starts the relay on the calling runtime. Changes that are in the log by now count as published.
 ///
@@ -111,15 +35,23 @@ pub async fn start(
     reader: Arc<dyn LogReader>,
     observer: Arc<dyn ControlObserver>,
 ) -> Result<RelayHandle, LogError> {
-    let polls = Arc::<Polls>::default();
-    let published = HashMap::new();
-    let mut relay = Relay { hub, reader, observer, published, polls: polls.clone(), is_failing: false };
-    for ends in relay.reader.log_ends().await? {
-        relay.begin(ends.project, ends.epoch, ends.last).await;
+    let ends = reader.log_ends().await?;
+    let mut relay = Relay {
+        hub,
+        reader,
+        observer,
+        published: HashMap::new(),
+        behind: VecDeque::new(),
+        polls: Arc::default(),
+        must_read_ends: false,
+        is_failing: false,
+    };
+    for ends in ends {
+        relay.begin(&ends.project, ends.epoch, ends.last);
     }
-    let (commits, receiver) = mpsc::channel(CHANNEL);
-    tokio::spawn(relay.run(receiver));
-    Ok(RelayHandle { commits, polls })
+    let (handle, commits) = commits::channel(relay.polls.clone());
+    tokio::spawn(relay.run(commits));
+    Ok(handle)
 }
 
 /// Whether a log that ended at `published` cannot have grown to end at `last`, which was read later.
@@ -127,134 +59,247 @@ fn has_gone_back(published: Position, last: Position) -> bool {
     published.sequence > last.sequence || (published.sequence == last.sequence && published.at != last.at)
 }
 
+type Published = HashMap<ProjectId, (Epoch, Position)>;
+
+/// A read of the database that has ended.
+enum Read {
+    /// The ends of all logs, and what was published when the read began.
+    Ends(Published, Result<Vec<LogEnds>, LogError>),
+    /// The next part of the first log that is behind.
+    Part(Result<LogPart, LogError>),
+    /// The revoked keys of the first project that is behind, whose entries are skipped.
+    RevokedKeys(Result<Vec<KeyId>, LogError>),
+}
+
 struct Relay {
     hub: HubHandle,
     reader: Arc<dyn LogReader>,
     observer: Arc<dyn ControlObserver>,
-    published: HashMap<ProjectId, (Epoch, Position)>,
+    published: Published,
+    /// The projects whose log is being read. Each in its turn; the first one is next.
+    behind: VecDeque<LogBehind>,
     polls: Arc<Polls>,
+    must_read_ends: bool,
     /// Whether the last read of the log failed. It is logged once.
     is_failing: bool,
 }
 
 impl Relay {
-    async fn run(mut self, mut commits: mpsc::Receiver<Vec<Arc<Change>>>) {
+    async fn run(mut self, mut commits: Commits) {
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // At most one read is under way, so that a slow database has little to do for the relay.
+        let mut read: Option<BoxFuture<'static, Read>> = None;
         loop {
-            // In one order, so that the simulation can repeat a run. The poll is first, and due again only a while after its
-            // end, so that neither keeps the other out.
+            if read.is_none() {
+                read = self.next_read();
+            }
+            let outcome = async {
+                match &mut read {
+                    Some(read) => read.await,
+                    None => std::future::pending().await,
+                }
+            };
+            // In one order, so that the simulation can repeat a run. A read and the poll are due again only a while after
+            // their end, so that they don't keep commits out.
             tokio::select! {
                 biased;
-                _ = poll.tick() => {
-                    self.poll().await;
-                    poll.reset();
+                outcome = outcome => {
+                    read = None;
+                    let is_poll = matches!(outcome, Read::Ends(..));
+                    self.finish(outcome);
+                    if is_poll {
+                        poll.reset();
+                        self.polls.step();
+                    }
                 }
-                changes = commits.recv() => match changes {
-                    Some(changes) if changes.is_empty() => self.poll().await,
-                    Some(changes) => self.take(changes).await,
+                _ = poll.tick() => self.must_read_ends = true,
+                news = commits.next() => match news {
+                    Some(News::Changes(changes)) => self.take(changes),
+                    Some(News::CheckLogEnds) => self.must_read_ends = true,
                     None => return,
                 },
             }
+            self.must_read_ends |= commits.have_dropped();
         }
     }
 
-    async fn begin(&mut self, project: ProjectId, epoch: Epoch, position: Position) {
+    fn next_read(&mut self) -> Option<BoxFuture<'static, Read>> {
+        let reader = self.reader.clone();
+        let is_unknown = |first: &LogBehind| matches!(first.goal, Goal::FindEnds);
+        if std::mem::take(&mut self.must_read_ends) || self.behind.front().is_some_and(is_unknown) {
+            let published = self.published.clone();
+            self.polls.step();
+            return Some(Box::pin(async move { Read::Ends(published, reader.log_ends().await) }));
+        }
+        let first = self.behind.front()?;
+        let project = first.project.clone();
+        match &first.goal {
+            Goal::FindEnds => None,
+            Goal::Skip(_) => {
+                Some(Box::pin(async move { Read::RevokedKeys(reader.revoked_keys(project).await) }))
+            }
+            Goal::Read(_) => {
+                let (_, after) = *self.published.get(&project)?;
+                Some(Box::pin(async move { Read::Part(reader.read_after(project, after).await) }))
+            }
+        }
+    }
+
+    fn finish(&mut self, read: Read) {
+        let outcome = match read {
+            Read::Ends(published, Ok(all)) => {
+                all.into_iter().for_each(|ends| self.compare(&published, ends));
+                // The others have no log any more.
+                self.behind.retain(|behind| !matches!(behind.goal, Goal::FindEnds));
+                Ok(())
+            }
+            Read::Part(Ok(part)) => {
+                self.take_part(part);
+                Ok(())
+            }
+            Read::RevokedKeys(Ok(keys)) => {
+                self.skip(&keys);
+                Ok(())
+            }
+            Read::Ends(_, Err(err)) | Read::Part(Err(err)) | Read::RevokedKeys(Err(err)) => {
+                // The next poll finds out again what is behind.
+                self.behind.clear();
+                Err(err)
+            }
+        };
+        self.report(outcome);
+    }
+
+    fn begin(&mut self, project: &ProjectId, epoch: Epoch, position: Position) {
         self.published.insert(project.clone(), (epoch, position));
-        self.hub.set_log_end(project, epoch, position).await;
+        self.hub.set_log_end(project, epoch, position);
     }
 
     /// Publishes this process's own commit if it follows on what was published. Otherwise the log is read.
-    async fn take(&mut self, changes: Vec<Arc<Change>>) {
+    fn take(&mut self, changes: Vec<Arc<Change>>) {
         let Some((first, last)) = changes.first().zip(changes.last()) else { return };
-        let (project, last) = (first.project.clone(), last.position);
-        let Some((_, published)) = self.published.get(&project) else { return self.poll().await };
+        let (project, first, last) = (first.project.clone(), first.position, last.position);
+        if let Some(behind) = self.behind.iter_mut().find(|behind| behind.project == project) {
+            return behind.hold(changes);
+        }
+        let Some((_, published)) = self.published.get(&project) else {
+            self.must_read_ends = true;
+            return;
+        };
         let next = published.sequence + 1;
         if last.sequence < next {
             // Either the log was read up to here already, or its end has gone back, which the poll finds out.
-            self.poll().await;
-        } else if first.position.sequence <= next {
-            let fresh = changes.into_iter().filter(|change| change.position.sequence >= next).collect();
-            self.publish(&project, fresh).await;
+            self.must_read_ends = true;
+        } else if first.sequence == next {
+            self.publish(changes);
+        } else if first.sequence < next {
+            self.publish(changes.into_iter().filter(|change| change.position.sequence >= next).collect());
         } else {
-            let outcome = self.read_on(&project, last).await;
-            self.report(outcome);
+            let mut behind = LogBehind::new(project, Goal::Read(last));
+            behind.hold(changes);
+            self.behind.push_back(behind);
         }
     }
 
-    async fn poll(&mut self) {
-        self.polls.step();
-        let outcome = self.poll_log_ends().await;
-        self.report(outcome);
-        self.polls.step();
-    }
-
-    async fn poll_log_ends(&mut self) -> Result<(), LogError> {
-        for ends in self.reader.log_ends().await? {
-            match self.published.get(&ends.project) {
-                // Another process made this project, so all of its log is new.
-                None => {
-                    self.begin(ends.project.clone(), ends.epoch, Position::default()).await;
-                    self.read_on(&ends.project, ends.last).await?;
-                }
-                Some((epoch, _)) if *epoch != ends.epoch => self.skip_to(ends).await?,
-                Some((_, published)) if has_gone_back(*published, ends.last) => {
+    /// Compares the ends of a log with what was published when they were read.
+    fn compare(&mut self, published: &Published, ends: LogEnds) {
+        let goal = match (published.get(&ends.project), self.published.get(&ends.project)) {
+            (Some((epoch, before)), Some((_, published))) => {
+                if *epoch != ends.epoch {
+                    Goal::Skip(ends.clone())
+                } else if has_gone_back(*before, ends.last) {
                     tracing::error!(
                         project = %ends.project,
                         "the change log of project {} ended at {} and ends at {} now: the database lost commits, or was put back",
-                        ends.project, published.sequence, ends.last.sequence
+                        ends.project, before.sequence, ends.last.sequence
                     );
-                    self.skip_to(ends).await?;
+                    Goal::Skip(ends.clone())
+                } else if ends.last.sequence.saturating_sub(published.sequence) > self.hub.bounds().unread {
+                    Goal::Skip(ends.clone())
+                } else {
+                    Goal::Read(ends.last)
                 }
-                Some((_, published)) if published.sequence < ends.last.sequence => {
-                    self.read_on(&ends.project, ends.last).await?;
+            }
+            // Another process made this project, so all of its log is new.
+            _ => {
+                self.begin(&ends.project, ends.epoch, Position::default());
+                Goal::Read(ends.last)
+            }
+        };
+        if matches!(goal, Goal::Skip(_)) {
+            // The hub must not go on with changes that the log has lost. The rest follows when the revoked keys are read.
+            self.hub.set_log_end(&ends.project, ends.epoch, ends.last);
+        }
+        match self.behind.iter_mut().find(|behind| behind.project == ends.project) {
+            Some(behind) if matches!(goal, Goal::Skip(_)) => behind.goal = goal,
+            Some(behind) if matches!(behind.goal, Goal::FindEnds) => behind.goal = Goal::Skip(ends),
+            Some(behind) => behind.extend(ends.last),
+            None => {
+                let behind = LogBehind::new(ends.project, goal);
+                if self
+                    .published
+                    .get(&behind.project)
+                    .is_none_or(|(_, published)| !behind.is_done(*published))
+                {
+                    self.behind.push_back(behind);
                 }
-                Some(_) => {}
             }
         }
-        Ok(())
     }
 
-    /// Reads and publishes a project's log up to `until`.
-    async fn read_on(&mut self, project: &ProjectId, until: Position) -> Result<(), LogError> {
-        while let Some((_, published)) = self.published.get(project).copied()
-            && published.sequence < until.sequence
-        {
-            let part = self.reader.read_after(project.clone(), published).await?;
-            if part.is_pruned {
-                let all = self.reader.log_ends().await?;
-                let Some(ends) = all.into_iter().find(|ends| ends.project == *project) else {
-                    return Ok(());
-                };
-                self.skip_to(ends).await?;
-            } else if part.changes.is_empty() {
-                return Ok(());
-            } else {
-                self.publish(project, part.changes).await;
-            }
+    /// Publishes the next part of the log that is first in the queue.
+    fn take_part(&mut self, part: LogPart) {
+        let Some(mut behind) = self.behind.pop_front() else { return };
+        if part.is_pruned {
+            behind.goal = Goal::FindEnds;
+        } else if part.changes.is_empty() {
+            // The log ended earlier than it was said to. The poll finds out why.
+            return;
+        } else {
+            self.publish(part.changes);
         }
-        Ok(())
+        self.go_on(behind);
     }
 
     /// Goes on from a log's end where the entries before it are missing. Every subscription then goes back to the log, which
     /// tells it. The effect of missing control entries is taken from the database.
-    async fn skip_to(&mut self, ends: LogEnds) -> Result<(), LogError> {
-        let revoked = self.reader.revoked_keys(ends.project.clone()).await?;
-        self.observer.observe_gap(&ends.project, ends.control, &revoked);
-        self.begin(ends.project, ends.epoch, ends.last).await;
-        self.hub.revoke(revoked).await;
-        Ok(())
+    fn skip(&mut self, revoked: &[KeyId]) {
+        let Some(mut behind) = self.behind.pop_front() else { return };
+        if let Goal::Skip(ends) = &behind.goal {
+            self.observer.observe_gap(&ends.project, ends.control, revoked);
+            self.begin(&ends.project, ends.epoch, ends.last);
+            self.hub.revoke(revoked);
+            behind.goal = Goal::Read(ends.last);
+        }
+        self.go_on(behind);
     }
 
-    async fn publish(&mut self, project: &ProjectId, changes: Vec<Arc<Change>>) {
-        let Some(last) = changes.last().map(|change| change.position) else { return };
-        for change in &changes {
-            if let Entry::Control(control) = &change.entry {
-                self.observer.observe(project, change.position.sequence, control);
+    /// Publishes the commits that were held and follow on. Puts the project at the end of the queue if its log must be read on.
+    fn go_on(&mut self, mut behind: LogBehind) {
+        while let Some((_, published)) = self.published.get(&behind.project).copied() {
+            match behind.take_after(published) {
+                Some(changes) => self.publish(changes),
+                None if behind.is_done(published) => return,
+                None => return self.behind.push_back(behind),
             }
         }
-        self.hub.publish(project.clone(), changes).await;
-        if let Some((_, published)) = self.published.get_mut(project) {
+    }
+
+    /// Publishes changes of one project that follow on what was published.
+    fn publish(&mut self, changes: Vec<Arc<Change>>) {
+        let Some(last) = changes.last() else { return };
+        let (project, last) = (last.project.clone(), last.position);
+        for change in &changes {
+            if let Entry::Control(control) = &change.entry {
+                self.observer.observe(&project, change.position.sequence, control);
+                if let Some(key) = control.revoked_key() {
+                    self.hub.revoke(&[key]);
+                }
+            }
+        }
+        self.hub.publish(&project, changes);
+        if let Some((_, published)) = self.published.get_mut(&project) {
             *published = last;
         }
     }

@@ -4,20 +4,15 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
 };
-
-use tokio::sync::mpsc;
 
 use super::{
     actor::HubHandle,
     delivery::{Delivery, DeliveryState},
     joining::{Joining, SubscriptionId},
     outbox::{CloseReason, Outbox},
-    to_shard::{SHARD_CHANNEL, ToShard},
+    shards::ShardReceiver,
+    to_shard::ToShard,
 };
 use crate::domain::{
     Position, ProjectId,
@@ -37,7 +32,7 @@ impl Drop for Asking<'_> {
         match self.delivery.state() {
             DeliveryState::Joining => self.shard.withdraw(self.delivery),
             // It may have ended before the hub was asked.
-            DeliveryState::Ended => self.shard.hub.leave_detached(self.id),
+            DeliveryState::Ended => self.shard.hub.leave(&self.delivery.project, self.id),
             DeliveryState::CatchingUp
             | DeliveryState::Live
             | DeliveryState::Removed
@@ -54,17 +49,13 @@ pub struct Shard {
     outboxes: RefCell<HashMap<u64, Rc<Outbox>>>,
     marks: RefCell<HashMap<ProjectId, (Epoch, Position)>>,
     next_serial: Cell<u64>,
-    /// Set by the hub when this shard's channel is full. Every subscription must then go back to the log.
-    is_overrun: Arc<AtomicBool>,
 }
 
 impl Shard {
     /// Makes a shard and registers it with the hub. The caller spawns the returned loop on this thread. It runs until the hub
     /// ends.
     pub fn new(id: u32, hub: HubHandle) -> (Rc<Self>, impl Future<Output = ()>) {
-        let (sender, receiver) = mpsc::channel(SHARD_CHANNEL);
-        let is_overrun = Arc::new(AtomicBool::new(false));
-        hub.add_shard(id, sender, is_overrun.clone());
+        let receiver = hub.add_shard(id);
         let shard = Rc::new(Self {
             id,
             hub,
@@ -72,7 +63,6 @@ impl Shard {
             outboxes: RefCell::default(),
             marks: RefCell::default(),
             next_serial: Cell::new(1),
-            is_overrun,
         });
         (shard.clone(), run(shard, receiver))
     }
@@ -113,7 +103,9 @@ impl Shard {
         let joining =
             Joining { id, interest: delivery.interest.clone(), position: delivery.position.get(), replaces };
         let _asking = Asking { shard: self, delivery, id };
-        self.hub.join(joining).await;
+        if !self.hub.join(joining) {
+            self.fall_back(delivery);
+        }
         while delivery.state.get() == DeliveryState::Joining && !delivery.outbox.is_ending() {
             delivery.outbox.changed().await;
         }
@@ -121,15 +113,7 @@ impl Shard {
     }
 
     /// Ends a subscription for good: it gets nothing any more, neither from the hub nor from the log.
-    pub async fn end(&self, delivery: &Delivery) {
-        delivery.set_state(DeliveryState::Ended);
-        if let Some(id) = self.forget(delivery) {
-            self.hub.leave(id).await;
-        }
-    }
-
-    /// The same, from code that can't await.
-    pub fn end_detached(&self, delivery: &Delivery) {
+    pub fn end(&self, delivery: &Delivery) {
         delivery.set_state(DeliveryState::Ended);
         self.withdraw(delivery);
     }
@@ -142,15 +126,11 @@ impl Shard {
 
     /// Takes a subscription out of the hub. It may join again.
     fn withdraw(&self, delivery: &Delivery) {
-        if let Some(id) = self.forget(delivery) {
-            self.hub.leave_detached(id);
-        }
-    }
-
-    fn forget(&self, delivery: &Delivery) -> Option<SubscriptionId> {
         let serial = delivery.serial.replace(0);
         self.deliveries.borrow_mut().remove(&serial);
-        (serial != 0).then_some(SubscriptionId { shard: self.id, serial })
+        if serial != 0 {
+            self.hub.leave(&delivery.project, SubscriptionId { shard: self.id, serial });
+        }
     }
 
     /// Moves a live subscription's position to the last mark, because everything up to it was sent.
@@ -219,6 +199,12 @@ impl Shard {
                     delivery.set_state(DeliveryState::Removed);
                 }
             }
+            ToShard::Overrun { project } => {
+                let mut deliveries: Vec<_> = self.deliveries.borrow().values().cloned().collect();
+                deliveries.retain(|delivery| delivery.project == project);
+                deliveries.sort_unstable_by_key(|delivery| delivery.serial.get());
+                deliveries.iter().for_each(|delivery| self.fall_back(delivery));
+            }
             ToShard::Mark { project, epoch, position } => {
                 self.marks.borrow_mut().insert(project, (epoch, position));
             }
@@ -232,20 +218,12 @@ impl Shard {
     }
 }
 
-async fn run(shard: Rc<Shard>, mut receiver: mpsc::Receiver<Vec<ToShard>>) {
+async fn run(shard: Rc<Shard>, mut receiver: ShardReceiver) {
     let (mut batches, mut touched) = (Vec::new(), Vec::new());
-    while receiver.recv_many(&mut batches, 64).await > 0 {
-        for message in batches.drain(..).flatten() {
-            shard.handle(message, &mut touched);
-        }
-        // The messages that were in the channel are still good. The others must come from the log.
-        if shard.is_overrun.swap(false, Ordering::AcqRel) {
-            // A newer mark may be among the lost messages, and the known one may be of a lost history.
-            shard.marks.borrow_mut().clear();
-            let mut deliveries: Vec<_> = shard.deliveries.borrow().values().cloned().collect();
-            deliveries.sort_unstable_by_key(|delivery| delivery.serial.get());
-            for delivery in deliveries {
-                shard.fall_back(&delivery);
+    while receiver.receive(&mut batches, 64).await {
+        for batch in batches.drain(..) {
+            for message in receiver.open(batch) {
+                shard.handle(message, &mut touched);
             }
         }
         for outbox in touched.drain(..) {

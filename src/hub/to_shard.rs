@@ -4,11 +4,7 @@ use bytes::Bytes;
 
 use crate::domain::{KeyId, Position, ProjectId, cursor::Epoch};
 
-/// How many messages from the hub may wait; each is a whole batch. When the channel is full, the shard is overrun: all its
-/// subscriptions go back to the log.
-pub(super) const SHARD_CHANNEL: usize = 1024;
-
-/// A message of the hub to a shard. Messages come in the order in which things happened.
+/// A message of the hub to a shard. Messages about one project come in the order in which things happened.
 pub(super) enum ToShard {
     /// An event for some of this shard's subscriptions.
     Deliver { frame: Bytes, position: Position, serials: Vec<u64> },
@@ -20,6 +16,8 @@ pub(super) enum ToShard {
     Refused { serial: u64 },
     /// Its collection was removed.
     Removed { serial: u64 },
+    /// Messages about this project are missing, so that all its subscriptions on this shard must read the log.
+    Overrun { project: ProjectId },
     /// Everything up to this position was sent to every live subscription of this project.
     Mark { project: ProjectId, epoch: Epoch, position: Position },
     /// A key was revoked.

@@ -60,7 +60,7 @@ impl Subscriptions {
         self.put(old, subscription.clone());
         if let Err(error) = self.settle(principal, delivery).await {
             self.all.retain(|other| !Rc::ptr_eq(other, &subscription));
-            self.shard.end(delivery).await;
+            self.shard.end(delivery);
             return Err(error);
         }
         Ok(())
@@ -83,7 +83,7 @@ impl Subscriptions {
             None => None,
             Some(index) => {
                 let old = self.all[index].clone();
-                self.shard.end(&old.delivery).await;
+                self.shard.end(&old.delivery);
                 self.all.retain(|other| !Rc::ptr_eq(other, &old));
                 old.delivery.cursor()
             }
@@ -197,7 +197,7 @@ impl Subscriptions {
                 return state;
             }
             if old.state() != DeliveryState::CatchingUp {
-                self.shard.end(old).await;
+                self.shard.end(old);
                 return state;
             }
             // The queue overflowed in between, so the new delivery reads the changes that the old one missed.
@@ -210,7 +210,7 @@ impl Subscriptions {
         if let Some(cursor) = old.cursor() {
             new.restart_from(cursor);
         }
-        self.shard.end(old).await;
+        self.shard.end(old);
         DeliveryState::CatchingUp
     }
 }

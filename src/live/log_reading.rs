@@ -11,9 +11,9 @@ use crate::{
         Change, Control, Document, Entry,
         cursor::{Cursor, Epoch},
     },
-    hub::Delivery,
+    hub::{Delivery, Interest},
     store::log::changes::LogPage,
-    wire::{Event, event_for},
+    wire::{Event, EventKind, event_for},
 };
 
 /// How long to wait before the database is read again after a failure.
@@ -21,6 +21,12 @@ pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// How long a page is held for a peer that has no room for it. After that it is dropped, and read again when there is room.
 /// So peers that don't read can't fill the memory.
 pub(super) const HOLD: Duration = Duration::from_millis(250);
+
+/// Bytes of documents, times the texts that are looked for in them, through which a worker thread goes by itself. It takes
+/// about a millisecond.
+const SHORT_WORK: usize = 2 * 1024 * 1024;
+/// The most texts of a filter, roughly: one for each term.
+const MAX_TEXTS: usize = 64;
 
 /// How catching up ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +149,12 @@ async fn send_page(
             Passed::Taken => {}
             end => return end,
         }
+        if permit.as_ref().is_some_and(WorkPermit::is_used_up) {
+            // Matching may take long, and others share this thread.
+            drop(permit.take());
+            tokio::task::yield_now().await;
+            permit = Some(streams.work_permit().await);
+        }
     }
     delivery.outbox().wake_body();
     Passed::Taken
@@ -151,7 +163,7 @@ async fn send_page(
 async fn send_change(
     (streams, permit): (&Streams, &mut Option<WorkPermit>),
     delivery: &Delivery,
-    change: &Change,
+    change: &Arc<Change>,
     epoch: Epoch,
     wanted: impl Fn(&Change) -> bool,
 ) -> Passed {
@@ -164,7 +176,10 @@ async fn send_change(
         }
         Entry::Document { .. } | Entry::Control(_) => (None, None),
     };
-    let kind = event_for(images.0, images.1, |document| delivery.filter.matches(document));
+    let kind = match images {
+        (None, None) => None,
+        images => find_kind(&delivery.interest, change, images).await,
+    };
     let place = (&delivery.project, epoch, change.position);
     let event = kind.and_then(|kind| Event::of_change(place, images, kind, &delivery.label));
     let Some(event) = event else {
@@ -185,4 +200,27 @@ async fn send_change(
         }
     }
     Passed::Taken
+}
+
+/// Returns the kind of event that a change is to a subscription. Where that takes long, a thread finds it on which nobody
+/// waits: this one serves requests as well.
+async fn find_kind(
+    interest: &Arc<Interest>,
+    change: &Arc<Change>,
+    images: (Option<&Arc<Document>>, Option<&Arc<Document>>),
+) -> Option<EventKind> {
+    let weight = change.weight();
+    if weight > SHORT_WORK / MAX_TEXTS && weight.saturating_mul(interest.filter.texts()) > SHORT_WORK {
+        let (interest, change) = (interest.clone(), change.clone());
+        let find = move || match &change.entry {
+            Entry::Document { before, after, .. } => {
+                event_for(before.as_ref(), after.as_ref(), |document| interest.filter.matches(document))
+            }
+            Entry::Control(_) => None,
+        };
+        if let Ok(kind) = tokio::task::spawn_blocking(find).await {
+            return kind;
+        }
+    }
+    event_for(images.0, images.1, |document| interest.filter.matches(document))
 }

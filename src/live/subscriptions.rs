@@ -86,10 +86,10 @@ impl Subscriptions {
     }
 
     /// Ends a named subscription. It is no error if there is none.
-    pub async fn remove_named(&mut self, id: &str) {
+    pub fn remove_named(&mut self, id: &str) {
         let head = NamedHead::new(id);
         let index = self.all.iter().position(|other| other.delivery.head() == Some(&head));
-        self.remove_at(index).await;
+        self.remove_at(index);
     }
 
     /// Ends the subscription without `id` of a collection. It is no error if there is none.
@@ -107,14 +107,14 @@ impl Subscriptions {
                 find(&|delivery| delivery.collection == collection.id)
             }
         };
-        self.remove_at(index).await;
+        self.remove_at(index);
         Ok(())
     }
 
     /// Ends all of them, and returns them.
     pub fn end_all(&mut self) -> Vec<Rc<Subscription>> {
         let all = std::mem::take(&mut self.all);
-        all.iter().for_each(|subscription| self.shard.end_detached(&subscription.delivery));
+        all.iter().for_each(|subscription| self.shard.end(&subscription.delivery));
         all
     }
 
@@ -122,7 +122,7 @@ impl Subscriptions {
     pub fn end_others(&mut self, collection: &CollectionId) -> Vec<Rc<Subscription>> {
         let is_other = |subscription: &mut Rc<Subscription>| subscription.delivery.collection != *collection;
         let others: Vec<_> = self.all.extract_if(.., is_other).collect();
-        others.iter().for_each(|subscription| self.shard.end_detached(&subscription.delivery));
+        others.iter().for_each(|subscription| self.shard.end(&subscription.delivery));
         others
     }
 
@@ -166,7 +166,7 @@ impl Subscriptions {
                 CaughtUp::Expired(end) => {
                     if !self.begin_anew(&subscription, Lost::Behind, end) {
                         self.all.swap_remove(index);
-                        self.shard.end_detached(&subscription.delivery);
+                        self.shard.end(&subscription.delivery);
                     }
                 }
             }
@@ -186,10 +186,10 @@ impl Subscriptions {
         self.form.carries_one_subscription()
     }
 
-    async fn remove_at(&mut self, index: Option<usize>) {
+    fn remove_at(&mut self, index: Option<usize>) {
         if let Some(index) = index {
             let subscription = self.all.swap_remove(index);
-            self.shard.end(&subscription.delivery).await;
+            self.shard.end(&subscription.delivery);
         }
     }
 
@@ -210,7 +210,7 @@ impl Subscriptions {
 
     fn end(&mut self, index: usize, error: LiveError) -> Ended {
         let subscription = self.all.swap_remove(index);
-        self.shard.end_detached(&subscription.delivery);
+        self.shard.end(&subscription.delivery);
         Ended::One(subscription, error)
     }
 }

@@ -60,6 +60,16 @@ impl Filter {
             },
         }
     }
+
+    /// Counts the texts that are looked for anywhere in a string. Each is a pass over it.
+    pub fn texts(&self) -> usize {
+        match self {
+            Self::And(terms) | Self::Or(terms) => terms.iter().map(Self::texts).sum(),
+            Self::Not(term) => term.texts(),
+            Self::HasText(_, Part::Anywhere, _) => 1,
+            _ => 0,
+        }
+    }
 }
 
 impl Field {

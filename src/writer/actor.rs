@@ -186,7 +186,7 @@ impl Writer {
     ) -> Result<Answers, BatchError> {
         let Ok(outcome) = tokio::time::timeout(BATCH_TIMEOUT, self.try_batch(batch, mode)).await else {
             if let Some(relay) = &self.relay {
-                relay.check_log_ends().await;
+                relay.check_log_ends();
             }
             return Err(BatchError::Commit(StoreError::no_answer()));
         };
@@ -217,7 +217,7 @@ impl Writer {
             }
             // The commit may have happened. The log knows, and what did commit must be published.
             if let Some(relay) = &self.relay {
-                relay.check_log_ends().await;
+                relay.check_log_ends();
             }
             return Err(BatchError::Commit(err));
         }
@@ -225,7 +225,7 @@ impl Writer {
             self.catalogs.put(&project, &catalog);
         }
         self.note_for_maintenance(batch, &changes);
-        self.publish(changes).await;
+        self.publish(changes);
         Ok(answers)
     }
 
@@ -243,14 +243,14 @@ impl Writer {
         }
     }
 
-    async fn publish(&self, changes: Vec<Arc<Change>>) {
+    fn publish(&self, changes: Vec<Arc<Change>>) {
         let Some(relay) = &self.relay else { return };
         let mut by_project: HashMap<ProjectId, Vec<Arc<Change>>> = HashMap::new();
         for change in changes {
             by_project.entry(change.project.clone()).or_default().push(change);
         }
         for changes in by_project.into_values() {
-            relay.publish(changes).await;
+            relay.publish(changes);
         }
     }
 }

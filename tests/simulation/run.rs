@@ -10,6 +10,7 @@ use tokio::{
 
 use coir::{
     domain::Change,
+    hub::Bounds,
     query::parse::{Typing, parse_value},
     wire::Form,
 };
@@ -25,6 +26,16 @@ use crate::{
     server::Server,
     visitor::Visitor,
     watcher::Watcher,
+};
+
+/// A hub that gives up after a few changes.
+const TIGHT: Bounds = Bounds {
+    changes: 3,
+    bytes: 20_000,
+    all_bytes: 30_000,
+    share: 10_000,
+    delay: Duration::from_secs(1),
+    unread: 5,
 };
 
 /// How far the simulation has come.
@@ -56,6 +67,8 @@ struct Run {
     prunes: u64,
     rewinds: u64,
     restarts: u64,
+    /// How far the hub may be behind.
+    bounds: Bounds,
 }
 
 impl Run {
@@ -68,6 +81,7 @@ impl Run {
             prunes: dice.pick(&[0, 3, 10]),
             rewinds: dice.pick(&[0, 0, 0, 2]),
             restarts: dice.pick(&[0, 1, 3]),
+            bounds: dice.pick(&[Bounds::default(), Bounds::default(), TIGHT]),
             log,
             counts: Counts::default(),
             held_back: None,
@@ -76,7 +90,7 @@ impl Run {
     }
 
     async fn simulate(mut self) -> Counts {
-        let (servers, server) = watch::channel(Server::start(&self.log, 0).await);
+        let (servers, server) = watch::channel(Server::start(&self.log, 0, self.bounds).await);
         let (phases, phase) = watch::channel(Phase::Running);
         let counter = Rc::new(Counter::default());
         let hall = Rc::new(RefCell::new(Hall::default()));
@@ -162,7 +176,7 @@ impl Run {
             self.counts.restarts += 1;
             self.held_back = None;
             let number = server.number + 1;
-            let server = Server::start(&self.log, number).await;
+            let server = Server::start(&self.log, number, self.bounds).await;
             servers.send_replace(server);
         } else if self.dice.percent(self.rewinds) {
             self.counts.rewinds += 1;
@@ -190,7 +204,7 @@ impl Run {
         for _ in 0..count {
             let changes = self.write(1);
             if !changes.is_empty() {
-                server.relay.publish(changes).await;
+                server.relay.publish(changes);
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -255,7 +269,7 @@ impl Run {
             for changes in [Some(changes), held_back].into_iter().flatten() {
                 // In a real server a change that was lost is never announced this late.
                 if log.holds(&changes) {
-                    relay.publish(changes).await;
+                    relay.publish(changes);
                 }
             }
         });

@@ -22,7 +22,7 @@ use coir::{
     auth::{KeyRing, Tickets},
     domain::{Control, KeyId, ProjectId},
     hub::{
-        self, Shard,
+        self, Bounds, Shard,
         relay::{self, ControlObserver, RelayHandle},
     },
     live::reads::Streams,
@@ -87,8 +87,8 @@ fn key_ring() -> KeyRing {
 }
 
 impl Server {
-    pub async fn start(log: &Log, number: u64) -> Rc<Self> {
-        let hub = hub::start();
+    pub async fn start(log: &Log, number: u64, bounds: Bounds) -> Rc<Self> {
+        let hub = hub::start(bounds);
         let (shard, shard_loop) = Shard::new(0, hub.clone());
         let gate = Rc::new(Gate::default());
         let held = gate.clone();

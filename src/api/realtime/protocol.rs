@@ -126,7 +126,7 @@ impl Protocol {
                 let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;
                 self.subscriptions.remove(&principal, &collection).await?;
             }
-            ClientMessage::UnsubscribeNamed { id } => self.subscriptions.remove_named(&id).await,
+            ClientMessage::UnsubscribeNamed { id } => self.subscriptions.remove_named(&id),
         }
         Ok(())
     }

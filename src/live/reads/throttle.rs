@@ -17,6 +17,8 @@ use crate::writer::Activity;
 const REST: u32 = 3;
 /// A write this long ago still counts as somebody writing.
 const RECENT: Duration = Duration::from_millis(20);
+/// The longest piece of work.
+const SLICE: Duration = Duration::from_millis(5);
 /// A timer can't measure less. Shorter rests are added up until they reach it.
 const LEAST_REST: Duration = Duration::from_millis(1);
 
@@ -57,6 +59,13 @@ impl Throttle {
             tokio::time::sleep_until(free_at).await;
         }
         WorkPermit { throttle: self.clone(), begun: Instant::now(), _permit: permit }
+    }
+}
+
+impl WorkPermit {
+    /// Whether it was held for so long that others must have their turn.
+    pub fn is_used_up(&self) -> bool {
+        self.begun.elapsed() >= SLICE
     }
 }
 

@@ -1,6 +1,9 @@
 //! The server as a process: how it starts, what it prints, and how it stops.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -9,9 +12,12 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::harness::{
-    PUBLISHABLE_KEY, SECRET_KEY, TestSocket,
-    process::{self, Process},
+use crate::{
+    harness::{
+        PUBLISHABLE_KEY, SECRET_KEY, TestSocket,
+        process::{self, Process},
+    },
+    realtime::costly::{batch, subscribe_costly},
 };
 
 async fn start(directory: &Path) -> Process {
@@ -131,4 +137,74 @@ async fn sigterm_finishes_requests_says_1001_and_ends_with_status_0() {
 
     let again = start(directory.path()).await;
     assert_eq!(get(&again.url, "/collections/posts/a").await["data"]["data"], json!({ "n": 1 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_the_process_in_time_while_filters_take_long_to_match() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = start(directory.path()).await;
+    let client = reqwest::Client::new();
+    let url = format!("{}/collections/posts", process.url);
+    let create = async |url: &str, body: Value| {
+        let answer = client.post(url).bearer_auth(SECRET_KEY).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+    };
+    create(&url, json!({ "n": 0 })).await;
+    let costly = subscribe_costly(&process.url).await;
+    for n in 0..10 {
+        create(&format!("{url}/batch"), batch(n * 1000)).await;
+    }
+    let begun = Instant::now();
+    assert!(tokio::task::spawn_blocking(move || process.terminate()).await.unwrap());
+    // 10 s, and some for a machine that has other things to do.
+    assert!(begun.elapsed() < Duration::from_secs(13), "it took {:?}", begun.elapsed());
+    drop(costly);
+}
+
+/// Returns the resident memory of a process in bytes.
+fn resident_bytes(process: &Process) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_that_join_behind_large_documents_take_a_bounded_amount_of_memory() {
+    const LIMIT: usize = 300 * 1024 * 1024;
+    let directory = tempfile::tempdir().unwrap();
+    let process = start(directory.path()).await;
+    let client = reqwest::Client::new();
+    let url = format!("{}/collections/posts", process.url);
+    let create = async |document: Value| {
+        let answer = client.post(&url).bearer_auth(SECRET_KEY).json(&document).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        answer.headers()["x-cursor"].to_str().unwrap().to_owned()
+    };
+    let cursor = create(json!({})).await;
+    for n in 0..12 {
+        create(json!({ "n": n, "body": "x".repeat(500_000) })).await;
+    }
+    // They never read, so what they were sent stays where it is.
+    let mut sockets = Vec::new();
+    for _ in 0..5 {
+        let mut socket =
+            TestSocket::connect(&*format!("{}/realtime", process.url.replace("http", "ws"))).await;
+        socket.authenticate(PUBLISHABLE_KEY).await;
+        for n in 0..100 {
+            let id = format!("s{n}");
+            socket
+                .send(json!({ "type": "subscribe", "collection": "posts", "id": id, "since": cursor }))
+                .await;
+        }
+        sockets.push(socket);
+    }
+    // A reader comes after them, and has everything when they have asked for it.
+    let mut reader = TestSocket::connect(&*format!("{}/realtime", process.url.replace("http", "ws"))).await;
+    reader.authenticate(PUBLISHABLE_KEY).await;
+    reader.subscribe_named("all", "posts", json!({ "since": cursor })).await;
+    for n in 0..12 {
+        assert_eq!(reader.next().await["document"]["data"]["n"], n);
+        let resident = resident_bytes(&process);
+        assert!(resident < LIMIT, "{} MiB", resident / 1024 / 1024);
+    }
 }

@@ -1,5 +1,6 @@
 //! WebSocket and server-sent event streams.
 
+pub mod costly;
 mod filter_bounds;
 mod malformed_websocket;
 mod named;

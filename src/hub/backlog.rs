@@ -1,0 +1,208 @@
+//! The commands that wait for a project's task. Whoever hands one over never waits.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    bounds::Bounds,
+    joining::{Joining, SubscriptionId},
+};
+use crate::domain::{Change, Position, cursor::Epoch};
+
+/// Subscriptions that may wait for the answer to their request to join. The next one reads the log and asks again.
+const MAX_JOINS: usize = 65_536;
+
+/// A request to a project's task.
+pub(super) enum Command {
+    Join(Box<Joining>),
+    Leave(SubscriptionId),
+    /// The log ends here. The changes up to here come from the log.
+    SetLogEnd {
+        epoch: Epoch,
+        last: Position,
+    },
+    Publish(Published),
+}
+
+/// The next changes of a log, in order and without gap.
+pub(super) struct Published {
+    pub(super) changes: Vec<Arc<Change>>,
+    /// When they were handed over.
+    pub(super) at: Instant,
+    bytes: usize,
+}
+
+/// The commands that wait for one project's task, in order.
+///
+/// Changes are bounded by [`Bounds`]. Beyond a bound, all that wait are dropped, and one [`Command::SetLogEnd`] takes their
+/// place. Joins are bounded by their number. A leave always finds room, since there is at most one for each join.
+pub(super) struct Backlog {
+    bounds: Bounds,
+    waiting: Mutex<Waiting>,
+    bell: Notify,
+    /// Whether the changes before the next [`Command::SetLogEnd`] are dropped, also those that the task has taken already.
+    is_skipping: AtomicBool,
+    /// Bytes of the changes that wait for the tasks of all projects.
+    all_bytes: Arc<AtomicUsize>,
+}
+
+struct Waiting {
+    commands: VecDeque<Command>,
+    changes: usize,
+    bytes: usize,
+    joins: usize,
+    /// Where the log ends, as far as it was handed over.
+    end: (Epoch, Position),
+    is_closed: bool,
+}
+
+impl Backlog {
+    /// Makes an empty one for a log that ends at `end`.
+    pub(super) fn new(end: (Epoch, Position), bounds: Bounds, all_bytes: Arc<AtomicUsize>) -> Self {
+        Self {
+            bounds,
+            waiting: Mutex::new(Waiting {
+                commands: VecDeque::new(),
+                changes: 0,
+                bytes: 0,
+                joins: 0,
+                end,
+                is_closed: false,
+            }),
+            bell: Notify::new(),
+            is_skipping: AtomicBool::new(false),
+            all_bytes,
+        }
+    }
+
+    /// Hands over the next changes of the log. Returns false if the task is too far behind. Then they are dropped with those
+    /// that wait.
+    pub(super) fn publish(&self, changes: Vec<Arc<Change>>) -> bool {
+        let Some(last) = changes.last().map(|change| change.position) else { return true };
+        let bytes: usize = changes.iter().map(|change| change.weight()).sum();
+        let mut waiting = self.lock();
+        waiting.end.1 = last;
+        let is_beyond = waiting.changes > 0
+            && (waiting.changes + changes.len() > self.bounds.changes
+                || waiting.bytes + bytes > self.bounds.bytes
+                || (waiting.bytes + bytes > self.bounds.share
+                    && self.all_bytes.load(Ordering::Relaxed) + bytes > self.bounds.all_bytes));
+        if is_beyond {
+            self.skip(waiting);
+            return false;
+        }
+        waiting.changes += changes.len();
+        waiting.bytes += bytes;
+        self.all_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.push(waiting, Command::Publish(Published { changes, at: Instant::now(), bytes }));
+        true
+    }
+
+    /// Says where the log ends, without the changes up to there. Those that wait are dropped.
+    pub(super) fn set_log_end(&self, epoch: Epoch, last: Position) {
+        let mut waiting = self.lock();
+        waiting.end = (epoch, last);
+        self.skip(waiting);
+    }
+
+    /// Drops the changes that wait.
+    pub(super) fn skip_waiting(&self) {
+        self.skip(self.lock());
+    }
+
+    /// Hands over a request to join. Returns false if too many wait. A request to replace a subscription always finds room:
+    /// each connection has one at a time.
+    pub(super) fn join(&self, joining: Joining) -> bool {
+        let mut waiting = self.lock();
+        if waiting.joins >= MAX_JOINS && joining.replaces.is_none() {
+            return false;
+        }
+        waiting.joins += 1;
+        self.push(waiting, Command::Join(Box::new(joining)));
+        true
+    }
+
+    pub(super) fn leave(&self, id: SubscriptionId) {
+        self.push(self.lock(), Command::Leave(id));
+    }
+
+    /// Lets the task end.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.bell.notify_one();
+    }
+
+    /// Whether the rest of the changes that the task has taken is to be dropped.
+    pub(super) fn is_skipping(&self) -> bool {
+        self.is_skipping.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the next command; `None` when it was closed. Can be dropped at any await.
+    pub(super) async fn next(&self) -> Option<Command> {
+        loop {
+            if let Some(command) = self.try_next() {
+                return Some(command);
+            }
+            if self.lock().is_closed {
+                return None;
+            }
+            self.bell.notified().await;
+        }
+    }
+
+    /// Returns the next command, if one waits.
+    pub(super) fn try_next(&self) -> Option<Command> {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return None;
+        }
+        let command = waiting.commands.pop_front()?;
+        match &command {
+            Command::Join(_) => waiting.joins -= 1,
+            Command::Leave(_) => {}
+            Command::SetLogEnd { .. } => self.is_skipping.store(false, Ordering::Relaxed),
+            Command::Publish(published) => {
+                waiting.changes -= published.changes.len();
+                waiting.bytes -= published.bytes;
+                self.all_bytes.fetch_sub(published.bytes, Ordering::Relaxed);
+            }
+        }
+        Some(command)
+    }
+
+    fn skip(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        waiting.commands.retain(|command| matches!(command, Command::Join(_) | Command::Leave(_)));
+        self.all_bytes.fetch_sub(waiting.bytes, Ordering::Relaxed);
+        (waiting.changes, waiting.bytes) = (0, 0);
+        self.is_skipping.store(true, Ordering::Relaxed);
+        let (epoch, last) = waiting.end;
+        self.push(waiting, Command::SetLogEnd { epoch, last });
+    }
+
+    fn push(&self, mut waiting: MutexGuard<'_, Waiting>, command: Command) {
+        waiting.commands.push_back(command);
+        let is_first = waiting.commands.len() == 1;
+        drop(waiting);
+        if is_first {
+            self.bell.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        let bytes = self.lock().bytes;
+        self.all_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}

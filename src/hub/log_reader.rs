@@ -1,0 +1,39 @@
+//! What the relay needs of the rest of the server: how the log is read, and who hears of control entries.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::{Change, Control, KeyId, LogEnds, Position, ProjectId};
+
+/// A part of a log.
+pub struct LogPart {
+    /// Entries after the position that was asked for, without gap.
+    pub changes: Vec<Arc<Change>>,
+    /// The entries after that position are partly pruned, so there would be a gap.
+    pub is_pruned: bool,
+}
+
+/// The log could not be read. The message is for the server's own log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LogError(pub String);
+
+/// Reads the change log for the relay. `app` hands the implementation in.
+pub trait LogReader: Send + Sync + 'static {
+    /// Reads the ends of every project's log.
+    fn log_ends(&self) -> BoxFuture<'_, Result<Vec<LogEnds>, LogError>>;
+    /// Reads the next entries of a project's log; none at its end.
+    fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>>;
+    /// Lists the revoked keys of a project.
+    fn revoked_keys(&self, project: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>>;
+}
+
+/// Hears of each control entry before the hub does. `app` hands the implementation in.
+pub trait ControlObserver: Send + Sync + 'static {
+    /// Called once for each, in order.
+    fn observe(&self, project: &ProjectId, sequence: u64, control: &Control);
+    /// Called where entries are missing, so that any control entry may be among them. Gets the sequence of the log's last
+    /// control entry, and every revoked key.
+    fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]);
+}

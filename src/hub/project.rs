@@ -1,0 +1,305 @@
+//! A project's task: it holds the filters of the project's subscriptions, and decides who gets which event.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep};
+
+use super::{
+    backlog::{Backlog, Command, Published},
+    bounds::Bounds,
+    fan_out::fan_out,
+    filter_index::{FilterIndex, Recipient},
+    joining::{Joining, SubscriptionId},
+    recent_changes::RecentChanges,
+    replay::{Replay, replay},
+    shards::{Batch, Shards},
+    to_shard::ToShard,
+};
+use crate::domain::{Change, CollectionId, Control, Entry, Position, ProjectId, cursor::Epoch};
+
+/// Bytes that the recent changes of all projects may take together, by [`Change::weight`].
+const RECENT_BYTES: usize = 16 * 1024 * 1024;
+/// How often idle live subscriptions learn how far the log has come, so that they can resume from there.
+const MARK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the task works before it lets others run.
+const SLICE: Duration = Duration::from_millis(1);
+/// Commands that are handled before their messages are sent.
+const GROUP: usize = 256;
+/// Bytes of messages that are sent together.
+const GROUP_BYTES: usize = 1024 * 1024;
+
+/// The parts of the hub that all projects share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) bounds: Bounds,
+    pub(super) shards: Arc<Shards>,
+    /// How many projects there are.
+    pub(super) projects: Arc<AtomicUsize>,
+    /// Bytes of the changes that wait for the tasks of all projects.
+    pub(super) waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// The state of a project's task.
+pub(super) struct Project {
+    id: ProjectId,
+    epoch: Epoch,
+    /// The log's last position, as far as this task has come.
+    last: Position,
+    /// The sequence of the last [`ToShard::Mark`].
+    marked: u64,
+    /// When the next mark is due. Runs only while there is something to say.
+    mark: Pin<Box<Sleep>>,
+    is_mark_due: bool,
+    collections: HashMap<CollectionId, FilterIndex>,
+    /// The filter index that each subscription is in.
+    joined: HashMap<SubscriptionId, CollectionId>,
+    recent: RecentChanges,
+    /// The messages of the commands that are being handled, by shard.
+    pending: BTreeMap<u32, Batch>,
+    pending_bytes: usize,
+    /// When the task began to work without letting others run.
+    begun: Instant,
+    backlog: Arc<Backlog>,
+    shared: Shared,
+}
+
+impl Project {
+    /// Makes the state for a log that ends at `last`.
+    pub(super) fn new(
+        id: ProjectId,
+        (epoch, last): (Epoch, Position),
+        backlog: Arc<Backlog>,
+        shared: Shared,
+    ) -> Self {
+        Self {
+            id,
+            epoch,
+            last,
+            marked: 0,
+            mark: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            is_mark_due: true,
+            collections: HashMap::new(),
+            joined: HashMap::new(),
+            recent: RecentChanges::default(),
+            pending: BTreeMap::new(),
+            pending_bytes: 0,
+            begun: Instant::now(),
+            backlog,
+            shared,
+        }
+    }
+
+    /// Handles commands until the backlog is closed.
+    pub(super) async fn run(mut self) {
+        let backlog = self.backlog.clone();
+        loop {
+            // In one order, so that the simulation can repeat a run. Marks are due once a second, so that they can go first.
+            tokio::select! {
+                biased;
+                () = &mut self.mark, if self.is_mark_due => {
+                    self.is_mark_due = false;
+                    self.say_mark();
+                }
+                command = backlog.next() => match command {
+                    Some(command) => self.work(command).await,
+                    None => return,
+                },
+            }
+            self.flush();
+        }
+    }
+
+    /// Handles a command and those that wait behind it, up to what is sent together.
+    async fn work(&mut self, command: Command) {
+        self.begun = Instant::now();
+        let mut next = Some(command);
+        let mut count = 0;
+        while let Some(command) = next {
+            self.handle(command).await;
+            count += 1;
+            if count == GROUP || self.pending_bytes >= GROUP_BYTES {
+                self.flush();
+                return tokio::task::yield_now().await;
+            }
+            next = self.backlog.try_next();
+        }
+    }
+
+    async fn handle(&mut self, command: Command) {
+        match command {
+            Command::Join(joining) => self.join(*joining),
+            Command::Leave(id) => self.leave(id),
+            Command::SetLogEnd { epoch, last } => self.set_log_end(epoch, last),
+            Command::Publish(published) => return self.publish(published).await,
+        }
+        self.let_others_run().await;
+    }
+
+    async fn publish(&mut self, published: Published) {
+        if published.at.elapsed() > self.shared.bounds.delay {
+            self.backlog.skip_waiting();
+        }
+        for change in published.changes {
+            if self.backlog.is_skipping() {
+                return;
+            }
+            self.publish_change(change);
+            self.let_others_run().await;
+        }
+    }
+
+    /// Sends what there is and yields, if it has worked for long.
+    async fn let_others_run(&mut self) {
+        if self.begun.elapsed() >= SLICE {
+            self.flush();
+            tokio::task::yield_now().await;
+            self.begun = Instant::now();
+        }
+    }
+
+    fn tell(&mut self, shard: u32, message: ToShard, bytes: usize) {
+        self.pending_bytes += bytes;
+        self.pending.entry(shard).or_default().push(message, bytes);
+    }
+
+    /// Enters the filter and sends the recent changes after the position, in one step, so that there is no seam.
+    fn join(&mut self, joining: Joining) {
+        let SubscriptionId { shard, serial } = joining.id;
+        let max_bytes = self.recent_bytes() / 2;
+        let replay = match joining.position {
+            None => Replay::default(),
+            Some(position) => {
+                let place = (&self.id, self.epoch, self.last);
+                let replay = replay(&mut self.recent, place, &joining, position, max_bytes);
+                match replay {
+                    Some(replay) if replay.frames.is_empty() || !self.shared.shards.is_busy(shard) => replay,
+                    _ => return self.tell(shard, ToShard::ReadOn { serial }, 0),
+                }
+            }
+        };
+        if !replay.is_removed {
+            let index = self.collections.entry(joining.collection.clone()).or_default();
+            let recipient = Recipient { id: joining.id, interest: joining.interest.clone() };
+            if index.insert(recipient).is_err() {
+                return self.tell(shard, ToShard::Refused { serial }, 0);
+            }
+            self.joined.insert(joining.id, joining.collection.clone());
+        }
+        if let Some(old) = joining.replaces {
+            self.leave(old);
+        }
+        for (position, event) in replay.frames {
+            // The bytes of an event that others have got as well are charged once.
+            let bytes = if event.is_new { event.frame.len() } else { 0 };
+            self.tell(shard, ToShard::Deliver { frame: event.frame, position, serials: vec![serial] }, bytes);
+        }
+        let (epoch, last) = (self.epoch, self.last);
+        let answer = if replay.is_removed {
+            ToShard::Removed { serial }
+        } else {
+            ToShard::Joined { serial, epoch, last }
+        };
+        self.tell(shard, answer, 0);
+    }
+
+    fn leave(&mut self, id: SubscriptionId) {
+        let Some(collection) = self.joined.remove(&id) else { return };
+        if let Some(index) = self.collections.get_mut(&collection) {
+            index.remove(id);
+            if index.is_empty() {
+                self.collections.remove(&collection);
+            }
+        }
+    }
+
+    fn set_log_end(&mut self, epoch: Epoch, last: Position) {
+        if (self.epoch, self.last) == (epoch, last) {
+            return;
+        }
+        (self.epoch, self.last) = (epoch, last);
+        self.recent.clear();
+        let mut ids: Vec<_> = self.joined.keys().copied().collect();
+        ids.sort_unstable_by_key(|id| (id.shard, id.serial));
+        for id in ids {
+            self.leave(id);
+            self.tell(id.shard, ToShard::ReadOn { serial: id.serial }, 0);
+        }
+        self.flush();
+        // The last mark may be of a history that is lost. Nobody is live here now, so the new one is true at once.
+        self.say_mark();
+    }
+
+    fn publish_change(&mut self, change: Arc<Change>) {
+        self.last = change.position;
+        self.recent.push(change.clone(), self.recent_bytes());
+        if !self.is_mark_due {
+            self.is_mark_due = true;
+            self.mark.as_mut().reset(Instant::now() + MARK_INTERVAL);
+        }
+        match &change.entry {
+            Entry::Document { collection, before, after } => {
+                let Some(index) = self.collections.get(collection) else { return };
+                let images = (before.as_ref(), after.as_ref());
+                for (frame, targets) in fan_out(index, (&self.id, self.epoch), &change, images) {
+                    for (shard, serials) in targets {
+                        let bytes = frame.len() + serials.len() * size_of::<u64>();
+                        let position = change.position;
+                        self.tell(shard, ToShard::Deliver { frame: frame.clone(), position, serials }, bytes);
+                    }
+                }
+            }
+            Entry::Control(Control::CollectionRemoved { collection }) => {
+                let Some(index) = self.collections.remove(&CollectionId::from_stored(collection)) else {
+                    return;
+                };
+                for recipient in index.recipients() {
+                    self.joined.remove(&recipient.id);
+                    let SubscriptionId { shard, serial } = recipient.id;
+                    self.tell(shard, ToShard::Removed { serial }, 0);
+                }
+            }
+            // The relay has told the shards of revoked keys.
+            Entry::Control(_) => {}
+        }
+    }
+
+    fn recent_bytes(&self) -> usize {
+        RECENT_BYTES / self.shared.projects.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Tells every shard how far the log has come.
+    fn say_mark(&mut self) {
+        if self.marked == self.last.sequence {
+            return;
+        }
+        self.marked = self.last.sequence;
+        self.shared.shards.tell_all(|| ToShard::Mark {
+            project: self.id.clone(),
+            epoch: self.epoch,
+            position: self.last,
+        });
+    }
+
+    /// Sends each shard one batch of all that the commands at hand brought.
+    fn flush(&mut self) {
+        self.pending_bytes = 0;
+        for (shard, batch) in std::mem::take(&mut self.pending) {
+            if self.shared.shards.send(shard, batch).is_ok() {
+                continue;
+            }
+            tracing::warn!(shard, "worker thread {shard} is too slow; its subscriptions go back to the log");
+            let mut ids: Vec<_> = self.joined.keys().filter(|id| id.shard == shard).copied().collect();
+            ids.sort_unstable_by_key(|id| id.serial);
+            ids.into_iter().for_each(|id| self.leave(id));
+            self.shared.shards.tell(shard, ToShard::Overrun { project: self.id.clone() });
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The hub's ends of the channels to its shards. Nobody waits for a shard.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::mpsc;
+
+use super::to_shard::ToShard;
+use crate::domain::KeyId;
+
+/// Batches of messages that may wait for a shard. Beyond it, the subscriptions of the project that sends go back to the log.
+const MAX_BATCHES: usize = 1024;
+/// Bytes of the events that may wait for a shard, with the same effect. One batch may always wait.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// The shards of all worker threads. Shared by the tasks of all projects.
+#[derive(Default)]
+pub(super) struct Shards(RwLock<BTreeMap<u32, ShardSender>>);
+
+struct ShardSender {
+    sender: mpsc::UnboundedSender<Batch>,
+    load: Arc<Load>,
+}
+
+/// A shard's end of its channel.
+pub(super) struct ShardReceiver {
+    receiver: mpsc::UnboundedReceiver<Batch>,
+    load: Arc<Load>,
+}
+
+/// What waits for a shard.
+#[derive(Default)]
+struct Load {
+    batches: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// Messages for one shard, with the bytes that they are charged for.
+#[derive(Default)]
+pub(super) struct Batch {
+    messages: Vec<ToShard>,
+    bytes: usize,
+}
+
+/// The shard has too much to do, so that a batch was not sent.
+pub(super) struct Overrun;
+
+impl Batch {
+    /// Adds a message that is charged `bytes` beside its own size.
+    pub(super) fn push(&mut self, message: ToShard, bytes: usize) {
+        self.bytes += size_of::<ToShard>() + bytes;
+        self.messages.push(message);
+    }
+}
+
+impl Shards {
+    /// Adds a shard and returns its end of the channel.
+    pub(super) fn add(&self, id: u32) -> ShardReceiver {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let load = Arc::new(Load::default());
+        let mut shards = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        shards.insert(id, ShardSender { sender, load: load.clone() });
+        ShardReceiver { receiver, load }
+    }
+
+    /// Sends a batch to a shard. A shard that has ended gets nothing, since its subscriptions have ended with it.
+    ///
+    /// # Errors
+    /// [`Overrun`] if too much waits for the shard already.
+    pub(super) fn send(&self, shard: u32, batch: Batch) -> Result<(), Overrun> {
+        let shards = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(link) = shards.get(&shard) else { return Ok(()) };
+        if !link.load.admits(&batch) {
+            return Err(Overrun);
+        }
+        link.send(batch);
+        Ok(())
+    }
+
+    /// Sends a message to every shard, whatever waits there.
+    pub(super) fn tell_all(&self, message: impl Fn() -> ToShard) {
+        let shards = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        shards.values().for_each(|link| link.tell(message()));
+    }
+
+    /// Sends a message to one shard, whatever waits there. The caller makes sure that there are few of them.
+    pub(super) fn tell(&self, shard: u32, message: ToShard) {
+        let shards = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = shards.get(&shard) {
+            link.tell(message);
+        }
+    }
+
+    /// Lets every stream of these keys end. Later events come after this.
+    pub(super) fn revoke(&self, keys: &[KeyId]) {
+        for key in keys {
+            self.tell_all(|| ToShard::Revoked { key: key.clone() });
+        }
+    }
+
+    /// Whether a shard has so much to do that it is not to be sent more than it must be.
+    pub(super) fn is_busy(&self, shard: u32) -> bool {
+        let shards = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        shards.get(&shard).is_some_and(|link| link.load.is_high())
+    }
+}
+
+impl ShardSender {
+    fn tell(&self, message: ToShard) {
+        let mut batch = Batch::default();
+        batch.push(message, 0);
+        self.send(batch);
+    }
+
+    fn send(&self, batch: Batch) {
+        self.load.batches.fetch_add(1, Ordering::Relaxed);
+        self.load.bytes.fetch_add(batch.bytes, Ordering::Relaxed);
+        // It fails only if the worker thread has ended.
+        let _ = self.sender.send(batch);
+    }
+}
+
+impl ShardReceiver {
+    /// Waits for batches and takes up to `limit`. Returns false when the hub has ended.
+    pub(super) async fn receive(&mut self, batches: &mut Vec<Batch>, limit: usize) -> bool {
+        self.receiver.recv_many(batches, limit).await > 0
+    }
+
+    /// Takes a batch apart, which then no longer counts as waiting.
+    pub(super) fn open(&self, batch: Batch) -> Vec<ToShard> {
+        self.load.batches.fetch_sub(1, Ordering::Relaxed);
+        self.load.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+        batch.messages
+    }
+}
+
+impl Load {
+    fn admits(&self, batch: &Batch) -> bool {
+        let batches = self.batches.load(Ordering::Relaxed);
+        batches == 0
+            || (batches < MAX_BATCHES && self.bytes.load(Ordering::Relaxed) + batch.bytes <= MAX_BYTES)
+    }
+
+    fn is_high(&self) -> bool {
+        self.batches.load(Ordering::Relaxed) > MAX_BATCHES / 2
+            || self.bytes.load(Ordering::Relaxed) > MAX_BYTES / 2
+    }
+}

@@ -1,0 +1,77 @@
+//! Subscriptions whose filters take long to match. They slow neither writers nor other projects, and they lose nothing.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{PUBLISHABLE_KEY, TestSocket, TestStream, on_both_databases, process, socket::PATIENCE};
+
+/// Documents of a batch that takes long to match.
+const DOCUMENTS: usize = 1000;
+
+/// Opens 300 subscriptions to `posts` whose 15,000 terms must be asked about each document, and match none.
+pub async fn subscribe_costly(url: &str) -> Vec<TestSocket> {
+    let mut sockets = Vec::new();
+    for socket in 0..3 {
+        let url = format!("{}/realtime", url.replace("http", "ws"));
+        let mut opened = TestSocket::connect(&*url).await;
+        opened.authenticate(PUBLISHABLE_KEY).await;
+        for n in 0..100 {
+            let bound = |term: usize| 1_000_000 + (socket * 100 + n) * 50 + term;
+            let terms: Vec<_> = (0..50).map(|term| json!({ "$not": { "n__lt": bound(term) } })).collect();
+            let members = json!({ "filters": { "$or": terms } });
+            let answer = opened.subscribe_named(&format!("s{n}"), "posts", members).await;
+            assert_eq!(answer["type"], "subscribed", "{answer}");
+        }
+        sockets.push(opened);
+    }
+    sockets
+}
+
+/// Returns a batch of documents with consecutive numbers. Matching one with the costly filters takes milliseconds.
+pub fn batch(first: usize) -> Value {
+    let documents: Vec<_> = (first..first + DOCUMENTS).map(|n| json!({ "n": n })).collect();
+    json!({ "documents": documents })
+}
+
+on_both_databases! {
+    async fn a_project_that_takes_long_to_match_delays_no_writer_and_no_other_project(app: &TestApp) {
+        let mut command = process::command(&["projects", "create", "other"]);
+        command.env("DATABASE_URL", &app.config.database_url);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        let other_key = output.split_whitespace().find(|word| word.starts_with("sk_")).unwrap();
+        let create_other = async |n: usize| {
+            let request = app.request_as(other_key, Method::POST, "/collections/posts").json(&json!({ "n": n }));
+            assert_eq!(app.send(request).await.status, 201);
+        };
+        create_other(0).await;
+        app.post("/collections", json!({ "name": "posts" })).await;
+        let mut all = app.stream("/realtime/sse/posts", None).await;
+        all.opened().await;
+        let mut other = TestStream::open(app.request_as(other_key, Method::GET, "/realtime/sse/posts")).await;
+        other.opened().await;
+        let costly = subscribe_costly(&app.url).await;
+
+        for first in [0, DOCUMENTS] {
+            let write = app.post("/collections/posts/batch", batch(first));
+            let answer = tokio::time::timeout(PATIENCE, write).await.expect("a write waits for matching");
+            assert_eq!(answer.status, 201, "{answer:?}");
+        }
+        tokio::time::timeout(PATIENCE, create_other(1)).await.expect("a write to another project waits");
+        assert_eq!(other.next_event().await.json()["document"]["data"]["n"], 1);
+        // A subscription of the other project begins as well.
+        let mut later = TestStream::open(app.request_as(other_key, Method::GET, "/realtime/sse/posts")).await;
+        later.opened().await;
+        create_other(2).await;
+        for stream in [&mut other, &mut later] {
+            assert_eq!(stream.next_event().await.json()["document"]["data"]["n"], 2);
+        }
+        // In the project itself every change comes, in order.
+        for n in 0..2 * DOCUMENTS {
+            assert_eq!(all.next_event().await.json()["document"]["data"]["n"], n);
+        }
+        drop(costly);
+        app.create("posts", json!({ "n": "last" })).await;
+        assert_eq!(all.next_event().await.json()["document"]["data"]["n"], "last");
+    }
+}
