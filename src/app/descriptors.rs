@@ -75,9 +75,9 @@ impl ConnectionLimits {
             sockets.unauthenticated,
         );
         if *streams < limits.connections {
-            tracing::warn!(
-                "there are file descriptors for {streams} streams only, and COIR_MAX_CONNECTIONS is {}; raise their hard \
-                 limit (LimitNOFILE= in systemd, `ulimit -Hn`)",
+            tracing::info!(
+                "these are fewer streams than COIR_MAX_CONNECTIONS={}; for more, raise the hard limit of file \
+                 descriptors (LimitNOFILE= in systemd, `ulimit -Hn`)",
                 limits.connections,
             );
         }

@@ -32,6 +32,8 @@ pub struct Sockets {
     limits: SocketLimits,
     started: Instant,
     open: AtomicUsize,
+    /// Those of them that are no strangers.
+    known: AtomicUsize,
     accepted: AtomicUsize,
     /// Wakes whoever waits until no socket is left.
     all_closed: Notify,
@@ -47,6 +49,7 @@ impl Sockets {
             // Zero stands for "never" in the times of a socket.
             started: Instant::now(),
             open: AtomicUsize::new(0),
+            known: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
             all_closed: Notify::new(),
             strangers: Mutex::default(),
@@ -69,9 +72,10 @@ impl Sockets {
         }
     }
 
-    /// Whether the sockets are so many that idle ones must not stay.
+    /// Whether the sockets with a good key are so many that idle ones must not stay. Strangers don't count: they make room
+    /// anyway.
     pub(super) fn is_crowded(&self) -> bool {
-        self.open() > self.limits.open - self.limits.open / 8
+        self.known.load(Ordering::Relaxed) > self.limits.open - self.limits.open / 8
     }
 
     /// Returns the time in milliseconds since the start, never 0.
@@ -106,13 +110,16 @@ impl Sockets {
     /// Notes that a good key came over the socket.
     pub(super) fn authenticate(&self, state: &SocketState) {
         if state.set_known() {
+            self.known.fetch_add(1, Ordering::Relaxed);
             self.strangers.lock().unwrap_or_else(PoisonError::into_inner).remove(state);
         }
     }
 
     /// Notes that the socket is closed.
     pub(super) fn leave(&self, state: &SocketState) {
-        if !state.is_known() {
+        if state.is_known() {
+            self.known.fetch_sub(1, Ordering::Relaxed);
+        } else {
             self.strangers.lock().unwrap_or_else(PoisonError::into_inner).remove(state);
         }
         self.count_closed();
@@ -180,6 +187,17 @@ mod tests {
         let states: Vec<_> = [2, 3, 4, 5].map(|last| admit(&sockets, last)).into();
         assert_eq!(closed(&[known]), [0_usize; 0]);
         assert_eq!(closed(&states), [0_usize; 0]);
+    }
+
+    #[test]
+    fn strangers_are_no_crowd_but_clients_with_a_key_are() {
+        let sockets = aged(8);
+        let states: Vec<_> = (0..8).map(|last| admit(&sockets, last)).collect();
+        assert!(!sockets.is_crowded());
+        states.iter().for_each(|state| sockets.authenticate(state));
+        assert!(sockets.is_crowded());
+        states.iter().for_each(|state| sockets.leave(state));
+        assert!(!sockets.is_crowded());
     }
 
     #[test]
