@@ -295,7 +295,9 @@ impl From<WriteError> for ApiError {
             | WriteError::TooManyCollections { .. }
             | WriteError::UniqueViolation { .. } => ErrorCode::Conflict,
             WriteError::PreconditionFailed => ErrorCode::PreconditionFailed,
-            WriteError::TooLarge { .. } | WriteError::TooManyBytes { .. } => ErrorCode::PayloadTooLarge,
+            WriteError::TooLarge { .. } | WriteError::TooManyBytes { .. } | WriteError::TooMuchChecking => {
+                ErrorCode::PayloadTooLarge
+            }
             WriteError::Data(_) => ErrorCode::InvalidBody,
             WriteError::QueueFull
             | WriteError::Unavailable

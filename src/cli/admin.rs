@@ -48,7 +48,8 @@ pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), 
     let config = WriterConfig::default();
     let (writer, task) = writer::start(db.clone(), Catalogs::new(db.clone()), None, config);
     let operations = vec![Operation::RevokeKey { key: key.id }];
-    let outcome = writer.submit(Mutation { project: project.id, operations, idempotency: None }).await;
+    let outcome =
+        writer.submit(Mutation { project: project.id, caller: None, operations, idempotency: None }).await;
     drop(writer);
     if let Err(err) = task.await {
         tracing::warn!("the writer failed: {err}");

@@ -157,7 +157,8 @@ impl Collections {
         principal: &Principal,
         operations: Vec<Operation>,
     ) -> Result<Committed, ServiceError> {
-        let mutation = Mutation { project: principal.project.clone(), operations, idempotency: None };
+        let (project, caller) = (principal.project.clone(), Some(principal.key.clone()));
+        let mutation = Mutation { project, caller, operations, idempotency: None };
         Ok(self.writer.submit(mutation).await?)
     }
 }

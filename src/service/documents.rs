@@ -134,7 +134,8 @@ impl Documents {
             },
             request,
         });
-        let mutation = Mutation { project: principal.project.clone(), operations, idempotency };
+        let (project, caller) = (principal.project.clone(), Some(principal.key.clone()));
+        let mutation = Mutation { project, caller, operations, idempotency };
         let committed = self.writer.submit(mutation).await?;
         if committed.lacks_data() { self.add_data(principal, committed).await } else { Ok(committed) }
     }

@@ -1,10 +1,6 @@
 //! The writer's loop: takes a batch, commits it in one transaction, publishes it, and answers each caller.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -12,11 +8,14 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{
     apply::{bisect, write_in_bulk},
     batch::Batch,
+    cost::{CostLog, Costs, measure},
     error::WriteError,
     maintenance::Maintenance,
     mutation::Operation,
     queue::{self, Queue, WriterHandle},
-    state::{Answers, BATCH, BATCH_BYTES, BATCH_OPERATIONS, IndexRequest, Request, Writer, WriterConfig},
+    request::{IndexRequest, Request},
+    state::{Answers, BATCH, BATCH_BYTES, BATCH_COST, BATCH_OPERATIONS, Writer, WriterConfig},
+    turns::Turns,
 };
 use crate::{
     domain::{Change, ProjectId},
@@ -53,8 +52,10 @@ pub fn start(
         catalogs,
         config,
         relay,
+        waiting: queue.waiting.clone(),
         waiting_bytes: queue.waiting_bytes.clone(),
-        deferred: VecDeque::new(),
+        turns: Turns::default(),
+        cost_log: CostLog::default(),
     };
     (handle, tokio::spawn(writer.run(queue)))
 }
@@ -87,7 +88,7 @@ impl Writer {
         // Batches since the queue was last empty.
         let mut crowded = 0;
         loop {
-            if !self.deferred.is_empty() {
+            if !self.turns.is_empty() {
                 crowded += 1;
                 if crowded % CROWDED == 0 {
                     self.work_between(&mut queue).await;
@@ -97,7 +98,7 @@ impl Writer {
                 // Unbiased: writes that never pause must not delay maintenance for ever.
                 tokio::select! {
                     request = queue.requests.recv() => match request {
-                        Some(request) => self.deferred.push_back(request),
+                        Some(request) => self.turns.push(request),
                         None => return,
                     },
                     Some(IndexRequest { task, reply }) = queue.index_tasks.recv() => {
@@ -138,17 +139,22 @@ impl Writer {
         }
     }
 
-    /// Takes what waits, up to the bounds of a batch, but at least one request.
+    /// Takes what is due, up to the bounds of a batch, but at least one request.
     fn take_batch(&mut self, queue: &mut mpsc::Receiver<Request>) -> Vec<Request> {
+        while let Ok(request) = queue.try_recv() {
+            self.turns.push(request);
+        }
         let mut batch: Vec<Request> = Vec::new();
-        let (mut bytes, mut operations) = (0, 0);
+        let (mut bytes, mut operations, mut cost) = (0, 0, Duration::ZERO);
         while batch.len() < BATCH {
-            let Some(request) = self.deferred.pop_front().or_else(|| queue.try_recv().ok()) else { break };
+            let Some(request) = self.turns.pop() else { break };
             operations += request.mutation.operations.len();
             bytes += request.bytes;
+            cost += request.turn.cost();
             let is_alone = request.mutation.is_alone();
-            if !batch.is_empty() && (is_alone || bytes > BATCH_BYTES || operations > BATCH_OPERATIONS) {
-                self.deferred.push_front(request);
+            let is_over = bytes > BATCH_BYTES || operations > BATCH_OPERATIONS || cost > BATCH_COST;
+            if !batch.is_empty() && (is_alone || is_over) {
+                self.turns.put_back(request);
                 break;
             }
             batch.push(request);
@@ -184,23 +190,34 @@ impl Writer {
         batch: &mut Vec<Request>,
         mode: Mode,
     ) -> Result<Answers, BatchError> {
-        let Ok(outcome) = tokio::time::timeout(BATCH_TIMEOUT, self.try_batch(batch, mode)).await else {
+        let mut costs = Costs::default();
+        let work = measure(self.try_batch(batch, mode, &mut costs));
+        let Ok((outcome, busy)) = tokio::time::timeout(BATCH_TIMEOUT, work).await else {
             if let Some(relay) = &self.relay {
                 relay.check_log_ends();
             }
             return Err(BatchError::Commit(StoreError::no_answer()));
         };
+        self.cost_log.note(batch, &costs, busy);
+        for (place, request) in batch.iter().enumerate() {
+            self.turns.note_cost(request.turn, costs.of(place));
+        }
         outcome
     }
 
     /// Commits a batch in one transaction and publishes its changes. Requests whose documents exceed the bound are taken out
     /// of `batch` and wait for the next one.
-    async fn try_batch(&mut self, batch: &mut Vec<Request>, mode: Mode) -> Result<Answers, BatchError> {
+    async fn try_batch(
+        &mut self,
+        batch: &mut Vec<Request>,
+        mode: Mode,
+        costs: &mut Costs,
+    ) -> Result<Answers, BatchError> {
         let (mut tx, base) = self.begin(batch).await?;
         let mut work = Batch::new(base);
         let written = match mode {
-            Mode::Bulk => write_in_bulk(&mut tx, &mut work, batch).await,
-            Mode::Bisect => bisect(&mut tx, &mut work, batch).await,
+            Mode::Bulk => write_in_bulk(&mut tx, &mut work, batch, costs).await,
+            Mode::Bisect => bisect(&mut tx, &mut work, batch, costs).await,
         };
         let (answers, changes) = match written {
             Ok(written) => written,
@@ -209,7 +226,7 @@ impl Writer {
                 return Err(err.into());
             }
         };
-        // Requests beyond the bound of images were not applied.
+        // Requests beyond the bounds of a batch were not applied.
         self.defer_from(batch, answers.len());
         if let Err(err) = tx.commit().await {
             if err.is_statement_error() {

@@ -1,12 +1,14 @@
 //! Writes a batch inside its transaction: in bulk, or bisected until a rejected mutation stands alone.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
     batch::Batch,
+    cost::Costs,
     error::WriteError,
     outcome::{Committed, Outcome},
-    state::{Answers, IMAGE_BYTES, Request},
+    request::Request,
+    state::{Answers, BATCH_COST, IMAGE_BYTES},
 };
 use crate::{
     domain::{Change, DocumentKey, Entry, Timestamp},
@@ -31,11 +33,12 @@ pub(super) async fn write_in_bulk(
     tx: &mut WriteTx,
     work: &mut Batch,
     batch: &[Request],
+    costs: &mut Costs,
 ) -> Result<Written, StoreError> {
-    let answers = apply(work, batch);
+    let answers = apply(work, batch, costs);
     if work.plan().needs_order() {
         work.discard();
-        return bisect(tx, work, batch).await;
+        return bisect(tx, work, batch, costs).await;
     }
     write(tx, work, Order::ByKind)?;
     Ok((answers, work.plan().changes.clone()))
@@ -53,14 +56,15 @@ pub(super) async fn bisect(
     tx: &mut WriteTx,
     work: &mut Batch,
     batch: &[Request],
+    costs: &mut Costs,
 ) -> Result<Written, StoreError> {
     // A stack: the part to write next is the last one.
-    let mut parts = set_rejected_apart(tx, work, batch).await?;
+    let mut parts = set_rejected_apart(tx, work, batch, costs).await?;
     let count = parts.iter().map(Vec::len).sum();
     let mut answers: Vec<Option<Result<Committed, WriteError>>> = vec![None; count];
     let mut changes = Vec::new();
     while let Some(part) = parts.pop() {
-        let own: Answers = part.iter().map(|place| work.apply(&batch[*place].mutation)).collect();
+        let own: Answers = part.iter().map(|place| apply_one(work, batch, *place, costs)).collect();
         let written = if part.len() > 1 && work.plan().needs_order() {
             None
         } else {
@@ -99,8 +103,9 @@ async fn set_rejected_apart(
     tx: &mut WriteTx,
     work: &mut Batch,
     batch: &[Request],
+    costs: &mut Costs,
 ) -> Result<Vec<Vec<usize>>, StoreError> {
-    let answers = apply(work, batch);
+    let answers = apply(work, batch, costs);
     let all: Vec<_> = (0..answers.len()).collect();
     let writes = work.document_writes();
     if all.len() < 2 || writes.inserts.is_empty() || work.plan().needs_order() {
@@ -155,16 +160,32 @@ fn halves(batch: &[Request], part: Vec<usize>) -> Vec<Vec<usize>> {
     [second, first].into_iter().filter(|half| !half.is_empty()).map(<[usize]>::to_vec).collect()
 }
 
-/// Applies mutations in order, until the batch holds as many bytes of images as it may.
-fn apply(work: &mut Batch, batch: &[Request]) -> Answers {
+/// Applies mutations in order, until the batch holds as many bytes of images as it may, or has cost as much as it may. Those
+/// that fail cost as much as those that succeed.
+fn apply(work: &mut Batch, batch: &[Request], costs: &mut Costs) -> Answers {
     let mut answers = Vec::with_capacity(batch.len());
-    for request in batch {
-        if is_full(work) {
+    let mut spent = Duration::ZERO;
+    for place in 0..batch.len() {
+        if is_full(work) || spent > BATCH_COST {
             break;
         }
-        answers.push(work.apply(&request.mutation));
+        answers.push(apply_one(work, batch, place, costs));
+        spent += costs.of(place);
     }
     answers
+}
+
+fn apply_one(
+    work: &mut Batch,
+    batch: &[Request],
+    place: usize,
+    costs: &mut Costs,
+) -> Result<Committed, WriteError> {
+    costs.measure(place, || {
+        let before = work.weight();
+        let answer = work.apply(&batch[place].mutation);
+        (answer, work.weight() - before)
+    })
 }
 
 /// The answer to a single mutation that the database rejected.

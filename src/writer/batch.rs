@@ -1,9 +1,9 @@
-//! Applies mutations in order to an in-memory overlay, which yields the rows to write and the changes to log. Pure: no database,
-//! no clock.
+//! Applies mutations in order to an in-memory overlay, which yields the rows to write and the changes to log. It uses no
+//! database, and the clock for one bound only.
 //!
 //! The operations themselves are in `documents`, `collections` and `indexes`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     error::WriteError,
@@ -112,6 +112,7 @@ impl Batch {
             order: Vec::new(),
             plan: Plan::default(),
             weight: 0,
+            checking: Duration::ZERO,
         };
         let at_operation = |place, cause| WriteError::AtOperation { place, cause: Box::new(cause) };
         let mut outcomes = Vec::with_capacity(mutation.operations.len());

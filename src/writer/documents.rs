@@ -1,6 +1,9 @@
 //! The operations on documents: what each makes of a document, and when it fails.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     batch::Batch,
@@ -14,6 +17,9 @@ use crate::domain::{
     ApplyError, Collection, Data, Document, DocumentId, DocumentKey, Entry, Patch, Timestamp,
 };
 
+/// How long one mutation may check documents against schemas before it is refused.
+const MAX_CHECKING: Duration = Duration::from_secs(1);
+
 impl Batch {
     /// Creates a document, and the collection if it is missing. The id was generated, so no document has it.
     pub(super) fn create_document(
@@ -25,7 +31,7 @@ impl Batch {
         checked: Option<&Checked>,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find_or_create(staged, collection)?;
-        check_schema(&collection, data, checked)?;
+        check_schema(staged, &collection, data, checked)?;
         let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         self.write(staged, &collection, key, None, data.clone())
     }
@@ -44,7 +50,7 @@ impl Batch {
         let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         let before = self.document(staged, &key);
         precondition.check(before.as_deref())?;
-        check_schema(&collection, data, checked)?;
+        check_schema(staged, &collection, data, checked)?;
         self.write(staged, &collection, key, before, data.clone())
     }
 
@@ -65,7 +71,7 @@ impl Batch {
             ApplyError::Mismatch(why) => WriteError::Operator(why),
             ApplyError::Data(err) => WriteError::Data(Arc::new(err)),
         })?;
-        check_schema(&collection, &data, None)?;
+        check_schema(staged, &collection, &data, None)?;
         self.write(staged, &collection, key, Some(before), data)
     }
 
@@ -128,9 +134,20 @@ impl Batch {
     }
 }
 
-fn check_schema(collection: &Collection, data: &Data, checked: Option<&Checked>) -> Result<(), WriteError> {
-    match &collection.schema {
-        Some(schema) => Checked::check(checked, schema, data),
-        None => Ok(()),
+/// Checks new data against the schema of its collection. The time is bounded over all documents of a mutation, because every
+/// write waits meanwhile; a single document may take as long as its schema makes it.
+fn check_schema(
+    staged: &mut Staged,
+    collection: &Collection,
+    data: &Data,
+    checked: Option<&Checked>,
+) -> Result<(), WriteError> {
+    let Some(schema) = &collection.schema else { return Ok(()) };
+    if staged.checking > MAX_CHECKING {
+        return Err(WriteError::TooMuchChecking);
     }
+    let begun = Instant::now();
+    let outcome = Checked::check(checked, schema, data);
+    staged.checking += begun.elapsed();
+    outcome
 }

@@ -42,6 +42,8 @@ pub enum WriteError {
     /// It reads or writes more bytes of documents than the writer may hold at once.
     #[error("the request touches more than {limit} bytes of documents; split it")]
     TooManyBytes { limit: usize },
+    #[error("checking the documents of the request against their schema takes too long; split the request")]
+    TooMuchChecking,
     #[error(transparent)]
     Data(#[from] Arc<DataError>),
     #[error("the document does not fit the schema of its collection: {}", first(.0))]

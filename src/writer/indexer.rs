@@ -112,7 +112,7 @@ async fn do_each(
             state,
         };
         let project = task.project.clone();
-        let mutation = Mutation { project, operations: vec![finish], idempotency: None };
+        let mutation = Mutation { project, caller: None, operations: vec![finish], idempotency: None };
         match writer.submit(mutation).await {
             Ok(_) => {}
             // The collection was removed meanwhile, with its indexes.

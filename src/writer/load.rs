@@ -10,7 +10,8 @@ use super::{
     error::WriteError,
     maintenance::oldest_outcome,
     mutation::{Mutation, Operation},
-    state::{IMAGE_BYTES, MAX_MUTATION_BYTES, Request, Writer},
+    request::Request,
+    state::{IMAGE_BYTES, MAX_MUTATION_BYTES, Writer},
 };
 use crate::{
     domain::{DocumentKey, Timestamp},

@@ -4,7 +4,7 @@
 //! is no timer: a lone mutation commits at once. The writer is a task of its own, so a client that hangs up cannot stop its
 //! mutation half-way.
 //!
-//! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`queue`] (the way to the writer), [`state`],
+//! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the writer), [`turns`] with [`cost`] (who is next), [`state`],
 //! [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
 //! [`collections`] and [`indexes`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
 //! (written to the database), [`maintenance`] with [`portion`] (between batches), [`activity`], [`indexer`].
@@ -14,6 +14,7 @@ mod actor;
 mod apply;
 pub mod batch;
 mod collections;
+mod cost;
 mod documents;
 pub mod error;
 pub mod indexer;
@@ -24,9 +25,11 @@ pub mod mutation;
 pub mod outcome;
 mod portion;
 mod queue;
+mod request;
 mod staged;
 mod state;
 mod stored_outcome;
+mod turns;
 
 pub use activity::Activity;
 pub use actor::start;

@@ -16,6 +16,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Mutation {
     pub project: ProjectId,
+    /// The API key that asks for it; `None` for the server itself. Callers share the writer's time.
+    pub caller: Option<KeyId>,
     pub operations: Vec<Operation>,
     /// Set if repetitions of this request are to be answered without being done again.
     pub idempotency: Option<Idempotency>,
@@ -163,6 +165,39 @@ impl Operation {
             | Self::MergeDocument { collection, id, .. }
             | Self::DeleteDocument { collection, id, .. } => Some((collection, id)),
             _ => None,
+        }
+    }
+
+    /// Returns the name or id of its collection, as the caller wrote it.
+    pub fn collection(&self) -> Option<&str> {
+        match self {
+            Self::CreateDocument { collection, .. }
+            | Self::PutDocument { collection, .. }
+            | Self::MergeDocument { collection, .. }
+            | Self::DeleteDocument { collection, .. }
+            | Self::SetSchema { collection, .. }
+            | Self::SetIndexes { collection, .. }
+            | Self::FinishIndex { collection, .. }
+            | Self::RenameCollection { collection, .. }
+            | Self::RemoveCollection { collection } => Some(collection),
+            Self::CreateCollection { name, .. } => Some(name.as_str()),
+            Self::RevokeKey { .. } => None,
+        }
+    }
+
+    /// Names what it does, for the log.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::CreateDocument { .. } => "create",
+            Self::PutDocument { .. } => "replace",
+            Self::MergeDocument { .. } => "merge",
+            Self::DeleteDocument { .. } => "delete",
+            Self::CreateCollection { .. } => "create of a collection",
+            Self::SetSchema { .. } => "change of a schema",
+            Self::SetIndexes { .. } | Self::FinishIndex { .. } => "change of indexes",
+            Self::RenameCollection { .. } => "rename of a collection",
+            Self::RemoveCollection { .. } => "removal of a collection",
+            Self::RevokeKey { .. } => "revocation of a key",
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
     error::WriteError,
     mutation::Mutation,
     outcome::Committed,
-    state::{IndexRequest, Request},
+    request::{IndexRequest, Request, Turn},
 };
 use crate::store::{StoreError, collections::indexes::IndexTask};
 
@@ -25,6 +25,7 @@ const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Clone)]
 pub struct WriterHandle {
     requests: mpsc::Sender<Request>,
+    waiting: Arc<AtomicUsize>,
     waiting_bytes: Arc<AtomicUsize>,
     activity: Activity,
     index_tasks: mpsc::Sender<IndexRequest>,
@@ -34,6 +35,8 @@ pub struct WriterHandle {
 pub(super) struct Queue {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) index_tasks: mpsc::Receiver<IndexRequest>,
+    /// How many mutations wait or are in the batch at hand.
+    pub(super) waiting: Arc<AtomicUsize>,
     /// Bytes of all mutations that wait or are in the batch at hand.
     pub(super) waiting_bytes: Arc<AtomicUsize>,
 }
@@ -42,13 +45,14 @@ pub(super) struct Queue {
 pub(super) fn create() -> (WriterHandle, Queue) {
     let (requests, request_receiver) = mpsc::channel(QUEUE);
     let (index_tasks, index_receiver) = mpsc::channel(1);
-    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let (waiting, waiting_bytes) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let queue = Queue {
         requests: request_receiver,
         index_tasks: index_receiver,
+        waiting: waiting.clone(),
         waiting_bytes: waiting_bytes.clone(),
     };
-    (WriterHandle { requests, waiting_bytes, activity: Activity::default(), index_tasks }, queue)
+    (WriterHandle { requests, waiting, waiting_bytes, activity: Activity::default(), index_tasks }, queue)
 }
 
 impl WriterHandle {
@@ -60,7 +64,8 @@ impl WriterHandle {
         let bytes = mutation.bytes();
         self.activity.note();
         // An empty queue takes a mutation of any size: one that is too large to share a batch is a batch of its own.
-        if self.waiting_bytes.load(Ordering::Relaxed) > QUEUE_BYTES {
+        let is_full = self.waiting.load(Ordering::Relaxed) >= QUEUE;
+        if is_full || self.waiting_bytes.load(Ordering::Relaxed) > QUEUE_BYTES {
             return Err(WriteError::QueueFull);
         }
         let (reply, answer) = oneshot::channel();
@@ -68,8 +73,9 @@ impl WriterHandle {
             mpsc::error::TrySendError::Full(()) => WriteError::QueueFull,
             mpsc::error::TrySendError::Closed(()) => WriteError::Unavailable,
         })?;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        permit.send(Request { mutation, bytes, reply });
+        permit.send(Request { mutation, bytes, turn: Turn::default(), reply });
         answer.await.unwrap_or(Err(WriteError::Unavailable))
     }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{error::WriteError, state::MAX_MUTATION_BYTES};
@@ -56,6 +57,8 @@ pub(super) struct Staged {
     pub(super) order: Vec<DocumentKey>,
     pub(super) plan: Plan,
     pub(super) weight: usize,
+    /// The time that checks against schemas took.
+    pub(super) checking: Duration,
 }
 
 impl Staged {

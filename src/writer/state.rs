@@ -1,23 +1,20 @@
 //! The state that the writer keeps between two batches, and the bounds of a batch.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
-
-use super::{error::WriteError, maintenance::Maintenance, mutation::Mutation, outcome::Committed};
+use super::{
+    cost::CostLog, error::WriteError, maintenance::Maintenance, outcome::Committed, request::Request,
+    turns::Turns,
+};
 use crate::{
     hub::relay::RelayHandle,
-    store::{
-        Db, StoreError, WriteTx,
-        collections::{catalog::Catalogs, indexes::IndexTask},
-        log::retention::Retention,
-    },
+    store::{Db, WriteTx, collections::catalog::Catalogs, log::retention::Retention},
 };
 
 /// Mutations of one batch.
@@ -26,6 +23,8 @@ pub(super) const BATCH: usize = 512;
 pub(super) const BATCH_OPERATIONS: usize = 2048;
 /// Bytes that the mutations of one batch bring.
 pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// The cost that the mutations of one batch are expected to have, and at which it takes no more of them.
+pub(super) const BATCH_COST: Duration = Duration::from_millis(50);
 /// Bytes of documents that one batch reads, and that it writes. Mutations that need more wait for the next batch.
 pub(super) const IMAGE_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of documents that one mutation may read, and that it may write.
@@ -46,20 +45,6 @@ pub struct WriterConfig {
     pub retention: Option<Retention>,
 }
 
-/// A mutation in the queue, with the way back to its caller.
-pub(super) struct Request {
-    pub(super) mutation: Mutation,
-    /// [`Mutation::bytes`], counted once.
-    pub(super) bytes: usize,
-    pub(super) reply: oneshot::Sender<Result<Committed, WriteError>>,
-}
-
-/// An index to build or drop, with the way back to the indexer.
-pub(super) struct IndexRequest {
-    pub(super) task: Arc<IndexTask>,
-    pub(super) reply: oneshot::Sender<Result<(), StoreError>>,
-}
-
 /// The outcomes of a batch's mutations, in their order.
 pub(super) type Answers = Vec<Result<Committed, WriteError>>;
 
@@ -72,21 +57,25 @@ pub(super) struct Writer {
     pub(super) relay: Option<RelayHandle>,
     /// Shared with every [`WriterHandle`](super::WriterHandle), which refuses mutations while it is too large.
     pub(super) waiting_bytes: Arc<AtomicUsize>,
-    /// Requests that did not fit into the last batch, in the order of their arrival.
-    pub(super) deferred: VecDeque<Request>,
+    /// Shared in the same way.
+    pub(super) waiting: Arc<AtomicUsize>,
+    /// Requests that wait for their turn.
+    pub(super) turns: Turns,
+    pub(super) cost_log: CostLog,
     pub(super) maintenance: Maintenance,
 }
 
 impl Writer {
-    /// Puts the requests from `cut` on back to the front of the queue, in their order.
+    /// Puts the requests from `cut` on back into the queue, where they keep their places.
     pub(super) fn defer_from(&mut self, batch: &mut Vec<Request>, cut: usize) {
-        for request in batch.drain(cut..).rev() {
-            self.deferred.push_front(request);
+        for request in batch.drain(cut..) {
+            self.turns.put_back(request);
         }
     }
 
-    /// Answers a request and takes its bytes off the queue's count.
+    /// Answers a request and takes it off the queue's counts.
     pub(super) fn answer(&self, request: Request, answer: Result<Committed, WriteError>) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(request.bytes, Ordering::Relaxed);
         // The caller may be gone. Its mutation happened all the same.
         let _ = request.reply.send(answer);

@@ -2,6 +2,7 @@
 
 mod batches;
 mod collections;
+mod costly;
 mod group_commit;
 mod idempotency;
 mod import;

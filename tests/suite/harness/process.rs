@@ -31,6 +31,13 @@ impl Process {
         Self::spawn(command, database_url, listen)
     }
 
+    /// Starts the server with its log in a file.
+    pub fn start_logged(database_url: &str, log: std::fs::File) -> Self {
+        let mut command = command(&["serve"]);
+        command.stderr(log);
+        Self::spawn(command, database_url, "127.0.0.1:0")
+    }
+
     /// Starts the server with at most so many file descriptors, which it can't raise.
     pub fn start_limited(database_url: &str, descriptors: u32) -> Self {
         let script = format!("ulimit -n {descriptors} && exec \"$0\" serve");

@@ -1,0 +1,114 @@
+//! The order in which waiting mutations are taken: weighted fair queueing, so that cheap ones don't wait for dear ones.
+//!
+//! A lane is one caller's mutations of one collection. A mutation is due when its lane has had its share of the writer's time:
+//! at the virtual time when the lane was last due, plus what the mutation is expected to cost. The expectation is the mean of
+//! what the lane's mutations have cost, so a lane whose documents are large or whose operators take long is soon known. Nobody
+//! waits for ever, because every lane's due times pass.
+
+use std::{
+    cmp::Ordering,
+    collections::{BinaryHeap, HashMap, hash_map::RandomState},
+    hash::BuildHasher,
+    time::Duration,
+};
+
+use super::{
+    mutation::Operation,
+    request::{Request, Turn},
+};
+
+/// What a mutation costs at least: its share of a statement and of a commit.
+const LEAST_COST: u64 = 10_000;
+/// The most lanes that are remembered, unless more have mutations waiting.
+const LANES: usize = 4096;
+
+/// A mutation that waits.
+struct Waiting(Request);
+
+#[derive(Default)]
+struct Lane {
+    /// The virtual time at which it has had its share for all of its mutations so far.
+    due: u64,
+    /// The virtual time at which its last mutation is due. Its mutations are taken in the order of their arrival.
+    last: u64,
+    /// The mean cost of its mutations, in nanoseconds; the newest count most.
+    mean: u64,
+}
+
+/// The mutations that wait for the next batch.
+#[derive(Default)]
+pub(super) struct Turns {
+    waiting: BinaryHeap<Waiting>,
+    lanes: HashMap<u64, Lane>,
+    hasher: RandomState,
+    /// The virtual time at which the last mutation that was taken could begin.
+    now: u64,
+    arrivals: u64,
+}
+
+impl Turns {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Adds a mutation that has arrived.
+    pub(super) fn push(&mut self, mut request: Request) {
+        let mutation = &request.mutation;
+        let collection = mutation.operations.first().and_then(Operation::collection);
+        let id = self.hasher.hash_one((&mutation.project, &mutation.caller, collection));
+        if self.lanes.len() >= LANES && !self.lanes.contains_key(&id) {
+            let now = self.now;
+            self.lanes.retain(|_, lane| lane.due > now);
+        }
+        let lane = self.lanes.entry(id).or_default();
+        let cost = lane.mean.max(LEAST_COST + request.bytes as u64);
+        lane.due = lane.due.max(self.now) + cost;
+        lane.last = lane.due.max(lane.last + 1);
+        self.arrivals += 1;
+        request.turn = Turn { due: lane.last, arrival: self.arrivals, lane: id, cost };
+        self.waiting.push(Waiting(request));
+    }
+
+    /// Puts back a mutation that was taken too early. It keeps its place.
+    pub(super) fn put_back(&mut self, request: Request) {
+        self.waiting.push(Waiting(request));
+    }
+
+    /// Takes the mutation that is due first.
+    pub(super) fn pop(&mut self) -> Option<Request> {
+        let Waiting(request) = self.waiting.pop()?;
+        self.now = self.now.max(request.turn.due - request.turn.cost);
+        Some(request)
+    }
+
+    /// Notes what a mutation has really cost.
+    pub(super) fn note_cost(&mut self, turn: Turn, actual: Duration) {
+        let actual = u64::try_from(actual.as_nanos()).unwrap_or(u64::MAX);
+        let Some(lane) = self.lanes.get_mut(&turn.lane) else { return };
+        // A lane that becomes dear is known at once, and is forgiven slowly.
+        lane.mean = if actual > lane.mean { (lane.mean + actual) / 2 } else { (7 * lane.mean + actual) / 8 };
+        lane.due = (lane.due + actual).saturating_sub(turn.cost);
+    }
+}
+
+impl Ord for Waiting {
+    /// The greatest is taken first, which is the one that is due first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let place = |Waiting(request): &Self| (request.turn.due, request.turn.arrival);
+        place(other).cmp(&place(self))
+    }
+}
+
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Waiting {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Waiting {}
