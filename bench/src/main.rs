@@ -7,7 +7,7 @@
 //! In reading order: [`http`] (one connection), [`load`] (many clients at once), [`create`] (the requests that create
 //! documents), [`report`] (counts and how they are printed), [`api`] (JSON requests for setting up), [`stream`] (one stream of
 //! events), then a module per subcommand: [`writes`] with its [`mod@reference`], [`reads`], [`indexed`], [`unique`], [`fanout`], and
-//! [`reconnects`], which also prints the server's [`memory`].
+//! [`reconnects`] and [`subscriptions`], which also print the server's [`memory`].
 
 mod api;
 mod create;
@@ -21,6 +21,7 @@ mod reconnects;
 mod reference;
 mod report;
 mod stream;
+mod subscriptions;
 mod unique;
 mod writes;
 
@@ -53,6 +54,8 @@ enum Command {
     Unique(unique::UniqueArgs),
     /// Measure writers while many clients return at once, and check that every client gets what it missed
     Reconnects(reconnects::ReconnectsArgs),
+    /// Measure what a subscription takes of the server's memory, with a million of them
+    Subscriptions(subscriptions::SubscriptionsArgs),
 }
 
 /// The server, the key and the collection.
@@ -96,6 +99,7 @@ fn run(command: Command) -> Result<Verdict, Box<dyn Error>> {
             Command::Reads(args) => reads::run(args).await,
             Command::Indexed(args) => indexed::run(args).await,
             Command::Unique(args) => unique::run(args).await,
+            Command::Subscriptions(args) => subscriptions::run(args).await,
             Command::Reconnects(args) => reconnects::run(args).await,
         }
     })

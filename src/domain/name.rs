@@ -164,7 +164,7 @@ pub enum Segment {
 /// As text, dots separate the segments, and a segment of digits is an index. `\.` is a dot in a key, `\\` is a backslash, and
 /// a backslash before a digit makes it a key. Any other character stands for itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FieldPath(Vec<Segment>);
+pub struct FieldPath(Arc<[Segment]>);
 
 impl FieldPath {
     /// Parses the text form.
@@ -202,7 +202,7 @@ impl FieldPath {
         if segments.len() > 16 {
             return Err(NameError("a field path must have at most 16 parts"));
         }
-        Ok(Self(segments))
+        Ok(Self(segments.into()))
     }
 
     /// Returns the segments, the outermost first.
@@ -275,7 +275,7 @@ mod tests {
         ] {
             let path = FieldPath::parse(text);
             assert_eq!(FieldPath::parse(&path.clone().unwrap().to_string()), path, "{text}");
-            assert_eq!(path.map(|path| path.0), Ok(expected), "{text}");
+            assert_eq!(path.map(|path| path.0.to_vec()), Ok(expected), "{text}");
         }
         for text in ["a..b", ".a", "a.", "a\0"] {
             assert!(FieldPath::parse(text).is_err(), "{text:?}");

@@ -1,18 +1,21 @@
 //! What subscriptions want to hear of. Equal interests are stored once, and what they take is bounded.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     hash::{BuildHasher, Hash, RandomState},
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use crate::{
-    domain::{CollectionId, KeyId, ProjectId},
+    domain::{CollectionId, FieldPath, KeyId, ProjectId},
     query::Filter,
     wire::Form,
 };
 
+/// The most paths that filters share, and the longest ones, in characters. Others are stored with their filters.
+const MAX_PATHS: usize = 1000;
+const MAX_PATH: usize = 64;
 /// The part of a filter that doesn't count, because the number of subscriptions bounds it.
 const FREE_BYTES: usize = 512;
 
@@ -57,6 +60,7 @@ struct All {
     audiences: HashMap<Arc<Audience>, usize>,
     /// The filters that count, with the number of interests that have them.
     filters: HashMap<Arc<Filter>, usize>,
+    paths: HashSet<FieldPath>,
     bytes: usize,
     bytes_of_keys: HashMap<KeyId, usize>,
 }
@@ -125,6 +129,7 @@ impl Interests {
     /// # Errors
     /// [`TooManyBytes`] if the filter is too large beside those that there are.
     pub fn get(&self, audience: Audience, filter: Filter) -> Result<Arc<Interest>, TooManyBytes> {
+        let filter = self.compact(filter);
         let bytes = filter.size().memory.saturating_sub(FREE_BYTES);
         let hash = self.0.hasher.hash_one((&audience, &filter));
         // Declared before the lock, so that it is dropped after it: this may be the last holder.
@@ -149,6 +154,23 @@ impl Interests {
         let interest = Arc::new(Interest { audience, filter, bytes, interests: self.clone() });
         all.interests.insert(hash, Arc::downgrade(&interest));
         Ok(interest)
+    }
+
+    /// Returns the same filter in less memory.
+    fn compact(&self, filter: Filter) -> Filter {
+        filter.compact(&mut |path| {
+            if path.to_string().len() > MAX_PATH {
+                return path;
+            }
+            let paths = &mut self.lock().paths;
+            if let Some(known) = paths.get(&path) {
+                return known.clone();
+            }
+            if paths.len() < MAX_PATHS {
+                paths.insert(path.clone());
+            }
+            path
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -238,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_key_has_three_quarters_of_the_bytes() {
-        let bytes = filter(0).size().memory - FREE_BYTES;
+        let bytes = Interests::new(1 << 20).get(audience("one"), filter(0)).unwrap().bytes();
         let interests = Interests::new(bytes * 4 + 3);
         let mut held: Vec<_> = (0..3).map(|n| interests.get(audience("one"), filter(n)).unwrap()).collect();
         assert!(interests.get(audience("one"), filter(3)).is_err());

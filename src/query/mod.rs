@@ -20,10 +20,11 @@
 //! strings by code point. `id` is a string to every operator. `createdAt` and `updatedAt` are times, which take the operators
 //! `eq ne in notin isnull gt gte lt lte`.
 //!
-//! Reading order: this file, [`parse`], `matches`, `size`, [`key`], [`page`], [`index_definition`], [`planner`], [`select`],
+//! Reading order: this file, [`parse`], `matches`, `size`, `compact`, [`key`], [`page`], [`index_definition`], [`planner`], [`select`],
 //! [`populate`], [`aggregate`] with [`sum`].
 
 pub mod aggregate;
+mod compact;
 pub mod index_definition;
 pub mod key;
 mod matches;

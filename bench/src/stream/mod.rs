@@ -89,6 +89,11 @@ impl EventStream {
         Ok(Self { stream, decoder, early, replies: Vec::new() })
     }
 
+    /// Sends frames.
+    pub async fn send(&mut self, frames: &[u8]) -> Result<(), StreamError> {
+        Ok(self.stream.write_all(frames).await?)
+    }
+
     /// Waits for bytes, hands over each message that is now complete, and returns how many bytes were read.
     ///
     /// An error of `on_message` ends the stream. `scratch` holds [`SCRATCH_BYTES`] and is shared by the streams of a thread.

@@ -6,15 +6,17 @@ use std::{
     sync::Arc,
 };
 
+use hashbrown::HashTable;
 use serde_json::Value;
 use slab::Slab;
 
 use super::{
-    anchor::{Choice, Kind, Probe, Side, Wanted, choose},
+    anchor::{Choice, Kind, Probe, Wanted, choose},
     cost::{FREE_COST_OF_ANCHOR, MAX_COST, MAX_COST_OF_KEY, cost},
     fields::{FieldUse, Fields},
     judge::Judge,
     recipients::{Recipient, Recipients},
+    standing::{Anchor, Crowd, Posting, Standing},
     text::TextSearch,
 };
 use crate::{
@@ -31,14 +33,15 @@ pub struct TooMuchWork;
 #[derive(Default)]
 pub struct FilterIndex {
     filters: Slab<Interned>,
-    by_filter: HashMap<Arc<Filter>, u32>,
+    /// The filters by themselves.
+    by_filter: HashTable<u32>,
     fields: Fields,
     texts: TextSearch,
     /// The filters that are anchored on a value, by the hash of kind, field and value.
     postings: HashMap<u64, Posting>,
     residue: Vec<u32>,
-    /// The filter of each recipient, and its index in the filter's list.
-    places: HashMap<SubscriptionId, (u32, u32)>,
+    /// The filter of each recipient, and its index in the filter's list, by its id.
+    places: HashTable<Place>,
     /// The work that filters may cause for one document, besides what is free.
     cost: u32,
     /// The part of it that each key causes.
@@ -48,7 +51,7 @@ pub struct FilterIndex {
 
 struct Interned {
     filter: Arc<Filter>,
-    place: Place,
+    place: Standing,
     /// The texts that it looks for.
     needles: Box<[u32]>,
     recipients: Recipients,
@@ -66,35 +69,16 @@ struct Payer {
     recipients: usize,
 }
 
-enum Place {
-    /// Its index in the residue.
-    Residue(u32),
-    /// A document that matches the filter has at least one of these. Postings are ordered by hash, and each is there once.
-    Anchored(Box<[Anchor]>),
+/// Where a recipient is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    filter: u32,
+    index: u32,
 }
 
-enum Anchor {
-    Posting { hash: u64, field: u32, kind: Kind, place: u32 },
-    Threshold { field: u32, side: Side, bound: Key },
-}
-
-/// The filters that are anchored on one value.
-enum Posting {
-    One(u32),
-    Many(Box<Crowd>),
-}
-
-struct Crowd {
-    filters: Vec<u32>,
-    cost: u64,
-}
-
-impl Posting {
-    fn filters(&self) -> &[u32] {
-        match self {
-            Self::One(filter) => std::slice::from_ref(filter),
-            Self::Many(crowd) => &crowd.filters,
-        }
+impl Place {
+    fn recipient(self, filters: &Slab<Interned>) -> &Recipient {
+        &filters[self.filter as usize].recipients.all()[self.index as usize]
     }
 }
 
@@ -110,9 +94,9 @@ impl FilterIndex {
     /// [`TooMuchWork`] if the filter is a new one that documents would have to be asked about for too many reasons.
     pub fn insert(&mut self, recipient: Recipient) -> Result<(), TooMuchWork> {
         let id = recipient.id;
-        let Some(key) = self.by_filter.get(&recipient.interest.filter).copied() else {
-            let key = self.intern(recipient)?;
-            self.places.insert(id, (key, 0));
+        let Some(key) = self.find(&recipient.interest.filter) else {
+            let filter = self.intern(recipient)?;
+            self.add_place(id, Place { filter, index: 0 });
             return Ok(());
         };
         let interned = &mut self.filters[key as usize];
@@ -121,21 +105,30 @@ impl FilterIndex {
         {
             payer.recipients += 1;
         }
-        self.places.insert(id, (key, interned.recipients.all().len() as u32));
+        let index = interned.recipients.all().len() as u32;
         interned.recipients.add(recipient);
+        self.add_place(id, Place { filter: key, index });
         Ok(())
     }
 
     /// Removes a recipient. It is no error if there is none.
     pub fn remove(&mut self, id: SubscriptionId) {
-        let Some((key, place)) = self.places.remove(&id) else { return };
+        let (hash, filters) = (self.hasher.hash_one(id), &self.filters);
+        let Ok(found) = self.places.find_entry(hash, |place| place.recipient(filters).id == id) else {
+            return;
+        };
+        let (Place { filter: key, index: place }, _) = found.remove();
         let interned = &mut self.filters[key as usize];
         let gone = match &mut interned.recipients {
             Recipients::Many(recipients) if recipients.len() > 1 => recipients.swap_remove(place as usize),
             Recipients::One(_) | Recipients::Many(_) => return self.forget(key),
         };
         if let Some(moved) = interned.recipients.all().get(place as usize) {
-            self.places.insert(moved.id, (key, place));
+            let last = Place { filter: key, index: interned.recipients.all().len() as u32 };
+            if let Some(moved) = self.places.find_mut(self.hasher.hash_one(moved.id), |place| *place == last)
+            {
+                moved.index = place;
+            }
         }
         let Some(payer) = &mut interned.payer else { return };
         if payer.key == gone.interest.key {
@@ -231,14 +224,27 @@ impl FilterIndex {
             *self.costs.entry(owner.clone()).or_default() += counted;
             Box::new(Payer { key: owner.clone(), cost: counted, recipients: 1 })
         });
-        let (place, recipients) = (Place::Residue(0), Recipients::One(first));
+        let (place, recipients) = (Standing::Residue(0), Recipients::One(first));
         let interned =
             Interned { filter: filter.clone(), place, needles: needles.into(), recipients, cost, payer };
         let key = self.filters.insert(interned) as u32;
         let place = self.enter(choice, key);
         self.filters[key as usize].place = place;
-        self.by_filter.insert(filter.clone(), key);
+        let (filters, hasher) = (&self.filters, &self.hasher);
+        let hash = |key: &u32| hasher.hash_one(&filters[*key as usize].filter);
+        self.by_filter.insert_unique(hash(&key), key, hash);
         Ok(key)
+    }
+
+    fn find(&self, filter: &Filter) -> Option<u32> {
+        let is_same = |key: &u32| *self.filters[*key as usize].filter == *filter;
+        self.by_filter.find(self.hasher.hash_one(filter), is_same).copied()
+    }
+
+    fn add_place(&mut self, id: SubscriptionId, place: Place) {
+        let (filters, hasher) = (&self.filters, &self.hasher);
+        let hash = |place: &Place| hasher.hash_one(place.recipient(filters).id);
+        self.places.insert_unique(hasher.hash_one(id), place, hash);
     }
 
     /// Returns how many filters have an anchor, and what they cost.
@@ -257,10 +263,10 @@ impl FilterIndex {
         }
     }
 
-    fn enter(&mut self, choice: Option<Choice<'_>>, key: u32) -> Place {
+    fn enter(&mut self, choice: Option<Choice<'_>>, key: u32) -> Standing {
         let Some(choice) = choice else {
             self.residue.push(key);
-            return Place::Residue(self.residue.len() as u32 - 1);
+            return Standing::Residue(self.residue.len() as u32 - 1);
         };
         let mut anchors = Vec::with_capacity(choice.anchors.len());
         for wanted in choice.anchors {
@@ -286,7 +292,7 @@ impl FilterIndex {
                 }
             }
         }
-        Place::Anchored(anchors.into())
+        Standing::Anchored(anchors.into())
     }
 
     fn enter_posting(&mut self, hash: u64, key: u32, cost: u32) -> u32 {
@@ -313,20 +319,23 @@ impl FilterIndex {
 
     fn forget(&mut self, key: u32) {
         let interned = self.filters.remove(key as usize);
-        self.by_filter.remove(&interned.filter);
+        let hash = self.hasher.hash_one(&interned.filter);
+        if let Ok(found) = self.by_filter.find_entry(hash, |other| *other == key) {
+            found.remove();
+        }
         interned.needles.iter().for_each(|needle| self.texts.remove(*needle));
         if let Some(payer) = interned.payer {
             self.cost -= payer.cost;
             self.take_from(&payer.key, payer.cost);
         }
         match interned.place {
-            Place::Residue(place) => {
+            Standing::Residue(place) => {
                 self.residue.swap_remove(place as usize);
                 if let Some(moved) = self.residue.get(place as usize) {
-                    self.filters[*moved as usize].place = Place::Residue(place);
+                    self.filters[*moved as usize].place = Standing::Residue(place);
                 }
             }
-            Place::Anchored(anchors) => {
+            Standing::Anchored(anchors) => {
                 for anchor in anchors {
                     self.leave(anchor, key, interned.cost);
                 }
@@ -360,7 +369,7 @@ impl FilterIndex {
             }
             return;
         };
-        if let Place::Anchored(anchors) = &mut self.filters[*moved as usize].place
+        if let Standing::Anchored(anchors) = &mut self.filters[*moved as usize].place
             && let Ok(index) = anchors.binary_search_by_key(&Some(hash), Anchor::hash)
             && let Anchor::Posting { place: moved, .. } = &mut anchors[index]
         {
@@ -393,16 +402,6 @@ impl FilterIndex {
 
     fn hash(&self, kind: Kind, field: u32, probe: Probe<'_>) -> u64 {
         self.hasher.hash_one((kind, field, probe))
-    }
-}
-
-impl Anchor {
-    /// Returns the hash of a posting.
-    fn hash(&self) -> Option<u64> {
-        match self {
-            Self::Posting { hash, .. } => Some(*hash),
-            Self::Threshold { .. } => None,
-        }
     }
 }
 

@@ -9,7 +9,7 @@
 //! crowd at one anchor, is bounded for a collection and for each key in it.
 //!
 //! Reading order: `cost` (what a filter costs), `anchor` (where a filter is found), `fields` (the fields that anchors use),
-//! `text` (all texts at once), `judge` (asks filters about one document), `recipients`, [`index`].
+//! `text` (all texts at once), `judge` (asks filters about one document), `recipients`, `standing`, [`index`].
 
 mod anchor;
 mod cost;
@@ -17,6 +17,7 @@ mod fields;
 pub mod index;
 mod judge;
 mod recipients;
+mod standing;
 mod text;
 
 pub use cost::{MAX_COST, MAX_COST_OF_KEY};
