@@ -38,9 +38,9 @@ impl Process {
         Self::spawn(command, database_url, "127.0.0.1:0")
     }
 
-    /// Starts the server with at most so many file descriptors, which it can't raise.
-    pub fn start_limited(database_url: &str, descriptors: u32) -> Self {
-        let script = format!("ulimit -n {descriptors} && exec \"$0\" serve");
+    /// Starts the server under a limit, as the shell's `ulimit` takes it: `-n 256` for at most 256 file descriptors.
+    pub fn start_limited(database_url: &str, limit: &str) -> Self {
+        let script = format!("ulimit {limit} && exec \"$0\" serve");
         let server = command(&[]);
         let mut command = Command::new("sh");
         command.args(["-c", &script]).arg(server.get_program());

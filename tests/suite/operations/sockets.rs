@@ -220,16 +220,33 @@ async fn sockets_that_do_not_authenticate_take_no_place_of_a_stream() {
     app.stop().await;
 }
 
-/// Starts the built binary with as few file descriptors as it may have.
-async fn start_with_descriptors(descriptors: u32, directory: &tempfile::TempDir) -> Process {
+/// Starts the built binary under a limit, as the shell's `ulimit` takes it.
+async fn start_limited(limit: &'static str, directory: &tempfile::TempDir) -> Process {
     let url = format!("sqlite://{}", directory.path().join("coir.db").display());
-    tokio::task::spawn_blocking(move || Process::start_limited(&url, descriptors)).await.unwrap()
+    tokio::task::spawn_blocking(move || Process::start_limited(&url, limit)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_raises_the_soft_limit_of_descriptors_to_the_hard_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = start_limited("-S -n 64", &directory).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(numbers[0] > 64 && numbers[0] == numbers[1].min(1 << 24), "{line}");
+
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut tcp = connect(&process.url).await;
+        assert!(ask(&mut tcp, "/collections", SECRET_KEY).await.starts_with("HTTP/1.1 200"));
+        clients.push(tcp);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_of_strangers_do_not_make_the_server_unreachable() {
     let directory = tempfile::tempdir().unwrap();
-    let mut process = start_with_descriptors(256, &directory).await;
+    let mut process = start_limited("-n 256", &directory).await;
     let mut known = connect(&process.url).await;
     assert!(ask(&mut known, "/collections", SECRET_KEY).await.starts_with("HTTP/1.1 200"));
     let mut idle = Vec::new();
@@ -258,7 +275,7 @@ async fn idle_connections_of_strangers_do_not_make_the_server_unreachable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_with_a_key_cannot_take_all_connections_by_being_idle() {
     let directory = tempfile::tempdir().unwrap();
-    let process = start_with_descriptors(256, &directory).await;
+    let process = start_limited("-n 256", &directory).await;
     let begun = Instant::now();
     let mut idle = Vec::new();
     // More than there are descriptors. Whoever is refused meanwhile comes back.
