@@ -100,7 +100,7 @@ impl HubHandle {
     pub fn publish(&self, project: &ProjectId, changes: Vec<Arc<Change>>) {
         let Some(backlog) = self.backlog(project) else { return };
         if !backlog.publish(changes) {
-            tracing::warn!(%project, "matching is too far behind in project {project}; its subscriptions go back to the log");
+            tracing::warn!(%project, "too many changes wait to be matched in project {project}; its subscriptions go back to the log");
         }
     }
 

@@ -145,6 +145,8 @@ impl Project {
 
     async fn publish(&mut self, published: Published) {
         if published.at.elapsed() > self.shared.bounds.delay {
+            let project = &self.id;
+            tracing::warn!(%project, "matching takes too long in project {project}; its subscriptions go back to the log");
             self.backlog.skip_waiting();
         }
         for change in published.changes {

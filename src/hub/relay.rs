@@ -100,10 +100,15 @@ impl Relay {
                     None => std::future::pending().await,
                 }
             };
-            // In one order, so that the simulation can repeat a run. A read and the poll are due again only a while after
-            // their end, so that they don't keep commits out.
+            // In one order, so that the simulation can repeat a run. Commits go first, because what they bring need not be
+            // read. They can't keep a read out, since the writer takes longer for a commit than this takes to hand it on.
             tokio::select! {
                 biased;
+                news = commits.next() => match news {
+                    Some(News::Changes(changes)) => self.take(changes),
+                    Some(News::CheckLogEnds) => self.must_read_ends = true,
+                    None => return,
+                },
                 outcome = outcome => {
                     read = None;
                     let is_poll = matches!(outcome, Read::Ends(..));
@@ -114,11 +119,6 @@ impl Relay {
                     }
                 }
                 _ = poll.tick() => self.must_read_ends = true,
-                news = commits.next() => match news {
-                    Some(News::Changes(changes)) => self.take(changes),
-                    Some(News::CheckLogEnds) => self.must_read_ends = true,
-                    None => return,
-                },
             }
             self.must_read_ends |= commits.have_dropped();
         }

@@ -3,7 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{PUBLISHABLE_KEY, TestSocket, TestStream, on_both_databases, process, socket::PATIENCE};
+use super::websocket_connections::run_beside;
+use crate::harness::{PUBLISHABLE_KEY, TestSocket, TestStream, on_both_databases, socket::PATIENCE};
 
 /// Documents of a batch that takes long to match.
 const DOCUMENTS: usize = 1000;
@@ -35,11 +36,8 @@ pub fn batch(first: usize) -> Value {
 
 on_both_databases! {
     async fn a_project_that_takes_long_to_match_delays_no_writer_and_no_other_project(app: &TestApp) {
-        let mut command = process::command(&["projects", "create", "other"]);
-        command.env("DATABASE_URL", &app.config.database_url);
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let output = String::from_utf8(output.stdout).unwrap();
-        let other_key = output.split_whitespace().find(|word| word.starts_with("sk_")).unwrap();
+        let words = run_beside(app, &["projects", "create", "other"]).await;
+        let other_key = words.iter().find(|word| word.starts_with("sk_")).unwrap();
         let create_other = async |n: usize| {
             let request = app.request_as(other_key, Method::POST, "/collections/posts").json(&json!({ "n": n }));
             assert_eq!(app.send(request).await.status, 201);
@@ -73,5 +71,21 @@ on_both_databases! {
         drop(costly);
         app.create("posts", json!({ "n": "last" })).await;
         assert_eq!(all.next_event().await.json()["document"]["data"]["n"], "last");
+    }
+
+    async fn a_revoked_key_ends_its_streams_while_filters_take_long_to_match(app: &TestApp) {
+        app.post("/collections", json!({ "name": "posts" })).await;
+        let words = run_beside(app, &["keys", "create", "publishable"]).await;
+        let key = words.iter().find(|word| word.starts_with("pk_")).unwrap();
+        let mut stream = TestStream::open(app.request_as(key, Method::GET, "/realtime/sse/posts?n=-1")).await;
+        stream.opened().await;
+        let costly = subscribe_costly(&app.url).await;
+        for first in [0, DOCUMENTS] {
+            app.post("/collections/posts/batch", batch(first)).await;
+        }
+        run_beside(app, &["keys", "revoke", key]).await;
+        let ended = async { while stream.try_next_block().await.is_some() {} };
+        tokio::time::timeout(PATIENCE, ended).await.expect("the stream of a revoked key goes on");
+        drop(costly);
     }
 }

@@ -20,7 +20,7 @@ fn handshake(app: &TestApp, path: &str, header: Option<(&'static str, &str)>) ->
 }
 
 /// Runs a `coir` command on the server's database and returns the words that it printed.
-async fn run_beside(app: &TestApp, arguments: &[&str]) -> Vec<String> {
+pub(super) async fn run_beside(app: &TestApp, arguments: &[&str]) -> Vec<String> {
     let mut command = process::command(arguments);
     command.env("DATABASE_URL", &app.config.database_url);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
