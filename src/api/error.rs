@@ -197,6 +197,9 @@ impl From<StoreError> for ApiError {
         if err.is_timeout() {
             return Self::too_costly(&[]);
         }
+        if err.is_busy() {
+            return Self::new(ErrorCode::Overloaded, "too many reads are waiting; try again");
+        }
         tracing::error!("the database cannot be reached: {err}");
         Self::new(ErrorCode::Overloaded, "the database cannot be reached; try again")
     }

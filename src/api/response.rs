@@ -23,11 +23,8 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
-    api::{
-        error::{ApiError, ErrorCode},
-        request::caller::account_of,
-        state::State,
-    },
+    api::{error::ApiError, request::caller::account_of, state::State},
+    service::scans::NO_ROOM,
     shares::{BudgetPermit, MinimumRate},
 };
 
@@ -71,21 +68,30 @@ pub async fn bound_answers(
     Ok(ServiceResponse::new(request, response.set_body(body)))
 }
 
-/// The error for a read whose answer finds no room.
+/// Makes the error for a read whose answer finds no room.
 pub fn too_many() -> ApiError {
-    ApiError::new(ErrorCode::Overloaded, "too many large answers are being sent; try again, or ask for less")
+    NO_ROOM.into()
 }
 
 /// Answers JSON of at most `most_bytes`. The permit holds as many, unless they are at most [`FREE_BYTES`]; the rest of it is
 /// given back at once.
 pub fn json(
-    mut response: HttpResponseBuilder,
+    response: HttpResponseBuilder,
     body: &impl Serialize,
     most_bytes: usize,
-    mut permit: BudgetPermit,
+    permit: BudgetPermit,
 ) -> HttpResponse {
     let mut text = Vec::with_capacity(most_bytes);
     serde_json::to_writer(&mut text, body).expect("strings and JSON text can be written");
+    json_text(response, text, permit)
+}
+
+/// Answers a JSON text, whose bytes the permit holds.
+pub fn json_text(
+    mut response: HttpResponseBuilder,
+    mut text: Vec<u8>,
+    mut permit: BudgetPermit,
+) -> HttpResponse {
     response.content_type(ContentType::json());
     if text.len() <= FREE_BYTES {
         return response.body(text);
@@ -95,51 +101,18 @@ pub fn json(
     response.body(Answer::new(text.into(), permit))
 }
 
-/// A response body that goes out in pieces.
+/// A response body that is in memory and goes out in pieces.
 struct Answer {
     size: u64,
-    rest: Rc<Rest>,
-    /// Dropped with the answer, which ends [`watch`].
-    _watched: oneshot::Sender<()>,
-}
-
-/// The part of an answer that the peer has not read yet.
-struct Rest {
-    bytes: RefCell<Bytes>,
-    permit: Cell<Option<BudgetPermit>>,
-    /// The bytes that the peer took since [`watch`] last looked.
-    taken: Cell<usize>,
-    is_given_up: Cell<bool>,
+    outgoing: Outgoing,
 }
 
 impl Answer {
     fn new(bytes: Bytes, permit: BudgetPermit) -> Self {
         let size = bytes.len() as u64;
-        let rest = Rc::new(Rest {
-            bytes: RefCell::new(bytes),
-            permit: Cell::new(Some(permit)),
-            taken: Cell::new(0),
-            is_given_up: Cell::new(false),
-        });
-        let (watched, gone) = oneshot::channel();
-        actix_web::rt::spawn(watch(Rc::downgrade(&rest), gone));
-        Self { size, rest, _watched: watched }
-    }
-}
-
-/// Drops an answer whose peer reads too slowly. The connection cannot be closed from here. It is closed when it is polled
-/// again.
-async fn watch(rest: Weak<Rest>, mut gone: oneshot::Receiver<()>) {
-    let mut rate = MinimumRate::begin();
-    while tokio::time::timeout_at(rate.ends_at(), &mut gone).await.is_err() {
-        let Some(rest) = rest.upgrade() else { return };
-        rate.note(rest.taken.take());
-        if !rate.next_window() {
-            rest.is_given_up.set(true);
-            rest.bytes.take();
-            rest.permit.take();
-            return;
-        }
+        let outgoing = Outgoing::default();
+        outgoing.put(bytes, permit);
+        Self { size, outgoing }
     }
 }
 
@@ -151,12 +124,79 @@ impl MessageBody for Answer {
     }
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        if self.rest.is_given_up.get() {
-            return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
+        Poll::Ready(self.outgoing.next_piece().transpose())
+    }
+}
+
+/// Bytes on their way to a peer, in pieces. If the peer takes them too slowly they are dropped, and their permit with them.
+pub struct Outgoing {
+    rest: Rc<Rest>,
+    /// Dropped with the bytes, which ends [`watch`].
+    _watched: oneshot::Sender<()>,
+}
+
+/// The part that the peer has not taken yet.
+#[derive(Default)]
+struct Rest {
+    bytes: RefCell<Bytes>,
+    permit: Cell<Option<BudgetPermit>>,
+    /// The bytes that the peer took since [`watch`] last looked.
+    taken: Cell<usize>,
+    /// Whether the peer had taken everything since then, and waited for more.
+    has_waited: Cell<bool>,
+    is_given_up: Cell<bool>,
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        let rest = Rc::new(Rest::default());
+        let (watched, gone) = oneshot::channel();
+        actix_web::rt::spawn(watch(Rc::downgrade(&rest), gone));
+        Self { rest, _watched: watched }
+    }
+}
+
+impl Outgoing {
+    /// Puts bytes in the place of those that were taken.
+    pub fn put(&self, bytes: Bytes, permit: BudgetPermit) {
+        self.rest.bytes.replace(bytes);
+        self.rest.permit.set(Some(permit));
+    }
+
+    /// Takes the next piece; `None` if everything was taken.
+    ///
+    /// # Errors
+    /// The peer was given up.
+    pub fn next_piece(&self) -> io::Result<Option<Bytes>> {
+        let rest = &self.rest;
+        if rest.is_given_up.get() {
+            return Err(io::ErrorKind::TimedOut.into());
         }
-        let mut bytes = self.rest.bytes.borrow_mut();
+        let mut bytes = rest.bytes.borrow_mut();
         let length = bytes.len().min(PIECE_BYTES);
-        self.rest.taken.set(self.rest.taken.get() + length);
-        Poll::Ready((length > 0).then(|| Ok(bytes.split_to(length))))
+        rest.taken.set(rest.taken.get() + length);
+        if length == 0 {
+            rest.has_waited.set(true);
+            rest.permit.take();
+            return Ok(None);
+        }
+        Ok(Some(bytes.split_to(length)))
+    }
+}
+
+/// Drops bytes whose peer takes them too slowly. The connection cannot be closed from here. It is closed when it is polled
+/// again.
+async fn watch(rest: Weak<Rest>, mut gone: oneshot::Receiver<()>) {
+    let mut rate = MinimumRate::begin();
+    while tokio::time::timeout_at(rate.ends_at(), &mut gone).await.is_err() {
+        let Some(rest) = rest.upgrade() else { return };
+        rate.note(rest.taken.take());
+        let (is_kept, has_waited) = (rate.next_window(), rest.has_waited.take());
+        if !is_kept && !has_waited {
+            rest.is_given_up.set(true);
+            rest.bytes.take();
+            rest.permit.take();
+            return;
+        }
     }
 }

@@ -49,7 +49,7 @@ use crate::{
         stored_log::StoredLog,
     },
     service::{
-        Collections, Documents, Exports, ListPermits,
+        Collections, Documents, Exports, Scans,
         keys::{self, NewKeys},
     },
     shares::Budget,
@@ -138,22 +138,24 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         bus: Arc::new(Rooms::default()),
         stop: stopped.clone(),
     };
+    let response_bodies = Budget::new(config.limits.answer_bytes);
+    let scans = Scans::new(db.clone(), response_bodies.clone());
     let documents = Documents {
         db: db.clone(),
         catalogs: catalogs.clone(),
         writer: writer.clone(),
-        lists: ListPermits::default(),
+        scans: scans.clone(),
     };
     let state = web::Data::new(ServerState {
         exports: Exports::new(documents.clone()),
         documents,
-        collections: Collections { db: db.clone(), catalogs, writer },
+        collections: Collections { db: db.clone(), catalogs, writer, scans },
         realtime: web::Data::new(realtime),
         keys,
         db: db.clone(),
         limits: config.limits,
         request_bodies: Budget::new(BODY_BUDGET.max(2 * config.limits.body_bytes)),
-        response_bodies: Budget::new(config.limits.answer_bytes),
+        response_bodies,
     });
     let allowed_origins = config.allowed_origins.clone();
     let next_shard = Arc::new(AtomicU32::new(0));

@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{KeyKind, Principal, Scopes};
+use super::{KeyKind, Principal, Scopes, lookups::Lookups};
 use crate::{
     domain::{KeyId, ProjectId, Timestamp},
     store::{
@@ -30,6 +30,7 @@ pub enum AuthError {
 #[derive(Clone)]
 pub struct KeyRing {
     db: Db,
+    lookups: Lookups,
     cache: Arc<RwLock<Cache>>,
 }
 
@@ -43,7 +44,7 @@ struct Cache {
 
 impl KeyRing {
     pub fn new(db: Db) -> Self {
-        Self { db, cache: Arc::default() }
+        Self { lookups: Lookups::new(db.clone()), db, cache: Arc::default() }
     }
 
     /// Returns the holder of the key with this text.
@@ -58,10 +59,7 @@ impl KeyRing {
         if let Some(principal) = self.read(|cache| cache.principals.get(&hash).cloned()) {
             return Ok(principal);
         }
-        let wanted = hash.clone();
-        let found =
-            self.db.read(Lane::Point, |db| async move { keys::find_by_hash(&db, &wanted).await }).await?;
-        self.remember(found)
+        self.remember(self.lookups.find(&hash).await?)
     }
 
     /// Returns the holder of a key that was used before. The database is not asked.
@@ -79,13 +77,21 @@ impl KeyRing {
         if let Some(principal) = self.read(|cache| cache.by_id.get(key).cloned()) {
             return Ok(principal);
         }
+        // A ticket may outlive its key.
+        if self.read(|cache| cache.revoked.contains(key)) {
+            return Err(AuthError::Unknown);
+        }
         let wanted = key.clone();
         let found = self.db.read(Lane::Point, |db| async move { keys::find(&db, &wanted).await }).await?;
         self.remember(found)
     }
 
     fn remember(&self, found: Option<StoredKey>) -> Result<Arc<Principal>, AuthError> {
-        let stored = found.filter(|key| key.revoked_at.is_none()).ok_or(AuthError::Unknown)?;
+        let stored = found.ok_or(AuthError::Unknown)?;
+        if stored.revoked_at.is_some() {
+            self.forget(&stored.id);
+            return Err(AuthError::Unknown);
+        }
         let hash = stored.hash.clone();
         let principal = Arc::new(to_principal(stored).ok_or(AuthError::Unknown)?);
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);

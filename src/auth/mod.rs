@@ -2,9 +2,10 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`], [`tickets`], [`permission`].
+//! Reading order: [`principal`], [`keys`] over `lookups`, [`tickets`], [`permission`].
 
 pub mod keys;
+mod lookups;
 pub mod permission;
 pub mod principal;
 pub mod tickets;

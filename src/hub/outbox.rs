@@ -222,6 +222,11 @@ impl Outbox {
         *self.key.borrow_mut() = Some(key);
     }
 
+    /// Returns the key of the connection's principal, once it is known.
+    pub fn key(&self) -> Option<KeyId> {
+        self.key.borrow().clone()
+    }
+
     pub(super) fn belongs_to(&self, key: &KeyId) -> bool {
         self.key.borrow().as_ref() == Some(key)
     }

@@ -12,6 +12,7 @@ use crate::{
         cursor::{Cursor, Epoch},
     },
     hub::{Delivery, Interest},
+    shares::Account,
     store::log::changes::LogPage,
     wire::{Event, EventKind, event_for},
 };
@@ -63,6 +64,12 @@ enum Passed {
     Over(CaughtUp),
 }
 
+/// Returns the account on which a subscription reads.
+pub(super) fn account_of(delivery: &Delivery) -> Account {
+    let key = delivery.outbox().key().unwrap_or(Account::anonymous().key);
+    Account { project: delivery.project.clone(), key }
+}
+
 /// Reads and sends the next page of the log after the position, which is `cursor`. Changes of documents that are not `wanted`
 /// are skipped.
 pub(super) async fn read_on(
@@ -71,8 +78,9 @@ pub(super) async fn read_on(
     cursor: Cursor,
     wanted: impl Fn(&Change) -> bool,
 ) -> Result<ReadOn, CaughtUp> {
-    let permit = streams.page_permit().await;
-    let page = match streams.read_log(&delivery.project, &delivery.collection, cursor.position).await {
+    let account = account_of(delivery);
+    let permit = streams.page_permit(&account).await;
+    let page = match streams.read_log(&account, &delivery.collection, cursor.position).await {
         Ok(Some(page)) => page,
         Ok(None) => return Err(CaughtUp::Expired(cursor)),
         Err(err) => {

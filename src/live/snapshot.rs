@@ -6,7 +6,7 @@
 //! had its id yet. The other changes are sent in order, and then all ids are as of one log end.
 
 use super::{
-    log_reading::{CaughtUp, HOLD, RETRY, ReadOn, read_on},
+    log_reading::{CaughtUp, HOLD, RETRY, ReadOn, account_of, read_on},
     reads::{AccessPath, Streams},
     subscription::Subscription,
 };
@@ -59,6 +59,7 @@ impl Ranges {
 /// How catching up ends before that.
 pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription) -> Result<(), CaughtUp> {
     let delivery = &subscription.delivery;
+    let account = account_of(delivery);
     let mut ranges = Ranges::default();
     let mut path = choose_path(streams, subscription).await;
     loop {
@@ -67,12 +68,9 @@ pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription
             return Err(CaughtUp::Ended);
         }
         let after = ranges.0.last().and_then(|range| range.last.clone());
-        let permit = streams.page_permit().await;
+        let permit = streams.page_permit(&account).await;
         let filter = delivery.filter.clone();
-        let page = match streams
-            .read_documents(&delivery.project, &delivery.collection, filter, path, after)
-            .await
-        {
+        let page = match streams.read_documents(&account, &delivery.collection, filter, (path, after)).await {
             Ok(Some(page)) => page,
             // The project is gone, and with it the collection.
             Ok(None) => return Err(CaughtUp::Removed),
@@ -134,7 +132,8 @@ async fn wait_for_database(err: &dyn std::fmt::Display) {
 
 async fn choose_path(streams: &Streams, subscription: &Subscription) -> AccessPath {
     let delivery = &subscription.delivery;
-    let path = streams.choose_path(&delivery.project, &delivery.collection, delivery.filter.clone()).await;
+    let path =
+        streams.choose_path(&account_of(delivery), &delivery.collection, delivery.filter.clone()).await;
     // Both paths give the same documents.
     path.inspect_err(|err| tracing::debug!("a snapshot looks at all documents: {err}"))
         .unwrap_or(AccessPath::ById)

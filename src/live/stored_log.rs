@@ -23,14 +23,14 @@ pub struct StoredLog(pub Db);
 
 impl LogReader for StoredLog {
     fn log_ends(&self) -> BoxFuture<'_, Result<Vec<LogEnds>, LogError>> {
-        Box::pin(async { Ok(self.0.read(Lane::Point, |db| async move { ends::list(&db).await }).await?) })
+        Box::pin(async { Ok(self.0.read(Lane::Relay, |db| async move { ends::list(&db).await }).await?) })
     }
 
     fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>> {
         Box::pin(async move {
             let read =
                 move |db| async move { changes::read_project(&db, &project, after.sequence, PAGE).await };
-            let page = self.0.read(Lane::Scan, read).await?;
+            let page = self.0.read(Lane::Relay, read).await?;
             Ok(match page {
                 None => LogPart { changes: Vec::new(), is_pruned: false },
                 Some(page) => {
@@ -43,7 +43,7 @@ impl LogReader for StoredLog {
     fn revoked_keys(&self, project: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>> {
         Box::pin(async move {
             let read = move |db| async move { keys::list(&db, &project).await };
-            let keys = self.0.read(Lane::Point, read).await?;
+            let keys = self.0.read(Lane::Relay, read).await?;
             Ok(keys.into_iter().filter(|key| key.revoked_at.is_some()).map(|key| key.id).collect())
         })
     }

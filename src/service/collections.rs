@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{error::ServiceError, lookup::get_collection};
+use super::{error::ServiceError, lookup::get_collection, scans::Scans};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, CollectionName, Position, Schema},
@@ -18,6 +18,7 @@ pub struct Collections {
     pub db: Db,
     pub catalogs: Catalogs,
     pub writer: WriterHandle,
+    pub scans: Scans,
 }
 
 /// Changes to the settings of a collection. A member that is `None` stays as it is.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{error::ServiceError, list_permits::ListPermits, lookup::get_collection};
+use super::{error::ServiceError, lookup::get_collection, scans::Scans};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, Data, Document, DocumentId, Patch},
@@ -38,7 +38,7 @@ pub struct Documents {
     pub db: Db,
     pub catalogs: Catalogs,
     pub writer: WriterHandle,
-    pub lists: ListPermits,
+    pub scans: Scans,
 }
 
 impl Documents {
@@ -152,12 +152,11 @@ impl Documents {
             _ => None,
         };
         let sequences: Vec<_> = committed.outcomes.iter().filter_map(sequence_of).collect();
-        let _permit = self.lists.acquire().await?;
-        let project = principal.project.clone();
-        let read = move |db| async move {
-            changes::read_images(&db, &project, &sequences, MAX_REPEATED_BYTES).await
-        };
-        let images = self.db.read(Lane::Scan, read).await?;
+        // The write has happened, so it is answered in any case.
+        let Ok(scan) = self.scans.begin(principal).await else { return Ok(committed) };
+        let (project, most) = (principal.project.clone(), MAX_REPEATED_BYTES.min(scan.room().free_bytes()));
+        let read = move |db| async move { changes::read_images(&db, &project, &sequences, most).await };
+        let images = scan.read(read).await?;
         for outcome in &mut committed.outcomes {
             if let Outcome::WithoutData { collection, stamp, is_new, sequence } = outcome
                 && let Some(document) = images.get(sequence)

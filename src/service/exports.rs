@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::{documents::Documents, error::ServiceError, lookup::get_collection, populate::Relations};
+use super::{
+    documents::Documents, error::ServiceError, lookup::get_collection, populate::Relations, scans::Scan,
+};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, Document},
@@ -14,20 +14,19 @@ use crate::{
         populate::Populate,
     },
     store::{
-        Lane,
         documents::{exports, list::Listing},
         log::changes::PageSize,
     },
 };
 
-/// The permits for exports. Each export in progress holds a page in memory.
-const MAX_EXPORTS: usize = 32;
-/// The permits that an export with `populate` takes, because joined documents make its pages larger.
-const POPULATED_COST: u32 = 8;
 /// How much is read at once.
 const PAGE: PageSize = PageSize { entries: 1000, bytes: 4 * 1024 * 1024 };
 /// How much is read at once with `populate`: the joined documents come on top of it.
 const POPULATED_PAGE: PageSize = PageSize { entries: 100, bytes: 1024 * 1024 };
+/// The memory that a page waits for: its documents and their text.
+const PAGE_MEMORY: usize = 6 * 1024 * 1024;
+/// A page that finds no room in memory is read again with so many times fewer documents.
+const SHRINK: usize = 4;
 /// How many documents are searched for the names of their fields at once.
 const SEARCHED: u64 = 10_000;
 /// The most columns of a CSV file.
@@ -37,7 +36,6 @@ const MAX_COLUMNS: usize = 1000;
 #[derive(Clone)]
 pub struct Exports {
     documents: Documents,
-    permits: Arc<Semaphore>,
 }
 
 /// The documents to export, their order, and the documents that are joined to them.
@@ -48,25 +46,34 @@ pub struct Wanted {
     pub populate: Populate,
 }
 
-/// An export in progress. Holds its permits until it is dropped, and no database connection between two pages.
+/// An export in progress. Between two pages it holds neither a turn to read nor a database connection.
 pub struct Export {
     pub collection: Arc<Collection>,
     documents: Documents,
     principal: Arc<Principal>,
     wanted: Wanted,
     after: Option<Place>,
-    _permit: OwnedSemaphorePermit,
+    /// The documents of the next page.
+    entries: usize,
+}
+
+/// A page of an export.
+pub struct ExportPage {
+    /// The documents, each with its joined documents. None are left after an empty page.
+    pub documents: Vec<(Document, Relations)>,
+    /// Holds the turn to read, and the memory of the documents and of their text.
+    pub scan: Scan,
 }
 
 impl Exports {
     pub fn new(documents: Documents) -> Self {
-        Self { documents, permits: Arc::new(Semaphore::new(MAX_EXPORTS)) }
+        Self { documents }
     }
 
     /// Begins an export.
     ///
     /// # Errors
-    /// [`ServiceError::Busy`] if too few permits are free.
+    /// [`ServiceError::UnknownCollection`].
     pub async fn begin(
         &self,
         principal: Arc<Principal>,
@@ -75,47 +82,70 @@ impl Exports {
     ) -> Result<Export, ServiceError> {
         permission::check(&principal, Action::ReadDocuments)?;
         let collection = get_collection(&self.documents.catalogs, &principal, collection).await?;
-        let cost = if wanted.populate.is_empty() { 1 } else { POPULATED_COST };
-        let permit = self.permits.clone().try_acquire_many_owned(cost);
-        let permit = permit.map_err(|_| ServiceError::Busy("too many exports are in progress; try again"))?;
-        Ok(Export {
-            collection,
-            documents: self.documents.clone(),
-            principal,
-            wanted,
-            after: None,
-            _permit: permit,
-        })
+        let documents = self.documents.clone();
+        let entries = size_of(&wanted).entries;
+        Ok(Export { collection, documents, principal, wanted, after: None, entries })
     }
 }
 
+fn size_of(wanted: &Wanted) -> PageSize {
+    if wanted.populate.is_empty() { PAGE } else { POPULATED_PAGE }
+}
+
 impl Export {
-    /// Reads the next documents, each with its joined documents. An empty page is the end.
+    /// Reads the next documents, each with its joined documents, in a turn of its own. A page that finds no room in memory is
+    /// read again with fewer documents.
     ///
     /// # Errors
-    /// [`ServiceError::UnknownCollection`] if the collection was removed meanwhile.
-    pub async fn next_page(&mut self) -> Result<Vec<(Document, Relations)>, ServiceError> {
+    /// [`ServiceError::UnknownCollection`] if the collection was removed meanwhile; [`ServiceError::Busy`] if the turn or the
+    /// memory doesn't come in time; [`ServiceError::TooLarge`] if one document joins too many.
+    pub async fn next_page(&mut self) -> Result<ExportPage, ServiceError> {
         self.check().await?;
-        let size = if self.wanted.populate.is_empty() { PAGE } else { POPULATED_PAGE };
-        let catalog = self.documents.catalogs.get(&self.principal.project).await?;
+        loop {
+            match self.read_page().await {
+                Err((read, ServiceError::TooLarge(_) | ServiceError::Busy(_))) if read > 1 => {
+                    self.entries = (read / SHRINK).max(1);
+                }
+                Err((_, err)) => return Err(err),
+                Ok(page) => {
+                    self.entries = size_of(&self.wanted).entries.min(self.entries * SHRINK);
+                    match page.documents.last() {
+                        Some((last, _)) => self.after = Some(self.wanted.sort.place_of(last)),
+                        // A removed collection seems to end early, because its documents are being deleted.
+                        None => self.check().await?,
+                    }
+                    return Ok(page);
+                }
+            }
+        }
+    }
+
+    /// Reads the next page once. An error comes with the number of documents that were read.
+    async fn read_page(&self) -> Result<ExportPage, (usize, ServiceError)> {
+        let scan = self.documents.scans.begin_large(&self.principal, PAGE_MEMORY).await;
+        let scan = scan.map_err(|err| (0, err))?;
+        let catalog = self.documents.catalogs.get(&self.principal.project).await;
+        let catalog = catalog.map_err(|err| (0, err.into()))?;
         let (id, filter) = (self.collection.id.clone(), self.wanted.filter.clone());
-        let sort = self.wanted.sort.clone();
-        let page = Page { sort, limit: size.entries as u64, offset: 0, after: self.after.clone() };
+        let (sort, bytes) = (self.wanted.sort.clone(), size_of(&self.wanted).bytes);
+        let page = Page { sort, limit: self.entries as u64, offset: 0, after: self.after.clone() };
         let read = move |db| async move {
             let indexes = catalog.indexes_of(&id);
             let listing = Listing { collection: &id, indexes, filter: &filter, page: &page };
-            exports::read(&db, listing, size.bytes).await
+            exports::read(&db, listing, bytes).await
         };
-        let page = self.documents.db.read(Lane::Scan, read).await?;
-        let populate = &self.wanted.populate;
-        let relations = self.documents.populate(&self.principal, &self.collection, &page, populate).await?;
-        if let Some(last) = page.last() {
-            self.after = Some(self.wanted.sort.place_of(last));
-        } else {
-            // A removed collection seems to end early, because its documents are being deleted.
-            self.check().await?;
-        }
-        Ok(page.into_iter().zip(relations).collect())
+        let page = scan.read(read).await.map_err(|err| (0, err.into()))?;
+        let count = page.len();
+        let failed = |err| (count, err);
+        let text: usize =
+            page.iter().map(|document| document.data.weight() + document.data.text().len()).sum();
+        scan.count(text).map_err(failed)?;
+        let (populate, read) = (&self.wanted.populate, (&self.collection, &*page));
+        let populated =
+            self.documents.populate(&self.principal, read, populate, &scan).await.map_err(failed)?;
+        scan.count(populated.text_bytes).map_err(failed)?;
+        let documents = page.into_iter().zip(populated.relations).collect();
+        Ok(ExportPage { documents, scan })
     }
 
     /// Returns the names of the top-level fields of all documents that match, in alphabetical order.
@@ -130,7 +160,7 @@ impl Export {
             let read = move |db| async move {
                 exports::field_names(&db, &id, &filter, after.as_ref(), SEARCHED, MAX_COLUMNS).await
             };
-            let found = self.documents.db.read(Lane::Scan, read).await?;
+            let found = self.documents.scans.begin(&self.principal).await?.read(read).await?;
             all.extend(found.names);
             if all.len() > MAX_COLUMNS {
                 return Err(ServiceError::TooLarge(

@@ -2,36 +2,38 @@
 
 use std::sync::Arc;
 
-use super::{documents::Documents, error::ServiceError, list_permits::ListPermit};
+use super::{
+    documents::Documents,
+    error::ServiceError,
+    scans::{NO_ROOM, Scan},
+};
 use crate::{
     auth::{Action, Principal, permission},
     domain::Collection,
     query::{Filter, page::Page, planner::helpful_fields},
-    store::{
-        Lane,
-        documents::{
-            explain::{Explanation, explain_list},
-            list::{self, ListQuery, Listed, Listing},
-        },
+    store::documents::{
+        explain::{Explanation, explain_list},
+        list::{self, Cut, ListQuery, Listed, Listing},
     },
 };
 
 /// The most that the documents of one list may take, in bytes of memory.
 const MAX_LIST_BYTES: usize = 32 * 1024 * 1024;
 
-/// One page of a list. Holds a list permit until it is dropped, so drop it as soon as the answer is written.
+/// One page of a list.
 pub struct DocumentList {
     pub collection: Arc<Collection>,
     pub listed: Listed,
-    _permit: ListPermit,
+    /// The right to read what belongs to the page, and the memory of what was read.
+    pub scan: Scan,
 }
 
 impl Documents {
     /// Lists the documents that match. A page that would take too much memory ends early, and says so in
-    /// [`is_cut`](Listed::is_cut).
+    /// [`cut`](Listed::cut).
     ///
     /// # Errors
-    /// [`ServiceError::Busy`] if no permit becomes free, and [`ServiceError::TooCostly`] if the database takes too long.
+    /// [`ServiceError::Busy`] if the principal's turn doesn't come in time or no document finds room in memory, and [`ServiceError::TooCostly`] if the database takes too long.
     pub async fn list(
         &self,
         principal: &Principal,
@@ -44,16 +46,20 @@ impl Documents {
         let collection = catalog.find(collection).cloned().ok_or(ServiceError::UnknownCollection)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
         let (project, id) = (principal.project.clone(), collection.id.clone());
-        let permit = self.lists.acquire().await?;
+        let scan = self.scans.begin(principal).await?;
+        let room = scan.room();
         let read = move |db| async move {
             let indexes = catalog.indexes_of(&id);
             let listing = Listing { collection: &id, indexes, filter: &filter, page: &page };
-            list::list(&db, ListQuery { project: &project, listing, max_bytes: MAX_LIST_BYTES }).await
+            let query = ListQuery { project: &project, listing, max_bytes: MAX_LIST_BYTES };
+            list::list(&db, query, |bytes| room.count(bytes)).await
         };
-        let outcome = self.db.read(Lane::Scan, read).await;
-        let listed = outcome.map_err(|err| ServiceError::of_query(err, helpful))?;
+        let listed = scan.read(read).await.map_err(|err| ServiceError::of_query(err, helpful))?;
         let listed = listed.ok_or(ServiceError::UnknownCollection)?;
-        Ok(DocumentList { collection, listed, _permit: permit })
+        if listed.cut == Some(Cut::NoRoom) && listed.documents.is_empty() {
+            return Err(NO_ROOM);
+        }
+        Ok(DocumentList { collection, listed, scan })
     }
 
     /// Explains how the database reads a list, whose page must not have more documents than a list may have. PostgreSQL runs the
@@ -72,14 +78,13 @@ impl Documents {
         let catalog = self.catalogs.get(&principal.project).await?;
         let collection = catalog.find(collection).cloned().ok_or(ServiceError::UnknownCollection)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
-        let permit = self.lists.acquire().await?;
+        let scan = self.scans.begin(principal).await?;
         let read = move |db| async move {
-            let _permit = permit;
             let indexes = catalog.indexes_of(&collection.id);
             let listing = Listing { collection: &collection.id, indexes, filter: &filter, page: &page };
             explain_list(&db, listing).await
         };
-        let outcome = self.db.read(Lane::Scan, read).await;
+        let outcome = scan.read(read).await;
         outcome.map_err(|err| ServiceError::of_query(err, helpful))
     }
 }

@@ -3,7 +3,7 @@
 //! Never does: know of HTTP, or print an answer.
 //!
 //! Reading order: [`error`], [`documents`], [`lists`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`],
-//! [`schemas`], [`keys`]. `list_permits` and `lookup` have what several of them share.
+//! [`schemas`], [`keys`]. [`scans`] and `lookup` have what several of them share.
 
 pub mod batches;
 pub mod collections;
@@ -11,15 +11,15 @@ pub mod documents;
 pub mod error;
 pub mod exports;
 pub mod keys;
-pub mod list_permits;
 pub mod lists;
 mod lookup;
 pub mod populate;
 pub mod queries;
+pub mod scans;
 pub mod schemas;
 
 pub use collections::Collections;
 pub use documents::Documents;
 pub use error::ServiceError;
 pub use exports::Exports;
-pub use list_permits::ListPermits;
+pub use scans::Scans;

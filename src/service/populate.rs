@@ -12,7 +12,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::{documents::Documents, error::ServiceError};
+use super::{
+    documents::Documents,
+    error::ServiceError,
+    scans::{NO_ROOM, Scan},
+};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, Document, DocumentId, FieldPath},
@@ -21,7 +25,6 @@ use crate::{
         populate::{Populate, Relation, plurals, singulars},
     },
     store::{
-        Lane,
         collections::catalog::Catalog,
         documents::{
             relations::{self, Referring},
@@ -61,40 +64,45 @@ pub struct Joined {
     pub relations: Relations,
 }
 
+/// The documents that are joined to those of one answer.
+pub struct Populated {
+    /// The relations of each document, in the order of the documents.
+    pub relations: Vec<Relations>,
+    /// The most bytes that the joined documents take in the answer.
+    pub text_bytes: usize,
+}
+
 impl Documents {
-    /// Joins related documents to documents of one collection. Returns the relations of each, in the order of `documents`.
+    /// Joins related documents to documents of one collection, which were read with `scan`.
     ///
     /// # Errors
-    /// [`ServiceError::TooLarge`] if the joined documents take too much memory.
+    /// [`ServiceError::TooLarge`] if the joined documents take too much memory; [`ServiceError::Busy`] if they find no room.
     pub async fn populate(
         &self,
         principal: &Principal,
-        collection: &Arc<Collection>,
-        documents: &[Document],
+        (collection, documents): (&Arc<Collection>, &[Document]),
         populate: &Populate,
-    ) -> Result<Vec<Relations>, ServiceError> {
+        scan: &Scan,
+    ) -> Result<Populated, ServiceError> {
         if populate.is_empty() {
-            return Ok(documents.iter().map(|_| Vec::new()).collect());
+            let relations = documents.iter().map(|_| Vec::new()).collect();
+            return Ok(Populated { relations, text_bytes: 0 });
         }
-        let mut join = Join {
-            documents: self,
-            principal,
-            catalog: self.catalogs.get(&principal.project).await?,
-            bytes: MAX_BYTES,
-        };
+        let mut join =
+            Join { principal, catalog: self.catalogs.get(&principal.project).await?, scan, bytes: MAX_BYTES };
         let documents: Vec<_> = documents.iter().collect();
-        let joined = join.level(collection, &documents, populate).await?;
+        let relations = join.level(collection, &documents, populate).await?;
         let mut text_bytes = 0;
-        for relations in &joined {
+        for relations in &relations {
             add_text_bytes(relations, &mut text_bytes)?;
         }
-        Ok(joined)
+        Ok(Populated { relations, text_bytes })
     }
 }
 
 /// Adds the text of joined documents to `bytes`. A document counts as often as it is named.
 fn add_text_bytes(relations: &Relations, bytes: &mut usize) -> Result<(), ServiceError> {
-    const ENVELOPE: usize = 200;
+    const ENVELOPE: usize = 300;
     for (_, related) in relations {
         let joined = match related {
             Related::One(joined) => joined.as_slice(),
@@ -113,9 +121,9 @@ fn add_text_bytes(relations: &Relations, bytes: &mut usize) -> Result<(), Servic
 
 /// The joins of one answer.
 struct Join<'a> {
-    documents: &'a Documents,
     principal: &'a Principal,
     catalog: Arc<Catalog>,
+    scan: &'a Scan,
     /// How much may still be read, by `Data::weight`.
     bytes: usize,
 }
@@ -200,9 +208,9 @@ impl Join<'_> {
         if ids.len() > MAX_IDS {
             return Err(TOO_LARGE);
         }
-        let (id, bytes) = (collection.id.clone(), self.bytes);
+        let (id, bytes) = (collection.id.clone(), self.most_bytes());
         let read = move |db| async move { several::find_many(&db, &id, &ids, bytes).await };
-        let found = self.documents.db.read(Lane::Scan, read).await?;
+        let found = self.scan.read(read).await?;
         let joined = self.joined(collection, found, relation).await?;
         Ok(joined.into_iter().map(|joined| (joined.document.id.clone(), joined)).collect())
     }
@@ -231,13 +239,13 @@ impl Join<'_> {
                 fields.push(Field::Data(path));
             }
         }
-        let (id, bytes, asked) = (source.id.clone(), self.bytes, fields.clone());
+        let (id, bytes, asked) = (source.id.clone(), self.most_bytes(), fields.clone());
         let wanted: BTreeSet<_> = ends.iter().cloned().collect();
         let read = move |db| async move {
             let referring = Referring { collection: &id, fields: &asked, ids: &ends, most: MAX_REFERRING };
             relations::find_referring(&db, &referring, bytes).await
         };
-        let found = self.documents.db.read(Lane::Scan, read).await?;
+        let found = self.scan.read(read).await?;
         let mut by_end: HashMap<_, Vec<_>> = HashMap::new();
         for joined in self.joined(source, found, relation).await? {
             let ends = fields.iter().filter_map(|field| match field.value_in(&joined.document).as_deref() {
@@ -258,8 +266,9 @@ impl Join<'_> {
         found: Option<Vec<Document>>,
         relation: &Relation,
     ) -> Result<Vec<Arc<Joined>>, ServiceError> {
-        let found = found.ok_or(TOO_LARGE)?;
+        let found = found.ok_or(if self.most_bytes() < self.bytes { NO_ROOM } else { TOO_LARGE })?;
         let weight: usize = found.iter().map(|document| document.data.weight()).sum();
+        self.scan.count(weight)?;
         self.bytes = self.bytes.checked_sub(weight).ok_or(TOO_LARGE)?;
         let next: Vec<_> = found.iter().collect();
         let relations = self.level(&collection, &next, &relation.nested).await?;
@@ -267,6 +276,11 @@ impl Join<'_> {
             Arc::new(Joined { collection: collection.clone(), document, relations })
         });
         Ok(joined.collect())
+    }
+
+    /// Returns how much a statement may read: what is left of the bound, if there is room for as much.
+    fn most_bytes(&self) -> usize {
+        self.bytes.min(self.scan.room().free_bytes())
     }
 
     /// Finds the first of these collections that exists, if the principal may read documents.

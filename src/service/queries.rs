@@ -11,10 +11,7 @@ use crate::{
         page::{Direction, Page, Sort, SortTerm},
         planner::helpful_fields,
     },
-    store::{
-        Lane,
-        documents::aggregates::{self, Group, Grouping},
-    },
+    store::documents::aggregates::{self, Group, Grouping},
 };
 
 /// The most that the values of an answer's groups may take, in bytes of their text.
@@ -32,7 +29,7 @@ impl Documents {
         let collection = get_collection(&self.catalogs, principal, collection).await?;
         let helpful = helpful_fields(&filter, None);
         let read = move |db| async move { aggregates::count(&db, &collection.id, &filter).await };
-        let count = self.db.read(Lane::Scan, read).await;
+        let count = self.scans.begin(principal).await?.read(read).await;
         count.map_err(|err| ServiceError::of_query(err, helpful))
     }
 
@@ -62,7 +59,7 @@ impl Documents {
                 let read = move |db| async move {
                     aggregates::total(&db, &collection.id, &filter, &field, operation).await
                 };
-                let total = self.db.read(Lane::Scan, read).await;
+                let total = self.scans.begin(principal).await?.read(read).await;
                 return total.map_err(|err| ServiceError::of_query(err, helpful));
             }
         };
@@ -94,7 +91,7 @@ impl Documents {
         let read = move |db| async move {
             aggregates::group(&db, &collection.id, &filter, &grouping, MAX_GROUP_BYTES).await
         };
-        let groups = self.db.read(Lane::Scan, read).await;
+        let groups = self.scans.begin(principal).await?.read(read).await;
         let groups = groups.map_err(|err| ServiceError::of_query(err, helpful))?;
         groups.ok_or(ServiceError::TooLarge(
             "the values of these groups take too much memory; ask with a smaller `limit`",

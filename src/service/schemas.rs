@@ -44,7 +44,7 @@ impl Collections {
         let project = &principal.project;
         // Before the documents are read: later writes are in the log after this position.
         let mut fits_at = self.find_log_end(project).await?;
-        self.check_documents(&id, &schema).await?;
+        self.check_documents(principal, &id, &schema).await?;
         for _ in 0..MAX_TRIES {
             // By id: the name may belong to another collection by now.
             let collection = id.to_string();
@@ -63,7 +63,7 @@ impl Collections {
                 },
                 done => return done,
             }
-            fits_at = self.check_log(project, &id, &schema, fits_at).await?;
+            fits_at = self.check_log(principal, &id, &schema, fits_at).await?;
         }
         Err(WriteError::SchemaBehind.into())
     }
@@ -77,6 +77,7 @@ impl Collections {
     /// Checks all documents. One that is written during the check may be missed; the log has it.
     async fn check_documents(
         &self,
+        principal: &Principal,
         collection: &CollectionId,
         schema: &Arc<Schema>,
     ) -> Result<(), ServiceError> {
@@ -84,7 +85,10 @@ impl Collections {
         loop {
             let (id, begin) = (collection.clone(), after.clone());
             let read = move |db| async move { several::read_after_id(&db, &id, begin.as_ref(), PAGE).await };
-            let page = self.db.read(Lane::Scan, read).await?;
+            let scan = self.scans.begin_large(principal, PAGE.bytes).await?;
+            let page = scan.read(read).await?;
+            // Others may read while this page is checked.
+            let _memory = scan.into_memory();
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             for (id, violations) in check_all(schema, page.into_iter().map(Arc::new).collect()).await? {
@@ -98,19 +102,23 @@ impl Collections {
     /// fit now.
     async fn check_log(
         &self,
-        project: &ProjectId,
+        principal: &Principal,
         collection: &CollectionId,
         schema: &Arc<Schema>,
         mut fits_at: Position,
     ) -> Result<Position, ServiceError> {
+        let project = &principal.project;
         loop {
             let (own, id, after) = (project.clone(), collection.clone(), fits_at.sequence);
             let read = move |db| async move { changes::read_collection(&db, &own, &id, after, PAGE).await };
-            let page = self.db.read(Lane::Scan, read).await?.ok_or(ServiceError::UnknownCollection)?;
+            let scan = self.scans.begin_large(principal, PAGE.bytes).await?;
+            let page = scan.read(read).await?;
+            let _memory = scan.into_memory();
+            let page = page.ok_or(ServiceError::UnknownCollection)?;
             if page.ends.first.sequence > after {
                 // The log was pruned past the position, so all documents have to be checked again.
                 let end = self.find_log_end(project).await?;
-                self.check_documents(collection, schema).await?;
+                self.check_documents(principal, collection, schema).await?;
                 return Ok(end);
             }
             let images = page.entries.iter().filter_map(|change| match &change.entry {

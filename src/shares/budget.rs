@@ -134,6 +134,21 @@ impl BudgetPermit {
         self.budget.0.freed.notify_waiters();
     }
 
+    /// Moves all that it holds into a new permit.
+    pub fn take(&mut self) -> Self {
+        let bytes = std::mem::take(&mut self.bytes);
+        Self { budget: self.budget.clone(), account: self.account.clone(), bytes }
+    }
+
+    /// Returns by how many bytes it could grow now.
+    pub fn growth(&self) -> usize {
+        let held = self.budget.held();
+        let own = held.by_key.get(&self.account.key).copied().unwrap_or(0);
+        let free = self.budget.0.bytes.saturating_sub(held.all);
+        // The account's share after growing by x: own + x <= SHARE * (free - x).
+        (SHARE * free).saturating_sub(own) / (SHARE + 1)
+    }
+
     /// Returns how many bytes it holds.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -161,7 +176,9 @@ mod tests {
         assert_eq!(permit.grow_to(751).err(), Some(BudgetExhausted), "a quarter stays free");
         permit.grow_to(100).unwrap();
         assert_eq!(permit.bytes(), 700, "it never shrinks by growing");
+        assert_eq!(permit.growth(), 50);
         permit.grow_to(750).unwrap();
+        assert_eq!(permit.growth(), 0);
         assert_eq!(
             budget.take(&second, 200).err(),
             Some(BudgetExhausted),

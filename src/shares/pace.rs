@@ -40,3 +40,22 @@ impl MinimumRate {
         is_kept
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_on_a_poor_line_keeps_the_rate_and_a_silent_one_does_not() {
+        let mut rate = MinimumRate::begin();
+        for second in 1..=60 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            rate.note(3 * 1024);
+            if rate.ends_at() <= Instant::now() {
+                assert!(rate.next_window(), "after {second} s");
+            }
+        }
+        rate.note(LEAST_BYTES - 1);
+        assert!(!rate.next_window());
+    }
+}

@@ -8,10 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{
-    Account,
-    queue::{Queue, Waiter},
-};
+use super::{Account, queue::Queue};
 use crate::domain::KeyId;
 
 /// How many permits there are, and how many may wait for one.
@@ -102,7 +99,7 @@ impl FairPermits {
         let (sender, granted) = oneshot::channel();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        state.queue.push(account, Waiter { ticket, granted: sender });
+        state.queue.push(account, ticket, sender);
         Ok(Err(Wait { permits: self, account, ticket, granted, is_taken: false }))
     }
 
@@ -142,10 +139,10 @@ impl State {
             let mut queue = std::mem::take(&mut self.queue);
             let next = queue.pop(|key| self.may_have(limits, key));
             self.queue = queue;
-            let Some((account, waiter)) = next else { return };
+            let Some((account, granted)) = next else { return };
             self.take(&account.key);
             // If the waiter is gone, it finds itself out of the queue and gives the permit back.
-            let _ = waiter.granted.send(());
+            let _ = granted.send(());
         }
     }
 }

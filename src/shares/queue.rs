@@ -1,6 +1,6 @@
 //! Those who wait for a permit, in turns: project by project, in a project key by key, and of one key in the order of coming.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::oneshot;
 
@@ -23,13 +23,8 @@ struct ProjectLine {
 /// The waiters of one key. Never empty.
 struct KeyLine {
     key: KeyId,
-    waiters: VecDeque<Waiter>,
-}
-
-/// One who waits. The sender tells it that it has the permit.
-pub(super) struct Waiter {
-    pub(super) ticket: u64,
-    pub(super) granted: oneshot::Sender<()>,
+    /// By their tickets, which are in the order of coming. The sender tells a waiter that it has the permit.
+    waiters: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
 impl Queue {
@@ -45,7 +40,7 @@ impl Queue {
     }
 
     /// Adds a waiter to the line of its account.
-    pub(super) fn push(&mut self, account: &Account, waiter: Waiter) {
+    pub(super) fn push(&mut self, account: &Account, ticket: u64, granted: oneshot::Sender<()>) {
         self.len += 1;
         let Account { project, key } = account;
         let place = self.projects.iter().position(|line| line.project == *project).unwrap_or_else(|| {
@@ -54,20 +49,23 @@ impl Queue {
         });
         let keys = &mut self.projects[place].keys;
         match keys.iter_mut().find(|line| line.key == *key) {
-            Some(line) => line.waiters.push_back(waiter),
-            None => keys.push_back(KeyLine { key: key.clone(), waiters: VecDeque::from([waiter]) }),
+            Some(line) => drop(line.waiters.insert(ticket, granted)),
+            None => keys.push_back(KeyLine { key: key.clone(), waiters: [(ticket, granted)].into() }),
         }
     }
 
     /// Takes the waiter whose turn it is, of those whose key may have a permit. Its project and its key go to the end of
     /// their lines.
-    pub(super) fn pop(&mut self, may_have: impl Fn(&KeyId) -> bool) -> Option<(Account, Waiter)> {
+    pub(super) fn pop(
+        &mut self,
+        may_have: impl Fn(&KeyId) -> bool,
+    ) -> Option<(Account, oneshot::Sender<()>)> {
         let find = |line: &ProjectLine| line.keys.iter().position(|line| may_have(&line.key));
         let (place, key_place) =
             self.projects.iter().enumerate().find_map(|(place, line)| Some((place, find(line)?)))?;
         let mut project = self.projects.remove(place)?;
         let mut key = project.keys.remove(key_place)?;
-        let waiter = key.waiters.pop_front()?;
+        let (_, granted) = key.waiters.pop_first()?;
         self.len -= 1;
         let account = Account { project: project.project.clone(), key: key.key.clone() };
         if !key.waiters.is_empty() {
@@ -76,7 +74,7 @@ impl Queue {
         if !project.keys.is_empty() {
             self.projects.push_back(project);
         }
-        Some((account, waiter))
+        Some((account, granted))
     }
 
     /// Removes a waiter. Returns false if it isn't there.
@@ -87,8 +85,9 @@ impl Queue {
         let keys = &mut self.projects[place].keys;
         let Some(key_place) = keys.iter().position(|line| line.key == account.key) else { return false };
         let waiters = &mut keys[key_place].waiters;
-        let Some(index) = waiters.iter().position(|waiter| waiter.ticket == ticket) else { return false };
-        waiters.remove(index);
+        if waiters.remove(&ticket).is_none() {
+            return false;
+        }
         if waiters.is_empty() {
             keys.remove(key_place);
         }

@@ -6,15 +6,23 @@ use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
 /// A failure of the database. Its cause is for the server's log, never for a caller.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the database failed: {0}")]
-pub struct StoreError(Arc<DbErr>);
+#[error(transparent)]
+pub struct StoreError(Arc<Cause>);
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("the database failed: {0}")]
+    Database(DbErr),
+    #[error("too many reads wait for a connection to the database")]
+    Busy,
+}
 
 /// The result of every function in this module.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 impl From<DbErr> for StoreError {
     fn from(err: DbErr) -> Self {
-        Self(Arc::new(err))
+        Self(Arc::new(Cause::Database(err)))
     }
 }
 
@@ -27,7 +35,7 @@ impl From<sqlx::Error> for StoreError {
 impl StoreError {
     /// Whether a unique index rejected a row.
     pub fn is_unique_violation(&self) -> bool {
-        matches!(self.0.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+        matches!(&*self.0, Cause::Database(err) if matches!(err.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
     }
 
     /// Returns the name of the unique index that rejected a row, if the database tells it.
@@ -75,6 +83,16 @@ impl StoreError {
         }
     }
 
+    /// Makes the error for a read that found no free connection in time, although the database is there.
+    pub fn busy() -> Self {
+        Self(Arc::new(Cause::Busy))
+    }
+
+    /// Whether all connections were in use, so that a later try may succeed.
+    pub fn is_busy(&self) -> bool {
+        matches!(&*self.0, Cause::Busy)
+    }
+
     /// Makes the error for a database that does not answer.
     pub fn no_answer() -> Self {
         Self::custom("it does not answer")
@@ -87,7 +105,9 @@ impl StoreError {
 
     fn driver_error(&self) -> Option<&sqlx::Error> {
         match &*self.0 {
-            DbErr::Exec(RuntimeErr::SqlxError(err)) | DbErr::Query(RuntimeErr::SqlxError(err)) => Some(err),
+            Cause::Database(
+                DbErr::Exec(RuntimeErr::SqlxError(err)) | DbErr::Query(RuntimeErr::SqlxError(err)),
+            ) => Some(err),
             _ => None,
         }
     }

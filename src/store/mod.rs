@@ -25,7 +25,7 @@ pub(in crate::store) use db::statement::Sql;
 pub use db::{
     connect::{ConnectError, Durability},
     connection::WriteOrder,
-    database::{Db, Lane},
+    database::{Db, Lane, ReadConnection},
     transaction::WriteTx,
 };
 pub use error::{Result, StoreError};

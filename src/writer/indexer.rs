@@ -136,7 +136,7 @@ async fn build(
         None => {
             let task = task.clone();
             let look = move |db| async move { indexes::find_too_long_text(&db, &task).await };
-            db.read_within(FULL_READ, Lane::Scan, look).await?
+            db.read_within(FULL_READ, Lane::Index, look).await?
         }
     };
     if let Some(why) = too_long {
@@ -153,7 +153,7 @@ async fn build(
         None => {
             let task = task.clone();
             let look = move |db| async move { indexes::find_duplicate_values(&db, &task).await };
-            db.read_within(FULL_READ, Lane::Scan, look).await?
+            db.read_within(FULL_READ, Lane::Index, look).await?
         }
     };
     Ok(IndexState::Failed(match doubled {

@@ -6,10 +6,7 @@ use serde_json::json;
 
 use crate::{
     api::{
-        cocobase::{
-            body,
-            response::{bounded_json, deleted},
-        },
+        cocobase::{body, response::deleted},
         error::{ApiError, ErrorCode},
         headers::add_cursor,
         request::{Body, Caller, Parameters, body::json_object},
@@ -59,7 +56,7 @@ pub async fn list(
     let limit = parameters.number("limit", MAX_COLLECTIONS, 1, MAX_COLLECTIONS)? as usize;
     let list = state.collections.list(&principal, CollectionPage { after: None, offset, limit }).await?;
     let bodies: Vec<_> = list.collections.iter().map(|collection| CollectionBody::new(collection)).collect();
-    bounded_json(&bodies)
+    Ok(HttpResponse::Ok().json(bodies))
 }
 
 /// `PATCH /collections/{collection}` `{"name"}` or `{"data":{"name"}}` → 200 with the renamed collection, in the members of

@@ -20,12 +20,14 @@ use crate::{
             path::existing_key,
             precondition::{precondition, refuse_precondition},
         },
+        response::too_many,
         state::State,
     },
     auth::Principal,
     domain::Patch,
     query::page::Direction,
     service::ServiceError,
+    store::documents::list::Cut,
     wire::cocobase::CollectionBody,
 };
 
@@ -103,11 +105,14 @@ pub async fn list(
         Err(err) => return Err(err.into()),
     };
     // A bare array cannot say that it is cut. The client would take a short page for the last one.
-    if list.listed.is_cut {
-        return Err(answer_too_large());
+    match list.listed.cut {
+        None => {}
+        Some(Cut::TooLarge) => return Err(answer_too_large()),
+        Some(Cut::NoRoom) => return Err(too_many()),
     }
-    let found = &list.listed.documents;
-    let relations = state.documents.populate(&principal, &list.collection, found, &view.populate).await?;
+    let found = list.listed.documents.as_slice();
+    let shown = (&list.collection, found);
+    let relations = state.documents.populate(&principal, shown, &view.populate, &list.scan).await?.relations;
     let collection = CollectionBody::new(&list.collection);
     let shown = |(document, relations)| ShownBody {
         document,
@@ -117,7 +122,7 @@ pub async fn list(
     };
     let relations = relations.iter().map(Vec::as_slice);
     let bodies: Vec<_> = found.iter().zip(relations).map(shown).collect();
-    bounded_json(&bodies)
+    bounded_json(&bodies, list.scan)
 }
 
 /// `GET /collections/{collection}/documents/{id}` → 200 with the document; `select` and `populate` as in a list.
@@ -130,14 +135,20 @@ pub async fn get(
     let view = View::of_document(&parameters)?;
     let (collection, id) = existing_key(path)?;
     let (collection, document) = state.documents.get(&principal, &collection, &id).await?;
-    let shown = std::slice::from_ref(&document);
-    let relations = state.documents.populate(&principal, &collection, shown, &view.populate).await?;
-    bounded_json(&ShownBody {
+    let mut body = ShownBody {
         document: &document,
         collection: &CollectionBody::new(&collection),
         selection: view.selection.as_ref(),
-        relations: relations.first().map_or(&[][..], |relations| relations.as_slice()),
-    })
+        relations: &[],
+    };
+    if view.populate.is_empty() {
+        return Ok(HttpResponse::Ok().json(body));
+    }
+    let scan = state.documents.scans.begin(&principal).await?;
+    let shown = (&collection, std::slice::from_ref(&document));
+    let relations = state.documents.populate(&principal, shown, &view.populate, &scan).await?.relations;
+    body.relations = relations.first().map_or(&[][..], |relations| relations.as_slice());
+    bounded_json(&body, scan)
 }
 
 /// `PATCH /collections/{collection}/documents/{id}` with top-level members and operators → 200 with the whole document.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use actix_web::{HttpResponse, HttpResponseBuilder, http::header::ContentType};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -12,11 +12,12 @@ use crate::{
         error::{ApiError, ErrorCode},
         headers::add_cursor,
         request::preference::APPLIED,
-        response::{FREE_BYTES, json},
+        response::{FREE_BYTES, json, json_text, too_many},
         state::ServerState,
     },
     auth::Principal,
     domain::{CollectionName, Data, DocumentStamp},
+    service::scans::Scan,
     wire::cocobase::CollectionBody,
     writer::{Committed, Outcome},
 };
@@ -97,15 +98,24 @@ fn written_document(outcome: &Outcome) -> Option<WrittenDocument<'_>> {
 /// The most bytes of an answer. A joined document is in it two or more times.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// A buffer that refuses to grow past [`MAX_ANSWER`].
-struct Bounded(Vec<u8>);
+/// A buffer that refuses to grow past [`MAX_ANSWER`], or past what finds room in memory.
+struct Bounded<'a> {
+    text: Vec<u8>,
+    scan: &'a Scan,
+}
 
-impl io::Write for Bounded {
+impl io::Write for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_ANSWER {
+        let length = self.text.len() + bytes.len();
+        if length > MAX_ANSWER {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        self.0.extend_from_slice(bytes);
+        if length > self.text.capacity() {
+            let capacity = length.max(2 * self.text.capacity());
+            self.scan.count(capacity - self.text.capacity()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            self.text.reserve_exact(capacity - self.text.len());
+        }
+        self.text.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -114,14 +124,19 @@ impl io::Write for Bounded {
     }
 }
 
-/// Answers a body as JSON.
+/// Answers a body of documents that were read with `scan` as JSON.
 ///
 /// # Errors
-/// `INVALID_FILTER` if the answer would be too large.
-pub fn bounded_json(body: &impl Serialize) -> Result<HttpResponse, ApiError> {
-    let mut text = Bounded(Vec::new());
-    serde_json::to_writer(&mut text, body).map_err(|_| answer_too_large())?;
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(text.0))
+/// `INVALID_FILTER` if the answer would be too large; `OVERLOADED` if it finds no room in memory.
+pub fn bounded_json(body: &impl Serialize, scan: Scan) -> Result<HttpResponse, ApiError> {
+    let mut bounded = Bounded { text: Vec::new(), scan: &scan };
+    let written = serde_json::to_writer(&mut bounded, body);
+    let text = bounded.text;
+    match written {
+        Ok(()) => Ok(json_text(HttpResponse::Ok(), text, scan.into_memory())),
+        Err(err) if err.io_error_kind() == Some(io::ErrorKind::OutOfMemory) => Err(too_many()),
+        Err(_) => Err(answer_too_large()),
+    }
 }
 
 pub fn answer_too_large() -> ApiError {

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Path};
 use serde_json::json;
 
 use super::{
-    shown::{DocumentBody, WrittenBody},
+    shown::{DocumentBody, WrittenBody, most_bytes},
     success::{PageEnd, Success},
     written::Written,
 };
@@ -19,6 +19,7 @@ use crate::{
             path::existing_key,
             precondition::{is_unchanged, precondition},
         },
+        response::json,
         state::State,
     },
     auth::Principal,
@@ -27,6 +28,9 @@ use crate::{
     store::documents::list::Listed,
     writer::{Committed, Outcome},
 };
+
+/// The most bytes of the two cursors of a page, and of the members around the documents.
+const PAGE_END_BYTES: usize = 20 * 1024;
 
 /// The parameters of a list in this door.
 pub(super) const LIST_STYLE: ListStyle = ListStyle {
@@ -87,11 +91,19 @@ pub async fn get(
     if is_unchanged {
         return Ok(response.finish());
     }
-    let shown = std::slice::from_ref(&document);
-    let relations = state.documents.populate(&principal, &collection, shown, &view.populate).await?;
-    let relations = relations.first().map_or(&[][..], |relations| relations.as_slice());
-    let body = DocumentBody::shown(collection.name.as_str(), &document, view.selection.as_ref(), relations);
-    Ok(response.json(Success::new(body)))
+    let (name, selection) = (collection.name.as_str(), view.selection.as_ref());
+    if view.populate.is_empty() {
+        let body = DocumentBody::shown(name, &document, selection, &[]);
+        return Ok(response.json(Success::new(body)));
+    }
+    let scan = state.documents.scans.begin(&principal).await?;
+    let shown = (&collection, std::slice::from_ref(&document));
+    let populated = state.documents.populate(&principal, shown, &view.populate, &scan).await?;
+    let most_bytes = populated.text_bytes + most_bytes(&document);
+    scan.count(most_bytes)?;
+    let relations = populated.relations.first().map_or(&[][..], |relations| relations.as_slice());
+    let body = DocumentBody::shown(name, &document, selection, relations);
+    Ok(json(response, &Success::new(body), most_bytes, scan.into_memory()))
 }
 
 /// `PUT /collections/{collection}/{id}` with a bare JSON object → 201 if the document is new, else 200.
@@ -156,19 +168,23 @@ pub async fn list(
     let next_cursor = end_page(&mut list.listed, &page)?;
     let cursor = list.listed.ends.cursor().encode(&principal.project);
     let found = &list.listed.documents;
-    let relations = state.documents.populate(&principal, &list.collection, found, &view.populate).await?;
+    let shown = (&list.collection, found.as_slice());
+    let populated = state.documents.populate(&principal, shown, &view.populate, &list.scan).await?;
+    let most_bytes = populated.text_bytes + found.iter().map(most_bytes).sum::<usize>();
+    list.scan.count(most_bytes)?;
     let (name, selection) = (list.collection.name.as_str(), view.selection.as_ref());
-    let shown = found.iter().zip(&relations);
+    let shown = found.iter().zip(&populated.relations);
     let bodies: Vec<_> = shown
         .map(|(document, relations)| DocumentBody::shown(name, document, selection, relations))
         .collect();
-    Ok(HttpResponse::Ok().json(Success::with_page(bodies, PageEnd { next_cursor, cursor })))
+    let body = Success::with_page(bodies, PageEnd { next_cursor, cursor });
+    Ok(json(HttpResponse::Ok(), &body, most_bytes + PAGE_END_BYTES, list.scan.into_memory()))
 }
 
 /// Removes the document past the end of the page, and returns the cursor of the next page; `None` on the last one.
 fn end_page(listed: &mut Listed, page: &Page) -> Result<Option<String>, ApiError> {
     let shown = page.limit - 1;
-    let is_last = listed.documents.len() as u64 <= shown && !listed.is_cut;
+    let is_last = listed.documents.len() as u64 <= shown && listed.cut.is_none();
     listed.documents.truncate(usize::try_from(shown).unwrap_or(usize::MAX));
     let last = listed.documents.last().filter(|_| !is_last);
     Ok(last.map(|last| page.sort.cursor_after(last)).transpose()?)

@@ -2,9 +2,19 @@
 //!
 //! If the export fails midway, the connection is cut. The client sees an incomplete HTTP answer, and JSON without its end.
 
-use actix_web::{HttpResponse, http::header, web::Path};
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::{
+    HttpResponse,
+    body::{BodySize, MessageBody},
+    http::header,
+    web::Path,
+};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 
 use super::shown::{DocumentBody, RelatedBody};
@@ -16,14 +26,16 @@ use crate::{
             list::{View, parse_sort},
             parameters::invalid_parameter,
         },
+        response::{FREE_BYTES, Outgoing},
         state::State,
     },
     domain::Document,
     query::select::Selection,
     service::{
-        exports::{Export, Wanted},
+        exports::{Export, ExportPage, Wanted},
         populate::Relations,
     },
+    shares::BudgetPermit,
 };
 
 /// `format=json` (the default), `ndjson` or `csv`; filters, sorts, `select` and `populate` as in a list. 200 with a file.
@@ -70,15 +82,65 @@ pub async fn export(
     let mut writer = Writer { format, selection, export, state: WriterState::Begin };
     // A failure of the first page is still answered with an error status.
     let first = writer.next().await?;
-    let rest = stream::try_unfold(writer, |mut writer| async move {
-        let name = writer.export.collection.name.clone();
-        let next = writer.next().await.inspect_err(
-            |err| tracing::warn!(collection = %name, "the export of `{name}` failed midway: {err}"),
-        );
-        Ok::<_, actix_web::Error>(next?.map(|bytes| (bytes, writer)))
-    });
-    let parts = futures_util::StreamExt::chain(stream::iter(first.map(Ok)), rest);
-    Ok(response.streaming(parts))
+    Ok(response.body(ExportBody::new(writer, first)))
+}
+
+/// The next part of an export and its memory, and the writer of the parts after it.
+type NextPart = LocalBoxFuture<'static, (Writer, Result<Option<Part>, ApiError>)>;
+
+/// The body of an export: reads a page when the peer has taken the one before.
+struct ExportBody {
+    outgoing: Outgoing,
+    next: NextPart,
+}
+
+impl ExportBody {
+    fn new(writer: Writer, first: Option<Part>) -> Self {
+        let outgoing = Outgoing::default();
+        if let Some(Part { text, memory }) = first {
+            outgoing.put(text, memory);
+        }
+        Self { outgoing, next: next_part(writer) }
+    }
+}
+
+fn next_part(mut writer: Writer) -> NextPart {
+    Box::pin(async move {
+        let next = writer.next().await;
+        (writer, next)
+    })
+}
+
+impl MessageBody for ExportBody {
+    type Error = actix_web::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        loop {
+            if let Some(piece) = self.outgoing.next_piece()? {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            let (writer, next) = ready!(self.next.as_mut().poll(context));
+            let name = &writer.export.collection.name;
+            match next {
+                Ok(None) => return Poll::Ready(None),
+                Ok(Some(Part { text, memory })) => {
+                    self.outgoing.put(text, memory);
+                    self.next = next_part(writer);
+                }
+                Err(err) => {
+                    tracing::warn!(collection = %name, "the export of `{name}` failed midway: {err}");
+                    return Poll::Ready(Some(Err(err.into())));
+                }
+            }
+        }
+    }
 }
 
 /// Returns the columns after those of every document: the selected fields, or else all top-level fields by name; then the
@@ -135,29 +197,40 @@ struct Writer {
     state: WriterState,
 }
 
+/// A part of the answer, and the memory that it takes.
+struct Part {
+    text: Bytes,
+    memory: BudgetPermit,
+}
+
 impl Writer {
     /// Writes the next part of the answer; `None` after its end.
-    async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+    async fn next(&mut self) -> Result<Option<Part>, ApiError> {
         if self.state == WriterState::End {
             return Ok(None);
         }
-        let page = self.export.next_page().await?;
+        let ExportPage { documents, scan } = self.export.next_page().await?;
+        // The database's part is done, so that it is another's turn.
+        let mut memory = scan.into_memory();
         let mut text = Vec::new();
         if self.state == WriterState::Begin {
             self.write_begin(&mut text);
         }
-        for (place, (document, relations)) in page.iter().enumerate() {
+        for (place, (document, relations)) in documents.iter().enumerate() {
             let is_first = self.state == WriterState::Begin && place == 0;
             self.write(&mut text, document, relations, is_first)?;
         }
         self.state = WriterState::Middle;
-        if page.is_empty() {
+        if documents.is_empty() {
             if matches!(self.format, Format::Json) {
                 text.extend_from_slice(b"\n]\n");
             }
             self.state = WriterState::End;
         }
-        Ok(Some(text.into()))
+        drop(documents);
+        text.shrink_to_fit();
+        memory.shrink_to(if text.len() > FREE_BYTES { text.len() } else { 0 });
+        Ok(Some(Part { text: text.into(), memory }))
     }
 
     fn write_begin(&self, text: &mut Vec<u8>) {

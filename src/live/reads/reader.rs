@@ -20,6 +20,11 @@ pub type ReadResult<T> = Result<T, StoreError>;
 
 /// Reads the database for live streams. `app` hands the implementation in. Every future can be dropped at any await.
 pub trait StreamReader: Send + Sync + 'static {
+    /// Returns how many pages may be read at the same time.
+    fn max_reads(&self) -> usize {
+        4
+    }
+
     /// Finds a collection by its name or id.
     fn find_collection<'a>(
         &'a self,

@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{Semaphore, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 /// Bytes of memory that kept answers may take together. The oldest ones are dropped first.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
@@ -102,16 +99,16 @@ impl<K, V: Answer> Default for SharedReads<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Answer> SharedReads<K, V> {
-    /// Returns the answer of `read`, or one that another caller has read and that covers the request. Waits for one of
-    /// `permits` before it reads; waiters are served in the order in which they came. Can be dropped at any await.
+    /// Returns the answer of `read`, or one that another caller has read and that covers the request. Waits for
+    /// `permit` before it reads. Can be dropped at any await.
     ///
     /// # Errors
     /// Those of `read`. They concern this caller only.
-    pub(super) async fn get<E>(
+    pub(super) async fn get<E, P>(
         &self,
         key: &K,
         request: V::Request,
-        permits: &Semaphore,
+        permit: impl AsyncFn() -> P,
         read: impl AsyncFnOnce() -> Result<V, E>,
     ) -> Result<V, E> {
         loop {
@@ -122,7 +119,7 @@ impl<K: Clone + Eq + Hash, V: Answer> SharedReads<K, V> {
             let turn = tokio::select! {
                 biased;
                 answer = &mut wait.answer => Err(answer),
-                permit = permits.acquire() => match wait.begin_read(&request) {
+                permit = permit() => match wait.begin_read(&request) {
                     Some(begun) => Ok((permit, begun)),
                     // Another caller's read has claimed this one.
                     None => {
@@ -255,6 +252,8 @@ impl<K: Eq + Hash, V: Answer> Drop for Wait<'_, K, V> {
 mod tests {
     use std::cell::Cell;
 
+    use tokio::sync::Semaphore;
+
     use super::*;
 
     /// The numbers after one, up to a last one.
@@ -309,7 +308,10 @@ mod tests {
                 tokio::time::sleep(READ_TIME).await;
                 answer.map(|is_immutable| Numbers { last, is_immutable })
             };
-            self.reads.get(&key, after, &self.permits, read).await.map(|numbers| numbers.last - 20)
+            self.reads
+                .get(&key, after, async || self.permits.acquire().await, read)
+                .await
+                .map(|numbers| numbers.last - 20)
         }
     }
 

@@ -36,6 +36,11 @@ pub struct StoredStreams {
 }
 
 impl StreamReader for StoredStreams {
+    /// One connection stays free for the short reads: where the log ends, and whether a cursor can be resumed from.
+    fn max_reads(&self) -> usize {
+        self.db.connections(Lane::Stream) - 1
+    }
+
     fn find_collection<'a>(
         &'a self,
         project: &'a ProjectId,
@@ -46,14 +51,14 @@ impl StreamReader for StoredStreams {
 
     fn has_collection(&self, collection: &CollectionId) -> BoxFuture<'_, ReadResult<bool>> {
         let collection = collection.clone();
-        Box::pin(self.db.read(Lane::Point, |db| async move { rows::is_there(&db, &collection).await }))
+        Box::pin(self.db.read(Lane::Stream, |db| async move { rows::is_there(&db, &collection).await }))
     }
 
     fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>> {
         let project = project.clone();
         Box::pin(async move {
             let read = move |db| async move { ends::find(&db, &project).await };
-            let ends = self.db.read(Lane::Point, read).await?;
+            let ends = self.db.read(Lane::Stream, read).await?;
             Ok(ends.map(|ends| ends.cursor()))
         })
     }
@@ -69,7 +74,7 @@ impl StreamReader for StoredStreams {
                 false => Resume::Expired(ends.cursor(), Gone::of(&cursor, &ends)),
             })
         };
-        Box::pin(self.db.read(Lane::Point, read))
+        Box::pin(self.db.read(Lane::Stream, read))
     }
 
     fn read_log(
@@ -82,7 +87,7 @@ impl StreamReader for StoredStreams {
         let read = move |db| async move {
             changes::read_collection(&db, &project, &collection, after.sequence, LOG_PAGE).await
         };
-        Box::pin(self.db.read(Lane::Scan, read))
+        Box::pin(self.db.read(Lane::Stream, read))
     }
 
     fn choose_path(
@@ -97,7 +102,7 @@ impl StreamReader for StoredStreams {
             let read = move |db| async move {
                 snapshots::choose_path(&db, &collection, &filter, catalog.indexes_of(&collection)).await
             };
-            self.db.read(Lane::Scan, read).await
+            self.db.read(Lane::Stream, read).await
         })
     }
 
@@ -124,7 +129,7 @@ impl StreamReader for StoredStreams {
                 };
                 snapshots::read(&db, query).await
             };
-            self.db.read(Lane::Scan, read).await
+            self.db.read(Lane::Stream, read).await
         })
     }
 }

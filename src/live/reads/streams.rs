@@ -1,6 +1,6 @@
 //! The reads of live streams: whether the principal may, and then the database, shared and bounded.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -15,6 +15,7 @@ use crate::{
     hub::{Interests, relay::RelayHandle},
     live::{error::LiveError, resume::Resume},
     query::Filter,
+    shares::{Account, FairPermit, FairPermits, PermitLimits},
     store::{
         StoreError,
         documents::snapshots::{AccessPath, DocumentPage},
@@ -23,11 +24,15 @@ use crate::{
     writer::Activity,
 };
 
-/// How many subscriptions read the database at the same time. The writer has a connection of its own and never waits for
-/// them.
-const MAX_READS: usize = 4;
-/// How many pages are in memory at the same time, on their way to the peers.
-const MAX_PAGES: usize = 64;
+/// How many pages are in memory at the same time, on their way to the peers, and how many of these are for keys that have
+/// none yet.
+const MAX_PAGES: (usize, usize) = (64, 16);
+/// Bytes of memory that all pages over [`FREE_BYTES`] take together.
+const LARGE_PAGES: usize = 32 * 1024 * 1024;
+/// A smaller page takes nothing of that. Most pages are smaller, since only the last document of a page may be large.
+const FREE_BYTES: usize = 256 * 1024;
+/// The most that one page takes of it, so that pages that are kept for others leave room for it.
+const MAX_LARGE_PAGE: usize = 24 * 1024 * 1024;
 
 /// Bytes of the filters of all subscriptions, unless a setting says otherwise.
 const FILTER_BYTES: usize = 128 * 1024 * 1024;
@@ -39,19 +44,35 @@ pub struct Streams {
     relay: RelayHandle,
     max_subscriptions: usize,
     interests: Interests,
-    read_permits: Arc<Semaphore>,
-    page_permits: Arc<Semaphore>,
+    read_permits: FairPermits,
+    page_permits: FairPermits,
+    /// In KiB.
+    large_pages: Arc<Semaphore>,
     throttle: Throttle,
     log_pages: Arc<LogPages>,
-    document_pages: Arc<SharedReads<DocumentsKey, Option<Arc<DocumentPage>>>>,
+    document_pages: Arc<SharedReads<DocumentsKey, Option<Arc<Held<DocumentPage>>>>>,
 }
 
-type LogPages = SharedReads<(ProjectId, CollectionId), Option<Arc<LogPage>>>;
+type LogPages = SharedReads<(ProjectId, CollectionId), Option<Arc<Held<LogPage>>>>;
+
+/// A page with the memory that it takes, if that is much.
+pub struct Held<P> {
+    page: P,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+impl<P> Deref for Held<P> {
+    type Target = P;
+
+    fn deref(&self) -> &P {
+        &self.page
+    }
+}
 
 /// The collection, and the filter that its documents match.
 type DocumentsKey = (CollectionId, Arc<Filter>);
 
-impl Answer for Option<Arc<LogPage>> {
+impl Answer for Option<Arc<Held<LogPage>>> {
     /// The position after which the page begins.
     type Request = Position;
 
@@ -73,11 +94,11 @@ impl Answer for Option<Arc<LogPage>> {
     }
 
     fn weight(&self) -> usize {
-        self.iter().flat_map(|page| &page.entries).map(|change| Change::weight(change)).sum()
+        self.as_ref().map_or(0, |page| log_page_bytes(page))
     }
 }
 
-impl Answer for Option<Arc<DocumentPage>> {
+impl Answer for Option<Arc<Held<DocumentPage>>> {
     /// The way to find the documents, and the id after which the page begins.
     type Request = (AccessPath, Option<DocumentId>);
 
@@ -93,8 +114,8 @@ fn end_of(page: &LogPage) -> u64 {
 
 /// The right to have a page in memory. Held until the page is sent, or dropped because its peer takes nothing.
 pub struct PagePermit {
-    permit: Option<OwnedSemaphorePermit>,
-    permits: Arc<Semaphore>,
+    permit: Option<FairPermit>,
+    permits: FairPermits,
     log_pages: Arc<LogPages>,
 }
 
@@ -102,7 +123,7 @@ impl Drop for PagePermit {
     fn drop(&mut self) {
         drop(self.permit.take());
         // Pages are kept for others, and now there are none.
-        if self.permits.available_permits() == MAX_PAGES {
+        if self.permits.free() == MAX_PAGES.0 {
             self.log_pages.forget_kept();
         }
     }
@@ -117,13 +138,23 @@ impl Streams {
         activity: Activity,
         max_subscriptions: usize,
     ) -> Self {
+        // Each subscription has a place in a queue, so the number of subscriptions bounds those who wait.
+        let permits = |permits, for_newcomers| {
+            FairPermits::new(PermitLimits {
+                permits,
+                for_newcomers,
+                waiting_of_a_key: usize::MAX,
+                waiting: usize::MAX,
+            })
+        };
         Self {
+            read_permits: permits(reader.max_reads(), 1),
+            page_permits: permits(MAX_PAGES.0, MAX_PAGES.1),
+            large_pages: Arc::new(Semaphore::new(LARGE_PAGES / 1024)),
             reader,
             relay,
             max_subscriptions,
             interests: Interests::new(FILTER_BYTES),
-            read_permits: Arc::new(Semaphore::new(MAX_READS)),
-            page_permits: Arc::new(Semaphore::new(MAX_PAGES)),
             throttle: Throttle::new(activity),
             log_pages: Arc::default(),
             document_pages: Arc::default(),
@@ -195,10 +226,10 @@ impl Streams {
         self.reader.find_end(project).await
     }
 
-    /// Waits for a permit to have a page in memory. Those who asked first get it first.
-    pub async fn page_permit(&self) -> PagePermit {
-        // The semaphore is never closed, so a permit always comes.
-        let permit = self.page_permits.clone().acquire_owned().await.ok();
+    /// Waits for a permit to have a page in memory. Keys get theirs in turns.
+    pub async fn page_permit(&self, account: &Account) -> PagePermit {
+        // The queue has no bound, so a permit always comes.
+        let permit = self.page_permits.acquire(account).await.ok();
         PagePermit { permit, permits: self.page_permits.clone(), log_pages: self.log_pages.clone() }
     }
 
@@ -214,13 +245,19 @@ impl Streams {
     /// The database's own.
     pub async fn read_log(
         &self,
-        project: &ProjectId,
+        account: &Account,
         collection: &CollectionId,
         after: Position,
-    ) -> Result<Option<Arc<LogPage>>, StoreError> {
-        let read = async || Ok(self.reader.read_log(project, collection, after).await?.map(Arc::new));
-        let key = (project.clone(), collection.clone());
-        self.log_pages.get(&key, after, &self.read_permits, read).await
+    ) -> Result<Option<Arc<Held<LogPage>>>, StoreError> {
+        let read = async || match self.reader.read_log(&account.project, collection, after).await? {
+            Some(page) => {
+                let bytes = log_page_bytes(&page);
+                Ok(Some(self.hold(page, bytes).await))
+            }
+            None => Ok(None),
+        };
+        let key = (account.project.clone(), collection.clone());
+        self.log_pages.get(&key, after, async || self.read_permits.acquire(account).await, read).await
     }
 
     /// Chooses how the documents that match are best found. Waits while too many read.
@@ -229,12 +266,12 @@ impl Streams {
     /// The database's own.
     pub async fn choose_path(
         &self,
-        project: &ProjectId,
+        account: &Account,
         collection: &CollectionId,
         filter: Arc<Filter>,
     ) -> Result<AccessPath, StoreError> {
-        let _permit = self.read_permits.acquire().await;
-        self.reader.choose_path(project, collection, filter).await
+        let _permit = self.read_permits.acquire(account).await;
+        self.reader.choose_path(&account.project, collection, filter).await
     }
 
     /// Reads the next matching documents of a collection in the order of their ids, as they were after this was called.
@@ -244,19 +281,40 @@ impl Streams {
     /// The database's own.
     pub async fn read_documents(
         &self,
-        project: &ProjectId,
+        account: &Account,
         collection: &CollectionId,
         filter: Arc<Filter>,
-        path: AccessPath,
-        after: Option<DocumentId>,
-    ) -> Result<Option<Arc<DocumentPage>>, StoreError> {
+        (path, after): (AccessPath, Option<DocumentId>),
+    ) -> Result<Option<Arc<Held<DocumentPage>>>, StoreError> {
         let (key, request) = ((collection.clone(), filter.clone()), (path, after.clone()));
-        let read = async || {
-            let page = self.reader.read_documents(project, collection, filter, path, after).await?;
-            Ok(page.map(Arc::new))
+        let read = async || match self
+            .reader
+            .read_documents(&account.project, collection, filter, path, after)
+            .await?
+        {
+            Some(page) => {
+                let bytes = page.documents.iter().map(|document| document.data.weight()).sum();
+                Ok(Some(self.hold(page, bytes).await))
+            }
+            None => Ok(None),
         };
-        self.document_pages.get(&key, request, &self.read_permits, read).await
+        self.document_pages.get(&key, request, async || self.read_permits.acquire(account).await, read).await
     }
+
+    /// Waits until a large page finds room beside the others. Until then its permit to read is held, so that few wait here.
+    async fn hold<P>(&self, page: P, bytes: usize) -> Arc<Held<P>> {
+        let kib = u32::try_from(bytes.min(MAX_LARGE_PAGE).div_ceil(1024)).unwrap_or(u32::MAX);
+        let memory = match bytes > FREE_BYTES {
+            // The semaphore is never closed, so a permit always comes.
+            true => self.large_pages.clone().acquire_many_owned(kib).await.ok(),
+            false => None,
+        };
+        Arc::new(Held { page, _memory: memory })
+    }
+}
+
+fn log_page_bytes(page: &LogPage) -> usize {
+    page.entries.iter().map(|change| Change::weight(change)).sum()
 }
 
 #[cfg(test)]
@@ -269,7 +327,7 @@ mod tests {
     }
 
     /// The page after a sequence, up to and with `last`, of a log that ends there or later.
-    fn page(project: &str, (after, last): (u64, u64), end: u64) -> Option<Arc<LogPage>> {
+    fn page(project: &str, (after, last): (u64, u64), end: u64) -> Option<Arc<Held<LogPage>>> {
         let project = ProjectId::from_stored(project);
         let change = |sequence| {
             let entry = Entry::Control(Control::KeyRevoked { key: String::new() });
@@ -278,7 +336,8 @@ mod tests {
         let entries = (after + 1..=last).map(change).collect();
         let ends =
             LogEnds { project: project.clone(), epoch: Epoch(1), first: at(0), last: at(end), control: 0 };
-        Some(Arc::new(LogPage { ends, entries, is_last: last == end }))
+        let page = LogPage { ends, entries, is_last: last == end };
+        Some(Arc::new(Held { page, _memory: None }))
     }
 
     #[test]
@@ -294,7 +353,7 @@ mod tests {
             assert_eq!(page.covers(&at(10), &at(after)), expected, "{why}");
             assert_eq!(page.is_immutable(), end == 30, "{why}");
         }
-        assert!(!None::<Arc<LogPage>>.covers(&at(0), &at(0)), "there is no such project");
+        assert!(!None::<Arc<Held<LogPage>>>.covers(&at(0), &at(0)), "there is no such project");
     }
 
     #[test]

@@ -40,6 +40,18 @@ pub async fn find_by_hash(db: &impl ConnectionTrait, hash: &str) -> Result<Optio
     Ok(row.map(to_key))
 }
 
+/// Finds the keys with these hashes, revoked or not, in no order.
+///
+/// # Errors
+/// A database failure.
+pub async fn find_by_hashes(db: &impl ConnectionTrait, hashes: &[String]) -> Result<Vec<StoredKey>> {
+    // Few different texts, because the database prepares each.
+    let padding = hashes.len().next_power_of_two() - hashes.len();
+    let padded = hashes.iter().chain(hashes.iter().take(padding));
+    let found = api_key::Entity::find().filter(api_key::Column::Hash.is_in(padded)).all(db).await?;
+    Ok(found.into_iter().map(to_key).collect())
+}
+
 /// Finds a key by its id, revoked or not.
 ///
 /// # Errors

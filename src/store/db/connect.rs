@@ -52,12 +52,20 @@ pub(super) struct Pools {
     pub(super) backend: DbBackend,
     /// One connection, which only the writer uses.
     pub(super) write: DatabaseConnection,
-    /// Connections for lists and the log.
-    pub(super) scan: Readers,
-    /// Connections for reads by id.
-    pub(super) point: Readers,
+    pub(super) lanes: Lanes,
     /// How to open a session outside of the pools, on PostgreSQL.
     pub(super) postgres: Option<PgConnectOptions>,
+}
+
+/// The connections for reads. No lane can keep another one waiting.
+#[derive(Clone)]
+pub(super) struct Lanes {
+    pub(super) point: Readers,
+    pub(super) scan: Readers,
+    pub(super) stream: Readers,
+    pub(super) relay: Readers,
+    /// On PostgreSQL that of scans, because an index is built in a session of its own there.
+    pub(super) index: Readers,
 }
 
 impl Pools {
@@ -68,7 +76,12 @@ impl Pools {
         {
             tracing::warn!("could not write the log file back into the database: {err}");
         }
-        let closed = [self.point.close().await, self.scan.close().await, self.write.close().await];
+        let Lanes { point, scan, stream, relay, index } = self.lanes;
+        let mut closed = Vec::new();
+        for readers in [point, scan, stream, relay, index] {
+            closed.push(readers.close().await);
+        }
+        closed.push(self.write.close().await);
         for err in closed.into_iter().filter_map(std::result::Result::err) {
             tracing::warn!("could not close the database: {err}");
         }
@@ -121,11 +134,11 @@ async fn connect_sqlite(url: &str, durability: Durability) -> std::result::Resul
     let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
     let write = pool().min_connections(1).connect_with(options.clone()).await.map_err(explain)?;
     let readers = options.clone().pragma("query_only", "1");
+    let lane = |count| Readers::sqlite(count, ACQUIRE_TIMEOUT, &readers, pool);
     Ok(Pools {
         backend: DbBackend::Sqlite,
         write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
-        scan: Readers::sqlite(4, ACQUIRE_TIMEOUT, &readers, pool),
-        point: Readers::sqlite(2, ACQUIRE_TIMEOUT, &readers, pool),
+        lanes: Lanes { point: lane(2), scan: lane(5), stream: lane(6), relay: lane(2), index: lane(1) },
         postgres: None,
     })
 }
@@ -167,14 +180,17 @@ async fn connect_postgres(
         ("random_page_cost", "1.1"),
     ]);
     let write = pool(1).connect_with(writer).await.map_err(explain)?;
-    let scan = pool(8).connect_with(reader.clone()).await.map_err(explain)?;
-    let point = pool(4).connect_with(reader).await.map_err(explain)?;
-    let [write, scan, point] = [write, scan, point].map(SqlxPostgresConnector::from_sqlx_postgres_pool);
+    // The database has answered, so the lanes connect when they are used.
+    let lane = |count: u32| {
+        let pool = pool(count).connect_lazy_with(reader.clone());
+        let pool = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+        Readers::postgres(count as usize, ACQUIRE_TIMEOUT, pool)
+    };
+    let scan = lane(7);
     Ok(Pools {
         backend: DbBackend::Postgres,
-        write,
-        scan: Readers::Pool(scan),
-        point: Readers::Pool(point),
+        write: SqlxPostgresConnector::from_sqlx_postgres_pool(write),
+        lanes: Lanes { point: lane(4), index: scan.clone(), scan, stream: lane(5), relay: lane(2) },
         postgres: Some(options),
     })
 }
@@ -188,7 +204,7 @@ pub(super) async fn migrate(pools: &Pools) -> Result<()> {
         return Ok(Migrator::up(&pools.write, None).await?);
     }
     // The lock needs a session of its own. A reader's session will do, because an advisory lock writes nothing.
-    let borrowed = pools.scan.borrow(ACQUIRE_TIMEOUT).await?;
+    let borrowed = pools.lanes.scan.borrow(ACQUIRE_TIMEOUT).await?;
     let connection = borrowed.connection();
     let mut session = connection.get_postgres_connection_pool().acquire().await?;
     lock(&mut session, "SELECT pg_advisory_lock($1)").await?;

@@ -1,14 +1,20 @@
 //! The database: its pools, and the two ways to use them. Reads run in [`Db::read`], writes in [`Db::begin_write`].
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Mutex;
 
 use crate::store::{
     db::{
         connect::{self, ConnectError, Durability, Pools},
         connection::IdleConnection,
+        readers::Readers,
         statement::Sql,
         transaction::{self, WriteTx},
     },
@@ -23,6 +29,8 @@ pub struct Db {
     idle: IdleConnection,
     /// How long a read may take.
     query_limit: Duration,
+    /// When the database last answered a health check.
+    answered_at: Arc<Mutex<Option<Instant>>>,
     /// The main runtime. A PostgreSQL connection belongs to the runtime that opened it.
     runtime: tokio::runtime::Handle,
 }
@@ -30,13 +38,25 @@ pub struct Db {
 /// How much longer than its limit a read is waited for. The database ends the read before that, unless it hangs.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The connections that a read uses. There are two kinds, so that a long read never holds up a short one.
+/// For how long the answer to a health check counts.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// A connection that one read borrows.
+pub type ReadConnection = DatabaseConnection;
+
+/// The connections that a read uses. Each kind has its own, so that it waits for nothing but its own kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Reads of single rows by their ids.
+    /// Reads of single rows by their ids, for requests.
     Point,
-    /// Reads that may take long: lists and the log.
+    /// Reads for requests that may take long: lists, counts, exports. `service::scans` says whose turn it is.
     Scan,
+    /// Reads of live streams: snapshots, the log, and where it ends.
+    Stream,
+    /// The relay, which every subscriber waits for, and the health check.
+    Relay,
+    /// Reads for the building of an index, which may take an hour.
+    Index,
 }
 
 impl Db {
@@ -52,7 +72,7 @@ impl Db {
     ) -> std::result::Result<Self, ConnectError> {
         let pools = connect::connect(url, durability, query_limit).await?;
         let runtime = tokio::runtime::Handle::current();
-        Ok(Self { pools, idle: IdleConnection::default(), query_limit, runtime })
+        Ok(Self { pools, idle: IdleConnection::default(), query_limit, answered_at: Arc::default(), runtime })
     }
 
     /// Migrates the schema. Other processes may do the same at the same time.
@@ -87,10 +107,7 @@ impl Db {
         F: FnOnce(DatabaseConnection) -> R + Send + 'static,
         R: Future<Output = Result<T>> + Send + 'static,
     {
-        let readers = match lane {
-            Lane::Point => self.pools.point.clone(),
-            Lane::Scan => self.pools.scan.clone(),
-        };
+        let readers = self.readers(lane).clone();
         let task = self.runtime.spawn(async move {
             let borrowed = readers.borrow(limit).await?;
             let outcome = read(borrowed.connection()).await;
@@ -102,6 +119,21 @@ impl Db {
             Ok(Err(_)) => Err(StoreError::custom("the read was cut short by the shutdown")),
             Err(_) => Err(StoreError::no_answer()),
         }
+    }
+
+    fn readers(&self, lane: Lane) -> &Readers {
+        match lane {
+            Lane::Point => &self.pools.lanes.point,
+            Lane::Scan => &self.pools.lanes.scan,
+            Lane::Stream => &self.pools.lanes.stream,
+            Lane::Relay => &self.pools.lanes.relay,
+            Lane::Index => &self.pools.lanes.index,
+        }
+    }
+
+    /// Returns how many reads a lane can do at the same time.
+    pub fn connections(&self, lane: Lane) -> usize {
+        self.readers(lane).count()
     }
 
     /// Returns how long a read may take.
@@ -127,10 +159,24 @@ impl Db {
         transaction::begin(&self.pools.write, self.pools.backend, &self.idle).await
     }
 
-    /// Whether the database answers within `limit`.
+    /// Whether the database answers within `limit`, or has answered this question a moment ago. Those who ask at the same time
+    /// share one statement, because nobody needs a key to ask.
     pub async fn is_reachable(&self, limit: Duration) -> bool {
-        let probe = self.read(Lane::Point, |db| async move { Ok(db.execute_unprepared("SELECT 1").await?) });
-        matches!(tokio::time::timeout(limit, probe).await, Ok(Ok(_)))
+        let ask = async {
+            let mut answered_at = self.answered_at.lock().await;
+            if answered_at.is_some_and(|at| at.elapsed() < MOMENT) {
+                return true;
+            }
+            let is_there = self.probe().await.is_ok();
+            *answered_at = is_there.then(Instant::now);
+            is_there
+        };
+        matches!(tokio::time::timeout(limit, ask).await, Ok(true))
+    }
+
+    async fn probe(&self) -> Result<()> {
+        let probe = |db: ReadConnection| async move { Ok(db.execute_unprepared("SELECT 1").await?) };
+        self.read(Lane::Relay, probe).await.map(drop)
     }
 
     /// Returns the durability setting of the writer's connection: `synchronous` of SQLite (2 is FULL), or

@@ -20,11 +20,20 @@ const INSTRUCTIONS: i32 = 10_000;
 
 /// The connections for one lane of reads. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::store) enum Readers {
+pub(in crate::store) struct Readers {
+    connections: Connections,
+    count: usize,
+    /// One for each connection. They tell a lane that is busy from a database that is away.
+    permits: Arc<Semaphore>,
+    acquire_timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Connections {
     /// A pool of PostgreSQL, whose connections have a time limit of their own.
     Pool(DatabaseConnection),
     /// Single connections of SQLite, each with its deadline.
-    Single { free: FreeReaders, permits: Arc<Semaphore>, acquire_timeout: Duration },
+    Single(FreeReaders),
 }
 
 /// The SQLite connections that no read uses at the moment.
@@ -44,13 +53,13 @@ struct Deadline(Arc<AtomicU64>);
 pub(in crate::store) struct Borrowed {
     connection: DatabaseConnection,
     single: Option<Single>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// A borrowed SQLite connection, and where it returns to.
 struct Single {
     reader: Reader,
     free: FreeReaders,
-    permit: OwnedSemaphorePermit,
 }
 
 impl Readers {
@@ -77,31 +86,50 @@ impl Readers {
             Reader { connection, deadline }
         };
         let free = Arc::new(Mutex::new((0..count).map(reader).collect()));
-        Self::Single { free, permits: Arc::new(Semaphore::new(count)), acquire_timeout }
+        Self::new(Connections::Single(free), count, acquire_timeout)
+    }
+
+    /// Takes a pool of PostgreSQL that has `count` connections.
+    pub(in crate::store) fn postgres(
+        count: usize,
+        acquire_timeout: Duration,
+        pool: DatabaseConnection,
+    ) -> Self {
+        Self::new(Connections::Pool(pool), count, acquire_timeout)
+    }
+
+    fn new(connections: Connections, count: usize, acquire_timeout: Duration) -> Self {
+        Self { connections, count, permits: Arc::new(Semaphore::new(count)), acquire_timeout }
+    }
+
+    /// Returns how many connections there are.
+    pub(in crate::store) fn count(&self) -> usize {
+        self.count
     }
 
     /// Borrows a connection. On SQLite, statements on it are ended after `limit`.
     pub(in crate::store) async fn borrow(&self, limit: Duration) -> Result<Borrowed> {
-        match self {
-            Self::Pool(connection) => Ok(Borrowed { connection: connection.clone(), single: None }),
-            Self::Single { free, permits, acquire_timeout } => {
-                let permit = tokio::time::timeout(*acquire_timeout, permits.clone().acquire_owned()).await;
-                let Ok(Ok(permit)) = permit else {
-                    return Err(StoreError::custom("all connections for reads are in use"));
-                };
+        let permit = tokio::time::timeout(self.acquire_timeout, self.permits.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else { return Err(StoreError::busy()) };
+        match &self.connections {
+            Connections::Pool(connection) => {
+                Ok(Borrowed { connection: connection.clone(), single: None, _permit: permit })
+            }
+            Connections::Single(free) => {
                 let reader = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let reader = reader.ok_or_else(|| StoreError::custom("there is no connection for reads"))?;
                 reader.deadline.set(limit);
                 let connection = reader.connection.clone();
-                Ok(Borrowed { connection, single: Some(Single { reader, free: free.clone(), permit }) })
+                let single = Some(Single { reader, free: free.clone() });
+                Ok(Borrowed { connection, single, _permit: permit })
             }
         }
     }
 
     pub(in crate::store) async fn close(self) -> std::result::Result<(), sea_orm::DbErr> {
-        match self {
-            Self::Pool(connection) => connection.close().await,
-            Self::Single { free, .. } => {
+        match self.connections {
+            Connections::Pool(connection) => connection.close().await,
+            Connections::Single(free) => {
                 let readers = std::mem::take(&mut *free.lock().unwrap_or_else(PoisonError::into_inner));
                 for reader in readers {
                     reader.connection.close().await?;
@@ -120,10 +148,10 @@ impl Borrowed {
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        let Some(Single { reader, free, permit }) = self.single.take() else { return };
+        // The permit is given back after this.
+        let Some(Single { reader, free }) = self.single.take() else { return };
         reader.deadline.clear();
         free.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
-        drop(permit);
     }
 }
 

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use sea_orm::{
-    ConnectionTrait, DbBackend,
+    DbBackend, StreamTrait,
     sea_query::{Alias, Expr, SelectStatement},
 };
 
@@ -20,7 +21,7 @@ use crate::{
         planner::split,
     },
     store::{
-        Result,
+        ReadConnection, Result,
         documents::{
             ordered::{LOG_ENDS_COLUMN, Ordered, union_all},
             table::{Column, document_columns, read_document, select_matching, size_columns},
@@ -61,9 +62,18 @@ pub struct ListQuery<'a> {
 pub struct Listed {
     /// In the page's order.
     pub documents: Vec<Document>,
-    /// Whether the page may have more documents than `max_bytes` allows.
-    pub is_cut: bool,
+    /// Why the page may have fewer documents than there are.
+    pub cut: Option<Cut>,
     pub ends: LogEnds,
+}
+
+/// Why a page ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Its documents reach `max_bytes`.
+    TooLarge,
+    /// The next document found no room in memory.
+    NoRoom,
 }
 
 /// One range of an index, read in the order of the list.
@@ -75,32 +85,48 @@ pub(super) struct Branch {
     after: Option<Expr>,
 }
 
-/// Lists the documents that match. Returns `None` if there is no such project.
+/// Lists the documents that match. Returns `None` if there is no such project. The page ends before the first document for
+/// whose bytes of memory `has_room` returns false.
 ///
 /// One statement reads the documents and the log ends, so the ends belong to exactly this result.
 ///
 /// # Errors
 /// A database failure, also a [timeout](crate::store::StoreError::is_timeout).
-pub async fn list(db: &impl ConnectionTrait, query: ListQuery<'_>) -> Result<Option<Listed>> {
-    let rows = db.query_all(&list_statement(query, db.get_database_backend())).await?;
-    let Some(first) = rows.first() else { return Ok(None) };
-    let ends = read_log_ends(first, LOG_ENDS_COLUMN)?;
-    let (mut documents, mut bytes, mut is_cut) = (Vec::with_capacity(rows.len()), 0, false);
-    for row in &rows {
-        if row.try_get_by_index::<Option<String>>(0)?.is_none() {
+pub async fn list(
+    db: &ReadConnection,
+    query: ListQuery<'_>,
+    mut has_room: impl FnMut(usize) -> bool,
+) -> Result<Option<Listed>> {
+    let statement = list_statement(query, db.get_database_backend());
+    let mut rows = db.stream(&statement).await?;
+    let (mut ends, mut documents, mut bytes, mut cut) = (None, Vec::new(), 0, None);
+    while let Some(row) = rows.try_next().await? {
+        if ends.is_none() {
+            ends = Some(read_log_ends(&row, LOG_ENDS_COLUMN)?);
+        }
+        // The rest is read all the same, so that the connection is free for the next statement. It isn't much.
+        if cut.is_some() || row.try_get_by_index::<Option<String>>(0)?.is_none() {
             continue;
         }
         if bytes >= query.max_bytes {
-            is_cut = true;
-            break;
+            cut = Some(Cut::TooLarge);
+            continue;
         }
-        let document = read_document(row, 0)?;
+        let document = read_document(&row, 0)?;
         // The weight is the size that was stored with the document.
-        bytes += document.data.weight();
+        let weight = document.data.weight();
+        if !has_room(weight) {
+            cut = Some(Cut::NoRoom);
+            continue;
+        }
+        bytes += weight;
         documents.push(document);
     }
-    is_cut |= query.listing.page.limit > MAX_UNBOUNDED && bytes >= query.max_bytes;
-    Ok(Some(Listed { documents, is_cut, ends }))
+    let Some(ends) = ends else { return Ok(None) };
+    if query.listing.page.limit > MAX_UNBOUNDED && bytes >= query.max_bytes {
+        cut = cut.or(Some(Cut::TooLarge));
+    }
+    Ok(Some(Listed { documents, cut, ends }))
 }
 
 /// Returns the statement of [`list`].

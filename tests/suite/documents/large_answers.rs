@@ -87,7 +87,7 @@ async fn clients_that_do_not_read_large_answers_keep_no_room_from_others() {
         stalled.push(tcp);
         assert!(stalled.len() < 20, "nothing bounds the answers that wait for their readers");
     }
-    assert!(stalled.len() > 3);
+    assert!(stalled.len() > 1);
     let answer = app.get(path).await;
     assert_eq!((answer.error(), answer.header("Retry-After")), ((503, "OVERLOADED"), "1"));
     assert_eq!(app.get("/collections/small").await.status, 200, "small answers are still served");

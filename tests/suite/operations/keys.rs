@@ -161,6 +161,37 @@ on_both_databases! {
         }
     }
 
+    async fn a_key_that_was_tried_before_it_existed_soon_works(app: &TestApp) {
+        app.create("posts", json!({})).await;
+        let key = "sk_0123456789abcdefLATER";
+        for _ in 0..3 {
+            assert_eq!(status(app, key, Method::GET, "/collections/posts", json!({})).await, 401);
+        }
+        let mut sql = app.sql().await;
+        let project = sql.texts("SELECT id FROM projects").await.remove(0);
+        sql.execute(&format!(
+            "INSERT INTO api_keys (id, project_id, kind, prefix, hash, created_at) \
+             VALUES ('late', '{project}', 'secret', 'sk_01234', '{}', 0)",
+            coir::auth::keys::hash_key(key)
+        )).await;
+        drop(sql);
+        let begun = Instant::now();
+        while status(app, key, Method::GET, "/collections/posts", json!({})).await != 200 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "a new key does not work after 10 seconds");
+        }
+    }
+
+    async fn a_flood_of_unknown_keys_keeps_nobody_out(app: &TestApp) {
+        app.create("posts", json!({})).await;
+        let unknown: Vec<_> = (0..600).map(|n| format!("pk_0123456789abcdefUNKNOWN{n}")).collect();
+        let flood = unknown.iter().chain(&unknown).map(|key| status(app, key, Method::GET, "/collections/posts", json!({})));
+        // The publishable key is used for the first time, so it is looked up like the others.
+        let known = status(app, PUBLISHABLE_KEY, Method::GET, "/collections/posts", json!({}));
+        let (refused, known) = futures_util::future::join(futures_util::future::join_all(flood), known).await;
+        assert_eq!(known, 200);
+        assert!(refused.iter().all(|status| *status == 401), "{refused:?}");
+    }
+
     async fn a_revoked_key_is_refused_within_a_second_and_its_streams_end(app: &TestApp) {
         app.create("posts", json!({})).await;
         let key = coir(app, &["keys", "create", "secret"]).await.trim().to_owned();

@@ -5,6 +5,7 @@ mod agreement;
 mod cursors;
 mod explain;
 mod export;
+mod fairness;
 mod filters;
 mod indexes;
 mod limits;
