@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Bytes of memory that the documents in the answer to a repeated request may take. It is answered without the others' data.
+/// Bytes of memory that the changes of a repeated request may take; if they take more, it is answered without data.
 const MAX_REPEATED_BYTES: usize = 32 * 1024 * 1024;
 
 /// A request's idempotency key. A repetition has the same key and the same hash.
@@ -140,8 +140,8 @@ impl Documents {
         if committed.lacks_data() { self.add_data(principal, committed).await } else { Ok(committed) }
     }
 
-    /// Adds the data that a stored outcome leaves out, as the log has it. What the log no longer has, or what would take too
-    /// much memory, stays left out.
+    /// Adds the data that a stored outcome leaves out, as the log has it. Data that the log no longer has stays left out, and so
+    /// does all data if it would take too much memory.
     async fn add_data(
         &self,
         principal: &Principal,

@@ -65,17 +65,19 @@ macro_rules! read_page {
 
 const READ_COLLECTION: Sql = Sql::same(read_page!(one_collection!()));
 const READ_PROJECT: Sql = Sql::same(read_page!(whole_project!()));
-/// The documents after the changes with the sequences $2, as far as the log has them. The data is NULL if the entries before it
-/// reach $3 bytes of memory.
+/// The documents after the changes with the sequences $2, as far as the log has them, unless the entries take more than $3 bytes
+/// of memory in all.
 const READ_IMAGES: Sql = Sql {
-    sqlite: "SELECT sequence, document_id, iif(preceding < ?3, after, NULL) FROM ( \
-                 SELECT c.*, SUM(c.size) OVER (ORDER BY c.sequence) - c.size AS preceding \
-                 FROM json_each(?2) AS k CROSS JOIN changes AS c \
-                 WHERE c.project_id = ?1 AND c.sequence = k.value)",
-    postgres: "SELECT sequence, document_id, CASE WHEN preceding < $3 THEN after END FROM ( \
-                   SELECT c.*, SUM(c.size) OVER (ORDER BY c.sequence) - c.size AS preceding \
-                   FROM json_array_elements_text($2::json) AS k(v) \
-                   JOIN changes AS c ON c.project_id = $1 AND c.sequence = k.v::bigint) AS found",
+    sqlite: "WITH k AS (SELECT value AS sequence FROM json_each(?2)), \
+                  total AS (SELECT SUM(c.size) AS bytes FROM k CROSS JOIN changes AS c \
+                            WHERE c.project_id = ?1 AND c.sequence = k.sequence) \
+             SELECT c.sequence, c.document_id, c.after FROM k CROSS JOIN changes AS c \
+             WHERE c.project_id = ?1 AND c.sequence = k.sequence AND (SELECT bytes FROM total) <= ?3",
+    postgres: "WITH k AS MATERIALIZED (SELECT v::bigint AS sequence FROM json_array_elements_text($2::json) AS t(v)), \
+                    total AS (SELECT SUM(c.size) AS bytes FROM k JOIN changes AS c \
+                              ON c.project_id = $1 AND c.sequence = k.sequence) \
+               SELECT c.sequence, c.document_id, c.after FROM k JOIN changes AS c \
+               ON c.project_id = $1 AND c.sequence = k.sequence WHERE (SELECT bytes FROM total) <= $3",
 };
 const FIND_TIME: Sql = Sql::same("SELECT at FROM changes WHERE project_id = $1 AND sequence = $2");
 
@@ -230,8 +232,8 @@ pub async fn read_project(
     read_page(project, &rows, size)
 }
 
-/// Reads the documents as the changes with these sequences left them. A change that the log no longer has is left out, and so
-/// are those after the one that reaches `max_bytes`, by `Change::weight`.
+/// Reads the documents as the changes with these sequences left them. A change that the log no longer has is left out. Reads
+/// nothing if all of them take more than `max_bytes`, by `Change::weight`.
 ///
 /// # Errors
 /// A database failure.
