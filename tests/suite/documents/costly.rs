@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use crate::harness::{PUBLISHABLE_KEY, SECRET_KEY, on_both_databases, process::Process};
 
-/// A document of about 700 KB, which takes long to patch.
-fn large() -> Value {
-    json!({ "list": (0..100_000).collect::<Vec<_>>() })
+/// A document with a list of `count` numbers, which takes long to patch.
+fn large(count: u32) -> Value {
+    json!({ "list": (0..count).collect::<Vec<_>>() })
 }
 
 on_both_databases! {
     async fn cheap_writes_do_not_wait_for_all_dear_ones(app: &TestApp) {
-        app.put("/collections/large/a", large()).await;
+        app.put("/collections/large/a", large(40_000)).await;
         let patch = || app.send(app.request_as(PUBLISHABLE_KEY, Method::PATCH, "/collections/large/a").json(&json!({ "$remove": { "list": -1 } })));
         assert_eq!(patch().await.status, 200);
 
@@ -46,7 +46,7 @@ on_both_databases! {
     }
 
     async fn a_transaction_that_rewrites_a_large_document_over_and_over_is_refused(app: &TestApp) {
-        app.put("/collections/large/a", large()).await;
+        app.put("/collections/large/a", large(100_000)).await;
         let update = json!({ "op": "update", "collection": "large", "id": "a", "data": { "$inc": { "n": 1 } } });
         let mut operations = vec![update; 999];
         let begun = Instant::now();
@@ -76,7 +76,7 @@ async fn a_batch_that_takes_long_is_logged_with_its_cause_and_without_data() {
         let request = http.request(method, format!("{}{path}", server.url)).bearer_auth(SECRET_KEY);
         assert!(request.json(body).send().await.unwrap().status().is_success());
     };
-    send(Method::PUT, "/collections/large/a", &large()).await;
+    send(Method::PUT, "/collections/large/a", &large(100_000)).await;
     let update = json!({ "op": "update", "collection": "large", "id": "a", "data": { "$append": { "secret": "4711" } } });
     let begun = Instant::now();
     let line = loop {
