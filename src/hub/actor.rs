@@ -11,6 +11,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
+    Interest,
     backlog::Backlog,
     bounds::Bounds,
     joining::{Joining, SubscriptionId},
@@ -68,9 +69,9 @@ impl HubHandle {
     }
 
     /// Lets a subscription leave. It is no error if the hub doesn't know it.
-    pub(super) fn leave(&self, project: &ProjectId, id: SubscriptionId) {
-        if let Some(backlog) = self.backlog(project) {
-            backlog.leave(id);
+    pub(super) fn leave(&self, interest: &Interest, id: SubscriptionId) {
+        if let Some(backlog) = self.backlog(&interest.project) {
+            backlog.leave(id, interest.collection.clone());
         }
     }
 

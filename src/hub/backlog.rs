@@ -14,7 +14,7 @@ use super::{
     bounds::Bounds,
     joining::{Joining, SubscriptionId},
 };
-use crate::domain::{Change, Position, cursor::Epoch};
+use crate::domain::{Change, CollectionId, Position, cursor::Epoch};
 
 /// Subscriptions that may wait for the answer to their request to join. The next one reads the log and asks again.
 const MAX_JOINS: usize = 65_536;
@@ -22,7 +22,7 @@ const MAX_JOINS: usize = 65_536;
 /// A request to a project's task.
 pub(super) enum Command {
     Join(Box<Joining>),
-    Leave(SubscriptionId),
+    Leave(SubscriptionId, CollectionId),
     /// The log ends here. The changes up to here come from the log.
     SetLogEnd {
         epoch: Epoch,
@@ -129,8 +129,8 @@ impl Backlog {
         true
     }
 
-    pub(super) fn leave(&self, id: SubscriptionId) {
-        self.push(self.lock(), Command::Leave(id));
+    pub(super) fn leave(&self, id: SubscriptionId, collection: CollectionId) {
+        self.push(self.lock(), Command::Leave(id, collection));
     }
 
     /// Lets the task end.
@@ -166,7 +166,7 @@ impl Backlog {
         let command = waiting.commands.pop_front()?;
         match &command {
             Command::Join(_) => waiting.joins -= 1,
-            Command::Leave(_) => {}
+            Command::Leave(..) => {}
             Command::SetLogEnd { .. } => self.is_skipping.store(false, Ordering::Relaxed),
             Command::Publish(published) => {
                 waiting.changes -= published.changes.len();
@@ -178,7 +178,7 @@ impl Backlog {
     }
 
     fn skip(&self, mut waiting: MutexGuard<'_, Waiting>) {
-        waiting.commands.retain(|command| matches!(command, Command::Join(_) | Command::Leave(_)));
+        waiting.commands.retain(|command| matches!(command, Command::Join(_) | Command::Leave(..)));
         self.all_bytes.fetch_sub(waiting.bytes, Ordering::Relaxed);
         (waiting.changes, waiting.bytes) = (0, 0);
         self.is_skipping.store(true, Ordering::Relaxed);

@@ -59,8 +59,6 @@ pub(super) struct Project {
     mark: Pin<Box<Sleep>>,
     is_mark_due: bool,
     collections: HashMap<CollectionId, FilterIndex>,
-    /// The filter index that each subscription is in.
-    joined: HashMap<SubscriptionId, CollectionId>,
     recent: RecentChanges,
     /// The messages of the commands that are being handled, by shard.
     pending: BTreeMap<u32, Batch>,
@@ -87,7 +85,6 @@ impl Project {
             mark: Box::pin(tokio::time::sleep(Duration::ZERO)),
             is_mark_due: true,
             collections: HashMap::new(),
-            joined: HashMap::new(),
             recent: RecentChanges::default(),
             pending: BTreeMap::new(),
             pending_bytes: 0,
@@ -136,7 +133,7 @@ impl Project {
     async fn handle(&mut self, command: Command) {
         match command {
             Command::Join(joining) => self.join(*joining),
-            Command::Leave(id) => self.leave(id),
+            Command::Leave(id, collection) => self.leave(id, &collection),
             Command::SetLogEnd { epoch, last } => self.set_log_end(epoch, last),
             Command::Publish(published) => return self.publish(published).await,
         }
@@ -193,10 +190,10 @@ impl Project {
             if index.insert(recipient).is_err() {
                 return self.tell(shard, ToShard::Refused { serial }, 0);
             }
-            self.joined.insert(joining.id, joining.collection.clone());
         }
         if let Some(old) = joining.replaces {
-            self.leave(old);
+            // It is of the same collection.
+            self.leave(old, &joining.collection);
         }
         for (position, event) in replay.frames {
             // The bytes of an event that others have got as well are charged once.
@@ -212,12 +209,11 @@ impl Project {
         self.tell(shard, answer, 0);
     }
 
-    fn leave(&mut self, id: SubscriptionId) {
-        let Some(collection) = self.joined.remove(&id) else { return };
-        if let Some(index) = self.collections.get_mut(&collection) {
+    fn leave(&mut self, id: SubscriptionId, collection: &CollectionId) {
+        if let Some(index) = self.collections.get_mut(collection) {
             index.remove(id);
             if index.is_empty() {
-                self.collections.remove(&collection);
+                self.collections.remove(collection);
             }
         }
     }
@@ -228,10 +224,10 @@ impl Project {
         }
         (self.epoch, self.last) = (epoch, last);
         self.recent.clear();
-        let mut ids: Vec<_> = self.joined.keys().copied().collect();
+        let indexes = std::mem::take(&mut self.collections);
+        let mut ids: Vec<_> = indexes.values().flat_map(FilterIndex::recipients).map(|one| one.id).collect();
         ids.sort_unstable_by_key(|id| (id.shard, id.serial));
         for id in ids {
-            self.leave(id);
             self.tell(id.shard, ToShard::ReadOn { serial: id.serial }, 0);
         }
         self.flush();
@@ -263,7 +259,6 @@ impl Project {
                     return;
                 };
                 for recipient in index.recipients() {
-                    self.joined.remove(&recipient.id);
                     let SubscriptionId { shard, serial } = recipient.id;
                     self.tell(shard, ToShard::Removed { serial }, 0);
                 }
@@ -298,9 +293,11 @@ impl Project {
                 continue;
             }
             tracing::warn!(shard, "worker thread {shard} is too slow; its subscriptions go back to the log");
-            let mut ids: Vec<_> = self.joined.keys().filter(|id| id.shard == shard).copied().collect();
-            ids.sort_unstable_by_key(|id| id.serial);
-            ids.into_iter().for_each(|id| self.leave(id));
+            let all = self.collections.values().flat_map(FilterIndex::recipients);
+            let theirs = all.filter(|one| one.id.shard == shard);
+            let mut ids: Vec<_> = theirs.map(|one| (one.id, one.interest.collection.clone())).collect();
+            ids.sort_unstable_by_key(|(id, _)| id.serial);
+            ids.into_iter().for_each(|(id, collection)| self.leave(id, &collection));
             self.shared.shards.tell(shard, ToShard::Overrun { project: self.id.clone() });
         }
     }

@@ -32,7 +32,7 @@ impl Drop for Asking<'_> {
         match self.delivery.state() {
             DeliveryState::Joining => self.shard.withdraw(self.delivery),
             // It may have ended before the hub was asked.
-            DeliveryState::Ended => self.shard.hub.leave(&self.delivery.project, self.id),
+            DeliveryState::Ended => self.shard.hub.leave(self.delivery, self.id),
             DeliveryState::CatchingUp
             | DeliveryState::Live
             | DeliveryState::Removed
@@ -129,7 +129,7 @@ impl Shard {
         let serial = delivery.serial.replace(0);
         self.deliveries.borrow_mut().remove(&serial);
         if serial != 0 {
-            self.hub.leave(&delivery.project, SubscriptionId { shard: self.id, serial });
+            self.hub.leave(delivery, SubscriptionId { shard: self.id, serial });
         }
     }
 
