@@ -112,9 +112,14 @@ impl Socket {
     /// Says what the socket may do. `is_reading` is false while an answer may be under way, into which nothing else must be
     /// written.
     fn judge(&mut self, context: &mut Context<'_>, is_reading: bool) -> Verdict {
+        self.listen(context);
         match self.handle.state.fate() {
             Fate::None => {}
-            Fate::End if self.handle.state.is_busy() => {}
+            Fate::End if self.handle.state.is_busy() => {
+                // That decision has used the waker up, and another one may follow.
+                self.waker = None;
+                self.listen(context);
+            }
             Fate::End => self.begin_closing(),
             Fate::Abort => return Verdict::Abort,
         }
@@ -213,7 +218,6 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.listen(context);
         match self.judge(context, true) {
             Verdict::Go => {}
             Verdict::End => return Poll::Ready(Ok(())),
@@ -269,5 +273,38 @@ impl AsyncWrite for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.handle.sockets.leave(&self.handle.state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt, net::TcpListener, task::yield_now};
+
+    use super::*;
+    use crate::api::sockets::SocketLimits;
+
+    #[tokio::test]
+    async fn a_writer_whose_peer_does_not_read_hears_of_every_decision() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let limits = SocketLimits { open: 10, unauthenticated: 10, unauthenticated_per_address: 10 };
+        let sockets = Sockets::new(limits);
+        let (mut socket, _) = Socket::open(tcp, &sockets).unwrap();
+        let handle = socket.handle();
+        let _request = handle.begin_request();
+        let writer = tokio::spawn(async move { while socket.write_all(&[0; 1 << 16]).await.is_ok() {} });
+        // On this one thread, the writer runs until it is stuck.
+        for _ in 0..10_000 {
+            yield_now().await;
+        }
+        handle.end();
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(!writer.is_finished(), "the request is still in progress");
+        handle.abort();
+        tokio::time::timeout(Duration::from_secs(20), writer).await.expect("nobody woke the writer").unwrap();
+        assert_eq!(sockets.open(), 0);
     }
 }
