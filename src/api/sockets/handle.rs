@@ -46,6 +46,13 @@ impl SocketHandle {
     }
 }
 
+impl RequestInProgress {
+    /// Notes that the answer has a known length. Its peer must take it at a minimum rate.
+    pub fn set_measured(&self) {
+        self.0.set_measured();
+    }
+}
+
 impl Drop for RequestInProgress {
     fn drop(&mut self) {
         self.0.end_request();

@@ -39,6 +39,9 @@ where
         let answer = actix_service::Service::call(service, request);
         async move {
             let answer: Response<B> = answer.await?.into();
+            if let (BodySize::Sized(_), Some(in_progress)) = (answer.body().size(), &in_progress) {
+                in_progress.set_measured();
+            }
             Ok(answer.map_body(|_, body| TrackedBody { body: body.boxed(), _request: in_progress }))
         }
     })

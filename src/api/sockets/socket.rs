@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{handle::SocketHandle, limits::Sockets, state::Fate};
+use crate::shares::MinimumRate;
 
 /// How long the head of a request may take, from its first byte; that of the first request from the connection on.
 const HEAD: Duration = Duration::from_secs(10);
@@ -45,6 +46,8 @@ pub struct Socket {
     has_read: bool,
     /// Whether the peer doesn't take what is written.
     is_stuck: bool,
+    /// The rate at which a stuck peer takes an answer.
+    rate: Option<MinimumRate>,
     deadline: Option<Instant>,
     alarm: Option<Alarm>,
     waker: Option<Waker>,
@@ -97,6 +100,7 @@ impl Socket {
             begun: 0,
             has_read: false,
             is_stuck: false,
+            rate: None,
             deadline: Some(Instant::now() + HEAD),
             alarm: None,
             waker: None,
@@ -121,11 +125,16 @@ impl Socket {
                 self.listen(context);
             }
             Fate::End => self.begin_closing(),
-            Fate::Abort => return Verdict::Abort,
+            Fate::Abort => return self.abort(),
         }
         if self.is_late(context) {
-            if self.phase == Phase::Closing || !is_reading {
-                return Verdict::Abort;
+            if self.rate.as_mut().is_some_and(MinimumRate::next_window) {
+                self.deadline = self.rate.as_ref().map(MinimumRate::ends_at);
+                self.set_alarm(context);
+                return Verdict::Go;
+            }
+            if self.rate.is_some() || self.phase == Phase::Closing || !is_reading {
+                return self.abort();
             }
             if self.phase == Phase::Head && !self.is_stuck {
                 // If it doesn't fit, the peer gets no answer.
@@ -137,9 +146,19 @@ impl Socket {
         if self.phase == Phase::Closing { Verdict::End } else { Verdict::Go }
     }
 
+    /// Gives up. What a stuck peer doesn't take is thrown away.
+    fn abort(&self) -> Verdict {
+        if self.is_stuck {
+            // Otherwise the kernel would go on trying.
+            let _ = self.tcp.set_zero_linger();
+        }
+        Verdict::Abort
+    }
+
     fn begin_closing(&mut self) {
         if self.phase != Phase::Closing {
             self.phase = Phase::Closing;
+            self.rate = None;
             self.deadline = Some(Instant::now() + LAST_BYTES);
         }
     }
@@ -157,10 +176,16 @@ impl Socket {
             Phase::Closing => {}
             _ if is_busy => {
                 self.phase = Phase::Request;
-                self.deadline = None;
+                if self.is_stuck && state.is_measured() {
+                    self.rate.get_or_insert_with(MinimumRate::begin);
+                } else {
+                    self.rate = None;
+                }
+                self.deadline = self.rate.as_ref().map(MinimumRate::ends_at);
             }
             phase if phase == Phase::Request || begun != had_begun => {
                 self.phase = Phase::Idle;
+                self.rate = None;
                 let idle = if self.handle.sockets.is_crowded() { IDLE_IN_A_CROWD } else { IDLE };
                 self.deadline = Some(Instant::now() + idle);
             }
@@ -249,6 +274,9 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let outcome = Pin::new(&mut self.tcp).poll_write(context, bytes);
+        if let (Poll::Ready(Ok(written)), Some(rate)) = (&outcome, &mut self.rate) {
+            rate.note(*written);
+        }
         self.is_stuck = outcome.is_pending();
         if self.is_stuck {
             self.settle(context);
@@ -306,5 +334,26 @@ mod tests {
         handle.abort();
         tokio::time::timeout(Duration::from_secs(20), writer).await.expect("nobody woke the writer").unwrap();
         assert_eq!(sockets.open(), 0);
+    }
+
+    /// Returns whether the server gives up a request whose peer reads nothing.
+    async fn is_given_up(is_measured: bool) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let limits = SocketLimits { open: 10, unauthenticated: 10, unauthenticated_per_address: 10 };
+        let (mut socket, _) = Socket::open(tcp, &Sockets::new(limits)).unwrap();
+        let request = socket.handle().begin_request();
+        if is_measured {
+            request.set_measured();
+        }
+        let writer = async move { while socket.write_all(&[0; 1 << 16]).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(3600), writer).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_a_known_length_must_be_taken_but_a_stream_waits_for_its_peer() {
+        assert!(is_given_up(true).await);
+        assert!(!is_given_up(false).await);
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct SocketState {
     /// Requests that have begun so far. It wraps around.
     begun: AtomicU32,
     in_progress: AtomicU32,
+    /// Whether the answer of the request in progress has a known length: it is no stream, which may wait for its peer.
+    is_measured: AtomicBool,
     is_known: AtomicBool,
     fate: AtomicU8,
     /// Since when the server waits for the peer, in milliseconds since the server's start; 0 while it doesn't.
@@ -62,6 +64,7 @@ impl SocketState {
             waker: AtomicWaker::new(),
             begun: AtomicU32::new(0),
             in_progress: AtomicU32::new(0),
+            is_measured: AtomicBool::new(false),
             is_known: AtomicBool::new(false),
             fate: AtomicU8::new(0),
             waits_since: AtomicU64::new(0),
@@ -73,7 +76,17 @@ impl SocketState {
         self.in_progress.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Notes that the answer to the request in progress has a known length.
+    pub(super) fn set_measured(&self) {
+        self.is_measured.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_measured(&self) -> bool {
+        self.is_measured.load(Ordering::Relaxed)
+    }
+
     pub(super) fn end_request(&self) {
+        self.is_measured.store(false, Ordering::Relaxed);
         self.in_progress.fetch_sub(1, Ordering::Relaxed);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{Instant, timeout},
 };
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -120,6 +120,26 @@ async fn a_body_that_nobody_reads_does_not_keep_a_connection_open() {
         assert!(answer.starts_with("HTTP/1.1 401"), "{why}: {answer}");
         // The rest of the body goes on for ever.
         trickle(tcp, b'0').await;
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_read_byte_by_byte_does_not_keep_a_connection_open() {
+    let app = TestApp::start(Database::Sqlite).await;
+    app.put("/collections/posts/a", json!({ "text": "x".repeat(600_000) })).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut tcp = socket.connect(app.url.trim_start_matches("http://").parse().unwrap()).await.unwrap();
+    let request = format!("GET /collections/posts/a HTTP/1.1\r\nhost: x\r\nx-api-key: {SECRET_KEY}\r\n\r\n");
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    // The beginning of the answer, and then ten bytes a second: hours for the whole of it.
+    tcp.read_exact(&mut [0; 6000]).await.unwrap();
+    let (mut ticks, begun) = (tokio::time::interval(Duration::from_millis(100)), Instant::now());
+    // What has arrived can still be read after a reset, so the client also writes.
+    while tcp.read_u8().await.is_ok() && tcp.write_all(b"x").await.is_ok() {
+        ticks.tick().await;
+        assert!(begun.elapsed() < 2 * BOUNDED, "the server does not close");
     }
     app.stop().await;
 }
