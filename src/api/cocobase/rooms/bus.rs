@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::inbox::InboxSender;
+use super::inbox::{Inbox, InboxSender};
 use crate::domain::{ProjectId, Timestamp};
 
 /// A place in a project where people can be.
@@ -86,6 +86,9 @@ pub type Announce<'a> = &'a dyn Fn(&Presence) -> Option<Bytes>;
 /// Brings people together who are at the same place. In one process it is
 /// [`Rooms`](crate::api::cocobase::rooms::registry::Rooms). Between nodes it would be another implementation.
 pub trait Bus: Send + Sync + 'static {
+    /// Makes the queue of one person.
+    fn inbox(&self) -> (Inbox, InboxSender);
+
     /// Lets someone in. Everyone there, also the newcomer, is sent the frame that `announce` makes. Returns the number to
     /// leave by.
     ///

@@ -94,7 +94,7 @@ impl Topic for Visit {
         };
         let entering = parse_entering(&place, &first)?;
         let project = principal.project.clone();
-        let (inbox, sender) = Inbox::new();
+        let (inbox, sender) = connection.realtime.bus.inbox();
         let guest = Guest { project: &project, place: &place, person: person.clone(), inbox: sender };
         let announce = |presence: &Presence| wording::movement("user_joined", &place, &person, presence);
         let entered = connection.realtime.bus.enter(guest, entering, &announce);

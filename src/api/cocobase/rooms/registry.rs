@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     bus::{Announce, Bus, Entering, Guest, Person, Place, Presence, RoomState, Turned},
-    inbox::InboxSender,
+    inbox::{AllWaiting, Inbox, InboxSender},
 };
 use crate::domain::{ProjectId, Timestamp};
 
@@ -22,6 +22,7 @@ const MAX_IN_BROADCAST: usize = 10_000;
 #[derive(Default)]
 pub struct Rooms {
     projects: Mutex<HashMap<ProjectId, Arc<Mutex<Project>>>>,
+    waiting: AllWaiting,
 }
 
 #[derive(Default)]
@@ -77,6 +78,10 @@ impl Project {
 }
 
 impl Bus for Rooms {
+    fn inbox(&self) -> (Inbox, InboxSender) {
+        Inbox::new(&self.waiting)
+    }
+
     fn enter(
         &self,
         guest: Guest<'_>,
@@ -149,10 +154,10 @@ impl Bus for Rooms {
 mod tests {
     use bytes::Bytes;
 
-    use super::{super::inbox::Inbox, *};
+    use super::*;
 
     fn enter(rooms: &Rooms, place: &Place, entering: Entering) -> Result<(u64, Inbox), Turned> {
-        let (inbox, sender) = Inbox::new();
+        let (inbox, sender) = rooms.inbox();
         let person = Person { id: "\"a\"".into(), name: "\"A\"".into() };
         let project = &ProjectId::from_stored("p");
         let guest = Guest { project, place, person, inbox: sender };
