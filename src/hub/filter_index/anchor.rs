@@ -2,33 +2,13 @@
 
 use serde_json::Value;
 
-use super::{cost::cost, fields::Fields, text::TextSearch};
+use super::{
+    cost::cost,
+    fields::Fields,
+    kind::{Kind, Side},
+    text::TextSearch,
+};
 use crate::query::{Field, Filter, Part, key::Key};
-
-/// How a value is found in a field. Arrays and objects have kinds of their own, so that large ones are looked up only where a
-/// filter wants one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    /// It is the field's value. Null also stands for a missing field.
-    Value,
-    /// The same for an array or object.
-    Composite,
-    /// It is an element of the list in the field.
-    Element,
-    /// The same for an array or object.
-    CompositeElement,
-    /// It is a text in the string of the field.
-    Text,
-}
-
-/// The side of a bound on which the wanted values are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    /// Those that are not less.
-    Least,
-    /// Those that are not more.
-    Most,
-}
 
 /// The value of a posting.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -53,22 +33,6 @@ pub(super) struct Choice<'f> {
     pub(super) crowd: usize,
     /// The cost of the terms that the anchors decide.
     pub(super) decided: u32,
-}
-
-impl Kind {
-    pub(super) const COUNT: usize = 5;
-
-    pub(super) fn of_value(value: &Value) -> Self {
-        if is_composite(value) { Self::Composite } else { Self::Value }
-    }
-
-    pub(super) fn of_element(value: &Value) -> Self {
-        if is_composite(value) { Self::CompositeElement } else { Self::Element }
-    }
-}
-
-fn is_composite(value: &Value) -> bool {
-    matches!(value, Value::Array(_) | Value::Object(_))
 }
 
 impl<'f> Wanted<'f> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use slab::Slab;
 
-use super::anchor::{Kind, Side};
+use super::kind::{Kind, Side};
 use crate::query::{Field, key::Key};
 
 /// The most fields of a collection that anchors use, because each is a look-up in every document. Terms on other fields are

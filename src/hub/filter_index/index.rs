@@ -11,10 +11,11 @@ use serde_json::Value;
 use slab::Slab;
 
 use super::{
-    anchor::{Choice, Kind, Probe, Wanted, choose},
+    anchor::{Choice, Probe, Wanted, choose},
     cost::{FREE_COST_OF_ANCHOR, MAX_COST, MAX_COST_OF_KEY, cost},
     fields::{FieldUse, Fields},
     judge::Judge,
+    kind::Kind,
     recipients::{Recipient, Recipients},
     standing::{Anchor, Crowd, Posting, Standing},
     text::TextSearch,

@@ -8,7 +8,7 @@
 //! A filter costs as many terms as must be asked besides its anchor. The sum over the residue, and over the filters that
 //! crowd at one anchor, is bounded for a collection and for each key in it.
 //!
-//! Reading order: `cost` (what a filter costs), `anchor` (where a filter is found), `fields` (the fields that anchors use),
+//! Reading order: `cost` (what a filter costs), `kind` and `anchor` (where a filter is found), `fields` (the fields that anchors use),
 //! `text` (all texts at once), `judge` (asks filters about one document), `recipients`, `standing`, [`index`].
 
 mod anchor;
@@ -16,6 +16,7 @@ mod cost;
 mod fields;
 pub mod index;
 mod judge;
+mod kind;
 mod recipients;
 mod standing;
 mod text;

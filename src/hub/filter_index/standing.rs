@@ -1,6 +1,6 @@
 //! Where a filter stands in the index.
 
-use super::anchor::{Kind, Side};
+use super::kind::{Kind, Side};
 use crate::query::key::Key;
 
 /// Where a filter is found.
