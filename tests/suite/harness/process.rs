@@ -104,8 +104,10 @@ impl Drop for Process {
 }
 
 /// Returns the command `coir` with these arguments and the tests' keys, and without the settings of this environment.
+/// `COIR_TEST_SERVER` names another build of it.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_coir"));
+    let built = env!("CARGO_BIN_EXE_coir");
+    let mut command = Command::new(std::env::var("COIR_TEST_SERVER").unwrap_or_else(|_| built.into()));
     let foreign: Vec<_> =
         std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("COIR_")).collect();
     for name in foreign {

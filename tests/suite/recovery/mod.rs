@@ -5,6 +5,7 @@ mod crash;
 mod crash_transactions;
 mod durability;
 mod maintenance;
+mod hostile;
 mod outage;
 mod retention;
 mod rewind;

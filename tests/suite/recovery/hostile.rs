@@ -1,0 +1,138 @@
+//! Forty hostile clients that hold nothing but the publishable key, beside one honest writer and one honest subscriber.
+//!
+//! Each hostile client does one of the things in [`attacks`] again and again. Meanwhile every honest write must be acknowledged,
+//! the subscriber must get each of them once and in order, and the process must stay small and stop in time.
+//!
+//! `COIR_TEST_HOSTILE_SECONDS` sets how long it lasts; the default is 8 seconds. If it is set, the time of the honest writes is
+//! judged, too: that needs a machine to itself, and a release build named by `COIR_TEST_SERVER`.
+
+mod attacks;
+
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
+
+use reqwest::Client;
+use serde_json::json;
+use tempfile::TempDir;
+
+use self::attacks::{Attack, Target};
+use crate::harness::{SECRET_KEY, TestStream, postgres, process::Process};
+
+const HOSTILE: usize = 40;
+/// The time between the end of an honest write and the beginning of the next.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Of a hundred honest writes, ninety-nine are faster than this.
+const SLOWEST: Duration = Duration::from_millis(250);
+/// The most memory that the process may ever have taken, in KiB.
+const MEMORY: u64 = 512 * 1024;
+/// The most time between SIGTERM and the end of the process.
+const STOP: Duration = Duration::from_secs(10);
+
+/// How long an honest client waits for an answer or an event.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Honest {
+    http: Client,
+    url: String,
+}
+
+impl Honest {
+    fn new(url: &str) -> Self {
+        let http = Client::builder().read_timeout(PATIENCE).build().unwrap();
+        Self { http, url: url.to_owned() }
+    }
+
+    /// Writes documents one after the other until `end`, and returns how long each took.
+    async fn write(&self, end: Instant) -> Vec<Duration> {
+        let mut times = Vec::new();
+        while Instant::now() < end {
+            let path = format!("{}/collections/honest/{:06}", self.url, times.len());
+            let begun = Instant::now();
+            let answer =
+                self.http.put(path).bearer_auth(SECRET_KEY).json(&json!({ "n": times.len() })).send().await;
+            let answer = answer.expect("the server answers");
+            assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+            times.push(begun.elapsed());
+            tokio::time::sleep(PAUSE).await;
+        }
+        times
+    }
+
+    /// Opens a stream of what it writes.
+    async fn subscribe(&self) -> TestStream {
+        let created = self.http.post(format!("{}/collections", self.url)).bearer_auth(SECRET_KEY);
+        let created = created.json(&json!({ "name": "honest" })).send().await.unwrap();
+        assert_eq!(created.status(), 201);
+        let request = self.http.get(format!("{}/realtime/sse/honest", self.url)).bearer_auth(SECRET_KEY);
+        let mut stream = TestStream::open(request).await;
+        stream.opened().await;
+        stream
+    }
+}
+
+/// Reads what was written, up to the last, and fails if something is missing, repeated or out of order.
+async fn read_all(stream: &mut TestStream, count: usize) {
+    for n in 0..count {
+        let event = stream.next_event().await.json();
+        assert_eq!(event["document"]["data"], json!({ "n": n }), "of {count}: {event}");
+    }
+}
+
+/// Returns the most memory that a process has taken so far, in KiB.
+fn peak_memory(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn of_a_hundred(times: &mut [Duration], place: usize) -> Duration {
+    times.sort_unstable();
+    times[times.len() * place / 100]
+}
+
+async fn claim(database_url: String) {
+    let chosen = env::var("COIR_TEST_HOSTILE_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
+    let lasts = Duration::from_secs(chosen.unwrap_or(8));
+    let start = move || Process::start(&database_url, "127.0.0.1:0");
+    let mut server = tokio::task::spawn_blocking(start).await.unwrap();
+    let honest = Honest::new(&server.url);
+    let mut stream = honest.subscribe().await;
+
+    let end = Instant::now() + lasts;
+    let hostile: Vec<_> = (0..HOSTILE)
+        .map(|number| {
+            let target = Target::new(&server.url, number, end);
+            tokio::spawn(async move { Attack::of(number).run(&target).await })
+        })
+        .collect();
+    let mut times = honest.write(end).await;
+    read_all(&mut stream, times.len()).await;
+
+    let memory = peak_memory(server.id());
+    let begun = Instant::now();
+    let stopped = tokio::task::spawn_blocking(move || (server.terminate(), begun.elapsed()));
+    let (is_good, stop) = stopped.await.unwrap();
+    hostile.iter().for_each(tokio::task::JoinHandle::abort);
+    let (count, half, slowest) = (times.len(), of_a_hundred(&mut times, 50), of_a_hundred(&mut times, 99));
+    println!(
+        "{count} honest writes: half within {half:?}, 99 of 100 within {slowest:?}; {} MiB at most; stopped in {stop:?}",
+        memory / 1024
+    );
+    assert!(is_good, "the process ended with an error");
+    assert!(stop < STOP, "stopping took {stop:?}");
+    assert!(memory < MEMORY, "the process took {memory} KiB");
+    assert!(chosen.is_none() || slowest < SLOWEST, "one of a hundred honest writes takes {slowest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_clients_neither_stop_nor_swell_the_server_on_sqlite() {
+    let directory = TempDir::new().unwrap();
+    claim(format!("sqlite://{}", directory.path().join("coir.db").display())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_clients_neither_stop_nor_swell_the_server_on_postgres() {
+    claim(tokio::task::spawn_blocking(postgres::database_url).await.unwrap()).await;
+}
