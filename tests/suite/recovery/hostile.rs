@@ -16,6 +16,7 @@ use std::{
 use reqwest::Client;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use self::attacks::{Attack, Target};
 use crate::harness::{SECRET_KEY, TestStream, postgres, process::Process};
@@ -72,11 +73,18 @@ impl Honest {
     }
 }
 
-/// Reads what was written, up to the last, and fails if something is missing, repeated or out of order.
-async fn read_all(stream: &mut TestStream, count: usize) {
-    for n in 0..count {
-        let event = stream.next_event().await.json();
-        assert_eq!(event["document"]["data"], json!({ "n": n }), "of {count}: {event}");
+/// Reads what is written, and fails if something is missing, repeated or out of order. Returns the stream once it has read as
+/// many events as there were writes.
+async fn read_all(mut stream: TestStream, mut writes: watch::Receiver<Option<usize>>) {
+    for n in 0.. {
+        let event = tokio::select! {
+            event = stream.next_event() => event.json(),
+            end = writes.wait_for(|count| count.is_some_and(|count| count == n)) => {
+                assert!(end.is_ok(), "the writer failed");
+                return;
+            }
+        };
+        assert_eq!(event["document"]["data"], json!({ "n": n }), "{event}");
     }
 }
 
@@ -98,7 +106,7 @@ async fn claim(database_url: String) {
     let start = move || Process::start(&database_url, "127.0.0.1:0");
     let mut server = tokio::task::spawn_blocking(start).await.unwrap();
     let honest = Honest::new(&server.url);
-    let mut stream = honest.subscribe().await;
+    let stream = honest.subscribe().await;
 
     let end = Instant::now() + lasts;
     let hostile: Vec<_> = (0..HOSTILE)
@@ -107,8 +115,11 @@ async fn claim(database_url: String) {
             tokio::spawn(async move { Attack::of(number).run(&target).await })
         })
         .collect();
+    let (count, counted) = watch::channel(None);
+    let reader = tokio::spawn(read_all(stream, counted));
     let mut times = honest.write(end).await;
-    read_all(&mut stream, times.len()).await;
+    count.send_replace(Some(times.len()));
+    reader.await.unwrap();
 
     let memory = peak_memory(server.id());
     let begun = Instant::now();
