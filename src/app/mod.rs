@@ -62,8 +62,8 @@ use crate::{
 
 /// How long connections may take to end before the HTTP server is told to stop, after which it looks only once a second.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// Bytes that the bodies of all requests in progress may take together. Two of the largest always fit.
-const BODY_BUDGET: usize = 48 * 1024 * 1024;
+/// Bytes that the bodies of all requests in progress may take together, as text and parsed.
+const BODY_BUDGET: usize = 128 * 1024 * 1024;
 
 /// A running server.
 pub struct Running {
@@ -154,7 +154,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         keys,
         db: db.clone(),
         limits: config.limits,
-        request_bodies: Budget::new(BODY_BUDGET.max(2 * config.limits.body_bytes)),
+        request_bodies: Budget::new(BODY_BUDGET.max(8 * config.limits.body_bytes)),
         response_bodies,
     });
     let allowed_origins = config.allowed_origins.clone();

@@ -201,11 +201,11 @@ impl Operation {
         }
     }
 
-    /// Returns the bytes of data that it brings.
+    /// Returns the bytes of memory that its data takes.
     pub fn bytes(&self) -> usize {
         match self {
-            Self::CreateDocument { data, .. } | Self::PutDocument { data, .. } => data.text().len(),
-            Self::MergeDocument { patch, .. } => patch.bytes(),
+            Self::CreateDocument { data, .. } | Self::PutDocument { data, .. } => data.weight(),
+            Self::MergeDocument { patch, .. } => patch.weight(),
             _ => 0,
         }
     }
@@ -223,7 +223,7 @@ impl Mutation {
         self.operations.iter().any(is_alone)
     }
 
-    /// Returns the bytes of data that it brings, with some for each operation.
+    /// Returns the bytes of memory that it takes while it waits, with some for each operation.
     pub fn bytes(&self) -> usize {
         self.operations.iter().map(|operation| operation.bytes() + 200).sum()
     }

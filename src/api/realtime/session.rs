@@ -19,6 +19,8 @@ const INTRODUCTION: Duration = Duration::from_secs(10);
 const GOODBYE: Duration = Duration::from_secs(2);
 /// How long a peer may take to read the last frames.
 const LAST_FRAMES: Duration = Duration::from_secs(10);
+/// A message of more bytes takes a while to read, after which everyone else on this thread has a turn.
+const LONG: usize = 4096;
 /// A peer that gives no sign of life for this many heartbeats is taken for gone.
 const SILENT_HEARTBEATS: u32 = 3;
 
@@ -140,7 +142,14 @@ impl<C: Conversation + Dialect> Session<C> {
                 () = tokio::time::sleep(pause), if !pause.is_zero() => Ok(()),
                 // Answers count as well: while the queue is full, no more messages are read.
                 message = incoming.next(), if is_open && pause.is_zero() && outbox.has_room() => match message {
-                    Some(message) => self.hear(message).await,
+                    Some(message) => {
+                        let is_long = matches!(&message, Incoming::Text(text) if text.len() > LONG);
+                        let heard = self.hear(message).await;
+                        if is_long {
+                            tokio::task::yield_now().await;
+                        }
+                        heard
+                    }
                     None => {
                         is_open = false;
                         Ok(())

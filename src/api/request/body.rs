@@ -1,6 +1,6 @@
 //! The body of a request: decompressed, bounded while it arrives, and read as a document or as JSON of known members.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, rc::Rc};
 
 use actix_web::{
     FromRequest, HttpRequest,
@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use crate::{
     api::{
@@ -19,13 +20,15 @@ use crate::{
         request::caller::account_of,
         state::State,
     },
-    domain::Data,
+    domain::{Data, data::estimate_weight},
     shares::{BudgetPermit, MinimumRate},
     writer::WriteError,
 };
 
 /// A smaller body takes nothing of the budget: the number of connections bounds how many there are.
 const FREE_BYTES: usize = 64 * 1024;
+/// The most memory that the values of a body may take, by [`estimate_weight`].
+const MAX_WEIGHT: usize = 64 * 1024 * 1024;
 /// The most that is decompressed at once; see [`in_pieces`].
 const COMPRESSED_PIECE_BYTES: usize = 2048;
 
@@ -122,12 +125,39 @@ async fn read(
             return Err(too_large(limit));
         }
         if bytes > FREE_BYTES {
-            let busy = "too many large requests are being read; try again";
-            let grown = permit.get_or_insert_with(&new_permit).grow_to(bytes);
-            grown.map_err(|_| ApiError::new(ErrorCode::Overloaded, busy))?;
+            grow(permit.get_or_insert_with(&new_permit), bytes)?;
         }
     }
-    Ok((whole.unwrap_or_else(|| parts.freeze()), permit))
+    let whole = whole.unwrap_or_else(|| parts.freeze());
+    if let Some(permit) = &mut permit {
+        let weight = estimate_weight(&whole);
+        if weight > MAX_WEIGHT.max(4 * limit) {
+            return Err(ApiError::new(
+                ErrorCode::PayloadTooLarge,
+                "the body has too many values for one request; send it in parts",
+            ));
+        }
+        grow(permit, whole.len() + weight)?;
+        take_turn().await;
+    }
+    Ok((whole, permit))
+}
+
+fn grow(permit: &mut BudgetPermit, bytes: usize) -> Result<(), ApiError> {
+    let busy = "too many large requests are being read; try again";
+    permit.grow_to(bytes).map_err(|_| ApiError::new(ErrorCode::Overloaded, busy))
+}
+
+/// Waits until this thread may parse another large body. Parsing takes milliseconds, in which the thread serves nobody else, so
+/// everyone else has a turn between two of them.
+async fn take_turn() {
+    thread_local! {
+        static TURNS: Rc<Semaphore> = Rc::new(Semaphore::new(1));
+    }
+    let turns = TURNS.with(Rc::clone);
+    // The semaphore is never closed, so a permit always comes.
+    let _turn = turns.acquire().await;
+    tokio::task::yield_now().await;
 }
 
 fn too_large(limit: usize) -> ApiError {

@@ -1,7 +1,11 @@
 //! What hostile clients do. An attack that is refused, cut or answered with an error begins again.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
+use bytes::Bytes;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::{
@@ -99,8 +103,14 @@ impl Target {
 
     /// Sends a request and reads its answer.
     async fn send(&self, method: Method, path: &str, body: &Value) {
+        self.send_text(method, path, body.to_string().into()).await;
+    }
+
+    /// The same with a text that many requests share: making it anew would take the time that is measured.
+    async fn send_text(&self, method: Method, path: &str, body: Bytes) {
+        let request = self.request(method, path).header("Content-Type", "application/json").body(body);
         let sent = async {
-            if let Ok(answer) = self.request(method, path).json(body).send().await {
+            if let Ok(answer) = request.send().await {
                 let _ = answer.bytes().await;
             }
         };
@@ -169,9 +179,25 @@ impl Target {
     }
 }
 
-fn large_document() -> Value {
-    json!({ "text": "x".repeat(900_000) })
-}
+/// A document of 900 kB.
+static LARGE_DOCUMENT: LazyLock<Bytes> =
+    LazyLock::new(|| json!({ "text": "x".repeat(900_000) }).to_string().into());
+/// Eight of them.
+static LARGE_BATCH: LazyLock<Bytes> = LazyLock::new(|| {
+    let document = json!({ "text": "x".repeat(900_000) });
+    json!({ "documents": vec![document; 8] }).to_string().into()
+});
+/// A document with a list of 100,000 numbers, and as many to remove from it.
+static LONG_LIST: LazyLock<[Bytes; 2]> = LazyLock::new(|| {
+    let list = |from: u64| (from..from + 100_000).collect::<Vec<u64>>();
+    [json!({ "l": list(0) }), json!({ "$remove": { "l": list(200_000) } })]
+        .map(|json| json.to_string().into())
+});
+/// Subscriptions to 8,100 values each.
+static LONG_LISTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let filter = |n: u64| json!({ "k__in": (n * 10_000..n * 10_000 + 8_100).collect::<Vec<_>>() });
+    (0..100).map(filter).collect()
+});
 
 /// A long text of random words.
 fn words(dice: &mut Dice, count: usize) -> String {
@@ -197,10 +223,9 @@ impl Attack {
         let number = target.number;
         match self {
             Self::LongRemovals => {
-                let list = |from: u64| (from..from + 100_000).collect::<Vec<u64>>();
                 let path = format!("/collections/hostile/list-{number}");
-                target.send(Method::PUT, &path, &json!({ "l": list(0) })).await;
-                target.send(Method::PATCH, &path, &json!({ "$remove": { "l": list(200_000) } })).await;
+                target.send_text(Method::PUT, &path, LONG_LIST[0].clone()).await;
+                target.send_text(Method::PATCH, &path, LONG_LIST[1].clone()).await;
             }
             Self::ManyTexts => {
                 let document = json!({ "body": words(dice, 10_000) });
@@ -229,9 +254,7 @@ impl Attack {
                 target.subscribe(filters.into_iter(), Some(&document)).await;
             }
             Self::LongLists => {
-                let filters = (0..100_u64)
-                    .map(|n| json!({ "k__in": (n * 10_000..n * 10_000 + 8_100).collect::<Vec<_>>() }));
-                target.subscribe(filters, None).await;
+                target.subscribe(LONG_LISTS.iter().cloned(), None).await;
             }
             Self::Returns => {
                 let collection = format!("returns-{number}");
@@ -243,9 +266,8 @@ impl Attack {
                 let cursor =
                     end.and_then(|end| Some(end.headers().get("x-cursor")?.to_str().ok()?.to_owned()));
                 for n in 0..10 {
-                    target
-                        .send(Method::PUT, &format!("/collections/{collection}/{n}"), &large_document())
-                        .await;
+                    let path = format!("/collections/{collection}/{n}");
+                    target.send_text(Method::PUT, &path, LARGE_DOCUMENT.clone()).await;
                 }
                 let header = cursor.map(|cursor| format!("Last-Event-ID: {cursor}\r\n")).unwrap_or_default();
                 let mut connections = Vec::new();
@@ -266,7 +288,9 @@ impl Attack {
             Self::UnreadAnswers => {
                 let ids: Vec<_> = (0..8).map(|n| format!("{number}-{n}")).collect();
                 for id in &ids {
-                    target.send(Method::PUT, &format!("/collections/large/{id}"), &large_document()).await;
+                    target
+                        .send_text(Method::PUT, &format!("/collections/large/{id}"), LARGE_DOCUMENT.clone())
+                        .await;
                 }
                 let updates: serde_json::Map<_, _> =
                     ids.into_iter().map(|id| (id, json!({ "n": dice.under(1000) }))).collect();
@@ -305,11 +329,11 @@ impl Attack {
                 let _ = timeout(PATIENCE, request.send()).await;
             }
             Self::StoredOutcomes => {
-                let documents: Vec<_> = (0..8).map(|_| large_document()).collect();
                 let key = format!("{number}-{}", dice.under(usize::MAX));
                 let request =
                     target.request(Method::POST, "/collections/large/batch").header("Idempotency-Key", key);
-                let _ = timeout(PATIENCE, request.json(&json!({ "documents": documents })).send()).await;
+                let request = request.header("Content-Type", "application/json").body(LARGE_BATCH.clone());
+                let _ = timeout(PATIENCE, request.send()).await;
             }
             Self::SilentConnections => {
                 let mut connections = Vec::new();
