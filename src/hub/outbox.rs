@@ -16,6 +16,9 @@ pub const MAX_FRAMES: usize = 256;
 /// The most bytes that wait for a peer. A single frame may be larger.
 pub const MAX_BYTES: usize = 256 * 1024;
 
+/// The most bytes that the body gives away at once. What it has given is copied, and here it may be shared.
+const PIECE: usize = 32 * 1024;
+
 /// Why a connection is ended by the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
@@ -279,15 +282,21 @@ impl Queue {
     }
 
     fn take(&mut self) -> Option<Bytes> {
-        if let Some(rest) = self.rest.take() {
-            return Some(rest);
+        let mut next = match self.rest.take() {
+            Some(rest) => rest,
+            None => {
+                let Frame { head, rest } = self.frames.pop_front()?;
+                if !head.is_empty() {
+                    self.rest = Some(rest);
+                    return Some(head);
+                }
+                rest
+            }
+        };
+        if next.len() > PIECE {
+            self.rest = Some(next.split_off(PIECE));
         }
-        let Frame { head, rest } = self.frames.pop_front()?;
-        if head.is_empty() {
-            return Some(rest);
-        }
-        self.rest = Some(rest);
-        Some(head)
+        Some(next)
     }
 
     fn add(&mut self, frame: Frame) {

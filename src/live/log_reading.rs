@@ -12,7 +12,7 @@ use crate::{
         cursor::{Cursor, Epoch},
     },
     hub::{Delivery, Interest},
-    shares::Account,
+    shares::{Account, BudgetExhausted},
     store::log::changes::LogPage,
     wire::{Event, EventKind, event_for},
 };
@@ -101,6 +101,7 @@ pub(super) async fn read_on(
         Passed::Stalled(length) => {
             drop((page, permit));
             delivery.outbox().room_for(length).await;
+            streams.frame_room(&account, length).await;
             return if delivery.is_over() { Err(CaughtUp::Ended) } else { Ok(ReadOn::More) };
         }
     }
@@ -195,7 +196,17 @@ async fn send_change(
         return Passed::Taken;
     };
     let event = Event { shows_cursor: !delivery.is_in_snapshot(), ..event };
-    let frame = delivery.form.encode(&event);
+    let mut frame = delivery.form.encode(&event);
+    if Streams::is_large(&frame) {
+        let length = frame.len();
+        delivery.outbox().wake_body();
+        *permit = None;
+        frame = match streams.hold_frame(&account_of(delivery), frame, HOLD).await {
+            Ok(frame) => frame,
+            Err(BudgetExhausted) => return Passed::Stalled(length),
+        };
+        *permit = Some(streams.work_permit().await);
+    }
     while let Err(length) = delivery.offer(change.position, frame.clone()) {
         delivery.outbox().wake_body();
         *permit = None;

@@ -106,6 +106,7 @@ pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription
         if let Err(length) = offer_page(streams, subscription, &page, ranges.0.is_empty()).await {
             drop((page, permit));
             delivery.outbox().room_for(length).await;
+            streams.frame_room(&account, length).await;
             continue;
         }
         let last = page.covers.clone();
@@ -165,6 +166,9 @@ async fn offer_page(
     let permit = streams.work_permit().await;
     let frame = messages::snapshot(subscription.delivery.form, subscription.id().as_deref(), &page.documents);
     drop(permit);
+    let length = frame.len();
+    let account = account_of(&subscription.delivery);
+    let frame = streams.hold_frame(&account, frame, HOLD).await.map_err(|_| length)?;
     while !outbox.push(frame.clone()) {
         outbox.wake_body();
         let room = tokio::time::timeout(HOLD, outbox.room_for(frame.len())).await;

@@ -1,7 +1,8 @@
 //! The reads of live streams: whether the principal may, and then the database, shared and bounded.
 
-use std::{ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -15,7 +16,7 @@ use crate::{
     hub::{Interests, relay::RelayHandle},
     live::{error::LiveError, resume::Resume},
     query::Filter,
-    shares::{Account, FairPermit, FairPermits, PermitLimits},
+    shares::{Account, Budget, BudgetExhausted, BudgetPermit, FairPermit, FairPermits, PermitLimits},
     store::{
         StoreError,
         documents::snapshots::{AccessPath, DocumentPage},
@@ -31,8 +32,15 @@ const MAX_PAGES: (usize, usize) = (64, 16);
 const LARGE_PAGES: usize = 32 * 1024 * 1024;
 /// A smaller page takes nothing of that. Most pages are smaller, since only the last document of a page may be large.
 const FREE_BYTES: usize = 256 * 1024;
+/// Bytes that frames over [`FREE_FRAME`] take together, from their making until their peers have taken them.
+const LARGE_FRAMES: usize = 48 * 1024 * 1024;
+/// A smaller frame takes nothing of that.
+const FREE_FRAME: usize = 64 * 1024;
 /// The most that one page takes of it, so that pages that are kept for others leave room for it.
 const MAX_LARGE_PAGE: usize = 24 * 1024 * 1024;
+
+/// How long a wait for room is at most, before the next one begins.
+const FRAME_WAIT: Duration = Duration::from_secs(60);
 
 /// Bytes of the filters of all subscriptions, unless a setting says otherwise.
 const FILTER_BYTES: usize = 128 * 1024 * 1024;
@@ -48,12 +56,25 @@ pub struct Streams {
     page_permits: FairPermits,
     /// In KiB.
     large_pages: Arc<Semaphore>,
+    large_frames: Budget,
     throttle: Throttle,
     log_pages: Arc<LogPages>,
     document_pages: Arc<SharedReads<DocumentsKey, Option<Arc<Held<DocumentPage>>>>>,
 }
 
 type LogPages = SharedReads<(ProjectId, CollectionId), Option<Arc<Held<LogPage>>>>;
+
+/// A frame with the memory that it takes.
+struct HeldFrame {
+    frame: Bytes,
+    _permit: BudgetPermit,
+}
+
+impl AsRef<[u8]> for HeldFrame {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
 
 /// A page with the memory that it takes, if that is much.
 pub struct Held<P> {
@@ -151,6 +172,7 @@ impl Streams {
             read_permits: permits(reader.max_reads(), 1),
             page_permits: permits(MAX_PAGES.0, MAX_PAGES.1),
             large_pages: Arc::new(Semaphore::new(LARGE_PAGES / 1024)),
+            large_frames: Budget::new(LARGE_FRAMES),
             reader,
             relay,
             max_subscriptions,
@@ -231,6 +253,35 @@ impl Streams {
         // The queue has no bound, so a permit always comes.
         let permit = self.page_permits.acquire(account).await.ok();
         PagePermit { permit, permits: self.page_permits.clone(), log_pages: self.log_pages.clone() }
+    }
+
+    /// Whether a frame needs a share of the memory for large ones.
+    pub fn is_large(frame: &Bytes) -> bool {
+        frame.len() > FREE_FRAME
+    }
+
+    /// Returns a frame that holds its share of the memory for large ones until the last copy of it is dropped. Waits for a moment.
+    ///
+    /// # Errors
+    /// The peers of this key or of all have not taken enough; see [`Streams::frame_room`].
+    pub async fn hold_frame(
+        &self,
+        account: &Account,
+        frame: Bytes,
+        moment: Duration,
+    ) -> Result<Bytes, BudgetExhausted> {
+        if !Self::is_large(&frame) {
+            return Ok(frame);
+        }
+        let permit = self.large_frames.take_within(moment, account, frame.len()).await?;
+        Ok(Bytes::from_owner(HeldFrame { frame, _permit: permit }))
+    }
+
+    /// Waits until there is room for a frame of this length, however long that takes. The caller must hold nothing meanwhile.
+    pub async fn frame_room(&self, account: &Account, length: usize) {
+        if length > FREE_FRAME {
+            while self.large_frames.take_within(FRAME_WAIT, account, length).await.is_err() {}
+        }
     }
 
     /// Waits for a permit to work on a page. It must be given back before each wait.

@@ -3,13 +3,13 @@
 //! Each hostile client does one of the things in [`attacks`] again and again. Meanwhile every honest write must be acknowledged,
 //! the subscriber must get each of them once and in order, and the process must stay small and stop in time.
 //!
-//! `COIR_TEST_HOSTILE_SECONDS` sets how long it lasts; the default is 8 seconds. If it is set, the time of the honest writes is
-//! judged, too: that needs a machine to itself, and a release build named by `COIR_TEST_SERVER`.
+//! It takes the whole machine, so it is a campaign that runs alone: docs/internals/testing.md has the command.
+//! `COIR_TEST_HOSTILE_SECONDS` sets how long it lasts.
 
 mod attacks;
 
 use std::{
-    env, fs,
+    fs,
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use self::attacks::{Attack, Target};
-use crate::harness::{SECRET_KEY, TestStream, postgres, process::Process};
+use crate::harness::{SECRET_KEY, TestStream, dice::setting, postgres, process::Process};
 
 const HOSTILE: usize = 40;
 /// The time between the end of an honest write and the beginning of the next.
@@ -101,8 +101,7 @@ fn of_a_hundred(times: &mut [Duration], place: usize) -> Duration {
 }
 
 async fn claim(database_url: String) {
-    let chosen = env::var("COIR_TEST_HOSTILE_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
-    let lasts = Duration::from_secs(chosen.unwrap_or(8));
+    let lasts = Duration::from_secs(setting("COIR_TEST_HOSTILE_SECONDS", 60) as u64);
     let start = move || Process::start(&database_url, "127.0.0.1:0");
     let mut server = tokio::task::spawn_blocking(start).await.unwrap();
     let honest = Honest::new(&server.url);
@@ -134,15 +133,17 @@ async fn claim(database_url: String) {
     assert!(is_good, "the process ended with an error");
     assert!(stop < STOP, "stopping took {stop:?}");
     assert!(memory < MEMORY, "the process took {memory} KiB");
-    assert!(chosen.is_none() || slowest < SLOWEST, "one of a hundred honest writes takes {slowest:?}");
+    assert!(slowest < SLOWEST, "one of a hundred honest writes takes {slowest:?}");
 }
 
+#[ignore = "a campaign that takes the whole machine"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_clients_neither_stop_nor_swell_the_server_on_sqlite() {
     let directory = TempDir::new().unwrap();
     claim(format!("sqlite://{}", directory.path().join("coir.db").display())).await;
 }
 
+#[ignore = "a campaign that takes the whole machine"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_clients_neither_stop_nor_swell_the_server_on_postgres() {
     claim(tokio::task::spawn_blocking(postgres::database_url).await.unwrap()).await;
