@@ -52,8 +52,6 @@ pub fn start(
         catalogs,
         config,
         relay,
-        waiting: queue.waiting.clone(),
-        waiting_bytes: queue.waiting_bytes.clone(),
         turns: Turns::default(),
         cost_log: CostLog::default(),
     };

@@ -1,9 +1,6 @@
-//! The way to the writer: a queue that is bounded in mutations and in bytes.
+//! The way to the writer: a queue that is bounded in bytes, and that keys share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,19 +11,24 @@ use super::{
     outcome::Committed,
     request::{IndexRequest, Request, Turn},
 };
-use crate::store::{StoreError, collections::indexes::IndexTask};
+use crate::{
+    shares::{Account, Budget},
+    store::{StoreError, collections::indexes::IndexTask},
+};
 
-/// Mutations that may wait in the queue.
-const QUEUE: usize = 4096;
-/// Bytes of mutations that may wait in the queue.
-const QUEUE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of mutations that may wait in the queue or are in the batch at hand.
+const QUEUE_BYTES: usize = 80 * 1024 * 1024;
+/// The least and the most that one mutation takes of that. So few thousands of small ones may wait, and one that is too large
+/// to share a batch is a batch of its own.
+const SHARES: (usize, usize) = (16 * 1024, QUEUE_BYTES / 2);
+/// Mutations that may wait: as many of the smallest as there is room for.
+const QUEUE: usize = QUEUE_BYTES / SHARES.0;
 
 /// Submits mutations to the writer. Cheap to clone. The writer commits what waits and ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct WriterHandle {
     requests: mpsc::Sender<Request>,
-    waiting: Arc<AtomicUsize>,
-    waiting_bytes: Arc<AtomicUsize>,
+    waiting: Budget,
     activity: Activity,
     index_tasks: mpsc::Sender<IndexRequest>,
 }
@@ -35,47 +37,35 @@ pub struct WriterHandle {
 pub(super) struct Queue {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) index_tasks: mpsc::Receiver<IndexRequest>,
-    /// How many mutations wait or are in the batch at hand.
-    pub(super) waiting: Arc<AtomicUsize>,
-    /// Bytes of all mutations that wait or are in the batch at hand.
-    pub(super) waiting_bytes: Arc<AtomicUsize>,
 }
 
 /// Creates an empty queue.
 pub(super) fn create() -> (WriterHandle, Queue) {
     let (requests, request_receiver) = mpsc::channel(QUEUE);
     let (index_tasks, index_receiver) = mpsc::channel(1);
-    let (waiting, waiting_bytes) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-    let queue = Queue {
-        requests: request_receiver,
-        index_tasks: index_receiver,
-        waiting: waiting.clone(),
-        waiting_bytes: waiting_bytes.clone(),
-    };
-    (WriterHandle { requests, waiting, waiting_bytes, activity: Activity::default(), index_tasks }, queue)
+    let queue = Queue { requests: request_receiver, index_tasks: index_receiver };
+    let waiting = Budget::new(QUEUE_BYTES);
+    (WriterHandle { requests, waiting, activity: Activity::default(), index_tasks }, queue)
 }
 
 impl WriterHandle {
     /// Submits a mutation and waits until it is on disk. Dropping the future does not stop the mutation.
     ///
     /// # Errors
-    /// [`WriteError`]; [`WriteError::QueueFull`] at once if too much waits.
+    /// [`WriteError`]; [`WriteError::QueueFull`] at once if too much waits, or too much of this key.
     pub async fn submit(&self, mutation: Mutation) -> Result<Committed, WriteError> {
         let bytes = mutation.bytes();
         self.activity.note();
-        // An empty queue takes a mutation of any size: one that is too large to share a batch is a batch of its own.
-        let is_full = self.waiting.load(Ordering::Relaxed) >= QUEUE;
-        if is_full || self.waiting_bytes.load(Ordering::Relaxed) > QUEUE_BYTES {
-            return Err(WriteError::QueueFull);
-        }
+        let key = mutation.caller.clone().unwrap_or(Account::anonymous().key);
+        let account = Account { project: mutation.project.clone(), key };
+        let place = self.waiting.take(&account, bytes.clamp(SHARES.0, SHARES.1));
+        let place = place.map_err(|_| WriteError::QueueFull)?;
         let (reply, answer) = oneshot::channel();
         let permit = self.requests.try_reserve().map_err(|err| match err {
             mpsc::error::TrySendError::Full(()) => WriteError::QueueFull,
             mpsc::error::TrySendError::Closed(()) => WriteError::Unavailable,
         })?;
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        permit.send(Request { mutation, bytes, turn: Turn::default(), reply });
+        permit.send(Request { mutation, bytes, turn: Turn::default(), reply, _place: place });
         answer.await.unwrap_or(Err(WriteError::Unavailable))
     }
 

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{error::WriteError, mutation::Mutation, outcome::Committed};
-use crate::store::{StoreError, collections::indexes::IndexTask};
+use crate::{
+    shares::BudgetPermit,
+    store::{StoreError, collections::indexes::IndexTask},
+};
 
 /// A mutation in the queue, with the way back to its caller.
 pub(super) struct Request {
@@ -15,6 +18,8 @@ pub(super) struct Request {
     /// Set when it is taken from the queue.
     pub(super) turn: Turn,
     pub(super) reply: oneshot::Sender<Result<Committed, WriteError>>,
+    /// Its share of the queue.
+    pub(super) _place: BudgetPermit,
 }
 
 /// An index to build or drop, with the way back to the indexer.

@@ -1,12 +1,6 @@
 //! The state that the writer keeps between two batches, and the bounds of a batch.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::{
     cost::CostLog, error::WriteError, maintenance::Maintenance, outcome::Committed, request::Request,
@@ -55,10 +49,6 @@ pub(super) struct Writer {
     pub(super) config: WriterConfig,
     /// `None` where nobody subscribes: a command beside the server.
     pub(super) relay: Option<RelayHandle>,
-    /// Shared with every [`WriterHandle`](super::WriterHandle), which refuses mutations while it is too large.
-    pub(super) waiting_bytes: Arc<AtomicUsize>,
-    /// Shared in the same way.
-    pub(super) waiting: Arc<AtomicUsize>,
     /// Requests that wait for their turn.
     pub(super) turns: Turns,
     pub(super) cost_log: CostLog,
@@ -73,10 +63,8 @@ impl Writer {
         }
     }
 
-    /// Answers a request and takes it off the queue's counts.
+    /// Answers a request.
     pub(super) fn answer(&self, request: Request, answer: Result<Committed, WriteError>) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.waiting_bytes.fetch_sub(request.bytes, Ordering::Relaxed);
         // The caller may be gone. Its mutation happened all the same.
         let _ = request.reply.send(answer);
     }
