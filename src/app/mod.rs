@@ -212,7 +212,7 @@ impl Running {
         let _ = self.stop.send(true);
         let stopping = async {
             self.http.pause().await;
-            // Whoever is still there after that has the time of a graceful stop.
+            // A client that is still there after that has the time of a graceful stop.
             let _ = tokio::time::timeout(FAREWELL, self.sockets.closed()).await;
             self.http.stop(true).await;
             self.http_task.await.unwrap_or_else(|err| Err(io::Error::other(err)))

@@ -1,6 +1,6 @@
 //! Looks keys up in the database, many with one statement, and remembers for a moment which ones are unknown.
 //!
-//! Whoever has no key may send as many wrong ones as the network takes. So unknown keys cost one statement for all that wait,
+//! A client without a key may send as many wrong ones as the network takes. So unknown keys cost one statement for all that wait,
 //! and one statement runs at a time; those with a valid key wait with the others for one statement at most.
 
 use std::{

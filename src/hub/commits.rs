@@ -29,7 +29,7 @@ pub(super) struct Commits {
     load: Arc<Load>,
 }
 
-/// What the relay hears of.
+/// A message to the relay.
 pub(super) enum News {
     /// The next changes of one project that this process has committed.
     Changes(Vec<Arc<Change>>),
@@ -42,7 +42,7 @@ struct Commit {
     bytes: usize,
 }
 
-/// What waits for the relay.
+/// The messages that wait for the relay.
 #[derive(Default)]
 struct Load {
     changes: AtomicUsize,

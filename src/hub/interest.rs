@@ -1,4 +1,5 @@
-//! What subscriptions want to hear of. Equal interests are stored once, and what they take is bounded.
+//! The interests of subscriptions: a filter of a collection, and how its events are written. Equal ones are stored once, and
+//! their memory is bounded.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},

@@ -1,4 +1,4 @@
-//! What the relay needs of the rest of the server: how the log is read, and who hears of control entries.
+//! The two traits that the relay needs of the rest of the server: one reads the log, the other hears of control entries.
 
 use std::sync::Arc;
 

@@ -33,7 +33,7 @@ pub(super) struct ShardReceiver {
     load: Arc<Load>,
 }
 
-/// What waits for a shard.
+/// The messages that wait for a shard.
 #[derive(Default)]
 struct Load {
     batches: AtomicUsize,

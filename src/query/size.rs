@@ -5,12 +5,12 @@ use serde_json::Value;
 use super::{Field, Filter, Part};
 use crate::domain::Segment;
 
-/// What an allocation takes besides its bytes.
+/// The bytes that an allocation takes besides its own.
 const ALLOCATION: usize = 16;
-/// What a live filter takes for each value that it can be found by, besides the value: its anchor, and its place in the filter
+/// The bytes that a live filter takes for each value that it can be found by, besides the value: its anchor, and its place in the filter
 /// index of the hub.
 const ANCHOR: usize = 96;
-/// What the hub takes for each of the first bytes of a text that it looks for in all strings at once.
+/// The bytes that the hub takes for each of the first bytes of a text that it looks for in all strings at once.
 const STATE: usize = 64;
 /// How many bytes of a text these are.
 const MAX_STATES: usize = 32;

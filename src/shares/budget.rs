@@ -26,7 +26,7 @@ struct Shared {
     freed: Notify,
 }
 
-/// What is held, in bytes.
+/// The bytes that are held.
 #[derive(Default)]
 struct Held {
     all: usize,

@@ -51,7 +51,7 @@ pub struct Base {
     pub max_document_bytes: usize,
 }
 
-/// What the mutations change of the base.
+/// The changes that the mutations make to the base.
 #[derive(Default)]
 struct Overlay {
     log_ends: HashMap<ProjectId, LogEnds>,

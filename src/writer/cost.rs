@@ -1,4 +1,4 @@
-//! What a batch costs in processor time, and the line in the log about one that costs too much.
+//! The processor time that a batch costs, and the line in the log about one that costs too much.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! What waits for the writer: mutations, each with its place in the order, and indexes to build.
+//! The requests that wait for the writer: mutations, each with its place in the order, and indexes to build.
 
 use std::{sync::Arc, time::Duration};
 

@@ -17,7 +17,7 @@ use super::{
     request::{Request, Turn},
 };
 
-/// What a mutation costs at least: its share of a statement and of a commit.
+/// The least cost of a mutation: its share of a statement and of a commit.
 const LEAST_COST: u64 = 10_000;
 /// The most lanes that are remembered, unless more have mutations waiting.
 const LANES: usize = 4096;

@@ -50,7 +50,7 @@ pub struct Session<C> {
     farewell: Farewell,
 }
 
-/// What the peer has to do with the end of its connection.
+/// The part that the peer takes in the end of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Farewell {
     /// It can answer the server's close frame.

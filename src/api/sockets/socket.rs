@@ -53,7 +53,7 @@ pub struct Socket {
     waker: Option<Waker>,
 }
 
-/// What the server waits for.
+/// The event that the server waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The rest of a request's head.
@@ -73,7 +73,7 @@ struct Alarm {
     at: Option<Instant>,
 }
 
-/// What a socket may do now.
+/// The things that a socket may do now.
 enum Verdict {
     Go,
     /// The peer is heard no more.

@@ -13,7 +13,7 @@ pub const MAX_COST_OF_KEY: u32 = 16_000;
 pub(super) const FREE_COST_OF_ANCHOR: u64 = 256;
 /// The values of a term that are compared while another term is asked.
 const VALUES_OF_TERM: usize = 32;
-/// What a text costs that the pass over a document doesn't find, because it is long: it is looked for by itself.
+/// The cost of a text that is too long for the pass over a document, and is looked for by itself.
 const LONG_TEXT: u32 = 20;
 
 /// Returns the cost of asking all terms of a filter, at least 1.

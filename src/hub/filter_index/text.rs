@@ -22,7 +22,7 @@ const MAX_NEEDLE: usize = 32;
 /// The bytes of all texts of a collection. An automaton takes up to 70 bytes of memory for each. Texts beyond it are looked for
 /// one by one, and cost accordingly.
 const MAX_BYTES: usize = 512 * 1024;
-/// So many texts wait without being in an automaton. Each is looked for by itself.
+/// The most texts that wait without being in an automaton. Each is looked for by itself.
 const MAX_WAITING: usize = 16;
 /// An automaton is this many times as large as the next smaller one.
 const GROWTH: usize = 4;

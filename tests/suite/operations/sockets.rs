@@ -26,7 +26,7 @@ async fn connect(url: &str) -> TcpStream {
 /// Reads until the server closes, and returns what came. A connection that was reset is closed, too.
 async fn read_to_end(tcp: &mut TcpStream) -> String {
     let mut all = Vec::new();
-    // What came before a reset is in the buffer.
+    // The bytes that came before a reset are in the buffer.
     let _ = timeout(BOUNDED, tcp.read_to_end(&mut all)).await.expect("the server does not close");
     String::from_utf8(all).unwrap()
 }
@@ -136,7 +136,7 @@ async fn an_answer_that_is_read_byte_by_byte_does_not_keep_a_connection_open() {
     // The beginning of the answer, and then ten bytes a second: hours for the whole of it.
     tcp.read_exact(&mut [0; 6000]).await.unwrap();
     let (mut ticks, begun) = (tokio::time::interval(Duration::from_millis(100)), Instant::now());
-    // What has arrived can still be read after a reset, so the client also writes.
+    // Bytes that have arrived can still be read after a reset, so the client also writes.
     while tcp.read_u8().await.is_ok() && tcp.write_all(b"x").await.is_ok() {
         ticks.tick().await;
         assert!(begun.elapsed() < 2 * BOUNDED, "the server does not close");

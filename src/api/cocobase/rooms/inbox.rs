@@ -18,7 +18,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 const MAX_ALL_BYTES: usize = 64 * 1024 * 1024;
 /// A queue may have this part of what the others leave.
 const SHARE: usize = 8;
-/// What is left to those in whose queue nothing waits.
+/// The bytes that are kept for clients in whose queue nothing waits.
 const FOR_THE_QUICK: usize = 16 * 1024 * 1024;
 
 /// The bytes that wait in all queues of the process.

@@ -1,4 +1,4 @@
-//! What hostile clients do. An attack that is refused, cut or answered with an error begins again.
+//! The attacks of hostile clients. An attack that is refused, cut or answered with an error begins again.
 
 use std::{
     sync::LazyLock,
@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// How long an attack waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What one hostile client does.
+/// The attack that one hostile client repeats.
 #[derive(Clone, Copy, Debug)]
 pub enum Attack {
     /// Removes 100,000 values from a list of 100,000.
