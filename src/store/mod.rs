@@ -23,9 +23,9 @@ pub mod sql;
 
 pub(in crate::store) use db::statement::Sql;
 pub use db::{
-    connect::{ConnectError, Durability},
     connection::WriteOrder,
     database::{Db, Lane, ReadConnection},
+    pools::{ConnectError, Durability},
     transaction::WriteTx,
 };
 pub use error::{Result, StoreError};

@@ -12,8 +12,9 @@ use tokio::sync::Mutex;
 
 use crate::store::{
     db::{
-        connect::{self, ConnectError, Durability, Pools},
+        connect,
         connection::IdleConnection,
+        pools::{ConnectError, Durability, Pools},
         readers::Readers,
         statement::Sql,
         transaction::{self, WriteTx},

@@ -1,0 +1,51 @@
+//! Opens the connections to SQLite.
+
+use std::{str::FromStr, time::Duration};
+
+use sea_orm::{DbBackend, SqlxSqliteConnector};
+use sqlx::{
+    ConnectOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::store::db::{
+    pools::{ACQUIRE_TIMEOUT, ConnectError, Durability, Lanes, Pools},
+    readers::Readers,
+};
+
+/// How long SQLite waits for the writer of another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens the file that a URL names, or creates it.
+pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, ConnectError> {
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|err| ConnectError::BadUrl(err.to_string()))?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match durability {
+            Durability::Full => SqliteSynchronous::Full,
+            Durability::Normal => SqliteSynchronous::Normal,
+        })
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
+    // The writer connects first: it creates the file and puts it into WAL mode, which readers can't.
+    let pool = || {
+        SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
+    let write = pool().min_connections(1).connect_with(options.clone()).await.map_err(explain)?;
+    let readers = options.clone().pragma("query_only", "1");
+    let lane = |count| Readers::sqlite(count, ACQUIRE_TIMEOUT, &readers, pool);
+    Ok(Pools {
+        backend: DbBackend::Sqlite,
+        write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
+        lanes: Lanes { point: lane(2), scan: lane(5), stream: lane(6), relay: lane(2), index: lane(1) },
+        postgres: None,
+    })
+}
