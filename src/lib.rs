@@ -16,6 +16,9 @@
 //! - [`api`]: HTTP, WebSocket and server-sent events
 //! - [`config`], [`app`], [`cli`]: settings, assembly, command line
 
+// Both macros panic where the output is a closed pipe or a full disk.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod api;
 pub mod app;
 pub mod auth;

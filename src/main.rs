@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use coir::cli::{self, Cli};
+use coir::cli::{self, Cli, logging};
 
 fn main() -> ExitCode {
     // A missing file is the normal case. A file that cannot be read is an error, so that its settings are not silently ignored.
@@ -21,12 +21,15 @@ fn main() -> ExitCode {
     // Everything that must end has ended. Nobody waits for a task that does not yield.
     runtime.shutdown_background();
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            logging::finish(None);
+            ExitCode::SUCCESS
+        }
         Err(err) => fail(&err.to_string()),
     }
 }
 
 fn fail(message: &str) -> ExitCode {
-    eprintln!("coir: {message}");
+    logging::finish(Some(&format!("coir: {message}")));
     ExitCode::FAILURE
 }

@@ -1,6 +1,9 @@
 //! `coir keys` and `coir projects`: administration on the database, also while servers run on it.
 
-use super::error::CliError;
+use super::{
+    error::CliError,
+    output::{note, print},
+};
 use crate::{
     auth::{KeyKind, Scopes},
     service::keys,
@@ -15,27 +18,31 @@ pub(super) async fn create_key(
     scopes: &Scopes,
 ) -> Result<(), CliError> {
     let project = keys::find_project(db, project).await?;
-    println!("{}", keys::create_key(db, &project.id, kind, scopes).await?);
-    eprintln!("A {} key of the project `{}` ({scopes}). It is shown only once.", kind.as_str(), project.name);
+    print(keys::create_key(db, &project.id, kind, scopes).await?)?;
+    note(format_args!(
+        "A {} key of the project `{}` ({scopes}). It is shown only once.",
+        kind.as_str(),
+        project.name
+    ));
     Ok(())
 }
 
 pub(super) async fn list_keys(db: &Db, project: &str) -> Result<(), CliError> {
     let project = keys::find_project(db, project).await?;
-    println!(
+    print(format_args!(
         "{:<36}  {:<11}  {:<11}  {:<24}  {:<8}  scopes",
         "id", "begins with", "kind", "created", "state"
-    );
+    ))?;
     for key in keys::list_keys(db, &project.id).await? {
         let state = if key.revoked_at.is_some() { "revoked" } else { "good" };
         let scopes = key.scopes.as_deref().unwrap_or("all");
         let created = key.created_at.to_string();
-        println!(
+        print(format_args!(
             "{:<36}  {:<11}  {:<11}  {created:<24}  {state:<8}  {scopes}",
             key.id.as_str(),
             key.prefix,
             key.kind
-        );
+        ))?;
     }
     Ok(())
 }
@@ -55,25 +62,25 @@ pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), 
         tracing::warn!("the writer failed: {err}");
     }
     outcome?;
-    println!("The key {}… is revoked; running servers notice within a second.", key.prefix);
+    print(format_args!("The key {}… is revoked; running servers notice within a second.", key.prefix))?;
     Ok(())
 }
 
 pub(super) async fn create_project(db: &Db, name: &str) -> Result<(), CliError> {
     let project = keys::create_project(db, name).await?;
-    println!("The project `{}` has these keys, which are shown only once:", project.name);
+    print(format_args!("The project `{}` has these keys, which are shown only once:", project.name))?;
     for kind in [KeyKind::Publishable, KeyKind::Secret] {
         let key = keys::create_key(db, &project.id, kind, &Scopes::all()).await?;
-        println!("  {:<11}  {key}", kind.as_str());
+        print(format_args!("  {:<11}  {key}", kind.as_str()))?;
     }
     Ok(())
 }
 
 pub(super) async fn list_projects(db: &Db) -> Result<(), CliError> {
-    println!("{:<36}  {:<24}  name", "id", "created");
+    print(format_args!("{:<36}  {:<24}  name", "id", "created"))?;
     let all = db.read(Lane::Point, |db| async move { projects::list(&db).await }).await;
     for project in all.map_err(keys::SetupError::from)? {
-        println!("{}  {}  {}", project.id, project.created_at, project.name);
+        print(format_args!("{}  {}  {}", project.id, project.created_at, project.name))?;
     }
     Ok(())
 }

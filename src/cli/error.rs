@@ -5,7 +5,7 @@ use crate::{
     writer::WriteError,
 };
 
-use super::{import::ImportError, verify::VerifyError};
+use super::{import::ImportError, output::OutputError, verify::VerifyError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,8 @@ pub enum CliError {
     Import(#[from] ImportError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The server ended without being told to.
     #[error("the server failed: {0}")]
     Server(std::io::Error),

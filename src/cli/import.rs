@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use super::{
     answer::{describe, path_url},
     arguments::ImportArgs,
+    output::{OutputError, note, print},
 };
 use crate::domain::Timestamp;
 
@@ -37,6 +38,8 @@ pub enum ImportError {
     Content(PathBuf, String),
     #[error("the HTTP client can't be made: {0}")]
     Client(reqwest::Error),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error("{failed} of {total} documents were not written")]
     Incomplete { failed: usize, total: usize },
     /// The server refused the first document, and nothing was written.
@@ -71,11 +74,11 @@ pub(super) async fn run(args: ImportArgs, key: Option<String>) -> Result<(), Imp
             return Err(ImportError::Refused(message));
         }
         if failed <= SHOWN_REFUSALS {
-            bar.suspend(|| eprintln!("document {}: {message}", place + 1));
+            bar.suspend(|| note(format_args!("document {}: {message}", place + 1)));
         }
     }
     bar.finish();
-    println!("Wrote {} of {total} documents into `{}`.", total - failed, args.collection);
+    print(format_args!("Wrote {} of {total} documents into `{}`.", total - failed, args.collection))?;
     if failed > 0 { Err(ImportError::Incomplete { failed, total }) } else { Ok(()) }
 }
 

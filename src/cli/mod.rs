@@ -2,8 +2,8 @@
 //!
 //! `serve`, `migrate`, `keys` and `projects` open the database. `import` and `verify` are HTTP clients of a running server.
 //!
-//! Reading order: [`arguments`] with `duration`, this file, `serve`, `admin`, `answer`, `import`, `verify` with `comparison`,
-//! [`error`].
+//! Reading order: [`arguments`] with `duration`, this file, [`logging`], `output`, `serve`, `admin`, `answer`, `import`, `verify`
+//! with `comparison`, [`error`].
 
 mod admin;
 mod answer;
@@ -12,6 +12,8 @@ mod comparison;
 mod duration;
 pub mod error;
 mod import;
+pub mod logging;
+mod output;
 mod serve;
 mod verify;
 
@@ -46,8 +48,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Serve(args)) => serve::run(start(&given.with_flags_of(args.0))?).await,
         Some(Command::Migrate) => {
             app::migrate_database(&start(&given)?).await?.close().await;
-            println!("The database's schema is up to date.");
-            Ok(())
+            Ok(output::print("The database's schema is up to date.")?)
         }
         Some(Command::Keys(command)) => run_on_database(&start(&given)?, Administration::Keys(command)).await,
         Some(Command::Projects(command)) => {
@@ -68,7 +69,7 @@ fn key_of(typed: Option<&str>, given: &Given) -> Result<Option<String>, CliError
 /// Checks the settings and starts the log, which then warns of variables that are no settings.
 fn start(given: &Given) -> Result<Config, CliError> {
     let config = Config::read(given)?;
-    serve::start_log(&config, given)?;
+    logging::start(&config, given)?;
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for unknown in find_unknown(names) {
         let (name, nearest) = (unknown.name, unknown.nearest);
@@ -86,10 +87,10 @@ enum Administration {
 async fn run_on_database(config: &Config, command: Administration) -> Result<(), CliError> {
     let (db, new_keys) = app::open_database(config).await?;
     if let Some(keys) = new_keys {
-        eprintln!(
+        output::note(format_args!(
             "This database is new. The project `{DEFAULT_PROJECT}` has these keys, which are shown only once:"
-        );
-        eprintln!("  publishable  {}\n  secret       {}", keys.publishable, keys.secret);
+        ));
+        output::note(format_args!("  publishable  {}\n  secret       {}", keys.publishable, keys.secret));
     }
     let outcome = match command {
         Administration::Keys(KeyCommand::Create { kind, project, scope }) => {

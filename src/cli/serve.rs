@@ -2,56 +2,41 @@
 
 use std::{
     fmt::Write as _,
-    io::{IsTerminal, Write as _},
+    io::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
+    time::Duration,
 };
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
 use crate::{
     app::{self, Running},
-    config::{Config, ConfigError, Given, LogFormat, setting},
+    config::Config,
 };
 
-/// Starts the log, on standard error.
-pub(super) fn start_log(config: &Config, given: &Given) -> Result<(), ConfigError> {
-    // A bare level is meant for Coir; libraries then log warnings and errors only.
-    let directives = if config.log.contains(['=', ',']) {
-        config.log.clone()
-    } else {
-        format!("warn,coir={}", config.log)
-    };
-    let filter = EnvFilter::try_new(directives).map_err(|err| {
-        let reason =
-            format!("`{}`: {err}; write error, warn, info, debug, trace, or coir=debug,warn", config.log);
-        given.error(setting("COIR_LOG"), reason)
-    })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    // A process has one log: where one was started before, it stays.
-    let _ = match config.log_format {
-        LogFormat::Text => log.with_target(false).try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
-    Ok(())
-}
+/// How long the server waits for its standard output to take the welcome.
+const GREETING: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(config: Config) -> Result<(), CliError> {
     let welcome = Welcome::of(&config);
     let running = app::start(config).await?;
-    // A closed standard output is no failure: nobody wants to read it.
-    let _ = std::io::stdout().write_all(welcome.text(&running).as_bytes());
+    greet(welcome.text(&running)).await;
     tracing::info!(address = %running.address, durability = %running.durability, "serving on http://{}, {}", running.address, running.durability);
     wait_for_stop().await;
     tracing::info!("stopping: requests finish and streams end");
     running.stop().await.map_err(CliError::Server)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Prints the welcome. A standard output that is closed or full is no failure: nobody wants to read it.
+async fn greet(text: String) {
+    let print = tokio::task::spawn_blocking(move || {
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    });
+    let _ = tokio::time::timeout(GREETING, print).await;
 }
 
 /// Says where the data is, without the password that a URL may hold.

@@ -14,6 +14,7 @@ use super::{
     answer::path_url,
     arguments::VerifyArgs,
     comparison::{Comparison, Outcome, Reference, Source},
+    output::{OutputError, note, print},
 };
 
 /// How often a comparison begins, and how often the progress is shown.
@@ -41,6 +42,8 @@ pub enum VerifyError {
     Refused(Error),
     #[error("the stream did not come as far as the list within {} s of the end", PATIENCE.as_secs())]
     Behind,
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error("the view was wrong {0} times")]
     Diverged(u64),
 }
@@ -67,7 +70,7 @@ pub(super) async fn run(args: VerifyArgs, key: Option<String>) -> Result<(), Ver
     verification.follow(Instant::now() + args.duration).await?;
     verification.bar.finish_and_clear();
     let counts = verification.view.counts();
-    println!(
+    print(format_args!(
         "Followed `{}` for {} s: {} documents, {} events, {} reconnects, {} times told to start anew, \
          {} comparisons, {} divergences.",
         args.collection,
@@ -78,7 +81,7 @@ pub(super) async fn run(args: VerifyArgs, key: Option<String>) -> Result<(), Ver
         counts.resyncs,
         verification.comparisons,
         verification.divergences,
-    );
+    ))?;
     match verification.divergences {
         0 => Ok(()),
         divergences => Err(VerifyError::Diverged(divergences)),
@@ -238,7 +241,7 @@ impl Verification {
         self.divergences += 1;
         // The same error may be in every comparison from now on.
         if self.divergences <= 20 {
-            self.bar.suspend(|| eprintln!("divergence: {how}"));
+            self.bar.suspend(|| note(format_args!("divergence: {how}")));
         }
     }
 
@@ -257,7 +260,7 @@ impl Verification {
         );
         if !std::io::stderr().is_terminal() && self.line_at.elapsed() >= LINE_INTERVAL {
             self.line_at = Instant::now();
-            eprintln!("{line}");
+            note(&line);
         }
         self.bar.set_message(line);
         self.bar.tick();

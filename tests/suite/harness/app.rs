@@ -10,7 +10,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Database, Sql, TestSocket, TestStream, postgres};
+use super::{Database, Sql, TestSocket, TestStream, fresh_database};
 
 /// The secret key of the project `default` in every test.
 pub const SECRET_KEY: &str = "sk_0123456789abcdefSECRET";
@@ -67,11 +67,7 @@ impl TestApp {
 
     /// Starts a server on a fresh database, with other settings.
     pub async fn start_with(database: Database, change: impl FnOnce(&mut Config)) -> Self {
-        let directory = (database == Database::Sqlite).then(|| tempfile::tempdir().unwrap());
-        let url = match &directory {
-            Some(directory) => format!("sqlite://{}", directory.path().join("coir.db").display()),
-            None => tokio::task::spawn_blocking(postgres::database_url).await.unwrap(),
-        };
+        let (url, directory) = fresh_database(database).await;
         let mut config = config(&url);
         change(&mut config);
         Self::start_on(config, directory).await

@@ -2,7 +2,7 @@
 //!
 //! [`TestApp`] is a server inside this process; [`Process`](process::Process) is the built binary, for tests that kill
 //! it. [`on_both_databases`] runs one test on SQLite and on PostgreSQL. [`Replica`] and [`View`] use `coir-client` to keep
-//! the documents that a subscriber sees. [`corpus`] generates documents; [`questions`] generates filters and sorts for them.
+//! the documents that a subscriber sees. [`SilentProxy`] lets a network go silent. [`corpus`] generates documents; [`questions`] generates filters and sorts for them.
 
 pub mod app;
 pub mod corpus;
@@ -13,6 +13,7 @@ pub mod process;
 pub mod questions;
 pub mod raw;
 pub mod replica;
+pub mod silent_proxy;
 pub mod socket;
 pub mod sql;
 pub mod stream;
@@ -22,6 +23,7 @@ pub use app::{Answer, PUBLISHABLE_KEY, SECRET_KEY, TestApp, path_with};
 pub use dice::Dice;
 pub use raw::RawSocket;
 pub use replica::Replica;
+pub use silent_proxy::SilentProxy;
 pub use socket::{TestSocket, event};
 pub use sql::Sql;
 pub use stream::{Block, TestStream};
@@ -32,6 +34,17 @@ pub use view::{View, alter_cursor, data_of, list_all, sequence_of};
 pub enum Database {
     Sqlite,
     Postgres,
+}
+
+/// Makes an empty database, and returns its URL with the directory that holds it, if it is a file.
+pub async fn fresh_database(database: Database) -> (String, Option<tempfile::TempDir>) {
+    match database {
+        Database::Sqlite => {
+            let directory = tempfile::tempdir().unwrap();
+            (format!("sqlite://{}", directory.path().join("coir.db").display()), Some(directory))
+        }
+        Database::Postgres => (tokio::task::spawn_blocking(postgres::database_url).await.unwrap(), None),
+    }
 }
 
 /// Defines one test on each database: `on_both_databases! { async fn a_claim(app: &TestApp) { … } }`.

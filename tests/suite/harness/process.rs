@@ -31,8 +31,8 @@ impl Process {
         Self::spawn(command, database_url, listen)
     }
 
-    /// Starts the server with its log in a file.
-    pub fn start_logged(database_url: &str, log: std::fs::File) -> Self {
+    /// Starts the server with its log in a file or a pipe.
+    pub fn start_logged(database_url: &str, log: impl Into<Stdio>) -> Self {
         let mut command = command(&["serve"]);
         command.stderr(log);
         Self::spawn(command, database_url, "127.0.0.1:0")
@@ -54,7 +54,8 @@ impl Process {
         Self::spawn(command, database_url, "127.0.0.1:0")
     }
 
-    fn spawn(mut command: Command, database_url: &str, listen: &str) -> Self {
+    /// Starts a command that serves.
+    pub fn spawn(mut command: Command, database_url: &str, listen: &str) -> Self {
         let mut child = command
             .env("DATABASE_URL", database_url)
             .env("COIR_LISTEN", listen)

@@ -5,6 +5,7 @@ mod first_minutes;
 mod health;
 mod keys;
 mod lifecycle;
+mod log_output;
 mod malformed;
 mod settings;
 mod site;
