@@ -93,12 +93,14 @@ impl Lookups {
 
     /// Reads until nobody waits.
     async fn read_all(self) {
+        let reading = Reading(&self);
         while let Some(hashes) = self.take_batch() {
             let wanted = hashes.clone();
             let read = |db| async move { keys::find_by_hashes(&db, &wanted).await };
             let found = self.db.read(Lane::Point, read).await;
             self.lock().share(hashes, found);
         }
+        std::mem::forget(reading);
     }
 
     fn take_batch(&self) -> Option<Vec<String>> {
@@ -110,6 +112,18 @@ impl Lookups {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task that reads. If it ends in a panic, those who wait hear of a failure, and the next to ask starts another one.
+struct Reading<'a>(&'a Lookups);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_reading = false;
+        state.waiting.clear();
+        state.queue.clear();
     }
 }
 

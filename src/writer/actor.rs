@@ -32,6 +32,9 @@ use crate::{
 /// How long a batch may take. PostgreSQL ends a statement after 10 s; this bound is for a connection that hangs.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// How long an index may take to build on SQLite, where writes wait for it.
+const INDEX_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// After so many batches without an empty queue, what is due beside the writes comes between.
 const CROWDED: u64 = 4;
 
@@ -126,15 +129,19 @@ impl Writer {
         }
     }
 
+    /// Builds or drops an index on SQLite. The abandoned transaction takes its connection with it.
     async fn carry_out(&self, task: &IndexTask) -> Result<(), StoreError> {
-        let mut tx = self.db.begin_write().await?;
-        match indexes::carry_out_sqlite(&mut tx, task).await {
-            Ok(()) => tx.commit().await,
-            Err(err) => {
-                self.abandon(tx).await;
-                Err(err)
+        let work = async {
+            let mut tx = self.db.begin_write().await?;
+            match indexes::carry_out_sqlite(&mut tx, task).await {
+                Ok(()) => tx.commit().await,
+                Err(err) => {
+                    self.abandon(tx).await;
+                    Err(err)
+                }
             }
-        }
+        };
+        tokio::time::timeout(INDEX_TIMEOUT, work).await.unwrap_or_else(|_| Err(StoreError::no_answer()))
     }
 
     /// Takes what is due, up to the bounds of a batch, but at least one request.

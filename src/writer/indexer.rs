@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     error::WriteError,
+    index_session::WatchedSession,
     mutation::{Mutation, Operation},
     queue::WriterHandle,
 };
@@ -17,7 +18,10 @@ use crate::{
     query::index_definition::IndexState,
     store::{
         Db, Lane, StoreError,
-        collections::indexes::{self, IndexSession, IndexTask},
+        collections::{
+            backends::Backend,
+            indexes::{self, IndexTask},
+        },
     },
 };
 
@@ -48,8 +52,10 @@ enum Round {
 /// Runs until `stop` becomes true.
 pub async fn run(db: Db, writer: WriterHandle, bell: IndexerBell, mut stop: watch::Receiver<bool>) {
     let work = async {
+        // A session of this node that the database may take for alive, and that holds the lock then.
+        let mut lost = None;
         loop {
-            let pause = match do_all(&db, &writer).await {
+            let pause = match do_all(&db, &writer, &mut lost).await {
                 Ok(Round::Done) => POLL,
                 Ok(Round::Unfinished) => RETRY,
                 Err(err) => {
@@ -67,7 +73,7 @@ pub async fn run(db: Db, writer: WriterHandle, bell: IndexerBell, mut stop: watc
     }
 }
 
-async fn do_all(db: &Db, writer: &WriterHandle) -> Result<Round, StoreError> {
+async fn do_all(db: &Db, writer: &WriterHandle, lost: &mut Option<Backend>) -> Result<Round, StoreError> {
     let tasks = db.read(Lane::Point, |db| async move { indexes::list_tasks(&db).await }).await?;
     if tasks.is_empty() {
         return Ok(Round::Done);
@@ -76,63 +82,88 @@ async fn do_all(db: &Db, writer: &WriterHandle) -> Result<Round, StoreError> {
         return do_each(tasks, writer, None, db).await;
     }
     // Another node holds the lock and builds. If it dies, the lock becomes free.
-    let Some(session) = IndexSession::open(db).await? else { return Ok(Round::Unfinished) };
+    if let Some(backend) = lost {
+        let backend = backend.clone();
+        db.read(Lane::Point, |db| async move { backend.end(&db).await }).await?;
+        *lost = None;
+    }
+    let Some(session) = WatchedSession::open(db).await? else { return Ok(Round::Unfinished) };
     // Read again: another node may have done the work before this one got the lock.
     let tasks = db.read(Lane::Point, |db| async move { indexes::list_tasks(&db).await }).await;
     let outcome = match tasks {
         Ok(tasks) => do_each(tasks, writer, Some(&session), db).await,
         Err(err) => Err(err),
     };
-    session.close().await;
+    *lost = session.close().await;
     outcome
 }
 
 async fn do_each(
     tasks: Vec<IndexTask>,
     writer: &WriterHandle,
-    session: Option<&IndexSession>,
+    session: Option<&WatchedSession>,
     db: &Db,
 ) -> Result<Round, StoreError> {
     let mut round = Round::Done;
     for task in tasks {
         let task = Arc::new(task);
-        if task.is_removed {
-            carry_out(&task, writer, session).await?;
-            continue;
-        }
-        let state = build(&task, writer, session, db).await?;
-        let name = task.index.name();
-        match &state {
-            IndexState::Failed(why) => tracing::warn!(index = %name, "could not build index {name}: {why}"),
-            _ => tracing::info!(index = %name, "built index {name}"),
-        }
-        let finish = Operation::FinishIndex {
-            collection: task.collection.to_string(),
-            index: task.index.id.clone(),
-            state,
-        };
-        let project = task.project.clone();
-        let mutation = Mutation { project, caller: None, operations: vec![finish], idempotency: None };
-        match writer.submit(mutation).await {
-            Ok(_) => {}
-            // The collection was removed meanwhile, with its indexes.
-            Err(WriteError::AtOperation { .. }) => {}
-            Err(_) => round = Round::Unfinished,
+        match do_one(&task, writer, session, db).await {
+            Ok(Round::Done) => {}
+            Ok(Round::Unfinished) => round = Round::Unfinished,
+            Err(err) if session.is_some_and(WatchedSession::is_lost) => return Err(err),
+            Err(err) => {
+                // It must not keep the indexes of others from being built.
+                let name = task.index.name();
+                tracing::warn!(index = %name, "could not build or drop index {name}; will retry: {err}");
+                round = Round::Unfinished;
+            }
         }
     }
     Ok(round)
+}
+
+async fn do_one(
+    task: &Arc<IndexTask>,
+    writer: &WriterHandle,
+    session: Option<&WatchedSession>,
+    db: &Db,
+) -> Result<Round, StoreError> {
+    if task.is_removed {
+        carry_out(task, writer, session).await?;
+        return Ok(Round::Done);
+    }
+    let state = build(task, writer, session, db).await?;
+    let name = task.index.name();
+    match &state {
+        IndexState::Failed(why) => tracing::warn!(index = %name, "could not build index {name}: {why}"),
+        _ => tracing::info!(index = %name, "built index {name}"),
+    }
+    let finish = Operation::FinishIndex {
+        collection: task.collection.to_string(),
+        index: task.index.id.clone(),
+        state,
+    };
+    let project = task.project.clone();
+    let mutation = Mutation { project, caller: None, operations: vec![finish], idempotency: None };
+    Ok(match writer.submit(mutation).await {
+        // With an error at the operation: the collection was removed meanwhile, with its indexes.
+        Ok(_) | Err(WriteError::AtOperation { .. }) => Round::Done,
+        Err(_) => Round::Unfinished,
+    })
 }
 
 /// Builds an index and returns its new state.
 async fn build(
     task: &Arc<IndexTask>,
     writer: &WriterHandle,
-    session: Option<&IndexSession>,
+    session: Option<&WatchedSession>,
     db: &Db,
 ) -> Result<IndexState, StoreError> {
     // Since the index was declared, the writer has rejected longer strings, so no more can appear.
     let too_long = match session {
-        Some(session) => indexes::find_too_long_text(session.connection(), task).await?,
+        Some(session) => {
+            session.run(indexes::find_too_long_text(session.session().connection(), task)).await?
+        }
         None => {
             let task = task.clone();
             let look = move |db| async move { indexes::find_too_long_text(&db, &task).await };
@@ -149,7 +180,9 @@ async fn build(
     };
     let doubled = match session {
         _ if !task.index.definition.unique => None,
-        Some(session) => indexes::find_duplicate_values(session.connection(), task).await?,
+        Some(session) => {
+            session.run(indexes::find_duplicate_values(session.session().connection(), task)).await?
+        }
         None => {
             let task = task.clone();
             let look = move |db| async move { indexes::find_duplicate_values(&db, &task).await };
@@ -171,7 +204,7 @@ async fn build(
 async fn carry_out(
     task: &Arc<IndexTask>,
     writer: &WriterHandle,
-    session: Option<&IndexSession>,
+    session: Option<&WatchedSession>,
 ) -> Result<(), StoreError> {
     match session {
         Some(session) => session.carry_out(task).await,

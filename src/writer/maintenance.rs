@@ -32,6 +32,8 @@ const SWEEP_BYTES: usize = 4 * 1024 * 1024;
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
 /// Every so many comparisons the ages are compared too, and also the logs that only other nodes write.
 const THOROUGH: u64 = 60;
+/// After so many failed prunings in a row, the rest waits for the next comparison.
+const MAX_FAILED_PRUNES: u32 = 3;
 /// How long one job may take before it is given up, because every write waits for it.
 const JOB_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -54,6 +56,8 @@ pub(super) struct Maintenance {
     compared: Option<ProjectId>,
     /// Projects whose log exceeded the retention when it was last compared.
     due: Vec<ProjectId>,
+    /// The last prunings that failed, one after the other.
+    failed_prunes: u32,
     documents: Portion,
     outcomes: Portion,
     entries: Portion,
@@ -94,6 +98,7 @@ impl Maintenance {
             comparisons: 0,
             compared: None,
             due: Vec::new(),
+            failed_prunes: 0,
             documents: Portion::default(),
             outcomes: Portion::default(),
             entries: Portion::default(),
@@ -205,13 +210,23 @@ impl Maintenance {
             Ok(has_more)
         };
         match in_time(prune).await {
-            Ok(true) => self.entries.adapt(begun.elapsed()),
-            Ok(false) => {
-                self.due.pop();
+            Ok(has_more) => {
+                self.failed_prunes = 0;
+                if has_more {
+                    self.entries.adapt(begun.elapsed());
+                } else {
+                    self.due.pop();
+                }
             }
             Err(err) => {
-                self.due.clear();
-                tracing::warn!("could not delete old entries of a change log; will retry: {err}");
+                tracing::warn!(%project, "could not delete old entries of the change log of project {project}; will retry: {err}");
+                self.due.pop();
+                self.failed_prunes += 1;
+                // One failure must not keep the logs of others from being pruned; several are the database's own.
+                if self.failed_prunes >= MAX_FAILED_PRUNES {
+                    self.failed_prunes = 0;
+                    self.due.clear();
+                }
             }
         }
     }

@@ -116,7 +116,7 @@ pub fn remove_all(tx: &mut WriteTx, collection: &CollectionId) {
     tx.defer(REMOVE_ALL, [collection.as_str().into()]);
 }
 
-/// Lists the indexes to build or drop, the oldest first.
+/// Lists the indexes to build or drop, the oldest first. A row that this version can't read is left out.
 ///
 /// # Errors
 /// A database failure.
@@ -135,7 +135,16 @@ pub async fn list_tasks(db: &impl ConnectionTrait) -> Result<Vec<IndexTask>> {
             is_removed: row.state == REMOVED,
         })
     };
-    rows.into_iter().map(task).collect()
+    let readable = rows.into_iter().filter_map(|row| {
+        let id = row.id.clone();
+        let task: Result<IndexTask> = task(row);
+        // One that only a newer version understands must not keep the others from being built.
+        task.inspect_err(|err| {
+            tracing::warn!(index = id, "the declaration of index {id} can't be read: {err}")
+        })
+        .ok()
+    });
+    Ok(readable.collect())
 }
 
 /// Builds the database's own indexes on SQLite, or drops them and deletes the row. No other write happens meanwhile. Indexes

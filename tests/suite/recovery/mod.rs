@@ -9,3 +9,4 @@ mod maintenance;
 mod outage;
 mod retention;
 mod rewind;
+mod silence;
