@@ -127,7 +127,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             writer.activity(),
             config.limits.subscriptions,
         )
-        .with_filter_bytes(config.limits.filter_bytes),
+        .with_subscription_bytes(config.limits.subscription_bytes),
         admission: Admission {
             keys: keys.clone(),
             tickets,

@@ -66,8 +66,8 @@ pub struct Limits {
     pub unauthenticated: Option<usize>,
     /// Subscriptions of one WebSocket.
     pub subscriptions: usize,
-    /// Bytes of memory that the filters of all live subscriptions take.
-    pub filter_bytes: usize,
+    /// Bytes of memory that all live subscriptions take.
+    pub subscription_bytes: usize,
     /// Indexes that collections declare, over the whole database.
     pub indexes: usize,
     /// Collections of a project.
@@ -127,7 +127,7 @@ impl Config {
                 connections: given.required_number("COIR_MAX_CONNECTIONS")?,
                 unauthenticated: given.number("COIR_MAX_UNAUTHENTICATED")?,
                 subscriptions: given.required_number("COIR_MAX_SUBSCRIPTIONS")?,
-                filter_bytes: given.required_number("COIR_MAX_FILTER_MEMORY")?,
+                subscription_bytes: given.required_number("COIR_MAX_SUBSCRIPTION_MEMORY")?,
                 indexes: given.required_number("COIR_MAX_INDEXES")?,
                 collections: given.required_number("COIR_MAX_COLLECTIONS")?,
                 idempotency_bytes: given.required_number("COIR_MAX_IDEMPOTENCY_BYTES")?,

@@ -9,7 +9,7 @@ use crate::{
         Position,
         cursor::{Cursor, Epoch},
     },
-    hub::{Frame, Interest, Outbox},
+    hub::{Frame, Interest, Outbox, TooManyBytes, interest::SUBSCRIPTION_BYTES},
     wire::NamedHead,
 };
 
@@ -36,12 +36,12 @@ pub enum DeliveryState {
 /// comparison removes duplicates wherever log and hub overlap.
 pub struct Delivery {
     pub interest: Arc<Interest>,
+    /// Whether the client asked for a snapshot, which is also sent whenever its view can't be brought up to date.
+    pub wants_snapshot: bool,
     pub(super) outbox: Rc<Outbox>,
     pub(super) state: Cell<DeliveryState>,
-    /// `None` until it is live for the first time, if it began at "now".
-    pub(super) position: Cell<Option<Position>>,
-    /// The epoch of the position; known with it.
-    pub(super) epoch: Cell<Option<Epoch>>,
+    /// How far it has been served. `None` until it is live for the first time, if it began at "now".
+    cursor: Cell<Option<Cursor>>,
     pub(super) serial: Cell<u64>,
     /// The beginning of its frames, if it is a named one.
     head: Option<NamedHead>,
@@ -62,27 +62,41 @@ impl Deref for Delivery {
 }
 
 impl Delivery {
-    /// Makes the state of a subscription. It begins now, unless [`Delivery::restart_from`] says otherwise.
-    pub fn new(interest: Arc<Interest>, outbox: Rc<Outbox>, head: Option<NamedHead>) -> Self {
-        Self {
+    /// Makes the state of a subscription. It begins now, unless [`Delivery::restart_from`] says otherwise. Its memory counts
+    /// for its key until it is dropped.
+    ///
+    /// # Errors
+    /// [`TooManyBytes`] if there is no memory for it.
+    pub fn new(
+        interest: Arc<Interest>,
+        outbox: Rc<Outbox>,
+        head: Option<NamedHead>,
+        wants_snapshot: bool,
+    ) -> Result<Self, TooManyBytes> {
+        interest.take(SUBSCRIPTION_BYTES + id_bytes(head.as_ref()))?;
+        Ok(Self {
             interest,
+            wants_snapshot,
             outbox,
             state: Cell::new(DeliveryState::CatchingUp),
-            position: Cell::new(None),
-            epoch: Cell::new(None),
+            cursor: Cell::new(None),
             serial: Cell::new(0),
             head,
             is_in_snapshot: Cell::new(false),
             told: Cell::new(0),
             is_catching_up: Cell::new(false),
             has_sent: Cell::new(false),
-        }
+        })
+    }
+
+    /// Returns the bytes that its filter and its `id` count for, beyond [`SUBSCRIPTION_BYTES`].
+    pub fn extra_bytes(&self) -> usize {
+        self.interest.bytes() + id_bytes(self.head.as_ref())
     }
 
     /// Goes on from a cursor, whatever the position was.
     pub fn restart_from(&self, cursor: Cursor) {
-        self.position.set(Some(cursor.position));
-        self.epoch.set(Some(cursor.epoch));
+        self.cursor.set(Some(cursor));
         self.told.set(cursor.position.sequence);
     }
 
@@ -93,7 +107,7 @@ impl Delivery {
 
     /// Returns the cursor up to which it has been served; `None` until it was live.
     pub fn cursor(&self) -> Option<Cursor> {
-        Some(Cursor { epoch: self.epoch.get()?, position: self.position.get()? })
+        self.cursor.get()
     }
 
     /// Returns the same as a client may keep it: `None` also in the middle of a snapshot.
@@ -128,7 +142,7 @@ impl Delivery {
     }
 
     pub fn position(&self) -> Option<Position> {
-        self.position.get()
+        self.cursor.get().map(|cursor| cursor.position)
     }
 
     /// Notes that a task brings it up to date. Returns false if another one does already.
@@ -153,17 +167,31 @@ impl Delivery {
 
     /// Moves the position forward, past changes that are no events for it. Never moves it back.
     pub fn pass(&self, position: Position) {
-        if self.position.get().is_none_or(|passed| passed.sequence < position.sequence) {
-            self.position.set(Some(position));
+        if let Some(cursor) = self.cursor.get()
+            && cursor.position.sequence < position.sequence
+        {
+            self.cursor.set(Some(Cursor { position, ..cursor }));
         }
+    }
+
+    /// Notes that it is live, and was sent everything up to `last`. Returns false if its position is of another epoch.
+    pub(super) fn begin_live(&self, epoch: Epoch, last: Position) -> bool {
+        let cursor = self.cursor.get().unwrap_or(Cursor { epoch, position: last });
+        if cursor.epoch != epoch {
+            return false;
+        }
+        self.cursor.set(Some(cursor));
+        self.pass(last);
+        true
     }
 
     /// Whether a change is after the position, and so must still be sent. Log and hub both ask here and nowhere else.
     pub fn is_before(&self, change: Position) -> bool {
-        self.position.get().is_none_or(|passed| passed.sequence < change.sequence)
+        self.position().is_none_or(|passed| passed.sequence < change.sequence)
     }
 
-    /// Sends an encoded event if its change is after the position.
+    /// Sends an encoded event if its change is after the position. The position is known by then: whoever sends has said first
+    /// where the subscription begins.
     ///
     /// # Errors
     /// If the queue is full, nothing moves. The error is the length that there must be room for.
@@ -174,13 +202,14 @@ impl Delivery {
         if !self.is_before(position) {
             return Ok(());
         }
+        let Some(cursor) = self.cursor.get() else { return Err(rest.len()) };
         let head = self.head.as_ref().map(|head| head.before(rest.len())).unwrap_or_default();
         let frame = Frame { head, rest };
         let length = frame.len();
         if !self.outbox.push(frame) {
             return Err(length);
         }
-        self.position.set(Some(position));
+        self.cursor.set(Some(Cursor { position, ..cursor }));
         self.told.set(position.sequence);
         self.has_sent.set(true);
         Ok(())
@@ -192,4 +221,18 @@ impl Delivery {
             self.outbox.notify();
         }
     }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.interest.give_back(SUBSCRIPTION_BYTES + id_bytes(self.head.as_ref()));
+    }
+}
+
+/// The bytes of an `id` that [`SUBSCRIPTION_BYTES`] has room for.
+const FREE_ID_BYTES: usize = 32;
+
+/// Returns the bytes that an `id` takes beyond those that are free.
+fn id_bytes(head: Option<&NamedHead>) -> usize {
+    head.map_or(0, NamedHead::id_bytes).saturating_sub(FREE_ID_BYTES)
 }

@@ -2,8 +2,9 @@
 //! their memory is bounded.
 
 use std::{
+    borrow::Borrow,
     collections::{HashMap, HashSet, hash_map::Entry},
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
@@ -17,8 +18,13 @@ use crate::{
 /// The most paths that filters share, and the longest ones, in characters. Others are stored with their filters.
 const MAX_PATHS: usize = 1000;
 const MAX_PATH: usize = 64;
-/// The part of a filter that doesn't count, because the number of subscriptions bounds it.
-const FREE_BYTES: usize = 512;
+/// The bytes that a subscription counts for: what it takes from end to end, with a small filter.
+pub const SUBSCRIPTION_BYTES: usize = 600;
+/// The bytes of a filter that these have room for.
+const FREE_FILTER_BYTES: usize = 256;
+/// A key may hold so many times what it leaves free: alone three quarters of the bytes, beside others less. So a newcomer
+/// always finds something.
+const SHARE: usize = 3;
 
 /// The subscriptions that get the same events of a collection, if they have the same filter.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -37,9 +43,15 @@ pub struct Audience {
 
 /// The documents that a subscription wants to hear of, and how. When the last holder drops it, its bytes are given back.
 pub struct Interest {
-    audience: Arc<Audience>,
+    audience: Arc<KnownAudience>,
     pub filter: Arc<Filter>,
+    /// What the filter counts for.
     bytes: usize,
+}
+
+/// An audience, with the interests that it is one of. So an interest need not hold both.
+struct KnownAudience {
+    audience: Audience,
     interests: Interests,
 }
 
@@ -48,7 +60,7 @@ pub struct Interest {
 pub struct Interests(Arc<Shared>);
 
 struct Shared {
-    limit: TooManyBytes,
+    limit: usize,
     hasher: RandomState,
     all: Mutex<All>,
 }
@@ -58,7 +70,7 @@ struct All {
     /// By the hash of audience and filter.
     interests: HashMap<u64, Weak<Interest>>,
     /// With the number of interests that have it.
-    audiences: HashMap<Arc<Audience>, usize>,
+    audiences: HashMap<Arc<KnownAudience>, usize>,
     /// The filters that count, with the number of interests that have them.
     filters: HashMap<Arc<Filter>, usize>,
     paths: HashSet<FieldPath>,
@@ -66,18 +78,37 @@ struct All {
     bytes_of_keys: HashMap<KeyId, usize>,
 }
 
-/// The filters of live subscriptions would take more memory than this.
+/// All subscriptions together may take `limit` bytes of memory, and the others of this key leave too little of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyBytes {
-    pub of_all: usize,
-    pub of_key: usize,
+    pub limit: usize,
+}
+
+impl PartialEq for KnownAudience {
+    fn eq(&self, other: &Self) -> bool {
+        self.audience == other.audience
+    }
+}
+
+impl Eq for KnownAudience {}
+
+impl Hash for KnownAudience {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.audience.hash(state);
+    }
+}
+
+impl Borrow<Audience> for Arc<KnownAudience> {
+    fn borrow(&self) -> &Audience {
+        &self.audience
+    }
 }
 
 impl Deref for Interest {
     type Target = Audience;
 
     fn deref(&self) -> &Audience {
-        &self.audience
+        &self.audience.audience
     }
 }
 
@@ -92,19 +123,21 @@ impl Interest {
     /// # Errors
     /// [`TooManyBytes`]; then nothing is counted.
     pub fn take(&self, bytes: usize) -> Result<(), TooManyBytes> {
-        self.interests.lock().take(&self.key, bytes, bytes, self.interests.0.limit)
+        let interests = &self.audience.interests;
+        interests.lock().take(&self.key, bytes, bytes, interests.0.limit)
     }
 
     /// Gives back what [`Interest::take`] has counted.
     pub fn give_back(&self, bytes: usize) {
-        self.interests.lock().give_back(&self.key, bytes, bytes);
+        self.audience.interests.lock().give_back(&self.key, bytes, bytes);
     }
 }
 
 impl Drop for Interest {
     fn drop(&mut self) {
-        let hash = self.interests.0.hasher.hash_one((&*self.audience, &*self.filter));
-        let mut all = self.interests.lock();
+        let interests = &self.audience.interests;
+        let hash = interests.0.hasher.hash_one((&**self, &*self.filter));
+        let mut all = interests.lock();
         // Another one may have taken its place already.
         if all.interests.get(&hash).is_some_and(|known| std::ptr::eq(known.as_ptr(), self)) {
             all.interests.remove(&hash);
@@ -112,17 +145,16 @@ impl Drop for Interest {
         discount(&mut all.audiences, &self.audience);
         if self.bytes > 0 {
             let is_last = discount(&mut all.filters, &self.filter);
-            all.give_back(&self.audience.key, if is_last { self.bytes } else { 0 }, self.bytes);
+            all.give_back(&self.key, if is_last { self.bytes } else { 0 }, self.bytes);
         }
     }
 }
 
 impl Interests {
     /// Allows the filters of all interests, and what [`Interest::take`] counts, so many bytes together. One key may have three
-    /// quarters of them.
+    /// times what it leaves free.
     pub fn new(max_bytes: usize) -> Self {
-        let limit = TooManyBytes { of_all: max_bytes, of_key: max_bytes / 4 * 3 };
-        Self(Arc::new(Shared { limit, hasher: RandomState::new(), all: Mutex::default() }))
+        Self(Arc::new(Shared { limit: max_bytes, hasher: RandomState::new(), all: Mutex::default() }))
     }
 
     /// Returns the interest of an audience in the documents that match.
@@ -131,7 +163,7 @@ impl Interests {
     /// [`TooManyBytes`] if the filter is too large beside those that there are.
     pub fn get(&self, audience: Audience, filter: Filter) -> Result<Arc<Interest>, TooManyBytes> {
         let filter = self.compact(filter);
-        let bytes = filter.size().memory.saturating_sub(FREE_BYTES);
+        let bytes = filter.size().memory.saturating_sub(FREE_FILTER_BYTES);
         let hash = self.0.hasher.hash_one((&audience, &filter));
         // Declared before the lock, so that it is dropped after it: this may be the last holder.
         let known;
@@ -139,7 +171,7 @@ impl Interests {
         known = all.interests.get(&hash).and_then(Weak::upgrade);
         if let Some(known) = &known
             && *known.filter == filter
-            && *known.audience == audience
+            && known.audience.audience == audience
         {
             return Ok(known.clone());
         }
@@ -150,9 +182,10 @@ impl Interests {
             *all.filters.entry(filter.clone()).or_default() += 1;
         }
         let shared = all.audiences.get_key_value(&audience).map(|(audience, _)| audience.clone());
-        let audience = shared.unwrap_or_else(|| Arc::new(audience));
+        let audience =
+            shared.unwrap_or_else(|| Arc::new(KnownAudience { audience, interests: self.clone() }));
         *all.audiences.entry(audience.clone()).or_default() += 1;
-        let interest = Arc::new(Interest { audience, filter, bytes, interests: self.clone() });
+        let interest = Arc::new(Interest { audience, filter, bytes });
         all.interests.insert(hash, Arc::downgrade(&interest));
         Ok(interest)
     }
@@ -180,25 +213,24 @@ impl Interests {
 }
 
 impl All {
-    fn take(
-        &mut self,
-        key: &KeyId,
-        bytes: usize,
-        of_key: usize,
-        limit: TooManyBytes,
-    ) -> Result<(), TooManyBytes> {
-        let held = self.bytes_of_keys.get(key).copied().unwrap_or(0);
-        if (bytes > 0 && self.bytes + bytes > limit.of_all) || (of_key > 0 && held + of_key > limit.of_key) {
-            return Err(limit);
+    fn take(&mut self, key: &KeyId, bytes: usize, of_key: usize, limit: usize) -> Result<(), TooManyBytes> {
+        if of_key == 0 {
+            return Ok(());
+        }
+        let held = self.bytes_of_keys.get(key).copied().unwrap_or(0) + of_key;
+        let free = limit.checked_sub(self.bytes + bytes).ok_or(TooManyBytes { limit })?;
+        if held > SHARE.saturating_mul(free) {
+            return Err(TooManyBytes { limit });
         }
         self.bytes += bytes;
-        if of_key > 0 {
-            self.bytes_of_keys.insert(key.clone(), held + of_key);
-        }
+        self.bytes_of_keys.insert(key.clone(), held);
         Ok(())
     }
 
     fn give_back(&mut self, key: &KeyId, bytes: usize, of_key: usize) {
+        if of_key == 0 {
+            return;
+        }
         self.bytes -= bytes;
         if let Entry::Occupied(mut held) = self.bytes_of_keys.entry(key.clone()) {
             *held.get_mut() -= of_key;
@@ -260,14 +292,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_three_quarters_of_the_bytes() {
+    fn a_key_leaves_something_to_the_others() {
         let bytes = Interests::new(1 << 20).get(audience("one"), filter(0)).unwrap().bytes();
-        let interests = Interests::new(bytes * 4 + 3);
+        let interests = Interests::new(bytes * 5);
         let mut held: Vec<_> = (0..3).map(|n| interests.get(audience("one"), filter(n)).unwrap()).collect();
         assert!(interests.get(audience("one"), filter(3)).is_err());
-        assert!(held[0].take(1).is_err());
+        held[0].take(bytes / 2).unwrap();
+        assert!(held[0].take(bytes / 2).is_err(), "of what is left, a part is for others");
+        held[0].give_back(bytes / 2);
         held.push(interests.get(audience("two"), filter(3)).unwrap());
-        assert!(interests.get(audience("two"), filter(4)).is_err(), "all bytes are taken");
+        assert!(interests.get(audience("two"), filter(4)).is_err(), "the rest is for a third one");
         assert!(interests.get(audience("two"), filter(0)).is_ok(), "this filter is there already");
         held.remove(0);
         held.push(interests.get(audience("one"), filter(4)).unwrap());

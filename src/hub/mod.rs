@@ -7,7 +7,7 @@
 //! and read the log, so nothing is lost.
 //!
 //! Reading order: [`interest`] and [`joining`] (how a subscription comes to the hub), [`filter_index`], `recent_changes` with `replay`, `fan_out`,
-//! `backlog` with [`bounds`], `project`, [`actor`](HubHandle), [`delivery`], [`shard`] with its channel `shards` and its messages
+//! `backlog` with [`bounds`], `project`, [`actor`](HubHandle), [`delivery`], `deliveries`, [`shard`] with its channel `shards` and its messages
 //! `to_shard`, [`outbox`], [`relay`] with `commits`, `log_reader`, `log_behind` and `polls` (how
 //! changes come to the hub).
 
@@ -15,6 +15,7 @@ mod actor;
 mod backlog;
 pub mod bounds;
 mod commits;
+mod deliveries;
 pub mod delivery;
 mod fan_out;
 pub mod filter_index;

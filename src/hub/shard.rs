@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     actor::HubHandle,
+    deliveries::Deliveries,
     delivery::{Delivery, DeliveryState},
     joining::{Joining, SubscriptionId},
     outbox::{CloseReason, Outbox},
@@ -45,10 +46,10 @@ impl Drop for Asking<'_> {
 pub struct Shard {
     id: u32,
     hub: HubHandle,
-    deliveries: RefCell<HashMap<u64, Rc<Delivery>>>,
+    deliveries: RefCell<Deliveries>,
     outboxes: RefCell<HashMap<u64, Rc<Outbox>>>,
     marks: RefCell<HashMap<ProjectId, (Epoch, Position)>>,
-    next_serial: Cell<u64>,
+    next_outbox: Cell<u64>,
 }
 
 impl Shard {
@@ -62,14 +63,14 @@ impl Shard {
             deliveries: RefCell::default(),
             outboxes: RefCell::default(),
             marks: RefCell::default(),
-            next_serial: Cell::new(1),
+            next_outbox: Cell::new(1),
         });
         (shard.clone(), run(shard, receiver))
     }
 
     /// Makes a connection known, so that the revocation of its key finds it. Returns a serial for [`Shard::remove_outbox`].
     pub fn add_outbox(&self, outbox: &Rc<Outbox>) -> u64 {
-        let serial = self.take_serial();
+        let serial = self.next_outbox.replace(self.next_outbox.get() + 1);
         self.outboxes.borrow_mut().insert(serial, outbox.clone());
         serial
     }
@@ -95,13 +96,11 @@ impl Shard {
         if delivery.state() == DeliveryState::Ended {
             return DeliveryState::Ended;
         }
-        let serial = self.take_serial();
-        delivery.serial.set(serial);
         delivery.state.set(DeliveryState::Joining);
-        self.deliveries.borrow_mut().insert(serial, delivery.clone());
+        let serial = self.deliveries.borrow_mut().add(delivery.clone());
         let id = SubscriptionId { shard: self.id, serial };
         let joining =
-            Joining { id, interest: delivery.interest.clone(), position: delivery.position.get(), replaces };
+            Joining { id, interest: delivery.interest.clone(), position: delivery.position(), replaces };
         let _asking = Asking { shard: self, delivery, id };
         if !self.hub.join(joining) {
             self.fall_back(delivery);
@@ -126,9 +125,8 @@ impl Shard {
 
     /// Takes a subscription out of the hub. It may join again.
     fn withdraw(&self, delivery: &Delivery) {
-        let serial = delivery.serial.replace(0);
-        self.deliveries.borrow_mut().remove(&serial);
-        if serial != 0 {
+        let removed = self.deliveries.borrow_mut().remove(delivery);
+        if let Some(serial) = removed {
             self.hub.leave(delivery, SubscriptionId { shard: self.id, serial });
         }
     }
@@ -138,7 +136,7 @@ impl Shard {
         if delivery.state() == DeliveryState::Live
             && let Some((epoch, mark)) = self.marks.borrow().get(&delivery.project)
             // Sequences of another epoch say nothing about this one.
-            && delivery.epoch.get() == Some(*epoch)
+            && delivery.cursor().is_some_and(|cursor| cursor.epoch == *epoch)
         {
             delivery.pass(*mark);
         }
@@ -152,12 +150,8 @@ impl Shard {
             .map(|(epoch, position)| Cursor { epoch: *epoch, position: *position })
     }
 
-    fn take_serial(&self) -> u64 {
-        self.next_serial.replace(self.next_serial.get() + 1)
-    }
-
     fn find(&self, serial: u64) -> Option<Rc<Delivery>> {
-        self.deliveries.borrow().get(&serial).cloned()
+        self.deliveries.borrow().find(serial).cloned()
     }
 
     fn handle(&self, message: ToShard, touched: &mut Vec<Rc<Outbox>>) {
@@ -175,12 +169,10 @@ impl Shard {
             }
             ToShard::Joined { serial, epoch, last } => {
                 let Some(delivery) = self.find(serial) else { return };
-                if delivery.epoch.get().is_some_and(|known| known != epoch) {
+                if !delivery.begin_live(epoch, last) {
                     // It is of another epoch. The log will say so.
                     return self.fall_back(&delivery);
                 }
-                delivery.epoch.set(Some(epoch));
-                delivery.pass(last);
                 delivery.set_state(DeliveryState::Live);
             }
             ToShard::ReadOn { serial } => {
@@ -200,7 +192,7 @@ impl Shard {
                 }
             }
             ToShard::Overrun { project } => {
-                let mut deliveries: Vec<_> = self.deliveries.borrow().values().cloned().collect();
+                let mut deliveries: Vec<_> = self.deliveries.borrow().iter().cloned().collect();
                 deliveries.retain(|delivery| delivery.project == project);
                 deliveries.sort_unstable_by_key(|delivery| delivery.serial.get());
                 deliveries.iter().for_each(|delivery| self.fall_back(delivery));

@@ -15,6 +15,10 @@ use crate::{
     wire::{Form, NamedHead},
 };
 
+/// The bytes that the filters and ids of a connection may take for each subscription that it may have. Equal filters of one
+/// connection count each.
+const EXTRA_BYTES: usize = 20 * 1024;
+
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Begin {
@@ -59,7 +63,7 @@ impl Subscriptions {
         }
         self.put(old, subscription.clone());
         if let Err(error) = self.settle(principal, delivery).await {
-            self.all.retain(|other| !Rc::ptr_eq(other, &subscription));
+            self.all.retain(|other| !other.is(&subscription));
             self.shard.end(delivery);
             return Err(error);
         }
@@ -84,20 +88,20 @@ impl Subscriptions {
             Some(index) => {
                 let old = self.all[index].clone();
                 self.shard.end(&old.delivery);
-                self.all.retain(|other| !Rc::ptr_eq(other, &old));
+                self.all.retain(|other| !other.is(&old));
                 old.delivery.cursor()
             }
         };
         match begin {
             Begin::After(cursor) => delivery.restart_from(cursor),
-            Begin::Now if subscription.wants_snapshot => subscription.begin_snapshot(),
+            Begin::Now if subscription.delivery.wants_snapshot => subscription.begin_snapshot(),
             // Events that the old subscription has sent are not sent again.
             Begin::Now => delivery.restart_from(
                 old.filter(|old| old.epoch == end.epoch && old.position.sequence > end.position.sequence)
                     .unwrap_or(end),
             ),
             Begin::Lost(lost) => {
-                if subscription.wants_snapshot && subscription.delivery.head().is_some() {
+                if subscription.delivery.wants_snapshot && subscription.delivery.head().is_some() {
                     subscription.begin_snapshot();
                     subscription.say_begun();
                 }
@@ -111,7 +115,7 @@ impl Subscriptions {
         // Here an error can still become the status of an SSE request, because the answer has not begun.
         if self.form.carries_one_subscription()
             && begin == Begin::Now
-            && !subscription.wants_snapshot
+            && !subscription.delivery.wants_snapshot
             && self.shard.join(delivery).await == DeliveryState::Refused
         {
             return Err(LiveError::TooManyFilters);
@@ -166,7 +170,7 @@ impl Subscriptions {
         collection: &Collection,
         new: NewSubscription,
         old: Option<usize>,
-    ) -> Result<Rc<Subscription>, LiveError> {
+    ) -> Result<Subscription, LiveError> {
         let head = new.id.as_deref().map(NamedHead::new);
         let form = if new.id.is_some() { Form::Named } else { self.form };
         let audience = Audience {
@@ -177,12 +181,18 @@ impl Subscriptions {
             key: principal.key.clone(),
         };
         let interest = self.streams.interests().get(audience, new.filter)?;
-        let delivery = Delivery::new(interest, self.outbox.clone(), head);
-        let old = old.map(|index| &*self.all[index]);
-        Ok(Rc::new(Subscription::new(delivery, new.snapshot, &self.bytes, old)?))
+        let delivery = Delivery::new(interest, self.outbox.clone(), head, new.snapshot)?;
+        let extra = delivery.extra_bytes();
+        let limit = self.streams.max_subscriptions() * EXTRA_BYTES;
+        let others = self.all.iter().enumerate().filter(|(index, _)| Some(*index) != old);
+        // Most have none, and there may be thousands of others.
+        if extra > 0 && others.map(|(_, other)| other.delivery.extra_bytes()).sum::<usize>() + extra > limit {
+            return Err(LiveError::TooManyBytesOfConnection { limit });
+        }
+        Ok(Subscription::new(delivery))
     }
 
-    fn put(&mut self, old: Option<usize>, subscription: Rc<Subscription>) {
+    fn put(&mut self, old: Option<usize>, subscription: Subscription) {
         match old {
             Some(index) => self.all[index] = subscription,
             None => self.all.push(subscription),

@@ -25,8 +25,8 @@ pub enum LiveError {
     )]
     TooManyFilters,
     #[error(
-        "the filters of all live subscriptions take too much memory: {} bytes, and {} for one key; end some of them, or use shorter lists and texts",
-        .0.of_all, .0.of_key
+        "the live subscriptions take too much memory: {} bytes for all, of which those of one key may take three times what they leave free; end some of them, or use shorter lists and texts in their filters",
+        .0.limit
     )]
     TooManyBytes(TooManyBytes),
     #[error(

@@ -9,12 +9,8 @@ use crate::{
     domain::{CollectionId, cursor::Cursor},
     hub::{Delivery, DeliveryState, Outbox, Shard},
     live::{
-        catch_up::catch_up,
-        error::LiveError,
-        log_reading::CaughtUp,
-        reads::Streams,
-        resume::Lost,
-        subscription::{FilterBytes, Subscription},
+        catch_up::catch_up, error::LiveError, log_reading::CaughtUp, reads::Streams, resume::Lost,
+        subscription::Subscription,
     },
     query::Filter,
     wire::{Form, NamedHead},
@@ -40,15 +36,14 @@ pub struct Subscriptions {
     pub(super) shard: Rc<Shard>,
     pub(super) outbox: Rc<Outbox>,
     pub(super) form: Form,
-    pub(super) all: Vec<Rc<Subscription>>,
-    pub(super) bytes: Rc<FilterBytes>,
-    catching_up: FuturesUnordered<LocalBoxFuture<'static, (Rc<Subscription>, CaughtUp)>>,
+    pub(super) all: Vec<Subscription>,
+    catching_up: FuturesUnordered<LocalBoxFuture<'static, (Subscription, CaughtUp)>>,
 }
 
 /// Why [`Subscriptions::serve`] returned.
 pub enum Ended {
     /// A subscription has ended, and its client is to be told why.
-    One(Rc<Subscription>, LiveError),
+    One(Subscription, LiveError),
     /// A subscription without cursors missed changes that can't be sent any more. Closing the connection is the only way to
     /// tell its client.
     Behind,
@@ -59,8 +54,7 @@ pub enum Ended {
 impl Subscriptions {
     /// Makes an empty set for a connection.
     pub fn new(streams: Streams, shard: Rc<Shard>, outbox: Rc<Outbox>, form: Form) -> Self {
-        let bytes = Rc::new(FilterBytes::new(streams.max_subscriptions()));
-        Self { streams, shard, outbox, form, all: Vec::new(), bytes, catching_up: FuturesUnordered::new() }
+        Self { streams, shard, outbox, form, all: Vec::new(), catching_up: FuturesUnordered::new() }
     }
 
     /// Begins a subscription. It replaces the one with the same `id`, or, without an `id`, the one of the same collection. If
@@ -112,15 +106,15 @@ impl Subscriptions {
     }
 
     /// Ends all of them, and returns them.
-    pub fn end_all(&mut self) -> Vec<Rc<Subscription>> {
+    pub fn end_all(&mut self) -> Vec<Subscription> {
         let all = std::mem::take(&mut self.all);
         all.iter().for_each(|subscription| self.shard.end(&subscription.delivery));
         all
     }
 
     /// Ends those of other collections, and returns them.
-    pub fn end_others(&mut self, collection: &CollectionId) -> Vec<Rc<Subscription>> {
-        let is_other = |subscription: &mut Rc<Subscription>| subscription.delivery.collection != *collection;
+    pub fn end_others(&mut self, collection: &CollectionId) -> Vec<Subscription> {
+        let is_other = |subscription: &mut Subscription| subscription.delivery.collection != *collection;
         let others: Vec<_> = self.all.extract_if(.., is_other).collect();
         others.iter().for_each(|subscription| self.shard.end(&subscription.delivery));
         others
@@ -145,7 +139,7 @@ impl Subscriptions {
             if self.outbox.is_ending() {
                 return Ended::All;
             }
-            let is_removed = |other: &Rc<Subscription>| other.delivery.state() == DeliveryState::Removed;
+            let is_removed = |other: &Subscription| other.delivery.state() == DeliveryState::Removed;
             if let Some(index) = self.all.iter().position(is_removed) {
                 return self.end(index, LiveError::UnknownCollection);
             }
@@ -154,7 +148,7 @@ impl Subscriptions {
                 return std::future::pending().await;
             };
             subscription.delivery.end_catching_up();
-            let Some(index) = self.all.iter().position(|other| Rc::ptr_eq(other, &subscription)) else {
+            let Some(index) = self.all.iter().position(|other| other.is(&subscription)) else {
                 // It was removed or replaced meanwhile.
                 continue;
             };
@@ -177,7 +171,7 @@ impl Subscriptions {
     /// false if the subscription ends with that.
     pub(super) fn begin_anew(&self, subscription: &Subscription, lost: Lost, end: Cursor) -> bool {
         subscription.say_resync(lost, end);
-        if subscription.wants_snapshot {
+        if subscription.delivery.wants_snapshot {
             subscription.begin_snapshot();
             return true;
         }

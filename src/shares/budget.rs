@@ -1,4 +1,4 @@
-//! A bound in bytes that several holders share.
+//! A bound that several holders share. It is in bytes, or counts things such as connections.
 
 use std::{
     collections::HashMap,
@@ -85,6 +85,11 @@ impl Budget {
             }
         };
         tokio::time::timeout(limit, wait).await.map_err(|_| BudgetExhausted)
+    }
+
+    /// Returns how many bytes are held on all accounts.
+    pub fn held_by_all(&self) -> usize {
+        self.held().all
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -1,9 +1,6 @@
 //! Decides who may open a stream: how many streams there may be, from which pages, and by which credential.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, http::header};
 
@@ -13,6 +10,7 @@ use crate::{
         request::{Parameters, credential::credential},
     },
     auth::{KeyKind, KeyRing, Principal, Tickets},
+    shares::{Account, Budget, BudgetPermit},
 };
 
 /// Decides who may open a stream. Cheap to clone.
@@ -28,38 +26,27 @@ pub struct Admission {
     pub allowed_origins: Option<Arc<[String]>>,
 }
 
-/// Counts live connections. Cheap to clone.
+/// Counts live connections, of which a key may have three times what it leaves free. Cheap to clone.
 #[derive(Clone)]
-pub struct ConnectionCount {
-    live: Arc<AtomicUsize>,
-    limit: usize,
-}
+pub struct ConnectionCount(Budget);
 
 /// The right to have one connection.
-pub struct ConnectionPermit(Arc<AtomicUsize>);
+pub struct ConnectionPermit(#[expect(dead_code, reason = "held until it is dropped")] BudgetPermit);
 
 impl ConnectionCount {
     /// Allows `limit` connections at a time.
     pub fn new(limit: usize) -> Self {
-        Self { live: Arc::default(), limit }
+        Self(Budget::new(limit))
     }
 
-    /// Returns a permit, or `None` if there are too many connections.
-    pub fn acquire(&self) -> Option<ConnectionPermit> {
-        let live = self.live.fetch_add(1, Ordering::Relaxed);
-        let permit = ConnectionPermit(self.live.clone());
-        (live < self.limit).then_some(permit)
+    /// Returns a permit, or `None` if there are too many connections, or too many of this key.
+    pub fn acquire(&self, account: &Account) -> Option<ConnectionPermit> {
+        self.0.take(account, 1).ok().map(ConnectionPermit)
     }
 
     /// Returns how many connections there are.
     pub fn live(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for ConnectionPermit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.held_by_all()
     }
 }
 

@@ -45,7 +45,7 @@ pub struct Connection {
 pub enum NotAdmitted {
     /// The key was revoked meanwhile.
     Revoked,
-    /// There are too many connections.
+    /// There are too many connections, or too many of its key.
     Full,
 }
 
@@ -71,7 +71,10 @@ impl Connection {
     /// # Errors
     /// [`NotAdmitted`].
     pub fn set_principal(&self, principal: &Principal) -> Result<(), NotAdmitted> {
-        self.socket.authenticate();
+        let account = principal.account();
+        if !self.socket.authenticate(&account) {
+            return Err(NotAdmitted::Full);
+        }
         self.outbox.set_key(principal.key.clone());
         // A revocation that came before the key was noted has not found this connection.
         if !self.realtime.admission.keys.is_good(principal) {
@@ -79,7 +82,7 @@ impl Connection {
         }
         let mut permit = self.permit.borrow_mut();
         if permit.is_none() {
-            *permit = self.realtime.admission.connections.acquire();
+            *permit = self.realtime.admission.connections.acquire(&account);
         }
         if permit.is_some() { Ok(()) } else { Err(NotAdmitted::Full) }
     }

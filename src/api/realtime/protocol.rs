@@ -220,7 +220,7 @@ pub fn too_many_connections() -> End {
     End::new(CloseCode::TryAgain, "too many connections")
 }
 
-fn say_forbidden(ended: &[Rc<Subscription>], why: Forbidden) {
+fn say_forbidden(ended: &[Subscription], why: Forbidden) {
     let error = ApiError::from(LiveError::from(why));
     for subscription in ended {
         subscription.say_error(error.code.as_str(), &error.message);

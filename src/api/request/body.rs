@@ -214,3 +214,29 @@ pub fn json_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, ApiError
     }
     serde_json::from_slice(json).map_err(|err| refuse(&err))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::shares::{Account, Budget};
+
+    /// Reads a body of 200 KiB that arrives at so many bytes a second.
+    async fn read_at(rate: usize) -> Result<usize, ApiError> {
+        let part = Bytes::from(vec![b'x'; rate]);
+        let parts = stream::iter(std::iter::repeat_n(part, 200 * 1024 / rate)).then(|part| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(part)
+        });
+        let budget = Budget::new(1 << 20);
+        let new_permit = || budget.empty_permit(&Account::anonymous());
+        read(Box::pin(parts), 1 << 20, None, new_permit).await.map(|(body, _)| body.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_arrives_below_the_minimum_rate_is_refused() {
+        assert_eq!(read_at(2560).await.unwrap(), 200 * 1024);
+        assert_eq!(read_at(2000).await.unwrap_err().code, ErrorCode::InvalidBody);
+    }
+}

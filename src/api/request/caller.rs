@@ -7,7 +7,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use super::credential::credential;
 use crate::{
     api::{
-        error::ApiError,
+        error::{ApiError, ErrorCode},
         sockets::SocketHandle,
         state::{ServerState, State},
     },
@@ -29,8 +29,13 @@ impl FromRequest for Caller {
             // `app` registers the state before any route.
             let state = request.app_data::<State>().ok_or_else(ApiError::unauthorized)?;
             let principal = state.keys.authenticate(key).await?;
-            if let Some(socket) = request.conn_data::<SocketHandle>() {
-                socket.authenticate();
+            if let Some(socket) = request.conn_data::<SocketHandle>()
+                && !socket.authenticate(&principal.account())
+            {
+                return Err(ApiError::new(
+                    ErrorCode::Overloaded,
+                    "this key has too many connections; close some, or try again",
+                ));
             }
             Ok(Self(principal))
         })

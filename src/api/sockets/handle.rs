@@ -6,6 +6,7 @@ use super::{
     limits::Sockets,
     state::{Fate, SocketState},
 };
+use crate::shares::Account;
 
 /// A socket as the requests on it see it. Cheap to clone.
 #[derive(Clone)]
@@ -24,9 +25,10 @@ impl SocketHandle {
         Some(Self { state, sockets: sockets.clone() })
     }
 
-    /// Notes that a good key came over the socket, which is no stranger any more.
-    pub fn authenticate(&self) {
-        self.sockets.authenticate(&self.state);
+    /// Notes that a good key came over the socket, which is no stranger any more. Returns false if its account has too many
+    /// sockets; then it stays a stranger.
+    pub fn authenticate(&self, account: &Account) -> bool {
+        self.sockets.authenticate(&self.state, account)
     }
 
     /// Closes the socket as soon as no request is in progress on it and its last answer has left.

@@ -15,6 +15,7 @@ use super::{
     state::{Origin, SocketState},
     strangers::Strangers,
 };
+use crate::shares::{Account, Budget};
 
 /// How many sockets there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +33,10 @@ pub struct Sockets {
     limits: SocketLimits,
     started: Instant,
     open: AtomicUsize,
-    /// Those of them that are no strangers.
+    /// How many of them are no strangers.
     known: AtomicUsize,
+    /// The same by account. An account may have three times what it leaves free, so that no key keeps the others out.
+    by_account: Budget,
     accepted: AtomicUsize,
     /// Wakes whoever waits until no socket is left.
     all_closed: Notify,
@@ -50,6 +53,7 @@ impl Sockets {
             started: Instant::now(),
             open: AtomicUsize::new(0),
             known: AtomicUsize::new(0),
+            by_account: Budget::new(limits.open),
             accepted: AtomicUsize::new(0),
             all_closed: Notify::new(),
             strangers: Mutex::default(),
@@ -72,10 +76,13 @@ impl Sockets {
         }
     }
 
-    /// Whether the sockets with a good key are so many that idle ones must not stay. Strangers don't count: they make room
-    /// anyway.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.known.load(Ordering::Relaxed) > self.limits.open - self.limits.open / 8
+    /// Whether the sockets with a good key, or those with the key of this one, are so many that an idle one must not stay.
+    /// Strangers don't count: they make room anyway.
+    pub(super) fn is_crowded(&self, state: &SocketState) -> bool {
+        let (known, open) = (self.known.load(Ordering::Relaxed), self.limits.open);
+        // Only then can an account come near its share.
+        known > open / 2
+            && (known > open - open / 8 || state.permit().is_some_and(|permit| permit.growth() <= open / 8))
     }
 
     /// Returns the time in milliseconds since the start, never 0.
@@ -107,12 +114,17 @@ impl Sockets {
         Some(state)
     }
 
-    /// Notes that a good key came over the socket.
-    pub(super) fn authenticate(&self, state: &SocketState) {
-        if state.set_known() {
+    /// Notes that a good key came over the socket. The first one counts. Returns false if its account has too many sockets.
+    pub(super) fn authenticate(&self, state: &SocketState, account: &Account) -> bool {
+        if state.is_known() {
+            return true;
+        }
+        let Ok(permit) = self.by_account.take(account, 1) else { return false };
+        if state.set_known(permit) {
             self.known.fetch_add(1, Ordering::Relaxed);
             self.strangers.lock().unwrap_or_else(PoisonError::into_inner).remove(state);
         }
+        true
     }
 
     /// Notes that the socket is closed.
@@ -152,6 +164,10 @@ mod tests {
         state
     }
 
+    fn account(key: &str) -> Account {
+        Account { key: crate::domain::KeyId::from_stored(key), ..Account::anonymous() }
+    }
+
     fn closed(states: &[Arc<SocketState>]) -> Vec<usize> {
         let indexes = 0..states.len();
         indexes.filter(|index| states[*index].fate() == Fate::Abort).collect()
@@ -183,7 +199,7 @@ mod tests {
     fn a_socket_with_a_good_key_is_no_stranger() {
         let sockets = aged(100);
         let known = admit(&sockets, 1);
-        sockets.authenticate(&known);
+        assert!(sockets.authenticate(&known, &account("a")));
         let states: Vec<_> = [2, 3, 4, 5].map(|last| admit(&sockets, last)).into();
         assert_eq!(closed(&[known]), [0_usize; 0]);
         assert_eq!(closed(&states), [0_usize; 0]);
@@ -193,25 +209,43 @@ mod tests {
     fn strangers_are_no_crowd_but_clients_with_a_key_are() {
         let sockets = aged(8);
         let states: Vec<_> = (0..8).map(|last| admit(&sockets, last)).collect();
-        assert!(!sockets.is_crowded());
-        states.iter().for_each(|state| sockets.authenticate(state));
-        assert!(sockets.is_crowded());
+        let is_crowded = || sockets.is_crowded(&states[0]);
+        assert!(!is_crowded());
+        for (state, key) in states.iter().zip(["a", "a", "a", "a", "b", "b"]) {
+            assert!(sockets.authenticate(state, &account(key)));
+        }
+        assert!(is_crowded());
         states.iter().for_each(|state| sockets.leave(state));
-        assert!(!sockets.is_crowded());
+        assert!(!is_crowded());
     }
 
     #[test]
-    fn a_new_socket_gets_in_while_there_is_a_stranger_and_else_is_refused() {
+    fn a_key_leaves_sockets_to_the_others() {
+        let sockets = aged(100);
+        let states: Vec<_> = (0..77).map(|last| admit(&sockets, last)).collect();
+        let (of_key, others) = states.split_at(75);
+        assert!(of_key.iter().all(|state| sockets.authenticate(state, &account("a"))));
+        assert!(sockets.authenticate(&of_key[0], &account("a")), "it is known already");
+        assert!(sockets.is_crowded(&of_key[0]), "an idle one must not stay");
+        assert!(!sockets.authenticate(&others[0], &account("a")));
+        assert!(sockets.authenticate(&others[0], &account("b")));
+        assert!(!sockets.is_crowded(&others[0]), "there is room for this one");
+    }
+
+    #[test]
+    fn a_new_socket_gets_in_however_many_have_a_key() {
         let sockets = sockets(2);
         let [first, second] = [1, 2].map(|last| sockets.admit(address(last)).unwrap());
-        sockets.authenticate(&first);
+        assert!(sockets.authenticate(&first, &account("a")));
         let third = sockets.admit(address(3)).unwrap();
         assert_eq!(second.fate(), Fate::Abort, "there is no room, so nobody is spared");
         sockets.leave(&second);
-        sockets.authenticate(&third);
-        assert!(sockets.admit(address(4)).is_none());
-        sockets.leave(&first);
+        // Its key gets nothing, but it is heard.
+        assert!(!sockets.authenticate(&third, &account("b")));
+        let fourth = sockets.admit(address(4)).unwrap();
         sockets.leave(&third);
+        sockets.leave(&first);
+        sockets.leave(&fourth);
         assert_eq!(sockets.open(), 0);
     }
 }

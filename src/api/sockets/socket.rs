@@ -186,7 +186,8 @@ impl Socket {
             phase if phase == Phase::Request || begun != had_begun => {
                 self.phase = Phase::Idle;
                 self.rate = None;
-                let idle = if self.handle.sockets.is_crowded() { IDLE_IN_A_CROWD } else { IDLE };
+                let idle =
+                    if self.handle.sockets.is_crowded(&self.handle.state) { IDLE_IN_A_CROWD } else { IDLE };
                 self.deadline = Some(Instant::now() + idle);
             }
             Phase::Idle if has_read => {

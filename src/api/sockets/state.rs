@@ -2,10 +2,15 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr},
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+    },
 };
 
 use futures_util::task::AtomicWaker;
+
+use crate::shares::BudgetPermit;
 
 /// The part of a socket that others see: the requests on it, and whoever has to decide which socket must go.
 ///
@@ -23,7 +28,8 @@ pub(super) struct SocketState {
     in_progress: AtomicU32,
     /// Whether the answer of the request in progress has a known length: it is no stream, which may wait for its peer.
     is_measured: AtomicBool,
-    is_known: AtomicBool,
+    /// Its part of the sockets of its account, once a good key came.
+    known: OnceLock<BudgetPermit>,
     fate: AtomicU8,
     /// Since when the server waits for the peer, in milliseconds since the server's start; 0 while it doesn't.
     waits_since: AtomicU64,
@@ -65,7 +71,7 @@ impl SocketState {
             begun: AtomicU32::new(0),
             in_progress: AtomicU32::new(0),
             is_measured: AtomicBool::new(false),
-            is_known: AtomicBool::new(false),
+            known: OnceLock::new(),
             fate: AtomicU8::new(0),
             waits_since: AtomicU64::new(0),
         }
@@ -100,12 +106,17 @@ impl SocketState {
     }
 
     pub(super) fn is_known(&self) -> bool {
-        self.is_known.load(Ordering::Relaxed)
+        self.known.get().is_some()
+    }
+
+    /// Returns the part of the sockets of its account that it has, if a good key came.
+    pub(super) fn permit(&self) -> Option<&BudgetPermit> {
+        self.known.get()
     }
 
     /// Notes that a good key came. Returns whether it is the first one.
-    pub(super) fn set_known(&self) -> bool {
-        !self.is_known() && !self.is_known.swap(true, Ordering::Relaxed)
+    pub(super) fn set_known(&self, permit: BudgetPermit) -> bool {
+        self.known.set(permit).is_ok()
     }
 
     pub(super) fn fate(&self) -> Fate {

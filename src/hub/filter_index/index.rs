@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, hash_map::Entry as HashEntry},
     hash::{BuildHasher, RandomState},
-    sync::Arc,
 };
 
 use hashbrown::HashTable;
@@ -14,10 +13,11 @@ use super::{
     anchor::{Choice, Probe, Wanted, choose},
     cost::{FREE_COST_OF_ANCHOR, MAX_COST, MAX_COST_OF_KEY, cost},
     fields::{FieldUse, Fields},
+    interned::{Interned, Payer, Rare, Seat},
     judge::Judge,
     kind::Kind,
     recipients::{Recipient, Recipients},
-    standing::{Anchor, Crowd, Posting, Standing},
+    standing::{Anchor, Crowd, Place, Posting, Standing},
     text::TextSearch,
 };
 use crate::{
@@ -40,9 +40,10 @@ pub struct FilterIndex {
     texts: TextSearch,
     /// The filters that are anchored on a value, by the hash of kind, field and value.
     postings: HashMap<u64, Posting>,
+    crowds: Slab<Crowd>,
     residue: Vec<u32>,
     /// The filter of each recipient, and its index in the filter's list, by its id.
-    places: HashTable<Place>,
+    seats: HashTable<Seat>,
     /// The work that filters may cause for one document, besides what is free.
     cost: u32,
     /// The part of it that each key causes.
@@ -50,43 +51,10 @@ pub struct FilterIndex {
     hasher: RandomState,
 }
 
-struct Interned {
-    filter: Arc<Filter>,
-    place: Standing,
-    /// The texts that it looks for.
-    needles: Box<[u32]>,
-    recipients: Recipients,
-    /// The cost of the terms that its anchors don't decide.
-    cost: u32,
-    /// The key that it counts for, if it counts.
-    payer: Option<Box<Payer>>,
-}
-
-/// The key whose subscriptions a filter counts for. Others may have the same filter.
-struct Payer {
-    key: KeyId,
-    cost: u32,
-    /// How many recipients have this key.
-    recipients: usize,
-}
-
-/// Where a recipient is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    filter: u32,
-    index: u32,
-}
-
-impl Place {
-    fn recipient(self, filters: &Slab<Interned>) -> &Recipient {
-        &filters[self.filter as usize].recipients.all()[self.index as usize]
-    }
-}
-
 impl FilterIndex {
     /// Whether it has no recipients.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.seats.is_empty()
     }
 
     /// Adds a recipient of the events of its filter.
@@ -97,41 +65,40 @@ impl FilterIndex {
         let id = recipient.id;
         let Some(key) = self.find(&recipient.interest.filter) else {
             let filter = self.intern(recipient)?;
-            self.add_place(id, Place { filter, index: 0 });
+            self.add_seat(id, Seat { filter, index: 0 });
             return Ok(());
         };
         let interned = &mut self.filters[key as usize];
-        if let Some(payer) = &mut interned.payer
+        if let Some(payer) = interned.payer_mut()
             && payer.key == recipient.interest.key
         {
             payer.recipients += 1;
         }
         let index = interned.recipients.all().len() as u32;
         interned.recipients.add(recipient);
-        self.add_place(id, Place { filter: key, index });
+        self.add_seat(id, Seat { filter: key, index });
         Ok(())
     }
 
     /// Removes a recipient. It is no error if there is none.
     pub fn remove(&mut self, id: SubscriptionId) {
         let (hash, filters) = (self.hasher.hash_one(id), &self.filters);
-        let Ok(found) = self.places.find_entry(hash, |place| place.recipient(filters).id == id) else {
+        let Ok(found) = self.seats.find_entry(hash, |seat| seat.recipient(filters).id == id) else {
             return;
         };
-        let (Place { filter: key, index: place }, _) = found.remove();
+        let (Seat { filter: key, index: place }, _) = found.remove();
         let interned = &mut self.filters[key as usize];
         let gone = match &mut interned.recipients {
             Recipients::Many(recipients) if recipients.len() > 1 => recipients.swap_remove(place as usize),
             Recipients::One(_) | Recipients::Many(_) => return self.forget(key),
         };
         if let Some(moved) = interned.recipients.all().get(place as usize) {
-            let last = Place { filter: key, index: interned.recipients.all().len() as u32 };
-            if let Some(moved) = self.places.find_mut(self.hasher.hash_one(moved.id), |place| *place == last)
-            {
+            let last = Seat { filter: key, index: interned.recipients.all().len() as u32 };
+            if let Some(moved) = self.seats.find_mut(self.hasher.hash_one(moved.id), |seat| *seat == last) {
                 moved.index = place;
             }
         }
-        let Some(payer) = &mut interned.payer else { return };
+        let Some(payer) = interned.payer_mut() else { return };
         if payer.key == gone.interest.key {
             payer.recipients -= 1;
             if payer.recipients == 0 {
@@ -176,7 +143,7 @@ impl FilterIndex {
         let value = found.as_deref().unwrap_or(&Value::Null);
         let mut add = |kind, probe| {
             if let Some(posting) = self.postings.get(&self.hash(kind, key, probe)) {
-                candidates.extend(posting.filters());
+                candidates.extend(self.filters_of(posting));
             }
         };
         if used.has(Kind::of_value(value)) {
@@ -223,14 +190,15 @@ impl FilterIndex {
         let payer = (counted > 0).then(|| {
             self.cost += counted;
             *self.costs.entry(owner.clone()).or_default() += counted;
-            Box::new(Payer { key: owner.clone(), cost: counted, recipients: 1 })
+            Payer { key: owner.clone(), cost: counted, recipients: 1 }
         });
-        let (place, recipients) = (Standing::Residue(0), Recipients::One(first));
-        let interned =
-            Interned { filter: filter.clone(), place, needles: needles.into(), recipients, cost, payer };
-        let key = self.filters.insert(interned) as u32;
-        let place = self.enter(choice, key);
-        self.filters[key as usize].place = place;
+        let is_rare = payer.is_some() || !needles.is_empty();
+        let rare = is_rare.then(|| Box::new(Rare { needles: needles.into(), payer }));
+        let (standing, recipients) = (Standing::Residue(0), Recipients::One(first));
+        let key =
+            self.filters.insert(Interned { filter: filter.clone(), recipients, standing, rare, cost }) as u32;
+        let standing = self.enter(choice, key);
+        self.filters[key as usize].standing = standing;
         let (filters, hasher) = (&self.filters, &self.hasher);
         let hash = |key: &u32| hasher.hash_one(&filters[*key as usize].filter);
         self.by_filter.insert_unique(hash(&key), key, hash);
@@ -242,10 +210,17 @@ impl FilterIndex {
         self.by_filter.find(self.hasher.hash_one(filter), is_same).copied()
     }
 
-    fn add_place(&mut self, id: SubscriptionId, place: Place) {
+    fn add_seat(&mut self, id: SubscriptionId, seat: Seat) {
         let (filters, hasher) = (&self.filters, &self.hasher);
-        let hash = |place: &Place| hasher.hash_one(place.recipient(filters).id);
-        self.places.insert_unique(hasher.hash_one(id), place, hash);
+        let hash = |seat: &Seat| hasher.hash_one(seat.recipient(filters).id);
+        self.seats.insert_unique(hasher.hash_one(id), seat, hash);
+    }
+
+    fn filters_of<'f>(&'f self, posting: &'f Posting) -> &'f [u32] {
+        match posting {
+            Posting::One(filter) => std::slice::from_ref(filter),
+            Posting::Many(crowd) => &self.crowds[*crowd as usize].filters,
+        }
     }
 
     /// Returns how many filters have an anchor, and what they cost.
@@ -255,7 +230,10 @@ impl FilterIndex {
             Wanted::Posting(kind, _, probe) => match self.postings.get(&self.hash(*kind, field, *probe)) {
                 None => (0, 0),
                 Some(Posting::One(filter)) => (1, u64::from(self.filters[*filter as usize].cost)),
-                Some(Posting::Many(crowd)) => (crowd.filters.len(), crowd.cost),
+                Some(Posting::Many(crowd)) => {
+                    let crowd = &self.crowds[*crowd as usize];
+                    (crowd.filters.len(), crowd.cost)
+                }
             },
             Wanted::Threshold(_, side, _) => {
                 let thresholds = &self.fields.get(field).thresholds;
@@ -274,7 +252,7 @@ impl FilterIndex {
             let field = self.fields.enter(wanted.field());
             anchors.push(match wanted {
                 Wanted::Posting(kind, _, probe) => {
-                    Anchor::Posting { hash: self.hash(kind, field, probe), field, kind, place: 0 }
+                    Anchor::Posting(Place { hash: self.hash(kind, field, probe), field, index: 0, kind })
                 }
                 Wanted::Threshold(_, side, bound) => Anchor::Threshold { field, side, bound },
             });
@@ -284,16 +262,22 @@ impl FilterIndex {
         let cost = self.filters[key as usize].cost;
         for anchor in &mut anchors {
             match anchor {
-                Anchor::Posting { hash, field, kind, place } => {
-                    *place = self.enter_posting(*hash, key, cost);
-                    self.fields.change(*field, |used| used.count(*kind));
+                Anchor::Posting(place) => {
+                    place.index = self.enter_posting(place.hash, key, cost);
+                    self.fields.change(place.field, |used| used.count(place.kind));
                 }
                 Anchor::Threshold { field, side, bound } => {
                     self.fields.change(*field, |used| used.thresholds.enter(*side, bound.clone(), key, cost));
                 }
             }
         }
-        Standing::Anchored(anchors.into())
+        match anchors.pop() {
+            Some(Anchor::Posting(only)) if anchors.is_empty() => Standing::Posted(only),
+            last => {
+                anchors.extend(last);
+                Standing::Anchored(anchors.into())
+            }
+        }
     }
 
     fn enter_posting(&mut self, hash: u64, key: u32, cost: u32) -> u32 {
@@ -306,10 +290,11 @@ impl FilterIndex {
                 Posting::One(first) => {
                     let cost = u64::from(cost) + u64::from(self.filters[*first as usize].cost);
                     let filters = vec![*first, key];
-                    entry.insert(Posting::Many(Box::new(Crowd { filters, cost })));
+                    entry.insert(Posting::Many(self.crowds.insert(Crowd { filters, cost }) as u32));
                     1
                 }
                 Posting::Many(crowd) => {
+                    let crowd = &mut self.crowds[*crowd as usize];
                     crowd.cost += u64::from(cost);
                     crowd.filters.push(key);
                     crowd.filters.len() as u32 - 1
@@ -324,18 +309,21 @@ impl FilterIndex {
         if let Ok(found) = self.by_filter.find_entry(hash, |other| *other == key) {
             found.remove();
         }
-        interned.needles.iter().for_each(|needle| self.texts.remove(*needle));
-        if let Some(payer) = interned.payer {
-            self.cost -= payer.cost;
-            self.take_from(&payer.key, payer.cost);
+        if let Some(rare) = interned.rare {
+            rare.needles.iter().for_each(|needle| self.texts.remove(*needle));
+            if let Some(payer) = rare.payer {
+                self.cost -= payer.cost;
+                self.take_from(&payer.key, payer.cost);
+            }
         }
-        match interned.place {
+        match interned.standing {
             Standing::Residue(place) => {
                 self.residue.swap_remove(place as usize);
                 if let Some(moved) = self.residue.get(place as usize) {
-                    self.filters[*moved as usize].place = Standing::Residue(place);
+                    self.filters[*moved as usize].standing = Standing::Residue(place);
                 }
             }
+            Standing::Posted(place) => self.leave_posting(&place, interned.cost),
             Standing::Anchored(anchors) => {
                 for anchor in anchors {
                     self.leave(anchor, key, interned.cost);
@@ -346,44 +334,39 @@ impl FilterIndex {
 
     fn leave(&mut self, anchor: Anchor, key: u32, cost: u32) {
         match anchor {
-            Anchor::Posting { hash, field, kind, place } => {
-                self.leave_posting(hash, place, cost);
-                self.fields.change(field, |used| used.discount(kind));
-            }
+            Anchor::Posting(place) => self.leave_posting(&place, cost),
             Anchor::Threshold { field, side, bound } => {
                 self.fields.change(field, |used| used.thresholds.leave(side, &bound, key, cost));
             }
         }
     }
 
-    fn leave_posting(&mut self, hash: u64, place: u32, cost: u32) {
-        let HashEntry::Occupied(mut entry) = self.postings.entry(hash) else { return };
-        let Posting::Many(crowd) = entry.get_mut() else {
+    fn leave_posting(&mut self, place: &Place, cost: u32) {
+        self.fields.change(place.field, |used| used.discount(place.kind));
+        let HashEntry::Occupied(entry) = self.postings.entry(place.hash) else { return };
+        let Posting::Many(number) = *entry.get() else {
             entry.remove();
             return;
         };
+        let crowd = &mut self.crowds[number as usize];
         crowd.cost -= u64::from(cost);
-        crowd.filters.swap_remove(place as usize);
-        let Some(moved) = crowd.filters.get(place as usize) else {
-            if crowd.filters.is_empty() {
-                entry.remove();
+        crowd.filters.swap_remove(place.index as usize);
+        if let Some(moved) = crowd.filters.get(place.index as usize) {
+            let standing = &mut self.filters[*moved as usize].standing;
+            if let Some(moved) = standing.place_mut(place.hash) {
+                moved.index = place.index;
             }
-            return;
-        };
-        if let Standing::Anchored(anchors) = &mut self.filters[*moved as usize].place
-            && let Ok(index) = anchors.binary_search_by_key(&Some(hash), Anchor::hash)
-            && let Anchor::Posting { place: moved, .. } = &mut anchors[index]
-        {
-            *moved = place;
+        } else if crowd.filters.is_empty() {
+            self.crowds.remove(number as usize);
+            entry.remove();
         }
     }
 
     /// Lets a filter count for another key, because its old one has no recipient any more.
     fn change_payer(&mut self, key: u32) {
         let interned = &mut self.filters[key as usize];
-        let Some((payer, next)) = interned.payer.as_mut().zip(interned.recipients.all().first()) else {
-            return;
-        };
+        let payer = interned.rare.as_mut().and_then(|rare| rare.payer.as_mut());
+        let Some((payer, next)) = payer.zip(interned.recipients.all().first()) else { return };
         let next = next.interest.key.clone();
         payer.recipients =
             interned.recipients.all().iter().filter(|other| other.interest.key == next).count();

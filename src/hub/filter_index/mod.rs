@@ -9,12 +9,13 @@
 //! crowd at one anchor, is bounded for a collection and for each key in it.
 //!
 //! Reading order: `cost` (what a filter costs), `kind` and `anchor` (where a filter is found), `fields` (the fields that anchors use),
-//! `text` (all texts at once), `judge` (asks filters about one document), `recipients`, `standing`, [`index`].
+//! `text` (all texts at once), `judge` (asks filters about one document), `recipients`, `standing`, `interned`, [`index`].
 
 mod anchor;
 mod cost;
 mod fields;
 pub mod index;
+mod interned;
 mod judge;
 mod kind;
 mod recipients;

@@ -14,7 +14,8 @@ pub struct Recipient {
 /// The recipients of a filter. Most filters have one, which takes no list of its own.
 pub(super) enum Recipients {
     One(Recipient),
-    Many(Vec<Recipient>),
+    #[expect(clippy::box_collection, reason = "a list by itself would make every filter larger")]
+    Many(Box<Vec<Recipient>>),
 }
 
 impl Recipients {
@@ -27,7 +28,7 @@ impl Recipients {
 
     pub(super) fn add(&mut self, recipient: Recipient) {
         match self {
-            Self::One(first) => *self = Self::Many(vec![first.clone(), recipient]),
+            Self::One(first) => *self = Self::Many(Box::new(vec![first.clone(), recipient])),
             Self::Many(recipients) => recipients.push(recipient),
         }
     }

@@ -42,8 +42,8 @@ const MAX_LARGE_PAGE: usize = 24 * 1024 * 1024;
 /// How long a wait for room is at most, before the next one begins.
 const FRAME_WAIT: Duration = Duration::from_secs(60);
 
-/// Bytes of the filters of all subscriptions, unless a setting says otherwise.
-const FILTER_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes of memory of all subscriptions, unless a setting says otherwise.
+const SUBSCRIPTION_BYTES: usize = 256 * 1024 * 1024;
 
 /// The reads of live streams, shared and bounded. Cheap to clone.
 #[derive(Clone)]
@@ -176,15 +176,15 @@ impl Streams {
             reader,
             relay,
             max_subscriptions,
-            interests: Interests::new(FILTER_BYTES),
+            interests: Interests::new(SUBSCRIPTION_BYTES),
             throttle: Throttle::new(activity),
             log_pages: Arc::default(),
             document_pages: Arc::default(),
         }
     }
 
-    /// Allows the filters of all subscriptions so many bytes.
-    pub fn with_filter_bytes(self, max_bytes: usize) -> Self {
+    /// Allows all subscriptions so many bytes of memory.
+    pub fn with_subscription_bytes(self, max_bytes: usize) -> Self {
         Self { interests: Interests::new(max_bytes), ..self }
     }
 

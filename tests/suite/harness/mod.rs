@@ -49,9 +49,10 @@ pub async fn fresh_database(database: Database) -> (String, Option<tempfile::Tem
 
 /// Defines one test on each database: `on_both_databases! { async fn a_claim(app: &TestApp) { … } }`.
 ///
-/// After the claim the server is stopped, and the test fails if a stream was left open.
+/// After the claim the server is stopped, and the test fails if a stream was left open. Settings are changed by a function
+/// behind the type: `app: &TestApp, |config| config.limits.page = 5`.
 macro_rules! on_both_databases {
-    ($($(#[$meta:meta])* async fn $name:ident($app:ident: &TestApp) $body:block)+) => {
+    ($($(#[$meta:meta])* async fn $name:ident($app:ident: &TestApp $(, $change:expr)?) $body:block)+) => {
         $(
             $(#[$meta])*
             mod $name {
@@ -60,16 +61,23 @@ macro_rules! on_both_databases {
 
                 async fn claim($app: &$crate::harness::TestApp) $body
 
+                fn change(_config: &mut coir::config::Config) {
+                    $(
+                        let change: fn(&mut coir::config::Config) = $change;
+                        change(_config);
+                    )?
+                }
+
                 #[tokio::test(flavor = "multi_thread")]
                 async fn on_sqlite() {
-                    let app = $crate::harness::TestApp::start($crate::harness::Database::Sqlite).await;
+                    let app = $crate::harness::TestApp::start_with($crate::harness::Database::Sqlite, change).await;
                     claim(&app).await;
                     app.stop().await;
                 }
 
                 #[tokio::test(flavor = "multi_thread")]
                 async fn on_postgres() {
-                    let app = $crate::harness::TestApp::start($crate::harness::Database::Postgres).await;
+                    let app = $crate::harness::TestApp::start_with($crate::harness::Database::Postgres, change).await;
                     claim(&app).await;
                     app.stop().await;
                 }

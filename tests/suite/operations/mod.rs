@@ -8,5 +8,6 @@ mod lifecycle;
 mod log_output;
 mod malformed;
 mod settings;
+mod shares;
 mod site;
 mod sockets;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::inbox::{Inbox, InboxSender};
-use crate::domain::{ProjectId, Timestamp};
+use crate::{
+    domain::{ProjectId, Timestamp},
+    shares::Account,
+};
 
 /// A place in a project where people can be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,17 +66,18 @@ pub enum Turned {
     /// There is no such room.
     #[error("Room not found")]
     NoRoom,
-    /// The project has as many rooms as it may have.
-    #[error("this project has too many rooms; try again")]
+    /// The project has as many rooms as it may have, or the key has created its share of them.
+    #[error("this project or this key has too many rooms; try again")]
     TooManyRooms,
-    /// The place has as many people as it may have.
+    /// The place has as many people as it may have, or as many of this key.
     #[error("too many are here; try again")]
     Full,
 }
 
 /// Someone who comes to a place.
 pub struct Guest<'a> {
-    pub project: &'a ProjectId,
+    /// The project, and the key whose share of people and rooms they take.
+    pub account: &'a Account,
     pub place: &'a Place,
     pub person: Person,
     /// Takes the messages of the place.

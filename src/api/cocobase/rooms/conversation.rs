@@ -93,9 +93,9 @@ impl Topic for Visit {
             name: parse_user_name(first.user_name.as_ref())?,
         };
         let entering = parse_entering(&place, &first)?;
-        let project = principal.project.clone();
+        let account = principal.account();
         let (inbox, sender) = connection.realtime.bus.inbox();
-        let guest = Guest { project: &project, place: &place, person: person.clone(), inbox: sender };
+        let guest = Guest { account: &account, place: &place, person: person.clone(), inbox: sender };
         let announce = |presence: &Presence| wording::movement("user_joined", &place, &person, presence);
         let entered = connection.realtime.bus.enter(guest, entering, &announce);
         let (number, presence) = entered.map_err(|err| {
@@ -105,6 +105,7 @@ impl Topic for Visit {
             }
             refused_with(&error)
         })?;
+        let project = account.project;
         // The frames in the inbox come after it.
         connection.outbox.send(wording::welcome(&project, &place, &person, &presence));
         Ok(Meeting { connection: connection.clone(), project, place, person, number, inbox })

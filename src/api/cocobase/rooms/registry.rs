@@ -9,9 +9,12 @@ use super::{
     bus::{Announce, Bus, Entering, Guest, Person, Place, Presence, RoomState, Turned},
     inbox::{AllWaiting, Inbox, InboxSender},
 };
-use crate::domain::{ProjectId, Timestamp};
+use crate::{
+    domain::{ProjectId, Timestamp},
+    shares::{Account, Budget, BudgetPermit},
+};
 
-/// The most rooms that a project may have.
+/// The most rooms that a project may have. A key may have three times what it leaves free, which holds for people as well.
 const MAX_ROOMS: usize = 1000;
 /// The most people that a room may have.
 const MAX_IN_ROOM: usize = 1000;
@@ -25,11 +28,12 @@ pub struct Rooms {
     waiting: AllWaiting,
 }
 
-#[derive(Default)]
 struct Project {
     next_number: u64,
     broadcast: People,
     rooms: BTreeMap<String, Room>,
+    /// Shared by those who create rooms.
+    room_budget: Budget,
 }
 
 struct Room {
@@ -37,10 +41,47 @@ struct Room {
     created_by: Person,
     created_at: Timestamp,
     people: People,
+    _permit: BudgetPermit,
 }
 
-/// By number, and so in the order in which they came.
-type People = BTreeMap<u64, (Person, InboxSender)>;
+/// The people at a place.
+struct People {
+    /// By number, and so in the order in which they came.
+    all: BTreeMap<u64, Present>,
+    budget: Budget,
+}
+
+/// Someone who is there.
+struct Present {
+    person: Person,
+    inbox: InboxSender,
+    _permit: BudgetPermit,
+}
+
+impl People {
+    fn new(most: usize) -> Self {
+        Self { all: BTreeMap::new(), budget: Budget::new(most) }
+    }
+
+    /// Lets someone in.
+    fn add(
+        &mut self,
+        number: u64,
+        account: &Account,
+        (person, inbox): (Person, InboxSender),
+    ) -> Result<(), Turned> {
+        let permit = self.budget.take(account, 1).map_err(|_| Turned::Full)?;
+        self.all.insert(number, Present { person, inbox, _permit: permit });
+        Ok(())
+    }
+}
+
+impl Default for Project {
+    fn default() -> Self {
+        let broadcast = People::new(MAX_IN_BROADCAST);
+        Self { next_number: 0, broadcast, rooms: BTreeMap::new(), room_budget: Budget::new(MAX_ROOMS) }
+    }
+}
 
 impl Rooms {
     fn project(&self, id: &ProjectId) -> Arc<Mutex<Project>> {
@@ -57,21 +98,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn tell(people: &mut People, title: &Arc<str>, announce: Announce<'_>) -> Presence {
-    let presence = Presence { title: title.clone(), participants: people.len() };
+    let presence = Presence { title: title.clone(), participants: people.all.len() };
     if let Some(frame) = announce(&presence) {
-        people.values_mut().for_each(|(_, inbox)| inbox.put(&frame));
+        people.all.values_mut().for_each(|present| present.inbox.put(&frame));
     }
     presence
 }
 
 impl Project {
-    /// Finds the people at a place, how many there may be, and its title.
-    fn find(&mut self, place: &Place) -> Option<(&mut People, usize, Arc<str>)> {
+    /// Finds the people at a place, and its title.
+    fn find(&mut self, place: &Place) -> Option<(&mut People, Arc<str>)> {
         match place {
-            Place::Broadcast => Some((&mut self.broadcast, MAX_IN_BROADCAST, Arc::from(""))),
+            Place::Broadcast => Some((&mut self.broadcast, Arc::from(""))),
             Place::Room(id) => {
                 let room = self.rooms.get_mut(id)?;
-                Some((&mut room.people, MAX_IN_ROOM, room.title.clone()))
+                Some((&mut room.people, room.title.clone()))
             }
         }
     }
@@ -88,41 +129,37 @@ impl Bus for Rooms {
         entering: Entering,
         announce: Announce<'_>,
     ) -> Result<(u64, Presence), Turned> {
-        let project = self.project(guest.project);
+        let project = self.project(&guest.account.project);
         let mut project = lock(&project);
         project.next_number += 1;
         let number = project.next_number;
         if let (Place::Room(id), Entering::Create { title }) = (guest.place, entering)
             && !project.rooms.contains_key(id)
         {
-            if project.rooms.len() >= MAX_ROOMS {
-                return Err(Turned::TooManyRooms);
-            }
+            let permit = project.room_budget.take(guest.account, 1).map_err(|_| Turned::TooManyRooms)?;
             let room = Room {
                 title: title.into(),
                 created_by: guest.person.clone(),
                 created_at: Timestamp::now(),
-                people: People::new(),
+                people: People::new(MAX_IN_ROOM),
+                _permit: permit,
             };
             project.rooms.insert(id.clone(), room);
         }
-        let (people, most, title) = project.find(guest.place).ok_or(Turned::NoRoom)?;
-        if people.len() >= most {
-            return Err(Turned::Full);
-        }
-        people.insert(number, (guest.person, guest.inbox));
+        let (people, title) = project.find(guest.place).ok_or(Turned::NoRoom)?;
+        people.add(number, guest.account, (guest.person, guest.inbox))?;
         Ok((number, tell(people, &title, announce)))
     }
 
     fn leave(&self, project: &ProjectId, place: &Place, number: u64, announce: Announce<'_>) {
         let project = self.project(project);
         let mut project = lock(&project);
-        let Some((people, _, title)) = project.find(place) else { return };
-        if people.remove(&number).is_none() {
+        let Some((people, title)) = project.find(place) else { return };
+        if people.all.remove(&number).is_none() {
             return;
         }
         tell(people, &title, announce);
-        if people.is_empty()
+        if people.all.is_empty()
             && let Place::Room(id) = place
         {
             project.rooms.remove(id);
@@ -131,7 +168,7 @@ impl Bus for Rooms {
 
     fn say(&self, project: &ProjectId, place: &Place, announce: Announce<'_>) {
         let project = self.project(project);
-        if let Some((people, _, title)) = lock(&project).find(place) {
+        if let Some((people, title)) = lock(&project).find(place) {
             tell(people, &title, announce);
         }
     }
@@ -144,7 +181,7 @@ impl Bus for Rooms {
             title: room.title.clone(),
             created_by: room.created_by.clone(),
             created_at: room.created_at,
-            people: room.people.values().map(|(person, _)| person.clone()).collect(),
+            people: room.people.all.values().map(|present| present.person.clone()).collect(),
         };
         project.rooms.iter().map(state).collect()
     }
@@ -155,12 +192,17 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::domain::KeyId;
 
     fn enter(rooms: &Rooms, place: &Place, entering: Entering) -> Result<(u64, Inbox), Turned> {
+        enter_as("a", rooms, place, entering)
+    }
+
+    fn enter_as(key: &str, rooms: &Rooms, place: &Place, entering: Entering) -> Result<(u64, Inbox), Turned> {
         let (inbox, sender) = rooms.inbox();
         let person = Person { id: "\"a\"".into(), name: "\"A\"".into() };
-        let project = &ProjectId::from_stored("p");
-        let guest = Guest { project, place, person, inbox: sender };
+        let account = &Account { project: ProjectId::from_stored("p"), key: KeyId::from_stored(key) };
+        let guest = Guest { account, place, person, inbox: sender };
         rooms
             .enter(guest, entering, &|_| Some(Bytes::from_static(b"hello")))
             .map(|(number, _)| (number, inbox))
@@ -210,20 +252,25 @@ mod tests {
         let rooms = Rooms::default();
         let room = |number: usize| Place::Room(format!("room{number}"));
         let create = || Entering::Create { title: "T".to_owned() };
-        let mut inside: Vec<_> = (0..MAX_ROOMS).map(|n| enter(&rooms, &room(n), create()).unwrap()).collect();
-        assert_eq!(enter(&rooms, &room(MAX_ROOMS), create()).err(), Some(Turned::TooManyRooms));
+        // A key alone has three quarters, and another one three quarters of the rest.
+        const OF_KEY: usize = MAX_ROOMS / 4 * 3;
+        let mut inside: Vec<_> = (0..OF_KEY).map(|n| enter(&rooms, &room(n), create()).unwrap()).collect();
+        assert_eq!(enter(&rooms, &room(OF_KEY), create()).err(), Some(Turned::TooManyRooms));
+        let of_another = enter_as("b", &rooms, &room(OF_KEY), create()).unwrap();
+        rooms.leave(&ProjectId::from_stored("p"), &room(OF_KEY), of_another.0, &|_| None);
         let (number, _) = inside.swap_remove(0);
         let project = ProjectId::from_stored("p");
         rooms.leave(&project, &room(0), number, &|_| None);
         assert_eq!(enter(&rooms, &room(0), Entering::Join).err(), Some(Turned::NoRoom));
         assert!(enter(&rooms, &room(MAX_ROOMS), create()).is_ok());
-        assert_eq!(rooms.rooms(&project).len(), MAX_ROOMS);
+        assert_eq!(rooms.rooms(&project).len(), OF_KEY);
 
         let place = room(1);
-        for _ in 1..MAX_IN_ROOM {
+        for _ in 1..MAX_IN_ROOM / 4 * 3 {
             enter(&rooms, &place, Entering::Join).unwrap();
         }
         assert_eq!(enter(&rooms, &place, Entering::Join).err(), Some(Turned::Full));
+        assert!(enter_as("b", &rooms, &place, Entering::Join).is_ok(), "a key leaves some to others");
         assert!(rooms.rooms(&ProjectId::from_stored("another")).is_empty());
     }
 }

@@ -125,7 +125,7 @@ fn insert(index: &mut FilterIndex, serial: u64, key: &str, json: Value) -> Resul
 
 /// Inserts filters until one is refused, and returns how many were not.
 fn fill(index: &mut FilterIndex, key: &str, filter: impl Fn(u64) -> Value) -> u64 {
-    let first = index.places.len() as u64;
+    let first = index.seats.len() as u64;
     let refused = (first..).find(|serial| insert(index, *serial, key, filter(*serial)).is_err());
     refused.unwrap() - first
 }
