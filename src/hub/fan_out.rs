@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Audience, filter_index::FilterIndex};
+use super::{
+    Audience,
+    filter_index::{FilterIndex, Search},
+};
 use crate::{
     domain::{Change, Document, ProjectId, cursor::Epoch},
     wire::{Event, EventKind, Form},
@@ -13,29 +16,53 @@ use crate::{
 /// The serials of recipients, by shard.
 pub(super) type Targets = Vec<(u32, Vec<u64>)>;
 
-/// Encodes each distinct event that a change of a document is, once, and returns it with its recipients. Recipients share an
-/// event if it is of the same kind, in the same form, and calls the collection the same.
-pub(super) fn fan_out(
-    index: &FilterIndex,
-    (project, epoch): (&ProjectId, Epoch),
-    change: &Change,
-    images: (Option<&Arc<Document>>, Option<&Arc<Document>>),
-) -> Vec<(Bytes, Targets)> {
-    let matching =
-        |image: Option<&Arc<Document>>| image.map(|document| index.matching(document)).unwrap_or_default();
-    let mut distinct: BTreeMap<(EventKind, Form, &str), BTreeMap<u32, Vec<u64>>> = BTreeMap::new();
-    for (key, kind) in kinds(matching(images.0), matching(images.1)) {
-        for recipient in index.recipients_of(key) {
-            let Audience { form, label, .. } = &**recipient.interest;
-            let targets = distinct.entry((kind, *form, &**label)).or_default();
-            targets.entry(recipient.id.shard).or_default().push(recipient.id.serial);
-        }
+/// The images of a document before and after a change.
+pub(super) type Images<'d> = (Option<&'d Arc<Document>>, Option<&'d Arc<Document>>);
+
+/// The search for the filters that match before or after a change.
+pub(super) struct FanOut<'f, 'd> {
+    index: &'f FilterIndex,
+    images: Images<'d>,
+    before: Option<Search<'f, 'd>>,
+    after: Option<Search<'f, 'd>>,
+}
+
+impl<'f, 'd> FanOut<'f, 'd> {
+    /// Begins the search.
+    pub(super) fn new(index: &'f FilterIndex, images: Images<'d>) -> Self {
+        let search = |image: Option<&'d Arc<Document>>| image.map(|document| index.search(document));
+        Self { index, images, before: search(images.0), after: search(images.1) }
     }
-    let encoded = distinct.into_iter().filter_map(|((kind, form, label), targets)| {
-        let event = Event::of_change((project, epoch, change.position), images, kind, label)?;
-        Some((form.encode(&event), targets.into_iter().collect()))
-    });
-    encoded.collect()
+
+    /// Asks some more filters. Returns whether all have been asked.
+    pub(super) fn step(&mut self) -> bool {
+        let step = |search: &mut Option<Search<'_, '_>>| search.as_mut().is_none_or(Search::step);
+        step(&mut self.before) && step(&mut self.after)
+    }
+
+    /// Encodes each distinct event that the change is, once, and returns it with its recipients. Recipients share an event if
+    /// it is of the same kind, in the same form, and calls the collection the same.
+    pub(super) fn events(
+        self,
+        (project, epoch): (&ProjectId, Epoch),
+        change: &Change,
+    ) -> Vec<(Bytes, Targets)> {
+        let Self { index, images, before, after } = self;
+        let found = |search: Option<Search<'_, '_>>| search.map(Search::found).unwrap_or_default();
+        let mut distinct: BTreeMap<(EventKind, Form, &str), BTreeMap<u32, Vec<u64>>> = BTreeMap::new();
+        for (key, kind) in kinds(found(before), found(after)) {
+            for recipient in index.recipients_of(key) {
+                let Audience { form, label, .. } = &**recipient.interest;
+                let targets = distinct.entry((kind, *form, &**label)).or_default();
+                targets.entry(recipient.id.shard).or_default().push(recipient.id.serial);
+            }
+        }
+        let encoded = distinct.into_iter().filter_map(|((kind, form, label), targets)| {
+            let event = Event::of_change((project, epoch, change.position), images, kind, label)?;
+            Some((form.encode(&event), targets.into_iter().collect()))
+        });
+        encoded.collect()
+    }
 }
 
 /// Returns the kind of event that a change is to each filter that matches before or after it, in the order of the filters.

@@ -10,12 +10,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
 use super::{
     backlog::{Backlog, Command, Published},
     bounds::Bounds,
-    fan_out::fan_out,
+    fan_out::{FanOut, Targets},
     filter_index::{FilterIndex, Recipient},
     joining::{Joining, SubscriptionId},
     recent_changes::RecentChanges,
@@ -150,7 +151,8 @@ impl Project {
             if self.backlog.is_skipping() {
                 return;
             }
-            self.publish_change(change);
+            let Some(events) = self.find_events(&change).await else { return };
+            self.publish_change(change, events);
             self.let_others_run().await;
         }
     }
@@ -235,7 +237,32 @@ impl Project {
         self.say_mark();
     }
 
-    fn publish_change(&mut self, change: Arc<Change>) {
+    /// Finds the events that a change is to the project's subscriptions. Others run meanwhile, if that takes long. `None` if it
+    /// takes too long: then the change doesn't count as published, and all subscriptions go back to the log.
+    async fn find_events(&mut self, change: &Change) -> Option<Vec<(Bytes, Targets)>> {
+        let Entry::Document { collection, before, after } = &change.entry else { return Some(Vec::new()) };
+        let Some(index) = self.collections.get(collection) else { return Some(Vec::new()) };
+        let mut fan_out = FanOut::new(index, (before.as_ref(), after.as_ref()));
+        let started = Instant::now();
+        while !fan_out.step() {
+            if self.backlog.is_skipping() {
+                return None;
+            }
+            if started.elapsed() > self.shared.bounds.delay {
+                let project = &self.id;
+                tracing::warn!(%project, "a change of project {project} takes too long to match; its subscriptions go back to the log");
+                self.backlog.skip_waiting();
+                return None;
+            }
+            if self.begun.elapsed() >= SLICE {
+                tokio::task::yield_now().await;
+                self.begun = Instant::now();
+            }
+        }
+        Some(fan_out.events((&self.id, self.epoch), change))
+    }
+
+    fn publish_change(&mut self, change: Arc<Change>, events: Vec<(Bytes, Targets)>) {
         self.last = change.position;
         self.recent.push(change.clone(), self.recent_bytes());
         if !self.is_mark_due {
@@ -243,10 +270,8 @@ impl Project {
             self.mark.as_mut().reset(Instant::now() + MARK_INTERVAL);
         }
         match &change.entry {
-            Entry::Document { collection, before, after } => {
-                let Some(index) = self.collections.get(collection) else { return };
-                let images = (before.as_ref(), after.as_ref());
-                for (frame, targets) in fan_out(index, (&self.id, self.epoch), &change, images) {
+            Entry::Document { .. } => {
+                for (frame, targets) in events {
                     for (shard, serials) in targets {
                         let bytes = frame.len() + serials.len() * size_of::<u64>();
                         let position = change.position;

@@ -23,11 +23,11 @@ pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// So peers that don't read can't fill the memory.
 pub(super) const HOLD: Duration = Duration::from_millis(250);
 
-/// Bytes of documents, times the texts that are looked for in them, through which a worker thread goes by itself. It takes
+/// Bytes of documents, times the texts and elements that are looked for in them, through which a worker thread goes by itself. It takes
 /// about a millisecond.
 const SHORT_WORK: usize = 2 * 1024 * 1024;
-/// The most texts of a filter, roughly: one for each term.
-const MAX_TEXTS: usize = 64;
+/// The most of these in a filter, roughly: one for each term.
+const MAX_PASSES: usize = 64;
 
 /// How catching up ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +229,7 @@ async fn find_kind(
     images: (Option<&Arc<Document>>, Option<&Arc<Document>>),
 ) -> Option<EventKind> {
     let weight = change.weight();
-    if weight > SHORT_WORK / MAX_TEXTS && weight.saturating_mul(interest.filter.texts()) > SHORT_WORK {
+    if weight > SHORT_WORK / MAX_PASSES && weight.saturating_mul(interest.filter.passes()) > SHORT_WORK {
         let (interest, change) = (interest.clone(), change.clone());
         let find = move || match &change.entry {
             Entry::Document { before, after, .. } => {

@@ -61,12 +61,13 @@ impl Filter {
         }
     }
 
-    /// Counts the texts that are looked for anywhere in a string. Each is a pass over it.
-    pub fn texts(&self) -> usize {
+    /// Counts the passes over a string or a list: one for each text that is looked for anywhere, and for each element.
+    pub fn passes(&self) -> usize {
         match self {
-            Self::And(terms) | Self::Or(terms) => terms.iter().map(Self::texts).sum(),
-            Self::Not(term) => term.texts(),
+            Self::And(terms) | Self::Or(terms) => terms.iter().map(Self::passes).sum(),
+            Self::Not(term) => term.passes(),
             Self::HasText(_, Part::Anywhere, _) => 1,
+            Self::HasElement(_, values) => values.len(),
             _ => 0,
         }
     }

@@ -112,21 +112,27 @@ impl FilterIndex {
         self.filters.iter().flat_map(|(_, interned)| interned.recipients.all())
     }
 
-    /// Returns the filters that match `document`, each once, in no order.
-    pub fn matching(&self, document: &Document) -> Vec<usize> {
-        let judge = Judge::new(document, &self.texts);
+    /// Returns the filters that must be asked about `document`. Some of them may be there several times: at most once for each
+    /// of their anchors.
+    pub(super) fn candidates<'f>(&'f self, document: &Document, judge: &Judge<'f, '_>) -> Vec<u32> {
         let mut candidates = self.residue.clone();
         for (key, used) in self.fields.iter() {
-            self.add_candidates(key, used, document, &judge, &mut candidates);
+            self.add_candidates(key, used, document, judge, &mut candidates);
         }
-        // A filter with alternatives may have several anchors.
-        candidates.sort_unstable();
-        candidates.dedup();
-        candidates.retain(|key| judge.matches(&self.filters[*key as usize].filter));
-        candidates.into_iter().map(|key| key as usize).collect()
+        candidates
     }
 
-    /// Returns the recipients of a filter that [`FilterIndex::matching`] returned.
+    /// Returns a filter, and the cost of asking it.
+    pub(super) fn asked(&self, key: u32) -> (&Filter, u64) {
+        let interned = &self.filters[key as usize];
+        (&interned.filter, u64::from(interned.cost) + 1)
+    }
+
+    pub(super) fn texts(&self) -> &TextSearch {
+        &self.texts
+    }
+
+    /// Returns the recipients of a filter that a search has found.
     pub fn recipients_of(&self, key: usize) -> &[Recipient] {
         self.filters[key].recipients.all()
     }
@@ -141,22 +147,28 @@ impl FilterIndex {
     ) {
         let found = used.field.value_in(document);
         let value = found.as_deref().unwrap_or(&Value::Null);
-        let mut add = |kind, probe| {
-            if let Some(posting) = self.postings.get(&self.hash(kind, key, probe)) {
+        let mut add_by = |hash: u64| {
+            if let Some(posting) = self.postings.get(&hash) {
                 candidates.extend(self.filters_of(posting));
             }
         };
         if used.has(Kind::of_value(value)) {
-            add(Kind::of_value(value), Probe::Value(value));
+            add_by(self.hash(Kind::of_value(value), key, Probe::Value(value)));
         }
         match value {
             Value::Array(elements) if used.has(Kind::Element) || used.has(Kind::CompositeElement) => {
                 let wanted = elements.iter().filter(|element| used.has(Kind::of_element(element)));
-                wanted.for_each(|element| add(Kind::of_element(element), Probe::Value(element)));
+                let hash = |element| self.hash(Kind::of_element(element), key, Probe::Value(element));
+                let mut hashes: Vec<_> = wanted.map(hash).collect();
+                // A million elements may be the same one, behind which there are many filters.
+                hashes.sort_unstable();
+                hashes.dedup();
+                hashes.into_iter().for_each(add_by);
             }
             Value::String(string) if used.has(Kind::Text) => {
                 let text = judge.text_in(&used.field, string);
-                text.found.needles.iter().for_each(|needle| add(Kind::Text, Probe::Needle(*needle)));
+                let needles = text.found.needles.iter();
+                needles.for_each(|needle| add_by(self.hash(Kind::Text, key, Probe::Needle(*needle))));
             }
             _ => {}
         }

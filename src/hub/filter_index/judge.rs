@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
-    rc::Rc,
+    sync::Arc,
 };
 
 use memchr::memmem;
@@ -22,7 +22,7 @@ const SHORT_LIST: usize = 16;
 pub(super) struct Judge<'f, 'd> {
     document: &'d Document,
     texts: &'f TextSearch,
-    strings: RefCell<HashMap<&'f Field, Rc<Text>>>,
+    strings: RefCell<HashMap<&'f Field, Arc<Text>>>,
     lists: RefCell<HashMap<&'f Field, HashSet<&'d Value>>>,
 }
 
@@ -42,12 +42,12 @@ impl<'f, 'd> Judge<'f, 'd> {
     }
 
     /// Returns what is in the string of a field.
-    pub(super) fn text_in(&self, field: &'f Field, string: &str) -> Rc<Text> {
+    pub(super) fn text_in(&self, field: &'f Field, string: &str) -> Arc<Text> {
         let mut strings = self.strings.borrow_mut();
         let text = strings.entry(field).or_insert_with(|| {
             let lower = string.to_ascii_lowercase();
             let found = self.texts.search(lower.as_bytes());
-            Rc::new(Text { lower, found })
+            Arc::new(Text { lower, found })
         });
         text.clone()
     }

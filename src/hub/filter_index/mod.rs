@@ -9,7 +9,7 @@
 //! crowd at one anchor, is bounded for a collection and for each key in it.
 //!
 //! Reading order: `cost` (what a filter costs), `kind` and `anchor` (where a filter is found), `fields` (the fields that anchors use),
-//! `text` (all texts at once), `judge` (asks filters about one document), `recipients`, `standing`, `interned`, [`index`].
+//! `text` (all texts at once), `judge` (asks filters about one document), `recipients`, `standing`, `interned`, [`index`], `search`.
 
 mod anchor;
 mod cost;
@@ -19,9 +19,11 @@ mod interned;
 mod judge;
 mod kind;
 mod recipients;
+mod search;
 mod standing;
 mod text;
 
 pub use cost::{MAX_COST, MAX_COST_OF_KEY};
 pub use index::{FilterIndex, TooMuchWork};
 pub use recipients::Recipient;
+pub use search::Search;

@@ -24,8 +24,12 @@ const MAX_NEEDLE: usize = 32;
 const MAX_BYTES: usize = 512 * 1024;
 /// The most texts that wait without being in an automaton. Each is looked for by itself.
 const MAX_WAITING: usize = 16;
-/// An automaton is this many times as large as the next smaller one.
+/// An automaton is this many times as large as the next smaller one, up to the largest.
 const GROWTH: usize = 4;
+/// The most texts of an automaton, and the most bytes of them. Building the largest one takes some 30 ms, in which the project's
+/// task does nothing else. With all bytes in one automaton it took half a second.
+const MAX_TEXTS_OF_AUTOMATON: usize = 16 * 1024;
+const MAX_BYTES_OF_AUTOMATON: usize = 64 * 1024;
 
 /// The texts that the filters of a collection look for.
 #[derive(Default)]
@@ -129,10 +133,20 @@ impl TextSearch {
         if self.unused == self.needles.len() {
             *self = Self::default();
         } else if self.unused > MAX_WAITING && self.unused * 2 > self.needles.len() {
-            let all = self.automata.drain(..).flat_map(|texts| texts.needles);
-            self.waiting.extend(all);
-            self.build();
+            self.rebuild_one();
         }
+    }
+
+    /// Builds that automaton anew which has the most texts that nobody looks for, if they are its majority.
+    fn rebuild_one(&mut self) {
+        let unused =
+            |texts: &Texts| texts.needles.iter().filter(|key| self.needles[**key as usize].uses == 0).count();
+        let counts = self.automata.iter().map(unused).enumerate();
+        let worst = counts.filter(|(place, count)| count * 2 > self.automata[*place].needles.len());
+        if let Some((place, _)) = worst.max_by_key(|(_, count)| *count) {
+            self.waiting.extend(self.automata.remove(place).needles);
+        }
+        self.build();
     }
 
     /// Returns the needle of a text that is looked for.
@@ -161,8 +175,16 @@ impl TextSearch {
 
     /// Makes an automaton of the texts that wait, and of the automata that are not much larger.
     fn build(&mut self) {
-        while self.automata.last().is_some_and(|last| last.needles.len() <= GROWTH * self.waiting.len()) {
-            self.waiting.extend(self.automata.pop().into_iter().flat_map(|texts| texts.needles));
+        let bytes_of =
+            |keys: &[u32]| keys.iter().map(|key| self.needles[*key as usize].text.len()).sum::<usize>();
+        let mut bytes = bytes_of(&self.waiting);
+        while let Some(last) = self.automata.pop_if(|last| {
+            last.needles.len() <= GROWTH * self.waiting.len()
+                && last.needles.len() + self.waiting.len() <= MAX_TEXTS_OF_AUTOMATON
+                && bytes_of(&last.needles) + bytes <= MAX_BYTES_OF_AUTOMATON
+        }) {
+            bytes += bytes_of(&last.needles);
+            self.waiting.extend(last.needles);
         }
         let mut needles = std::mem::take(&mut self.waiting);
         needles.retain(|key| {
@@ -253,7 +275,7 @@ mod tests {
         let mut search = TextSearch::default();
         for number in 0..10_000 {
             search.add(&format!("text {number}")).unwrap();
-            assert!(search.automata.len() <= 6 && search.waiting.len() <= MAX_WAITING, "{number}");
+            assert!(search.automata.len() <= 8 && search.waiting.len() <= MAX_WAITING, "{number}");
         }
     }
 
@@ -267,5 +289,26 @@ mod tests {
         let memory: usize = search.automata.iter().map(|texts| texts.automaton.memory_usage()).sum();
         assert!(memory < 16 * 1024, "{memory}");
         assert_eq!(search.search("a".repeat(1_000_000).as_bytes()).needles.len(), MAX_NEEDLE);
+    }
+
+    #[test]
+    fn no_text_that_comes_or_goes_builds_a_large_automaton() {
+        let mut search = TextSearch::default();
+        let text = |number: usize| format!("{number:>32}");
+        let keys: Vec<_> = (0..MAX_BYTES / MAX_NEEDLE).map(|n| search.add(&text(n)).unwrap()).collect();
+        assert_eq!(search.add("one more"), None);
+        let is_bounded = |search: &TextSearch| {
+            let most = search.automata.iter().map(|texts| texts.needles.len()).max().unwrap_or(0);
+            most * MAX_NEEDLE <= MAX_BYTES_OF_AUTOMATON && search.automata.len() <= 20
+        };
+        assert!(is_bounded(&search), "{}", search.automata.len());
+        // What is not looked for any more goes, automaton by automaton.
+        let (gone, kept) = keys.split_at(keys.len() / 4 * 3);
+        gone.iter().for_each(|key| search.remove(*key));
+        assert!(is_bounded(&search) && search.needles.len() < keys.len() / 2 + MAX_WAITING);
+        let found = search.search(text(keys.len() - 1).as_bytes());
+        assert!(found.contains(kept[kept.len() - 1]));
+        kept.iter().for_each(|key| search.remove(*key));
+        assert!(search.is_empty());
     }
 }

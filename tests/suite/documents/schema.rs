@@ -224,6 +224,21 @@ on_both_databases! {
         );
         assert_eq!(app.create("posts", json!({ "n": 1 })).await["version"], 1);
     }
+
+    async fn a_request_whose_checks_take_long_is_refused_as_a_whole(app: &TestApp) {
+        // 900 looks at each of 10,000 numbers: one check is some 0.1 s, and the writer does one for each update.
+        let looks = vec![json!({ "type": "integer" }); 900];
+        let schema = json!({ "properties": { "list": { "items": { "allOf": looks } } } });
+        assert_eq!(app.post("/collections", json!({ "name": "large", "schema": schema })).await.status, 201);
+        let data = json!({ "n": 0, "list": (0..10_000).collect::<Vec<_>>() });
+        assert_eq!(app.put("/collections/large/a", data).await.status, 201);
+        let update = json!({ "op": "update", "collection": "large", "id": "a", "data": { "$inc": { "n": 1 } } });
+        let refused = app.post("/transactions", json!({ "operations": vec![update; 60] })).await;
+        assert_eq!(refused.error(), (413, "PAYLOAD_TOO_LARGE"));
+        let message = refused.body["error"]["message"].as_str().unwrap();
+        assert!(message.contains("schema takes too long"), "{message}");
+        assert_eq!(app.get("/collections/large/a").await.data()["data"]["n"], 0, "nothing was written");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -240,6 +240,21 @@ async fn sockets_that_do_not_authenticate_take_no_place_of_a_stream() {
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_below_the_minimum_rate_is_refused() {
+    let app = TestApp::start(Database::Sqlite).await;
+    let mut tcp = connect(&app.url).await;
+    let head = format!(
+        "POST /collections/posts HTTP/1.1\r\nhost: x\r\nx-api-key: {SECRET_KEY}\r\ncontent-length: 100000\r\n\r\n{{\"a\":\""
+    );
+    tcp.write_all(head.as_bytes()).await.unwrap();
+    // Some bytes a second are not silence, but too few.
+    let answer = trickle(tcp, b'x').await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("INVALID_BODY"), "{answer}");
+    assert!(answer.contains("2 KiB/s"), "{answer}");
+    app.stop().await;
+}
+
 /// Starts the built binary under a limit, as the shell's `ulimit` takes it.
 async fn start_limited(limit: &'static str, directory: &tempfile::TempDir) -> Process {
     let url = format!("sqlite://{}", directory.path().join("coir.db").display());

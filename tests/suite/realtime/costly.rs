@@ -4,7 +4,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::websocket_connections::run_beside;
-use crate::harness::{PUBLISHABLE_KEY, TestSocket, TestStream, on_both_databases, socket::PATIENCE};
+use crate::harness::{
+    PUBLISHABLE_KEY, SECRET_KEY, TestSocket, TestStream, on_both_databases, process::Process,
+    socket::PATIENCE,
+};
 
 /// Documents of a batch that takes long to match.
 const DOCUMENTS: usize = 1000;
@@ -32,6 +35,50 @@ pub async fn subscribe_costly(url: &str) -> Vec<TestSocket> {
 pub fn batch(first: usize) -> Value {
     let documents: Vec<_> = (first..first + DOCUMENTS).map(|n| json!({ "n": n })).collect();
     json!({ "documents": documents })
+}
+
+/// Returns the most memory that a process had, in MiB.
+fn peak_mib(process: &Process) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_element_that_a_list_repeats_reaches_its_filters_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", directory.path().join("coir.db").display());
+    let start = move || Process::start_with(&url, "127.0.0.1:0", &[("COIR_MAX_SUBSCRIPTIONS", "300")]);
+    let process = tokio::task::spawn_blocking(start).await.unwrap();
+    let client = reqwest::Client::new();
+    let create = async |document: Value| {
+        let url = format!("{}/collections/posts", process.url);
+        let answer = client.post(url).bearer_auth(SECRET_KEY).json(&document).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+    };
+    create(json!({})).await;
+    let mut socket = TestSocket::connect(&format!("{}/realtime", process.url.replace("http", "ws"))).await;
+    socket.authenticate(PUBLISHABLE_KEY).await;
+    for n in 0..250 {
+        let filters = json!({ "tags__array_contains": 1, "n__ne": 7, "m__ne": n });
+        let answer = socket.subscribe_named(&n.to_string(), "posts", json!({ "filters": filters })).await;
+        assert_eq!(answer["type"], "subscribed", "{answer}");
+    }
+    let last = socket.subscribe_named("last", "posts", json!({ "filters": { "last": true } })).await;
+    assert_eq!(last["type"], "subscribed", "{last}");
+    // Another document shows what one of this size takes by itself.
+    let document = |tag: u32| json!({ "n": 7, "tags": vec![tag; 400_000] });
+    create(document(2)).await;
+    let before = peak_mib(&process);
+    create(document(1)).await;
+    create(json!({ "last": true })).await;
+    // No filter matches the large ones, but 250 were asked.
+    assert_eq!(socket.next().await["id"], "last");
+    let grown = peak_mib(&process) - before;
+    assert!(grown < 300, "{grown} MiB");
+    drop(socket);
+    let mut process = process;
+    assert!(tokio::task::spawn_blocking(move || process.terminate()).await.unwrap());
 }
 
 on_both_databases! {

@@ -96,7 +96,7 @@ proptest! {
             if *gone { index.remove(id(place)); }
         }
         let document = document(data);
-        let keys = index.matching(&document);
+        let keys = matching(&index, &document);
         let mut found: Vec<_> =
             keys.iter().flat_map(|key| index.recipients_of(*key)).map(|s| s.id.serial as usize).collect();
         found.sort_unstable();
@@ -112,9 +112,15 @@ proptest! {
 /// Nothing is left of filters that everyone left.
 fn assert_forgotten(index: &FilterIndex) {
     assert!(index.is_empty() && index.filters.is_empty() && index.by_filter.is_empty());
-    assert!(index.postings.is_empty() && index.residue.is_empty());
+    assert!(index.postings.is_empty() && index.crowds.is_empty() && index.residue.is_empty());
     assert!(index.fields.is_empty() && index.texts.is_empty());
     assert!(index.cost == 0 && index.costs.is_empty());
+}
+
+fn matching(index: &FilterIndex, document: &Document) -> Vec<usize> {
+    let mut search = index.search(document);
+    while !search.step() {}
+    search.found()
 }
 
 /// Inserts a filter for a key, as the subscription `serial`.
@@ -139,7 +145,7 @@ fn only_filters_near_a_document_are_candidates() {
     }
     assert!(index.residue.is_empty());
     let place = document(json!({ "room": 7, "price": 50, "text": "<8><9> <10" }));
-    assert_eq!(index.matching(&place).len(), 3);
+    assert_eq!(matching(&index, &place).len(), 3);
 }
 
 #[test]
@@ -201,8 +207,33 @@ fn fields_beyond_the_bound_are_no_anchors() {
         insert(&mut index, n, "k", json!({ format!("f{n}"): 1 })).unwrap();
     }
     assert_eq!((index.fields.iter().count(), index.residue.len()), (1000, 100));
-    assert_eq!(index.matching(&document(json!({ "f5": 1, "f1050": 1 }))).len(), 2);
+    assert_eq!(matching(&index, &document(json!({ "f5": 1, "f1050": 1 }))).len(), 2);
     let alternatives: Vec<_> = (0..50).map(|n| json!({ format!("g{n}"): 1 })).collect();
     insert(&mut index, 2000, "k", json!({ "$or": alternatives })).unwrap();
     assert_eq!(index.cost, 150, "its fifty terms are asked");
+}
+
+#[test]
+fn a_document_that_reaches_many_filters_is_matched_in_steps() {
+    let mut index = FilterIndex::default();
+    for number in 0..20_000 {
+        insert(&mut index, number, "k", json!({ "tags__array_contains": number, "n__ne": number })).unwrap();
+    }
+    let document = document(json!({ "n": 7, "tags": (0..30_000).collect::<Vec<_>>() }));
+    let mut search = index.search(&document);
+    let mut steps = 1;
+    while !search.step() {
+        steps += 1;
+    }
+    assert_eq!((search.found().len(), steps), (19_999, 40));
+}
+
+#[test]
+fn an_element_that_is_repeated_is_looked_up_once() {
+    let mut index = FilterIndex::default();
+    for number in 0..200 {
+        insert(&mut index, number, "k", json!({ "tags__array_contains": 1, "n__ne": number })).unwrap();
+    }
+    let document = document(json!({ "n": 7, "tags": vec![1; 100_000] }));
+    assert_eq!(index.candidates(&document, &Judge::new(&document, &index.texts)).len(), 200);
 }
