@@ -28,6 +28,8 @@ pub enum CloseReason {
     Behind,
     /// There are too many connections.
     Full,
+    /// The database could not be asked who this is.
+    Unchecked,
 }
 
 /// Bytes that go to the peer in one piece: no other frame comes between head and rest.

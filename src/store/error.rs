@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
+use crate::store::db::postgres::error::OpenError;
+
 /// A failure of the database. Its cause is for the server's log, never for a caller.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
@@ -15,6 +17,8 @@ enum Cause {
     Database(DbErr),
     #[error("too many reads wait for a connection to the database")]
     Busy,
+    #[error("the database does not answer")]
+    NoAnswer,
 }
 
 /// The result of every function in this module.
@@ -28,9 +32,43 @@ impl From<DbErr> for StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(err: sqlx::Error) -> Self {
-        DbErr::Exec(RuntimeErr::SqlxError(Arc::new(err))).into()
+        of_driver(err).into()
     }
 }
+
+impl From<OpenError> for StoreError {
+    fn from(err: OpenError) -> Self {
+        DbErr::from(err).into()
+    }
+}
+
+/// Wraps an error of the driver.
+pub(in crate::store) fn of_driver(err: sqlx::Error) -> DbErr {
+    DbErr::Exec(RuntimeErr::SqlxError(Arc::new(err)))
+}
+
+/// Whether the session is of no use any more, and the same statement may succeed on a new one.
+pub(in crate::store) fn is_session_error(err: &sqlx::Error) -> bool {
+    match err {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            true
+        }
+        sqlx::Error::Database(err) => {
+            let code = err.code().unwrap_or_default();
+            // 57P and 25P03: the server ended the session, or stops, has crashed, or is starting. 08: a pooler lost its server.
+            ["57P", "25P03", "08"].iter().any(|class| code.starts_with(class))
+                // The server became a standby, or was told to refuse writes. Another one has taken its place.
+                || code == READ_ONLY
+                // The session lacks what was prepared on it, or the table was altered since.
+                || code == "26000"
+                || (code == "0A000" && err.message().starts_with("cached plan"))
+        }
+        _ => false,
+    }
+}
+
+/// PostgreSQL's read_only_sql_transaction.
+const READ_ONLY: &str = "25006";
 
 impl StoreError {
     /// Whether a unique index rejected a row.
@@ -68,19 +106,9 @@ impl StoreError {
         err.and_then(|err| err.code()).is_some_and(|code| code == "57014" || code == "9")
     }
 
-    /// Whether the connection is gone, so that a new one may succeed. A timeout or a held lock is no such error.
-    pub fn is_connection_error(&self) -> bool {
-        match self.driver_error() {
-            Some(
-                sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::WorkerCrashed,
-            ) => true,
-            // 57P01 to 57P03: PostgreSQL is shutting down, has crashed, or is starting up.
-            Some(sqlx::Error::Database(err)) => err.code().is_some_and(|code| code.starts_with("57P")),
-            _ => false,
-        }
+    /// Whether the connection is of no use any more, and a new one may succeed. A timeout or a held lock is no such error.
+    pub fn is_session_error(&self) -> bool {
+        matches!(&*self.0, Cause::NoAnswer) || self.driver_error().is_some_and(is_session_error)
     }
 
     /// Makes the error for a read that found no free connection in time, although the database is there.
@@ -95,7 +123,7 @@ impl StoreError {
 
     /// Makes the error for a database that does not answer.
     pub fn no_answer() -> Self {
-        Self::custom("it does not answer")
+        Self(Arc::new(Cause::NoAnswer))
     }
 
     /// Makes an error with a text for the server's log.

@@ -1,8 +1,8 @@
 //! All SQL, and nothing else. Functions take a connection or a transaction, and speak of the domain's types.
 //!
 //! [`Db`] holds the pools. Reads go through [`Db::read`], which runs them in a task of their own. Writes happen in a
-//! [`WriteTx`], which only [`Db::begin_write`] opens. Both keep a database future from being dropped half-way: a cancelled
-//! `begin` would leave a pooled PostgreSQL connection inside an open transaction.
+//! [`WriteTx`], which only [`Db::begin_write`] opens. Both keep a client that goes away from dropping a database future
+//! half-way. One that is given up because the database does not answer takes its session with it.
 //!
 //! There are three ways to write a statement, each for one purpose:
 //!
@@ -24,8 +24,11 @@ pub mod sql;
 pub(in crate::store) use db::statement::Sql;
 pub use db::{
     connection::WriteOrder,
-    database::{Db, Lane, ReadConnection},
-    pools::{ConnectError, Durability},
+    database::{Db, Lane},
+    durability::Durability,
+    pools::ConnectError,
+    read_connection::ReadConnection,
     transaction::WriteTx,
+    url::DatabaseUrl,
 };
 pub use error::{Result, StoreError};

@@ -171,7 +171,14 @@ impl Writer {
     }
 
     async fn commit(&mut self, mut batch: Vec<Request>) {
-        let outcome = match self.try_batch_in_time(&mut batch, Mode::Bulk).await {
+        let mut outcome = self.try_batch_in_time(&mut batch, Mode::Bulk).await;
+        if let Err(BatchError::Statement(err)) = &outcome
+            && err.is_session_error()
+        {
+            tracing::warn!(mutations = batch.len(), "a batch is written again on a new connection: {err}");
+            outcome = self.try_batch_in_time(&mut batch, Mode::Bulk).await;
+        }
+        let outcome = match outcome {
             // One mutation makes the statement of all fail. It is searched for, still with one commit.
             Err(BatchError::Statement(err)) if err.is_statement_error() => {
                 self.try_batch_in_time(&mut batch, Mode::Bisect).await
@@ -233,6 +240,10 @@ impl Writer {
         };
         // Requests beyond the bounds of a batch were not applied.
         self.defer_from(batch, answers.len());
+        if let Err(err) = tx.settle().await {
+            self.abandon(tx).await;
+            return Err(err.into());
+        }
         if let Err(err) = tx.commit().await {
             if err.is_statement_error() {
                 return Err(BatchError::Statement(err));

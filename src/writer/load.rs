@@ -40,7 +40,7 @@ impl Writer {
             let mut tx = self.db.begin_write().await?;
             match self.read_base(&mut tx, batch).await {
                 Ok(base) => return Ok((tx, base)),
-                Err(err) if tx.is_reused() && err.is_connection_error() => {
+                Err(err) if tx.is_reused() && err.is_session_error() => {
                     tracing::warn!("the writer's idle connection failed; opening a new one: {err}");
                 }
                 Err(err) => {

@@ -10,6 +10,7 @@ mod cocobase;
 mod documents;
 mod harness;
 mod operations;
+mod postgres;
 mod queries;
 mod realtime;
 mod recovery;

@@ -13,7 +13,7 @@ use crate::{
         realtime::{
             connection::{Connection, NotAdmitted},
             conversation::{Conversation, Dialect, End},
-            protocol::too_many_connections,
+            protocol::{too_many_connections, unchecked},
         },
     },
     auth::{AuthError, Principal},
@@ -162,6 +162,7 @@ impl<T: Topic> Dialect for Introduction<T> {
             CloseReason::NotAllowed => invalid_key(),
             CloseReason::Behind => behind(),
             CloseReason::Full => too_many_connections(),
+            CloseReason::Unchecked => unchecked(),
         }
     }
 }

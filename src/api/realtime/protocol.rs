@@ -79,10 +79,14 @@ impl Protocol {
         Ok(())
     }
 
-    /// Tells the client that a credential of its request was bad, and counts it.
+    /// Tells the client that a credential of its request was bad, and counts it. If it could not be checked, the connection
+    /// ends.
     pub fn refuse_auth(&mut self, error: &ApiError) {
         self.count_failed_auth(error);
         self.say_error(error, None);
+        if self.could_not_check(error) {
+            self.connection.outbox.close(CloseReason::Unchecked);
+        }
     }
 
     /// Begins a subscription.
@@ -131,6 +135,12 @@ impl Protocol {
         Ok(())
     }
 
+    /// Whether it is unknown who the client is, and not its fault. What it sends next would be refused as a stranger's, and a
+    /// client that is told so does not come back.
+    fn could_not_check(&self, error: &ApiError) -> bool {
+        self.principal.is_none() && error.code == ErrorCode::Overloaded
+    }
+
     fn count_failed_auth(&mut self, error: &ApiError) {
         if error.code == ErrorCode::Unauthorized {
             self.failed_auth += 1;
@@ -157,6 +167,9 @@ impl Conversation for Protocol {
         }
         if let Err(Refusal { error, id }) = self.hear_text(&text).await {
             self.say_error(&error, id.as_ref());
+            if self.could_not_check(&error) {
+                return Err(unchecked());
+            }
         }
         if self.failed_auth >= MAX_FAILED_AUTH {
             return Err(End::new(CloseCode::NotAllowed, "too many failed attempts"));
@@ -211,6 +224,7 @@ impl Dialect for Protocol {
             }
             CloseReason::Behind => behind(),
             CloseReason::Full => too_many_connections(),
+            CloseReason::Unchecked => unchecked(),
         }
     }
 }
@@ -218,6 +232,11 @@ impl Dialect for Protocol {
 /// Returns the end of a connection that is one too many.
 pub fn too_many_connections() -> End {
     End::new(CloseCode::TryAgain, "too many connections")
+}
+
+/// Returns the end of a connection whose key could not be looked up.
+pub fn unchecked() -> End {
+    End::new(CloseCode::TryAgain, "the key cannot be checked now; reconnect")
 }
 
 fn say_forbidden(ended: &[Subscription], why: Forbidden) {

@@ -1,10 +1,6 @@
 //! The rows of declared indexes, and the database's own indexes, which are built and dropped in the background.
 
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryFilter, QueryOrder,
-    QueryResult, SqlxPostgresConnector,
-};
-use sqlx::postgres::PgPoolOptions;
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryResult};
 
 use entity::index;
 
@@ -12,8 +8,11 @@ use crate::{
     domain::{CollectionId, DocumentId, IndexId, ProjectId, Timestamp},
     query::index_definition::{Index, IndexDefinition, IndexState},
     store::{
-        Db, Result, Sql, StoreError, WriteTx,
-        db::rows::{Rows, RowsSql},
+        Db, ReadConnection, Result, Sql, StoreError, WriteTx,
+        db::{
+            postgres::settings::Purpose,
+            rows::{Rows, RowsSql},
+        },
         documents::{one, table::TABLE},
         sql::index::{find_duplicates, find_too_long, statements},
     },
@@ -170,7 +169,7 @@ pub async fn carry_out_sqlite(tx: &mut WriteTx, task: &IndexTask) -> Result<()> 
 }
 
 /// A session of PostgreSQL that holds the lock for building indexes. Its statements have no time limit.
-pub struct IndexSession(DatabaseConnection);
+pub struct IndexSession(ReadConnection);
 
 const LOCK: Sql = Sql::same("SELECT pg_try_advisory_lock($1)");
 const IS_HALF_BUILT: Sql =
@@ -182,12 +181,9 @@ impl IndexSession {
     /// # Errors
     /// A database failure.
     pub async fn open(db: &Db) -> Result<Option<Self>> {
-        let Some(options) = db.postgres_options() else { return Ok(None) };
-        let options = options.clone().options([("statement_timeout", "0")]);
-        // There must be one connection, because it owns the lock.
-        let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-        let pool = pool.connect_with(options).await?;
-        let session = Self(SqlxPostgresConnector::from_sqlx_postgres_pool(pool));
+        let Some(opener) = db.opener() else { return Ok(None) };
+        // One session that is never replaced, because it owns the lock.
+        let session = Self(ReadConnection::irreplaceable(opener.open(Purpose::Long).await?));
         if session.ask(LOCK, INDEX_LOCK.into()).await? {
             return Ok(Some(session));
         }
@@ -225,14 +221,14 @@ impl IndexSession {
     }
 
     /// Returns the connection, for reads.
-    pub fn connection(&self) -> &DatabaseConnection {
+    pub fn connection(&self) -> &ReadConnection {
         &self.0
     }
 
     /// Closes the session, which releases the lock.
     pub async fn close(self) {
-        if let Err(err) = self.0.close().await {
-            tracing::debug!("could not close the session that builds indexes: {err}");
+        if let Some(session) = self.0.take_session() {
+            session.close().await;
         }
     }
 
@@ -254,7 +250,7 @@ impl IndexSession {
 ///
 /// # Errors
 /// A database failure.
-pub async fn find_too_long_text(db: &DatabaseConnection, task: &IndexTask) -> Result<Option<String>> {
+pub async fn find_too_long_text(db: &ReadConnection, task: &IndexTask) -> Result<Option<String>> {
     let IndexTask { collection, index, .. } = task;
     let Some(select) = find_too_long(index, collection, db.get_database_backend()) else { return Ok(None) };
     let Some(row) = db.query_one(&select).await? else { return Ok(None) };
@@ -269,7 +265,7 @@ pub async fn find_too_long_text(db: &DatabaseConnection, task: &IndexTask) -> Re
 ///
 /// # Errors
 /// A database failure.
-pub async fn find_duplicate_values(db: &DatabaseConnection, task: &IndexTask) -> Result<Option<String>> {
+pub async fn find_duplicate_values(db: &ReadConnection, task: &IndexTask) -> Result<Option<String>> {
     let IndexTask { collection, index, .. } = task;
     let select = find_duplicates(index, collection, db.get_database_backend());
     let Some(row) = db.query_one(&select).await? else { return Ok(None) };

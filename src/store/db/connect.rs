@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use migration::{Migrator, MigratorTrait};
-use sea_orm::DbBackend;
-
 use crate::store::{
     db::{
-        pools::{ACQUIRE_TIMEOUT, ConnectError, Durability, Pools},
-        postgres, sqlite,
+        connection::Source,
+        durability::Durability,
+        pools::{ConnectError, Pools},
+        postgres::{self, settings::Purpose, url::PostgresUrl},
+        sqlite,
+        url::{is_postgres, is_sqlite},
     },
     error::Result,
 };
+use migration::{Migrator, MigratorTrait};
 
 /// Opens the pools of the database that a URL names.
 pub(super) async fn connect(
@@ -19,9 +21,10 @@ pub(super) async fn connect(
     durability: Durability,
     query_limit: Duration,
 ) -> std::result::Result<Pools, ConnectError> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        postgres::connect(url, durability, query_limit).await
-    } else if url.starts_with("sqlite:") {
+    if is_postgres(url) {
+        let url = PostgresUrl::parse(url).map_err(ConnectError::BadUrl)?;
+        Ok(postgres::connect(url, durability, query_limit).await?)
+    } else if is_sqlite(url) {
         sqlite::connect(url, durability).await
     } else {
         Err(ConnectError::BadUrl("unknown scheme".to_owned()))
@@ -33,16 +36,18 @@ const MIGRATION_LOCK: i64 = 0x0043_4f49_5221;
 
 /// Migrates the schema, one process at a time.
 pub(super) async fn migrate(pools: &Pools) -> Result<()> {
-    if pools.backend != DbBackend::Postgres {
-        return Ok(Migrator::up(&pools.write, None).await?);
-    }
-    // The lock needs a session of its own. A reader's session will do, because an advisory lock writes nothing.
-    let borrowed = pools.lanes.scan.borrow(ACQUIRE_TIMEOUT).await?;
-    let connection = borrowed.connection();
-    let mut session = connection.get_postgres_connection_pool().acquire().await?;
-    lock(&mut session, "SELECT pg_advisory_lock($1)").await?;
-    let migrated = Migrator::up(&pools.write, None).await;
-    lock(&mut session, "SELECT pg_advisory_unlock($1)").await?;
+    let opener = match &pools.writes {
+        Source::Sqlite(pool) => return Ok(Migrator::up(pool, None).await?),
+        Source::Postgres(opener, _) => opener,
+    };
+    // The lock needs a session of its own.
+    let mut session = opener.open(Purpose::Long).await?;
+    lock(&mut session.connection, "SELECT pg_advisory_lock($1)").await?;
+    let pool = opener.pool(Purpose::Long).await?;
+    let migrated = Migrator::up(&pool, None).await;
+    pool.close().await?;
+    // Closing the session releases the lock.
+    session.close().await;
     Ok(migrated?)
 }
 

@@ -1,26 +1,44 @@
 //! The connection of a write transaction: how it runs several statements with one hop or round trip.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use sea_orm::{DatabaseConnection, DbBackend, QueryResult};
 use sqlx::{
-    Arguments, AssertSqlSafe, Encode, Executor, PgConnection, Postgres, Sqlite, SqliteConnection, Type,
+    Arguments, AssertSqlSafe, Encode, Executor, PgConnection, Sqlite, SqliteConnection, Type,
     pool::PoolConnection, postgres::PgArguments, sqlite::SqliteArguments,
 };
 
 use crate::store::{
     db::{
         placeholders::{append_renumbered, append_unnumbered},
+        postgres::{
+            session::{Opener, Session},
+            settings::{Purpose, STATEMENT_TIMEOUT},
+        },
         statement::{BoundStatement, Param},
     },
-    error::Result,
+    error::{Result, StoreError},
 };
 
-/// A connection of the writer's pool.
+/// Where the writer's connection comes from.
+#[derive(Clone)]
+pub(super) enum Source {
+    /// A pool of one.
+    Sqlite(DatabaseConnection),
+    Postgres(Opener, Purpose),
+}
+
+/// The writer's connection.
 pub(super) enum Connection {
     Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>),
+    Postgres(Session),
 }
+
+/// How long a statement of PostgreSQL is waited for. The server ends it before that, unless it is out of reach.
+const ANSWER_TIMEOUT: Duration = STATEMENT_TIMEOUT.saturating_add(Duration::from_secs(2));
 
 /// Whether PostgreSQL may run neighbouring writes as one statement, in no particular order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +49,7 @@ pub enum WriteOrder {
     Kept,
 }
 
-/// The writer's connection between its transactions. It stays out of the pool, which would test it each time.
+/// The writer's connection between its transactions.
 #[derive(Clone, Default)]
 pub(super) struct IdleConnection(Arc<Mutex<Option<Connection>>>);
 
@@ -43,20 +61,32 @@ impl IdleConnection {
     pub(super) fn put(&self, connection: Connection) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
+}
 
-    /// Returns the connection to its pool, so that the pool can be closed.
-    pub(super) fn release(&self) {
-        drop(self.take());
+impl Source {
+    /// Opens a connection.
+    pub(super) async fn open(&self) -> Result<Connection> {
+        Ok(match self {
+            Self::Sqlite(pool) => Connection::Sqlite(pool.get_sqlite_connection_pool().acquire().await?),
+            Self::Postgres(opener, purpose) => Connection::Postgres(opener.open(*purpose).await?),
+        })
+    }
+
+    pub(super) fn backend(&self) -> DbBackend {
+        match self {
+            Self::Sqlite(_) => DbBackend::Sqlite,
+            Self::Postgres(..) => DbBackend::Postgres,
+        }
     }
 }
 
 impl Connection {
-    /// Takes a connection of the pool.
-    pub(super) async fn acquire(pool: &DatabaseConnection, backend: DbBackend) -> Result<Self> {
-        Ok(match backend {
-            DbBackend::Postgres => Self::Postgres(pool.get_postgres_connection_pool().acquire().await?),
-            _ => Self::Sqlite(pool.get_sqlite_connection_pool().acquire().await?),
-        })
+    /// Whether the connection may be used for another transaction.
+    pub(super) async fn is_good(&mut self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(session) => session.is_good().await,
+        }
     }
 
     pub(super) fn backend(&self) -> DbBackend {
@@ -74,7 +104,12 @@ impl Connection {
     ) -> Result<Vec<QueryResult>> {
         match self {
             Self::Sqlite(connection) => run_sqlite(connection, statements).await,
-            Self::Postgres(connection) => run_postgres(connection, statements, order).await,
+            Self::Postgres(session) => {
+                let work = run_postgres(&mut session.connection, statements, order);
+                let rows = work.await?;
+                session.note_use();
+                Ok(rows)
+            }
         }
     }
 
@@ -83,18 +118,41 @@ impl Connection {
         let statement = sqlx::raw_sql(AssertSqlSafe(text));
         match self {
             Self::Sqlite(connection) => connection.execute(statement).await.map(drop)?,
-            Self::Postgres(connection) => connection.execute(statement).await.map(drop)?,
+            Self::Postgres(session) => in_time(session.connection.execute(statement)).await.map(drop)?,
         }
         Ok(())
     }
 
-    /// Closes the connection instead of returning it to its pool.
+    /// Closes the connection, which undoes its transaction.
     pub(super) fn close(self) {
         match self {
             Self::Sqlite(connection) => drop(connection.detach()),
-            Self::Postgres(connection) => drop(connection.detach()),
+            Self::Postgres(session) => drop(session),
         }
     }
+
+    /// Closes a connection that failed.
+    pub(super) fn give_up(self) {
+        match self {
+            Self::Sqlite(connection) => drop(connection.detach()),
+            Self::Postgres(session) => session.give_up(),
+        }
+    }
+
+    /// Gives up a connection without an open transaction, at the end of the process.
+    pub(super) async fn release(self) {
+        match self {
+            // Returns to its pool.
+            Self::Sqlite(connection) => drop(connection),
+            Self::Postgres(session) => session.close().await,
+        }
+    }
+}
+
+/// Waits for an answer of PostgreSQL.
+async fn in_time<T>(work: impl Future<Output = std::result::Result<T, sqlx::Error>>) -> Result<T> {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
+    Ok(answer.map_err(|_| StoreError::no_answer())??)
 }
 
 /// Runs all statements as one text, which is one hop to SQLite's thread. There are few different texts, because there are
@@ -128,11 +186,12 @@ async fn run_postgres(
             savepoints.push(statement.text);
         }
         if !savepoints.is_empty() {
-            connection.execute(sqlx::raw_sql(AssertSqlSafe(savepoints.join(";")))).await?;
+            in_time(connection.execute(sqlx::raw_sql(AssertSqlSafe(savepoints.join(";"))))).await?;
             continue;
         }
         let joined = join_writes(&mut statements, order)?;
-        rows = connection.fetch_all(sqlx::query_with(AssertSqlSafe(joined.text), joined.arguments)).await?;
+        let query = sqlx::query_with(AssertSqlSafe(joined.text), joined.arguments);
+        rows = in_time(connection.fetch_all(query)).await?;
     }
     Ok(rows.into_iter().map(QueryResult::from).collect())
 }

@@ -6,15 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
-use sqlx::postgres::PgConnectOptions;
+use sea_orm::{ConnectionTrait, DbBackend};
 use tokio::sync::Mutex;
 
 use crate::store::{
     db::{
         connect,
-        connection::IdleConnection,
-        pools::{ConnectError, Durability, Pools},
+        durability::Durability,
+        pools::{ConnectError, Pools},
+        postgres::session::Opener,
+        read_connection::ReadConnection,
         readers::Readers,
         statement::Sql,
         transaction::{self, WriteTx},
@@ -26,8 +27,6 @@ use crate::store::{
 #[derive(Clone)]
 pub struct Db {
     pools: Pools,
-    /// The writer's connection, between two transactions.
-    idle: IdleConnection,
     /// How long a read may take.
     query_limit: Duration,
     /// When the database last answered a health check.
@@ -37,13 +36,13 @@ pub struct Db {
 }
 
 /// How much longer than its limit a read is waited for. The database ends the read before that, unless it hangs.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a read may wait for its connection: for a free one, for a sign of life of it, and for a new one.
+const BORROW_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// For how long the answer to a health check counts.
 const MOMENT: Duration = Duration::from_millis(100);
-
-/// A connection that one read borrows.
-pub type ReadConnection = DatabaseConnection;
 
 /// The connections that a read uses. Each kind has its own, so that it waits for nothing but its own kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +72,7 @@ impl Db {
     ) -> std::result::Result<Self, ConnectError> {
         let pools = connect::connect(url, durability, query_limit).await?;
         let runtime = tokio::runtime::Handle::current();
-        Ok(Self { pools, idle: IdleConnection::default(), query_limit, answered_at: Arc::default(), runtime })
+        Ok(Self { pools, query_limit, answered_at: Arc::default(), runtime })
     }
 
     /// Migrates the schema. Other processes may do the same at the same time.
@@ -91,7 +90,7 @@ impl Db {
     pub async fn read<T, F, R>(&self, lane: Lane, read: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(DatabaseConnection) -> R + Send + 'static,
+        F: FnOnce(ReadConnection) -> R + Send + 'static,
         R: Future<Output = Result<T>> + Send + 'static,
     {
         self.read_within(self.query_limit, lane, read).await
@@ -105,17 +104,22 @@ impl Db {
     pub async fn read_within<T, F, R>(&self, limit: Duration, lane: Lane, read: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(DatabaseConnection) -> R + Send + 'static,
+        F: FnOnce(ReadConnection) -> R + Send + 'static,
         R: Future<Output = Result<T>> + Send + 'static,
     {
         let readers = self.readers(lane).clone();
+        let (longest, is_postgres) = (limit.saturating_add(GRACE), self.is_postgres());
         let task = self.runtime.spawn(async move {
             let borrowed = readers.borrow(limit).await?;
-            let outcome = read(borrowed.connection()).await;
-            drop(borrowed);
-            outcome
+            let work = read(borrowed.connection());
+            if !is_postgres {
+                // SQLite's own deadline ends it. A statement that was dropped would still run on the connection.
+                return work.await;
+            }
+            // The session that does not answer goes with the future, and the next read opens another one.
+            tokio::time::timeout(longest, work).await.unwrap_or_else(|_| Err(StoreError::no_answer()))
         });
-        match tokio::time::timeout(limit.saturating_add(GRACE), task).await {
+        match tokio::time::timeout(longest.saturating_add(BORROW_TIMEOUT), task).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(StoreError::custom("the read was cut short by the shutdown")),
             Err(_) => Err(StoreError::no_answer()),
@@ -143,12 +147,12 @@ impl Db {
     }
 
     pub fn is_postgres(&self) -> bool {
-        self.pools.backend == DbBackend::Postgres
+        self.pools.backend() == DbBackend::Postgres
     }
 
-    /// Returns how to open a session of PostgreSQL outside of the pools.
-    pub(in crate::store) fn postgres_options(&self) -> Option<&PgConnectOptions> {
-        self.pools.postgres.as_ref()
+    /// Returns how to open a session of PostgreSQL beside those of the lanes.
+    pub(in crate::store) fn opener(&self) -> Option<&Opener> {
+        self.pools.opener()
     }
 
     /// Opens a write transaction. While a server runs, only the writer may call this: SQLite allows one writer, and each
@@ -157,7 +161,7 @@ impl Db {
     /// # Errors
     /// A database failure, also if there is no connection to be had.
     pub async fn begin_write(&self) -> Result<WriteTx> {
-        transaction::begin(&self.pools.write, self.pools.backend, &self.idle).await
+        transaction::begin(&self.pools.writes, &self.pools.idle).await
     }
 
     /// Whether the database answers within `limit`, or has answered this question a moment ago. Those who ask at the same time
@@ -191,7 +195,7 @@ impl Db {
         let rows = tx.query(sql, []).await?;
         tx.rollback().await?;
         let row = rows.first().ok_or_else(|| StoreError::custom("the database returned no setting"))?;
-        Ok(match self.pools.backend {
+        Ok(match self.pools.backend() {
             DbBackend::Postgres => format!("synchronous_commit = {}", row.try_get_by_index::<String>(0)?),
             _ => format!("synchronous = {}", row.try_get_by_index::<i64>(0)?),
         })
@@ -199,7 +203,6 @@ impl Db {
 
     /// Closes the pools. On SQLite the write-ahead log is first written back, so that the data is one file.
     pub async fn close(self) {
-        self.idle.release();
         self.pools.close().await;
     }
 }

@@ -1,16 +1,19 @@
 //! Drivers and pools: how connections are opened, borrowed by readers, and used by the write transaction.
 //!
-//! Reading order: [`database`], [`pools`], [`connect`], `sqlite`, `postgres`, [`readers`], [`transaction`], [`connection`],
-//! [`rows`], [`statement`], `placeholders`.
+//! Reading order: [`database`], [`pools`], [`connect`], `sqlite`, [`postgres`], [`readers`], [`read_connection`],
+//! [`transaction`], [`connection`], [`rows`], [`statement`], `placeholders`, [`durability`], [`url`].
 
 pub(in crate::store) mod connect;
 pub(in crate::store) mod connection;
 pub(in crate::store) mod database;
+pub(in crate::store) mod durability;
 mod placeholders;
 pub(in crate::store) mod pools;
-mod postgres;
+pub(in crate::store) mod postgres;
+pub(in crate::store) mod read_connection;
 pub(in crate::store) mod readers;
 pub(in crate::store) mod rows;
 mod sqlite;
 pub(in crate::store) mod statement;
 pub(in crate::store) mod transaction;
+pub(in crate::store) mod url;

@@ -2,19 +2,13 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
-use sqlx::postgres::PgConnectOptions;
+use sea_orm::{ConnectionTrait, DbBackend};
 
-use crate::store::db::readers::Readers;
-
-/// The failures that a committed write survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// A power cut: a commit waits for the disk.
-    Full,
-    /// A crash of the process. A power cut may take the last writes.
-    Normal,
-}
+use crate::store::db::{
+    connection::{IdleConnection, Source},
+    postgres::{error::OpenError, session::Opener},
+    readers::Readers,
+};
 
 /// Why the database could not be opened. The message is for the person who starts the server.
 #[derive(Debug, thiserror::Error)]
@@ -29,27 +23,28 @@ pub enum ConnectError {
          directory that this user may write; COIR_DATA_DIR (--data-dir) or DATABASE_URL (--database-url) names another"
     )]
     File(String, sqlx::Error),
-    #[error(
-        "PostgreSQL at {0} does not answer; check that it runs there, and the host and port in DATABASE_URL (--database-url), or leave \
-         DATABASE_URL out to use a SQLite file"
-    )]
-    Silent(String),
-    /// The server refused the connection, or its name is unknown.
-    #[error(
-        "PostgreSQL at {0} refused the connection: {1}; check DATABASE_URL (--database-url), or leave it out to use a SQLite file"
-    )]
-    Refused(String, sqlx::Error),
+    #[error(transparent)]
+    Postgres(#[from] OpenError),
+}
+
+impl ConnectError {
+    /// Returns the place and the reason of a failure that time may mend, such as a server that is starting.
+    pub fn temporary_reason(&self) -> Option<String> {
+        match self {
+            Self::Postgres(err) if err.is_temporary() => Some(err.reasons()),
+            _ => None,
+        }
+    }
 }
 
 /// The connections to the database, by their purpose. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Pools {
-    pub(super) backend: DbBackend,
-    /// One connection, which only the writer uses.
-    pub(super) write: DatabaseConnection,
+    /// Where the writer's connection comes from. Nobody else uses it.
+    pub(super) writes: Source,
+    /// The writer's connection, between two transactions.
+    pub(super) idle: IdleConnection,
     pub(super) lanes: Lanes,
-    /// How to open a session outside of the pools, on PostgreSQL.
-    pub(super) postgres: Option<PgConnectOptions>,
 }
 
 /// The connections for reads. No lane can keep another one waiting.
@@ -64,10 +59,25 @@ pub(super) struct Lanes {
 }
 
 impl Pools {
+    pub(super) fn backend(&self) -> DbBackend {
+        self.writes.backend()
+    }
+
+    /// Returns how sessions of PostgreSQL are opened.
+    pub(super) fn opener(&self) -> Option<&Opener> {
+        match &self.writes {
+            Source::Sqlite(_) => None,
+            Source::Postgres(opener, _) => Some(opener),
+        }
+    }
+
     /// Closes all connections, after SQLite's write-ahead log was written back.
     pub(super) async fn close(self) {
-        if self.backend == DbBackend::Sqlite
-            && let Err(err) = self.write.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await
+        if let Some(connection) = self.idle.take() {
+            connection.release().await;
+        }
+        if let Source::Sqlite(pool) = &self.writes
+            && let Err(err) = pool.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await
         {
             tracing::warn!("could not write the log file back into the database: {err}");
         }
@@ -76,7 +86,9 @@ impl Pools {
         for readers in [point, scan, stream, relay, index] {
             closed.push(readers.close().await);
         }
-        closed.push(self.write.close().await);
+        if let Source::Sqlite(pool) = self.writes {
+            closed.push(pool.close().await);
+        }
         for err in closed.into_iter().filter_map(std::result::Result::err) {
             tracing::warn!("could not close the database: {err}");
         }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -13,7 +13,16 @@ use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::store::error::{Result, StoreError};
+use crate::store::{
+    db::{
+        postgres::{
+            session::{Opener, Session},
+            settings::Purpose,
+        },
+        read_connection::ReadConnection,
+    },
+    error::{Result, StoreError},
+};
 
 /// After how many instructions of its virtual machine SQLite asks: about a tenth of a millisecond.
 const INSTRUCTIONS: i32 = 10_000;
@@ -30,8 +39,8 @@ pub(in crate::store) struct Readers {
 
 #[derive(Clone)]
 enum Connections {
-    /// A pool of PostgreSQL, whose connections have a time limit of their own.
-    Pool(DatabaseConnection),
+    /// Sessions of PostgreSQL, which have a time limit of their own.
+    Sessions(Arc<Sessions>),
     /// Single connections of SQLite, each with its deadline.
     Single(FreeReaders),
 }
@@ -49,17 +58,24 @@ pub(in crate::store) struct Reader {
 #[derive(Clone)]
 struct Deadline(Arc<AtomicU64>);
 
+/// The PostgreSQL sessions that no read uses at the moment, and how to open more.
+struct Sessions {
+    free: Mutex<Vec<Session>>,
+    opener: Opener,
+    purpose: Purpose,
+}
+
 /// A connection that one read borrows, until this is dropped.
 pub(in crate::store) struct Borrowed {
-    connection: DatabaseConnection,
-    single: Option<Single>,
+    connection: ReadConnection,
+    home: Home,
     _permit: OwnedSemaphorePermit,
 }
 
-/// A borrowed SQLite connection, and where it returns to.
-struct Single {
-    reader: Reader,
-    free: FreeReaders,
+/// Where a connection returns to.
+enum Home {
+    Single(Option<Reader>, FreeReaders),
+    Sessions(Arc<Sessions>),
 }
 
 impl Readers {
@@ -89,13 +105,15 @@ impl Readers {
         Self::new(Connections::Single(free), count, acquire_timeout)
     }
 
-    /// Takes a pool of PostgreSQL that has `count` connections.
+    /// Makes a lane of at most `count` sessions of PostgreSQL, which are opened when they are used.
     pub(in crate::store) fn postgres(
         count: usize,
         acquire_timeout: Duration,
-        pool: DatabaseConnection,
+        opener: Opener,
+        purpose: Purpose,
     ) -> Self {
-        Self::new(Connections::Pool(pool), count, acquire_timeout)
+        let sessions = Sessions { free: Mutex::default(), opener, purpose };
+        Self::new(Connections::Sessions(Arc::new(sessions)), count, acquire_timeout)
     }
 
     fn new(connections: Connections, count: usize, acquire_timeout: Duration) -> Self {
@@ -112,23 +130,36 @@ impl Readers {
         let permit = tokio::time::timeout(self.acquire_timeout, self.permits.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(StoreError::busy()) };
         match &self.connections {
-            Connections::Pool(connection) => {
-                Ok(Borrowed { connection: connection.clone(), single: None, _permit: permit })
+            Connections::Sessions(sessions) => {
+                let session = sessions.take_or_open().await?;
+                let connection = ReadConnection::postgres(session, sessions.opener.clone(), sessions.purpose);
+                Ok(Borrowed { connection, home: Home::Sessions(sessions.clone()), _permit: permit })
             }
             Connections::Single(free) => {
                 let reader = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let reader = reader.ok_or_else(|| StoreError::custom("there is no connection for reads"))?;
                 reader.deadline.set(limit);
-                let connection = reader.connection.clone();
-                let single = Some(Single { reader, free: free.clone() });
-                Ok(Borrowed { connection, single, _permit: permit })
+                let connection = ReadConnection::sqlite(reader.connection.clone());
+                Ok(Borrowed { connection, home: Home::Single(Some(reader), free.clone()), _permit: permit })
             }
+        }
+    }
+
+    /// Adds a session of PostgreSQL that is open already.
+    pub(in crate::store) fn put(&self, session: Session) {
+        if let Connections::Sessions(sessions) = &self.connections {
+            sessions.put(session);
         }
     }
 
     pub(in crate::store) async fn close(self) -> std::result::Result<(), sea_orm::DbErr> {
         match self.connections {
-            Connections::Pool(connection) => connection.close().await,
+            Connections::Sessions(sessions) => {
+                for session in std::mem::take(&mut *sessions.lock()) {
+                    session.close().await;
+                }
+                Ok(())
+            }
             Connections::Single(free) => {
                 let readers = std::mem::take(&mut *free.lock().unwrap_or_else(PoisonError::into_inner));
                 for reader in readers {
@@ -141,17 +172,51 @@ impl Readers {
 }
 
 impl Borrowed {
-    pub(in crate::store) fn connection(&self) -> DatabaseConnection {
+    pub(in crate::store) fn connection(&self) -> ReadConnection {
         self.connection.clone()
+    }
+}
+
+impl Sessions {
+    /// Takes the session that was used last, if it is good, or opens one. The others may be as bad, and each would have to be
+    /// waited for.
+    async fn take_or_open(&self) -> Result<Session> {
+        let free = self.lock().pop();
+        if let Some(mut session) = free
+            && session.is_good().await
+        {
+            return Ok(session);
+        }
+        Ok(self.opener.open(self.purpose).await?)
+    }
+
+    fn put(&self, session: Session) {
+        let mut free = self.lock();
+        free.retain(|session| !session.is_old());
+        free.push(session);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Session>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
         // The permit is given back after this.
-        let Some(Single { reader, free }) = self.single.take() else { return };
-        reader.deadline.clear();
-        free.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        match &mut self.home {
+            Home::Single(reader, free) => {
+                let Some(reader) = reader.take() else { return };
+                reader.deadline.clear();
+                free.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+            }
+            // A read that failed with its session, or was given up, has none to give back.
+            Home::Sessions(sessions) => {
+                if let Some(session) = self.connection.take_session() {
+                    sessions.put(session);
+                }
+            }
+        }
     }
 }
 

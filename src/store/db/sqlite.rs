@@ -2,14 +2,16 @@
 
 use std::{str::FromStr, time::Duration};
 
-use sea_orm::{DbBackend, SqlxSqliteConnector};
+use sea_orm::SqlxSqliteConnector;
 use sqlx::{
     ConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::store::db::{
-    pools::{ACQUIRE_TIMEOUT, ConnectError, Durability, Lanes, Pools},
+    connection::{IdleConnection, Source},
+    durability::Durability,
+    pools::{ACQUIRE_TIMEOUT, ConnectError, Lanes, Pools},
     readers::Readers,
 };
 
@@ -43,9 +45,8 @@ pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, 
     let readers = options.clone().pragma("query_only", "1");
     let lane = |count| Readers::sqlite(count, ACQUIRE_TIMEOUT, &readers, pool);
     Ok(Pools {
-        backend: DbBackend::Sqlite,
-        write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
+        writes: Source::Sqlite(SqlxSqliteConnector::from_sqlx_sqlite_pool(write)),
+        idle: IdleConnection::default(),
         lanes: Lanes { point: lane(2), scan: lane(5), stream: lane(6), relay: lane(2), index: lane(1) },
-        postgres: None,
     })
 }

@@ -5,11 +5,11 @@
 //! and the writes travel with `COMMIT`, so a batch takes two hops. On PostgreSQL the writes become one statement. The
 //! transactions of sea-orm can't express this, so [`WriteTx`] speaks to the driver.
 
-use sea_orm::{DatabaseConnection, DbBackend, QueryResult};
+use sea_orm::{DbBackend, QueryResult};
 
 use crate::store::{
     db::{
-        connection::{Connection, IdleConnection, WriteOrder},
+        connection::{Connection, IdleConnection, Source, WriteOrder},
         rows::{Rows, RowsSql},
         statement::{BoundStatement, Param, Sql},
     },
@@ -19,7 +19,7 @@ use crate::store::{
 /// A write transaction: `BEGIN IMMEDIATE` on SQLite, READ COMMITTED on PostgreSQL. When it is dropped, its connection is
 /// closed, which undoes it.
 pub struct WriteTx {
-    /// `None` once it was given back.
+    /// `None` once it was given back, or failed.
     connection: Option<Connection>,
     idle: IdleConnection,
     /// Statements to run before the next one whose answer is needed.
@@ -31,17 +31,18 @@ pub struct WriteTx {
 
 const BEGIN: Sql = Sql { sqlite: "BEGIN IMMEDIATE", postgres: "BEGIN" };
 
-/// Opens a transaction on the idle connection, or on a new one of the pool.
-pub(super) async fn begin(
-    pool: &DatabaseConnection,
-    backend: DbBackend,
-    idle: &IdleConnection,
-) -> Result<WriteTx> {
-    let reused = idle.take();
+/// Opens a transaction on the idle connection, or on a new one.
+pub(super) async fn begin(source: &Source, idle: &IdleConnection) -> Result<WriteTx> {
+    let mut reused = idle.take();
+    if let Some(connection) = &mut reused
+        && !connection.is_good().await
+    {
+        reused = None;
+    }
     let is_reused = reused.is_some();
     let connection = match reused {
         Some(connection) => connection,
-        None => Connection::acquire(pool, backend).await?,
+        None => source.open().await?,
     };
     let mut tx = WriteTx {
         connection: Some(connection),
@@ -80,13 +81,26 @@ impl WriteTx {
         self.is_reused
     }
 
+    /// Runs the statements that would go before the commit, where they take a message of their own, so that the outcome of the
+    /// transaction is unknown only if the commit itself fails. After an error nothing was written.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn settle(&mut self) -> Result<()> {
+        match self.backend() {
+            DbBackend::Postgres => self.flush().await,
+            _ => Ok(()),
+        }
+    }
+
     /// Undoes everything.
     ///
     /// # Errors
     /// A database failure. Then the connection is closed.
     pub async fn rollback(mut self) -> Result<()> {
         self.deferred.clear();
-        if self.has_begun {
+        // A connection that failed is closed already.
+        if self.has_begun && self.connection.is_some() {
             self.defer(Sql::same("ROLLBACK"), []);
             self.flush().await?;
         }
@@ -160,7 +174,19 @@ impl WriteTx {
     /// A database failure.
     pub(in crate::store) async fn execute_plain(&mut self, text: String) -> Result<()> {
         self.flush().await?;
-        self.connection()?.execute(text).await
+        let outcome = self.connection()?.execute(text).await;
+        self.close_if_lost(outcome)
+    }
+
+    /// Closes a connection that is gone, or that does not answer, so that nobody waits for it again.
+    fn close_if_lost<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        if let Err(err) = &outcome
+            && err.is_session_error()
+            && let Some(connection) = self.connection.take()
+        {
+            connection.give_up();
+        }
+        outcome
     }
 
     /// Runs a statement and returns its rows.
@@ -180,7 +206,8 @@ impl WriteTx {
         }
         self.has_begun = true;
         let order = self.order;
-        self.connection()?.run(statements, order).await
+        let outcome = self.connection()?.run(statements, order).await;
+        self.close_if_lost(outcome)
     }
 
     fn connection(&mut self) -> Result<&mut Connection> {

@@ -1,9 +1,10 @@
 //! Counts, aggregates and groups. Numbers are added up here, because the sums of the databases depend on the order of the rows
 //! and differ between them.
 
-use futures_util::TryStreamExt;
+use std::ops::ControlFlow;
+
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, QueryResult, StreamTrait,
+    ConnectionTrait, DbBackend, QueryResult,
     sea_query::{
         Alias, CommonTableExpression, Expr, ExprTrait, Order, Query, SelectStatement, UnionType, WithClause,
     },
@@ -17,7 +18,7 @@ use crate::{
         aggregate::{Aggregate, Operation, shown},
     },
     store::{
-        Result, StoreError,
+        ReadConnection, Result, StoreError,
         documents::table::select_matching,
         sql::{
             filter::condition,
@@ -43,7 +44,7 @@ pub async fn count(db: &impl ConnectionTrait, collection: &CollectionId, filter:
 /// # Errors
 /// A database failure.
 pub async fn total(
-    db: &DatabaseConnection,
+    db: &ReadConnection,
     collection: &CollectionId,
     filter: &Filter,
     field: &Field,
@@ -53,11 +54,12 @@ pub async fn total(
     let mut select = select_matching(collection, filter, backend);
     select.expr(value_text(field, backend)).and_where(is_number(field, backend));
     let mut aggregate = Aggregate::new(operation);
-    let mut rows = db.stream(&select).await?;
-    while let Some(row) = rows.try_next().await? {
+    db.visit(&select, |row| {
         let text = row.try_get_by_index::<String>(0)?;
         aggregate.add(read_value(field, &text)?, "", 0);
-    }
+        Ok(ControlFlow::Continue(()))
+    })
+    .await?;
     Ok(aggregate.result(field))
 }
 
@@ -100,7 +102,7 @@ pub struct Group {
 /// # Errors
 /// A database failure.
 pub async fn group(
-    db: &DatabaseConnection,
+    db: &ReadConnection,
     collection: &CollectionId,
     filter: &Filter,
     grouping: &Grouping,
@@ -119,13 +121,13 @@ pub async fn group(
     with.cte(cte.to_owned());
 
     let mut found = Groups::new(grouping);
-    let mut rows = db.stream(&with.query(select)).await?;
-    while let Some(row) = rows.try_next().await? {
-        if !found.take(&row, max_bytes)? {
-            return Ok(None);
-        }
-    }
-    found.finish()
+    let mut has_room = true;
+    db.visit(&with.query(select), |row| {
+        has_room = found.take(&row, max_bytes)?;
+        Ok(if has_room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })
+    .await?;
+    if has_room { found.finish() } else { Ok(None) }
 }
 
 /// Collects groups from rows in any order.

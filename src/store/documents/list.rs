@@ -4,11 +4,10 @@
 //! differ. Each range is a branch of the statement with the page's limit. The index gives a branch in order, so a branch
 //! costs as much as the page and not as much as the range.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
-use futures_util::TryStreamExt;
 use sea_orm::{
-    DbBackend, StreamTrait,
+    ConnectionTrait, DbBackend,
     sea_query::{Alias, Expr, SelectStatement},
 };
 
@@ -95,33 +94,34 @@ pub(super) struct Branch {
 pub async fn list(
     db: &ReadConnection,
     query: ListQuery<'_>,
-    mut has_room: impl FnMut(usize) -> bool,
+    mut has_room: impl FnMut(usize) -> bool + Send,
 ) -> Result<Option<Listed>> {
     let statement = list_statement(query, db.get_database_backend());
-    let mut rows = db.stream(&statement).await?;
     let (mut ends, mut documents, mut bytes, mut cut) = (None, Vec::new(), 0, None);
-    while let Some(row) = rows.try_next().await? {
+    db.visit(&statement, |row| {
         if ends.is_none() {
             ends = Some(read_log_ends(&row, LOG_ENDS_COLUMN)?);
         }
         // The rest is read all the same, so that the connection is free for the next statement. It isn't much.
         if cut.is_some() || row.try_get_by_index::<Option<String>>(0)?.is_none() {
-            continue;
+            return Ok(ControlFlow::Continue(()));
         }
         if bytes >= query.max_bytes {
             cut = Some(Cut::TooLarge);
-            continue;
+            return Ok(ControlFlow::Continue(()));
         }
         let document = read_document(&row, 0)?;
         // The weight is the size that was stored with the document.
         let weight = document.data.weight();
         if !has_room(weight) {
             cut = Some(Cut::NoRoom);
-            continue;
+            return Ok(ControlFlow::Continue(()));
         }
         bytes += weight;
         documents.push(document);
-    }
+        Ok(ControlFlow::Continue(()))
+    })
+    .await?;
     let Some(ends) = ends else { return Ok(None) };
     if query.listing.page.limit > MAX_UNBOUNDED && bytes >= query.max_bytes {
         cut = cut.or(Some(Cut::TooLarge));

@@ -18,7 +18,7 @@ async fn names(app: &TestApp) -> Vec<String> {
 
 /// Counts the document rows in the database, over all collections.
 async fn count_rows(app: &TestApp) -> i64 {
-    let db = sea_orm::Database::connect(&app.config.database_url).await.unwrap();
+    let db = sea_orm::Database::connect(&*app.config.database_url).await.unwrap();
     let statement = Statement::from_string(db.get_database_backend(), "SELECT COUNT(*) FROM documents");
     let count = db.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap();
     db.close().await.unwrap();

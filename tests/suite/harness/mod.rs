@@ -8,6 +8,7 @@ pub mod app;
 pub mod corpus;
 pub mod dice;
 pub mod indexes;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod questions;

@@ -49,8 +49,20 @@ pub struct Cluster {
 impl Cluster {
     /// Creates an empty cluster, starts it, and blocks until it accepts connections.
     pub fn start() -> Self {
+        Self::start_from("init")
+    }
+
+    /// Creates a standby that follows this cluster, and starts it.
+    pub fn start_standby(&self) -> Self {
+        Self::start_from(&format!("follow {}", self.port))
+    }
+
+    /// Starts a cluster whose files this command of the supervisor makes.
+    fn start_from(make: &str) -> Self {
         let mut command = supervisor(RUN_CLUSTER);
-        command.arg(find_bin_dir(&["initdb", "pg_ctl", "postgres", "psql"])).stdout(Stdio::piped());
+        command
+            .arg(find_bin_dir(&["initdb", "pg_basebackup", "pg_ctl", "postgres", "psql"]))
+            .stdout(Stdio::piped());
         if let Some((uid, gid)) = unprivileged_user() {
             command.uid(uid).gid(gid);
         }
@@ -58,7 +70,7 @@ impl Cluster {
         let answers = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
 
         let mut cluster = Self { port: 0, supervisor: Mutex::new(Supervisor { child, answers }) };
-        cluster.ask("init").unwrap_or_else(|log| panic!("initdb failed: {log}"));
+        cluster.ask(make).unwrap_or_else(|log| panic!("the cluster could not be made: {log}"));
         // Another process can take the port after it was found free and before the cluster starts.
         let mut tries = 0;
         loop {
@@ -129,6 +141,7 @@ answer() {
 while read -r command port; do
     case $command in
     init) answer "$1/initdb" -D "$dir/data" -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync ;;
+    follow) answer "$1/pg_basebackup" -D "$dir/data" -R --checkpoint=fast --no-sync -h 127.0.0.1 -p "$port" -U postgres ;;
     start) answer "$1/pg_ctl" start -D "$dir/data" -l "$dir/log" -t 120 -o "-p $port -c max_connections=200 \
         -c listen_addresses=127.0.0.1 -c unix_socket_directories=''" ;;
     stop) answer "$1/pg_ctl" stop -D "$dir/data" -m immediate ;;
@@ -218,7 +231,7 @@ fn major_version(path: &Path) -> Option<u32> {
 }
 
 /// Returns the user and group for PostgreSQL if this process runs as root, because PostgreSQL refuses to run as root.
-fn unprivileged_user() -> Option<(u32, u32)> {
+pub fn unprivileged_user() -> Option<(u32, u32)> {
     if id(&["-u"]) != Some(0) {
         return None;
     }

@@ -10,7 +10,7 @@ use coir::{
         parse::{parse_json, parse_pairs},
     },
     store::{
-        Db, Lane,
+        Db, Lane, ReadConnection,
         collections::catalog::Catalogs,
         documents::{
             explain::{self, Access, Explanation, ListPlan},
@@ -20,7 +20,7 @@ use coir::{
         log::{changes::PageSize, ends},
     },
 };
-use sea_orm::DatabaseConnection;
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use crate::harness::{TestApp, indexes::declare, on_both_databases, path_with};
@@ -71,7 +71,7 @@ impl Reader {
     async fn snapshot_accesses(&self, collection: &str, asked: Asked<'_>) -> (bool, Vec<Vec<Access>>) {
         let (catalog, project) = self.catalog().await;
         let (collection, filter) = (catalog.find(collection).unwrap().id.clone(), asked.filter());
-        let read = move |db: DatabaseConnection| async move {
+        let read = move |db: ReadConnection| async move {
             let indexes = catalog.indexes_of(&collection);
             let path = snapshots::choose_path(&db, &collection, &filter, indexes).await?;
             let size = PageSize { entries: 128, bytes: 128 * 1024 };
@@ -100,7 +100,7 @@ impl Reader {
         let (catalog, project) = self.catalog().await;
         let (collection, filter, page) =
             (catalog.find(collection).unwrap().id.clone(), filter.clone(), page.clone());
-        let read = move |db: DatabaseConnection| async move {
+        let read = move |db: ReadConnection| async move {
             let indexes = catalog.indexes_of(&collection);
             let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
             let query = ListQuery { project: &project, listing, max_bytes: usize::MAX };
@@ -114,7 +114,7 @@ impl Reader {
         let (catalog, _) = self.catalog().await;
         let (collection, filter, page) =
             (catalog.find(collection).unwrap().id.clone(), filter.clone(), page.clone());
-        let read = move |db: DatabaseConnection| async move {
+        let read = move |db: ReadConnection| async move {
             let indexes = catalog.indexes_of(&collection);
             let listing = Listing { collection: &collection, indexes, filter: &filter, page: &page };
             explain::explain_list(&db, listing).await
