@@ -1,6 +1,6 @@
 //! Whether the process runs, and whether it can serve requests.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use actix_web::HttpResponse;
 use serde_json::json;
@@ -18,8 +18,12 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "live" }))
 }
 
-/// `GET /health/ready` → 200, or 503 while the database does not answer within two seconds.
+/// `GET /health/ready` → 200, or 503 while the database does not answer within two seconds, and once the server is about to
+/// stop.
 pub async fn ready(state: State) -> Result<HttpResponse, ApiError> {
+    if state.is_draining.load(Ordering::Relaxed) {
+        return Err(ApiError::new(ErrorCode::Overloaded, "the server is about to stop"));
+    }
     if state.db.is_reachable(TIMEOUT).await {
         Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
     } else {

@@ -1,5 +1,7 @@
 //! Everything that handlers share.
 
+use std::sync::{Arc, atomic::AtomicBool};
+
 use actix_web::web;
 
 use crate::{
@@ -25,6 +27,8 @@ pub struct ServerState {
     pub request_bodies: Budget,
     /// Bounds the large answers that wait for their peers.
     pub response_bodies: Budget,
+    /// True once the server is about to stop, for the health check.
+    pub is_draining: Arc<AtomicBool>,
 }
 
 /// The extractor of the [`ServerState`].

@@ -1,6 +1,6 @@
 //! Opens the database: data directory, connection, migration, and the default project with its keys.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use super::StartError;
 use crate::{
@@ -10,19 +10,46 @@ use crate::{
     store::Db,
 };
 
+/// The pause between two tries to reach the database.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Creates the data directory, connects, and migrates the database to this version's schema.
 ///
 /// # Errors
 /// [`StartError`].
 pub async fn migrate_database(config: &Config) -> Result<Db, StartError> {
+    prepare_directory(config)?;
+    connect_and_migrate(config).await
+}
+
+fn prepare_directory(config: &Config) -> Result<(), StartError> {
     if let Some(directory) = &config.data_dir {
         std::fs::create_dir_all(directory).map_err(|err| StartError::DataDir(directory.clone(), err))?;
         // SQLite's own message would only say that it cannot open the file.
         check_writable(directory).map_err(|err| StartError::DataDirReadOnly(directory.clone(), err))?;
     }
+    Ok(())
+}
+
+async fn connect_and_migrate(config: &Config) -> Result<Db, StartError> {
     let db = Db::connect(&config.database_url, config.durability, config.query_limit).await?;
     db.migrate().await?;
     Ok(db)
+}
+
+/// Connects and migrates like [`migrate_database`], and waits for a database that is not there yet.
+async fn wait_for_database(config: &Config) -> Result<Db, StartError> {
+    prepare_directory(config)?;
+    loop {
+        match connect_and_migrate(config).await {
+            Err(err) => {
+                let Some(reason) = err.temporary_reason() else { return Err(err) };
+                tracing::warn!("waiting for the database: {reason}");
+                tokio::time::sleep(PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens the database as `serve` does: migrates it, and creates the project `default` with its keys.
@@ -32,7 +59,18 @@ pub async fn migrate_database(config: &Config) -> Result<Db, StartError> {
 /// # Errors
 /// [`StartError`].
 pub async fn open_database(config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
-    let db = migrate_database(config).await?;
+    fill(migrate_database(config).await?, config).await
+}
+
+/// Opens the database like [`open_database`], and waits for one that is not there yet.
+///
+/// # Errors
+/// [`StartError`].
+pub(super) async fn open_database_when_there(config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
+    fill(wait_for_database(config).await?, config).await
+}
+
+async fn fill(db: Db, config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
     let configured = [
         (KeyKind::Publishable, &config.publishable_key, "COIR_PUBLISHABLE_KEY"),
         (KeyKind::Secret, &config.api_key, "COIR_API_KEY"),

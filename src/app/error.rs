@@ -43,6 +43,18 @@ pub enum StartError {
     Http(io::Error),
 }
 
+impl StartError {
+    /// Returns why the database is away, if time may mend that.
+    pub(super) fn temporary_reason(&self) -> Option<String> {
+        match self {
+            Self::Connect(err) => err.temporary_reason(),
+            // It went away again while it was migrated.
+            Self::Migrate(err) if err.is_session_error() => Some(err.to_string()),
+            _ => None,
+        }
+    }
+}
+
 /// Returns the address to propose instead of one that is in use.
 fn next_port(address: &SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(8080))

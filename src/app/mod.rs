@@ -16,7 +16,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -77,6 +77,8 @@ pub struct Running {
     http: ServerHandle,
     http_task: JoinHandle<io::Result<()>>,
     stop: watch::Sender<bool>,
+    /// True once the server says that it is not ready, because it is about to stop.
+    is_draining: Arc<AtomicBool>,
     writer_task: JoinHandle<()>,
     indexer_task: JoinHandle<()>,
     connections: ConnectionCount,
@@ -89,11 +91,13 @@ pub struct Running {
 /// # Errors
 /// [`StartError`]; nothing is left running.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    // Before the database: a port that is in use must not cost a migration.
+    // Before the database: a port that is in use must not cost a migration. While the database is waited for, the port is
+    // closed, so that nobody takes the server for one that answers.
+    drop(listener::bind(config.listen)?);
+    let limits = descriptors::divide(descriptors::raise(), config.workers, &config.limits);
+    let (db, new_keys) = database::open_database_when_there(&config).await?;
     let listener = listener::bind(config.listen)?;
     let address = listener.local_addr().map_err(|err| StartError::Listen(config.listen, err))?;
-    let limits = descriptors::divide(descriptors::raise(), config.workers, &config.limits);
-    let (db, new_keys) = open_database(&config).await?;
     let durability = db.durability_report().await?;
 
     let tickets = Tickets::new(&keys::ensure_secret(&db, tickets::SECRET).await?);
@@ -156,7 +160,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         limits: config.limits,
         request_bodies: Budget::new(BODY_BUDGET.max(8 * config.limits.body_bytes)),
         response_bodies,
+        is_draining: Arc::default(),
     });
+    let is_draining = state.is_draining.clone();
     let allowed_origins = config.allowed_origins.clone();
     let next_shard = Arc::new(AtomicU32::new(0));
     let sockets = Sockets::new(limits.sockets);
@@ -188,6 +194,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         http,
         http_task,
         stop,
+        is_draining,
         writer_task,
         indexer_task: indexer,
         connections,
@@ -200,6 +207,11 @@ impl Running {
     /// Counts the open live streams.
     pub fn live_connections(&self) -> usize {
         self.connections.live()
+    }
+
+    /// Makes `/health/ready` answer 503, so that load balancers send nothing more. Everything else works on.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
     }
 
     /// Stops the server within 10 seconds: it accepts no more connections, ends streams, finishes requests, commits the writes

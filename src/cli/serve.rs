@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CliError;
 use crate::{
@@ -21,10 +21,28 @@ const GREETING: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(config: Config) -> Result<(), CliError> {
     let welcome = Welcome::of(&config);
-    let running = app::start(config).await?;
+    let drain = config.drain;
+    // Before the start: it may wait for the database, and the first process of a container has no other way to end.
+    let mut stop = StopSignals::listen();
+    let running = tokio::select! {
+        running = app::start(config) => running?,
+        () = stop.next() => {
+            tracing::info!("stopped before the start was complete");
+            return Ok(());
+        }
+    };
     greet(welcome.text(&running)).await;
     tracing::info!(address = %running.address, durability = %running.durability, "serving on http://{}, {}", running.address, running.durability);
-    wait_for_stop().await;
+    stop.next().await;
+    running.drain();
+    if !drain.is_zero() {
+        let seconds = drain.as_secs();
+        tracing::info!(seconds, "draining: /health/ready answers 503, and the stop follows in {seconds} s");
+        tokio::select! {
+            () = tokio::time::sleep(drain) => {}
+            () = stop.next() => {}
+        }
+    }
     tracing::info!("stopping: requests finish and streams end");
     running.stop().await.map_err(CliError::Server)?;
     tracing::info!("stopped");
@@ -37,22 +55,6 @@ async fn greet(text: String) {
         let _ = std::io::stdout().write_all(text.as_bytes());
     });
     let _ = tokio::time::timeout(GREETING, print).await;
-}
-
-/// Says where the data is, without the password that a URL may hold.
-fn describe_storage(config: &Config) -> String {
-    match &config.data_dir {
-        Some(directory) => format!("SQLite, {}", directory.join("coir.db").display()),
-        None if config.database_url.starts_with("sqlite") => format!("SQLite, {}", config.database_url),
-        None => match reqwest::Url::parse(&config.database_url) {
-            // Only parts that are known to hold no password.
-            Ok(url) => {
-                let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-                format!("PostgreSQL, {}{port}{}", url.host_str().unwrap_or_default(), url.path())
-            }
-            Err(_) => "PostgreSQL".to_owned(),
-        },
-    }
 }
 
 /// The first lines that the server prints: where it serves, its keys, and commands to try.
@@ -71,7 +73,11 @@ impl Welcome {
         {
             let _ = write!(command, " --data-dir '{}'", directory.display());
         }
-        Self { storage: describe_storage(config), command, publishable_key: config.publishable_key.clone() }
+        Self {
+            storage: config.database_url.to_string(),
+            command,
+            publishable_key: config.publishable_key.clone(),
+        }
     }
 
     fn text(&self, running: &Running) -> String {
@@ -121,14 +127,25 @@ fn browser_address(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn wait_for_stop() {
-    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
-        tracing::error!("cannot listen for signals; only SIGKILL stops this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// The signals that stop the server.
+struct StopSignals(Option<[Signal; 2]>);
+
+impl StopSignals {
+    fn listen() -> Self {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let (Ok(interrupt), Ok(terminate)) = (interrupt, terminate) else {
+            tracing::error!("cannot listen for signals; only SIGKILL stops this process");
+            return Self(None);
+        };
+        Self(Some([interrupt, terminate]))
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        let Some([interrupt, terminate]) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The settings as they were given: the text of each, and whether it was typed, set in the environment or the default.
 
-use std::{collections::HashMap, net::SocketAddr, str::FromStr};
+use std::{collections::HashMap, fmt, net::SocketAddr, str::FromStr};
 
 use super::{
     address::parse_address,
@@ -25,8 +25,15 @@ pub enum Origin {
 }
 
 /// The text of each setting that has one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Given(HashMap<&'static str, (String, Origin)>);
+
+impl fmt::Debug for Given {
+    /// Shows which settings were given, and no text, which may be a key or a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Given {
     /// Takes every setting from `lookup`, or its default. The tests give settings so.

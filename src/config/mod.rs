@@ -9,22 +9,22 @@ pub mod given;
 pub mod settings;
 pub mod unknown;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     auth::KeyKind,
-    store::{Durability, log::retention::Retention},
+    store::{DatabaseUrl, Durability, log::retention::Retention},
 };
 
 pub use given::{ConfigError, Given};
 pub use settings::setting;
 
 /// All settings of a server, checked. [`settings::SETTINGS`] says what each is for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Port 0 takes a free port.
     pub listen: SocketAddr,
-    pub database_url: String,
+    pub database_url: DatabaseUrl,
     /// The directory to create before the database is opened; `None` if a URL was given.
     pub data_dir: Option<PathBuf>,
     /// A secret key of the project `default` that must exist.
@@ -38,6 +38,8 @@ pub struct Config {
     /// `None` allows the pages of every origin.
     pub allowed_origins: Option<Vec<String>>,
     pub heartbeat: Duration,
+    /// How long the server says that it is not ready before it stops.
+    pub drain: Duration,
     /// Threads that serve HTTP.
     pub workers: usize,
     /// How much of its change log each project keeps.
@@ -45,6 +47,17 @@ pub struct Config {
     /// How long the database may take for one read.
     pub query_limit: Duration,
     pub limits: Limits,
+}
+
+impl fmt::Debug for Config {
+    /// Shows nothing that may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { listen, database_url, .. } = self;
+        f.debug_struct("Config")
+            .field("listen", listen)
+            .field("database", database_url)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How much one request or connection may ask for.
@@ -106,6 +119,7 @@ impl Config {
                 .choice("COIR_LOG_FORMAT", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
             allowed_origins: read_origins(given)?,
             heartbeat: seconds("COIR_HEARTBEAT_SECONDS")?,
+            drain: seconds("COIR_DRAIN_SECONDS")?,
             workers: match given.number("COIR_WORKERS")? {
                 Some(workers) => workers,
                 None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -137,17 +151,18 @@ impl Config {
 }
 
 /// The URL of the database, and the directory to create for it.
-fn read_database(given: &Given) -> Result<(String, Option<PathBuf>), ConfigError> {
+fn read_database(given: &Given) -> Result<(DatabaseUrl, Option<PathBuf>), ConfigError> {
     let data_dir = PathBuf::from(given.text("COIR_DATA_DIR")?.unwrap_or_default());
-    let Some(url) = given.text("DATABASE_URL")? else {
-        return Ok((format!("sqlite://{}", data_dir.join("coir.db").display()), Some(data_dir)));
+    let (url, data_dir) = match given.text("DATABASE_URL")? {
+        Some(url) => (url.to_owned(), None),
+        None => (format!("sqlite://{}", data_dir.join("coir.db").display()), Some(data_dir)),
     };
     // The message does not repeat the URL, which may hold a password.
-    if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-        let setting = settings::setting("DATABASE_URL");
-        return Err(given.error(setting, "must start with sqlite:// or postgres://"));
-    }
-    Ok((url.to_owned(), None))
+    let wrong = |reason| {
+        let form = "write sqlite://path/to/coir.db or postgres://user:password@host:5432/database";
+        given.error(settings::setting("DATABASE_URL"), format!("is not valid: {reason}; {form}"))
+    };
+    Ok((DatabaseUrl::parse(&url).map_err(wrong)?, data_dir))
 }
 
 /// `None` for `*`, which allows every origin.
@@ -184,7 +199,7 @@ mod tests {
     fn without_any_setting_the_server_uses_a_file_and_listens_on_loopback() {
         let config = read(&[]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(config.database_url, "sqlite://data/coir.db");
+        assert_eq!(&*config.database_url, "sqlite://data/coir.db");
     }
 
     #[test]

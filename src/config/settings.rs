@@ -132,6 +132,14 @@ pub const SETTINGS: &[Setting] = &[
         Group::Network,
         "Seconds between two signs of life on an idle stream. A peer that is silent three times as long is closed",
     ),
+    number(
+        "COIR_DRAIN_SECONDS",
+        "drain-seconds",
+        Some("0"),
+        (0, 3600),
+        Group::Network,
+        "Seconds between SIGTERM or SIGINT, when /health/ready turns 503, and the stop. A second signal stops at once",
+    ),
     text(
         "COIR_DATA_DIR",
         "data-dir",

@@ -110,11 +110,6 @@ fn a_start_that_fails_says_what_to_do() {
             vec![("COIR_DATA_DIR", no_database.to_str().unwrap())],
             ["coir.db", "may write"],
         ),
-        (
-            "PostgreSQL that does not run",
-            vec![("DATABASE_URL", "postgres://coir:hidden@127.0.0.1:1/coir")],
-            ["127.0.0.1:1 does not answer", "DATABASE_URL"],
-        ),
         ("an invalid address", vec![("COIR_LISTEN", "127.0.0.1")], ["COIR_LISTEN", "127.0.0.1:8080"]),
     ] {
         let mut server = process::command(&[])

