@@ -172,16 +172,17 @@ impl Db {
             if answered_at.is_some_and(|at| at.elapsed() < MOMENT) {
                 return true;
             }
-            let is_there = self.probe().await.is_ok();
+            let is_there = self.probe(limit).await.is_ok();
             *answered_at = is_there.then(Instant::now);
             is_there
         };
         matches!(tokio::time::timeout(limit, ask).await, Ok(true))
     }
 
-    async fn probe(&self) -> Result<()> {
+    /// Asks for a sign of life. A session that gives none within `limit` does not keep the next question waiting.
+    async fn probe(&self, limit: Duration) -> Result<()> {
         let probe = |db: ReadConnection| async move { Ok(db.execute_unprepared("SELECT 1").await?) };
-        self.read(Lane::Relay, probe).await.map(drop)
+        self.read_within(limit, Lane::Relay, probe).await.map(drop)
     }
 
     /// Returns the durability setting of the writer's connection: `synchronous` of SQLite (2 is FULL), or

@@ -155,7 +155,8 @@ impl Readers {
     pub(in crate::store) async fn close(self) -> std::result::Result<(), sea_orm::DbErr> {
         match self.connections {
             Connections::Sessions(sessions) => {
-                for session in std::mem::take(&mut *sessions.lock()) {
+                let free = std::mem::take(&mut *sessions.lock());
+                for session in free {
                     session.close().await;
                 }
                 Ok(())

@@ -6,5 +6,6 @@ mod failover;
 mod plans;
 mod poolers;
 mod sessions;
+mod silence;
 mod start;
 mod waiting;
