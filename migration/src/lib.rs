@@ -1,7 +1,10 @@
 //! The schema of Coir's database, one file per step. Every step runs on SQLite and on PostgreSQL.
 
 pub use sea_orm_migration::MigratorTrait;
-use sea_orm_migration::prelude::*;
+use sea_orm_migration::{
+    prelude::*,
+    sea_orm::{ConnectionTrait, DatabaseConnection},
+};
 
 mod m20261124_000001_create_tables;
 mod m20261124_000002_count_log_bytes;
@@ -11,6 +14,37 @@ mod m20261124_000005_add_schemas;
 mod m20261124_000006_create_indexes;
 mod m20261127_000007_count_idempotency_bytes;
 mod m20261127_000008_index_removed_collections;
+mod m20261127_000009_find_orphans;
+mod m20261127_000010_time_control_entries;
+
+/// The table in which the steps that have run are remembered.
+const APPLIED: &str = "seaql_migrations";
+
+/// How the schema of a database compares with this version's.
+pub struct Comparison {
+    /// How many steps are still to run.
+    pub pending: usize,
+    /// The names of steps that only a newer version knows, in order.
+    pub unknown: Vec<String>,
+}
+
+/// Compares the schema of a database with this version's. Writes nothing.
+///
+/// # Errors
+/// A database failure.
+pub async fn compare(db: &DatabaseConnection) -> Result<Comparison, DbErr> {
+    let mut applied: Vec<String> = Vec::new();
+    if SchemaManager::new(db).has_table(APPLIED).await? {
+        let select = Query::select().column("version").from(APPLIED).order_by("version", Order::Asc).take();
+        for row in db.query_all(&select).await? {
+            applied.push(row.try_get_by_index(0)?);
+        }
+    }
+    let known: Vec<_> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
+    let pending = known.iter().filter(|step| !applied.contains(step)).count();
+    applied.retain(|step| !known.contains(step));
+    Ok(Comparison { pending, unknown: applied })
+}
 
 /// Runs the steps in order, and remembers which have run.
 pub struct Migrator;
@@ -27,6 +61,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000006_create_indexes::Migration),
             Box::new(m20261127_000007_count_idempotency_bytes::Migration),
             Box::new(m20261127_000008_index_removed_collections::Migration),
+            Box::new(m20261127_000009_find_orphans::Migration),
+            Box::new(m20261127_000010_time_control_entries::Migration),
         ]
     }
 }

@@ -5,17 +5,17 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-use super::portion::Portion;
+use super::{
+    portion::Portion,
+    removed::{Emptying, Swept, sweep_removed},
+};
 use crate::{
-    domain::{CollectionId, DocumentId, ProjectId, Timestamp},
+    domain::{ProjectId, Timestamp},
     store::{
         Db, StoreError,
-        collections::rows,
-        documents::writes,
         log::{
-            changes::PageSize,
             idempotency,
             retention::{self, Compared, Retention},
         },
@@ -24,10 +24,10 @@ use crate::{
 
 /// How often old outcomes and removed collections are searched for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// When removed collections are looked at again that another node was emptying. It may have died.
+const BUSY_INTERVAL: Duration = Duration::from_secs(5);
 /// How long an outcome is kept under its idempotency key.
 const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Bytes of documents, in memory, that one transaction deletes.
-const SWEEP_BYTES: usize = 4 * 1024 * 1024;
 /// How often logs that have grown are compared with the retention.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
 /// Every so many comparisons the ages are compared too, and also the logs that only other nodes write.
@@ -45,8 +45,10 @@ pub(super) struct Maintenance {
     prune: Interval,
     /// Whether there may be documents of removed collections.
     has_removed: bool,
-    /// The removed collection that is being emptied, and the last document of it that was deleted.
-    emptying: Option<(CollectionId, Option<DocumentId>)>,
+    /// When to look again for documents that another node was deleting; `None` if there are none.
+    busy_until: Option<Instant>,
+    /// The removed collection that is being emptied.
+    emptying: Option<Emptying>,
     /// Outcomes from this time on may be too old; `None` if there are none.
     old_outcomes: Option<Timestamp>,
     /// Projects whose log has grown since it was last compared with the retention.
@@ -92,6 +94,7 @@ impl Maintenance {
             prune: every(PRUNE_INTERVAL),
             // An earlier run may have stopped before all were deleted.
             has_removed: true,
+            busy_until: None,
             emptying: None,
             old_outcomes: None,
             grown: HashSet::new(),
@@ -122,6 +125,9 @@ impl Maintenance {
         // Unbiased, so that no kind of job waits for ever.
         tokio::select! {
             () = std::future::ready(()), if self.has_removed => Job::SweepRemoved,
+            () = sleep_until(self.busy_until.unwrap_or_else(Instant::now)), if self.busy_until.is_some() => {
+                Job::SweepRemoved
+            }
             () = std::future::ready(()), if !self.due.is_empty() => Job::Prune,
             () = std::future::ready(()), if self.compared.is_some() && self.due.is_empty() => Job::FindDue,
             () = std::future::ready(()), if self.old_outcomes.is_some() => Job::SweepOutcomes,
@@ -143,17 +149,17 @@ impl Maintenance {
 
     async fn sweep_removed(&mut self) {
         let begun = Instant::now();
-        let (emptying, size) =
-            (self.emptying.take(), PageSize { entries: self.documents.rows(), bytes: SWEEP_BYTES });
-        match in_time(sweep_removed(&self.db, emptying, size)).await {
+        (self.has_removed, self.busy_until) = (true, None);
+        match in_time(sweep_removed(&self.db, self.emptying.take(), self.documents.rows())).await {
             Ok(Swept::Some(emptying)) => {
                 self.emptying = Some(emptying);
                 self.documents.adapt(begun.elapsed());
             }
             Ok(Swept::Collection) => {}
             Ok(Swept::Nothing) => self.has_removed = false,
+            Ok(Swept::Busy) => (self.has_removed, self.busy_until) = (false, Some(begun + BUSY_INTERVAL)),
             Err(err) => {
-                self.has_removed = false;
+                (self.has_removed, self.busy_until) = (false, Some(begun + BUSY_INTERVAL));
                 tracing::warn!("could not delete documents of removed collections; will retry: {err}");
             }
         }
@@ -249,44 +255,6 @@ impl Maintenance {
             Err(err) => tracing::warn!("could not delete old idempotency keys; will retry: {err}"),
         }
     }
-}
-
-/// The result of deleting documents of removed collections.
-enum Swept {
-    /// Some were deleted, up to this one.
-    Some((CollectionId, Option<DocumentId>)),
-    /// The collection has none left.
-    Collection,
-    /// There is no removed collection that this node can empty.
-    Nothing,
-}
-
-/// Deletes some documents of the collection that is being emptied, or of another removed one.
-async fn sweep_removed(
-    db: &Db,
-    emptying: Option<(CollectionId, Option<DocumentId>)>,
-    size: PageSize,
-) -> Result<Swept, StoreError> {
-    let mut tx = db.begin_write().await?;
-    let (collection, after) = match emptying {
-        Some(emptying) => emptying,
-        None => match rows::find_removed(&mut tx).await? {
-            Some(collection) => (collection, None),
-            None => {
-                tx.rollback().await?;
-                return Ok(Swept::Nothing);
-            }
-        },
-    };
-    let last = writes::delete_some(&mut tx, &collection, after.as_ref(), size).await?;
-    let is_gone = last.is_none() && rows::delete(&mut tx, &collection).await?;
-    tx.commit().await?;
-    Ok(match last {
-        Some(last) => Swept::Some((collection, Some(last))),
-        None if is_gone || after.is_some() => Swept::Collection,
-        // Another node is at it.
-        None => Swept::Nothing,
-    })
 }
 
 /// Ends work that takes too long. Its transaction is dropped and takes its connection with it.

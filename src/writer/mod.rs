@@ -7,7 +7,7 @@
 //! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the writer), [`turns`] with [`cost`] (who is next), [`state`],
 //! [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
 //! [`collections`] and [`indexes`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
-//! (written to the database), [`maintenance`] with [`portion`] (between batches), [`activity`], [`indexer`] with
+//! (written to the database), [`maintenance`] with [`portion`] and [`removed`] (between batches), [`activity`], [`indexer`] with
 //! [`index_session`].
 
 mod activity;
@@ -27,6 +27,7 @@ pub mod mutation;
 pub mod outcome;
 mod portion;
 mod queue;
+mod removed;
 mod request;
 mod staged;
 mod state;

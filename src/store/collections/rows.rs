@@ -21,10 +21,18 @@ const INSERT: RowsSql = RowsSql {
 const LIST: Sql = Sql::same(
     "SELECT id, name, created_at, schema FROM collections WHERE project_id = $1 AND removed_at IS NULL",
 );
-const FIND_REMOVED: Sql = Sql::same("SELECT id FROM collections WHERE removed_at IS NOT NULL LIMIT 1");
+const HAS_REMOVED: Sql = Sql::same("SELECT id FROM collections WHERE removed_at IS NOT NULL LIMIT 1");
+const LOCK_REMOVED: Sql = Sql {
+    sqlite: "SELECT id FROM collections WHERE removed_at IS NOT NULL LIMIT 1",
+    postgres: "SELECT id FROM collections WHERE removed_at IS NOT NULL LIMIT 1 FOR UPDATE SKIP LOCKED",
+};
+const LOCK_REMOVED_ONE: Sql = Sql {
+    sqlite: "SELECT id FROM collections WHERE id = ?1 AND removed_at IS NOT NULL",
+    postgres: "SELECT id FROM collections WHERE id = $1 AND removed_at IS NOT NULL FOR UPDATE SKIP LOCKED",
+};
 const CHANGE: Sql = Sql::same("UPDATE collections SET name = $2, schema = $3 WHERE id = $1");
 const MARK_REMOVED: Sql = Sql::same("UPDATE collections SET removed_at = $2 WHERE id = $1");
-// Another node may still be deleting some of its documents.
+// A node of an older version may still be deleting some of its documents.
 const DELETE: Sql = Sql::same(
     "DELETE FROM collections WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM documents WHERE collection_id = $1) RETURNING id",
 );
@@ -71,13 +79,25 @@ pub async fn is_there(db: &impl ConnectionTrait, id: &CollectionId) -> Result<bo
     Ok(found.is_some_and(|collection| collection.removed_at.is_none()))
 }
 
-/// Finds a removed collection whose documents are still to be deleted.
+/// Locks a removed collection until the transaction ends, so that no other node deletes its documents meanwhile: the `wanted` one
+/// or any. `None` if there is none, or if others hold them.
 ///
 /// # Errors
 /// A database failure.
-pub async fn find_removed(tx: &mut WriteTx) -> Result<Option<CollectionId>> {
-    let rows = tx.query(FIND_REMOVED, []).await?;
+pub async fn lock_removed(tx: &mut WriteTx, wanted: Option<&CollectionId>) -> Result<Option<CollectionId>> {
+    let rows = match wanted {
+        Some(wanted) => tx.query(LOCK_REMOVED_ONE, [wanted.as_str().into()]).await?,
+        None => tx.query(LOCK_REMOVED, []).await?,
+    };
     rows.first().map(|row| Ok(CollectionId::from_stored(&row.try_get_by_index::<String>(0)?))).transpose()
+}
+
+/// Whether there is a removed collection, locked or not.
+///
+/// # Errors
+/// A database failure.
+pub async fn has_removed(tx: &mut WriteTx) -> Result<bool> {
+    Ok(!tx.query(HAS_REMOVED, []).await?.is_empty())
 }
 
 /// Adds collections. Deferred.

@@ -85,8 +85,24 @@ impl TestApp {
         Self { url, http: reqwest::Client::new(), config, running, directory }
     }
 
-    /// Stops the server. Fails the test if a stream is still open a moment after the test's clients are gone.
+    /// Stops the server. Fails the test if a stream is still open a moment after the test's clients are gone, or if the database
+    /// has documents that belong to no collection.
     pub async fn stop(self) {
+        let url = self.config.database_url.clone();
+        let _directory = self.end().await;
+        let orphans =
+            "SELECT COUNT(*) FROM documents WHERE collection_id NOT IN (SELECT id FROM collections)";
+        let orphans = Sql::connect(&url).await.integers(orphans).await;
+        assert_eq!(orphans, [0], "documents that belong to no collection are left");
+    }
+
+    /// Stops the server like [`TestApp::stop`], and does not look at the database.
+    pub async fn stop_without_looking(self) {
+        self.end().await;
+    }
+
+    /// Returns the directory of the database.
+    async fn end(self) -> Option<TempDir> {
         let begun = Instant::now();
         while self.running.live_connections() > 0 {
             assert!(
@@ -96,7 +112,9 @@ impl TestApp {
             );
             tokio::task::yield_now().await;
         }
-        self.running.stop().await.unwrap();
+        let Self { running, directory, .. } = self;
+        running.stop().await.unwrap();
+        directory
     }
 
     /// Stops the server while clients are connected, and starts it again on the same database (and another port).

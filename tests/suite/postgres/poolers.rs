@@ -30,7 +30,8 @@ async fn a_pooler_in_session_mode_works_and_keeps_the_settings() {
     assert_eq!(stream.next_event().await.json()["document"]["id"], document["id"]);
     assert_eq!(app.get("/collections/posts").await.data().as_array().unwrap().len(), 2);
     drop(stream);
-    app.stop().await;
+    // The driver of the tests sends a setting with the start of a connection, which the pooler refuses.
+    app.stop_without_looking().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

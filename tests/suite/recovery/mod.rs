@@ -7,6 +7,7 @@ mod durability;
 mod hostile;
 mod maintenance;
 mod outage;
+mod removed_collections;
 mod retention;
 mod rewind;
 mod silence;
