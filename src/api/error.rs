@@ -278,6 +278,7 @@ impl From<WriteError> for ApiError {
             WriteError::UnknownCollection => return ServiceError::UnknownCollection.into(),
             WriteError::UnknownDocument => return ServiceError::UnknownDocument.into(),
             WriteError::Store(err) => return Self::internal(err),
+            WriteError::KeyRevoked => return Self::unauthorized(),
             WriteError::AtOperation { cause, .. } => return (**cause).clone().into(),
             WriteError::UniqueViolation { name: Some(name), fields } => {
                 let details = Some(json!({ "index": name, "fields": fields }));
@@ -303,6 +304,7 @@ impl From<WriteError> for ApiError {
             }
             WriteError::Data(_) => ErrorCode::InvalidBody,
             WriteError::QueueFull
+            | WriteError::IndexAwaited
             | WriteError::Unavailable
             | WriteError::SchemaBehind
             | WriteError::TooManyIdempotencyKeys { .. } => ErrorCode::Overloaded,

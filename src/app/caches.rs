@@ -1,5 +1,7 @@
 //! Keeps the caches of collections and keys as fresh as the change log.
 
+use std::time::Instant;
+
 use crate::{
     auth::KeyRing,
     domain::{Control, KeyId, ProjectId},
@@ -25,11 +27,18 @@ impl ControlObserver for Caches {
         if let Some(key) = control.revoked_key() {
             self.keys.forget(&key);
         }
+        self.keys.note_heard_of(project, sequence);
     }
 
     fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]) {
         self.catalogs.restart(project, control);
         self.bell.ring();
+        self.keys.restart(project);
         revoked.iter().for_each(|key| self.keys.forget(key));
+        self.keys.note_heard_of(project, control);
+    }
+
+    fn confirm(&self, at: Instant) {
+        self.keys.confirm(at);
     }
 }

@@ -110,7 +110,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let relay = relay::start(hub.clone(), Arc::new(StoredLog(db.clone())), observer).await?;
     let (writer, writer_task) = writer::start(
         db.clone(),
-        catalogs.clone(),
+        (catalogs.clone(), keys.clone()),
         Some(relay.clone()),
         WriterConfig {
             max_document_bytes: config.limits.document_bytes,

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
@@ -26,11 +27,16 @@ pub enum AuthError {
     Store(#[from] StoreError),
 }
 
+/// For how long what was read from the log counts. A process that slept, or can't read the log, asks the database about each key.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+
 /// Authenticates keys, and caches every valid key that was used since the start. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyRing {
     db: Db,
     lookups: Lookups,
+    /// Looks cached keys up again. They wait for no unknown ones.
+    rechecks: Lookups,
     cache: Arc<RwLock<Cache>>,
 }
 
@@ -40,11 +46,20 @@ struct Cache {
     by_id: HashMap<KeyId, Arc<Principal>>,
     /// The revoked keys that this process knows of. A read that began before the revocation may still return one as valid.
     revoked: HashSet<KeyId>,
+    /// The sequence of the last control entry of each project that this process has heard of.
+    controls: HashMap<ProjectId, u64>,
+    /// At this time the process had heard of every entry of every log.
+    confirmed_at: Option<Instant>,
 }
 
 impl KeyRing {
     pub fn new(db: Db) -> Self {
-        Self { lookups: Lookups::new(db.clone()), db, cache: Arc::default() }
+        Self {
+            lookups: Lookups::new(db.clone()),
+            rechecks: Lookups::new(db.clone()),
+            db,
+            cache: Arc::default(),
+        }
     }
 
     /// Returns the holder of the key with this text.
@@ -56,13 +71,16 @@ impl KeyRing {
             return Err(AuthError::Unknown);
         }
         let hash = hash_key(key);
-        if let Some(principal) = self.read(|cache| cache.principals.get(&hash).cloned()) {
-            return Ok(principal);
+        let (cached, is_fresh) =
+            self.read(|cache| (cache.principals.get(&hash).cloned(), cache.fresh().is_some()));
+        match cached {
+            Some(principal) if is_fresh => Ok(principal),
+            Some(_) => self.remember(self.rechecks.find(&hash).await?),
+            None => self.remember(self.lookups.find(&hash).await?),
         }
-        self.remember(self.lookups.find(&hash).await?)
     }
 
-    /// Returns the holder of a key that was used before. The database is not asked.
+    /// Returns the holder of a key that was used before. The database is not asked, so the key may be revoked by now.
     pub fn find_cached(&self, key: &str) -> Option<Arc<Principal>> {
         KeyKind::of_key(key)?;
         let hash = hash_key(key);
@@ -74,7 +92,7 @@ impl KeyRing {
     /// # Errors
     /// [`AuthError::Unknown`] for everything but a valid key.
     pub async fn find(&self, key: &KeyId) -> Result<Arc<Principal>, AuthError> {
-        if let Some(principal) = self.read(|cache| cache.by_id.get(key).cloned()) {
+        if let Some(principal) = self.read(|cache| cache.fresh()?.by_id.get(key).cloned()) {
             return Ok(principal);
         }
         // A ticket may outlive its key.
@@ -103,9 +121,9 @@ impl KeyRing {
         Ok(principal)
     }
 
-    /// Whether the key of a principal that was authenticated earlier is still valid.
-    pub fn is_good(&self, principal: &Principal) -> bool {
-        self.read(|cache| !cache.revoked.contains(&principal.key))
+    /// Whether this process knows that a key is revoked.
+    pub fn is_revoked(&self, key: &KeyId) -> bool {
+        self.read(|cache| cache.revoked.contains(key))
     }
 
     /// Drops a key from the cache, and refuses it from now on. Called when the log says that the key is revoked.
@@ -116,8 +134,40 @@ impl KeyRing {
         cache.revoked.insert(key.clone());
     }
 
+    /// Returns the sequence of the last control entry of a project that this process has heard of. Keys that the log revokes up to
+    /// there are refused.
+    pub fn heard_of(&self, project: &ProjectId) -> u64 {
+        self.read(|cache| cache.controls.get(project).copied().unwrap_or(0))
+    }
+
+    /// Notes that this process has heard of the control entries of a project up to this sequence.
+    pub fn note_heard_of(&self, project: &ProjectId, sequence: u64) {
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.controls.insert(project.clone(), sequence);
+    }
+
+    /// Notes that at this time the process had heard of every entry of every log.
+    pub fn confirm(&self, at: Instant) {
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.confirmed_at = Some(at);
+    }
+
+    /// Drops the cached keys of a project. The log may have gone back, so that some of them don't exist any more.
+    pub fn restart(&self, project: &ProjectId) {
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.principals.retain(|_, principal| principal.project != *project);
+        cache.by_id.retain(|_, principal| principal.project != *project);
+    }
+
     fn read<T>(&self, read: impl FnOnce(&Cache) -> T) -> T {
         read(&self.cache.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Cache {
+    /// Returns itself if it is as fresh as the log.
+    fn fresh(&self) -> Option<&Self> {
+        self.confirmed_at.is_some_and(|at| at.elapsed() < FRESH_FOR).then_some(self)
     }
 }
 

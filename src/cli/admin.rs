@@ -5,7 +5,7 @@ use super::{
     output::{note, print},
 };
 use crate::{
-    auth::{KeyKind, Scopes},
+    auth::{KeyKind, KeyRing, Scopes},
     service::keys,
     store::{Db, Lane, access::projects, collections::catalog::Catalogs},
     writer::{self, Mutation, Operation, WriterConfig},
@@ -53,7 +53,8 @@ pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), 
     // The server's own writer, without a relay to publish to: running servers read the entry from the log.
     // A revocation writes nothing that has a bound, so every bound may be zero.
     let config = WriterConfig::default();
-    let (writer, task) = writer::start(db.clone(), Catalogs::new(db.clone()), None, config);
+    let (writer, task) =
+        writer::start(db.clone(), (Catalogs::new(db.clone()), KeyRing::new(db.clone())), None, config);
     let operations = vec![Operation::RevokeKey { key: key.id }];
     let outcome =
         writer.submit(Mutation { project: project.id, caller: None, operations, idempotency: None }).await;

@@ -17,8 +17,8 @@ pub struct LogEnds {
     pub first: Position,
     /// The position of the last entry.
     pub last: Position,
-    /// The sequence of the last control entry. Caches of collections and keys stay valid while it is unchanged.
-    pub control: u64,
+    /// The position of the last control entry. Caches of collections and keys stay valid while it is unchanged.
+    pub control: Position,
 }
 
 impl LogEnds {

@@ -8,7 +8,10 @@ use std::sync::{
 use tokio::sync::mpsc;
 
 use super::polls::Polls;
-use crate::domain::Change;
+use crate::domain::{
+    Change, Position,
+    cursor::{Cursor, Epoch},
+};
 
 /// Changes that may wait for the relay. One batch may always wait.
 const MAX_CHANGES: usize = 8192;
@@ -18,27 +21,85 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Hands commits to the relay. Cheap to clone.
 #[derive(Clone)]
 pub struct RelayHandle {
-    sender: mpsc::UnboundedSender<Commit>,
+    sender: mpsc::UnboundedSender<Message>,
     load: Arc<Load>,
     polls: Arc<Polls>,
 }
 
 /// The relay's end of the channel.
 pub(super) struct Commits {
-    receiver: mpsc::UnboundedReceiver<Commit>,
+    receiver: mpsc::UnboundedReceiver<Message>,
     load: Arc<Load>,
 }
 
 /// A message to the relay.
 pub(super) enum News {
     /// The next changes of one project that this process has committed.
-    Changes(Vec<Arc<Change>>),
+    Committed(Commit),
     /// There may be changes that were not handed over.
     CheckLogEnds,
 }
 
-struct Commit {
-    changes: Vec<Arc<Change>>,
+/// Changes of one project that this process has committed, in order and without gap.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Where the log ended before them.
+    pub after: Cursor,
+    pub changes: Vec<Arc<Change>>,
+}
+
+/// How a commit follows on what was published.
+pub(super) enum Follows {
+    /// These changes are next.
+    Next(Vec<Arc<Change>>),
+    /// All of it was published.
+    Published,
+    /// Others come first.
+    Later,
+    /// It is of another history: the database has lost commits.
+    Not,
+}
+
+impl Commit {
+    /// Returns the position of its last change, if it has any.
+    pub(super) fn last(&self) -> Option<Position> {
+        self.changes.last().map(|change| change.position)
+    }
+
+    /// Returns the sum of [`Change::weight`].
+    pub(super) fn weight(&self) -> usize {
+        self.changes.iter().map(|change| change.weight()).sum()
+    }
+
+    /// Compares it with what was published.
+    pub(super) fn follow(&self, epoch: Epoch, published: Position) -> Follows {
+        if self.after.epoch != epoch {
+            return Follows::Not;
+        }
+        let begin = self.after.position;
+        if begin.sequence > published.sequence {
+            return Follows::Later;
+        }
+        // The entry at the place that was published, as this commit has it.
+        let place = (published.sequence - begin.sequence) as usize;
+        let own = match place.checked_sub(1) {
+            None => Some(begin),
+            Some(place) => self.changes.get(place).map(|change| change.position),
+        };
+        match own {
+            None => Follows::Published,
+            Some(own) if own != published => Follows::Not,
+            Some(_) if place == self.changes.len() => Follows::Published,
+            Some(_) => Follows::Next(self.changes[place..].to_vec()),
+        }
+    }
+}
+
+/// A message in the channel.
+struct Message {
+    /// `None` has the relay read the ends of all logs.
+    commit: Option<Commit>,
+    /// [`Commit::weight`].
     bytes: usize,
 }
 
@@ -59,10 +120,9 @@ pub(super) fn channel(polls: Arc<Polls>) -> (RelayHandle, Commits) {
 }
 
 impl RelayHandle {
-    /// Hands over committed changes of one project, in order and without gap. If too much waits, they are dropped, and the
-    /// relay reads them from the log.
-    pub fn publish(&self, changes: Vec<Arc<Change>>) {
-        let bytes = changes.iter().map(|change| change.weight()).sum();
+    /// Hands over committed changes. If too much waits, they are dropped, and the relay reads them from the log.
+    pub fn publish(&self, commit: Commit) {
+        let (changes, bytes) = (&commit.changes, commit.weight());
         let (waiting, waiting_bytes) = (&self.load.changes, &self.load.bytes);
         let count = waiting.load(Ordering::Relaxed);
         if count > 0
@@ -74,12 +134,12 @@ impl RelayHandle {
         }
         waiting.fetch_add(changes.len(), Ordering::Relaxed);
         waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.send(Commit { changes, bytes });
+        self.send(Message { commit: Some(commit), bytes });
     }
 
     /// Has the relay read the ends of all logs now, because the outcome of a commit is unknown.
     pub fn check_log_ends(&self) {
-        self.send(Commit { changes: Vec::new(), bytes: 0 });
+        self.send(Message { commit: None, bytes: 0 });
     }
 
     /// Waits until the relay has read the ends of all logs anew, which takes up to two polls. What it found has gone to the hub
@@ -88,19 +148,20 @@ impl RelayHandle {
         self.polls.next().await;
     }
 
-    fn send(&self, commit: Commit) {
+    fn send(&self, message: Message) {
         // The channel is closed only while the process is ending.
-        let _ = self.sender.send(commit);
+        let _ = self.sender.send(message);
     }
 }
 
 impl Commits {
     /// Waits for news; `None` when every handle was dropped. Can be dropped at any await.
     pub(super) async fn next(&mut self) -> Option<News> {
-        let Commit { changes, bytes } = self.receiver.recv().await?;
-        self.load.changes.fetch_sub(changes.len(), Ordering::Relaxed);
+        let Message { commit, bytes } = self.receiver.recv().await?;
+        let Some(commit) = commit else { return Some(News::CheckLogEnds) };
+        self.load.changes.fetch_sub(commit.changes.len(), Ordering::Relaxed);
         self.load.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        Some(if changes.is_empty() { News::CheckLogEnds } else { News::Changes(changes) })
+        Some(News::Committed(commit))
     }
 
     /// Whether commits were dropped since the last call.

@@ -2,7 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::domain::{Change, LogEnds, Position, ProjectId};
+use super::commits::{Commit, Follows};
+use crate::domain::{Change, LogEnds, Position, ProjectId, cursor::Epoch};
 
 /// Changes of one project that are held while its log is read.
 const MAX_HELD: usize = 2048;
@@ -13,7 +14,7 @@ const MAX_HELD_BYTES: usize = 4 * 1024 * 1024;
 pub(super) struct LogBehind {
     pub(super) project: ProjectId,
     pub(super) goal: Goal,
-    held: VecDeque<Vec<Arc<Change>>>,
+    held: VecDeque<Commit>,
     held_changes: usize,
     held_bytes: usize,
 }
@@ -44,46 +45,38 @@ impl LogBehind {
 
     /// Holds a commit, so that the log need not be read up to it. If it is too much, what is held is dropped, and read from
     /// the log.
-    pub(super) fn hold(&mut self, changes: Vec<Arc<Change>>) {
-        let Some(last) = changes.last().map(|change| change.position) else { return };
+    pub(super) fn hold(&mut self, commit: Commit) {
+        let Some(last) = commit.last() else { return };
         self.extend(last);
-        let bytes = weigh(&changes);
-        if self.held_changes + changes.len() > MAX_HELD || self.held_bytes + bytes > MAX_HELD_BYTES {
+        let (changes, bytes) = (commit.changes.len(), commit.weight());
+        if self.held_changes + changes > MAX_HELD || self.held_bytes + bytes > MAX_HELD_BYTES {
             self.held.clear();
             (self.held_changes, self.held_bytes) = (0, 0);
         }
-        self.held_changes += changes.len();
+        self.held_changes += changes;
         self.held_bytes += bytes;
-        self.held.push_back(changes);
+        self.held.push_back(commit);
     }
 
-    /// Returns the next held changes that follow on `published`. Those that were published already are dropped.
-    pub(super) fn take_after(&mut self, published: Position) -> Option<Vec<Arc<Change>>> {
-        let next = published.sequence + 1;
-        while self
-            .held
-            .front()
-            .and_then(|held| held.first())
-            .is_some_and(|first| first.position.sequence <= next)
-        {
-            let changes = self.held.pop_front()?;
-            self.held_changes -= changes.len();
-            self.held_bytes -= weigh(&changes);
-            let fresh: Vec<_> =
-                changes.into_iter().filter(|change| change.position.sequence >= next).collect();
-            if !fresh.is_empty() {
-                return Some(fresh);
+    /// Returns the next held changes that follow on `published`. Those that were published already are dropped, and those of a
+    /// history that is lost.
+    pub(super) fn take_after(&mut self, epoch: Epoch, published: Position) -> Option<Vec<Arc<Change>>> {
+        loop {
+            let follows = self.held.front()?.follow(epoch, published);
+            if matches!(follows, Follows::Later) {
+                return None;
+            }
+            let commit = self.held.pop_front()?;
+            self.held_changes -= commit.changes.len();
+            self.held_bytes -= commit.weight();
+            if let Follows::Next(changes) = follows {
+                return Some(changes);
             }
         }
-        None
     }
 
     /// Whether nothing is left to read after `published`.
     pub(super) fn is_done(&self, published: Position) -> bool {
         matches!(self.goal, Goal::Read(until) if until.sequence <= published.sequence)
     }
-}
-
-fn weigh(changes: &[Arc<Change>]) -> usize {
-    changes.iter().map(|change| change.weight()).sum()
 }

@@ -1,6 +1,6 @@
 //! The two traits that the relay needs of the rest of the server: one reads the log, the other hears of control entries.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
 
@@ -12,6 +12,8 @@ pub struct LogPart {
     pub changes: Vec<Arc<Change>>,
     /// The entries after that position are partly pruned, so there would be a gap.
     pub is_pruned: bool,
+    /// The log has another entry at that position, or none: it lost commits, and may have used their sequences again.
+    pub is_other: bool,
 }
 
 /// The log could not be read. The message is for the server's own log.
@@ -36,4 +38,6 @@ pub trait ControlObserver: Send + Sync + 'static {
     /// Called where entries are missing, so that any control entry may be among them. Gets the sequence of the log's last
     /// control entry, and every revoked key.
     fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]);
+    /// Called when every entry has been observed that any log had at this time.
+    fn confirm(&self, at: Instant);
 }

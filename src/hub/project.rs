@@ -86,7 +86,7 @@ impl Project {
             mark: Box::pin(tokio::time::sleep(Duration::ZERO)),
             is_mark_due: true,
             collections: HashMap::new(),
-            recent: RecentChanges::default(),
+            recent: RecentChanges::begin_at(last),
             pending: BTreeMap::new(),
             pending_bytes: 0,
             begun: Instant::now(),
@@ -225,7 +225,7 @@ impl Project {
             return;
         }
         (self.epoch, self.last) = (epoch, last);
-        self.recent.clear();
+        self.recent = RecentChanges::begin_at(last);
         let indexes = std::mem::take(&mut self.collections);
         let mut ids: Vec<_> = indexes.values().flat_map(FilterIndex::recipients).map(|one| one.id).collect();
         ids.sort_unstable_by_key(|id| (id.shard, id.serial));

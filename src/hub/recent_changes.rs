@@ -15,6 +15,8 @@ const MAX_REPLAY: u64 = 256;
 /// The last changes of a log, in order and without gap, up to its end.
 #[derive(Default)]
 pub(super) struct RecentChanges {
+    /// The position before the first of them.
+    begin: Position,
     changes: VecDeque<Recent>,
     /// Of the changes and their events.
     bytes: usize,
@@ -50,24 +52,24 @@ impl RecentChanges {
         while self.bytes > max_bytes || self.changes.len() as u64 > MAX_REPLAY {
             let Some(oldest) = self.changes.pop_front() else { break };
             let events: usize = oldest.events.iter().map(|event| event.frame.len()).sum();
+            self.begin = oldest.change.position;
             self.bytes -= oldest.change.weight() + events;
             self.encoded_bytes -= events;
         }
     }
 
     /// Returns the places of the changes after `position` up to `end`, where the log ends. `None` if they don't reach back that
-    /// far, if they are too many, or if the position is beyond the end. In the last case only the log knows whether the hub
-    /// is late, or the database was restored.
+    /// far, if they are too many, if the position is beyond the end, or if another change has its place. In the last two cases
+    /// only the log knows whether the hub is late, or the database was restored.
     pub(super) fn after(&self, position: Position, end: Position) -> Option<Range<usize>> {
         let behind = end.sequence.checked_sub(position.sequence)?;
-        if behind == 0 && position != end {
-            return None;
-        }
         let held = self.changes.len() as u64;
         if behind > MAX_REPLAY || behind > held {
             return None;
         }
-        Some((held - behind) as usize..self.changes.len())
+        let place = (held - behind) as usize;
+        let known = place.checked_sub(1).map_or(self.begin, |before| self.changes[before].change.position);
+        (known == position).then_some(place..self.changes.len())
     }
 
     /// Returns the change at a place that [`RecentChanges::after`] returned.
@@ -102,8 +104,8 @@ impl RecentChanges {
         Some(Encoded { frame, is_new: true })
     }
 
-    /// Drops all changes, because the next one doesn't follow on them.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
+    /// Holds no changes, and those to come follow on this position.
+    pub(super) fn begin_at(begin: Position) -> Self {
+        Self { begin, ..Self::default() }
     }
 }

@@ -6,19 +6,19 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::BoxFuture;
 
 use super::{
     HubHandle,
-    commits::{self, Commits, News},
+    commits::{self, Commits, Follows, News},
     log_behind::{Goal, LogBehind},
     polls::Polls,
 };
 pub use super::{
-    commits::RelayHandle,
+    commits::{Commit, RelayHandle},
     log_reader::{ControlObserver, LogError, LogPart, LogReader},
 };
 use crate::domain::{Change, Entry, KeyId, LogEnds, Position, ProjectId, cursor::Epoch};
@@ -35,6 +35,7 @@ pub async fn start(
     reader: Arc<dyn LogReader>,
     observer: Arc<dyn ControlObserver>,
 ) -> Result<RelayHandle, LogError> {
+    let begun = Instant::now();
     let ends = reader.log_ends().await?;
     let mut relay = Relay {
         hub,
@@ -44,11 +45,15 @@ pub async fn start(
         behind: VecDeque::new(),
         polls: Arc::default(),
         must_read_ends: false,
+        looked_at: None,
         is_failing: false,
     };
     for ends in ends {
+        // Nothing is cached yet that an earlier entry could make stale.
+        relay.observer.observe_gap(&ends.project, ends.control.sequence, &[]);
         relay.begin(&ends.project, ends.epoch, ends.last);
     }
+    relay.observer.confirm(begun);
     let (handle, commits) = commits::channel(relay.polls.clone());
     tokio::spawn(relay.run(commits));
     Ok(handle)
@@ -63,8 +68,8 @@ type Published = HashMap<ProjectId, (Epoch, Position)>;
 
 /// A read of the database that has ended.
 enum Read {
-    /// The ends of all logs, and what was published when the read began.
-    Ends(Published, Result<Vec<LogEnds>, LogError>),
+    /// The ends of all logs, what was published when the read began, and when that was.
+    Ends { published: Published, begun: Instant, ends: Result<Vec<LogEnds>, LogError> },
     /// The next part of the first log that is behind.
     Part(Result<LogPart, LogError>),
     /// The revoked keys of the first project that is behind, whose entries are skipped.
@@ -80,6 +85,8 @@ struct Relay {
     behind: VecDeque<LogBehind>,
     polls: Arc<Polls>,
     must_read_ends: bool,
+    /// When the ends of all logs were read, if entries up to there are still to be published.
+    looked_at: Option<Instant>,
     /// Whether the last read of the log failed. It is logged once.
     is_failing: bool,
 }
@@ -105,13 +112,13 @@ impl Relay {
             tokio::select! {
                 biased;
                 news = commits.next() => match news {
-                    Some(News::Changes(changes)) => self.take(changes),
+                    Some(News::Committed(commit)) => self.take(commit),
                     Some(News::CheckLogEnds) => self.must_read_ends = true,
                     None => return,
                 },
                 outcome = outcome => {
                     read = None;
-                    let is_poll = matches!(outcome, Read::Ends(..));
+                    let is_poll = matches!(outcome, Read::Ends { .. });
                     self.finish(outcome);
                     if is_poll {
                         poll.reset();
@@ -130,7 +137,10 @@ impl Relay {
         if std::mem::take(&mut self.must_read_ends) || self.behind.front().is_some_and(is_unknown) {
             let published = self.published.clone();
             self.polls.step();
-            return Some(Box::pin(async move { Read::Ends(published, reader.log_ends().await) }));
+            let begun = Instant::now();
+            return Some(Box::pin(
+                async move { Read::Ends { published, begun, ends: reader.log_ends().await } },
+            ));
         }
         let first = self.behind.front()?;
         let project = first.project.clone();
@@ -148,7 +158,8 @@ impl Relay {
 
     fn finish(&mut self, read: Read) {
         let outcome = match read {
-            Read::Ends(published, Ok(all)) => {
+            Read::Ends { published, begun, ends: Ok(all) } => {
+                self.looked_at = Some(begun);
                 all.into_iter().for_each(|ends| self.compare(&published, ends));
                 // The others have no log any more.
                 self.behind.retain(|behind| !matches!(behind.goal, Goal::FindEnds));
@@ -162,12 +173,18 @@ impl Relay {
                 self.skip(&keys);
                 Ok(())
             }
-            Read::Ends(_, Err(err)) | Read::Part(Err(err)) | Read::RevokedKeys(Err(err)) => {
+            Read::Ends { ends: Err(err), .. } | Read::Part(Err(err)) | Read::RevokedKeys(Err(err)) => {
                 // The next poll finds out again what is behind.
                 self.behind.clear();
+                self.looked_at = None;
                 Err(err)
             }
         };
+        if self.behind.is_empty()
+            && let Some(at) = self.looked_at.take()
+        {
+            self.observer.confirm(at);
+        }
         self.report(outcome);
     }
 
@@ -177,28 +194,27 @@ impl Relay {
     }
 
     /// Publishes this process's own commit if it follows on what was published. Otherwise the log is read.
-    fn take(&mut self, changes: Vec<Arc<Change>>) {
-        let Some((first, last)) = changes.first().zip(changes.last()) else { return };
-        let (project, first, last) = (first.project.clone(), first.position, last.position);
+    fn take(&mut self, commit: Commit) {
+        let Some((project, last)) = commit.changes.last().map(|last| (last.project.clone(), last.position))
+        else {
+            return;
+        };
         if let Some(behind) = self.behind.iter_mut().find(|behind| behind.project == project) {
-            return behind.hold(changes);
+            return behind.hold(commit);
         }
-        let Some((_, published)) = self.published.get(&project) else {
+        let Some((epoch, published)) = self.published.get(&project) else {
             self.must_read_ends = true;
             return;
         };
-        let next = published.sequence + 1;
-        if last.sequence < next {
+        match commit.follow(*epoch, *published) {
+            Follows::Next(changes) => self.publish(changes),
             // Either the log was read up to here already, or its end has gone back, which the poll finds out.
-            self.must_read_ends = true;
-        } else if first.sequence == next {
-            self.publish(changes);
-        } else if first.sequence < next {
-            self.publish(changes.into_iter().filter(|change| change.position.sequence >= next).collect());
-        } else {
-            let mut behind = LogBehind::new(project, Goal::Read(last));
-            behind.hold(changes);
-            self.behind.push_back(behind);
+            Follows::Published | Follows::Not => self.must_read_ends = true,
+            Follows::Later => {
+                let mut behind = LogBehind::new(project, Goal::Read(last));
+                behind.hold(commit);
+                self.behind.push_back(behind);
+            }
         }
     }
 
@@ -251,7 +267,14 @@ impl Relay {
     /// Publishes the next part of the log that is first in the queue.
     fn take_part(&mut self, part: LogPart) {
         let Some(mut behind) = self.behind.pop_front() else { return };
-        if part.is_pruned {
+        if part.is_other {
+            let project = &behind.project;
+            tracing::error!(
+                %project,
+                "the change log of project {project} has other entries than those that were announced: the database lost commits, or was put back"
+            );
+            behind.goal = Goal::FindEnds;
+        } else if part.is_pruned {
             behind.goal = Goal::FindEnds;
         } else if part.changes.is_empty() {
             // The log ended earlier than it was said to. The poll finds out why.
@@ -267,7 +290,7 @@ impl Relay {
     fn skip(&mut self, revoked: &[KeyId]) {
         let Some(mut behind) = self.behind.pop_front() else { return };
         if let Goal::Skip(ends) = &behind.goal {
-            self.observer.observe_gap(&ends.project, ends.control, revoked);
+            self.observer.observe_gap(&ends.project, ends.control.sequence, revoked);
             self.begin(&ends.project, ends.epoch, ends.last);
             self.hub.revoke(revoked);
             behind.goal = Goal::Read(ends.last);
@@ -277,8 +300,8 @@ impl Relay {
 
     /// Publishes the commits that were held and follow on. Puts the project at the end of the queue if its log must be read on.
     fn go_on(&mut self, mut behind: LogBehind) {
-        while let Some((_, published)) = self.published.get(&behind.project).copied() {
-            match behind.take_after(published) {
+        while let Some((epoch, published)) = self.published.get(&behind.project).copied() {
+            match behind.take_after(epoch, published) {
                 Some(changes) => self.publish(changes),
                 None if behind.is_done(published) => return,
                 None => return self.behind.push_back(behind),

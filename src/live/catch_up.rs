@@ -63,7 +63,11 @@ pub async fn catch_up(streams: &Streams, shard: &Shard, subscription: &Subscript
             Ok(ReadOn::More) => {}
             // The log has nothing that the hub lacks, but the hub has not heard of it yet.
             Ok(ReadOn::NothingNew) => tokio::time::sleep(HUB_DELAY).await,
-            Ok(ReadOn::Failed) => tokio::time::sleep(RETRY).await,
+            Ok(ReadOn::Failed) => {
+                // It may have lost commits while it was away.
+                is_checked = false;
+                tokio::time::sleep(RETRY).await;
+            }
             Err(end) => return end,
         }
     }

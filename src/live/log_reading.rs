@@ -11,7 +11,7 @@ use crate::{
         Change, Control, Document, Entry,
         cursor::{Cursor, Epoch},
     },
-    hub::{Delivery, Interest},
+    hub::{CloseReason, Delivery, Interest},
     shares::{Account, BudgetExhausted},
     store::log::changes::LogPage,
     wire::{Event, EventKind, event_for},
@@ -90,7 +90,8 @@ pub(super) async fn read_on(
         }
     };
     let reaches = page.ends.first.sequence..=page.ends.last.sequence;
-    if page.ends.epoch != cursor.epoch || !reaches.contains(&cursor.position.sequence) {
+    let is_other = page.ends.epoch != cursor.epoch || page.contradicts(cursor.position);
+    if is_other || !reaches.contains(&cursor.position.sequence) {
         let (end, gone) = (page.ends.cursor(), Gone::of(&cursor, &page.ends));
         drop((page, permit));
         return Err(find_out_why(streams, delivery, (end, gone)).await);
@@ -182,6 +183,13 @@ async fn send_change(
             if *collection == *delivery.collection.as_str() =>
         {
             return Passed::Over(CaughtUp::Removed);
+        }
+        // This stream may be ahead of the relay, which tells the others.
+        Entry::Control(control)
+            if control.revoked_key().is_some_and(|key| delivery.outbox().key() == Some(key)) =>
+        {
+            delivery.outbox().close(CloseReason::NotAllowed);
+            return Passed::Over(CaughtUp::Ended);
         }
         Entry::Document { .. } | Entry::Control(_) => (None, None),
     };

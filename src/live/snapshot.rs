@@ -8,10 +8,12 @@
 use super::{
     log_reading::{CaughtUp, HOLD, RETRY, ReadOn, account_of, read_on},
     reads::{AccessPath, Streams},
+    resume::Resume,
     subscription::Subscription,
 };
 use crate::{
-    domain::{Change, DocumentId, Entry, LogEnds, Position},
+    domain::{Change, DocumentId, Entry, LogEnds, Position, cursor::Cursor},
+    hub::CloseReason,
     store::documents::snapshots::DocumentPage,
     wire::messages,
 };
@@ -60,7 +62,7 @@ impl Ranges {
 pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription) -> Result<(), CaughtUp> {
     let delivery = &subscription.delivery;
     let account = account_of(delivery);
-    let mut ranges = Ranges::default();
+    let (mut ranges, mut control) = (Ranges::default(), None);
     let mut path = choose_path(streams, subscription).await;
     loop {
         delivery.outbox().room().await;
@@ -91,6 +93,24 @@ pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription
         if delivery.is_over() {
             return Err(CaughtUp::Ended);
         }
+        if control.is_some_and(|known| known != page.ends.control)
+            && let Some(key) = delivery.outbox().key()
+        {
+            // A key may have been revoked since the page before.
+            match streams.is_revoked(&key).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    delivery.outbox().close(CloseReason::NotAllowed);
+                    return Err(CaughtUp::Ended);
+                }
+                Err(err) => {
+                    drop((page, permit));
+                    wait_for_database(&err).await;
+                    continue;
+                }
+            }
+        }
+        control = Some(page.ends.control);
         if ranges.0.is_empty() {
             // The log is read from this page's log end on. It has no entry about a collection that was removed earlier.
             match streams.has_collection(&delivery.collection).await {
@@ -180,10 +200,41 @@ async fn offer_page(
     Ok(())
 }
 
+/// Makes sure that the log still holds the position of each page. If the database lost commits between two pages, a later page
+/// shows nothing of that once there are as many new ones.
+async fn check_pages(
+    streams: &Streams,
+    subscription: &Subscription,
+    ranges: &Ranges,
+) -> Result<(), CaughtUp> {
+    let delivery = &subscription.delivery;
+    let Some(epoch) = delivery.cursor().map(|cursor| cursor.epoch) else { return Ok(()) };
+    // A single position is the subscription's own, which is checked when it goes on from there.
+    let mut positions = ranges.0.iter().map(|range| range.read_at).skip(1);
+    let mut next = positions.next();
+    while let Some(position) = next {
+        match streams.resume(&delivery.project, Cursor { epoch, position }).await {
+            Ok(Resume::From(_)) => next = positions.next(),
+            Ok(Resume::Expired(end, gone)) => {
+                if gone.is_rewound() {
+                    streams.hub_knows_log_end().await;
+                }
+                return Err(CaughtUp::Expired(end));
+            }
+            Err(err) => wait_for_database(&err).await,
+        }
+        if delivery.is_over() {
+            return Err(CaughtUp::Ended);
+        }
+    }
+    Ok(())
+}
+
 /// Sends the changes in the ranges up to the last page's log end, and joins the ranges into one, as of that end.
 async fn settle(streams: &Streams, subscription: &Subscription, ranges: &mut Ranges) -> Result<(), CaughtUp> {
     let delivery = &subscription.delivery;
     let Some(until) = ranges.read_at() else { return Ok(()) };
+    check_pages(streams, subscription, ranges).await?;
     while let Some(cursor) = delivery.cursor()
         && cursor.position.sequence < until.sequence
     {

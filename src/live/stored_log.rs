@@ -32,9 +32,11 @@ impl LogReader for StoredLog {
                 move |db| async move { changes::read_project(&db, &project, after.sequence, PAGE).await };
             let page = self.0.read(Lane::Relay, read).await?;
             Ok(match page {
-                None => LogPart { changes: Vec::new(), is_pruned: false },
+                None => LogPart { changes: Vec::new(), is_pruned: false, is_other: false },
                 Some(page) => {
-                    LogPart { is_pruned: page.ends.first.sequence > after.sequence, changes: page.entries }
+                    let is_pruned = page.ends.first.sequence > after.sequence;
+                    let is_other = !is_pruned && page.begin != Some(after);
+                    LogPart { is_pruned, is_other, changes: page.entries }
                 }
             })
         })

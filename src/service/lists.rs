@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     documents::Documents,
     error::ServiceError,
+    lookup::get_collection,
     scans::{NO_ROOM, Scan},
 };
 use crate::{
@@ -42,8 +43,8 @@ impl Documents {
         page: Page,
     ) -> Result<DocumentList, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
+        let collection = get_collection(&self.catalogs, principal, collection).await?;
         let catalog = self.catalogs.get(&principal.project).await?;
-        let collection = catalog.find(collection).cloned().ok_or(ServiceError::UnknownCollection)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
         let (project, id) = (principal.project.clone(), collection.id.clone());
         let scan = self.scans.begin(principal).await?;
@@ -75,8 +76,8 @@ impl Documents {
         page: Page,
     ) -> Result<Explanation, ServiceError> {
         permission::check(principal, Action::ExplainQuery)?;
+        let collection = get_collection(&self.catalogs, principal, collection).await?;
         let catalog = self.catalogs.get(&principal.project).await?;
-        let collection = catalog.find(collection).cloned().ok_or(ServiceError::UnknownCollection)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
         let scan = self.scans.begin(principal).await?;
         let read = move |db| async move {

@@ -14,6 +14,5 @@ pub(super) async fn get_collection(
     principal: &Principal,
     name_or_id: &str,
 ) -> Result<Arc<Collection>, ServiceError> {
-    let catalog = catalogs.get(&principal.project).await?;
-    catalog.find(name_or_id).cloned().ok_or(ServiceError::UnknownCollection)
+    catalogs.find(&principal.project, name_or_id).await?.ok_or(ServiceError::UnknownCollection)
 }

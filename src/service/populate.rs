@@ -88,8 +88,12 @@ impl Documents {
             let relations = documents.iter().map(|_| Vec::new()).collect();
             return Ok(Populated { relations, text_bytes: 0 });
         }
-        let mut join =
-            Join { principal, catalog: self.catalogs.get(&principal.project).await?, scan, bytes: MAX_BYTES };
+        let mut join = Join {
+            principal,
+            catalog: self.catalogs.get_latest(&principal.project).await?,
+            scan,
+            bytes: MAX_BYTES,
+        };
         let documents: Vec<_> = documents.iter().collect();
         let relations = join.level(collection, &documents, populate).await?;
         let mut text_bytes = 0;

@@ -18,8 +18,9 @@ use super::{
     turns::Turns,
 };
 use crate::{
-    domain::{Change, ProjectId},
-    hub::relay::RelayHandle,
+    auth::KeyRing,
+    domain::{Change, ProjectId, cursor::Cursor},
+    hub::relay::{Commit, RelayHandle},
     store::{
         Db, StoreError,
         collections::{
@@ -44,7 +45,7 @@ const CROWDED: u64 = 4;
 /// The returned task ends when every handle is dropped and the queue is empty.
 pub fn start(
     db: Db,
-    catalogs: Catalogs,
+    (catalogs, keys): (Catalogs, KeyRing),
     relay: Option<RelayHandle>,
     config: WriterConfig,
 ) -> (WriterHandle, JoinHandle<()>) {
@@ -53,6 +54,7 @@ pub fn start(
         maintenance: Maintenance::new(db.clone(), config.retention),
         db,
         catalogs,
+        keys,
         config,
         relay,
         turns: Turns::default(),
@@ -226,6 +228,8 @@ impl Writer {
         costs: &mut Costs,
     ) -> Result<Answers, BatchError> {
         let (mut tx, base) = self.begin(batch).await?;
+        let ends: HashMap<_, _> =
+            base.log_ends.values().map(|ends| (ends.project.clone(), ends.cursor())).collect();
         let mut work = Batch::new(base);
         let written = match mode {
             Mode::Bulk => write_in_bulk(&mut tx, &mut work, batch, costs).await,
@@ -258,7 +262,7 @@ impl Writer {
             self.catalogs.put(&project, &catalog);
         }
         self.note_for_maintenance(batch, &changes);
-        self.publish(changes);
+        self.publish(changes, ends);
         Ok(answers)
     }
 
@@ -276,14 +280,18 @@ impl Writer {
         }
     }
 
-    fn publish(&self, changes: Vec<Arc<Change>>) {
+    /// Hands changes to the relay. `ends` is where the logs ended before them.
+    fn publish(&self, changes: Vec<Arc<Change>>, mut ends: HashMap<ProjectId, Cursor>) {
         let Some(relay) = &self.relay else { return };
         let mut by_project: HashMap<ProjectId, Vec<Arc<Change>>> = HashMap::new();
         for change in changes {
             by_project.entry(change.project.clone()).or_default().push(change);
         }
-        for changes in by_project.into_values() {
-            relay.publish(changes);
+        for (project, changes) in by_project {
+            // A batch changes only the logs whose ends it has locked.
+            if let Some(after) = ends.remove(&project) {
+                relay.publish(Commit { after, changes });
+            }
         }
     }
 }

@@ -78,6 +78,11 @@ pub enum WriteError {
         /// Empty if no collection declares the index.
         fields: Vec<String>,
     },
+    #[error("the API key was revoked")]
+    KeyRevoked,
+    /// The collection was created together with a unique index, which is not built yet.
+    #[error("the unique index that the collection was created with is being built; try again")]
+    IndexAwaited,
     #[error("too many writes are waiting; try again")]
     QueueFull,
     /// The database failed. The mutation may have happened; an idempotency key makes a retry safe.

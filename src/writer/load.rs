@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     domain::{DocumentKey, Timestamp},
     store::{
-        StoreError, WriteTx,
+        StoreError, WriteTx, access,
         collections::{catalog::Catalog, indexes},
         documents::several::{self, Found, FoundAt},
         log::{
@@ -29,6 +30,10 @@ use crate::{
 /// Bytes of stored outcomes that one batch reads; the one that crosses the bound is still read. Mutations that need others
 /// wait for the next batch.
 const OUTCOME_BYTES: usize = 8 * 1024 * 1024;
+/// From here on a batch may take so long to apply that the database would take this process for asleep.
+const DEAR_OPERATIONS: usize = 64;
+const DEAR_BYTES: usize = 512 * 1024;
+const DEAR_COST: Duration = Duration::from_millis(25);
 /// How much of the log a batch may read to set a schema. It is small, because every write waits meanwhile.
 const UNCHECKED: PageSize = PageSize { entries: 256, bytes: 2 * 1024 * 1024 };
 
@@ -38,6 +43,9 @@ impl Writer {
     pub(super) async fn begin(&mut self, batch: &mut Vec<Request>) -> Result<(WriteTx, Base), StoreError> {
         loop {
             let mut tx = self.db.begin_write().await?;
+            if is_dear(batch) {
+                tx.allow_long_pause();
+            }
             match self.read_base(&mut tx, batch).await {
                 Ok(base) => return Ok((tx, base)),
                 Err(err) if tx.is_reused() && err.is_session_error() => {
@@ -72,6 +80,7 @@ impl Writer {
             base.catalogs.insert(ends.project.clone(), catalog);
             base.log_ends.insert(ends.project.clone(), ends);
         }
+        self.refuse_revoked(tx, batch, &base).await?;
         self.read_documents(tx, batch, &mut base).await?;
         self.read_outcomes(tx, batch, &mut base).await?;
         read_unchecked(tx, batch, &mut base).await?;
@@ -80,6 +89,36 @@ impl Writer {
             base.declared_indexes = indexes::count(tx).await?;
         }
         Ok(base)
+    }
+
+    /// Answers the mutations whose key was revoked, and takes them out of the batch. The database is asked only if the log has
+    /// control entries that this process has not heard of: another node wrote a moment ago, or this one slept.
+    async fn refuse_revoked(
+        &mut self,
+        tx: &mut WriteTx,
+        batch: &mut Vec<Request>,
+        base: &Base,
+    ) -> Result<(), StoreError> {
+        let is_behind = |request: &&Request| {
+            let project = &request.mutation.project;
+            let control = base.log_ends.get(project).map_or(0, |ends| ends.control.sequence);
+            control != self.keys.heard_of(project)
+        };
+        let callers: HashSet<_> =
+            batch.iter().filter(is_behind).filter_map(|request| request.mutation.caller.clone()).collect();
+        if !callers.is_empty() {
+            let revoked = access::keys::find_revoked(tx, &callers).await?;
+            revoked.iter().for_each(|key| self.keys.forget(key));
+        }
+        // Also a key of which this process has heard while the mutation was waiting.
+        let is_revoked = |request: &mut Request| {
+            request.mutation.caller.as_ref().is_some_and(|caller| self.keys.is_revoked(caller))
+        };
+        let refused: Vec<_> = batch.extract_if(.., is_revoked).collect();
+        for request in refused {
+            self.answer(request, Err(WriteError::KeyRevoked));
+        }
+        Ok(())
     }
 
     /// Reads the stored outcomes of the mutations' idempotency keys, in one query and up to a bound.
@@ -172,6 +211,14 @@ impl Writer {
         self.defer_from(batch, cut);
         Ok(())
     }
+}
+
+/// Whether applying a batch in memory may take long on a busy machine.
+fn is_dear(batch: &[Request]) -> bool {
+    let operations: usize = batch.iter().map(|request| request.mutation.operations.len()).sum();
+    let bytes: usize = batch.iter().map(|request| request.bytes).sum();
+    let cost: Duration = batch.iter().map(|request| request.turn.cost()).sum();
+    operations > DEAR_OPERATIONS || bytes > DEAR_BYTES || cost > DEAR_COST
 }
 
 /// Reads the changes of a collection since its documents were checked against the schema that is about to be set.

@@ -85,7 +85,7 @@ impl Staged {
 
     pub(super) fn control(&mut self, control: Control) {
         self.log(Entry::Control(control));
-        self.ends.control = self.ends.last.sequence;
+        self.ends.control = self.ends.last;
     }
 
     pub(super) fn set_document(&mut self, key: DocumentKey, document: Option<Arc<Document>>) {

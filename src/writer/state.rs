@@ -7,6 +7,7 @@ use super::{
     turns::Turns,
 };
 use crate::{
+    auth::KeyRing,
     hub::relay::RelayHandle,
     store::{Db, WriteTx, collections::catalog::Catalogs, log::retention::Retention},
 };
@@ -46,6 +47,7 @@ pub(super) type Answers = Vec<Result<Committed, WriteError>>;
 pub(super) struct Writer {
     pub(super) db: Db,
     pub(super) catalogs: Catalogs,
+    pub(super) keys: KeyRing,
     pub(super) config: WriterConfig,
     /// `None` where nobody subscribes: a command beside the server.
     pub(super) relay: Option<RelayHandle>,

@@ -53,7 +53,7 @@ struct State {
     first: Position,
     entries: VecDeque<Arc<Change>>,
     documents: BTreeMap<(CollectionId, DocumentId), Arc<Document>>,
-    control: u64,
+    control: Position,
     /// The writer's wall clock, in milliseconds.
     now: i64,
     is_calm: bool,
@@ -80,13 +80,16 @@ impl State {
     }
 
     fn holds(&self, cursor: &Cursor) -> bool {
-        let known = if cursor.position.sequence == self.first.sequence {
-            Some(self.first)
-        } else {
-            let place = cursor.position.sequence.checked_sub(self.first.sequence + 1);
-            place.and_then(|place| self.entries.get(place as usize)).map(|change| change.position)
-        };
-        cursor.epoch == self.epoch && known == Some(cursor.position)
+        cursor.epoch == self.epoch && self.position_at(cursor.position.sequence) == Some(cursor.position)
+    }
+
+    /// Returns the position with a sequence, if the log reaches there.
+    fn position_at(&self, sequence: u64) -> Option<Position> {
+        if sequence == self.first.sequence {
+            return Some(self.first);
+        }
+        let place = sequence.checked_sub(self.first.sequence + 1)?;
+        self.entries.get(place as usize).map(|change| change.position)
     }
 
     /// Returns the index in `entries` of the first entry after a sequence.
@@ -97,7 +100,7 @@ impl State {
     fn append(&mut self, entry: Entry) -> Arc<Change> {
         let position = Position { sequence: self.last().sequence + 1, at: Timestamp(self.now) };
         if matches!(entry, Entry::Control(_)) {
-            self.control = position.sequence;
+            self.control = position;
         }
         let change = Arc::new(Change { project: project(), position, entry });
         self.entries.push_back(change.clone());
@@ -126,7 +129,7 @@ impl Log {
             first: Position::default(),
             entries: VecDeque::new(),
             documents: BTreeMap::new(),
-            control: 0,
+            control: Position::default(),
             now: 1,
             is_calm: false,
             has_late: false,
@@ -154,6 +157,11 @@ impl Log {
 
     pub fn last(&self) -> u64 {
         self.state().last().sequence
+    }
+
+    /// Returns where the log ends.
+    pub fn end(&self) -> Cursor {
+        self.state().cursor()
     }
 
     /// Advances the writer's clock.
@@ -290,6 +298,8 @@ impl LogReader for Log {
                 .cloned()
                 .collect(),
             is_pruned: state.first.sequence > after.sequence,
+            is_other: state.first.sequence <= after.sequence
+                && state.position_at(after.sequence) != Some(after),
         });
         Box::pin(async move { read.await.map_err(LogError) })
     }
@@ -323,6 +333,10 @@ impl StreamReader for Log {
         self.ask(|_, _| true)
     }
 
+    fn is_revoked(&self, _: &KeyId) -> BoxFuture<'_, ReadResult<bool>> {
+        self.ask(|_, _| false)
+    }
+
     fn find_end(&self, _: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>> {
         self.ask(|state, _| Some(state.cursor()))
     }
@@ -346,10 +360,11 @@ impl StreamReader for Log {
                 Entry::Document { collection, .. } => *collection == wanted,
                 Entry::Control(_) => true,
             };
+            let begin = state.position_at(after.sequence);
             let after = state.entries.iter().skip(state.place_after(after.sequence));
             let entries: Vec<_> = after.filter(is_wanted).take(faults.page).cloned().collect();
             let is_last = entries.len() < faults.page;
-            Some(LogPage { ends: state.log_ends(), entries, is_last })
+            Some(LogPage { ends: state.log_ends(), entries, is_last, begin })
         })
     }
 

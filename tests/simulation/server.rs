@@ -63,6 +63,8 @@ impl Gate {
 struct Nobody;
 
 impl ControlObserver for Nobody {
+    fn confirm(&self, _: std::time::Instant) {}
+
     fn observe(&self, _: &ProjectId, _: u64, _: &Control) {}
     fn observe_gap(&self, _: &ProjectId, _: u64, _: &[KeyId]) {}
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    domain::{Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
+    domain::{Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, cursor::Cursor},
     live::resume::Resume,
     query::Filter,
     store::{
@@ -34,6 +34,9 @@ pub trait StreamReader: Send + Sync + 'static {
 
     /// Returns whether a collection still exists, where the log can't tell any more.
     fn has_collection(&self, collection: &CollectionId) -> BoxFuture<'_, ReadResult<bool>>;
+
+    /// Returns whether a key is revoked, where the relay may not have heard of it yet.
+    fn is_revoked(&self, key: &KeyId) -> BoxFuture<'_, ReadResult<bool>>;
 
     /// Finds the end of a project's log. `None` if there is no such project.
     fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    domain::{Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
+    domain::{Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, cursor::Cursor},
     live::{
         reads::reader::{ReadResult, StreamReader},
         resume::{Gone, Resume},
@@ -13,6 +13,7 @@ use crate::{
     query::Filter,
     store::{
         Db, Lane,
+        access::keys,
         collections::{catalog::Catalogs, rows},
         documents::snapshots::{self, AccessPath, DocumentPage, SnapshotQuery},
         log::{
@@ -46,12 +47,20 @@ impl StreamReader for StoredStreams {
         project: &'a ProjectId,
         name_or_id: &'a str,
     ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>> {
-        Box::pin(async move { Ok(self.catalogs.get(project).await?.find(name_or_id).cloned()) })
+        Box::pin(self.catalogs.find(project, name_or_id))
     }
 
     fn has_collection(&self, collection: &CollectionId) -> BoxFuture<'_, ReadResult<bool>> {
         let collection = collection.clone();
         Box::pin(self.db.read(Lane::Stream, |db| async move { rows::is_there(&db, &collection).await }))
+    }
+
+    fn is_revoked(&self, key: &KeyId) -> BoxFuture<'_, ReadResult<bool>> {
+        let key = key.clone();
+        let read = |db| async move { keys::find(&db, &key).await };
+        Box::pin(async move {
+            Ok(self.db.read(Lane::Stream, read).await?.is_none_or(|key| key.revoked_at.is_some()))
+        })
     }
 
     fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>> {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     auth::{Action, Forbidden, Principal, permission},
-    domain::{Change, Collection, CollectionId, DocumentId, Position, ProjectId, cursor::Cursor},
+    domain::{Change, Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, cursor::Cursor},
     hub::{Interests, relay::RelayHandle},
     live::{error::LiveError, resume::Resume},
     query::Filter,
@@ -100,18 +100,23 @@ impl Answer for Option<Arc<Held<LogPage>>> {
     fn covers(&self, read: &Position, request: &Position) -> bool {
         let Some(page) = self else { return false };
         let begins_early_enough = read.sequence <= request.sequence;
-        begins_early_enough && (page.is_last || request.sequence < end_of(page))
+        begins_early_enough
+            && (page.is_last || request.sequence < end_of(page))
+            && !page.contradicts(*request)
     }
 
     fn is_immutable(&self) -> bool {
         self.as_ref().is_some_and(|page| !page.is_last)
     }
 
-    /// The older page is beyond the end of its log, so the database was restored.
+    /// The older page is beyond the end of its log, or has other entries, so the database was restored or lost commits.
     fn contradicts(&self, older: &Self) -> bool {
         let (Some(newer), Some(older)) = (self, older) else { return false };
+        let is_other = |change: &Arc<Change>| newer.contradicts(change.position);
         newer.ends.project == older.ends.project
-            && (newer.ends.epoch != older.ends.epoch || newer.ends.last.sequence < end_of(older))
+            && (newer.ends.epoch != older.ends.epoch
+                || newer.ends.last.sequence < end_of(older)
+                || older.entries.iter().any(is_other))
     }
 
     fn weight(&self) -> usize {
@@ -238,6 +243,14 @@ impl Streams {
     /// The database's own.
     pub async fn has_collection(&self, collection: &CollectionId) -> Result<bool, StoreError> {
         self.reader.has_collection(collection).await
+    }
+
+    /// Returns whether a key is revoked, where the relay may not have heard of it yet.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn is_revoked(&self, key: &KeyId) -> Result<bool, StoreError> {
+        self.reader.is_revoked(key).await
     }
 
     /// Finds the end of a project's log. `None` if there is no such project.
@@ -385,9 +398,14 @@ mod tests {
             Arc::new(Change { project: project.clone(), position: at(sequence), entry })
         };
         let entries = (after + 1..=last).map(change).collect();
-        let ends =
-            LogEnds { project: project.clone(), epoch: Epoch(1), first: at(0), last: at(end), control: 0 };
-        let page = LogPage { ends, entries, is_last: last == end };
+        let ends = LogEnds {
+            project: project.clone(),
+            epoch: Epoch(1),
+            first: at(0),
+            last: at(end),
+            control: at(0),
+        };
+        let page = LogPage { ends, entries, is_last: last == end, begin: Some(at(after)) };
         Some(Arc::new(Held { page, _memory: None }))
     }
 

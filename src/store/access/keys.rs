@@ -1,5 +1,7 @@
 //! API keys. Only their hashes are stored.
 
+use std::collections::HashSet;
+
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use entity::api_key;
@@ -29,6 +31,10 @@ pub struct StoredKey {
 const INSERT: Sql = Sql::same(
     "INSERT INTO api_keys (id, project_id, kind, prefix, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
 );
+const FIND_REVOKED: Sql = Sql {
+    sqlite: "SELECT id FROM api_keys WHERE id IN (SELECT value FROM json_each(?1)) AND revoked_at IS NOT NULL",
+    postgres: "SELECT id FROM api_keys WHERE id IN (SELECT json_array_elements_text($1::json)) AND revoked_at IS NOT NULL",
+};
 const REVOKE: Sql = Sql::same("UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL");
 
 /// Finds a key by its hash, revoked or not.
@@ -72,6 +78,16 @@ pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<
         .all(db)
         .await?;
     Ok(rows.into_iter().map(to_key).collect())
+}
+
+/// Finds which of these keys are revoked, in a write transaction.
+///
+/// # Errors
+/// A database failure.
+pub async fn find_revoked(tx: &mut WriteTx, ids: &HashSet<KeyId>) -> Result<HashSet<KeyId>> {
+    let ids: Vec<_> = ids.iter().map(KeyId::as_str).collect();
+    let rows = tx.query(FIND_REVOKED, [serde_json::Value::from(ids).to_string().into()]).await?;
+    rows.iter().map(|row| Ok(KeyId::from_stored(&row.try_get_by_index::<String>(0)?))).collect()
 }
 
 /// Adds a key. Deferred. A unique violation if a key with this hash exists.

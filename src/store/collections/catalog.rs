@@ -10,11 +10,11 @@ use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use tokio::sync::watch;
 
 use crate::{
-    domain::{Collection, CollectionId, CollectionName, ProjectId},
+    domain::{Collection, CollectionId, CollectionName, Position, ProjectId},
     query::index_definition::Index,
     store::{
         Db, Lane, Result, StoreError, WriteTx,
-        collections::{indexes, rows},
+        collections::{indexes, last_controls::LastControls, rows},
         log::ends,
     },
 };
@@ -25,8 +25,8 @@ use crate::{
 /// collections.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// The sequence of a control entry up to which this is complete. It may contain later changes.
-    pub control: u64,
+    /// The position of a control entry up to which this is complete. It may contain later changes.
+    pub control: Position,
     /// In order, for lists.
     by_name: RedBlackTreeMapSync<CollectionName, Arc<Collection>>,
     by_id: HashTrieMapSync<CollectionId, Arc<Collection>>,
@@ -36,7 +36,7 @@ pub struct Catalog {
 
 impl Catalog {
     /// Makes a catalog of rows that were read after `control`.
-    pub fn new(control: u64, collections: Vec<Collection>, indexes: Vec<(CollectionId, Index)>) -> Self {
+    pub fn new(control: Position, collections: Vec<Collection>, indexes: Vec<(CollectionId, Index)>) -> Self {
         let mut catalog = Self { control, ..Self::default() };
         for collection in collections {
             catalog.insert(Arc::new(collection));
@@ -55,7 +55,7 @@ impl Catalog {
     ///
     /// # Errors
     /// A database failure.
-    pub async fn read_locked(tx: &mut WriteTx, project: &ProjectId, control: u64) -> Result<Self> {
+    pub async fn read_locked(tx: &mut WriteTx, project: &ProjectId, control: Position) -> Result<Self> {
         let collections = rows::list_locked(tx, project).await?;
         Ok(Self::new(control, collections, indexes::list_locked(tx, project).await?))
     }
@@ -142,12 +142,64 @@ struct Reading {
 pub struct Catalogs {
     db: Db,
     cached_by_project: Arc<Mutex<HashMap<ProjectId, Cached>>>,
+    last_controls: LastControls,
+    /// Notified after each change of the cache.
+    changed: watch::Sender<()>,
 }
 
 impl Catalogs {
     /// Makes an empty cache. A project's catalog is read on first use.
     pub fn new(db: Db) -> Self {
-        Self { db, cached_by_project: Arc::default() }
+        Self {
+            last_controls: LastControls::new(db.clone()),
+            db,
+            cached_by_project: Arc::default(),
+            changed: watch::Sender::default(),
+        }
+    }
+
+    /// Finds a collection by its name or its id. One that this process has not heard of is looked for in the database, because
+    /// another node may have created it a moment ago.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn find(&self, project: &ProjectId, name_or_id: &str) -> Result<Option<Arc<Collection>>> {
+        if let Some(found) = self.get(project).await?.find(name_or_id) {
+            return Ok(Some(found.clone()));
+        }
+        Ok(self.get_latest(project).await?.find(name_or_id).cloned())
+    }
+
+    /// Returns a project's catalog as it is in the database, with what other nodes changed a moment ago. It costs a read of the
+    /// log's end, which those who ask at the same time share. The catalog is read only if it has changed.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn get_latest(&self, project: &ProjectId) -> Result<Arc<Catalog>> {
+        let control = self.last_controls.find(project).await?;
+        let known = self.get(project).await?;
+        // It may be newer than the read. After a log went back it is older, which the relay finds out.
+        if known.control.sequence >= control.sequence {
+            return Ok(known);
+        }
+        self.require(project, control.sequence);
+        self.get(project).await
+    }
+
+    /// Waits until a project's catalog is as it should be.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn wait_until(&self, project: &ProjectId, is_good: impl Fn(&Catalog) -> bool) -> Result<()> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            if is_good(&*self.get(project).await?) {
+                return Ok(());
+            }
+            // The sender is in `self`.
+            let _ = changed.changed().await;
+        }
     }
 
     /// Returns a project's catalog. It contains the effect of every control entry that this process knows of. At any time at
@@ -212,8 +264,8 @@ impl Catalogs {
     async fn read(&self, project: &ProjectId) -> Result<Catalog> {
         let id = project.clone();
         let read = move |db| async move {
-            // The sequence is read first, so the rows may be newer than it but never older.
-            let control = ends::find(&db, &id).await?.map_or(0, |ends| ends.control);
+            // The position is read first, so the rows may be newer than it but never older.
+            let control = ends::find(&db, &id).await?.map_or_else(Position::default, |ends| ends.control);
             let collections = rows::list(&db, &id).await?;
             Ok(Catalog::new(control, collections, indexes::list(&db, &id).await?))
         };
@@ -230,10 +282,13 @@ impl Catalogs {
     pub fn put(&self, project: &ProjectId, catalog: &Arc<Catalog>) {
         let mut cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);
         let cached = cached_by_project.entry(project.clone()).or_default();
-        let newest =
-            cached.catalog.as_ref().map_or(cached.required, |catalog| catalog.control.max(cached.required));
-        if catalog.control >= newest {
+        let newest = cached
+            .catalog
+            .as_ref()
+            .map_or(cached.required, |catalog| catalog.control.sequence.max(cached.required));
+        if catalog.control.sequence >= newest {
             cached.catalog = Some(catalog.clone());
+            self.changed.send_replace(());
         }
     }
 
@@ -242,8 +297,9 @@ impl Catalogs {
         let mut cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);
         let cached = cached_by_project.entry(project.clone()).or_default();
         cached.required = cached.required.max(sequence);
-        if cached.catalog.as_ref().is_some_and(|catalog| catalog.control < cached.required) {
+        if cached.catalog.as_ref().is_some_and(|catalog| catalog.control.sequence < cached.required) {
             cached.catalog = None;
+            self.changed.send_replace(());
         }
     }
 

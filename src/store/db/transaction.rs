@@ -93,6 +93,14 @@ impl WriteTx {
         }
     }
 
+    /// Allows this process to compute for ten seconds between two statements, where PostgreSQL else takes it for asleep and ends
+    /// the transaction. Must come before any other statement. Deferred.
+    pub fn allow_long_pause(&mut self) {
+        if self.backend() == DbBackend::Postgres {
+            self.defer(Sql::same("SET LOCAL idle_in_transaction_session_timeout = '10s'"), []);
+        }
+    }
+
     /// Undoes everything.
     ///
     /// # Errors

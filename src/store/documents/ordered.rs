@@ -10,6 +10,7 @@ use crate::{
     query::page::Direction,
     store::{
         documents::table::{TABLE, document_columns},
+        log::ends::COLUMNS,
         sql::literal,
     },
 };
@@ -40,10 +41,7 @@ impl Ordered {
         let mut select = Query::select();
         select
             .columns(["id", "text", "created_at", "updated_at", "version"].map(|column| ("d", column)))
-            .columns(
-                ["project_id", "epoch", "head", "head_at", "floor", "floor_at", "control"]
-                    .map(|column| ("heads", column)),
-            )
+            .columns(COLUMNS.map(|column| ("heads", column)))
             .from("heads")
             .and_where(Expr::col(("heads", "project_id")).eq(project.as_str()));
         self.order(&mut select, "d");

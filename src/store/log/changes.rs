@@ -14,7 +14,7 @@ use crate::{
     store::{
         Result, Sql, StoreError, WriteTx,
         db::rows::{Rows, RowsSql},
-        log::ends::read_log_ends,
+        log::ends::{self, read_log_ends},
     },
 };
 
@@ -46,7 +46,8 @@ macro_rules! whole_project {
 }
 
 /// A page of the log: at most $3 entries, and none that begins after $4 bytes of memory. The log ends come from the same
-/// statement, so a reader notices entries that were pruned meanwhile.
+/// statement, so a reader notices entries that were pruned meanwhile; and so does the time of the entry at $2, by which it
+/// notices that the log is another one.
 macro_rules! read_page {
     ($entries:expr) => {
         concat!(
@@ -54,8 +55,9 @@ macro_rules! read_page {
             $entries,
             "), page AS (SELECT sequence FROM (SELECT sequence, SUM(size) OVER (ORDER BY sequence) - size AS preceding \
              FROM entry) AS s WHERE preceding < $4 ORDER BY sequence LIMIT $3) \
-             SELECT h.project_id, h.epoch, h.head, h.head_at, h.floor, h.floor_at, h.control, \
-                    c.sequence, c.at, c.collection_id, c.document_id, c.before, c.after, c.control AS entry_control \
+             SELECT h.project_id, h.epoch, h.head, h.head_at, h.floor, h.floor_at, h.control, h.control_at, \
+                    c.sequence, c.at, c.collection_id, c.document_id, c.before, c.after, c.control AS entry_control, \
+                    (SELECT at FROM changes WHERE project_id = $1 AND sequence = $2) AS begins_at \
              FROM heads AS h LEFT JOIN (SELECT changes.* FROM page JOIN changes ON changes.project_id = $1 \
                   AND changes.sequence = page.sequence) AS c ON TRUE \
              WHERE h.project_id = $1 ORDER BY c.sequence"
@@ -81,6 +83,11 @@ const READ_IMAGES: Sql = Sql {
 };
 const FIND_TIME: Sql = Sql::same("SELECT at FROM changes WHERE project_id = $1 AND sequence = $2");
 
+/// The column of a page at which its entries begin, after the log ends.
+const SEQUENCE_COLUMN: usize = ends::COLUMNS.len();
+/// The column with the time of the entry after which a page begins.
+const BEGINS_AT_COLUMN: usize = SEQUENCE_COLUMN + 7;
+
 /// A page of a log, in order.
 #[derive(Clone, Debug)]
 pub struct LogPage {
@@ -90,6 +97,20 @@ pub struct LogPage {
     pub entries: Vec<Arc<Change>>,
     /// Whether the page reaches the log's end.
     pub is_last: bool,
+    /// The position after which it begins. `None` if the log has nothing at the sequence that was asked for: it was pruned, or
+    /// is beyond the end.
+    pub begin: Option<Position>,
+}
+
+impl LogPage {
+    /// Whether the log has another entry at a position, as far as this page shows it: commits were lost, and their sequences
+    /// used again.
+    pub fn contradicts(&self, position: Position) -> bool {
+        let is_other = |known: Position| known.sequence == position.sequence && known != position;
+        let place = self.entries.partition_point(|change| change.position.sequence < position.sequence);
+        self.begin.is_some_and(is_other)
+            || self.entries.get(place).is_some_and(|change| is_other(change.position))
+    }
 }
 
 /// The size of a page.
@@ -187,7 +208,7 @@ pub async fn read_collection(
         collection.as_str().into(),
     ];
     let rows = db.query_all_raw(READ_COLLECTION.bind(db.get_database_backend(), values)).await?;
-    read_page(project, &rows, size)
+    read_page(project, &rows, after, size)
 }
 
 /// Reads like [`read_collection`], in a transaction that has locked the log end, so that the page is up to date.
@@ -209,7 +230,7 @@ pub async fn read_collection_locked(
         collection.as_str().into(),
     ];
     let rows = tx.query(READ_COLLECTION, values).await?;
-    read_page(project, &rows, size)
+    read_page(project, &rows, after, size)
 }
 
 /// Reads the entries of a project after the sequence `after`. Returns `None` if there is no such project.
@@ -229,7 +250,7 @@ pub async fn read_project(
         (size.bytes as i64).into(),
     ];
     let rows = db.query_all_raw(READ_PROJECT.bind(db.get_database_backend(), values)).await?;
-    read_page(project, &rows, size)
+    read_page(project, &rows, after, size)
 }
 
 /// Reads the documents as the changes with these sequences left them. A change that the log no longer has is left out. Reads
@@ -283,13 +304,24 @@ pub async fn holds_cursor(db: &impl ConnectionTrait, ends: &LogEnds, cursor: &Cu
     })
 }
 
-fn read_page(project: &ProjectId, rows: &[QueryResult], size: PageSize) -> Result<Option<LogPage>> {
+fn read_page(
+    project: &ProjectId,
+    rows: &[QueryResult],
+    after: u64,
+    size: PageSize,
+) -> Result<Option<LogPage>> {
     let Some(first) = rows.first() else { return Ok(None) };
     let ends = read_log_ends(first, 0)?;
+    let begins_at: Option<i64> = first.try_get_by_index(BEGINS_AT_COLUMN)?;
+    let begin = match begins_at {
+        Some(at) => Some(Position { sequence: after, at: Timestamp(at) }),
+        // The entry itself is pruned.
+        None => Some(ends.first).filter(|first| first.sequence == after),
+    };
     let mut entries = Vec::with_capacity(rows.len());
     let mut bytes = 0;
     for row in rows {
-        if row.try_get_by_index::<Option<i64>>(7)?.is_some() {
+        if row.try_get_by_index::<Option<i64>>(SEQUENCE_COLUMN)?.is_some() {
             let change = read_change(project, row)?;
             // The weight is the size that was stored with the entry.
             bytes += change.weight();
@@ -297,25 +329,25 @@ fn read_page(project: &ProjectId, rows: &[QueryResult], size: PageSize) -> Resul
         }
     }
     let is_last = entries.len() < size.entries && bytes < size.bytes;
-    Ok(Some(LogPage { ends, entries, is_last }))
+    Ok(Some(LogPage { ends, entries, is_last, begin }))
 }
 
-/// Reads an entry from the columns that begin with `sequence`, the eighth.
+/// Reads an entry from the columns that begin with `sequence`.
 fn read_change(project: &ProjectId, row: &QueryResult) -> Result<Arc<Change>> {
-    let text = |at: usize| row.try_get_by_index::<Option<String>>(at);
+    let text = |at: usize| row.try_get_by_index::<Option<String>>(SEQUENCE_COLUMN + at);
     let position = Position {
-        sequence: row.try_get_by_index::<i64>(7)? as u64,
-        at: Timestamp(row.try_get_by_index::<i64>(8)?),
+        sequence: row.try_get_by_index::<i64>(SEQUENCE_COLUMN)? as u64,
+        at: Timestamp(row.try_get_by_index::<i64>(SEQUENCE_COLUMN + 1)?),
     };
-    let (before, after, control) = (text(11)?, text(12)?, text(13)?);
+    let (before, after, control) = (text(4)?, text(5)?, text(6)?);
     let entry = match control {
         Some(control) => {
             let control: Control = serde_json::from_str(&control).map_err(|err| corrupt(position, &err))?;
             Entry::Control(control)
         }
         None => {
-            let collection = text(9)?.ok_or_else(|| corrupt(position, &"no collection"))?;
-            let id = text(10)?.ok_or_else(|| corrupt(position, &"no document"))?;
+            let collection = text(2)?.ok_or_else(|| corrupt(position, &"no collection"))?;
+            let id = text(3)?.ok_or_else(|| corrupt(position, &"no document"))?;
             let id = DocumentId::from_stored(&id);
             let image = |text: Option<String>| {
                 text.map(|text| read_image(&id, &text).map_err(|err| corrupt(position, &err))).transpose()

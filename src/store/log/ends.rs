@@ -12,26 +12,27 @@ use crate::{
     },
 };
 
-const LIST: Sql = Sql::same("SELECT project_id, epoch, head, head_at, floor, floor_at, control FROM heads");
+const LIST: Sql =
+    Sql::same("SELECT project_id, epoch, head, head_at, floor, floor_at, control, control_at FROM heads");
 
 const FIND: Sql = Sql::same(
-    "SELECT project_id, epoch, head, head_at, floor, floor_at, control FROM heads WHERE project_id = $1",
+    "SELECT project_id, epoch, head, head_at, floor, floor_at, control, control_at FROM heads WHERE project_id = $1",
 );
 
 // Every node locks in the same order, so that two of them can't deadlock. On PostgreSQL, a statement that waited for a lock
 // sees other rows as they were before the wait, so this one reads nothing else.
 const LOCK: Sql = Sql {
-    sqlite: "SELECT project_id, epoch, head, head_at, floor, floor_at, control FROM heads \
+    sqlite: "SELECT project_id, epoch, head, head_at, floor, floor_at, control, control_at FROM heads \
              WHERE project_id IN (SELECT value FROM json_each(?1)) ORDER BY project_id",
-    postgres: "SELECT project_id, epoch, head, head_at, floor, floor_at, control FROM heads \
+    postgres: "SELECT project_id, epoch, head, head_at, floor, floor_at, control, control_at FROM heads \
                WHERE project_id IN (SELECT json_array_elements_text($1::json)) ORDER BY project_id FOR UPDATE",
 };
 
 const ADVANCE: RowsSql = RowsSql {
-    sqlite: "UPDATE heads SET head = column2, head_at = column3, control = column4, bytes = bytes + column5 \
+    sqlite: "UPDATE heads SET head = column2, head_at = column3, control = column4, control_at = column5, bytes = bytes + column6 \
              FROM {rows} WHERE project_id = column1",
     postgres: "UPDATE heads SET head = (v ->> 1)::bigint, head_at = (v ->> 2)::bigint, control = (v ->> 3)::bigint, \
-                      bytes = bytes + (v ->> 4)::bigint \
+                      control_at = (v ->> 4)::bigint, bytes = bytes + (v ->> 5)::bigint \
                FROM json_array_elements($1::json) AS t(v) WHERE project_id = v ->> 0",
 };
 
@@ -75,13 +76,18 @@ pub fn advance<'a>(
             .text(ends.project.as_str())
             .integer(ends.last.sequence as i64)
             .integer(ends.last.at.0)
-            .integer(ends.control as i64)
+            .integer(ends.control.sequence as i64)
+            .integer(ends.control.at.0)
             .integer(grown.get(&ends.project).copied().unwrap_or(0) as i64);
     }
     tx.defer_rows(ADVANCE, rows);
 }
 
-/// Reads the columns `project_id, epoch, head, head_at, floor, floor_at, control`, the first of them at `column`.
+/// The columns that [`read_log_ends`] reads, in this order.
+pub(in crate::store) const COLUMNS: [&str; 8] =
+    ["project_id", "epoch", "head", "head_at", "floor", "floor_at", "control", "control_at"];
+
+/// Reads the [`COLUMNS`], the first of them at `column`.
 pub(in crate::store) fn read_log_ends(row: &QueryResult, column: usize) -> Result<LogEnds> {
     let integer = |at: usize| row.try_get_by_index::<i64>(column + at);
     let text = |at: usize| row.try_get_by_index::<String>(column + at);
@@ -90,6 +96,6 @@ pub(in crate::store) fn read_log_ends(row: &QueryResult, column: usize) -> Resul
         epoch: Epoch::from_stored(&text(1)?),
         last: Position { sequence: integer(2)? as u64, at: Timestamp(integer(3)?) },
         first: Position { sequence: integer(4)? as u64, at: Timestamp(integer(5)?) },
-        control: integer(6)? as u64,
+        control: Position { sequence: integer(6)? as u64, at: Timestamp(integer(7)?) },
     })
 }

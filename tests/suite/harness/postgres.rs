@@ -99,6 +99,23 @@ impl Cluster {
         self.ask(&start).unwrap_or_else(|log| panic!("PostgreSQL did not start again: {log}"));
     }
 
+    /// Starts the stopped cluster on another port, where the servers on [`Cluster::url`] can't find it, and returns its URL there.
+    pub fn start_elsewhere(&self) -> String {
+        let port = find_free_port();
+        self.ask(&format!("start {port}")).unwrap_or_else(|log| panic!("PostgreSQL did not start: {log}"));
+        format!("postgres://postgres@127.0.0.1:{port}/postgres")
+    }
+
+    /// Copies the files of the stopped cluster. [`Cluster::put_back`] puts the copy in their place.
+    pub fn copy(&self) {
+        self.ask("copy").unwrap_or_else(|log| panic!("the files could not be copied: {log}"));
+    }
+
+    /// Puts the files of [`Cluster::copy`] in the place of the stopped cluster's, so that every later commit is lost.
+    pub fn put_back(&self) {
+        self.ask("put_back").unwrap_or_else(|log| panic!("the files could not be put back: {log}"));
+    }
+
     /// Lets the supervisor run `command`. If that fails, returns the end of the log.
     fn ask(&self, command: &str) -> Result<(), String> {
         let mut supervisor = self.supervisor.lock().expect("no thread panics while it asks");
@@ -145,6 +162,8 @@ while read -r command port; do
     start) answer "$1/pg_ctl" start -D "$dir/data" -l "$dir/log" -t 120 -o "-p $port -c max_connections=200 \
         -c listen_addresses=127.0.0.1 -c unix_socket_directories=''" ;;
     stop) answer "$1/pg_ctl" stop -D "$dir/data" -m immediate ;;
+    copy) answer cp -a "$dir/data" "$dir/copy" ;;
+    put_back) rm -rf "$dir/data"; answer cp -a "$dir/copy" "$dir/data" ;;
     esac
 done
 "$1/pg_ctl" stop -D "$dir/data" -m immediate

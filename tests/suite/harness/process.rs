@@ -82,6 +82,21 @@ impl Process {
         self.child.id()
     }
 
+    /// Stops the process in the middle of what it does, as a machine that sleeps (SIGSTOP).
+    pub fn fall_asleep(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets the process go on (SIGCONT).
+    pub fn wake_up(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(signal).arg(self.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Kills the process with SIGKILL and waits until it is gone.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -90,8 +105,7 @@ impl Process {
 
     /// Sends SIGTERM and waits for the end. Returns whether it ended with status 0.
     pub fn terminate(&mut self) -> bool {
-        let killed = Command::new("kill").arg("-TERM").arg(self.id().to_string()).status().unwrap();
-        assert!(killed.success());
+        self.signal("-TERM");
         self.child.wait().unwrap().success()
     }
 }

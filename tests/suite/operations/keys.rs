@@ -224,6 +224,23 @@ on_both_databases! {
         assert_eq!(own.next().await["document"]["id"], written["id"], "other keys' streams go on");
     }
 
+    /// The writer compares the key with the log itself, so that no write waits for the news.
+    async fn a_write_with_a_revoked_key_is_refused_at_once_on_every_node(app: &TestApp) {
+        let other = app.start_second_node().await;
+        for n in 0..5 {
+            let key = coir(app, &["keys", "create", "secret"]).await.trim().to_owned();
+            for node in [app, &other] {
+                let path = format!("/collections/posts/{n}");
+                assert!(status(node, &key, Method::PUT, &path, json!({ "n": n })).await < 300);
+            }
+            coir(app, &["keys", "revoke", &key]).await;
+            let late = |node| status(node, &key, Method::PUT, "/collections/posts/late", json!({}));
+            assert_eq!(futures_util::future::join(late(app), late(&other)).await, (401, 401));
+        }
+        assert_eq!(app.get("/collections/posts/late").await.error(), (404, "DOCUMENT_NOT_FOUND"));
+        other.stop().await;
+    }
+
     async fn projects_do_not_see_each_other(app: &TestApp) {
         app.put("/collections/posts/a", json!({ "of": "default" })).await;
         let printed = coir(app, &["projects", "create", "other"]).await;

@@ -207,4 +207,41 @@ on_both_databases! {
         assert!(begun.elapsed() < SOON, "a stream went on for {:?}", begun.elapsed());
         other.stop().await;
     }
+
+    /// Each node looks for news four times a second, and these don't wait for that.
+    async fn what_one_node_has_created_the_other_knows_at_once(app: &TestApp) {
+        let other = app.start_second_node().await;
+        for n in 0..20 {
+            let (writer, reader) = if n % 2 == 0 { (app, &other) } else { (&other, app) };
+            let (name, listed) = (format!("posts-{n}"), reader.get("/collections?limit=1000").await);
+            assert_eq!(listed.data().as_array().unwrap().len(), n);
+            assert_eq!(reader.get(&format!("/collections/{name}")).await.error(), (404, "INVALID_COLLECTION"));
+            let document = writer.create(&name, json!({ "n": n })).await;
+
+            let path = format!("/collections/{name}/{}", document["id"].as_str().unwrap());
+            assert_eq!(reader.get(&path).await.data(), &document);
+            let mut stream = reader.stream(&format!("/realtime/sse/{name}"), None).await;
+            stream.opened().await;
+            let listed = reader.get("/collections?limit=1000").await;
+            assert_eq!(listed.data().as_array().unwrap().len(), n + 1);
+
+            let schema = json!({ "type": "object", "required": ["n"] });
+            let change = json!({ "schema": schema, "indexes": [{ "fields": ["n"] }] });
+            let settings = format!("/collections/{name}/settings");
+            assert_eq!(writer.patch(&settings, change).await.status, 200);
+            let seen = reader.get(&settings).await;
+            assert_eq!((&seen.data()["schema"], seen.data()["indexes"].as_array().unwrap().len()), (&schema, 1));
+        }
+        let projects = crate::harness::process::command(&["projects", "create", "tenant"])
+            .env("DATABASE_URL", &app.config.database_url)
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(projects.stdout).unwrap();
+        let key = printed.split_whitespace().find(|word| word.starts_with("sk_")).unwrap();
+        let created = app.send(app.request_as(key, Method::PUT, "/collections/posts/a").json(&json!({}))).await;
+        assert_eq!(created.status, StatusCode::CREATED, "{created:?}");
+        let found = other.send(other.request_as(key, Method::GET, "/collections/posts/a")).await;
+        assert_eq!(found.status, StatusCode::OK, "{found:?}");
+        other.stop().await;
+    }
 }

@@ -10,6 +10,9 @@ use crate::store::db::durability::Durability;
 
 /// When PostgreSQL ends a write that hangs. Until then it may hold the lock of a project's log.
 pub(in crate::store) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// When PostgreSQL undoes a write between whose statements the process does nothing. In a process that is awake this takes
+/// milliseconds; [`WriteTx::allow_long_pause`](crate::store::WriteTx::allow_long_pause) is for the exceptions.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The oldest version that has every setting below, as `server_version_num` shows it.
 const OLDEST_VERSION: i32 = 120_000;
 
@@ -111,6 +114,7 @@ const KEEPALIVE: [(&str, &str); 4] = [
 fn settings(purpose: Purpose) -> Vec<Setting> {
     let plain = |name, value: &str| Setting { name, value: value.to_owned(), stronger: &[] };
     let timeout = |limit: Duration| plain("statement_timeout", &limit.as_millis().to_string());
+    let idle = if matches!(purpose, Purpose::Write(_)) { IDLE_TIMEOUT } else { STATEMENT_TIMEOUT };
     let mut settings = vec![
         // Compiling a statement takes longer than running one that follows an index.
         plain("jit", "off"),
@@ -118,8 +122,8 @@ fn settings(purpose: Purpose) -> Vec<Setting> {
         plain("default_transaction_isolation", "read committed"),
         plain("lock_timeout", "0"),
         plain("extra_float_digits", "1"),
-        // A process that hangs must not hold the lock of a project's log for ever.
-        plain("idle_in_transaction_session_timeout", &STATEMENT_TIMEOUT.as_millis().to_string()),
+        // A process that sleeps must not hold the lock of a project's log, for which the other nodes wait.
+        plain("idle_in_transaction_session_timeout", &idle.as_millis().to_string()),
     ];
     let read_only = plain("default_transaction_read_only", "on");
     // The data is mostly in memory, so following an index is cheaper than a sort.
