@@ -41,6 +41,8 @@ pub struct Index {
 /// The state of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexState {
+    /// It is unique, and was declared together with its collection. It is being built, and no document is written until then.
+    Awaited,
     /// It is not used yet, but its rules hold for new writes already.
     Building,
     /// Queries use it.
@@ -145,6 +147,11 @@ impl Index {
     /// Returns the name of the index in the database that rejects duplicates, if this index is unique.
     pub fn unique_name(&self) -> Option<String> {
         self.definition.unique.then(|| format!("coir_unique_{}", self.id.as_str().replace('-', "")))
+    }
+
+    /// Whether the server still has to build it.
+    pub fn is_being_built(&self) -> bool {
+        matches!(self.state, IndexState::Awaited | IndexState::Building)
     }
 
     /// Whether its rules hold for writes: it is ready, or being built.

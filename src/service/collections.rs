@@ -1,15 +1,24 @@
 //! Creates, lists, changes and removes collections.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{error::ServiceError, lookup::get_collection, scans::Scans};
+use super::{error::ServiceError, scans::Scans};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, CollectionName, Position, Schema},
-    query::index_definition::{Index, IndexDefinition},
-    store::{Db, collections::catalog::Catalogs},
-    writer::{Committed, Mutation, Operation, WriterHandle},
+    query::index_definition::{Index, IndexDefinition, IndexState},
+    store::{
+        Db,
+        collections::catalog::{Catalog, Catalogs},
+    },
+    writer::{Committed, Mutation, Operation, Outcome, WriterHandle},
 };
+
+/// How long the creation of a collection waits for its unique indexes.
+const INDEX_WAIT: Duration = Duration::from_secs(10);
+const INDEX_LATE: ServiceError = ServiceError::Busy(
+    "the collection is created, but its unique index is still being built; writes to it are refused until its settings show the index as ready",
+);
 
 /// The use cases of collections. Cheap to clone.
 #[derive(Clone)]
@@ -63,12 +72,32 @@ impl Collections {
         if schema.is_some() || !indexes.is_empty() {
             self.check_change(principal)?;
         }
-        let collection = name.to_string();
+        let (collection, is_unique) = (name.to_string(), indexes.iter().any(|index| index.unique));
         let mut operations = vec![Operation::CreateCollection { name, schema }];
         if !indexes.is_empty() {
             operations.push(Operation::SetIndexes { collection, indexes });
         }
-        self.write(principal, operations).await
+        let committed = self.write(principal, operations).await?;
+        if is_unique {
+            self.wait_for_indexes(principal, &committed).await?;
+        }
+        Ok(committed)
+    }
+
+    /// Waits until the unique indexes of a new collection are built, before which no document is written to it.
+    async fn wait_for_indexes(
+        &self,
+        principal: &Principal,
+        committed: &Committed,
+    ) -> Result<(), ServiceError> {
+        let Some(Outcome::Collection(collection)) = committed.outcomes.last() else { return Ok(()) };
+        let is_there = |catalog: &Catalog| {
+            catalog.indexes_of(&collection.id).iter().all(|index| index.state != IndexState::Awaited)
+        };
+        match tokio::time::timeout(INDEX_WAIT, self.catalogs.wait_until(&principal.project, is_there)).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(INDEX_LATE),
+        }
     }
 
     /// Checks that a principal may set a collection's schema or indexes. A caller asks before it compiles the schema.
@@ -85,7 +114,7 @@ impl Collections {
         if permission::check(principal, Action::ChangeCollection).is_err() {
             return Ok(None);
         }
-        let catalog = self.catalogs.get(&principal.project).await?;
+        let catalog = self.catalogs.get_latest(&principal.project).await?;
         Ok(Some(catalog.indexes_of(&collection.id).to_vec()))
     }
 
@@ -96,7 +125,7 @@ impl Collections {
         CollectionPage { after, offset, limit }: CollectionPage,
     ) -> Result<CollectionList, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let catalog = self.catalogs.get(&principal.project).await?;
+        let catalog = self.catalogs.get_latest(&principal.project).await?;
         let mut listed = catalog.list(after.as_ref()).skip(offset);
         let collections = listed.by_ref().take(limit).cloned().collect();
         Ok(CollectionList { collections, is_last: listed.next().is_none() })
@@ -109,7 +138,8 @@ impl Collections {
         name_or_id: &str,
     ) -> Result<Arc<Collection>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        get_collection(&self.catalogs, principal, name_or_id).await
+        let catalog = self.catalogs.get_latest(&principal.project).await?;
+        catalog.find(name_or_id).cloned().ok_or(ServiceError::UnknownCollection)
     }
 
     /// Finds the collection of a document that the principal has just written, without asking for permission to read. `None` if
@@ -119,7 +149,7 @@ impl Collections {
         principal: &Principal,
         name: &CollectionName,
     ) -> Result<Option<Arc<Collection>>, ServiceError> {
-        Ok(self.catalogs.get(&principal.project).await?.find(name.as_str()).cloned())
+        Ok(self.catalogs.find(&principal.project, name.as_str()).await?)
     }
 
     /// Changes a collection's settings, all or nothing. Subscriptions and cursors survive a new name.

@@ -8,7 +8,7 @@ use std::{
 use super::{
     batch::Batch,
     error::WriteError,
-    indexes::check_indexed_texts,
+    indexes::check_indexes,
     mutation::{Checked, Missing, Precondition},
     outcome::Outcome,
     staged::Staged,
@@ -120,7 +120,7 @@ impl Batch {
             updated_at: staged.at,
             version: before.as_ref().map_or(1, |before| before.version + 1),
         });
-        check_indexed_texts(self.catalog(staged).indexes_of(&collection.id), &document)?;
+        check_indexes(self.catalog(staged).indexes_of(&collection.id), &document)?;
         let is_new = before.is_none();
         staged.log(Entry::Document {
             collection: collection.id.clone(),

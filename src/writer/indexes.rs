@@ -22,6 +22,7 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
         let current = self.catalog(staged).indexes_of(&collection.id).to_vec();
+        let is_new = staged.plan.new_collections.iter().any(|(_, new)| new.id == collection.id);
         let (mut next, mut has_changed) = (Vec::new(), current.len() != wanted.len());
         for definition in wanted {
             let found = current.iter().find(|index| index.definition == *definition);
@@ -31,7 +32,9 @@ impl Batch {
             }
             has_changed = true;
             let id = found.map_or_else(IndexId::generate, |failed| failed.id.clone());
-            let index = Index { id, definition: definition.clone(), state: IndexState::Building };
+            // A new collection has no document with the same values yet, and gets none before the index is built.
+            let state = if is_new && definition.unique { IndexState::Awaited } else { IndexState::Building };
+            let index = Index { id, definition: definition.clone(), state };
             if found.is_some() {
                 staged.plan.index_states.push((index.id.clone(), Some(IndexState::Building)));
             } else {
@@ -68,7 +71,7 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
         let mut indexes = self.catalog(staged).indexes_of(&collection.id).to_vec();
-        let is_built = |index: &&mut Arc<Index>| index.id == *id && index.state == IndexState::Building;
+        let is_built = |index: &&mut Arc<Index>| index.id == *id && index.is_being_built();
         if let Some(index) = indexes.iter_mut().find(is_built) {
             *index = Arc::new(Index { state: state.clone(), ..(**index).clone() });
             staged.plan.index_states.push((id.clone(), Some(state.clone())));
@@ -85,8 +88,12 @@ impl Batch {
     }
 }
 
-/// Rejects a document with a string that is too long for an index of its collection.
-pub(super) fn check_indexed_texts(indexes: &[Arc<Index>], document: &Document) -> Result<(), WriteError> {
+/// Rejects a document with a string that is too long for an index of its collection, and any document while the collection waits
+/// for a unique index.
+pub(super) fn check_indexes(indexes: &[Arc<Index>], document: &Document) -> Result<(), WriteError> {
+    if indexes.iter().any(|index| index.state == IndexState::Awaited) {
+        return Err(WriteError::IndexAwaited);
+    }
     for index in indexes.iter().filter(|index| index.counts()) {
         if let Some(TooLong { field: Field::Data(path), why }) = index.definition.find_too_long(document) {
             let violation = Violation { pointer: path.to_pointer(), message: why };

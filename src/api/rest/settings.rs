@@ -52,7 +52,7 @@ struct IndexBody<'a> {
 impl<'a> IndexBody<'a> {
     fn new(index: &'a Index) -> Self {
         let (state, error) = match &index.state {
-            IndexState::Building => ("building", None),
+            IndexState::Awaited | IndexState::Building => ("building", None),
             IndexState::Ready => ("ready", None),
             IndexState::Failed(why) => ("failed", Some(why.as_str())),
         };

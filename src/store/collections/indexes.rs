@@ -18,6 +18,8 @@ use crate::{
     },
 };
 
+/// As `building`, and no document of the collection is written until then.
+const AWAITED: &str = "awaited";
 const BUILDING: &str = "building";
 const READY: &str = "ready";
 const FAILED: &str = "failed";
@@ -31,10 +33,10 @@ const LIST: Sql = Sql::same(
 const COUNT: Sql = Sql::same("SELECT COUNT(*) FROM indexes WHERE state <> 'removed'");
 const INSERT: RowsSql = RowsSql {
     sqlite: "INSERT INTO indexes (id, project_id, collection_id, fields, is_unique, state, created_at) \
-             SELECT column1, column2, column3, column4, column5, 'building', column6 FROM {rows} \
+             SELECT column1, column2, column3, column4, column5, column6, column7 FROM {rows} \
              WHERE column1 IS NOT NULL",
     postgres: "INSERT INTO indexes (id, project_id, collection_id, fields, is_unique, state, created_at) \
-               SELECT v ->> 0, v ->> 1, v ->> 2, v ->> 3, (v ->> 4)::bigint, 'building', (v ->> 5)::bigint \
+               SELECT v ->> 0, v ->> 1, v ->> 2, v ->> 3, (v ->> 4)::bigint, v ->> 5, (v ->> 6)::bigint \
                FROM json_array_elements($1::json) AS t(v)",
 };
 const SET_STATE: Sql = Sql::same("UPDATE indexes SET state = $2, error = $3 WHERE id = $1");
@@ -94,6 +96,7 @@ pub fn insert_many(tx: &mut WriteTx, indexes: &[(ProjectId, CollectionId, Index)
             .text(collection.as_str())
             .text(serde_json::Value::from(index.definition.names.clone()).to_string())
             .integer(index.definition.unique.into())
+            .text(word_of(&index.state))
             .integer(at.0);
     }
     tx.defer_rows(INSERT, rows);
@@ -101,13 +104,21 @@ pub fn insert_many(tx: &mut WriteTx, indexes: &[(ProjectId, CollectionId, Index)
 
 /// Writes the state of an index. `None` marks it as no longer declared. Deferred.
 pub fn set_state(tx: &mut WriteTx, id: &IndexId, state: Option<&IndexState>) {
-    let (word, error) = match state {
-        None => (REMOVED, None),
-        Some(IndexState::Building) => (BUILDING, None),
-        Some(IndexState::Ready) => (READY, None),
-        Some(IndexState::Failed(why)) => (FAILED, Some(why.clone())),
+    let word = state.map_or(REMOVED, word_of);
+    let error = match state {
+        Some(IndexState::Failed(why)) => Some(why.clone()),
+        _ => None,
     };
     tx.defer(SET_STATE, [id.as_str().into(), word.into(), error.into()]);
+}
+
+fn word_of(state: &IndexState) -> &'static str {
+    match state {
+        IndexState::Awaited => AWAITED,
+        IndexState::Building => BUILDING,
+        IndexState::Ready => READY,
+        IndexState::Failed(_) => FAILED,
+    }
 }
 
 /// Marks all indexes of a collection as no longer declared. Deferred.
@@ -121,7 +132,7 @@ pub fn remove_all(tx: &mut WriteTx, collection: &CollectionId) {
 /// A database failure.
 pub async fn list_tasks(db: &impl ConnectionTrait) -> Result<Vec<IndexTask>> {
     let rows = index::Entity::find()
-        .filter(index::Column::State.is_in([BUILDING, REMOVED]))
+        .filter(index::Column::State.is_in([AWAITED, BUILDING, REMOVED]))
         .order_by_asc(index::Column::Id)
         .all(db)
         .await?;
@@ -284,6 +295,7 @@ pub async fn find_duplicate_values(db: &ReadConnection, task: &IndexTask) -> Res
 fn read_index(row: &QueryResult) -> Result<(CollectionId, Index)> {
     let text = |column| row.try_get_by_index::<String>(column);
     let state = match text(4)?.as_str() {
+        AWAITED => IndexState::Awaited,
         READY => IndexState::Ready,
         FAILED => IndexState::Failed(row.try_get_by_index::<Option<String>>(5)?.unwrap_or_default()),
         _ => IndexState::Building,

@@ -13,3 +13,4 @@ mod lists;
 mod movies;
 mod plans;
 mod populate;
+mod unique_from_the_start;
