@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 use crate::{
     hub::relay::LogError,
     service::keys::SetupError,
-    store::{ConnectError, StoreError},
+    store::{ConnectError, MigrateError, StoreError},
 };
 
 /// Why the server cannot start. Each message says what to do next.
@@ -22,8 +22,10 @@ pub enum StartError {
     DataDirReadOnly(PathBuf, io::Error),
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("the database schema cannot be migrated: {0}")]
-    Migrate(#[from] StoreError),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    #[error("the database cannot be read: {0}")]
+    Store(#[from] StoreError),
     #[error(transparent)]
     Setup(#[from] SetupError),
     #[error("the change log cannot be read: {0}")]
@@ -49,7 +51,9 @@ impl StartError {
         match self {
             Self::Connect(err) => err.temporary_reason(),
             // It went away again while it was migrated.
-            Self::Migrate(err) if err.is_session_error() => Some(err.to_string()),
+            Self::Migrate(MigrateError::Failed(err)) | Self::Store(err) if err.is_session_error() => {
+                Some(err.to_string())
+            }
             _ => None,
         }
     }

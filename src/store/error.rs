@@ -106,6 +106,14 @@ impl StoreError {
         err.and_then(|err| err.code()).is_some_and(|code| code == "57014" || code == "9")
     }
 
+    /// Whether others hold a lock, so that a later try may succeed.
+    pub fn is_lock_timeout(&self) -> bool {
+        let err = self.driver_error().and_then(sqlx::Error::as_database_error);
+        // PostgreSQL's lock_not_available, and SQLITE_BUSY with its extended codes.
+        err.and_then(|err| err.code())
+            .is_some_and(|code| code == "55P03" || code.parse::<u32>().is_ok_and(|code| code & 0xff == 5))
+    }
+
     /// Whether the connection is of no use any more, and a new one may succeed. A timeout or a held lock is no such error.
     pub fn is_session_error(&self) -> bool {
         matches!(&*self.0, Cause::NoAnswer) || self.driver_error().is_some_and(is_session_error)

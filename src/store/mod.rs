@@ -26,6 +26,7 @@ pub use db::{
     connection::WriteOrder,
     database::{Db, Lane},
     durability::Durability,
+    migrate::MigrateError,
     pools::ConnectError,
     read_connection::ReadConnection,
     transaction::WriteTx,

@@ -13,6 +13,7 @@ use crate::store::{
     db::{
         connect,
         durability::Durability,
+        migrate::{self, MigrateError},
         pools::{ConnectError, Pools},
         postgres::session::Opener,
         read_connection::ReadConnection,
@@ -75,12 +76,12 @@ impl Db {
         Ok(Self { pools, query_limit, answered_at: Arc::default(), runtime })
     }
 
-    /// Migrates the schema. Other processes may do the same at the same time.
+    /// Migrates the schema. Other processes may do the same at the same time; one of them does it, and the others wait.
     ///
     /// # Errors
-    /// A database failure.
-    pub async fn migrate(&self) -> Result<()> {
-        connect::migrate(&self.pools).await
+    /// [`MigrateError`], whose message is for the person who starts the server.
+    pub async fn migrate(&self) -> std::result::Result<(), MigrateError> {
+        migrate::migrate(&self.pools).await
     }
 
     /// Runs `read` on a pooled connection, in a task of the main runtime that ends even if the caller goes away.

@@ -1,12 +1,13 @@
 //! Drivers and pools: how connections are opened, borrowed by readers, and used by the write transaction.
 //!
-//! Reading order: [`database`], [`pools`], [`connect`], `sqlite`, [`postgres`], [`readers`], [`read_connection`],
+//! Reading order: [`database`], [`pools`], [`connect`], `sqlite`, [`postgres`], [`migrate`], [`readers`], [`read_connection`],
 //! [`transaction`], [`connection`], [`rows`], [`statement`], `placeholders`, [`durability`], [`url`].
 
 pub(in crate::store) mod connect;
 pub(in crate::store) mod connection;
 pub(in crate::store) mod database;
 pub(in crate::store) mod durability;
+pub(in crate::store) mod migrate;
 mod placeholders;
 pub(in crate::store) mod pools;
 pub(in crate::store) mod postgres;

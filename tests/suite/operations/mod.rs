@@ -11,3 +11,4 @@ mod settings;
 mod shares;
 mod site;
 mod sockets;
+mod upgrade;

@@ -25,8 +25,11 @@ pub(in crate::store) enum Purpose {
     Point(Duration),
     /// Reads that follow an index of the table that all collections share, each within this time.
     Scan(Duration),
-    /// Migrations and the building of indexes, which take as long as they take.
+    /// The building of indexes, which takes as long as it takes.
     Long,
+    /// Migrations, which take as long as they take. A step waits for a table only this long, because everybody who comes later
+    /// waits behind it.
+    Schema(Duration),
 }
 
 /// Checks a new session, sets its settings and reads them back.
@@ -115,12 +118,13 @@ fn settings(purpose: Purpose) -> Vec<Setting> {
     let plain = |name, value: &str| Setting { name, value: value.to_owned(), stronger: &[] };
     let timeout = |limit: Duration| plain("statement_timeout", &limit.as_millis().to_string());
     let idle = if matches!(purpose, Purpose::Write(_)) { IDLE_TIMEOUT } else { STATEMENT_TIMEOUT };
+    let lock = if let Purpose::Schema(limit) = purpose { limit } else { Duration::ZERO };
     let mut settings = vec![
         // Compiling a statement takes longer than running one that follows an index.
         plain("jit", "off"),
         // The role or the database may have other defaults for these, on which the statements don't count.
         plain("default_transaction_isolation", "read committed"),
-        plain("lock_timeout", "0"),
+        plain("lock_timeout", &lock.as_millis().to_string()),
         plain("extra_float_digits", "1"),
         // A process that sleeps must not hold the lock of a project's log, for which the other nodes wait.
         plain("idle_in_transaction_session_timeout", &idle.as_millis().to_string()),
@@ -148,7 +152,7 @@ fn settings(purpose: Purpose) -> Vec<Setting> {
             // All collections share one table, so reading it from end to end reads what belongs to others.
             plain("enable_seqscan", "off"),
         ]),
-        Purpose::Long => settings.push(plain("statement_timeout", "0")),
+        Purpose::Long | Purpose::Schema(_) => settings.push(plain("statement_timeout", "0")),
     }
     settings
 }
