@@ -18,6 +18,9 @@ use crate::store::db::{
 /// How long SQLite waits for the writer of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the first connection may take. After a crash it first recovers the write-ahead log, which may be large.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Opens the file that a URL names, or creates it.
 pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, ConnectError> {
     let options = SqliteConnectOptions::from_str(url)
@@ -41,7 +44,12 @@ pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, 
             .max_lifetime(None)
     };
     let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
-    let write = pool().min_connections(1).connect_with(options.clone()).await.map_err(explain)?;
+    let write = pool()
+        .min_connections(1)
+        .acquire_timeout(OPEN_TIMEOUT)
+        .connect_with(options.clone())
+        .await
+        .map_err(explain)?;
     let readers = options.clone().pragma("query_only", "1");
     let lane = |count| Readers::sqlite(count, ACQUIRE_TIMEOUT, &readers, pool);
     Ok(Pools {
