@@ -76,6 +76,27 @@ async fn a_stronger_durability_of_the_database_stays_unless_normal_is_asked_for(
     }
 }
 
+/// A statement that was prepared before a column got another type is prepared anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_do_not_fail_when_a_table_is_altered() {
+    let app = TestApp::start(Database::Postgres).await;
+    let document = app.create("posts", serde_json::json!({ "n": 1 })).await;
+    let path = format!("/collections/posts/{}", document["id"].as_str().unwrap());
+    for length in [200, 300, 400] {
+        assert_eq!(app.get(&path).await.status, 200);
+        assert_eq!(app.patch(&path, serde_json::json!({ "n": length })).await.status, 200);
+        let sql = format!("ALTER TABLE documents ALTER COLUMN id TYPE varchar({length}) COLLATE \"C\"");
+        app.sql().await.execute(&sql).await;
+        for _ in 0..3 {
+            assert_eq!(app.get(&path).await.status, 200, "{length}");
+            assert_eq!(app.get("/collections/posts").await.status, 200, "{length}");
+            let patched = app.patch(&path, serde_json::json!({ "n": 1 })).await;
+            assert_eq!(patched.status, 200, "{length}: {patched:?}");
+        }
+    }
+    app.stop().await;
+}
+
 /// A session that the server ended is replaced, and nobody notices.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_do_not_fail_when_an_administrator_ends_all_sessions() {
