@@ -5,6 +5,7 @@
 //!
 //! - [`domain`]: the vocabulary: documents, collections, changes, cursors
 //! - [`shares`]: permits and budgets that principals share fairly
+//! - [`supervision`]: notices when a part of the server ends or stops moving
 //! - [`query`]: filters, sorts and pages, and judging a document in memory
 //! - [`wire`]: what is said on a live stream, as bytes
 //! - [`store`]: all SQL
@@ -31,5 +32,6 @@ pub mod query;
 pub mod service;
 pub mod shares;
 pub mod store;
+pub mod supervision;
 pub mod wire;
 pub mod writer;

@@ -11,6 +11,7 @@ pub mod error;
 pub mod fallback;
 pub mod headers;
 pub mod health;
+pub mod readiness;
 pub mod realtime;
 pub mod request;
 pub mod response;

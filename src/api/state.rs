@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use actix_web::web;
 
 use crate::{
-    api::realtime::Realtime,
+    api::{readiness::Health, realtime::Realtime},
     auth::KeyRing,
     config::Limits,
     service::{Collections, Documents, Exports},
@@ -20,6 +20,7 @@ pub struct ServerState {
     pub exports: Exports,
     pub realtime: web::Data<Realtime>,
     pub keys: KeyRing,
+    pub health: Health,
     /// For the health check alone; everything else asks a service.
     pub db: Db,
     pub limits: Limits,

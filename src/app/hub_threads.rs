@@ -4,7 +4,10 @@ use std::{io, num::NonZero, thread};
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::hub::{self, Bounds, HubHandle};
+use crate::{
+    hub::{self, Bounds, HubHandle},
+    supervision::Supervisor,
+};
 
 /// A runtime for the hub alone. Clients choose the filters, and so how long matching takes. Here it never keeps a thread that
 /// the writer, the relay or a connection needs.
@@ -25,9 +28,9 @@ impl HubThreads {
     }
 
     /// Starts a hub on these threads.
-    pub(super) fn start_hub(&self) -> HubHandle {
+    pub(super) fn start_hub(&self, supervisor: &Supervisor) -> HubHandle {
         let _context = self.0.as_ref().map(Runtime::enter);
-        hub::start(Bounds::default())
+        hub::start(Bounds::default(), supervisor)
     }
 }
 

@@ -24,7 +24,10 @@ use std::{
 use actix_cors::Cors;
 use actix_server::ServerHandle;
 use actix_web::{App, middleware::from_fn, web};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 use caches::Caches;
 pub use database::{migrate_database, open_database};
@@ -35,6 +38,7 @@ use hub_threads::HubThreads;
 use crate::{
     api::{
         cocobase::rooms::registry::Rooms,
+        readiness::Health,
         realtime::{Admission, ConnectionCount, LocalShard, Realtime},
         response::bound_answers,
         routes::routes,
@@ -54,6 +58,7 @@ use crate::{
     },
     shares::Budget,
     store::{Db, collections::catalog::Catalogs},
+    supervision::{Pulse, Supervisor},
     writer::{
         self, WriterConfig,
         indexer::{self, IndexerBell},
@@ -62,6 +67,10 @@ use crate::{
 
 /// How long connections may take to end before the HTTP server is told to stop, after which it looks only once a second.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// How often a worker thread gives a sign of life.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long a worker thread may do without. Some requests keep their thread for a part of it.
+const THREAD_STILL: Duration = Duration::from_secs(4);
 /// Bytes that the bodies of all requests in progress may take together, as text and parsed.
 const BODY_BUDGET: usize = 128 * 1024 * 1024;
 
@@ -75,7 +84,8 @@ pub struct Running {
     pub durability: String,
     db: Db,
     http: ServerHandle,
-    http_task: JoinHandle<io::Result<()>>,
+    http_outcome: oneshot::Receiver<io::Result<()>>,
+    supervisor: Supervisor,
     stop: watch::Sender<bool>,
     /// True once the server says that it is not ready, because it is about to stop.
     is_draining: Arc<AtomicBool>,
@@ -104,10 +114,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let catalogs = Catalogs::new(db.clone());
     let keys = KeyRing::new(db.clone());
     let hub_threads = HubThreads::start().map_err(StartError::Threads)?;
-    let hub = hub_threads.start_hub();
+    let supervisor = Supervisor::start().map_err(StartError::Threads)?;
+    let hub = hub_threads.start_hub(&supervisor);
     let bell = IndexerBell::default();
     let observer = Arc::new(Caches { catalogs: catalogs.clone(), keys: keys.clone(), bell: bell.clone() });
-    let relay = relay::start(hub.clone(), Arc::new(StoredLog(db.clone())), observer).await?;
+    let relay = relay::start(hub.clone(), Arc::new(StoredLog(db.clone())), observer, &supervisor).await?;
     let (writer, writer_task) = writer::start(
         db.clone(),
         (catalogs.clone(), keys.clone()),
@@ -119,10 +130,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             max_idempotency_bytes: config.limits.idempotency_bytes,
             retention: Some(config.retention),
         },
+        &supervisor,
     );
 
     let (stop, stopped) = watch::channel(false);
-    let indexer = tokio::spawn(indexer::run(db.clone(), writer.clone(), bell, stopped.clone()));
+    let indexer = indexer::run(db.clone(), writer.clone(), bell, stopped.clone());
+    let indexer = tokio::spawn(supervisor.watch("indexer", indexer));
+    let health = Health { supervisor: supervisor.clone(), writer: writer.health(), relay: relay.clone() };
     let connections = ConnectionCount::new(limits.streams);
     let realtime = Realtime {
         streams: Streams::new(
@@ -156,6 +170,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         collections: Collections { db: db.clone(), catalogs, writer, scans },
         realtime: web::Data::new(realtime),
         keys,
+        health,
         db: db.clone(),
         limits: config.limits,
         request_bodies: Budget::new(BODY_BUDGET.max(8 * config.limits.body_bytes)),
@@ -172,10 +187,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         sockets: sockets.clone(),
         stopped,
     };
+    let watch = supervisor.clone();
     let server = http::serve(listener, settings, move || {
         // Runs on each worker thread, where the shard and its connections then live.
         let (shard, shard_loop) = Shard::new(next_shard.fetch_add(1, Ordering::Relaxed), hub.clone());
-        actix_web::rt::spawn(shard_loop);
+        actix_web::rt::spawn(watch.watch(shard.part(), shard_loop));
+        actix_web::rt::spawn(watch.watch(shard.thread(), beat(watch.pulse(shard.thread()))));
         App::new()
             .app_data(LocalShard(shard))
             .app_data(state.clone())
@@ -184,7 +201,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             .configure(routes)
     })?;
     let http = server.handle();
-    let http_task = tokio::spawn(server);
+    let (http_ended, http_outcome) = oneshot::channel();
+    tokio::spawn(supervisor.watch("HTTP server", async move {
+        // Nobody hears of it if the server was dropped.
+        let _ = http_ended.send(server.await);
+    }));
     limits.log(&config.limits);
     Ok(Running {
         address,
@@ -192,7 +213,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         durability,
         db,
         http,
-        http_task,
+        http_outcome,
+        supervisor,
         stop,
         is_draining,
         writer_task,
@@ -214,12 +236,18 @@ impl Running {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
+    /// Returns who watches the parts of the server.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
     /// Stops the server within 10 seconds: it accepts no more connections, ends streams, finishes requests, commits the writes
     /// that wait, and closes the database.
     ///
     /// # Errors
     /// The HTTP server's error, if it had ended on its own.
     pub async fn stop(self) -> io::Result<()> {
+        self.supervisor.stop();
         // Streams would hold the shutdown for its whole timeout unless they are told to end. Idle connections end, too.
         let _ = self.stop.send(true);
         let stopping = async {
@@ -227,7 +255,7 @@ impl Running {
             // A client that is still there after that has the time of a graceful stop.
             let _ = tokio::time::timeout(FAREWELL, self.sockets.closed()).await;
             self.http.stop(true).await;
-            self.http_task.await.unwrap_or_else(|err| Err(io::Error::other(err)))
+            self.http_outcome.await.unwrap_or_else(|err| Err(io::Error::other(err)))
         };
         let limit = FAREWELL + Duration::from_secs(SHUTDOWN_SECONDS);
         let outcome = tokio::time::timeout(limit, stopping).await.unwrap_or_else(|_| {
@@ -248,6 +276,14 @@ impl Running {
             tracing::warn!("the database did not close in time");
         }
         outcome
+    }
+}
+
+/// Gives signs of life of a worker thread, as long as its tasks let each other run.
+async fn beat(pulse: Pulse) {
+    loop {
+        pulse.expect_within(THREAD_STILL);
+        tokio::time::sleep(BEAT).await;
     }
 }
 

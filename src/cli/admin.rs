@@ -8,6 +8,7 @@ use crate::{
     auth::{KeyKind, KeyRing, Scopes},
     service::keys,
     store::{Db, Lane, access::projects, collections::catalog::Catalogs},
+    supervision::Supervisor,
     writer::{self, Mutation, Operation, WriterConfig},
 };
 
@@ -53,8 +54,11 @@ pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), 
     // The server's own writer, without a relay to publish to: running servers read the entry from the log.
     // A revocation writes nothing that has a bound, so every bound may be zero.
     let config = WriterConfig::default();
-    let (writer, task) =
-        writer::start(db.clone(), (Catalogs::new(db.clone()), KeyRing::new(db.clone())), None, config);
+    let supervisor = Supervisor::default();
+    let caches = (Catalogs::new(db.clone()), KeyRing::new(db.clone()));
+    let (writer, task) = writer::start(db.clone(), caches, None, config, &supervisor);
+    // It ends with its last handle, as it should.
+    supervisor.stop();
     let operations = vec![Operation::RevokeKey { key: key.id }];
     let outcome =
         writer.submit(Mutation { project: project.id, caller: None, operations, idempotency: None }).await;

@@ -2,7 +2,7 @@
 
 use crate::{
     app::StartError, auth::principal::UnknownScope, config::ConfigError, service::keys::SetupError,
-    writer::WriteError,
+    supervision::Failure, writer::WriteError,
 };
 
 use super::{import::ImportError, output::OutputError, verify::VerifyError};
@@ -26,6 +26,9 @@ pub enum CliError {
     Verify(#[from] VerifyError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// A part of the server failed. Whoever supervises the process starts it again.
+    #[error("{0}; the process ends, so that it can be started again")]
+    Part(Failure),
     /// The server ended without being told to.
     #[error("the server failed: {0}")]
     Server(std::io::Error),

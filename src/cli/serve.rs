@@ -10,14 +10,20 @@ use std::{
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::error::CliError;
+use super::{error::CliError, logging};
 use crate::{
     app::{self, Running},
     config::Config,
+    supervision::{Failure, Supervisor},
 };
 
 /// How long the server waits for its standard output to take the welcome.
 const GREETING: Duration = Duration::from_secs(1);
+
+/// How long a server of which a part has failed says that it is not ready before it stops.
+const LAME: Duration = Duration::from_secs(1);
+/// How long its stop may take.
+const FAILED_STOP: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(config: Config) -> Result<(), CliError> {
     let welcome = Welcome::of(&config);
@@ -33,12 +39,18 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
     };
     greet(welcome.text(&running)).await;
     tracing::info!(address = %running.address, durability = %running.durability, "serving on http://{}, {}", running.address, running.durability);
-    stop.next().await;
+    exit_when_stuck(running.supervisor().clone()).map_err(CliError::Server)?;
+    let supervisor = running.supervisor().clone();
+    tokio::select! {
+        failure = supervisor.failed() => return fail(running, failure).await,
+        () = stop.next() => {}
+    }
     running.drain();
     if !drain.is_zero() {
         let seconds = drain.as_secs();
         tracing::info!(seconds, "draining: /health/ready answers 503, and the stop follows in {seconds} s");
         tokio::select! {
+            failure = supervisor.failed() => return fail(running, failure).await,
             () = tokio::time::sleep(drain) => {}
             () = stop.next() => {}
         }
@@ -49,12 +61,31 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Ends a server of which a part has failed.
+async fn fail(running: Running, failure: Failure) -> Result<(), CliError> {
+    // Who asks for readiness hears of it. What can be read is still read.
+    tokio::time::sleep(LAME).await;
+    // Streams are told to come back, and requests may end.
+    if tokio::time::timeout(FAILED_STOP, running.stop()).await.is_err() {
+        tracing::warn!("the server did not stop in time after its failure");
+    }
+    Err(CliError::Part(failure))
+}
 /// Prints the welcome. A standard output that is closed or full is no failure: nobody wants to read it.
 async fn greet(text: String) {
     let print = tokio::task::spawn_blocking(move || {
         let _ = std::io::stdout().write_all(text.as_bytes());
     });
     let _ = tokio::time::timeout(GREETING, print).await;
+}
+
+/// Ends the process if a failure can't end it, because the threads that should do that are stuck themselves.
+fn exit_when_stuck(supervisor: Supervisor) -> std::io::Result<()> {
+    let limit = LAME + FAILED_STOP + Duration::from_secs(1);
+    supervisor.when_stuck(limit, |failure| {
+        logging::finish(Some(&format!("coir: {failure}; the process could not stop, and is ended")));
+        std::process::exit(1);
+    })
 }
 
 /// The first lines that the server prints: where it serves, its keys, and commands to try.

@@ -37,6 +37,10 @@ pub enum Entry {
         after: Option<Arc<Document>>,
     },
     Control(Control),
+    /// A document was written, and this version can't read how. Everyone who wants the collection's changes has missed one.
+    Unreadable {
+        collection: CollectionId,
+    },
 }
 
 /// A control entry: a change of collections or rights, without images. Stored as JSON with the member `type`.
@@ -67,6 +71,10 @@ pub enum Control {
     KeyRevoked {
         key: String,
     },
+    /// One that only a newer version understands, or that can't be read. Anything may have changed, so that all that is known
+    /// of collections and keys is read anew.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Change {
@@ -76,6 +84,7 @@ impl Change {
         match &self.entry {
             Entry::Document { before, after, .. } => image(before) + image(after) + 100,
             Entry::Control(_) => 300,
+            Entry::Unreadable { .. } => 100,
         }
     }
 }
@@ -83,7 +92,7 @@ impl Change {
 impl Control {
     /// Whether indexes may have to be built or dropped after this.
     pub fn concerns_indexes(&self) -> bool {
-        matches!(self, Self::IndexesChanged { .. } | Self::CollectionRemoved { .. })
+        matches!(self, Self::IndexesChanged { .. } | Self::CollectionRemoved { .. } | Self::Unknown)
     }
 
     /// Returns the key that this entry revokes, if it does.

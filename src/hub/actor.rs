@@ -6,6 +6,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::runtime::Handle;
@@ -16,10 +17,16 @@ use super::{
     bounds::Bounds,
     joining::{Joining, SubscriptionId},
     project::{Project, Shared},
-    shards::{ShardReceiver, Shards},
+    shards::{ShardReceiver, Shards, part_of},
     to_shard::ToShard,
 };
-use crate::domain::{Change, KeyId, Position, ProjectId, cursor::Epoch};
+use crate::{
+    domain::{Change, KeyId, Position, ProjectId, cursor::Epoch},
+    supervision::{Part, Supervisor},
+};
+
+/// How long a task may leave what waits for it. One change is compared with the filters in a small part of that.
+const STILL: Duration = Duration::from_secs(3);
 
 /// Hands the hub its commands. Nobody who does waits for the hub. Cheap to clone. The hub ends when the last handle is
 /// dropped.
@@ -33,19 +40,23 @@ struct Hub {
     runtime: Handle,
     shared: Shared,
     backlogs: RwLock<HashMap<ProjectId, Arc<Backlog>>>,
+    supervisor: Supervisor,
 }
 
 /// Starts the hub on the calling runtime. Matching may keep its threads busy, so nothing that everyone waits for belongs
 /// there.
-pub fn start(bounds: Bounds) -> HubHandle {
+pub fn start(bounds: Bounds, supervisor: &Supervisor) -> HubHandle {
     let shared = Shared {
         bounds,
         shards: Arc::new(Shards::default()),
         projects: Arc::new(AtomicUsize::new(0)),
         waiting_bytes: Arc::new(AtomicUsize::new(0)),
     };
-    let hub = Hub { runtime: Handle::current(), shared, backlogs: RwLock::default() };
-    HubHandle { hub: Arc::new(hub) }
+    let (runtime, backlogs) = (Handle::current(), RwLock::default());
+    let hub = Arc::new(Hub { runtime, shared, backlogs, supervisor: supervisor.clone() });
+    let watched = Arc::downgrade(&hub);
+    supervisor.add_probe(move || watched.upgrade()?.find_still());
+    HubHandle { hub }
 }
 
 impl HubHandle {
@@ -86,14 +97,16 @@ impl HubHandle {
         if let Some(backlog) = self.backlog(project) {
             return backlog.set_log_end(epoch, last);
         }
-        let Hub { runtime, shared, backlogs } = &*self.hub;
+        let Hub { runtime, shared, backlogs, supervisor } = &*self.hub;
         let backlog = Arc::new(Backlog::new((epoch, last), shared.bounds, shared.waiting_bytes.clone()));
         let mut backlogs = backlogs.write().unwrap_or_else(PoisonError::into_inner);
         backlogs.insert(project.clone(), backlog.clone());
         shared.projects.store(backlogs.len(), Ordering::Relaxed);
         let (project, shared) = (project.clone(), shared.clone());
+        let part = name_of(&project);
         // The state has a timer, which belongs to the runtime of the hub.
-        runtime.spawn(async move { Project::new(project, (epoch, last), backlog, shared).run().await });
+        let task = async move { Project::new(project, (epoch, last), backlog, shared).run().await };
+        runtime.spawn(supervisor.watch(part, task));
     }
 
     /// Publishes the next changes of a project, in order and without gap. If the project's task is too far behind, all that
@@ -113,6 +126,22 @@ impl HubHandle {
     fn backlog(&self, project: &ProjectId) -> Option<Arc<Backlog>> {
         self.hub.backlogs.read().unwrap_or_else(PoisonError::into_inner).get(project).cloned()
     }
+}
+
+impl Hub {
+    /// Finds a task or a shard that has not moved for long, although commands or events wait for it.
+    fn find_still(&self) -> Option<Part> {
+        let backlogs = self.backlogs.read().unwrap_or_else(PoisonError::into_inner);
+        let is_still = |backlog: &Backlog| backlog.stillness().is_some_and(|time| time > STILL);
+        let task =
+            backlogs.iter().find(|(_, backlog)| is_still(backlog)).map(|(project, _)| name_of(project));
+        task.or_else(|| Some(part_of(self.shared.shards.find_still(STILL)?)))
+    }
+}
+
+/// The task of a project, as the log calls it.
+fn name_of(project: &ProjectId) -> Part {
+    format!("hub task of project {project}").into()
 }
 
 impl Drop for Hub {

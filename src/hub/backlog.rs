@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
@@ -58,6 +59,8 @@ struct Waiting {
     changes: usize,
     bytes: usize,
     joins: usize,
+    /// When the task last took a step, or the first command came that waits; `None` while none waits.
+    moved_at: Option<Instant>,
     /// Where the log ends, as far as it was handed over.
     end: (Epoch, Position),
     is_closed: bool,
@@ -73,6 +76,7 @@ impl Backlog {
                 changes: 0,
                 bytes: 0,
                 joins: 0,
+                moved_at: None,
                 end,
                 is_closed: false,
             }),
@@ -139,6 +143,19 @@ impl Backlog {
         self.bell.notify_one();
     }
 
+    /// Notes that the task has come a step further with the command at hand.
+    pub(super) fn note_step(&self) {
+        let mut waiting = self.lock();
+        if waiting.moved_at.is_some() {
+            waiting.moved_at = Some(Instant::now());
+        }
+    }
+
+    /// Returns for how long the task has taken no step although commands wait; `None` while none waits.
+    pub(super) fn stillness(&self) -> Option<Duration> {
+        Some(self.lock().moved_at?.elapsed())
+    }
+
     /// Whether the rest of the changes that the task has taken is to be dropped.
     pub(super) fn is_skipping(&self) -> bool {
         self.is_skipping.load(Ordering::Relaxed)
@@ -164,6 +181,7 @@ impl Backlog {
             return None;
         }
         let command = waiting.commands.pop_front()?;
+        waiting.moved_at = (!waiting.commands.is_empty()).then(Instant::now);
         match &command {
             Command::Join(_) => waiting.joins -= 1,
             Command::Leave(..) => {}
@@ -188,6 +206,7 @@ impl Backlog {
 
     fn push(&self, mut waiting: MutexGuard<'_, Waiting>, command: Command) {
         waiting.commands.push_back(command);
+        waiting.moved_at.get_or_insert_with(Instant::now);
         let is_first = waiting.commands.len() == 1;
         drop(waiting);
         if is_first {

@@ -1,8 +1,11 @@
 //! The channel from the writer to the relay. The writer never waits for it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
@@ -146,6 +149,11 @@ impl RelayHandle {
     /// then, also that a log went back.
     pub async fn next_poll(&self) {
         self.polls.next().await;
+    }
+
+    /// Returns how long ago the relay last read the ends of all logs; `None` before the first time.
+    pub fn since_last_poll(&self) -> Option<Duration> {
+        self.polls.since_success()
     }
 
     fn send(&self, message: Message) {

@@ -25,6 +25,9 @@ pub(super) enum Goal {
     Read(Position),
     /// Entries are missing, so the log's ends must be read first.
     FindEnds,
+    /// A control entry is next that this version does not understand. The revoked keys are read, and it goes on after the
+    /// entry, up to this position.
+    Pass { unknown: Arc<Change>, until: Position },
     /// It goes on from the log's end, without the entries before it.
     Skip(LogEnds),
 }
@@ -36,7 +39,7 @@ impl LogBehind {
 
     /// Notes that the log is at least this long.
     pub(super) fn extend(&mut self, last: Position) {
-        if let Goal::Read(until) = &mut self.goal
+        if let Goal::Read(until) | Goal::Pass { until, .. } = &mut self.goal
             && until.sequence < last.sequence
         {
             *until = last;

@@ -1,6 +1,12 @@
 //! Counts the polls of the relay, so that a stream can wait for the next one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use tokio::sync::Notify;
 
@@ -10,6 +16,8 @@ pub(super) struct Polls {
     /// Counts beginnings and ends, so that it is odd during a poll.
     count: AtomicU64,
     changed: Notify,
+    /// When a poll last succeeded.
+    success: Mutex<Option<Instant>>,
 }
 
 impl Polls {
@@ -17,6 +25,16 @@ impl Polls {
     pub(super) fn step(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();
+    }
+
+    /// Notes that a poll has read the ends of all logs.
+    pub(super) fn note_success(&self) {
+        *self.success.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Returns how long ago a poll last succeeded; `None` before the first.
+    pub(super) fn since_success(&self) -> Option<Duration> {
+        self.success.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
     /// Waits for the end of a poll that began after this call.

@@ -160,6 +160,7 @@ impl Project {
     /// Sends what there is and yields, if it has worked for long.
     async fn let_others_run(&mut self) {
         if self.begun.elapsed() >= SLICE {
+            self.backlog.note_step();
             self.flush();
             tokio::task::yield_now().await;
             self.begun = Instant::now();
@@ -286,6 +287,14 @@ impl Project {
                 for recipient in index.recipients() {
                     let SubscriptionId { shard, serial } = recipient.id;
                     self.tell(shard, ToShard::Removed { serial }, 0);
+                }
+            }
+            Entry::Unreadable { collection } => {
+                // The log tells each of them.
+                let Some(index) = self.collections.remove(collection) else { return };
+                for recipient in index.recipients() {
+                    let SubscriptionId { shard, serial } = recipient.id;
+                    self.tell(shard, ToShard::ReadOn { serial }, 0);
                 }
             }
             // The relay has told the shards of revoked keys.

@@ -4,7 +4,7 @@
 //! The relay waits for nobody. While it reads the log for one project, it hands on what the others commit.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,10 +21,16 @@ pub use super::{
     commits::{Commit, RelayHandle},
     log_reader::{ControlObserver, LogError, LogPart, LogReader},
 };
-use crate::domain::{Change, Entry, KeyId, LogEnds, Position, ProjectId, cursor::Epoch};
+use crate::{
+    domain::{Change, Control, Entry, KeyId, LogEnds, Position, ProjectId, cursor::Epoch},
+    supervision::{Pulse, Supervisor},
+};
 
 /// How often the ends of all logs are read.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long the relay may do without a step.
+const STILL: Duration = Duration::from_secs(3);
 
 /// Starts the relay on the calling runtime. Changes that are in the log by now count as published.
 ///
@@ -34,6 +40,7 @@ pub async fn start(
     hub: HubHandle,
     reader: Arc<dyn LogReader>,
     observer: Arc<dyn ControlObserver>,
+    supervisor: &Supervisor,
 ) -> Result<RelayHandle, LogError> {
     let begun = Instant::now();
     let ends = reader.log_ends().await?;
@@ -47,6 +54,8 @@ pub async fn start(
         must_read_ends: false,
         looked_at: None,
         is_failing: false,
+        failing: HashSet::new(),
+        pulse: supervisor.pulse("relay"),
     };
     for ends in ends {
         // Nothing is cached yet that an earlier entry could make stale.
@@ -55,7 +64,7 @@ pub async fn start(
     }
     relay.observer.confirm(begun);
     let (handle, commits) = commits::channel(relay.polls.clone());
-    tokio::spawn(relay.run(commits));
+    tokio::spawn(supervisor.watch("relay", relay.run(commits)));
     Ok(handle)
 }
 
@@ -89,6 +98,9 @@ struct Relay {
     looked_at: Option<Instant>,
     /// Whether the last read of the log failed. It is logged once.
     is_failing: bool,
+    /// The projects whose log could not be read when it was last tried.
+    failing: HashSet<ProjectId>,
+    pulse: Pulse,
 }
 
 impl Relay {
@@ -98,6 +110,8 @@ impl Relay {
         // At most one read is under way, so that a slow database has little to do for the relay.
         let mut read: Option<BoxFuture<'static, Read>> = None;
         loop {
+            // The poll ticks also while a read is under way.
+            self.pulse.expect_within(STILL);
             if read.is_none() {
                 read = self.next_read();
             }
@@ -146,7 +160,7 @@ impl Relay {
         let project = first.project.clone();
         match &first.goal {
             Goal::FindEnds => None,
-            Goal::Skip(_) => {
+            Goal::Skip(_) | Goal::Pass { .. } => {
                 Some(Box::pin(async move { Read::RevokedKeys(reader.revoked_keys(project).await) }))
             }
             Goal::Read(_) => {
@@ -161,6 +175,7 @@ impl Relay {
             Read::Ends { published, begun, ends: Ok(all) } => {
                 self.looked_at = Some(begun);
                 all.into_iter().for_each(|ends| self.compare(&published, ends));
+                self.polls.note_success();
                 // The others have no log any more.
                 self.behind.retain(|behind| !matches!(behind.goal, Goal::FindEnds));
                 Ok(())
@@ -173,10 +188,18 @@ impl Relay {
                 self.skip(&keys);
                 Ok(())
             }
-            Read::Ends { ends: Err(err), .. } | Read::Part(Err(err)) | Read::RevokedKeys(Err(err)) => {
+            Read::Ends { ends: Err(err), .. } => {
                 // The next poll finds out again what is behind.
                 self.behind.clear();
                 self.looked_at = None;
+                Err(err)
+            }
+            Read::Part(Err(err)) | Read::RevokedKeys(Err(err)) => {
+                // The next poll finds it again. The logs of others are read meanwhile.
+                self.looked_at = None;
+                if let Some(behind) = self.behind.pop_front() {
+                    return self.report_project(behind.project, err);
+                }
                 Err(err)
             }
         };
@@ -280,20 +303,47 @@ impl Relay {
             // The log ended earlier than it was said to. The poll finds out why.
             return;
         } else {
-            self.publish(part.changes);
+            self.take_changes(part.changes, &mut behind);
         }
         self.go_on(behind);
+    }
+
+    /// Publishes changes that were read, up to a control entry that this version does not understand.
+    fn take_changes(&mut self, mut changes: Vec<Arc<Change>>, behind: &mut LogBehind) {
+        let is_unknown = |change: &Arc<Change>| matches!(change.entry, Entry::Control(Control::Unknown));
+        let unknown =
+            changes.iter().position(is_unknown).map(|place| changes.split_off(place).swap_remove(0));
+        self.publish(changes);
+        if let (Some(unknown), Goal::Read(until)) = (unknown, &behind.goal) {
+            behind.goal = Goal::Pass { unknown, until: *until };
+        }
     }
 
     /// Goes on from a log's end where the entries before it are missing. Every subscription then goes back to the log, which
     /// tells it. The effect of missing control entries is taken from the database.
     fn skip(&mut self, revoked: &[KeyId]) {
         let Some(mut behind) = self.behind.pop_front() else { return };
-        if let Goal::Skip(ends) = &behind.goal {
-            self.observer.observe_gap(&ends.project, ends.control.sequence, revoked);
-            self.begin(&ends.project, ends.epoch, ends.last);
-            self.hub.revoke(revoked);
-            behind.goal = Goal::Read(ends.last);
+        match &behind.goal {
+            Goal::Skip(ends) => {
+                self.observer.observe_gap(&ends.project, ends.control.sequence, revoked);
+                self.begin(&ends.project, ends.epoch, ends.last);
+                self.hub.revoke(revoked);
+                behind.goal = Goal::Read(ends.last);
+            }
+            Goal::Pass { unknown, until } => {
+                let sequence = unknown.position.sequence;
+                tracing::warn!(
+                    project = %behind.project, sequence,
+                    "entry {sequence} of the change log of project {} is of a kind that this version does not know; collections and keys are read anew",
+                    behind.project
+                );
+                self.observer.observe_gap(&behind.project, sequence, revoked);
+                self.hub.revoke(revoked);
+                let goal = Goal::Read(*until);
+                self.publish(vec![unknown.clone()]);
+                behind.goal = goal;
+            }
+            Goal::Read(_) | Goal::FindEnds => {}
         }
         self.go_on(behind);
     }
@@ -321,10 +371,22 @@ impl Relay {
                 }
             }
         }
+        if self.failing.remove(&project) {
+            tracing::info!(%project, "the change log of project {project} can be read again");
+        }
         self.hub.publish(&project, changes);
         if let Some((_, published)) = self.published.get_mut(&project) {
             *published = last;
         }
+    }
+
+    /// Logs that a project's log can't be read, once until it can.
+    fn report_project(&mut self, project: ProjectId, err: LogError) {
+        if self.failing.contains(&project) {
+            return;
+        }
+        tracing::error!(%project, "the change log of project {project} can't be read, so its live streams get no events: {err}");
+        self.failing.insert(project);
     }
 
     fn report(&mut self, outcome: Result<(), LogError>) {

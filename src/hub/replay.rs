@@ -47,7 +47,8 @@ pub(super) fn replay(
                 replay.is_removed = true;
                 return Some(replay);
             }
-            Entry::Document { .. } | Entry::Control(_) => continue,
+            Entry::Unreadable { collection } if *collection == joining.collection => return None,
+            Entry::Document { .. } | Entry::Control(_) | Entry::Unreadable { .. } => continue,
         };
         compared += change.weight();
         if compared > MAX_COMPARED {

@@ -12,12 +12,15 @@ use super::{
     delivery::{Delivery, DeliveryState},
     joining::{Joining, SubscriptionId},
     outbox::{CloseReason, Outbox},
-    shards::ShardReceiver,
+    shards::{ShardReceiver, part_of},
     to_shard::ToShard,
 };
-use crate::domain::{
-    Position, ProjectId,
-    cursor::{Cursor, Epoch},
+use crate::{
+    domain::{
+        Position, ProjectId,
+        cursor::{Cursor, Epoch},
+    },
+    supervision::Part,
 };
 
 /// A request to join that waits for the hub's answer. If it is dropped before that, or the subscription ended meanwhile, it
@@ -66,6 +69,16 @@ impl Shard {
             next_outbox: Cell::new(1),
         });
         (shard.clone(), run(shard, receiver))
+    }
+
+    /// Returns its name, as the log calls it.
+    pub fn part(&self) -> Part {
+        part_of(self.id)
+    }
+
+    /// Returns the name of its worker thread, as the log calls it.
+    pub fn thread(&self) -> Part {
+        format!("worker thread {}", self.id).into()
     }
 
     /// Makes a connection known, so that the revocation of its key finds it. Returns a serial for [`Shard::remove_outbox`].

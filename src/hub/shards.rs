@@ -3,15 +3,16 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
 
 use super::to_shard::ToShard;
-use crate::domain::KeyId;
+use crate::{domain::KeyId, supervision::Part};
 
 /// Batches of messages that may wait for a shard. Beyond it, the subscriptions of the project that sends go back to the log.
 const MAX_BATCHES: usize = 1024;
@@ -38,6 +39,10 @@ pub(super) struct ShardReceiver {
 struct Load {
     batches: AtomicUsize,
     bytes: AtomicUsize,
+    /// Batches that were taken so far.
+    taken: AtomicU64,
+    /// What `taken` was when it was last seen to have changed, or nothing waited, and when that was.
+    seen: Mutex<Option<(u64, Instant)>>,
 }
 
 /// Messages for one shard, with the bytes that they are charged for.
@@ -56,6 +61,11 @@ impl Batch {
         self.bytes += size_of::<ToShard>() + bytes;
         self.messages.push(message);
     }
+}
+
+/// Returns the name of a worker thread's shard, as the log calls it.
+pub(super) fn part_of(shard: u32) -> Part {
+    format!("shard of worker thread {shard}").into()
 }
 
 impl Shards {
@@ -103,6 +113,13 @@ impl Shards {
         }
     }
 
+    /// Finds a shard that has taken nothing for `limit` although batches wait. Is to be called several times in that time.
+    pub(super) fn find_still(&self, limit: Duration) -> Option<u32> {
+        let shards = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let is_still = |link: &ShardSender| !link.sender.is_closed() && link.load.stillness() > limit;
+        shards.iter().find(|(_, link)| is_still(link)).map(|(id, _)| *id)
+    }
+
     /// Whether a shard has so much to do that it is not to be sent more than it must be.
     pub(super) fn is_busy(&self, shard: u32) -> bool {
         let shards = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -134,6 +151,7 @@ impl ShardReceiver {
     /// Takes a batch apart, which then no longer counts as waiting.
     pub(super) fn open(&self, batch: Batch) -> Vec<ToShard> {
         self.load.batches.fetch_sub(1, Ordering::Relaxed);
+        self.load.taken.fetch_add(1, Ordering::Relaxed);
         self.load.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
         batch.messages
     }
@@ -144,6 +162,19 @@ impl Load {
         let batches = self.batches.load(Ordering::Relaxed);
         batches == 0
             || (batches < MAX_BATCHES && self.bytes.load(Ordering::Relaxed) + batch.bytes <= MAX_BYTES)
+    }
+
+    /// Returns for how long nothing was taken although something waits, as far as the calls of this have seen it.
+    fn stillness(&self) -> Duration {
+        let (waiting, taken) = (self.batches.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match *seen {
+            Some((before, at)) if before == taken && waiting > 0 => at.elapsed(),
+            _ => {
+                *seen = Some((taken, Instant::now()));
+                Duration::ZERO
+            }
+        }
     }
 
     fn is_high(&self) -> bool {

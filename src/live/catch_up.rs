@@ -19,6 +19,9 @@ use crate::hub::{DeliveryState, Shard};
 /// of other nodes' commits at its next poll.
 const HUB_DELAY: Duration = Duration::from_millis(20);
 
+/// How often an entry that can't be read is read before the client is told.
+const TRIES: u32 = 5;
+
 /// Brings a subscription up to date. Can be dropped at any await.
 pub async fn catch_up(streams: &Streams, shard: &Shard, subscription: &Subscription) -> CaughtUp {
     if subscription.needs_snapshot()
@@ -28,6 +31,7 @@ pub async fn catch_up(streams: &Streams, shard: &Shard, subscription: &Subscript
     }
     let delivery = &subscription.delivery;
     let mut is_checked = false;
+    let mut tries = 1;
     loop {
         delivery.outbox().room().await;
         if delivery.is_over() {
@@ -68,6 +72,12 @@ pub async fn catch_up(streams: &Streams, shard: &Shard, subscription: &Subscript
                 is_checked = false;
                 tokio::time::sleep(RETRY).await;
             }
+            // It may have been read while something was wrong with the database.
+            Ok(ReadOn::Unreadable(_)) if tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(RETRY).await;
+            }
+            Ok(ReadOn::Unreadable(last)) => return CaughtUp::Unreadable(last),
             Err(end) => return end,
         }
     }

@@ -36,6 +36,8 @@ pub enum CaughtUp {
     Live,
     /// The log doesn't reach back to the position. The cursor is that of the log's end.
     Expired(Cursor),
+    /// An entry can't be read. The cursor is that of the last such entry, after which the log goes on.
+    Unreadable(Cursor),
     /// The collection was removed.
     Removed,
     /// The hub has too many filters of this kind.
@@ -50,6 +52,8 @@ pub(super) enum ReadOn {
     More,
     /// The log had nothing after the position.
     NothingNew,
+    /// The next entry can't be read. The cursor is that of the last such entry.
+    Unreadable(Cursor),
     /// The database can't be read now. Nothing is lost, because the page is read again.
     Failed,
 }
@@ -60,6 +64,8 @@ enum Passed {
     Taken,
     /// The peer takes nothing now. The rest must be read again once there is room for this many bytes.
     Stalled(usize),
+    /// The next entries can't be read, up to this cursor.
+    Unreadable(Cursor),
     /// Catching up ends with this.
     Over(CaughtUp),
 }
@@ -98,6 +104,7 @@ pub(super) async fn read_on(
     }
     match send_page(streams, delivery, &page, cursor.epoch, wanted).await {
         Passed::Taken => {}
+        Passed::Unreadable(cursor) => return Ok(ReadOn::Unreadable(cursor)),
         Passed::Over(end) => return Err(end),
         Passed::Stalled(length) => {
             drop((page, permit));
@@ -147,13 +154,19 @@ async fn send_page(
     wanted: impl Fn(&Change) -> bool,
 ) -> Passed {
     let mut permit = Some(streams.work_permit().await);
-    for change in &page.entries {
+    for (place, change) in page.entries.iter().enumerate() {
         if delivery.is_over() {
             return Passed::Over(CaughtUp::Ended);
         }
         // A page that is shared may begin before this subscription's position.
         if !delivery.is_before(change.position) {
             continue;
+        }
+        if is_unreadable(change) {
+            delivery.outbox().wake_body();
+            let run = page.entries[place..].iter().take_while(|change| is_unreadable(change));
+            let position = run.last().map_or(change.position, |last| last.position);
+            return Passed::Unreadable(Cursor { epoch, position });
         }
         match send_change((streams, &mut permit), delivery, change, epoch, &wanted).await {
             Passed::Taken => {}
@@ -168,6 +181,10 @@ async fn send_page(
     }
     delivery.outbox().wake_body();
     Passed::Taken
+}
+
+fn is_unreadable(change: &Change) -> bool {
+    matches!(change.entry, Entry::Unreadable { .. })
 }
 
 async fn send_change(
@@ -191,7 +208,7 @@ async fn send_change(
             delivery.outbox().close(CloseReason::NotAllowed);
             return Passed::Over(CaughtUp::Ended);
         }
-        Entry::Document { .. } | Entry::Control(_) => (None, None),
+        Entry::Document { .. } | Entry::Control(_) | Entry::Unreadable { .. } => (None, None),
     };
     let kind = match images {
         (None, None) => None,
@@ -243,7 +260,7 @@ async fn find_kind(
             Entry::Document { before, after, .. } => {
                 event_for(before.as_ref(), after.as_ref(), |document| interest.filter.matches(document))
             }
-            Entry::Control(_) => None,
+            Entry::Control(_) | Entry::Unreadable { .. } => None,
         };
         if let Ok(kind) = tokio::task::spawn_blocking(find).await {
             return kind;

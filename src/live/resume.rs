@@ -58,6 +58,8 @@ pub enum Lost {
     Expired(Gone),
     /// The subscription fell behind while it was served, and the entries it needs were pruned.
     Behind,
+    /// A change that it needs can't be read from the log.
+    Unreadable,
     /// The text that the client sent is not a cursor of this project.
     Invalid(CursorError),
 }
@@ -66,7 +68,7 @@ impl Lost {
     /// Returns the code on the wire.
     pub fn code(self) -> &'static str {
         match self {
-            Self::Expired(_) | Self::Behind => "CURSOR_EXPIRED",
+            Self::Expired(_) | Self::Behind | Self::Unreadable => "CURSOR_EXPIRED",
             Self::Invalid(_) => "INVALID_CURSOR",
         }
     }
@@ -84,6 +86,7 @@ impl Lost {
             Self::Expired(Gone::Replaced) => {
                 "another change has the place of this cursor; the database was put back to an older copy"
             }
+            Self::Unreadable => "a change in the log can't be read by this version of the server",
             Self::Behind => "what comes next is not in the log any more",
             Self::Invalid(err) => return err.to_string(),
         }

@@ -243,6 +243,8 @@ async fn settle(streams: &Streams, subscription: &Subscription, ranges: &mut Ran
             return Err(CaughtUp::Ended);
         }
         match read_on(streams, delivery, cursor, |change| ranges.want(change)).await? {
+            // A new snapshot has what the entry brought.
+            ReadOn::Unreadable(last) => return Err(CaughtUp::Unreadable(last)),
             ReadOn::Failed => tokio::time::sleep(RETRY).await,
             // The log ends before a position that it had, so the database was restored.
             ReadOn::NothingNew if delivery.position().is_none_or(|end| end.sequence < until.sequence) => {

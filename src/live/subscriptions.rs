@@ -156,9 +156,15 @@ impl Subscriptions {
                 CaughtUp::Live | CaughtUp::Ended => {}
                 CaughtUp::Removed => return self.end(index, LiveError::UnknownCollection),
                 CaughtUp::Refused => return self.end(index, LiveError::TooManyFilters),
-                CaughtUp::Expired(_) if !subscription.is_resumable() => return Ended::Behind,
-                CaughtUp::Expired(end) => {
-                    if !self.begin_anew(&subscription, Lost::Behind, end) {
+                CaughtUp::Expired(_) | CaughtUp::Unreadable(_) if !subscription.is_resumable() => {
+                    return Ended::Behind;
+                }
+                CaughtUp::Expired(end) | CaughtUp::Unreadable(end) => {
+                    let lost = match caught_up {
+                        CaughtUp::Unreadable(_) => Lost::Unreadable,
+                        _ => Lost::Behind,
+                    };
+                    if !self.begin_anew(&subscription, lost, end) {
                         self.all.swap_remove(index);
                         self.shard.end(&subscription.delivery);
                     }

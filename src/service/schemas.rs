@@ -115,15 +115,15 @@ impl Collections {
             let page = scan.read(read).await?;
             let _memory = scan.into_memory();
             let page = page.ok_or(ServiceError::UnknownCollection)?;
-            if page.ends.first.sequence > after {
-                // The log was pruned past the position, so all documents have to be checked again.
+            if page.ends.first.sequence > after || page.has_unreadable() {
+                // The log was pruned past the position, or can't be read, so all documents have to be checked again.
                 let end = self.find_log_end(project).await?;
                 self.check_documents(principal, collection, schema).await?;
                 return Ok(end);
             }
             let images = page.entries.iter().filter_map(|change| match &change.entry {
                 Entry::Document { after, .. } => after.clone(),
-                Entry::Control(_) => None,
+                Entry::Control(_) | Entry::Unreadable { .. } => None,
             });
             for (id, _) in check_all(schema, images.collect()).await? {
                 self.check_again(collection, &id, schema).await?;

@@ -21,6 +21,21 @@ enum Cause {
     NoAnswer,
 }
 
+/// What is wrong with a database that can't do what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    DiskFull,
+    ReadOnly,
+    /// The process, or the system, has no file descriptor left. SQLite says only that it can't open a file.
+    NoDescriptors,
+    /// Others hold what is needed: the connections, or the lock for writing.
+    Busy,
+    /// It does not answer, or the connection broke.
+    Away,
+    /// It answers with an error that is none of these; the log has it.
+    Failing,
+}
+
 /// The result of every function in this module.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -117,6 +132,42 @@ impl StoreError {
     /// Whether the connection is of no use any more, and a new one may succeed. A timeout or a held lock is no such error.
     pub fn is_session_error(&self) -> bool {
         matches!(&*self.0, Cause::NoAnswer) || self.driver_error().is_some_and(is_session_error)
+    }
+
+    /// Returns what is wrong with the database, as far as an operator can tell and mend it.
+    pub fn trouble(&self) -> Trouble {
+        let io = |err: &std::io::Error| match err.raw_os_error() {
+            Some(23 | 24) => Trouble::NoDescriptors,
+            Some(28) => Trouble::DiskFull,
+            _ => Trouble::Away,
+        };
+        match self.driver_error() {
+            Some(sqlx::Error::Io(err)) => io(err),
+            Some(sqlx::Error::Database(err)) => {
+                let code = err.code().unwrap_or_default();
+                if err.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+                    return match &*code {
+                        // disk_full, and read_only_sql_transaction.
+                        "53100" => Trouble::DiskFull,
+                        "25006" => Trouble::ReadOnly,
+                        // lock_not_available and too_many_connections.
+                        "55P03" | "53300" => Trouble::Busy,
+                        code if code.starts_with("57P") => Trouble::Away,
+                        _ => Trouble::Failing,
+                    };
+                }
+                // SQLITE_BUSY, LOCKED, READONLY, FULL, CANTOPEN. The primary code is the low byte of an extended one.
+                match code.parse::<u32>().map(|code| code & 0xff) {
+                    Ok(5 | 6) => Trouble::Busy,
+                    Ok(8) => Trouble::ReadOnly,
+                    Ok(13) => Trouble::DiskFull,
+                    Ok(14) => Trouble::NoDescriptors,
+                    _ => Trouble::Failing,
+                }
+            }
+            _ if self.is_busy() => Trouble::Busy,
+            _ => Trouble::Away,
+        }
     }
 
     /// Makes the error for a read that found no free connection in time, although the database is there.

@@ -32,4 +32,4 @@ pub use db::{
     transaction::WriteTx,
     url::DatabaseUrl,
 };
-pub use error::{Result, StoreError};
+pub use error::{Result, StoreError, Trouble};

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
 
 use super::{
     apply::{bisect, write_in_bulk},
@@ -27,7 +27,9 @@ use crate::{
             catalog::Catalogs,
             indexes::{self, IndexTask},
         },
+        log::ends,
     },
+    supervision::Supervisor,
 };
 
 /// How long a batch may take. PostgreSQL ends a statement after 10 s; this bound is for a connection that hangs.
@@ -35,6 +37,15 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// How long an index may take to build on SQLite, where writes wait for it.
 const INDEX_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How often the writer gives a sign of life while it has nothing to do.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the writer may do without a sign of life while it has nothing to do.
+const IDLE: Duration = Duration::from_secs(3);
+/// The same while it works: applying the mutations of a batch takes its thread for a part of that.
+const BUSY: Duration = Duration::from_secs(4);
+/// How long a look at a database that has failed may take. Writes wait for it.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// After so many batches without an empty queue, what is due beside the writes comes between.
 const CROWDED: u64 = 4;
@@ -48,8 +59,9 @@ pub fn start(
     (catalogs, keys): (Catalogs, KeyRing),
     relay: Option<RelayHandle>,
     config: WriterConfig,
+    supervisor: &Supervisor,
 ) -> (WriterHandle, JoinHandle<()>) {
-    let (handle, queue) = queue::create();
+    let (handle, queue, health) = queue::create();
     let writer = Writer {
         maintenance: Maintenance::new(db.clone(), config.retention),
         db,
@@ -59,8 +71,10 @@ pub fn start(
         relay,
         turns: Turns::default(),
         cost_log: CostLog::default(),
+        health,
+        pulse: supervisor.pulse("writer"),
     };
-    (handle, tokio::spawn(writer.run(queue)))
+    (handle, tokio::spawn(supervisor.watch("writer", writer.run(queue))))
 }
 
 /// How the mutations of a batch are written.
@@ -90,7 +104,11 @@ impl Writer {
     async fn run(mut self, mut queue: Queue) {
         // Batches since the queue was last empty.
         let mut crowded = 0;
+        // For the pulse, and for a look whether a database that failed is well again.
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.pulse.expect_within(IDLE);
             if !self.turns.is_empty() {
                 crowded += 1;
                 if crowded % CROWDED == 0 {
@@ -104,13 +122,17 @@ impl Writer {
                         Some(request) => self.turns.push(request),
                         None => return,
                     },
+                    _ = tick.tick() => {
+                        self.probe_after_failure().await;
+                        continue;
+                    }
                     Some(IndexRequest { task, reply }) = queue.index_tasks.recv() => {
                         // The indexer may be gone; it asks again at its next start.
-                        let _ = reply.send(self.carry_out(&task).await);
+                        let _ = reply.send(self.pulse.beat_during(BUSY, self.carry_out(&task)).await);
                         continue;
                     }
                     job = self.maintenance.next_job() => {
-                        self.maintenance.run(job).await;
+                        self.pulse.beat_during(BUSY, self.maintenance.run(job)).await;
                         continue;
                     }
                 }
@@ -124,10 +146,10 @@ impl Writer {
     async fn work_between(&mut self, queue: &mut Queue) {
         if let Ok(IndexRequest { task, reply }) = queue.index_tasks.try_recv() {
             // As above: the indexer may be gone.
-            let _ = reply.send(self.carry_out(&task).await);
+            let _ = reply.send(self.pulse.beat_during(BUSY, self.carry_out(&task)).await);
         }
         if let Some(job) = self.maintenance.next_job().now_or_never() {
-            self.maintenance.run(job).await;
+            self.pulse.beat_during(BUSY, self.maintenance.run(job)).await;
         }
     }
 
@@ -172,7 +194,28 @@ impl Writer {
         batch
     }
 
+    /// Commits nothing of importance, if the last batch failed, so that readiness need not wait for a write to find out that the
+    /// database is well again.
+    async fn probe_after_failure(&mut self) {
+        if !self.health.is_failing() {
+            return;
+        }
+        let probe = async {
+            let mut tx = self.db.begin_write().await?;
+            ends::touch(&mut tx);
+            tx.commit().await
+        };
+        let probe = tokio::time::timeout(PROBE_TIMEOUT, probe);
+        match self.pulse.beat_during(BUSY, probe).await {
+            Ok(Ok(())) => self.health.note_success(),
+            Ok(Err(err)) => self.health.note_failure(&err),
+            // What is known already says more.
+            Err(_) => {}
+        }
+    }
+
     async fn commit(&mut self, mut batch: Vec<Request>) {
+        self.health.begin();
         let mut outcome = self.try_batch_in_time(&mut batch, Mode::Bulk).await;
         if let Err(BatchError::Statement(err)) = &outcome
             && err.is_session_error()
@@ -190,8 +233,10 @@ impl Writer {
         let answers = outcome.unwrap_or_else(|err| {
             let (BatchError::Statement(cause) | BatchError::Commit(cause)) = &err;
             tracing::error!(mutations = batch.len(), "a batch of {} mutations failed: {cause}", batch.len());
+            self.health.note_failure(cause);
             vec![Err(WriteError::Unavailable); batch.len()]
         });
+        self.health.end();
         for (request, answer) in batch.into_iter().zip(answers) {
             self.answer(request, answer);
         }
@@ -205,7 +250,8 @@ impl Writer {
         mode: Mode,
     ) -> Result<Answers, BatchError> {
         let mut costs = Costs::default();
-        let work = measure(self.try_batch(batch, mode, &mut costs));
+        let pulse = self.pulse.clone();
+        let work = pulse.beat_during(BUSY, measure(self.try_batch(batch, mode, &mut costs)));
         let Ok((outcome, busy)) = tokio::time::timeout(BATCH_TIMEOUT, work).await else {
             if let Some(relay) = &self.relay {
                 relay.check_log_ends();
@@ -258,6 +304,7 @@ impl Writer {
             }
             return Err(BatchError::Commit(err));
         }
+        self.health.note_success();
         for (project, catalog) in work.into_catalogs() {
             self.catalogs.put(&project, &catalog);
         }

@@ -7,7 +7,7 @@
 //! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the writer), [`turns`] with [`cost`] (who is next), [`state`],
 //! [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
 //! [`collections`] and [`indexes`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
-//! (written to the database), [`maintenance`] with [`portion`] and [`removed`] (between batches), [`activity`], [`indexer`] with
+//! (written to the database), [`maintenance`] with [`portion`] and [`removed`] (between batches), [`activity`], [`health`], [`indexer`] with
 //! [`index_session`].
 
 mod activity;
@@ -18,6 +18,7 @@ mod collections;
 mod cost;
 mod documents;
 pub mod error;
+pub mod health;
 mod index_session;
 pub mod indexer;
 mod indexes;

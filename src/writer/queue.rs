@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     activity::Activity,
     error::WriteError,
+    health::WriterHealth,
     mutation::Mutation,
     outcome::Committed,
     request::{IndexRequest, Request, Turn},
@@ -31,6 +32,7 @@ pub struct WriterHandle {
     waiting: Budget,
     activity: Activity,
     index_tasks: mpsc::Sender<IndexRequest>,
+    health: WriterHealth,
 }
 
 /// The writer's ends of the channels.
@@ -40,12 +42,14 @@ pub(super) struct Queue {
 }
 
 /// Creates an empty queue.
-pub(super) fn create() -> (WriterHandle, Queue) {
+pub(super) fn create() -> (WriterHandle, Queue, WriterHealth) {
     let (requests, request_receiver) = mpsc::channel(QUEUE);
     let (index_tasks, index_receiver) = mpsc::channel(1);
     let queue = Queue { requests: request_receiver, index_tasks: index_receiver };
     let waiting = Budget::new(QUEUE_BYTES);
-    (WriterHandle { requests, waiting, activity: Activity::default(), index_tasks }, queue)
+    let health = WriterHealth::default();
+    let activity = Activity::default();
+    (WriterHandle { requests, waiting, activity, index_tasks, health: health.clone() }, queue, health)
 }
 
 impl WriterHandle {
@@ -67,6 +71,11 @@ impl WriterHandle {
         })?;
         permit.send(Request { mutation, bytes, turn: Turn::default(), reply, _place: place });
         answer.await.unwrap_or(Err(WriteError::Unavailable))
+    }
+
+    /// Returns how the writer is.
+    pub fn health(&self) -> WriterHealth {
+        self.health.clone()
     }
 
     /// Returns the record of when a mutation was last submitted.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    cost::CostLog, error::WriteError, maintenance::Maintenance, outcome::Committed, request::Request,
-    turns::Turns,
+    cost::CostLog, error::WriteError, health::WriterHealth, maintenance::Maintenance, outcome::Committed,
+    request::Request, turns::Turns,
 };
 use crate::{
     auth::KeyRing,
     hub::relay::RelayHandle,
     store::{Db, WriteTx, collections::catalog::Catalogs, log::retention::Retention},
+    supervision::Pulse,
 };
 
 /// Mutations of one batch.
@@ -55,6 +56,8 @@ pub(super) struct Writer {
     pub(super) turns: Turns,
     pub(super) cost_log: CostLog,
     pub(super) maintenance: Maintenance,
+    pub(super) health: WriterHealth,
+    pub(super) pulse: Pulse,
 }
 
 impl Writer {

@@ -358,7 +358,7 @@ impl StreamReader for Log {
         self.ask(move |state, faults| {
             let is_wanted = |change: &&Arc<Change>| match &change.entry {
                 Entry::Document { collection, .. } => *collection == wanted,
-                Entry::Control(_) => true,
+                Entry::Control(_) | Entry::Unreadable { .. } => true,
             };
             let begin = state.position_at(after.sequence);
             let after = state.entries.iter().skip(state.place_after(after.sequence));

@@ -27,6 +27,7 @@ use coir::{
     },
     live::reads::Streams,
     store::{Db, Durability},
+    supervision::Supervisor,
     writer::Activity,
 };
 
@@ -90,7 +91,8 @@ fn key_ring() -> KeyRing {
 
 impl Server {
     pub async fn start(log: &Log, number: u64, bounds: Bounds) -> Rc<Self> {
-        let hub = hub::start(bounds);
+        let supervisor = Supervisor::default();
+        let hub = hub::start(bounds, &supervisor);
         let (shard, shard_loop) = Shard::new(0, hub.clone());
         let gate = Rc::new(Gate::default());
         let held = gate.clone();
@@ -103,7 +105,7 @@ impl Server {
             shard_loop.as_mut().poll(context)
         }));
         let relay = loop {
-            match relay::start(hub.clone(), Arc::new(log.clone()), Arc::new(Nobody)).await {
+            match relay::start(hub.clone(), Arc::new(log.clone()), Arc::new(Nobody), &supervisor).await {
                 Ok(relay) => break relay,
                 // A real process would end, and be started again.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,

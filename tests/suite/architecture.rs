@@ -103,3 +103,54 @@ fn the_front_pages_stay_short() {
         assert!(lines <= most, "{page} has {lines} lines; the limit is {most}: move the rest to docs/");
     }
 }
+
+/// The calls of a `spawn` that are not of a supervised part: the file, how many there are, and why they need none.
+const UNSUPERVISED: [(&str, usize, &str); 14] = [
+    ("src/api/cocobase/socket.rs", 1, "a session cuts its own connection if it panics"),
+    ("src/api/realtime/sse.rs", 1, "the same"),
+    ("src/api/realtime/ws.rs", 1, "the same"),
+    ("src/api/response.rs", 1, "watches one answer"),
+    ("src/api/rest/collections.rs", 1, "awaited by its request"),
+    ("src/api/sockets/socket.rs", 1, "a test's"),
+    ("src/auth/lookups.rs", 1, "if it panics, the next to ask starts another one"),
+    ("src/cli/logging/lines.rs", 2, "the log's own thread, and a test's"),
+    ("src/cli/serve.rs", 1, "awaited"),
+    ("src/live/log_reading.rs", 1, "awaited"),
+    ("src/service/schemas.rs", 1, "awaited by its request"),
+    ("src/store/collections/catalog.rs", 1, "if it panics, the next to ask starts another one"),
+    ("src/store/db/database.rs", 1, "a read that is awaited"),
+    ("src/supervision", 2, "the watchdog, and the thread that ends the process"),
+];
+
+#[test]
+fn every_task_is_supervised_or_has_a_reason_not_to_be() {
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    for path in imports::find_files(&root().join("src"), &["rs"]) {
+        let source = read(&path);
+        let lines = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = lines.collect::<Vec<_>>().join("\n");
+        for spawn in ["spawn(", "spawn_blocking(", "spawn_local(", "spawn_on("] {
+            for (place, _) in code.match_indices(spawn) {
+                let before = code[..place].chars().next_back();
+                let is_call = before.is_some_and(|before| before == ':' || before == '.');
+                let argument: String =
+                    code[place..].chars().take(80).filter(|c| !c.is_whitespace()).collect();
+                if is_call && !argument.contains(".watch(") {
+                    let file = path.strip_prefix(root()).unwrap_or(&path).display().to_string();
+                    let file = if file.starts_with("src/supervision/") {
+                        "src/supervision".to_owned()
+                    } else {
+                        file
+                    };
+                    *found.entry(file).or_default() += 1;
+                }
+            }
+        }
+    }
+    let known: BTreeMap<String, usize> =
+        UNSUPERVISED.iter().map(|(file, count, _)| ((*file).to_owned(), *count)).collect();
+    assert_eq!(
+        found, known,
+        "wrap the task with `Supervisor::watch`, or enter it in UNSUPERVISED with the reason why it needs none"
+    );
+}

@@ -11,7 +11,7 @@ use super::{
     conversation::{Conversation, Dialect, End},
     pace::Pace,
 };
-use crate::wire::CloseCode;
+use crate::{api::sockets::SocketHandle, hub::Outbox, wire::CloseCode};
 
 /// How long a client may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(10);
@@ -81,6 +81,8 @@ impl<C: Conversation + Dialect> Session<C> {
 
     /// Serves the connection until its peer is gone, it breaks a rule, or the server stops. Then closes it.
     pub async fn run(mut self, incoming: impl Stream<Item = Incoming>) {
+        let (outbox, socket) = (self.connection.outbox.clone(), self.connection.socket.clone());
+        let mut unfinished = Unfinished { outbox, socket, is_over: false };
         let mut incoming = std::pin::pin!(incoming);
         let end = self.serve(&mut incoming).await;
         let Self { connection, conversation, farewell, .. } = self;
@@ -108,6 +110,7 @@ impl<C: Conversation + Dialect> Session<C> {
         if tokio::time::timeout(LAST_FRAMES, outbox.gone()).await.is_err() {
             socket.abort();
         }
+        unfinished.is_over = true;
     }
 
     async fn serve(&mut self, incoming: &mut (impl Stream<Item = Incoming> + Unpin)) -> End {
@@ -211,6 +214,22 @@ impl<C: Conversation + Dialect> Session<C> {
         outbox.push(self.connection.form.heartbeat(cursor.as_deref()));
         outbox.wake_body();
         Ok(())
+    }
+}
+
+/// Cuts the connection if its session panics. Its peer would wait for events otherwise, and now it comes back.
+struct Unfinished {
+    outbox: Rc<Outbox>,
+    socket: SocketHandle,
+    is_over: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.outbox.finish();
+            self.socket.abort();
+        }
     }
 }
 

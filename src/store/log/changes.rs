@@ -111,6 +111,11 @@ impl LogPage {
         self.begin.is_some_and(is_other)
             || self.entries.get(place).is_some_and(|change| is_other(change.position))
     }
+
+    /// Whether an entry of a document can't be read.
+    pub fn has_unreadable(&self) -> bool {
+        self.entries.iter().any(|change| matches!(change.entry, Entry::Unreadable { .. }))
+    }
 }
 
 /// The size of a page.
@@ -171,6 +176,8 @@ pub fn append_many(tx: &mut WriteTx, changes: &[Arc<Change>]) -> Result<HashMap<
                 row.null().null().null().null().text(control);
                 texts
             }
+            // Nobody makes such an entry.
+            Entry::Unreadable { .. } => return Err(corrupt(change.position, &"it is not known")),
         };
         *grown.entry(change.project.clone()).or_default() += (ENTRY_BYTES + texts) as u64;
     }
@@ -328,7 +335,11 @@ fn read_page(
             entries.push(change);
         }
     }
-    let is_last = entries.len() < size.entries && bytes < size.bytes;
+    // What this version can't read may have ended the page by its size.
+    let is_known = |change: &Arc<Change>| {
+        !matches!(change.entry, Entry::Unreadable { .. } | Entry::Control(Control::Unknown))
+    };
+    let is_last = entries.len() < size.entries && bytes < size.bytes && entries.iter().all(is_known);
     Ok(Some(LogPage { ends, entries, is_last, begin }))
 }
 
@@ -340,20 +351,26 @@ fn read_change(project: &ProjectId, row: &QueryResult) -> Result<Arc<Change>> {
         at: Timestamp(row.try_get_by_index::<i64>(SEQUENCE_COLUMN + 1)?),
     };
     let (before, after, control) = (text(4)?, text(5)?, text(6)?);
-    let entry = match control {
-        Some(control) => {
-            let control: Control = serde_json::from_str(&control).map_err(|err| corrupt(position, &err))?;
-            Entry::Control(control)
-        }
-        None => {
-            let collection = text(2)?.ok_or_else(|| corrupt(position, &"no collection"))?;
-            let id = text(3)?.ok_or_else(|| corrupt(position, &"no document"))?;
-            let id = DocumentId::from_stored(&id);
-            let image = |text: Option<String>| {
-                text.map(|text| read_image(&id, &text).map_err(|err| corrupt(position, &err))).transpose()
+    // One entry that can't be read must not keep the others from being read.
+    let entry = match (control, text(2)?) {
+        (None, Some(collection)) => {
+            let collection = CollectionId::from_stored(&collection);
+            let read = |id: Option<String>| {
+                let id = DocumentId::from_stored(&id.ok_or("no document")?);
+                let image = |text: Option<String>| text.map(|text| read_image(&id, &text)).transpose();
+                Ok::<_, String>((image(before)?, image(after)?))
             };
-            let (before, after) = (image(before)?, image(after)?);
-            Entry::Document { collection: CollectionId::from_stored(&collection), before, after }
+            match read(text(3)?) {
+                Ok((before, after)) => Entry::Document { collection, before, after },
+                Err(why) => {
+                    tracing::debug!("{}", corrupt(position, &why));
+                    Entry::Unreadable { collection }
+                }
+            }
+        }
+        (control, _) => {
+            let control = serde_json::from_str(&control.unwrap_or_default());
+            Entry::Control(control.unwrap_or(Control::Unknown))
         }
     };
     Ok(Arc::new(Change { project: project.clone(), position, entry }))

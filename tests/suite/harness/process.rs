@@ -2,7 +2,8 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
 };
 
 use super::{PUBLISHABLE_KEY, SECRET_KEY};
@@ -95,6 +96,18 @@ impl Process {
     fn signal(&self, signal: &str) {
         let sent = Command::new("kill").arg(signal).arg(self.id().to_string()).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until the process has ended by itself, and returns its status. Panics after `limit`.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < limit, "the process still runs after {limit:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Kills the process with SIGKILL and waits until it is gone.

@@ -1,0 +1,57 @@
+//! How the writer is, for readiness: how long the batch at hand takes, and why the last one failed.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::store::StoreError;
+
+/// How the writer is. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct WriterHealth(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// When the batch at hand began.
+    begun: Option<Instant>,
+    /// Why the last commit failed, until one succeeds.
+    failure: Option<StoreError>,
+}
+
+impl WriterHealth {
+    /// Returns how long the batch at hand has taken; `None` if there is none.
+    pub fn batch_time(&self) -> Option<Duration> {
+        self.lock().begun.map(|begun| begun.elapsed())
+    }
+
+    /// Returns why the last commit failed; `None` if it did not. The writer itself looks every second whether the database is
+    /// well again.
+    pub fn failure(&self) -> Option<StoreError> {
+        self.lock().failure.clone()
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.lock().failure.is_some()
+    }
+
+    pub(super) fn begin(&self) {
+        self.lock().begun = Some(Instant::now());
+    }
+
+    pub(super) fn end(&self) {
+        self.lock().begun = None;
+    }
+
+    pub(super) fn note_success(&self) {
+        self.lock().failure = None;
+    }
+
+    pub(super) fn note_failure(&self, failure: &StoreError) {
+        self.lock().failure = Some(failure.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
