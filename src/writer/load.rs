@@ -32,6 +32,7 @@ use crate::{
 const OUTCOME_BYTES: usize = 8 * 1024 * 1024;
 /// From here on a batch may take so long to apply that the database would take this process for asleep.
 const DEAR_OPERATIONS: usize = 64;
+const LONG_MUTATION: usize = 8;
 const DEAR_BYTES: usize = 512 * 1024;
 const DEAR_COST: Duration = Duration::from_millis(25);
 /// How much of the log a batch may read to set a schema. It is small, because every write waits meanwhile.
@@ -218,7 +219,9 @@ fn is_dear(batch: &[Request]) -> bool {
     let operations: usize = batch.iter().map(|request| request.mutation.operations.len()).sum();
     let bytes: usize = batch.iter().map(|request| request.bytes).sum();
     let cost: Duration = batch.iter().map(|request| request.turn.cost()).sum();
-    operations > DEAR_OPERATIONS || bytes > DEAR_BYTES || cost > DEAR_COST
+    // Each operation of one mutation may be checked against a schema, for a second in all.
+    let is_long = batch.iter().any(|request| request.mutation.operations.len() > LONG_MUTATION);
+    is_long || operations > DEAR_OPERATIONS || bytes > DEAR_BYTES || cost > DEAR_COST
 }
 
 /// Reads the changes of a collection since its documents were checked against the schema that is about to be set.
