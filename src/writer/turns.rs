@@ -19,6 +19,8 @@ use super::{
 
 /// The least cost of a mutation: its share of a statement and of a commit.
 const LEAST_COST: u64 = 10_000;
+/// A mutation counts at most so many times the mean of its lane.
+const GROWTH: u64 = 16;
 /// The most lanes that are remembered, unless more have mutations waiting.
 const LANES: usize = 4096;
 
@@ -85,8 +87,11 @@ impl Turns {
     pub(super) fn note_cost(&mut self, turn: Turn, actual: Duration) {
         let actual = u64::try_from(actual.as_nanos()).unwrap_or(u64::MAX);
         let Some(lane) = self.lanes.get_mut(&turn.lane) else { return };
-        // A lane that becomes dear is known at once, and is forgiven slowly.
-        lane.mean = if actual > lane.mean { (lane.mean + actual) / 2 } else { (7 * lane.mean + actual) / 8 };
+        // A lane that becomes dear is known after a few mutations, and is forgiven slowly. A single one says little: on a busy
+        // machine, it is mostly the time for which the thread had no processor.
+        let believed = actual.min(GROWTH * (lane.mean + LEAST_COST));
+        lane.mean =
+            if believed > lane.mean { (lane.mean + believed) / 2 } else { (7 * lane.mean + believed) / 8 };
         lane.due = (lane.due + actual).saturating_sub(turn.cost);
     }
 }
