@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use coir::cli::{self, Cli, logging};
 
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // A missing file is the normal case. A file that cannot be read is an error, so that its settings are not silently ignored.
     match dotenvy::dotenv() {
