@@ -1,15 +1,15 @@
 //! The composition root: connects, migrates, starts hub, relay and writer, binds, and stops in the opposite order. The only
 //! module that sees every other one.
 //!
-//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`hub_threads`], [`caches`], [`error`].
+//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`threads`], [`caches`], [`error`].
 
 mod caches;
 mod database;
 mod descriptors;
 mod error;
 mod http;
-mod hub_threads;
 mod listener;
+mod threads;
 
 use std::{
     io,
@@ -33,7 +33,7 @@ use caches::Caches;
 pub use database::{migrate_database, open_database};
 pub use error::StartError;
 use http::{HttpSettings, SHUTDOWN_SECONDS};
-use hub_threads::HubThreads;
+use threads::Threads;
 
 use crate::{
     api::{
@@ -47,7 +47,7 @@ use crate::{
     },
     auth::{KeyRing, Tickets, tickets},
     config::Config,
-    hub::{Shard, relay},
+    hub::{self, Bounds, Shard, relay},
     live::{
         reads::{StoredStreams, Streams},
         stored_log::StoredLog,
@@ -93,7 +93,7 @@ pub struct Running {
     indexer_task: JoinHandle<()>,
     connections: ConnectionCount,
     sockets: Arc<Sockets>,
-    _hub_threads: HubThreads,
+    _threads: [Threads; 2],
 }
 
 /// Starts the server on the calling runtime, which must have several threads.
@@ -105,7 +105,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     // closed, so that nobody takes the server for one that answers.
     drop(listener::bind(config.listen)?);
     let limits = descriptors::divide(descriptors::raise(), config.workers, &config.limits);
+    let read_threads = Threads::start("coir-read").map_err(StartError::Threads)?;
     let (db, new_keys) = database::open_database_when_there(&config).await?;
+    let db = db.with_long_reads_on(read_threads.handle());
     let listener = listener::bind(config.listen)?;
     let address = listener.local_addr().map_err(|err| StartError::Listen(config.listen, err))?;
     let durability = db.durability_report().await?;
@@ -113,9 +115,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let tickets = Tickets::new(&keys::ensure_secret(&db, tickets::SECRET).await?);
     let catalogs = Catalogs::new(db.clone());
     let keys = KeyRing::new(db.clone());
-    let hub_threads = HubThreads::start().map_err(StartError::Threads)?;
+    let hub_threads = Threads::start("coir-hub").map_err(StartError::Threads)?;
     let supervisor = Supervisor::start().map_err(StartError::Threads)?;
-    let hub = hub_threads.start_hub(&supervisor);
+    let hub = {
+        let _context = hub_threads.handle().enter();
+        hub::start(Bounds::default(), &supervisor)
+    };
     let bell = IndexerBell::default();
     let observer = Arc::new(Caches { catalogs: catalogs.clone(), keys: keys.clone(), bell: bell.clone() });
     let relay = relay::start(hub.clone(), Arc::new(StoredLog(db.clone())), observer, &supervisor).await?;
@@ -221,7 +226,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         indexer_task: indexer,
         connections,
         sockets,
-        _hub_threads: hub_threads,
+        _threads: [hub_threads, read_threads],
     })
 }
 

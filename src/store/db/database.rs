@@ -34,6 +34,8 @@ pub struct Db {
     answered_at: Arc<Mutex<Option<Instant>>>,
     /// The main runtime. A PostgreSQL connection belongs to the runtime that opened it.
     runtime: tokio::runtime::Handle,
+    /// The runtime of reads that take long, if they have one.
+    long_reads: Option<tokio::runtime::Handle>,
 }
 
 /// How much longer than its limit a read is waited for. The database ends the read before that, unless it hangs.
@@ -73,7 +75,15 @@ impl Db {
     ) -> std::result::Result<Self, ConnectError> {
         let pools = connect::connect(url, durability, query_limit).await?;
         let runtime = tokio::runtime::Handle::current();
-        Ok(Self { pools, query_limit, answered_at: Arc::default(), runtime })
+        Ok(Self { pools, query_limit, answered_at: Arc::default(), runtime, long_reads: None })
+    }
+
+    /// Has queries and the reads of streams run on another runtime: making documents of what the database returns takes processor
+    /// time, for which the writer needn't wait. To be called before the first read.
+    #[must_use]
+    pub fn with_long_reads_on(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.long_reads = Some(runtime);
+        self
     }
 
     /// Migrates the schema. Other processes may do the same at the same time; one of them does it, and the others wait.
@@ -110,7 +120,11 @@ impl Db {
     {
         let readers = self.readers(lane).clone();
         let (longest, is_postgres) = (limit.saturating_add(GRACE), self.is_postgres());
-        let task = self.runtime.spawn(async move {
+        let runtime = match lane {
+            Lane::Scan | Lane::Stream | Lane::Index => self.long_reads.as_ref().unwrap_or(&self.runtime),
+            Lane::Point | Lane::Relay => &self.runtime,
+        };
+        let task = runtime.spawn(async move {
             let borrowed = readers.borrow(limit).await?;
             let work = read(borrowed.connection());
             if !is_postgres {
@@ -162,7 +176,7 @@ impl Db {
     /// # Errors
     /// A database failure, also if there is no connection to be had.
     pub async fn begin_write(&self) -> Result<WriteTx> {
-        transaction::begin(&self.pools.writes, &self.pools.idle).await
+        transaction::begin(&self.pools).await
     }
 
     /// Whether the database answers within `limit`, or has answered this question a moment ago. Those who ask at the same time

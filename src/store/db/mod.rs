@@ -1,8 +1,9 @@
 //! Drivers and pools: how connections are opened, borrowed by readers, and used by the write transaction.
 //!
 //! Reading order: [`database`], [`pools`], [`connect`], `sqlite`, [`postgres`], [`migrate`], [`readers`], [`read_connection`],
-//! [`transaction`], [`connection`], [`rows`], [`statement`], `placeholders`, [`durability`], [`url`].
+//! [`transaction`], [`connection`], [`rows`], [`statement`], `placeholders`, `checkpoints`, `writes_in_progress`, [`durability`], [`url`].
 
+mod checkpoints;
 pub(in crate::store) mod connect;
 pub(in crate::store) mod connection;
 pub(in crate::store) mod database;
@@ -18,3 +19,4 @@ mod sqlite;
 pub(in crate::store) mod statement;
 pub(in crate::store) mod transaction;
 pub(in crate::store) mod url;
+mod writes_in_progress;

@@ -5,9 +5,11 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use crate::store::db::{
+    checkpoints::Checkpoints,
     connection::{IdleConnection, Source},
     postgres::{error::OpenError, session::Opener},
     readers::Readers,
+    writes_in_progress::WritesInProgress,
 };
 
 /// Why the database could not be opened. The message is for the person who starts the server.
@@ -44,6 +46,9 @@ pub(super) struct Pools {
     pub(super) writes: Source,
     /// The writer's connection, between two transactions.
     pub(super) idle: IdleConnection,
+    pub(super) in_progress: WritesInProgress,
+    /// What writes SQLite's log back.
+    pub(super) checkpoints: Option<Checkpoints>,
     pub(super) lanes: Lanes,
 }
 
@@ -56,6 +61,14 @@ pub(super) struct Lanes {
     pub(super) relay: Readers,
     /// On PostgreSQL that of scans, because an index is built in a session of its own there.
     pub(super) index: Readers,
+}
+
+impl Lanes {
+    /// Returns the connections of every lane.
+    pub(super) fn all(&self) -> Vec<Readers> {
+        let Self { point, scan, stream, relay, index } = self;
+        [point, scan, stream, relay, index].map(Readers::clone).into()
+    }
 }
 
 impl Pools {
@@ -73,6 +86,9 @@ impl Pools {
 
     /// Closes all connections, after SQLite's write-ahead log was written back.
     pub(super) async fn close(self) {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.stop().await;
+        }
         if let Some(connection) = self.idle.take() {
             connection.release().await;
         }

@@ -20,12 +20,18 @@ use crate::store::{
             settings::Purpose,
         },
         read_connection::ReadConnection,
+        writes_in_progress::WritesInProgress,
     },
     error::{Result, StoreError},
 };
 
 /// After how many instructions of its virtual machine SQLite asks: about a tenth of a millisecond.
 const INSTRUCTIONS: i32 = 10_000;
+/// A statement that has run for so many milliseconds is long.
+const LONG: u64 = 50;
+/// How long a long statement rests after each of these steps while a write is in progress. So it leaves at least half of its
+/// processor to others.
+const WAY: Duration = Duration::from_micros(100);
 
 /// The connections for one lane of reads. Cheap to clone.
 #[derive(Clone)]
@@ -54,9 +60,9 @@ pub(in crate::store) struct Reader {
     deadline: Deadline,
 }
 
-/// When the running statement is ended. Shared with the progress handler.
+/// When the read began, and when it is ended. Shared with the progress handler.
 #[derive(Clone)]
-struct Deadline(Arc<AtomicU64>);
+struct Deadline(Arc<[AtomicU64; 2]>);
 
 /// The PostgreSQL sessions that no read uses at the moment, and how to open more.
 struct Sessions {
@@ -79,21 +85,29 @@ enum Home {
 }
 
 impl Readers {
-    /// Makes `count` connections of SQLite. A read waits at most `acquire_timeout` for one of them.
+    /// Makes `count` connections of SQLite. A read waits at most `acquire_timeout` for one of them. Long statements give
+    /// way to `writes`.
     pub(in crate::store) fn sqlite(
         count: usize,
+        writes: &WritesInProgress,
         acquire_timeout: Duration,
         options: &SqliteConnectOptions,
         pool: impl Fn() -> SqlitePoolOptions,
     ) -> Self {
         let reader = |_| {
             let deadline = Deadline::none();
-            let watched = deadline.clone();
+            let (watched, writes) = (deadline.clone(), writes.clone());
             let pool = pool().after_connect(move |connection, _| {
-                let watched = watched.clone();
+                let (watched, writes) = (watched.clone(), writes.clone());
                 Box::pin(async move {
                     let mut handle = connection.lock_handle().await?;
-                    handle.set_progress_handler(INSTRUCTIONS, move || !watched.is_over());
+                    // It runs on the connection's own thread.
+                    handle.set_progress_handler(INSTRUCTIONS, move || {
+                        if watched.is_long() && writes.are_there() {
+                            std::thread::sleep(WAY);
+                        }
+                        !watched.is_over()
+                    });
                     Ok(())
                 })
             });
@@ -123,6 +137,12 @@ impl Readers {
     /// Returns how many connections there are.
     pub(in crate::store) fn count(&self) -> usize {
         self.count
+    }
+
+    /// Lets no read begin until the returned permit is dropped. Waits for those that are under way.
+    pub(in crate::store) async fn pause(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        self.permits.clone().acquire_many_owned(self.count as u32).await.ok()
     }
 
     /// Borrows a connection. On SQLite, statements on it are ended after `limit`.
@@ -223,20 +243,30 @@ impl Drop for Borrowed {
 
 impl Deadline {
     fn none() -> Self {
-        Self(Arc::new(AtomicU64::new(u64::MAX)))
+        Self(Arc::new([AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)]))
     }
 
     fn set(&self, limit: Duration) {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        self.0.store(now().saturating_add(limit), Ordering::Relaxed);
+        let now = now();
+        self.store(now, now.saturating_add(limit));
     }
 
     fn clear(&self) {
-        self.0.store(u64::MAX, Ordering::Relaxed);
+        self.store(u64::MAX, u64::MAX);
+    }
+
+    fn store(&self, begin: u64, end: u64) {
+        self.0[0].store(begin, Ordering::Relaxed);
+        self.0[1].store(end, Ordering::Relaxed);
+    }
+
+    fn is_long(&self) -> bool {
+        now() > self.0[0].load(Ordering::Relaxed).saturating_add(LONG)
     }
 
     fn is_over(&self) -> bool {
-        now() > self.0.load(Ordering::Relaxed)
+        now() > self.0[1].load(Ordering::Relaxed)
     }
 }
 

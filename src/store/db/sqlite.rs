@@ -9,10 +9,12 @@ use sqlx::{
 };
 
 use crate::store::db::{
+    checkpoints::{self, Checkpoints},
     connection::{IdleConnection, Source},
     durability::Durability,
     pools::{ACQUIRE_TIMEOUT, ConnectError, Lanes, Pools},
     readers::Readers,
+    writes_in_progress::WritesInProgress,
 };
 
 /// How long SQLite waits for the writer of another process.
@@ -44,17 +46,26 @@ pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, 
             .max_lifetime(None)
     };
     let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
+    let writer = options
+        .clone()
+        .pragma("wal_autocheckpoint", checkpoints::WRITER_COPIES_FROM)
+        .pragma("journal_size_limit", checkpoints::KEPT_BYTES);
     let write = pool()
         .min_connections(1)
         .acquire_timeout(OPEN_TIMEOUT)
-        .connect_with(options.clone())
+        .connect_with(writer)
         .await
         .map_err(explain)?;
     let readers = options.clone().pragma("query_only", "1");
-    let lane = |count| Readers::sqlite(count, ACQUIRE_TIMEOUT, &readers, pool);
+    let writes = WritesInProgress::default();
+    let lane = |count| Readers::sqlite(count, &writes, ACQUIRE_TIMEOUT, &readers, pool);
+    let lanes = Lanes { point: lane(2), scan: lane(5), stream: lane(6), relay: lane(2), index: lane(1) };
+    let idle = IdleConnection::default();
     Ok(Pools {
         writes: Source::Sqlite(SqlxSqliteConnector::from_sqlx_sqlite_pool(write)),
-        idle: IdleConnection::default(),
-        lanes: Lanes { point: lane(2), scan: lane(5), stream: lane(6), relay: lane(2), index: lane(1) },
+        checkpoints: Some(Checkpoints::start(options, lanes.all(), idle.clone())),
+        idle,
+        in_progress: writes,
+        lanes,
     })
 }

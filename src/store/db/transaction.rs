@@ -9,9 +9,12 @@ use sea_orm::{DbBackend, QueryResult};
 
 use crate::store::{
     db::{
-        connection::{Connection, IdleConnection, Source, WriteOrder},
+        checkpoints::{Checkpoints, RestartPermit},
+        connection::{Connection, IdleConnection, WriteOrder},
+        pools::Pools,
         rows::{Rows, RowsSql},
         statement::{BoundStatement, Param, Sql},
+        writes_in_progress::WriteInProgress,
     },
     error::{Result, StoreError},
 };
@@ -27,30 +30,38 @@ pub struct WriteTx {
     has_begun: bool,
     is_reused: bool,
     order: WriteOrder,
+    checkpoints: Option<Checkpoints>,
+    _in_progress: WriteInProgress,
 }
 
 const BEGIN: Sql = Sql { sqlite: "BEGIN IMMEDIATE", postgres: "BEGIN" };
 
 /// Opens a transaction on the idle connection, or on a new one.
-pub(super) async fn begin(source: &Source, idle: &IdleConnection) -> Result<WriteTx> {
-    let mut reused = idle.take();
+pub(super) async fn begin(pools: &Pools) -> Result<WriteTx> {
+    let in_progress = pools.in_progress.begin();
+    let mut reused = pools.idle.take();
     if let Some(connection) = &mut reused
         && !connection.is_good().await
     {
         reused = None;
     }
     let is_reused = reused.is_some();
-    let connection = match reused {
+    let mut connection = match reused {
         Some(connection) => connection,
-        None => source.open().await?,
+        None => pools.writes.open().await?,
     };
+    if let Some(_permit) = pools.checkpoints.as_ref().and_then(Checkpoints::restart) {
+        connection.execute(RestartPermit::STATEMENTS.to_owned()).await?;
+    }
     let mut tx = WriteTx {
         connection: Some(connection),
-        idle: idle.clone(),
+        idle: pools.idle.clone(),
         deferred: Vec::new(),
         has_begun: false,
         is_reused,
         order: WriteOrder::Any,
+        checkpoints: pools.checkpoints.clone(),
+        _in_progress: in_progress,
     };
     tx.defer(BEGIN, []);
     Ok(tx)
@@ -65,7 +76,12 @@ impl WriteTx {
     pub async fn commit(mut self) -> Result<()> {
         self.defer(Sql::same("COMMIT"), []);
         match self.flush().await {
-            Ok(()) => self.give_back(),
+            Ok(()) => {
+                self.give_back();
+                if let Some(checkpoints) = &self.checkpoints {
+                    checkpoints.note_commit();
+                }
+            }
             Err(err) if err.is_statement_error() => {
                 self.rollback().await?;
                 return Err(err);

@@ -15,3 +15,4 @@ mod rewind;
 mod silence;
 mod sleeping_node;
 mod unreadable;
+mod write_ahead_log;

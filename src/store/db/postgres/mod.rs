@@ -23,6 +23,7 @@ use crate::store::db::{
     durability::Durability,
     pools::{ACQUIRE_TIMEOUT, Lanes, Pools},
     readers::Readers,
+    writes_in_progress::WritesInProgress,
 };
 
 /// Checks the database that a URL names, and opens its writer's session. The others are opened when they are used.
@@ -54,6 +55,8 @@ pub(super) async fn connect(
     Ok(Pools {
         writes: Source::Postgres(opener.clone(), write),
         idle,
+        in_progress: WritesInProgress::default(),
+        checkpoints: None,
         lanes: Lanes {
             point: points,
             index: scans.clone(),

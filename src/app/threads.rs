@@ -1,0 +1,43 @@
+//! The threads for work whose length clients choose: matching changes with filters, and reading many documents.
+
+use std::{io, num::NonZero, thread};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::shares::processor;
+
+/// A runtime for one kind of work. Here it never keeps a thread that the writer, the relay or a connection needs, and its threads
+/// have a lower priority than theirs.
+///
+/// When this is dropped, the threads end after what they are at. Nobody waits for that.
+pub(super) struct Threads(Option<Runtime>);
+
+impl Threads {
+    /// Starts a thread for each processor, and at least two, so that two projects never wait for each other.
+    pub(super) fn start(name: &str) -> io::Result<Self> {
+        let count = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 64);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(count)
+            .thread_name(name)
+            .on_thread_start(processor::yield_to_others)
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// Returns the runtime.
+    pub(super) fn handle(&self) -> Handle {
+        match &self.0 {
+            Some(runtime) => runtime.handle().clone(),
+            None => unreachable!("the runtime is taken only when this is dropped"),
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The processors, as threads share them.
+
+/// How much the priority of [`yield_to_others`] is lower, as `nice` counts: about a third of the processor that another thread
+/// gets, and all of it when no other thread wants it.
+#[cfg(target_os = "linux")]
+const LOWER: i32 = 5;
+
+/// Lowers the priority of the calling thread for good. It is for threads whose work can take long because of what clients
+/// choose, so that threads whose work is short needn't wait for them. Does nothing where threads have no priority of their own.
+pub fn yield_to_others() {
+    // Linux means the calling thread, where other systems mean the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(err) = rustix::process::setpriority_process(None, LOWER) {
+        tracing::debug!("a thread keeps its priority: {err}");
+    }
+}
