@@ -25,13 +25,14 @@ use crate::store::{
     error::{Result, StoreError},
 };
 
-/// After how many instructions of its virtual machine SQLite asks: about a tenth of a millisecond.
-const INSTRUCTIONS: i32 = 10_000;
+/// After how many instructions of its virtual machine SQLite asks: a hundredth of a millisecond over small documents, and some
+/// milliseconds over large ones.
+const INSTRUCTIONS: i32 = 1000;
 /// A statement that has run for so many milliseconds is long.
 const LONG: u64 = 50;
-/// How long a long statement rests after each of these steps while a write is in progress. So it leaves at least half of its
-/// processor to others.
-const WAY: Duration = Duration::from_micros(100);
+/// After how much work a long statement rests while a write is in progress. It rests for as long as it has worked, up to the
+/// second value, so it leaves half of its processor to others.
+const REST: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(20)];
 
 /// The connections for one lane of reads. Cheap to clone.
 #[derive(Clone)]
@@ -102,9 +103,15 @@ impl Readers {
                 Box::pin(async move {
                     let mut handle = connection.lock_handle().await?;
                     // It runs on the connection's own thread.
+                    let mut since = Instant::now();
                     handle.set_progress_handler(INSTRUCTIONS, move || {
-                        if watched.is_long() && writes.are_there() {
-                            std::thread::sleep(WAY);
+                        let gives_way = watched.is_long() && writes.are_there();
+                        let worked = since.elapsed();
+                        if gives_way && worked >= REST[0] {
+                            std::thread::sleep(worked.min(REST[1]));
+                        }
+                        if !gives_way || worked >= REST[0] {
+                            since = Instant::now();
                         }
                         !watched.is_over()
                     });
