@@ -142,7 +142,7 @@ struct Image<'a> {
 const ENTRY_BYTES: usize = 100;
 
 /// Appends entries, whose sequences follow the log ends that this transaction has locked. Deferred. Returns by how many bytes
-/// each project's log grows, for [`ends::advance`](crate::store::log::ends::advance).
+/// each project's log grows, for [`ends::advance`].
 ///
 /// # Errors
 /// None in practice: a control entry is always valid JSON.
