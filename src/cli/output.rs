@@ -1,4 +1,4 @@
-//! What commands print. A closed pipe or a full disk is an error and never a panic.
+//! The output of commands. A closed pipe or a full disk is an error and never a panic.
 
 use std::{
     fmt::Display,

@@ -63,7 +63,7 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
 
 /// Ends a server of which a part has failed.
 async fn fail(running: Running, failure: Failure) -> Result<(), CliError> {
-    // Who asks for readiness hears of it. What can be read is still read.
+    // Readiness tells of it. Reads that still work are still answered.
     tokio::time::sleep(LAME).await;
     // Streams are told to come back, and requests may end.
     if tokio::time::timeout(FAILED_STOP, running.stop()).await.is_err() {

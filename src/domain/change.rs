@@ -71,7 +71,7 @@ pub enum Control {
     KeyRevoked {
         key: String,
     },
-    /// One that only a newer version understands, or that can't be read. Anything may have changed, so that all that is known
+    /// A control entry that only a newer version understands, or that can't be read. Anything may have changed, so that all that is known
     /// of collections and keys is read anew.
     #[serde(other)]
     Unknown,

@@ -14,7 +14,7 @@ use std::{
 
 /// Bytes of lines that may wait. Beyond it, lines are lost, because whoever logs must not wait.
 const MAX_BYTES: usize = 1024 * 1024;
-/// What a line takes beside its text.
+/// Bytes that a line takes beside its text.
 const LINE_BYTES: usize = 64;
 /// The pause before the next try, where standard error is full and does not block.
 const RETRY: Duration = Duration::from_millis(20);

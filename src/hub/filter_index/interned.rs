@@ -1,4 +1,4 @@
-//! What the index holds of each distinct filter.
+//! The part of the index that it holds once for each distinct filter.
 
 use std::sync::Arc;
 

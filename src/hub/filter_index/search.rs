@@ -1,4 +1,4 @@
-//! Which filters match one document, found step by step.
+//! The search for the filters that match one document, step by step.
 
 use std::vec;
 
