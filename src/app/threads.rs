@@ -10,7 +10,11 @@ use crate::shares::processor;
 /// have a lower priority than theirs.
 ///
 /// When this is dropped, the threads end after what they are at. Nobody waits for that.
-pub(super) struct Threads(Option<Runtime>);
+pub(super) struct Threads {
+    /// `None` once this is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
 
 impl Threads {
     /// Starts a thread for each processor, and at least two, so that two projects never wait for each other.
@@ -22,21 +26,18 @@ impl Threads {
             .on_thread_start(processor::yield_to_others)
             .enable_all()
             .build()?;
-        Ok(Self(Some(runtime)))
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
     /// Returns the runtime.
     pub(super) fn handle(&self) -> Handle {
-        match &self.0 {
-            Some(runtime) => runtime.handle().clone(),
-            None => unreachable!("the runtime is taken only when this is dropped"),
-        }
+        self.handle.clone()
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }

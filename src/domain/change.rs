@@ -71,8 +71,8 @@ pub enum Control {
     KeyRevoked {
         key: String,
     },
-    /// A control entry that only a newer version understands, or that can't be read. Anything may have changed, so that all that is known
-    /// of collections and keys is read anew.
+    /// A control entry that only a newer version understands, or that can't be read. Anything may have changed, so that all
+    /// that is known of collections and keys is read anew.
     #[serde(other)]
     Unknown,
 }
