@@ -65,12 +65,14 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
 async fn fail(running: Running, failure: Failure) -> Result<(), CliError> {
     // Readiness tells of it. Reads that still work are still answered.
     tokio::time::sleep(LAME).await;
+    let failure = running.supervisor().trouble().unwrap_or(failure);
     // Streams are told to come back, and requests may end.
     if tokio::time::timeout(FAILED_STOP, running.stop()).await.is_err() {
         tracing::warn!("the server did not stop in time after its failure");
     }
     Err(CliError::Part(failure))
 }
+
 /// Prints the welcome. A standard output that is closed or full is no failure: nobody wants to read it.
 async fn greet(text: String) {
     let print = tokio::task::spawn_blocking(move || {

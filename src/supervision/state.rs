@@ -30,18 +30,24 @@ pub(super) type Probe = Box<dyn Fn() -> Option<Part> + Send + Sync>;
 
 impl Shared {
     /// Notes that a part has failed, unless the server stops, or another part has failed before.
+    ///
+    /// A panic takes the place of a part that only ended: a panic of the HTTP server ends its worker threads before it is
+    /// noticed itself, and who reads the message looks for the cause.
     pub(super) fn fail(&self, part: &Part, how: How) {
         if self.is_stopping.load(Ordering::Acquire) {
             return;
         }
         self.failure.send_if_modified(|failure| {
-            let is_first = failure.is_none();
-            if is_first {
+            let is_cause = match failure {
+                None => true,
+                Some(before) => how == How::Panicked && before.how != How::Panicked,
+            };
+            if is_cause {
                 let found = Failure { part: part.clone(), how };
                 tracing::error!(part = %found.part, "{found}; the process ends");
                 *failure = Some(found);
             }
-            is_first
+            is_cause
         });
     }
 }

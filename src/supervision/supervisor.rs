@@ -62,7 +62,8 @@ impl Supervisor {
         self.0.is_stopping.store(true, Ordering::Release);
     }
 
-    /// Waits for the first failure.
+    /// Waits for the first failure. [`Supervisor::trouble`] names the cause a moment later, if it was noticed after its
+    /// consequence.
     pub async fn failed(&self) -> Failure {
         let mut failure = self.0.failure.subscribe();
         let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
@@ -82,18 +83,22 @@ impl Supervisor {
         limit: Duration,
         end: impl FnOnce(&Failure) + Send + 'static,
     ) -> std::io::Result<()> {
-        let shared = Arc::downgrade(&self.0);
+        let watched = Arc::downgrade(&self.0);
         let wait = move || {
             loop {
                 // A server that was stopped is gone.
-                let Some(shared) = shared.upgrade() else { return };
-                let failure = shared.failure.borrow().clone();
+                let Some(shared) = watched.upgrade() else { return };
+                let has_failed = shared.failure.borrow().is_some();
                 drop(shared);
-                if let Some(failure) = failure {
-                    thread::sleep(limit);
-                    return end(&failure);
+                thread::sleep(if has_failed { limit } else { LOOK });
+                if !has_failed {
+                    continue;
                 }
-                thread::sleep(LOOK);
+                let failure = watched.upgrade().and_then(|shared| shared.failure.borrow().clone());
+                if let Some(failure) = failure {
+                    end(&failure);
+                }
+                return;
             }
         };
         thread::Builder::new().name("coir-exit".to_owned()).spawn(wait).map(drop)
@@ -135,6 +140,19 @@ mod tests {
         let failure = supervisor.failed().await;
         assert_eq!((&*failure.part, failure.how), ("relay", How::Panicked));
         assert_eq!(supervisor.trouble(), Some(failure));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_failure_also_where_a_part_that_it_ended_was_noticed_first() {
+        let supervisor = Supervisor::default();
+        supervisor.watch("worker thread 0", async {}).await;
+        assert_eq!(&*supervisor.failed().await.part, "worker thread 0");
+        let failing = tokio::spawn(supervisor.watch("HTTP server", async { panic!("as asked") }));
+        assert!(failing.await.is_err());
+        assert_eq!(&*supervisor.trouble().unwrap().part, "HTTP server");
+        let failing = tokio::spawn(supervisor.watch("relay", async { panic!("as asked") }));
+        assert!(failing.await.is_err());
+        assert_eq!(&*supervisor.trouble().unwrap().part, "HTTP server", "the first panic stays");
     }
 
     #[tokio::test]

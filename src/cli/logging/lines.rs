@@ -38,6 +38,8 @@ struct Waiting {
     is_writing: bool,
     /// There is no thread, so whoever logs writes.
     is_alone: bool,
+    /// The last line was pushed. The process ends, and threads that still log would only hide it.
+    is_closed: bool,
 }
 
 impl Lines {
@@ -54,7 +56,22 @@ impl Lines {
 
     /// Adds a line, unless too much waits.
     pub(super) fn push(&self, line: Vec<u8>) {
+        let waiting = self.lock();
+        if !waiting.is_closed {
+            self.add(waiting, line);
+        }
+    }
+
+    /// Adds the last line. What comes behind it is not written.
+    pub(super) fn push_last(&self, line: Vec<u8>) {
         let mut waiting = self.lock();
+        let is_closed = mem::replace(&mut waiting.is_closed, true);
+        if !is_closed {
+            self.add(waiting, line);
+        }
+    }
+
+    fn add(&self, mut waiting: MutexGuard<'_, Waiting>, line: Vec<u8>) {
         if waiting.is_alone {
             drop(waiting);
             // Nothing can be told where this fails.
@@ -184,5 +201,11 @@ mod tests {
         let lengths: Vec<_> = output.try_iter().map(|line| line.len()).collect();
         assert_eq!(lengths, [5, MAX_BYTES / 2 - LINE_BYTES, MAX_BYTES / 2 - LINE_BYTES]);
         assert_eq!(lines.lock().lost, 0, "it was told");
+
+        lines.push_last(b"last".to_vec());
+        lines.push(b"late".to_vec());
+        (0..2).for_each(|_| answer.send(Ok(())).unwrap());
+        lines.wait_until_written(Duration::from_secs(60));
+        assert_eq!(output.try_iter().collect::<Vec<_>>(), [b"last"], "nothing follows the last line");
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn start(config: &Config, given: &Given) -> Result<(), ConfigError> {
 /// standard error can't be written.
 pub fn finish(last: Option<&str>) {
     if let Some(line) = last {
-        LINES.push(format!("{line}\n").into_bytes());
+        LINES.push_last(format!("{line}\n").into_bytes());
     }
     LINES.wait_until_written(FAREWELL);
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -22,6 +22,14 @@ const LIMIT: Duration = Duration::from_secs(16);
 /// A client whose requests don't wait for a thread that hangs.
 fn client() -> reqwest::Client {
     reqwest::Client::builder().timeout(Duration::from_secs(2)).pool_max_idle_per_host(0).build().unwrap()
+}
+
+/// The sentence with which a server says that it is not ready.
+async fn trouble(url: &str) -> Option<String> {
+    let answer = client().get(format!("{url}/health/ready")).send().await.ok()?;
+    let is_trouble = answer.status() == 503;
+    let body: Value = answer.json().await.ok()?;
+    body["error"]["message"].as_str().filter(|_| is_trouble).map(str::to_owned)
 }
 
 /// Lets a part of a server fail, and checks that the server says so and ends.
@@ -61,14 +69,16 @@ async fn fail(database: Database, how: &str, part: &str) {
             }
         }
     });
+    // One that reaches the part that failed may get no answer, so another follows soon.
+    let mut asking = FuturesUnordered::new();
+    let mut turns = tokio::time::interval(Duration::from_millis(100));
     let mut said = None;
     while !ended.is_finished() {
-        if let Ok(answer) = client().get(format!("{url}/health/ready")).send().await
-            && answer.status() == 503
-        {
-            let body: Value = answer.json().await.unwrap_or_default();
-            let message = body["error"]["message"].as_str().map(str::to_owned);
-            said = said.or(message.filter(|message| message.contains(part)));
+        tokio::select! {
+            _ = turns.tick() => asking.push(trouble(&url)),
+            Some(message) = asking.next() => {
+                said = said.or(message.filter(|message| message.contains(part)));
+            }
         }
     }
     writing.abort();
