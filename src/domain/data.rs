@@ -1,8 +1,10 @@
 //! A document's data: JSON in one canonical form, so that equal values have equal texts.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Number, Value};
+
+use super::survey::survey;
 
 /// Why a text is not a document's data.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,17 +36,22 @@ pub const MAX_DEPTH: usize = 64;
 ///
 /// A number is a signed 64-bit integer or an IEEE double. An integer outside of 64 bits becomes the nearest double, and a
 /// whole double inside becomes an integer. The text is made once. It is stored, sent, and bounded in bytes.
+///
+/// Stored data is parsed when its values are first needed, since most readers send the text as it is. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Data {
-    /// Always an object.
-    value: Arc<Value>,
-    text: Arc<str>,
+pub struct Data(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    text: String,
+    /// The text as a value. Always an object.
+    value: OnceLock<Value>,
     weight: usize,
 }
 
 impl PartialEq for Data {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.text() == other.text()
     }
 }
 
@@ -76,33 +83,43 @@ impl Data {
 
     fn from_canonical(fields: Map<String, Value>) -> Result<Self, DataError> {
         let text = serde_json::to_string(&fields).map_err(|err| DataError::Syntax(err.to_string()))?;
-        // The text is held twice: as it is, and in the strings of the parsed form.
-        let weight = 2 * text.len() + BYTES_PER_VALUE * count_values(fields.values());
-        Ok(Self { value: Arc::new(Value::Object(fields)), text: text.into(), weight })
+        let weight = weight(&text, count_values(fields.values()));
+        Ok(Self(Arc::new(Parts { text, value: Value::Object(fields).into(), weight })))
     }
 
-    /// Reads stored data, in whatever spelling the database returns it.
+    /// Reads data from a text that was stored and comes back as it was. Looks at each byte once, and keeps the text. A text that
+    /// something else has written is brought into canonical form, as far as its order of keys and its numbers show that.
     ///
     /// # Errors
     /// [`DataError`] if something else wrote to the database.
-    pub fn from_stored(text: &str) -> Result<Self, DataError> {
-        Self::parse(text.as_bytes())
+    pub fn from_stored(text: String) -> Result<Self, DataError> {
+        match survey(&text) {
+            Some(values) => {
+                let weight = weight(&text, values);
+                Ok(Self(Arc::new(Parts { text, value: OnceLock::new(), weight })))
+            }
+            None => Self::parse(text.as_bytes()),
+        }
     }
 
     pub fn fields(&self) -> &Map<String, Value> {
-        match &*self.value {
+        match self.value() {
             Value::Object(fields) => fields,
             _ => unreachable!("data is made of an object"),
         }
     }
 
     pub fn value(&self) -> &Value {
-        &self.value
+        self.0.value.get_or_init(|| {
+            let fields: Result<Map<_, _>, _> = serde_json::from_str(&self.0.text);
+            // The survey has found that it is an object.
+            Value::Object(fields.unwrap_or_default())
+        })
     }
 
     /// Returns the canonical JSON text.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// Returns this object with the top-level members of `patch` over its own. `null` is a value like any other.
@@ -117,8 +134,13 @@ impl Data {
 
     /// Estimates the bytes of memory that this takes: up to 20 times its text, for a list of digits.
     pub fn weight(&self) -> usize {
-        self.weight
+        self.0.weight
     }
+}
+
+/// The text is held twice: as it is, and in the strings of the parsed form.
+fn weight(text: &str, values: usize) -> usize {
+    2 * text.len() + BYTES_PER_VALUE * values
 }
 
 /// Estimates the bytes of memory that JSON takes once it is parsed as [`Data`], beside its text. Looks at each byte once.
@@ -238,6 +260,33 @@ mod tests {
         );
         for broken in [&br#"{"a":"\ud800"}"#[..], br#"{"a":1e400}"#, b"{", b"{\"a\":\"\xff\"}", b"{} {}"] {
             assert!(matches!(Data::parse(broken), Err(DataError::Syntax(_))), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_stored_text_is_kept_and_means_what_it_meant() {
+        for json in [
+            r#"{}"#,
+            r#"{"":"","a":{"x":[1,-2,0.5,1.5e-7,true,null,{"b":1,"c":2}]},"b":"é\n\"\u001f😀","z":9223372036854775807}"#,
+        ] {
+            let (stored, parsed) =
+                (Data::from_stored(json.to_owned()).unwrap(), Data::parse(json.as_bytes()).unwrap());
+            assert_eq!((stored.text(), parsed.text()), (json, json));
+            assert!(stored.0.value.get().is_none(), "it is not parsed before that is needed");
+            assert_eq!((stored.weight(), stored.value()), (parsed.weight(), parsed.value()));
+        }
+        for (why, json) in [
+            ("keys out of order", r#"{"b":1,"a":2}"#),
+            ("keys out of order inside", r#"{"a":[{"b":1,"a":2}]}"#),
+            ("a doubled key", r#"{"a":1,"a":2}"#),
+            ("a whole double", r#"{"a":1.0}"#),
+            ("past 64 bits", r#"{"a":18446744073709551615}"#),
+        ] {
+            let stored = Data::from_stored(json.to_owned()).unwrap();
+            assert_eq!(stored.text(), Data::parse(json.as_bytes()).unwrap().text(), "{why}");
+        }
+        for broken in [r#"[]"#, r#"{"a":1"#, r#"{"a":1}}"#, r#"{"a":"\ud800"}"#, r#"{"a":1e400}"#, ""] {
+            assert!(Data::from_stored(broken.to_owned()).is_err(), "{broken}");
         }
     }
 

@@ -14,6 +14,7 @@ pub mod name;
 pub mod patch;
 pub mod schema;
 mod schema_cost;
+mod survey;
 pub mod time;
 
 pub use change::{Change, Control, Entry, Position};

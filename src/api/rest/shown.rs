@@ -116,10 +116,9 @@ impl<'a> DataBody<'a> {
         selection: Option<&Selection>,
         relations: &'a [(String, Related)],
     ) -> Self {
-        let fields = document.data.fields();
         match selection {
-            Some(selection) => Self::Selected(selection.of(fields), relations),
-            None if !relations.is_empty() => Self::Joined(fields, relations),
+            Some(selection) => Self::Selected(selection.of(document.data.fields()), relations),
+            None if !relations.is_empty() => Self::Joined(document.data.fields(), relations),
             // A document's text is JSON by construction. `null` would be a bug, but not a crash.
             None => Self::Whole(serde_json::from_str(document.data.text()).unwrap_or(RawValue::NULL)),
         }

@@ -4,7 +4,7 @@
 //! `NULL` up to a power of two, so that there are few statement texts, and each is prepared once. PostgreSQL gets the rows
 //! as one JSON text, so that there is one statement text.
 
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::store::db::statement::{BoundStatement, Param};
 
@@ -27,6 +27,8 @@ pub(in crate::store) struct Rows {
     columns: usize,
 }
 
+#[derive(Serialize)]
+#[serde(untagged)]
 enum Cell {
     Text(String),
     Integer(i64),
@@ -69,21 +71,9 @@ impl Rows {
 
     /// Returns the parameter for PostgreSQL: `[[…],[…]]`.
     pub(in crate::store) fn to_json(&self) -> String {
-        let mut text = String::from("[");
-        for (place, cell) in self.cells.iter().enumerate() {
-            match place {
-                0 => text.push('['),
-                _ if place % self.columns == 0 => text.push_str("],["),
-                _ => text.push(','),
-            }
-            match cell {
-                Cell::Text(value) => text.push_str(&Value::from(value.as_str()).to_string()),
-                Cell::Integer(value) => text.push_str(&value.to_string()),
-                Cell::Null => text.push_str("null"),
-            }
-        }
-        text.push_str(if self.cells.is_empty() { "]" } else { "]]" });
-        text
+        let rows: Vec<_> = self.cells.chunks(self.columns.max(1)).collect();
+        // Texts and numbers can always be written.
+        serde_json::to_string(&rows).unwrap_or_default()
     }
 }
 

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::{
     domain::{CollectionId, Document, DocumentId, DocumentKey},
-    store::{Result, Sql, WriteTx, db::rows::Rows, documents::table::read_document, log::changes::PageSize},
+    store::{Result, Sql, WriteTx, db::rows::Rows, documents::table::{read_bounded, read_document}, log::changes::PageSize},
 };
 
 /// The columns of a document, and its place in the JSON array $1 of keys. The data is NULL if the documents before it reach
@@ -105,22 +105,11 @@ pub async fn read_after_id(
 
 /// Reads rows whose data is NULL beyond a bound. Returns `None` if there is such a row.
 pub(super) fn read_all_within(rows: &[QueryResult]) -> Result<Option<Vec<Document>>> {
-    let read = |row: &QueryResult| match has_data(row)? {
-        true => read_document(row, 0).map(Some),
-        false => Ok(None),
-    };
-    rows.iter().map(read).collect()
+    rows.iter().map(|row| read_bounded(row, 0)).collect()
 }
 
 fn read_found(row: &QueryResult) -> Result<Found> {
-    Ok(match has_data(row)? {
-        true => Found::Document(Arc::new(read_document(row, 0)?)),
-        false => Found::BeyondBound,
-    })
-}
-
-fn has_data(row: &QueryResult) -> Result<bool> {
-    Ok(row.try_get_by_index::<Option<String>>(1)?.is_some())
+    Ok(read_bounded(row, 0)?.map_or(Found::BeyondBound, |document| Found::Document(Arc::new(document))))
 }
 
 fn key_rows<'a>(keys: impl Iterator<Item = (&'a CollectionId, &'a DocumentId)>) -> Rows {

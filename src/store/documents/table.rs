@@ -58,16 +58,26 @@ pub(super) fn select_matching(
 
 /// Reads the columns `id, data, created_at, updated_at, version`, which begin at `column`.
 pub(in crate::store) fn read_document(row: &QueryResult, column: usize) -> Result<Document> {
+    read_bounded(row, column)?.ok_or_else(|| StoreError::custom("a document has no data"))
+}
+
+/// Reads the same columns. Returns `None` if the data is NULL, because it is beyond a bound.
+pub(super) fn read_bounded(row: &QueryResult, column: usize) -> Result<Option<Document>> {
     let integer = |at: usize| row.try_get_by_index::<i64>(column + at);
+    let Some(text) = row.try_get_by_index::<Option<String>>(column + 1)? else { return Ok(None) };
     let id = row.try_get_by_index::<String>(column)?;
-    let text = row.try_get_by_index::<String>(column + 1)?;
-    let data = Data::from_stored(&text)
+    // PostgreSQL has a form of its own.
+    let data = match row.try_as_sqlite_row() {
+        Some(_) => Data::from_stored(text),
+        None => Data::parse(text.as_bytes()),
+    };
+    let data = data
         .map_err(|err| StoreError::custom(format!("document `{id}` can't be read: {err}")))?;
-    Ok(Document {
+    Ok(Some(Document {
         id: DocumentId::from_stored(&id),
         data,
         created_at: Timestamp(integer(2)?),
         updated_at: Timestamp(integer(3)?),
         version: integer(4)? as u64,
-    })
+    }))
 }

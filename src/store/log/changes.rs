@@ -1,6 +1,6 @@
 //! Entries of the change log: how they are appended, and read after a position.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt::Write, sync::Arc};
 
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
@@ -186,13 +186,15 @@ pub fn append_many(tx: &mut WriteTx, changes: &[Arc<Change>]) -> Result<HashMap<
 }
 
 fn image_text(document: &Document) -> String {
-    format!(
-        r#"{{"createdAt":{},"updatedAt":{},"version":{},"data":{}}}"#,
-        document.created_at.0,
-        document.updated_at.0,
-        document.version,
-        document.data.text()
-    )
+    let data = document.data.text();
+    let mut text = String::with_capacity(data.len() + 128);
+    // Writing to a string can't fail.
+    let _ = write!(
+        text,
+        r#"{{"createdAt":{},"updatedAt":{},"version":{},"data":{data}}}"#,
+        document.created_at.0, document.updated_at.0, document.version,
+    );
+    text
 }
 
 /// Reads the changes of a collection and the control entries of its project, after the sequence `after`. Returns `None` if
@@ -378,7 +380,7 @@ fn read_change(project: &ProjectId, row: &QueryResult) -> Result<Arc<Change>> {
 
 fn read_image(id: &DocumentId, text: &str) -> std::result::Result<Arc<Document>, String> {
     let image: Image<'_> = serde_json::from_str(text).map_err(|err| err.to_string())?;
-    let data = Data::from_stored(image.data.get()).map_err(|err| err.to_string())?;
+    let data = Data::from_stored(image.data.get().to_owned()).map_err(|err| err.to_string())?;
     Ok(Arc::new(Document {
         id: id.clone(),
         data,
