@@ -1,6 +1,10 @@
 //! The writer's loop: takes a batch, commits it in one transaction, publishes it, and answers each caller.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
@@ -174,22 +178,34 @@ impl Writer {
             self.turns.push(request);
         }
         let mut batch: Vec<Request> = Vec::new();
+        let mut later: Vec<Request> = Vec::new();
+        let mut passed_over = HashSet::new();
         let (mut bytes, mut operations, mut cost) = (0, 0, Duration::ZERO);
-        while batch.len() < BATCH {
+        while batch.len() < BATCH && later.len() < BATCH {
             let Some(request) = self.turns.pop() else { break };
+            // Cheap mutations don't wait for dear ones in the same batch. The mutations of a lane keep their order.
+            let is_other_kind = batch.first().is_some_and(|first| first.is_dear() != request.is_dear());
+            if is_other_kind || passed_over.contains(&request.turn.lane) {
+                passed_over.insert(request.turn.lane);
+                later.push(request);
+                continue;
+            }
             operations += request.mutation.operations.len();
             bytes += request.bytes;
             cost += request.turn.cost();
             let is_alone = request.mutation.is_alone();
             let is_over = bytes > BATCH_BYTES || operations > BATCH_OPERATIONS || cost > BATCH_COST;
             if !batch.is_empty() && (is_alone || is_over) {
-                self.turns.put_back(request);
+                later.push(request);
                 break;
             }
             batch.push(request);
             if is_alone {
                 break;
             }
+        }
+        for request in later {
+            self.turns.put_back(request);
         }
         batch
     }

@@ -10,6 +10,10 @@ use crate::{
     store::{StoreError, collections::indexes::IndexTask},
 };
 
+/// The bytes and the expected cost from which on a mutation is dear.
+const DEAR_BYTES: usize = 256 * 1024;
+const DEAR_COST: Duration = Duration::from_millis(4);
+
 /// A mutation in the queue, with the way back to its caller.
 pub(super) struct Request {
     pub(super) mutation: Mutation,
@@ -20,6 +24,13 @@ pub(super) struct Request {
     pub(super) reply: oneshot::Sender<Result<Committed, WriteError>>,
     /// Its share of the queue.
     pub(super) _place: BudgetPermit,
+}
+
+impl Request {
+    /// Whether it is expected to keep the writer busy for so long that cheap mutations should not share its batch.
+    pub(super) fn is_dear(&self) -> bool {
+        self.bytes > DEAR_BYTES || self.turn.cost() > DEAR_COST
+    }
 }
 
 /// An index to build or drop, with the way back to the indexer.

@@ -18,9 +18,9 @@ pub(super) const BATCH: usize = 512;
 /// Operations of one batch. A mutation that has more is a batch of its own.
 pub(super) const BATCH_OPERATIONS: usize = 2048;
 /// Bytes of memory that the mutations of one batch bring.
-pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The cost that the mutations of one batch are expected to have, and at which it takes no more of them.
-pub(super) const BATCH_COST: Duration = Duration::from_millis(50);
+pub(super) const BATCH_COST: Duration = Duration::from_millis(25);
 /// Bytes of documents that one batch reads, and that it writes. Mutations that need more wait for the next batch.
 pub(super) const IMAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of documents that one mutation may read, and that it may write.

@@ -20,7 +20,7 @@ use crate::store::{
             settings::Purpose,
         },
         read_connection::ReadConnection,
-        writes_in_progress::WritesInProgress,
+        writes_in_progress::{ReadTurn, WritesInProgress},
     },
     error::{Result, StoreError},
 };
@@ -31,8 +31,10 @@ const INSTRUCTIONS: i32 = 1000;
 /// A statement that has run for so many milliseconds is long.
 const LONG: u64 = 50;
 /// After how much work a long statement rests while a write is in progress. It rests for as long as it has worked, up to the
-/// second value, so it leaves half of its processor to others.
+/// second value. Of all long statements one works at a time then, so they leave half of a processor to others.
 const REST: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(20)];
+/// How long a statement waits before it asks again for its turn.
+const NO_TURN: Duration = Duration::from_millis(2);
 
 /// The connections for one lane of reads. Cheap to clone.
 #[derive(Clone)]
@@ -61,9 +63,15 @@ pub(in crate::store) struct Reader {
     deadline: Deadline,
 }
 
-/// When the read began, and when it is ended. Shared with the progress handler.
+/// When the read began, when it is ended, and its turn among the long ones. Shared with the progress handler.
 #[derive(Clone)]
-struct Deadline(Arc<[AtomicU64; 2]>);
+struct Deadline(Arc<Timing>);
+
+struct Timing {
+    begin: AtomicU64,
+    end: AtomicU64,
+    turn: Mutex<Option<ReadTurn>>,
+}
 
 /// The PostgreSQL sessions that no read uses at the moment, and how to open more.
 struct Sessions {
@@ -105,14 +113,7 @@ impl Readers {
                     // It runs on the connection's own thread.
                     let mut since = Instant::now();
                     handle.set_progress_handler(INSTRUCTIONS, move || {
-                        let gives_way = watched.is_long() && writes.are_there();
-                        let worked = since.elapsed();
-                        if gives_way && worked >= REST[0] {
-                            std::thread::sleep(worked.min(REST[1]));
-                        }
-                        if !gives_way || worked >= REST[0] {
-                            since = Instant::now();
-                        }
+                        watched.give_way_to(&writes, &mut since);
                         !watched.is_over()
                     });
                     Ok(())
@@ -250,7 +251,34 @@ impl Drop for Borrowed {
 
 impl Deadline {
     fn none() -> Self {
-        Self(Arc::new([AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)]))
+        let never = || AtomicU64::new(u64::MAX);
+        Self(Arc::new(Timing { begin: never(), end: never(), turn: Mutex::default() }))
+    }
+
+    /// Lets a long statement rest while a write is in progress. `since` is when it last rested.
+    fn give_way_to(&self, writes: &WritesInProgress, since: &mut Instant) {
+        let gives_way = || self.is_long() && writes.are_there();
+        let worked = since.elapsed();
+        if worked < REST[0] && self.turn().is_some() {
+            return;
+        }
+        if gives_way() {
+            if self.turn().take().is_some() {
+                std::thread::sleep(worked.min(REST[1]));
+            }
+            while gives_way() && !self.is_over() {
+                *self.turn() = writes.take_read_turn();
+                if self.turn().is_some() {
+                    break;
+                }
+                std::thread::sleep(NO_TURN);
+            }
+        }
+        *since = Instant::now();
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<ReadTurn>> {
+        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, limit: Duration) {
@@ -261,19 +289,20 @@ impl Deadline {
 
     fn clear(&self) {
         self.store(u64::MAX, u64::MAX);
+        self.turn().take();
     }
 
     fn store(&self, begin: u64, end: u64) {
-        self.0[0].store(begin, Ordering::Relaxed);
-        self.0[1].store(end, Ordering::Relaxed);
+        self.0.begin.store(begin, Ordering::Relaxed);
+        self.0.end.store(end, Ordering::Relaxed);
     }
 
     fn is_long(&self) -> bool {
-        now() > self.0[0].load(Ordering::Relaxed).saturating_add(LONG)
+        now() > self.0.begin.load(Ordering::Relaxed).saturating_add(LONG)
     }
 
     fn is_over(&self) -> bool {
-        now() > self.0[1].load(Ordering::Relaxed)
+        now() > self.0.end.load(Ordering::Relaxed)
     }
 }
 
