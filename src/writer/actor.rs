@@ -207,6 +207,9 @@ impl Writer {
         for request in later {
             self.turns.put_back(request);
         }
+        for request in &batch {
+            self.turns.begin(request.turn);
+        }
         batch
     }
 

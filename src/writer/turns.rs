@@ -78,9 +78,12 @@ impl Turns {
 
     /// Takes the mutation that is due first.
     pub(super) fn pop(&mut self) -> Option<Request> {
-        let Waiting(request) = self.waiting.pop()?;
-        self.now = self.now.max(request.turn.due - request.turn.cost);
-        Some(request)
+        self.waiting.pop().map(|Waiting(request)| request)
+    }
+
+    /// Notes that a mutation begins, and won't be put back.
+    pub(super) fn begin(&mut self, turn: Turn) {
+        self.now = self.now.max(turn.due - turn.cost);
     }
 
     /// Notes what a mutation has really cost.

@@ -9,7 +9,12 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::{
     domain::{CollectionId, Document, DocumentId, DocumentKey},
-    store::{Result, Sql, WriteTx, db::rows::Rows, documents::table::{read_bounded, read_document}, log::changes::PageSize},
+    store::{
+        Result, Sql, WriteTx,
+        db::rows::Rows,
+        documents::table::{read_bounded, read_document},
+        log::changes::PageSize,
+    },
 };
 
 /// The columns of a document, and its place in the JSON array $1 of keys. The data is NULL if the documents before it reach

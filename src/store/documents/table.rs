@@ -71,8 +71,7 @@ pub(super) fn read_bounded(row: &QueryResult, column: usize) -> Result<Option<Do
         Some(_) => Data::from_stored(text),
         None => Data::parse(text.as_bytes()),
     };
-    let data = data
-        .map_err(|err| StoreError::custom(format!("document `{id}` can't be read: {err}")))?;
+    let data = data.map_err(|err| StoreError::custom(format!("document `{id}` can't be read: {err}")))?;
     Ok(Some(Document {
         id: DocumentId::from_stored(&id),
         data,
