@@ -1,13 +1,13 @@
 //! The writer's loop: takes a batch, commits it in one transaction, publishes it, and answers each caller.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
 
 use super::{
     apply::{bisect, write_in_bulk},
@@ -18,8 +18,9 @@ use super::{
     mutation::Operation,
     queue::{self, Queue, WriterHandle},
     request::{IndexRequest, Request},
+    rest::Rest,
     state::{Answers, BATCH, BATCH_BYTES, BATCH_COST, BATCH_OPERATIONS, Writer, WriterConfig},
-    turns::Turns,
+    turns::{Kind, Turns},
 };
 use crate::{
     auth::KeyRing,
@@ -74,6 +75,7 @@ pub fn start(
         config,
         relay,
         turns: Turns::default(),
+        rest: Rest::default(),
         cost_log: CostLog::default(),
         health,
         pulse: supervisor.pulse("writer"),
@@ -113,7 +115,18 @@ impl Writer {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.pulse.expect_within(IDLE);
-            if !self.turns.is_empty() {
+            if self.turns.are_dear() && !self.rest.is_over() {
+                tokio::select! {
+                    request = queue.requests.recv() => match request {
+                        Some(request) => self.turns.push(request),
+                        None => self.rest.end(),
+                    },
+                    () = self.rest.wait() => {}
+                }
+                if self.turns.are_dear() {
+                    continue;
+                }
+            } else if !self.turns.is_empty() {
                 crowded += 1;
                 if crowded % CROWDED == 0 {
                     self.work_between(&mut queue).await;
@@ -142,7 +155,9 @@ impl Writer {
                 }
             }
             let batch = self.take_batch(&mut queue.requests);
-            self.commit(batch).await;
+            if !batch.is_empty() {
+                self.commit(batch).await;
+            }
         }
     }
 
@@ -178,37 +193,26 @@ impl Writer {
             self.turns.push(request);
         }
         let mut batch: Vec<Request> = Vec::new();
-        let mut later: Vec<Request> = Vec::new();
-        let mut passed_over = HashSet::new();
+        // While dear mutations rest, cheap ones go before them.
+        let kind = if self.rest.is_over() { self.turns.first() } else { Some(Kind::Cheap) };
+        let Some(kind) = kind else { return batch };
         let (mut bytes, mut operations, mut cost) = (0, 0, Duration::ZERO);
-        while batch.len() < BATCH && later.len() < BATCH {
-            let Some(request) = self.turns.pop() else { break };
-            // Cheap mutations don't wait for dear ones in the same batch. The mutations of a lane keep their order.
-            let is_other_kind = batch.first().is_some_and(|first| first.is_dear() != request.is_dear());
-            if is_other_kind || passed_over.contains(&request.turn.lane) {
-                passed_over.insert(request.turn.lane);
-                later.push(request);
-                continue;
-            }
+        while batch.len() < BATCH {
+            let Some(request) = self.turns.pop(kind) else { break };
             operations += request.mutation.operations.len();
             bytes += request.bytes;
             cost += request.turn.cost();
             let is_alone = request.mutation.is_alone();
             let is_over = bytes > BATCH_BYTES || operations > BATCH_OPERATIONS || cost > BATCH_COST;
             if !batch.is_empty() && (is_alone || is_over) {
-                later.push(request);
+                self.turns.put_back(request);
                 break;
             }
+            self.turns.begin(request.turn);
             batch.push(request);
             if is_alone {
                 break;
             }
-        }
-        for request in later {
-            self.turns.put_back(request);
-        }
-        for request in &batch {
-            self.turns.begin(request.turn);
         }
         batch
     }
@@ -235,6 +239,8 @@ impl Writer {
 
     async fn commit(&mut self, mut batch: Vec<Request>) {
         self.health.begin();
+        let (kind, begun) =
+            (batch.first().map(|request| request.turn.kind).unwrap_or_default(), Instant::now());
         let mut outcome = self.try_batch_in_time(&mut batch, Mode::Bulk).await;
         if let Err(BatchError::Statement(err)) = &outcome
             && err.is_session_error()
@@ -256,6 +262,7 @@ impl Writer {
             vec![Err(WriteError::Unavailable); batch.len()]
         });
         self.health.end();
+        self.rest.note(kind, begun.elapsed());
         for (request, answer) in batch.into_iter().zip(answers) {
             self.answer(request, answer);
         }

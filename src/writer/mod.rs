@@ -4,8 +4,8 @@
 //! is no timer: a lone mutation commits at once. The writer is a task of its own, so a client that hangs up cannot stop its
 //! mutation half-way.
 //!
-//! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the writer), [`turns`] with [`cost`] (who is next), [`state`],
-//! [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
+//! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the
+//! writer), [`turns`] with [`cost`] and [`rest`] (who is next), [`state`], [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
 //! [`collections`] and [`indexes`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
 //! (written to the database), [`maintenance`] with [`portion`] and [`removed`] (between batches), [`activity`], [`health`], [`indexer`] with
 //! [`index_session`].
@@ -30,6 +30,7 @@ mod portion;
 mod queue;
 mod removed;
 mod request;
+mod rest;
 mod staged;
 mod state;
 mod stored_outcome;

@@ -4,15 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{error::WriteError, mutation::Mutation, outcome::Committed};
+use super::{error::WriteError, mutation::Mutation, outcome::Committed, turns::Kind};
 use crate::{
     shares::BudgetPermit,
     store::{StoreError, collections::indexes::IndexTask},
 };
-
-/// The bytes and the expected cost from which on a mutation is dear.
-const DEAR_BYTES: usize = 256 * 1024;
-const DEAR_COST: Duration = Duration::from_millis(4);
 
 /// A mutation in the queue, with the way back to its caller.
 pub(super) struct Request {
@@ -24,13 +20,6 @@ pub(super) struct Request {
     pub(super) reply: oneshot::Sender<Result<Committed, WriteError>>,
     /// Its share of the queue.
     pub(super) _place: BudgetPermit,
-}
-
-impl Request {
-    /// Whether it is expected to keep the writer busy for so long that cheap mutations should not share its batch.
-    pub(super) fn is_dear(&self) -> bool {
-        self.bytes > DEAR_BYTES || self.turn.cost() > DEAR_COST
-    }
 }
 
 /// An index to build or drop, with the way back to the indexer.
@@ -49,6 +38,7 @@ pub(super) struct Turn {
     pub(super) lane: u64,
     /// The expected cost, in nanoseconds.
     pub(super) cost: u64,
+    pub(super) kind: Kind,
 }
 
 impl Turn {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     cost::CostLog, error::WriteError, health::WriterHealth, maintenance::Maintenance, outcome::Committed,
-    request::Request, turns::Turns,
+    request::Request, rest::Rest, turns::Turns,
 };
 use crate::{
     auth::KeyRing,
@@ -54,6 +54,8 @@ pub(super) struct Writer {
     pub(super) relay: Option<RelayHandle>,
     /// Requests that wait for their turn.
     pub(super) turns: Turns,
+    /// The rest of dear mutations.
+    pub(super) rest: Rest,
     pub(super) cost_log: CostLog,
     pub(super) maintenance: Maintenance,
     pub(super) health: WriterHealth,

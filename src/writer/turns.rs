@@ -4,6 +4,8 @@
 //! at the virtual time when the lane was last due, plus what the mutation is expected to cost. The expectation is the mean of
 //! what the lane's mutations have cost, so a lane whose documents are large or whose operators take long is soon known. Nobody
 //! waits for ever, because every lane's due times pass.
+//!
+//! A mutation that is large or expected to take long is dear. Cheap ones never share a batch with dear ones.
 
 use std::{
     cmp::Ordering,
@@ -24,6 +26,18 @@ const GROWTH: u64 = 16;
 /// The most lanes that are remembered, unless more have mutations waiting.
 const LANES: usize = 4096;
 
+/// The bytes and the expected cost from which on a mutation is dear.
+const DEAR_BYTES: usize = 256 * 1024;
+const DEAR_COST: u64 = 4_000_000;
+
+/// The two kinds of mutations, each with a queue of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    #[default]
+    Cheap,
+    Dear,
+}
+
 /// A mutation that waits.
 struct Waiting(Request);
 
@@ -35,12 +49,15 @@ struct Lane {
     last: u64,
     /// The mean cost of its mutations, in nanoseconds; the newest count most.
     mean: u64,
+    /// How many of its mutations wait among the dear ones.
+    dear: usize,
 }
 
 /// The mutations that wait for the next batch.
 #[derive(Default)]
 pub(super) struct Turns {
-    waiting: BinaryHeap<Waiting>,
+    cheap: BinaryHeap<Waiting>,
+    dear: BinaryHeap<Waiting>,
     lanes: HashMap<u64, Lane>,
     hasher: RandomState,
     /// The virtual time at which the last mutation that was taken could begin.
@@ -50,7 +67,21 @@ pub(super) struct Turns {
 
 impl Turns {
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.cheap.is_empty() && self.dear.is_empty()
+    }
+
+    /// Whether all that wait are dear.
+    pub(super) fn are_dear(&self) -> bool {
+        self.cheap.is_empty() && !self.dear.is_empty()
+    }
+
+    /// Returns the kind of the mutation that is due first.
+    pub(super) fn first(&self) -> Option<Kind> {
+        match (self.cheap.peek(), self.dear.peek()) {
+            (None, None) => None,
+            (cheap, dear) if cheap >= dear => Some(Kind::Cheap),
+            _ => Some(Kind::Dear),
+        }
     }
 
     /// Adds a mutation that has arrived.
@@ -60,25 +91,45 @@ impl Turns {
         let id = self.hasher.hash_one((&mutation.project, &mutation.caller, collection));
         if self.lanes.len() >= LANES && !self.lanes.contains_key(&id) {
             let now = self.now;
-            self.lanes.retain(|_, lane| lane.due > now);
+            self.lanes.retain(|_, lane| lane.due > now || lane.dear > 0);
         }
         let lane = self.lanes.entry(id).or_default();
         let cost = lane.mean.max(LEAST_COST + request.bytes as u64);
         lane.due = lane.due.max(self.now) + cost;
         lane.last = lane.due.max(lane.last + 1);
         self.arrivals += 1;
-        request.turn = Turn { due: lane.last, arrival: self.arrivals, lane: id, cost };
-        self.waiting.push(Waiting(request));
+        // The mutations of a lane keep their order, so cheap ones wait with the dear ones before them.
+        let is_dear = request.bytes > DEAR_BYTES || cost > DEAR_COST || lane.dear > 0;
+        let kind = if is_dear { Kind::Dear } else { Kind::Cheap };
+        request.turn = Turn { due: lane.last, arrival: self.arrivals, lane: id, cost, kind };
+        self.put_back(request);
     }
 
     /// Puts back a mutation that was taken too early. It keeps its place.
     pub(super) fn put_back(&mut self, request: Request) {
-        self.waiting.push(Waiting(request));
+        match request.turn.kind {
+            Kind::Cheap => self.cheap.push(Waiting(request)),
+            Kind::Dear => {
+                if let Some(lane) = self.lanes.get_mut(&request.turn.lane) {
+                    lane.dear += 1;
+                }
+                self.dear.push(Waiting(request));
+            }
+        }
     }
 
-    /// Takes the mutation that is due first.
-    pub(super) fn pop(&mut self) -> Option<Request> {
-        self.waiting.pop().map(|Waiting(request)| request)
+    /// Takes the mutation of a kind that is due first.
+    pub(super) fn pop(&mut self, kind: Kind) -> Option<Request> {
+        let Waiting(request) = match kind {
+            Kind::Cheap => self.cheap.pop()?,
+            Kind::Dear => self.dear.pop()?,
+        };
+        if kind == Kind::Dear
+            && let Some(lane) = self.lanes.get_mut(&request.turn.lane)
+        {
+            lane.dear -= 1;
+        }
+        Some(request)
     }
 
     /// Notes that a mutation begins, and won't be put back.

@@ -188,6 +188,14 @@ impl Task {
     async fn begin_anew(&mut self, wait: Duration) -> Result<bool> {
         let quiet = timeout(wait, join_all(self.readers.iter().map(Readers::pause))).await;
         let Ok(_paused) = quiet else { return Ok(false) };
+        // Only a little is left to the writer, although it may have written much while the reads ended.
+        let begun = Instant::now();
+        while begun.elapsed() < wait {
+            let pages = self.checkpoint("PASSIVE").await?;
+            if pages.all - pages.copied < COPIED_FROM {
+                break;
+            }
+        }
         let (done, mut restarted) = oneshot::channel::<()>();
         *self.slot() = Some(done);
         let begun = Instant::now();
