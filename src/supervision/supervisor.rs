@@ -62,6 +62,11 @@ impl Supervisor {
         self.0.is_stopping.store(true, Ordering::Release);
     }
 
+    /// Whether the server stops.
+    pub fn is_stopping(&self) -> bool {
+        self.0.is_stopping.load(Ordering::Acquire)
+    }
+
     /// Waits for the first failure. [`Supervisor::trouble`] names the cause a moment later, if it was noticed after its
     /// consequence.
     pub async fn failed(&self) -> Failure {

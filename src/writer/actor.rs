@@ -75,7 +75,7 @@ pub fn start(
         config,
         relay,
         turns: Turns::default(),
-        rest: Rest::default(),
+        rest: Rest::new(supervisor.clone()),
         cost_log: CostLog::default(),
         health,
         pulse: supervisor.pulse("writer"),

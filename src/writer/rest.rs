@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::turns::Kind;
+use crate::supervision::Supervisor;
 
 /// Dear mutations rest for so many times as long as the last batch of them took.
 const SHARE: u32 = 2;
@@ -20,13 +21,18 @@ const SHORT: Duration = Duration::from_millis(20);
 const LATELY: Duration = Duration::from_secs(1);
 
 /// When the next dear mutation may begin.
-#[derive(Debug, Default)]
 pub(super) struct Rest {
+    supervisor: Supervisor,
     until: Option<Instant>,
     last_cheap: Option<Instant>,
 }
 
 impl Rest {
+    /// There is no rest once the server of `supervisor` stops.
+    pub(super) fn new(supervisor: Supervisor) -> Self {
+        Self { supervisor, until: None, last_cheap: None }
+    }
+
     /// Notes a batch that is done, and how long it took.
     pub(super) fn note(&mut self, kind: Kind, took: Duration) {
         let now = Instant::now();
@@ -40,7 +46,7 @@ impl Rest {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.until.is_none_or(|until| Instant::now() >= until)
+        self.supervisor.is_stopping() || self.until.is_none_or(|until| Instant::now() >= until)
     }
 
     /// Ends the rest, because nobody writes any more.
@@ -62,7 +68,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn dear_mutations_rest_only_while_others_write() {
-        let mut rest = Rest::default();
+        let supervisor = Supervisor::default();
+        let mut rest = Rest::new(supervisor.clone());
         let took = Duration::from_millis(100);
         rest.note(Kind::Dear, took);
         assert!(rest.is_over(), "nobody else writes");
@@ -75,5 +82,11 @@ mod tests {
         rest.wait().await;
         assert_eq!(begun.elapsed(), SHARE * took);
         assert!(rest.is_over());
+
+        rest.note(Kind::Cheap, Duration::ZERO);
+        rest.note(Kind::Dear, took);
+        assert!(!rest.is_over());
+        supervisor.stop();
+        assert!(rest.is_over(), "the server stops");
     }
 }

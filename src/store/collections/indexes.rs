@@ -31,14 +31,11 @@ const LIST: Sql = Sql::same(
      WHERE project_id = $1 AND state <> 'removed' ORDER BY id",
 );
 const COUNT: Sql = Sql::same("SELECT COUNT(*) FROM indexes WHERE state <> 'removed'");
-const INSERT: RowsSql = RowsSql {
-    sqlite: "INSERT INTO indexes (id, project_id, collection_id, fields, is_unique, state, created_at) \
-             SELECT column1, column2, column3, column4, column5, column6, column7 FROM {rows} \
-             WHERE column1 IS NOT NULL",
-    postgres: "INSERT INTO indexes (id, project_id, collection_id, fields, is_unique, state, created_at) \
-               SELECT v ->> 0, v ->> 1, v ->> 2, v ->> 3, (v ->> 4)::bigint, v ->> 5, (v ->> 6)::bigint \
-               FROM json_array_elements($1::json) AS t(v)",
-};
+const INSERT: RowsSql = RowsSql::same(
+    "INSERT INTO indexes (id, project_id, collection_id, fields, is_unique, state, created_at) \
+     SELECT column1, column2, column3, column4, column5, column6, column7 FROM {rows} \
+     WHERE column1 IS NOT NULL",
+);
 const SET_STATE: Sql = Sql::same("UPDATE indexes SET state = $2, error = $3 WHERE id = $1");
 const REMOVE_ALL: Sql = Sql::same("UPDATE indexes SET state = 'removed' WHERE collection_id = $1");
 const FORGET: Sql = Sql::same("DELETE FROM indexes WHERE id = $1 AND state = 'removed'");

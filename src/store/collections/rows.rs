@@ -12,12 +12,10 @@ use crate::{
     },
 };
 
-const INSERT: RowsSql = RowsSql {
-    sqlite: "INSERT INTO collections (id, project_id, name, created_at, schema) \
-             SELECT column1, column2, column3, column4, column5 FROM {rows} WHERE column1 IS NOT NULL",
-    postgres: "INSERT INTO collections (id, project_id, name, created_at, schema) \
-               SELECT v ->> 0, v ->> 1, v ->> 2, (v ->> 3)::bigint, v ->> 4 FROM json_array_elements($1::json) AS t(v)",
-};
+const INSERT: RowsSql = RowsSql::same(
+    "INSERT INTO collections (id, project_id, name, created_at, schema) \
+     SELECT column1, column2, column3, column4, column5 FROM {rows} WHERE column1 IS NOT NULL",
+);
 const LIST: Sql = Sql::same(
     "SELECT id, name, created_at, schema FROM collections WHERE project_id = $1 AND removed_at IS NULL",
 );

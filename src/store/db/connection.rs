@@ -229,7 +229,7 @@ fn join_writes(
             count += 1;
         }
         bound += statement.params.len();
-        statement.params.into_iter().try_for_each(|param| bind(&mut joined.arguments, param))?;
+        statement.params.into_iter().try_for_each(|param| bind_postgres(&mut joined.arguments, param))?;
         if is_last {
             break;
         }
@@ -245,6 +245,15 @@ fn is_savepoint(text: &str) -> bool {
     ["SAVEPOINT", "RELEASE", "ROLLBACK TO"].iter().any(|verb| text.starts_with(verb))
 }
 
+fn bind_postgres(arguments: &mut PgArguments, param: Param) -> Result<()> {
+    let bound = match param {
+        Param::Texts(values) => arguments.add(values),
+        Param::Integers(values) => arguments.add(values),
+        single => return bind(arguments, single),
+    };
+    Ok(bound.map_err(sqlx::Error::Encode)?)
+}
+
 fn bind<A: Arguments>(arguments: &mut A, param: Param) -> Result<()>
 where
     String: for<'q> Encode<'q, A::Database> + Type<A::Database>,
@@ -255,6 +264,9 @@ where
         Param::Text(value) => arguments.add(value),
         Param::OptionalText(value) => arguments.add(value),
         Param::Integer(value) => arguments.add(value),
+        Param::Texts(_) | Param::Integers(_) => {
+            return Err(StoreError::custom("this database takes many rows as single values"));
+        }
     };
     Ok(bound.map_err(sqlx::Error::Encode)?)
 }

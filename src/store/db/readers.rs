@@ -29,7 +29,7 @@ use crate::store::{
 /// milliseconds over large ones.
 const INSTRUCTIONS: i32 = 1000;
 /// A statement that has run for so many milliseconds is long.
-const LONG: u64 = 50;
+const LONG: u64 = 10;
 /// After how much work a long statement rests while a write is in progress. It rests for as long as it has worked, up to the
 /// second value. Of all long statements one works at a time then, so they leave half of a processor to others.
 const REST: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(20)];

@@ -1,8 +1,8 @@
 //! Many rows in one statement.
 //!
 //! SQLite gets the rows as `VALUES` with bound values, which is four times as fast as JSON. They are padded with rows of
-//! `NULL` up to a power of two, so that there are few statement texts, and each is prepared once. PostgreSQL gets the rows
-//! as one JSON text, so that there is one statement text.
+//! `NULL` up to a power of two, so that there are few statement texts, and each is prepared once. PostgreSQL gets an array for
+//! each column, so that there is one statement text, and no text must be escaped and parsed again.
 
 use serde::Serialize;
 
@@ -11,13 +11,19 @@ use crate::store::db::statement::{BoundStatement, Param};
 /// The most rows of one statement, because SQLite counts parameters with 15 bits.
 const MAX_ROWS: usize = 1024;
 
-/// A constant statement over many rows, with one text for each database.
+/// A constant statement over many rows, with one text for each database. `{rows}` stands for a query with the columns `column1`,
+/// `column2` …
 #[derive(Clone, Copy)]
 pub(in crate::store) struct RowsSql {
-    /// `{rows}` stands for a query with the columns `column1`, `column2` … Some of its rows have `NULL` in all columns.
+    /// Some of its rows have `NULL` in all columns.
     pub(in crate::store) sqlite: &'static str,
-    /// `$1` is a JSON array of arrays.
     pub(in crate::store) postgres: &'static str,
+}
+
+impl RowsSql {
+    pub(in crate::store) const fn same(text: &'static str) -> Self {
+        Self { sqlite: text, postgres: text }
+    }
 }
 
 /// Rows, which must all have the same number of columns.
@@ -50,6 +56,38 @@ impl Rows {
         Row(self, begin)
     }
 
+    /// Returns the statement for PostgreSQL. A column that has numbers is `bigint`, and any other one `text`.
+    pub(super) fn into_statement(self, sql: RowsSql) -> BoundStatement {
+        let columns = self.columns.max(1);
+        let has_numbers = |column| {
+            self.cells.iter().skip(column).step_by(columns).any(|cell| matches!(cell, Cell::Integer(_)))
+        };
+        let count = self.cells.len() / columns;
+        let mut params: Vec<_> = (0..columns)
+            .map(|column| match has_numbers(column) {
+                true => Param::Integers(Vec::with_capacity(count)),
+                false => Param::Texts(Vec::with_capacity(count)),
+            })
+            .collect();
+        let (mut arrays, mut names) = (Vec::new(), Vec::new());
+        for (place, param) in params.iter().enumerate() {
+            let kind = if matches!(param, Param::Integers(_)) { "bigint" } else { "text" };
+            arrays.push(format!("${}::{kind}[]", place + 1));
+            names.push(format!("column{}", place + 1));
+        }
+        for (place, cell) in self.cells.into_iter().enumerate() {
+            match (cell, &mut params[place % columns]) {
+                (Cell::Text(value), Param::Texts(values)) => values.push(Some(value)),
+                (Cell::Integer(value), Param::Integers(values)) => values.push(Some(value)),
+                (_, Param::Texts(values)) => values.push(None),
+                (_, Param::Integers(values)) => values.push(None),
+                _ => {}
+            }
+        }
+        let rows = format!("unnest({}) AS given ({})", arrays.join(","), names.join(","));
+        BoundStatement { text: sql.postgres.replace("{rows}", &rows).into(), params }
+    }
+
     /// Returns the statements for SQLite: more than one if there are very many rows.
     pub(super) fn into_statements(self, sql: RowsSql) -> Vec<BoundStatement> {
         let columns = self.columns.max(1);
@@ -69,7 +107,7 @@ impl Rows {
         statements
     }
 
-    /// Returns the parameter for PostgreSQL: `[[…],[…]]`.
+    /// Returns the rows as JSON: `[[…],[…]]`.
     pub(in crate::store) fn to_json(&self) -> String {
         let rows: Vec<_> = self.cells.chunks(self.columns.max(1)).collect();
         // Texts and numbers can always be written.
@@ -115,7 +153,8 @@ impl From<Cell> for Param {
 mod tests {
     use super::*;
 
-    const SQL: RowsSql = RowsSql { sqlite: "INSERT INTO t SELECT column1 FROM {rows}", postgres: "" };
+    const SQL: RowsSql =
+        RowsSql { sqlite: "INSERT INTO t SELECT column1 FROM {rows}", postgres: "DELETE FROM {rows}" };
 
     #[test]
     fn rows_are_padded_to_a_power_of_two_and_split_when_there_are_too_many() {
@@ -133,6 +172,10 @@ mod tests {
         assert_eq!(counts(0), Vec::<usize>::new());
         assert_eq!(counts(3), [8]);
         assert_eq!(counts(MAX_ROWS + 1), [2 * MAX_ROWS, 2]);
+        let statement = rows(2).into_statement(SQL);
+        assert_eq!(statement.text, "DELETE FROM unnest($1::bigint[],$2::text[]) AS given (column1,column2)");
+        let numbers: Vec<_> = statement.params.iter().map(|param| format!("{param:?}")).collect();
+        assert_eq!(numbers, ["Integers([Some(0), Some(1)])", "Texts([None, None])"]);
         let text = &rows(1).into_statements(SQL)[0].text;
         assert_eq!(text, "INSERT INTO t SELECT column1 FROM (VALUES (?,?))");
         assert_eq!(rows(2).to_json(), "[[0,null],[1,null]]");

@@ -37,6 +37,9 @@ pub(in crate::store) enum Param {
     Text(String),
     OptionalText(Option<String>),
     Integer(i64),
+    /// A column of many rows, for PostgreSQL.
+    Texts(Vec<Option<String>>),
+    Integers(Vec<Option<i64>>),
 }
 
 /// A statement of a write transaction.

@@ -175,8 +175,7 @@ impl WriteTx {
             return;
         }
         if self.backend() == DbBackend::Postgres {
-            let params = vec![rows.to_json().into()];
-            self.deferred.push(BoundStatement { text: sql.postgres.into(), params });
+            self.deferred.push(rows.into_statement(sql));
         } else {
             self.deferred.extend(rows.into_statements(sql));
         }

@@ -16,8 +16,8 @@ const INSERT: RowsSql = RowsSql {
              SELECT column1, column2, column3, column4, column5, column6, jsonb(column7) FROM {rows} \
              WHERE column1 IS NOT NULL",
     postgres: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
-               SELECT v ->> 0, v ->> 1, (v ->> 2)::bigint, (v ->> 3)::bigint, (v ->> 4)::bigint, (v ->> 5)::bigint, \
-                      (v ->> 6)::jsonb FROM json_array_elements($1::json) AS t(v)",
+               SELECT column1, column2, column3, column4, column5, column6, \
+                      column7::jsonb FROM {rows}",
 };
 
 /// Inserts the documents that no unique index rejects, and returns their keys.
@@ -26,23 +26,23 @@ const INSERT_ACCEPTED: RowsSql = RowsSql {
              SELECT column1, column2, column3, column4, column5, column6, jsonb(column7) FROM {rows} \
              WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING RETURNING collection_id, id",
     postgres: "INSERT INTO documents (collection_id, id, size, created_at, updated_at, version, data) \
-               SELECT v ->> 0, v ->> 1, (v ->> 2)::bigint, (v ->> 3)::bigint, (v ->> 4)::bigint, (v ->> 5)::bigint, \
-                      (v ->> 6)::jsonb FROM json_array_elements($1::json) AS t(v) \
+               SELECT column1, column2, column3, column4, column5, column6, \
+                      column7::jsonb FROM {rows} \
                ON CONFLICT DO NOTHING RETURNING collection_id, id",
 };
 
 const UPDATE: RowsSql = RowsSql {
     sqlite: "UPDATE documents SET size = column3, created_at = column4, updated_at = column5, version = column6, \
                     data = jsonb(column7) FROM {rows} WHERE collection_id = column1 AND id = column2",
-    postgres: "UPDATE documents SET size = (v ->> 2)::bigint, created_at = (v ->> 3)::bigint, \
-                      updated_at = (v ->> 4)::bigint, version = (v ->> 5)::bigint, data = (v ->> 6)::jsonb \
-               FROM json_array_elements($1::json) AS t(v) WHERE collection_id = v ->> 0 AND id = v ->> 1",
+    postgres: "UPDATE documents SET size = column3, created_at = column4, \
+                      updated_at = column5, version = column6, data = column7::jsonb \
+               FROM {rows} WHERE collection_id = column1 AND id = column2",
 };
 
 const DELETE: RowsSql = RowsSql {
     sqlite: "DELETE FROM documents WHERE (collection_id, id) IN (SELECT column1, column2 FROM {rows})",
-    postgres: "DELETE FROM documents USING json_array_elements($1::json) AS t(v) \
-               WHERE collection_id = v ->> 0 AND id = v ->> 1",
+    postgres: "DELETE FROM documents USING {rows} \
+               WHERE collection_id = column1 AND id = column2",
 };
 
 /// The next documents in the order of ids after $2: at most $3, and none that begins after $4 bytes of memory. Documents that

@@ -18,14 +18,11 @@ use crate::{
     },
 };
 
-const APPEND: RowsSql = RowsSql {
-    sqlite: "INSERT INTO changes (project_id, sequence, at, size, collection_id, document_id, before, after, control) \
-             SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9 FROM {rows} \
-             WHERE column1 IS NOT NULL",
-    postgres: "INSERT INTO changes (project_id, sequence, at, size, collection_id, document_id, before, after, control) \
-               SELECT v ->> 0, (v ->> 1)::bigint, (v ->> 2)::bigint, (v ->> 3)::bigint, v ->> 4, v ->> 5, \
-                      v ->> 6, v ->> 7, v ->> 8 FROM json_array_elements($1::json) AS t(v)",
-};
+const APPEND: RowsSql = RowsSql::same(
+    "INSERT INTO changes (project_id, sequence, at, size, collection_id, document_id, before, after, control) \
+     SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9 FROM {rows} \
+     WHERE column1 IS NOT NULL",
+);
 
 /// The entries of one collection and the control entries of its project, both after a sequence.
 macro_rules! one_collection {

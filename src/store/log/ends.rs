@@ -28,13 +28,10 @@ const LOCK: Sql = Sql {
                WHERE project_id IN (SELECT json_array_elements_text($1::json)) ORDER BY project_id FOR UPDATE",
 };
 
-const ADVANCE: RowsSql = RowsSql {
-    sqlite: "UPDATE heads SET head = column2, head_at = column3, control = column4, control_at = column5, bytes = bytes + column6 \
-             FROM {rows} WHERE project_id = column1",
-    postgres: "UPDATE heads SET head = (v ->> 1)::bigint, head_at = (v ->> 2)::bigint, control = (v ->> 3)::bigint, \
-                      control_at = (v ->> 4)::bigint, bytes = bytes + (v ->> 5)::bigint \
-               FROM json_array_elements($1::json) AS t(v) WHERE project_id = v ->> 0",
-};
+const ADVANCE: RowsSql = RowsSql::same(
+    "UPDATE heads SET head = column2, head_at = column3, control = column4, control_at = column5, bytes = bytes + column6 \
+     FROM {rows} WHERE project_id = column1",
+);
 
 // It changes nothing, and is a write all the same.
 const TOUCH: Sql =

@@ -84,16 +84,12 @@ const GET_SIZES: Sql = Sql {
                WHERE project_id IN (SELECT json_array_elements_text($1::json))",
 };
 // An expired outcome may still be stored. It is replaced.
-const INSERT: RowsSql = RowsSql {
-    sqlite: "INSERT INTO idempotency (project_id, caller, key, request, outcome, created_at) \
-             SELECT column1, column2, column3, column4, column5, column6 FROM {rows} \
-             WHERE column1 IS NOT NULL ON CONFLICT (project_id, caller, key) DO UPDATE \
-             SET request = excluded.request, outcome = excluded.outcome, created_at = excluded.created_at",
-    postgres: "INSERT INTO idempotency (project_id, caller, key, request, outcome, created_at) \
-               SELECT v ->> 0, v ->> 1, v ->> 2, v ->> 3, v ->> 4, (v ->> 5)::bigint \
-               FROM json_array_elements($1::json) AS t(v) ON CONFLICT (project_id, caller, key) DO UPDATE \
-               SET request = excluded.request, outcome = excluded.outcome, created_at = excluded.created_at",
-};
+const INSERT: RowsSql = RowsSql::same(
+    "INSERT INTO idempotency (project_id, caller, key, request, outcome, created_at) \
+     SELECT column1, column2, column3, column4, column5, column6 FROM {rows} \
+     WHERE column1 IS NOT NULL ON CONFLICT (project_id, caller, key) DO UPDATE \
+     SET request = excluded.request, outcome = excluded.outcome, created_at = excluded.created_at",
+);
 /// Never below zero: an older version of Coir beside this one doesn't count what it stores.
 const ADD_SIZES: RowsSql = RowsSql {
     sqlite: "INSERT INTO idempotency_sizes (project_id, caller, bytes) \
@@ -101,7 +97,7 @@ const ADD_SIZES: RowsSql = RowsSql {
              ON CONFLICT (project_id, caller) DO UPDATE \
              SET bytes = CASE WHEN bytes + excluded.bytes > 0 THEN bytes + excluded.bytes ELSE 0 END",
     postgres: "INSERT INTO idempotency_sizes AS s (project_id, caller, bytes) \
-               SELECT v ->> 0, v ->> 1, (v ->> 2)::bigint FROM json_array_elements($1::json) AS t(v) \
+               SELECT column1, column2, column3 FROM {rows} \
                ON CONFLICT (project_id, caller) DO UPDATE SET bytes = GREATEST(s.bytes + excluded.bytes, 0)",
 };
 /// The oldest first. A sweep begins where the last one ended, because PostgreSQL would else walk past what was deleted. Rows
