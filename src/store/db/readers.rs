@@ -25,9 +25,9 @@ use crate::store::{
     error::{Result, StoreError},
 };
 
-/// After how many instructions of its virtual machine SQLite asks: a hundredth of a millisecond over small documents, and some
+/// After how many instructions of its virtual machine SQLite asks: some microseconds over small documents, and some
 /// milliseconds over large ones.
-const INSTRUCTIONS: i32 = 1000;
+const INSTRUCTIONS: i32 = 250;
 /// A statement that has run for so many milliseconds is long.
 const LONG: u64 = 10;
 /// After how much work a long statement rests while a write is in progress. It rests for as long as it has worked, up to the

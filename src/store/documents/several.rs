@@ -1,7 +1,8 @@
 //! Several documents at once, by their ids, bounded in bytes.
 //!
 //! The database adds up the stored sizes in the order that was asked for, and gives no data after the bound is reached. So
-//! a request for large documents takes no more memory than a request for small ones.
+//! a request for large documents takes no more memory than a request for small ones. SQLite looks up the data afterwards, because
+//! it copies every column that goes through a sum.
 
 use std::sync::Arc;
 
@@ -20,10 +21,11 @@ use crate::{
 /// The columns of a document, and its place in the JSON array $1 of keys. The data is NULL if the documents before it reach
 /// $2 bytes of memory.
 const GET_MANY: Sql = Sql {
-    sqlite: "SELECT id, iif(preceding < ?2, json(data), NULL), created_at, updated_at, version, place FROM ( \
-                 SELECT d.*, k.key AS place, SUM(d.size) OVER (ORDER BY k.key) - d.size AS preceding \
+    sqlite: "SELECT d.id, iif(preceding < ?2, json(d.data), NULL), d.created_at, d.updated_at, d.version, place FROM ( \
+                 SELECT d.rowid AS found, k.key AS place, SUM(d.size) OVER (ORDER BY k.key) - d.size AS preceding \
                  FROM json_each(?1) AS k CROSS JOIN documents AS d \
-                 WHERE d.collection_id = k.value ->> 0 AND d.id = k.value ->> 1)",
+                 WHERE d.collection_id = k.value ->> 0 AND d.id = k.value ->> 1) \
+             CROSS JOIN documents AS d ON d.rowid = found",
     postgres: "SELECT id, CASE WHEN preceding < $2 THEN data::text END, created_at, updated_at, version, place FROM ( \
                    SELECT d.*, k.place - 1 AS place, (SUM(d.size) OVER (ORDER BY k.place))::bigint - d.size AS preceding \
                    FROM json_array_elements($1::json) WITH ORDINALITY AS k(v, place) \
@@ -32,10 +34,11 @@ const GET_MANY: Sql = Sql {
 
 /// The documents after the id $2 in the order of ids: at most $3, and none that begins after $4 bytes of memory.
 const AFTER_ID: Sql = Sql {
-    sqlite: "SELECT id, json(data), created_at, updated_at, version FROM ( \
+    sqlite: "SELECT d.id, json(d.data), d.created_at, d.updated_at, d.version FROM ( \
                  SELECT *, SUM(size) OVER (ORDER BY id) - size AS preceding FROM ( \
-                     SELECT * FROM documents WHERE collection_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3)) \
-             WHERE preceding < ?4 ORDER BY id",
+                     SELECT rowid AS found, id, size FROM documents WHERE collection_id = ?1 AND id > ?2 \
+                     ORDER BY id LIMIT ?3)) AS page \
+             CROSS JOIN documents AS d ON d.rowid = found WHERE preceding < ?4 ORDER BY page.id",
     postgres: "SELECT id, data::text, created_at, updated_at, version FROM ( \
                    SELECT *, SUM(size) OVER (ORDER BY id) - size AS preceding FROM ( \
                        SELECT * FROM documents WHERE collection_id = $1 AND id > $2 ORDER BY id LIMIT $3) AS part) AS page \
