@@ -12,11 +12,11 @@ use super::turns::Kind;
 use crate::supervision::Supervisor;
 
 /// Dear mutations rest for so many times as long as the last batch of them took.
-const SHARE: u32 = 2;
+const SHARE: u32 = 3;
 /// The longest rest.
 const LONGEST: Duration = Duration::from_millis(500);
 /// A batch that is done in less is no burden.
-const SHORT: Duration = Duration::from_millis(20);
+const SHORT: Duration = Duration::from_millis(50);
 /// Others write as long as they wrote within this time.
 const LATELY: Duration = Duration::from_secs(1);
 

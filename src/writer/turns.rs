@@ -19,7 +19,7 @@ use super::{
     request::{Request, Turn},
 };
 
-/// The least cost of a mutation: its share of a statement and of a commit.
+/// The least cost of an operation: its share of a statement and of a commit.
 const LEAST_COST: u64 = 10_000;
 /// A mutation counts at most so many times the mean of its lane.
 const GROWTH: u64 = 16;
@@ -94,7 +94,8 @@ impl Turns {
             self.lanes.retain(|_, lane| lane.due > now || lane.dear > 0);
         }
         let lane = self.lanes.entry(id).or_default();
-        let cost = lane.mean.max(LEAST_COST + request.bytes as u64);
+        let operations = mutation.operations.len().max(1) as u64;
+        let cost = lane.mean.max(operations * LEAST_COST + request.bytes as u64);
         lane.due = lane.due.max(self.now) + cost;
         lane.last = lane.due.max(lane.last + 1);
         self.arrivals += 1;

@@ -27,7 +27,7 @@ use crate::store::{
 
 /// After how many instructions of its virtual machine SQLite asks: some microseconds over small documents, and some
 /// milliseconds over large ones.
-const INSTRUCTIONS: i32 = 250;
+const INSTRUCTIONS: i32 = 100;
 /// A statement that has run for so many milliseconds is long.
 const LONG: u64 = 10;
 /// After how much work a long statement rests while a write is in progress. It rests for as long as it has worked, up to the
@@ -257,7 +257,7 @@ impl Deadline {
 
     /// Lets a long statement rest while a write is in progress. `since` is when it last rested.
     fn give_way_to(&self, writes: &WritesInProgress, since: &mut Instant) {
-        let gives_way = || self.is_long() && writes.are_there();
+        let gives_way = || writes.are_there() && self.is_long();
         let worked = since.elapsed();
         if worked < REST[0] && self.turn().is_some() {
             return;
