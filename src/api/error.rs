@@ -99,6 +99,8 @@ pub struct ApiError {
     pub message: String,
     /// Values for programs that need more than the code, such as the places in a document.
     pub details: Option<Value>,
+    /// A sentence that says more, where the specification fixes the message. REST shows it.
+    pub hint: Option<String>,
 }
 
 /// The message of the specification for missing and for bad credentials.
@@ -106,10 +108,17 @@ pub const UNAUTHORIZED: &str = "Invalid or missing authentication token";
 /// The message of the specification for an unknown collection.
 pub const UNKNOWN_COLLECTION: &str = "Collection does not exist";
 pub const UNKNOWN_DOCUMENT: &str = "Document does not exist";
+/// The hint for a key that no project has.
+const UNKNOWN_KEY: &str = "this server has no such key, or it was revoked; `coir keys list` shows the keys, `coir keys create` makes one";
 
 impl ApiError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None }
+        Self { code, message: message.into(), details: None, hint: None }
+    }
+
+    /// Adds a sentence to a message that the specification fixes.
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
     }
 
     /// Names the item of a batch that the error is about: `documents[3]: …`.
@@ -123,16 +132,14 @@ impl ApiError {
         if let Some(details) = &self.details {
             error["details"] = details.clone();
         }
+        if let Some(hint) = &self.hint {
+            error["hint"] = hint.as_str().into();
+        }
         json!({ "success": false, "error": error })
     }
 
     pub fn unauthorized() -> Self {
         Self::new(ErrorCode::Unauthorized, UNAUTHORIZED)
-    }
-
-    /// Replaces the reason why a credential is refused by the message of the specification.
-    pub fn without_reason(self) -> Self {
-        if self.code == ErrorCode::Unauthorized { Self::unauthorized() } else { self }
     }
 
     /// The query took the database too long. An index of `fields` would help, if there are any.
@@ -157,6 +164,7 @@ impl ApiError {
             code: ErrorCode::Internal,
             message: format!("the server failed; its log has the cause under request {id}"),
             details: Some(json!({ "requestId": id })),
+            hint: None,
         }
     }
 }
@@ -208,7 +216,7 @@ impl From<StoreError> for ApiError {
 impl From<AuthError> for ApiError {
     fn from(err: AuthError) -> Self {
         match err {
-            AuthError::Unknown => Self::unauthorized(),
+            AuthError::Unknown => Self::unauthorized().with_hint(UNKNOWN_KEY),
             AuthError::Store(err) => err.into(),
         }
     }
@@ -217,8 +225,7 @@ impl From<AuthError> for ApiError {
 impl From<TicketError> for ApiError {
     fn from(err: TicketError) -> Self {
         match err {
-            TicketError::Expired => Self::new(ErrorCode::Unauthorized, err.to_string()),
-            TicketError::Unknown => Self::unauthorized(),
+            TicketError::Expired | TicketError::Unknown => Self::unauthorized().with_hint(err.to_string()),
             TicketError::NotSigned => Self::internal(&err),
         }
     }
@@ -278,7 +285,7 @@ impl From<WriteError> for ApiError {
             WriteError::UnknownCollection => return ServiceError::UnknownCollection.into(),
             WriteError::UnknownDocument => return ServiceError::UnknownDocument.into(),
             WriteError::Store(err) => return Self::internal(err),
-            WriteError::KeyRevoked => return Self::unauthorized(),
+            WriteError::KeyRevoked => return Self::unauthorized().with_hint(UNKNOWN_KEY),
             WriteError::AtOperation { cause, .. } => return (**cause).clone().into(),
             WriteError::UniqueViolation { name: Some(name), fields } => {
                 let details = Some(json!({ "index": name, "fields": fields }));

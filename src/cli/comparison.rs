@@ -85,6 +85,18 @@ struct List {
     next_cursor: Option<String>,
 }
 
+/// An error as the server answers it.
+#[derive(Deserialize)]
+struct Failure {
+    error: Refusal,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    code: String,
+    message: String,
+}
+
 impl Source {
     /// Reads the list if it is one page; else another snapshot, because pages are read at different positions of the log.
     async fn read(&self) -> Result<Reference, Error> {
@@ -98,7 +110,13 @@ impl Source {
         let cut = |error: reqwest::Error| Error::Cut(error.without_url().to_string());
         let answer = self.http.get(self.list_url.clone()).bearer_auth(&self.key).send().await.map_err(cut)?;
         let body = answer.bytes().await.map_err(cut)?;
-        // An answer that is an error says nothing that the snapshot doesn't say as well.
+        // A stream would wait for the collection.
+        if let Ok(Failure { error }) = serde_json::from_slice(&body)
+            && error.code == "INVALID_COLLECTION"
+        {
+            return Err(Error::Refused { code: error.code, message: error.message });
+        }
+        // Any other error says nothing that the snapshot doesn't say as well.
         let Ok(List { data, cursor, next_cursor: None }) = serde_json::from_slice(&body) else {
             return Ok(None);
         };

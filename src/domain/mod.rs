@@ -1,7 +1,7 @@
 //! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
 //! Reading order: [`name`], [`time`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost`, [`collection`],
-//! [`change`], [`log_ends`], [`cursor`] with [`checksum`].
+//! [`change`], [`log_ends`], [`cursor`] with [`checksum`], `nearest`.
 
 pub mod change;
 pub mod checksum;
@@ -11,6 +11,7 @@ pub mod data;
 pub mod document;
 pub mod log_ends;
 pub mod name;
+mod nearest;
 pub mod patch;
 pub mod schema;
 mod schema_cost;
@@ -23,6 +24,7 @@ pub use data::{Data, DataError};
 pub use document::{Document, DocumentKey, DocumentStamp};
 pub use log_ends::LogEnds;
 pub use name::{CollectionId, CollectionName, DocumentId, FieldPath, IndexId, KeyId, ProjectId, Segment};
+pub use nearest::nearest;
 pub use patch::{ApplyError, Patch, PatchError};
 pub use schema::{Schema, SchemaError, Violation};
 pub use time::Timestamp;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::{
     auth::Principal,
-    domain::{Collection, cursor::Cursor},
+    domain::{Collection, CollectionId, cursor::Cursor},
     hub::{Audience, CloseReason, Delivery, DeliveryState},
     live::{
         error::LiveError,
@@ -19,9 +19,17 @@ use crate::{
 /// connection count each.
 const EXTRA_BYTES: usize = 20 * 1024;
 
+/// The collection of a new subscription.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    Existing(&'a Collection),
+    /// It doesn't exist. Its name takes the place of its id, which no id is equal to.
+    Awaited,
+}
+
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begin {
+pub(super) enum Begin {
     /// At the end of the log.
     Now,
     /// After the client's cursor. The log has every change after it.
@@ -40,7 +48,7 @@ impl Subscriptions {
         old: Option<usize>,
     ) -> Result<(), LiveError> {
         let since = new.since.as_deref().and_then(|since| Cursor::decode(since, &principal.project).ok());
-        let subscription = self.new_subscription(principal, collection, new, old)?;
+        let subscription = self.new_subscription(principal, Target::Existing(collection), new, old)?;
         let delivery = &subscription.delivery;
         // "Now" is where the log ends, and not how far this node's hub has heard. On several nodes, a change that was
         // acknowledged before must not come as an event.
@@ -80,7 +88,7 @@ impl Subscriptions {
     ) -> Result<(), LiveError> {
         let begin = self.find_begin(principal, new.since.as_deref()).await?;
         let end = self.streams.find_end(&principal.project).await?.ok_or(LiveError::UnknownCollection)?;
-        let subscription = self.new_subscription(principal, collection, new, old)?;
+        let subscription = self.new_subscription(principal, Target::Existing(collection), new, old)?;
         let delivery = &subscription.delivery;
         self.check_collection(principal, delivery).await?;
         let old = match old {
@@ -124,7 +132,11 @@ impl Subscriptions {
         Ok(())
     }
 
-    async fn find_begin(&self, principal: &Principal, since: Option<&str>) -> Result<Begin, LiveError> {
+    pub(super) async fn find_begin(
+        &self,
+        principal: &Principal,
+        since: Option<&str>,
+    ) -> Result<Begin, LiveError> {
         let Some(since) = since else { return Ok(Begin::Now) };
         let cursor = match Cursor::decode(since, &principal.project) {
             Ok(cursor) => cursor,
@@ -164,20 +176,24 @@ impl Subscriptions {
         Ok(())
     }
 
-    fn new_subscription(
+    pub(super) fn new_subscription(
         &self,
         principal: &Principal,
-        collection: &Collection,
+        target: Target<'_>,
         new: NewSubscription,
         old: Option<usize>,
     ) -> Result<Subscription, LiveError> {
         let head = new.id.as_deref().map(NamedHead::new);
         let form = if new.id.is_some() { Form::Named } else { self.form };
+        let (collection, label) = match target {
+            Target::Existing(collection) => (collection.id.clone(), form.label(collection, &new.collection)),
+            Target::Awaited => (CollectionId::from_stored(&new.collection), new.collection),
+        };
         let audience = Audience {
             project: principal.project.clone(),
-            collection: collection.id.clone(),
+            collection,
             form,
-            label: form.label(collection, &new.collection).into(),
+            label: label.into(),
             key: principal.key.clone(),
         };
         let interest = self.streams.interests().get(audience, new.filter)?;
@@ -185,8 +201,9 @@ impl Subscriptions {
         let extra = delivery.extra_bytes();
         let limit = self.streams.max_subscriptions() * EXTRA_BYTES;
         let others = self.all.iter().enumerate().filter(|(index, _)| Some(*index) != old);
+        let others = others.map(|(_, other)| other).chain(self.waiting.all());
         // Most have none, and there may be thousands of others.
-        if extra > 0 && others.map(|(_, other)| other.delivery.extra_bytes()).sum::<usize>() + extra > limit {
+        if extra > 0 && others.map(|other| other.delivery.extra_bytes()).sum::<usize>() + extra > limit {
             return Err(LiveError::TooManyBytesOfConnection { limit });
         }
         Ok(Subscription::new(delivery))

@@ -3,7 +3,7 @@
 //!
 //! It uses one thing of `writer`: whether anyone is writing, to throttle catch-up work.
 //!
-//! Reading order: [`subscription`], [`subscriptions`] with `beginning`, [`resume`], `catch_up` and `snapshot` over `log_reading`; then [`reads`]
+//! Reading order: [`subscription`], [`subscriptions`] with `beginning` and `waiting`, [`resume`], `catch_up` and `snapshot` over `log_reading`; then [`reads`]
 //! (the database, shared and bounded), [`stored_log`] (the log for the relay of the hub), [`error`].
 
 mod beginning;
@@ -16,9 +16,10 @@ mod snapshot;
 pub mod stored_log;
 pub mod subscription;
 pub mod subscriptions;
+mod waiting;
 
 pub use error::LiveError;
 pub use reads::Streams;
 pub use resume::{Gone, Lost, Resume};
 pub use subscription::Subscription;
-pub use subscriptions::{Ended, NewSubscription, Subscriptions};
+pub use subscriptions::{Begun, Ended, NewSubscription, Subscriptions};

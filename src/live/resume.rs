@@ -60,6 +60,10 @@ pub enum Lost {
     Behind,
     /// A change that it needs can't be read from the log.
     Unreadable,
+    /// The collection that the client's view is of does not exist any more.
+    NoCollection,
+    /// The name that the client waited for was given to a collection that existed before.
+    Renamed,
     /// The text that the client sent is not a cursor of this project.
     Invalid(CursorError),
 }
@@ -68,7 +72,9 @@ impl Lost {
     /// Returns the code on the wire.
     pub fn code(self) -> &'static str {
         match self {
-            Self::Expired(_) | Self::Behind | Self::Unreadable => "CURSOR_EXPIRED",
+            Self::Expired(_) | Self::Behind | Self::Unreadable | Self::NoCollection | Self::Renamed => {
+                "CURSOR_EXPIRED"
+            }
             Self::Invalid(_) => "INVALID_CURSOR",
         }
     }
@@ -88,6 +94,8 @@ impl Lost {
             }
             Self::Unreadable => "a change in the log can't be read by this version of the server",
             Self::Behind => "what comes next is not in the log any more",
+            Self::NoCollection => "the collection does not exist; the first write to it creates it",
+            Self::Renamed => "another collection was given this name, with the documents that it has",
             Self::Invalid(err) => return err.to_string(),
         }
         .to_owned()

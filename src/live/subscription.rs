@@ -66,6 +66,20 @@ impl Subscription {
         }
     }
 
+    /// Tells the client of a named subscription that it has begun, and that its collection doesn't exist yet.
+    pub fn say_waiting(&self) {
+        if let Some(id) = self.id() {
+            let cursor = self.delivery.shown_cursor().map(|cursor| cursor.encode(&self.delivery.project));
+            self.outbox().send(messages::waiting(&id, &self.delivery.label, cursor.as_deref()));
+        }
+    }
+
+    /// Sends the snapshot of a collection that doesn't exist, up to `ready`.
+    pub fn send_empty_snapshot(&self) {
+        self.outbox().send(messages::snapshot(self.delivery.form, self.id().as_deref(), &[]));
+        self.end_snapshot();
+    }
+
     /// Tells the client that its view can't be brought up to date. The message has the cursor of the log's end, unless a
     /// snapshot follows.
     pub fn say_resync(&self, lost: Lost, end: Cursor) {

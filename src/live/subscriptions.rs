@@ -10,7 +10,7 @@ use crate::{
     hub::{Delivery, DeliveryState, Outbox, Shard},
     live::{
         catch_up::catch_up, error::LiveError, log_reading::CaughtUp, reads::Streams, resume::Lost,
-        subscription::Subscription,
+        subscription::Subscription, waiting::Waiting,
     },
     query::Filter,
     wire::{Form, NamedHead},
@@ -30,6 +30,15 @@ pub struct NewSubscription {
     pub snapshot: bool,
 }
 
+/// How a subscription has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// Its client has been told, where the form has a message for it.
+    Told,
+    /// Its collection doesn't exist, and it waits for the first write. Its client is to be told so, with this cursor.
+    Waits { cursor: String },
+}
+
 /// The subscriptions of one connection. When this is dropped, all of them end.
 pub struct Subscriptions {
     pub(super) streams: Streams,
@@ -37,6 +46,8 @@ pub struct Subscriptions {
     pub(super) outbox: Rc<Outbox>,
     pub(super) form: Form,
     pub(super) all: Vec<Subscription>,
+    /// Those whose collection doesn't exist yet.
+    pub(super) waiting: Waiting,
     catching_up: FuturesUnordered<LocalBoxFuture<'static, (Subscription, CaughtUp)>>,
 }
 
@@ -54,28 +65,51 @@ pub enum Ended {
 impl Subscriptions {
     /// Makes an empty set for a connection.
     pub fn new(streams: Streams, shard: Rc<Shard>, outbox: Rc<Outbox>, form: Form) -> Self {
-        Self { streams, shard, outbox, form, all: Vec::new(), catching_up: FuturesUnordered::new() }
+        let waiting = Waiting::default();
+        Self { streams, shard, outbox, form, all: Vec::new(), waiting, catching_up: FuturesUnordered::new() }
     }
 
     /// Begins a subscription. It replaces the one with the same `id`, or, without an `id`, the one of the same collection. If
-    /// it fails, the old one goes on.
+    /// it fails, the old one goes on. If its collection doesn't exist and a write may create it, the subscription waits.
     ///
     /// # Errors
     /// Why it can't be served; nothing has changed then.
-    pub async fn add(&mut self, principal: &Principal, new: NewSubscription) -> Result<(), LiveError> {
-        let collection = self.streams.open(principal, &new.collection).await?;
+    pub async fn add(&mut self, principal: &Principal, new: NewSubscription) -> Result<Begun, LiveError> {
+        let collection = match self.streams.open(principal, &new.collection).await {
+            Err(LiveError::UnknownCollection) if Waiting::may_begin(principal, &new.collection) => {
+                // What is written after this end is an event for a collection that is looked for later.
+                let end = self.streams.find_end(&principal.project).await?;
+                match (self.streams.open(principal, &new.collection).await, end) {
+                    (Err(LiveError::UnknownCollection), Some(end)) => {
+                        return self.add_waiting(principal, new, end).await;
+                    }
+                    (found, _) => found?,
+                }
+            }
+            found => found?,
+        };
         let head = new.id.as_deref().map(NamedHead::new);
         let old = self.all.iter().position(|other| match &new.id {
             Some(_) => other.delivery.head() == head.as_ref(),
             None => other.delivery.head().is_none() && other.delivery.collection == collection.id,
         });
-        let limit = self.streams.max_subscriptions();
-        if old.is_none() && self.all.len() >= limit {
-            return Err(LiveError::TooManySubscriptions { limit });
+        let waited = self.waiting.find(head.as_ref(), &new.collection);
+        if old.is_none() && waited.is_none() {
+            self.check_count()?;
         }
         match new.id {
-            None if !self.form.says_position() => self.add_plain(principal, &collection, new, old).await,
-            _ => self.add_resumable(principal, &collection, new, old).await,
+            None if !self.form.says_position() => self.add_plain(principal, &collection, new, old).await?,
+            _ => self.add_resumable(principal, &collection, new, old).await?,
+        }
+        self.waiting.remove(waited);
+        Ok(Begun::Told)
+    }
+
+    pub(super) fn check_count(&self) -> Result<(), LiveError> {
+        let limit = self.streams.max_subscriptions();
+        match self.all.len() + self.waiting.all().len() >= limit {
+            true => Err(LiveError::TooManySubscriptions { limit }),
+            false => Ok(()),
         }
     }
 
@@ -84,6 +118,7 @@ impl Subscriptions {
         let head = NamedHead::new(id);
         let index = self.all.iter().position(|other| other.delivery.head() == Some(&head));
         self.remove_at(index);
+        self.waiting.remove(self.waiting.find(Some(&head), ""));
     }
 
     /// Ends the subscription without `id` of a collection. It is no error if there is none.
@@ -91,6 +126,10 @@ impl Subscriptions {
     /// # Errors
     /// [`LiveError::UnknownCollection`], and why the collection could not be looked up.
     pub async fn remove(&mut self, principal: &Principal, asked_name: &str) -> Result<(), LiveError> {
+        if let Some(waited) = self.waiting.find(None, asked_name) {
+            self.waiting.remove(Some(waited));
+            return Ok(());
+        }
         let find = |matches: &dyn Fn(&Delivery) -> bool| {
             self.all.iter().position(|other| other.delivery.head().is_none() && matches(&other.delivery))
         };
@@ -105,18 +144,20 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Ends all of them, and returns them.
+    /// Ends all of them, also those that wait, and returns them.
     pub fn end_all(&mut self) -> Vec<Subscription> {
-        let all = std::mem::take(&mut self.all);
+        let mut all = std::mem::take(&mut self.all);
         all.iter().for_each(|subscription| self.shard.end(&subscription.delivery));
+        all.append(&mut self.waiting.take_all());
         all
     }
 
     /// Ends those of other collections, and returns them.
     pub fn end_others(&mut self, collection: &CollectionId) -> Vec<Subscription> {
         let is_other = |subscription: &mut Subscription| subscription.delivery.collection != *collection;
-        let others: Vec<_> = self.all.extract_if(.., is_other).collect();
+        let mut others: Vec<_> = self.all.extract_if(.., is_other).collect();
         others.iter().for_each(|subscription| self.shard.end(&subscription.delivery));
+        others.append(&mut self.waiting.take_all());
         others
     }
 
@@ -127,7 +168,12 @@ impl Subscriptions {
             self.shard.pass_mark(&subscription.delivery);
             subscription.say_progress();
         }
-        let only = self.all.first().filter(|_| self.form.carries_one_subscription())?;
+        self.waiting.all().iter().for_each(Subscription::say_progress);
+        let only = self
+            .all
+            .first()
+            .or(self.waiting.all().first())
+            .filter(|_| self.form.carries_one_subscription())?;
         Some(only.delivery.shown_cursor()?.encode(&only.delivery.project))
     }
 
@@ -144,8 +190,15 @@ impl Subscriptions {
                 return self.end(index, LiveError::UnknownCollection);
             }
             self.begin_catching_up();
-            let Some((subscription, caught_up)) = self.catching_up.next().await else {
-                return std::future::pending().await;
+            let (subscription, caught_up) = tokio::select! {
+                Some(next) = self.catching_up.next() => next,
+                found = self.waiting.look(&self.streams, &self.shard), if !self.waiting.all().is_empty() => {
+                    match self.begin_found(found) {
+                        None => continue,
+                        Some(ended) => return ended,
+                    }
+                }
+                else => return std::future::pending().await,
             };
             subscription.delivery.end_catching_up();
             let Some(index) = self.all.iter().position(|other| other.is(&subscription)) else {

@@ -14,10 +14,18 @@ pub fn pong() -> Bytes {
 /// Encodes an error. `code` is a word that programs compare, and `message` a sentence for people. `id` is that of the
 /// client's message, if it had one.
 pub fn error(form: Form, code: &str, message: &str, id: Option<&Value>) -> Bytes {
+    form.message("error", &error_json(code, message, id))
+}
+
+/// The same, after which the stream goes on from a cursor.
+pub fn error_at(form: Form, cursor: &str, code: &str, message: &str) -> Bytes {
+    form.message_at(cursor, "error", &error_json(code, message, None))
+}
+
+fn error_json(code: &str, message: &str, id: Option<&Value>) -> String {
     // By hand, because the specification has an order of members that `json!` would not keep.
     let id = id.map(|id| format!(r#","id":{id}"#)).unwrap_or_default();
-    let message = Value::from(message);
-    form.message("error", &format!(r#"{{"type":"error","code":"{code}","message":{message}{id}}}"#))
+    format!(r#"{{"type":"error","code":"{code}","message":{}{id}}}"#, Value::from(message))
 }
 
 /// Encodes that a subscription has begun, and that every change after the cursor will come. Without a cursor, a snapshot
@@ -31,6 +39,13 @@ pub fn subscribed(form: Form, id: Option<&str>, collection: &str, cursor: Option
         }
         Form::WebSocket | Form::Library => None,
     }
+}
+
+/// Encodes that a named subscription has begun, and waits for its collection, which doesn't exist.
+pub fn waiting(id: &str, collection: &str, cursor: Option<&str>) -> Bytes {
+    let collection = Value::from(collection);
+    let members = format!(r#","collection":{collection}{},"exists":false"#, cursor_member(cursor));
+    Form::Named.message("subscribed", &typed("subscribed", Some(id), &members))
 }
 
 /// Encodes one page of a snapshot.

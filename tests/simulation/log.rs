@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use coir::{
     domain::{
@@ -327,6 +328,19 @@ impl StreamReader for Log {
             })
         });
         Box::pin(async move { Ok(found) })
+    }
+
+    fn find_known_collection<'a>(
+        &'a self,
+        project: &'a ProjectId,
+        name_or_id: &'a str,
+    ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>> {
+        self.find_collection(project, name_or_id)
+    }
+
+    /// Nobody is notified, so that those who wait find out by looking.
+    fn collection_changes(&self) -> watch::Receiver<()> {
+        watch::channel(()).1
     }
 
     fn has_collection(&self, _: &CollectionId) -> BoxFuture<'_, ReadResult<bool>> {

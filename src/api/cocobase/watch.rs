@@ -1,7 +1,7 @@
 //! The conversation of `/realtime/collections/{collection}`: one subscription like those of the documented protocol, with
 //! events in the libraries' dialect. A collection that doesn't exist yet is waited for.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc};
 
 use serde_json::{Map, Value};
 
@@ -18,7 +18,7 @@ use crate::{
         },
     },
     auth::Principal,
-    domain::{CollectionName, cursor::Cursor},
+    domain::CollectionName,
     live::{Ended, LiveError, NewSubscription, Subscriptions},
     query::{
         Filter,
@@ -26,9 +26,6 @@ use crate::{
     },
     wire::{CloseCode, cocobase::connected},
 };
-
-/// How often a waiting socket looks for its collection. The catalog is in memory.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A collection as the topic of a socket.
 pub struct Watched {
@@ -39,24 +36,7 @@ pub struct Watched {
 /// The watcher of one collection.
 pub struct Watch {
     connection: Rc<Connection>,
-    principal: Arc<Principal>,
     subscriptions: Subscriptions,
-    collection: String,
-    filter: Filter,
-    /// The client knows everything up to here.
-    since: Cursor,
-    /// Whether it waits for its collection.
-    is_waiting: bool,
-}
-
-/// An event for a watcher.
-pub enum News {
-    /// The collection that it waited for exists.
-    Found,
-    /// It must end.
-    Over(End),
-    /// Its subscription has ended.
-    Ended(Ended),
 }
 
 impl Topic for Watched {
@@ -82,99 +62,44 @@ impl Topic for Watched {
             Err(err) => return Err(fail(err)),
         }
         connection.outbox.send(connected(&self.collection, first.filters.as_ref()));
-        let subscriptions = Subscriptions::new(
+        let mut subscriptions = Subscriptions::new(
             streams.clone(),
             connection.shard.clone(),
             connection.outbox.clone(),
             connection.form,
         );
-        let mut watch = Watch {
-            connection: connection.clone(),
-            principal,
-            subscriptions,
-            collection: self.collection.clone(),
-            filter,
-            since,
-            is_waiting: true,
-        };
-        watch.subscribe().await?;
-        Ok(watch)
-    }
-}
-
-impl Watch {
-    /// Begins to watch, unless the collection doesn't exist. Must run to its end: otherwise the events that it has sent would
-    /// be sent again.
-    async fn subscribe(&mut self) -> Result<(), End> {
         let new = NewSubscription {
             collection: self.collection.clone(),
-            filter: self.filter.clone(),
+            filter,
             id: None,
-            since: Some(self.since.encode(&self.principal.project)),
+            since: Some(since.encode(&principal.project)),
             snapshot: false,
         };
-        match self.subscriptions.add(&self.principal, new).await {
-            Ok(()) => self.is_waiting = false,
-            Err(LiveError::UnknownCollection) => {}
-            Err(error) => return Err(fail(error)),
-        }
-        Ok(())
-    }
-
-    /// Waits until the collection exists.
-    async fn wait(&mut self) -> Result<(), End> {
-        loop {
-            let mark = self.connection.shard.mark(&self.principal.project);
-            match self.connection.realtime.streams.open(&self.principal, &self.collection).await {
-                Ok(_) => return Ok(()),
-                Err(LiveError::UnknownCollection) => self.pass(mark),
-                // It looks again, and the database may be back by then.
-                Err(LiveError::Store(_)) => {}
-                Err(err) => return Err(fail(err)),
-            }
-            tokio::time::sleep(LOOK_INTERVAL).await;
-        }
-    }
-
-    /// Moves forward to `mark`, which was read before the collection was looked for: the log has nothing for this watcher up
-    /// to there. So the log need not be read from further back, where it may be pruned by the time the collection exists.
-    fn pass(&mut self, mark: Option<Cursor>) {
-        if let Some(mark) = mark
-            && mark.epoch == self.since.epoch
-            && mark.position.sequence > self.since.position.sequence
-        {
-            self.since = mark;
-        }
+        // Whether it waits for its collection is nothing that the library wants to know.
+        subscriptions.add(&principal, new).await.map_err(fail)?;
+        Ok(Watch { connection: connection.clone(), subscriptions })
     }
 }
 
 impl Conversation for Watch {
-    type News = News;
+    type News = Ended;
 
     async fn hear(&mut self, _: String) -> Result<(), End> {
         say_error(&self.connection.outbox, "there is nothing to say here but {\"type\":\"ping\"}");
         Ok(())
     }
 
-    /// Waits for the collection, or else brings the subscription up to date.
-    async fn serve(&mut self) -> News {
-        if !self.is_waiting {
-            return News::Ended(self.subscriptions.serve().await);
-        }
-        match self.wait().await {
-            Ok(()) => News::Found,
-            Err(end) => News::Over(end),
-        }
+    /// Brings the subscription up to date, or waits for its collection.
+    async fn serve(&mut self) -> Ended {
+        self.subscriptions.serve().await
     }
 
-    async fn react(&mut self, news: News) -> Result<(), End> {
+    async fn react(&mut self, news: Ended) -> Result<(), End> {
         match news {
-            News::Found => self.subscribe().await,
-            News::Over(end) => Err(end),
-            News::Ended(Ended::Behind) => Err(behind()),
-            News::Ended(Ended::One(_, error)) => Err(fail(error)),
+            Ended::Behind => Err(behind()),
+            Ended::One(_, error) => Err(fail(error)),
             // The session sees why.
-            News::Ended(Ended::All) => Ok(()),
+            Ended::All => Ok(()),
         }
     }
 

@@ -7,7 +7,10 @@ use actix_web::{HttpRequest, http::header};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        request::{Parameters, credential::credential},
+        request::{
+            Parameters,
+            credential::{TWO_CREDENTIALS, credential},
+        },
     },
     auth::{KeyKind, KeyRing, Principal, Tickets},
     shares::{Account, Budget, BudgetPermit},
@@ -79,13 +82,15 @@ impl Admission {
         parameters: &Parameters,
     ) -> Result<Option<Arc<Principal>>, ApiError> {
         let header = credential(request.headers())?;
-        let parameter = |name| parameters.single(name).map_err(|_| ApiError::unauthorized());
+        let twice = |name| format!("`{name}` is given more than once in the URL; give it once");
+        let parameter =
+            |name| parameters.single(name).map_err(|_| ApiError::unauthorized().with_hint(twice(name)));
         let (token, ticket) = (parameter("token")?, parameter("ticket")?);
         check_url_credentials(token, ticket)?;
         let mut credentials = [header, token, ticket].into_iter().flatten();
         let Some(credential) = credentials.next() else { return Ok(None) };
         if credentials.any(|other| other != credential) {
-            return Err(ApiError::unauthorized());
+            return Err(ApiError::unauthorized().with_hint(TWO_CREDENTIALS));
         }
         self.authenticate(credential).await.map(Some)
     }
@@ -114,7 +119,7 @@ impl Admission {
 
 /// Refuses credentials that must not be in a URL, since URLs end up in logs and histories.
 fn check_url_credentials(token: Option<&str>, ticket: Option<&str>) -> Result<(), ApiError> {
-    let refuse = |message| Err(ApiError::new(ErrorCode::Unauthorized, message));
+    let refuse = |hint| Err(ApiError::unauthorized().with_hint(hint));
     if [token, ticket].into_iter().flatten().any(|text| text.starts_with(KeyKind::Secret.prefix())) {
         return refuse("a secret key must not be in a URL; send it in a header or an `auth` message");
     }

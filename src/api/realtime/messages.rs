@@ -2,18 +2,24 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::error::{ApiError, ErrorCode};
+use crate::{
+    api::error::{ApiError, ErrorCode},
+    domain::nearest,
+};
 
 /// The longest `id` of a subscription, in bytes.
 const MAX_ID: usize = 128;
+
+/// The most characters of an unknown name that an error repeats.
+const MAX_SHOWN: usize = 60;
 
 /// A message of a client.
 #[derive(Debug, PartialEq)]
 pub enum ClientMessage {
     /// Says who is asking.
     Auth {
-        /// A key or a ticket.
-        token: String,
+        /// A key or a ticket. Without one, nobody is asking.
+        token: Option<String>,
     },
     /// Begins a subscription, or replaces the one that has the same name, or without a name the same collection.
     Subscribe {
@@ -82,8 +88,9 @@ fn parse_members(members: &mut Map<String, Value>) -> Result<ClientMessage, Stri
         Some(Value::String(kind)) => kind.clone(),
         _ => return Err("the member `type` of a message must be a string".to_owned()),
     };
+    check_members(members, &kind)?;
     Ok(match kind.as_str() {
-        "auth" => ClientMessage::Auth { token: text_member(members, &kind, "token")? },
+        "auth" => ClientMessage::Auth { token: text_member(members, &kind, "token").ok() },
         "ping" => ClientMessage::Ping,
         "subscribe" => ClientMessage::Subscribe {
             collection: text_member(members, &kind, "collection")?,
@@ -100,6 +107,27 @@ fn parse_members(members: &mut Map<String, Value>) -> Result<ClientMessage, Stri
             );
         }
     })
+}
+
+/// Refuses members that no message of this type has: ignored, they would mislead. A subscription with `filter` would see
+/// everything.
+fn check_members(members: &Map<String, Value>, kind: &str) -> Result<(), String> {
+    let known: &[&str] = match kind {
+        // A bad token is the same whatever stands beside it.
+        "auth" if !members.get("token").is_some_and(Value::is_string) => return Ok(()),
+        "auth" => &["type", "token", "id"],
+        "ping" => &["type", "id"],
+        "subscribe" => &["type", "collection", "filters", "id", "since", "snapshot"],
+        "unsubscribe" => &["type", "collection", "id"],
+        _ => return Ok(()),
+    };
+    let Some(unknown) = members.keys().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let advice = match nearest(unknown, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("it may have {}", known.join(", ")),
+    };
+    let unknown: String = unknown.chars().take(MAX_SHOWN).collect();
+    Err(format!("a `{kind}` message has no member `{unknown}`; {advice}"))
 }
 
 fn parse_named(members: &mut Map<String, Value>) -> Result<Option<Named>, String> {

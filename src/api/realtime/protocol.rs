@@ -14,7 +14,7 @@ use crate::{
     api::error::{ApiError, ErrorCode},
     auth::{Forbidden, Principal},
     hub::CloseReason,
-    live::{Ended, LiveError, NewSubscription, Subscription, Subscriptions},
+    live::{Begun, Ended, LiveError, NewSubscription, Subscription, Subscriptions},
     query::{
         Filter,
         parse::{self, Typing},
@@ -89,13 +89,19 @@ impl Protocol {
         }
     }
 
-    /// Begins a subscription.
+    /// Begins a subscription. If it waits for its collection, the client is told with the error of an unknown collection.
     ///
     /// # Errors
     /// Why it can't be served.
     pub async fn subscribe(&mut self, new: NewSubscription) -> Result<(), ApiError> {
         let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;
-        Ok(self.subscriptions.add(&principal, new).await?)
+        if let Begun::Waits { cursor } = self.subscriptions.add(&principal, new).await? {
+            let error = ApiError::from(LiveError::UnknownCollection);
+            let form = self.connection.form;
+            let frame = messages::error_at(form, &cursor, error.code.as_str(), &error.message);
+            self.connection.outbox.send(frame);
+        }
+        Ok(())
     }
 
     async fn hear_text(&mut self, text: &str) -> Result<(), Refusal> {
@@ -108,7 +114,10 @@ impl Protocol {
             ClientMessage::Ping => self.connection.outbox.send(messages::pong()),
             ClientMessage::Auth { token } => {
                 let admission = &self.connection.realtime.admission;
-                let known = admission.authenticate(&token).await.map_err(ApiError::without_reason);
+                let known = match &token {
+                    Some(token) => admission.authenticate(token).await,
+                    None => Err(ApiError::unauthorized()),
+                };
                 known
                     .and_then(|principal| self.set_principal(principal))
                     .inspect_err(|error| self.count_failed_auth(error))?;

@@ -11,15 +11,16 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        request::Parameters,
+        request::{Parameters, credential::NO_CREDENTIAL},
     },
+    domain::{ProjectId, cursor::Cursor},
     live::NewSubscription,
     wire::{self, Form},
 };
 
 /// `GET /realtime/sse/{collection}` → 200 and a stream that ends when its reader, its collection or the server goes.
 ///
-/// `Last-Event-ID`, or `since`, is the cursor to resume from. If it can't be used, the stream says so, because a browser's
+/// `Last-Event-ID`, `lastEventId` or `since` is the cursor to resume from. If it can't be used, the stream says so, because a browser's
 /// `EventSource` gives up for ever on every status but 200. For the same reason a client that reconnects while the server is
 /// overloaded gets a stream that ends at once, and comes back.
 pub async fn open(
@@ -28,9 +29,7 @@ pub async fn open(
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     match open_stream(&request, &collection, &parameters).await {
-        Err(error)
-            if error.code == ErrorCode::Overloaded && request.headers().contains_key(LAST_EVENT_ID) =>
-        {
+        Err(error) if error.code == ErrorCode::Overloaded && is_back(&request, &parameters) => {
             Ok(event_stream().body(wire::sse::retry()))
         }
         outcome => outcome,
@@ -38,6 +37,9 @@ pub async fn open(
 }
 
 const LAST_EVENT_ID: &str = "Last-Event-ID";
+/// The names of the parameters that libraries put into the URL in place of the header: where a page may send it only if CORS
+/// allows it, and so a browser asks first.
+const LAST_EVENT_ID_PARAMETERS: [&str; 2] = ["lastEventId", LAST_EVENT_ID];
 
 async fn open_stream(
     request: &HttpRequest,
@@ -48,10 +50,11 @@ async fn open_stream(
     let admission = &parts.realtime.admission;
     admission.check_origin(request)?;
     let opener = admission.opener(request, parameters).await?;
-    let principal = opener.ok_or_else(ApiError::unauthorized)?;
+    let principal = opener.ok_or_else(|| ApiError::unauthorized().with_hint(NO_CREDENTIAL))?;
     let filter = parameters.filter()?;
-    parameters.refuse_all_but(&["filters", "since", "snapshot", "ticket", "token"])?;
-    let since = last_event_id(request, parameters)?;
+    let [one, other] = LAST_EVENT_ID_PARAMETERS;
+    parameters.refuse_all_but(&["filters", "since", "snapshot", "ticket", "token", one, other])?;
+    let since = last_event_id(request, parameters, &principal.project)?;
     let snapshot = match parameters.single("snapshot")? {
         None | Some("false") => false,
         Some("true") => true,
@@ -82,11 +85,38 @@ fn event_stream() -> HttpResponseBuilder {
     response
 }
 
-fn last_event_id(request: &HttpRequest, parameters: &Parameters) -> Result<Option<String>, ApiError> {
-    let header =
-        request.headers().get(LAST_EVENT_ID).map(|value| String::from_utf8_lossy(value.as_bytes()).into());
-    let since = parameters.single("since")?.map(str::to_owned);
+/// Whether the client has had a stream before.
+fn is_back(request: &HttpRequest, parameters: &Parameters) -> bool {
+    request.headers().contains_key(LAST_EVENT_ID)
+        || parameters.all(&LAST_EVENT_ID_PARAMETERS).next().is_some()
+}
+
+/// Returns the newest cursor of the header and the parameters. A library may repeat an old one in the URL that it was given.
+/// If none is a cursor, returns the first text.
+fn last_event_id(
+    request: &HttpRequest,
+    parameters: &Parameters,
+    project: &ProjectId,
+) -> Result<Option<String>, ApiError> {
+    let header = request.headers().get(LAST_EVENT_ID);
+    let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let all = parameters.all(&LAST_EVENT_ID_PARAMETERS).chain(parameters.single("since")?);
     // Some clients send an empty one when they have none.
-    let given = |text: &String| !text.is_empty();
-    Ok(header.filter(given).or(since.filter(given)))
+    let texts = header.into_iter().chain(all.map(str::to_owned)).filter(|text| !text.is_empty());
+    let mut newest: Option<(Option<Cursor>, String)> = None;
+    for text in texts {
+        let cursor = Cursor::decode(&text, project).ok();
+        let is_newer = match (&newest, cursor) {
+            (None, _) | (Some((None, _)), Some(_)) => true,
+            // Sequences of another epoch say nothing about this one.
+            (Some((Some(known), _)), Some(cursor)) => {
+                cursor.epoch == known.epoch && cursor.position.sequence > known.position.sequence
+            }
+            (Some(_), None) => false,
+        };
+        if is_newer {
+            newest = Some((cursor, text));
+        }
+    }
+    Ok(newest.map(|(_, text)| text))
 }

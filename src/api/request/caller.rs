@@ -4,14 +4,14 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
-use super::credential::credential;
+use super::credential::{NO_CREDENTIAL, credential};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
         sockets::SocketHandle,
         state::{ServerState, State},
     },
-    auth::Principal,
+    auth::{KeyKind, Principal, Tickets},
     shares::Account,
 };
 
@@ -25,7 +25,11 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let key = credential(request.headers())?.ok_or_else(ApiError::unauthorized)?;
+            let missing = || ApiError::unauthorized().with_hint(no_credential(&request));
+            let key = credential(request.headers())?.ok_or_else(missing)?;
+            if let Some(hint) = hint_about(key) {
+                return Err(ApiError::unauthorized().with_hint(hint));
+            }
             // `app` registers the state before any route.
             let state = request.app_data::<State>().ok_or_else(ApiError::unauthorized)?;
             let principal = state.keys.authenticate(key).await?;
@@ -39,6 +43,35 @@ impl FromRequest for Caller {
             }
             Ok(Self(principal))
         })
+    }
+}
+
+/// Returns what a request without a credential is told. Many put the key into the URL.
+fn no_credential(request: &HttpRequest) -> String {
+    let query = request.query_string();
+    let is_key = |pair: &str| pair.split_once('=').is_some_and(|(_, value)| KeyKind::of_key(value).is_some());
+    match query.split('&').any(is_key) {
+        true => format!("a key in the URL is taken by streams only (`?token=pk_…`); {NO_CREDENTIAL}"),
+        false => NO_CREDENTIAL.to_owned(),
+    }
+}
+
+/// Returns what is wrong with a text that can't be a key.
+fn hint_about(key: &str) -> Option<&'static str> {
+    if KeyKind::of_key(key).is_some() {
+        None
+    } else if Tickets::is_ticket(key) {
+        Some("this is a stream ticket or a token, which opens streams only; send a key (`pk_…` or `sk_…`)")
+    } else if key.starts_with('"') || key.starts_with('\'') || key.starts_with('<') {
+        Some("write the key without quotes or brackets around it")
+    } else if key.starts_with('$') || key.starts_with('{') {
+        Some(
+            "this is the name of a variable and not its value; in a shell, write the header between double quotes",
+        )
+    } else {
+        Some(
+            "this is not the text of a key: a key begins with `pk_` or `sk_`, and 16 to 128 letters and digits follow",
+        )
     }
 }
 

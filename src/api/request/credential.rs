@@ -1,8 +1,14 @@
 //! The credential in a request's headers.
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 use crate::api::error::ApiError;
+
+/// The hint for a request without a credential.
+pub const NO_CREDENTIAL: &str =
+    "the request has no key; send it in the header `Authorization: Bearer <key>` or `x-api-key: <key>`";
+/// The hint for a request whose headers or parameters hold several.
+pub const TWO_CREDENTIALS: &str = "the request has two different keys; send one";
 
 /// Returns the credential in the headers, or `None` if no header has one.
 ///
@@ -10,17 +16,44 @@ use crate::api::error::ApiError;
 /// `UNAUTHORIZED` if two headers carry different credentials, or if one of them cannot be read.
 pub fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut found = None;
-    let bearer = headers.get_all(header::AUTHORIZATION).map(|value| {
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    let bearer = headers.get_all(header::AUTHORIZATION).map(bearer);
+    let keys = headers.get_all("x-api-key").map(|value| {
+        let text =
+            value.to_str().map_err(|_| "the header `x-api-key` must be ASCII text: `x-api-key: <key>`")?;
+        Some(text.trim())
+            .filter(|text| !text.is_empty())
+            .ok_or("the header `x-api-key` is empty; write `x-api-key: <key>`")
     });
-    let keys = headers.get_all("x-api-key").map(|value| value.to_str().ok().map(str::trim));
     for credential in bearer.chain(keys) {
-        let credential = credential.ok_or_else(ApiError::unauthorized)?;
+        let credential = credential.map_err(|hint| ApiError::unauthorized().with_hint(hint))?;
         if found.is_some_and(|other| other != credential) {
-            return Err(ApiError::unauthorized());
+            return Err(ApiError::unauthorized().with_hint(TWO_CREDENTIALS));
         }
         found = Some(credential);
     }
     Ok(found)
+}
+
+/// Reads the value of `Authorization`.
+///
+/// # Errors
+/// A sentence that says what to write.
+fn bearer(value: &HeaderValue) -> Result<&str, &'static str> {
+    let text = value
+        .to_str()
+        .map_err(|_| "the header `Authorization` must be ASCII text: `Authorization: Bearer <key>`")?;
+    let (scheme, token) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    match (scheme.to_ascii_lowercase().as_str(), token.trim()) {
+        ("bearer", "") => {
+            Err("the header `Authorization` has no key after `Bearer`; write `Authorization: Bearer <key>`")
+        }
+        ("bearer", token) => Ok(token),
+        ("basic", _) => Err(
+            "the header `Authorization` is of the kind `Basic`, which this server doesn't take; write `Authorization: Bearer <key>`",
+        ),
+        (scheme, "") if scheme.starts_with("pk_") || scheme.starts_with("sk_") => Err(
+            "the word `Bearer` is missing in the header `Authorization`; write `Authorization: Bearer <key>`",
+        ),
+        _ => Err("the header `Authorization` must be written `Authorization: Bearer <key>`"),
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::{
     domain::{Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, cursor::Cursor},
@@ -31,6 +32,16 @@ pub trait StreamReader: Send + Sync + 'static {
         project: &'a ProjectId,
         name_or_id: &'a str,
     ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>>;
+
+    /// Finds a collection by its name or id among those that this process has heard of.
+    fn find_known_collection<'a>(
+        &'a self,
+        project: &'a ProjectId,
+        name_or_id: &'a str,
+    ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>>;
+
+    /// Returns a receiver that is notified after each change of what this process has heard of collections.
+    fn collection_changes(&self) -> watch::Receiver<()>;
 
     /// Returns whether a collection still exists, where the log can't tell any more.
     fn has_collection(&self, collection: &CollectionId) -> BoxFuture<'_, ReadResult<bool>>;

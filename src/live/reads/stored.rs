@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::{
     domain::{Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, cursor::Cursor},
@@ -48,6 +49,18 @@ impl StreamReader for StoredStreams {
         name_or_id: &'a str,
     ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>> {
         Box::pin(self.catalogs.find(project, name_or_id))
+    }
+
+    fn find_known_collection<'a>(
+        &'a self,
+        project: &'a ProjectId,
+        name_or_id: &'a str,
+    ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>> {
+        Box::pin(async move { Ok(self.catalogs.get(project).await?.find(name_or_id).cloned()) })
+    }
+
+    fn collection_changes(&self) -> watch::Receiver<()> {
+        self.catalogs.changes()
     }
 
     fn has_collection(&self, collection: &CollectionId) -> BoxFuture<'_, ReadResult<bool>> {

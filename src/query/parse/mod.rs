@@ -32,7 +32,7 @@ const MAX_VALUES: usize = 5000;
 const MAX_TEXT: usize = 128 * 1024;
 
 /// Parameters of a URL that are not filters. A filter on a field with such a name ends with `__eq`.
-pub const PARAMETERS: [&str; 19] = [
+pub const PARAMETERS: [&str; 21] = [
     "limit",
     "offset",
     "after",
@@ -52,6 +52,8 @@ pub const PARAMETERS: [&str; 19] = [
     "token",
     "since",
     "snapshot",
+    "lastEventId",
+    "Last-Event-ID",
 ];
 
 /// Why a filter is not valid. The message names the term and is for the caller.

@@ -186,6 +186,11 @@ impl Catalogs {
         self.get(project).await
     }
 
+    /// Returns a receiver that is notified after each change of the cache.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Waits until a project's catalog is as it should be.
     ///
     /// # Errors
@@ -312,5 +317,6 @@ impl Catalogs {
             // It may have begun before the log went back, so nobody takes its outcome for the present.
             reading.required = u64::MAX;
         }
+        self.changed.send_replace(());
     }
 }

@@ -150,10 +150,13 @@ async fn the_error_of_a_bad_request_says_how_to_correct_it() {
     );
     let key = format!("{PUBLISHABLE_KEY}x");
     let refused = app.send(app.request_as(&key, reqwest::Method::GET, "/collections")).await;
+    let mut error = refused.body["error"].clone();
+    let hint = error.as_object_mut().unwrap().remove("hint").unwrap();
     assert_eq!(
-        refused.body["error"],
+        error,
         json!({ "code": "UNAUTHORIZED", "message": "Invalid or missing authentication token" })
     );
+    assert!(hint.as_str().unwrap().contains("no such key"), "{hint}");
     assert!(refused.header("www-authenticate").contains("coir keys"), "{refused:?}");
     app.stop().await;
 }

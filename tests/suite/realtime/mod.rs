@@ -11,6 +11,7 @@ mod snapshot;
 mod sse;
 mod tickets;
 mod verify;
+mod waiting;
 mod watch;
 mod websocket;
 mod websocket_connections;

@@ -133,7 +133,7 @@ on_both_databases! {
         socket.subscribe_named("good", "posts", json!({})).await;
         let long = "x".repeat(129);
         for (why, message, code, id) in [
-            ("no such collection", json!({ "id": "s", "collection": "none" }), "INVALID_COLLECTION", json!("s")),
+            ("a name that no collection can have", json!({ "id": "s", "collection": "1none" }), "INVALID_COLLECTION", json!("s")),
             ("a bad filter", json!({ "id": "s", "collection": "posts", "filters": [] }), "INVALID_FILTER", json!("s")),
             ("no collection", json!({ "id": "s" }), "INVALID_BODY", json!("s")),
             ("an id that is a number", json!({ "id": 7, "collection": "posts" }), "INVALID_BODY", json!(7)),

@@ -61,7 +61,7 @@ on_both_databases! {
             ("no key", "", "posts", (401, "UNAUTHORIZED")),
             ("no key and an unknown collection", "", "none", (401, "UNAUTHORIZED")),
             ("an unknown key", "pk_00000000000000000000", "posts", (401, "UNAUTHORIZED")),
-            ("an unknown collection", SECRET_KEY, "none", (404, "INVALID_COLLECTION")),
+            ("a name that no collection can have", SECRET_KEY, "1none", (404, "INVALID_COLLECTION")),
             ("filters that are not JSON", SECRET_KEY, "posts?filters=status", (400, "INVALID_FILTER")),
             ("filters that are a list", SECRET_KEY, "posts?filters=%5B%5D", (400, "INVALID_FILTER")),
             ("filters twice", SECRET_KEY, "posts?filters=%7B%7D&filters=%7B%7D", (400, "INVALID_FILTER")),
@@ -76,7 +76,7 @@ on_both_databases! {
         let url = format!("{}/realtime/sse/posts?token=", app.url);
         let refused = app.send(app.http.get(format!("{url}{SECRET_KEY}"))).await;
         assert_eq!(refused.error(), (401, "UNAUTHORIZED"));
-        assert!(refused.body["error"]["message"].as_str().unwrap().contains("must not be in a URL"));
+        assert!(refused.body["error"]["hint"].as_str().unwrap().contains("must not be in a URL"));
         TestStream::open(app.http.get(format!("{url}{PUBLISHABLE_KEY}"))).await.opened().await;
     }
 
@@ -107,6 +107,37 @@ on_both_databases! {
                 assert_eq!(stream.next_event().await.json()["document"]["data"]["n"], n, "{why}");
             }
         }
+    }
+
+    async fn a_cursor_may_be_in_the_url_under_the_names_of_the_header_and_the_newest_wins(app: &TestApp) {
+        let begin = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
+        let mut cursors = Vec::new();
+        for n in 0..3 {
+            cursors.push(app.post("/collections/posts", json!({ "n": n })).await.header("x-cursor").to_owned());
+        }
+        let [first, second, third] = &cursors[..] else { panic!() };
+        for (why, query, header, expected) in [
+            ("as a polyfill writes it", format!("lastEventId={first}"), None, 1),
+            ("as the header is called", format!("Last-Event-ID={second}"), None, 2),
+            ("the URL is newer than the header", format!("lastEventId={second}"), Some(&begin), 2),
+            ("the header is newer than the URL", format!("lastEventId={first}"), Some(third), 3),
+            ("the page began with `since`", format!("since={begin}&lastEventId={second}"), None, 2),
+            ("`since` is newer", format!("since={third}&lastEventId={second}"), Some(first), 3),
+            ("one more each time", format!("lastEventId={first}&lastEventId={third}&lastEventId={second}"), None, 3),
+            ("an empty one counts as none", format!("lastEventId=&since={first}"), Some(&String::new()), 1),
+            ("one is no cursor", format!("lastEventId=0&since={first}"), None, 1),
+        ] {
+            let last = header.map(String::as_str);
+            let mut stream = app.stream(&format!("/realtime/sse/posts?{query}&n__lt=9"), last).await;
+            stream.opened().await;
+            app.create("posts", json!({ "n": 8 })).await;
+            let seen = stream.next_event().await.json()["document"]["data"]["n"].clone();
+            assert_eq!(seen, if expected < 3 { json!(expected) } else { json!(8) }, "{why}");
+        }
+        let mut garbled = app.stream("/realtime/sse/posts?lastEventId=0", None).await;
+        assert_eq!(garbled.next_event().await.json()["code"], "INVALID_CURSOR");
+        let refused = app.get("/collections/posts?lastEventId=0").await;
+        assert_eq!(refused.error(), (400, "INVALID_FILTER"));
     }
 
     async fn an_unusable_cursor_is_reported_on_the_stream_which_then_goes_live(app: &TestApp) {

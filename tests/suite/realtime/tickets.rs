@@ -165,19 +165,22 @@ on_both_databases! {
             ("a key", PUBLISHABLE_KEY.to_owned()),
             ("a secret key", SECRET_KEY.to_owned()),
         ] {
-            assert_eq!(app.send(sse(app, "posts", &ticket)).await.error(), (401, "UNAUTHORIZED"), "{why}");
+            let refused = app.send(sse(app, "posts", &ticket)).await;
+            assert_eq!(refused.error(), (401, "UNAUTHORIZED"), "{why}");
+            assert_eq!(refused.body["error"]["message"], "Invalid or missing authentication token", "{why}");
             let mut socket = open_socket(app, &ticket).await;
-            assert_eq!(socket.next_error().await.0, "UNAUTHORIZED", "{why}");
+            let exact = r#"{"type":"error","code":"UNAUTHORIZED","message":"Invalid or missing authentication token"}"#;
+            assert_eq!(socket.next_text().await, exact, "{why}");
         }
         let refused = app.send(sse(app, "posts", &expired)).await;
-        assert!(refused.body["error"]["message"].as_str().unwrap().contains("has expired"));
+        assert!(refused.body["error"]["hint"].as_str().unwrap().contains("has expired"));
         let refused = app.send(sse(app, "posts", SECRET_KEY)).await;
-        assert!(refused.body["error"]["message"].as_str().unwrap().contains("must not be in a URL"));
+        assert!(refused.body["error"]["hint"].as_str().unwrap().contains("must not be in a URL"));
         let twice = app.http.get(format!("{}/realtime/sse/posts?ticket={good}&token={PUBLISHABLE_KEY}", app.url));
         assert_eq!(app.send(twice).await.error(), (401, "UNAUTHORIZED"), "two credentials");
         // A ticket in `?token=` is refused, and the message names `?ticket=`.
         let misplaced = app.send(app.http.get(format!("{}/realtime/sse/posts?token={good}", app.url))).await;
-        assert!(misplaced.body["error"]["message"].as_str().unwrap().contains("?ticket="));
+        assert!(misplaced.body["error"]["hint"].as_str().unwrap().contains("?ticket="));
     }
 
     async fn a_ticket_and_its_streams_end_with_the_key_that_asked_for_it(app: &TestApp) {

@@ -87,7 +87,7 @@ on_both_databases! {
             let stranger = Client::new(&app.url, "sk_00000000000000000000").unwrap();
             let error = stranger.watch("posts").over(transport).view().next().await.unwrap_err();
             assert_eq!(error.to_string(), "UNAUTHORIZED: Invalid or missing authentication token");
-            let error = client(app).watch("none").over(transport).view().next().await.unwrap_err();
+            let error = client(app).watch("1none").over(transport).view().next().await.unwrap_err();
             assert_eq!(error.to_string(), "INVALID_COLLECTION: Collection does not exist");
             let invalid = client(app).watch("posts").filters(json!([1]));
             let error = invalid.over(transport).view().next().await.unwrap_err();

@@ -52,7 +52,8 @@ on_both_databases! {
             ("subscribe before authentication", r#"{"type":"subscribe","collection":"posts"}"#),
             ("unsubscribe from an unknown collection before authentication", r#"{"type":"unsubscribe","collection":"none"}"#),
             ("an unknown key", r#"{"type":"auth","token":"pk_00000000000000000000"}"#),
-            ("a token that is not a key", r#"{"type":"auth","token":"a.b.c"}"#),
+            ("no token", r#"{"type":"auth"}"#),
+            ("a ticket that nobody has", r#"{"type":"auth","token":"a.b.c"}"#),
         ] {
             socket.send_text(text).await;
             assert_eq!(socket.next_text().await, UNAUTHORIZED, "{why}");
@@ -205,15 +206,15 @@ on_both_databases! {
             ("no type", r#"{"id":7}"#, "INVALID_BODY", Some(json!(7))),
             ("a type that is not text", r#"{"type":1,"id":"a"}"#, "INVALID_BODY", Some(json!("a"))),
             ("an unknown type", r#"{"type":"publish","id":"\"b"}"#, "INVALID_BODY", Some(json!("\"b"))),
-            ("no token", r#"{"type":"auth"}"#, "INVALID_BODY", None),
-            ("a token that is not text", r#"{"type":"auth","token":["x"]}"#, "INVALID_BODY", None),
+            ("no token", r#"{"type":"auth"}"#, "UNAUTHORIZED", None),
+            ("a token that is not text", r#"{"type":"auth","token":["x"]}"#, "UNAUTHORIZED", None),
             ("a bad token", r#"{"type":"auth","token":"x","id":"c"}"#, "UNAUTHORIZED", Some(json!("c"))),
             ("no collection", r#"{"type":"subscribe"}"#, "INVALID_BODY", None),
             ("a collection that is not text", r#"{"type":"subscribe","collection":{}}"#, "INVALID_BODY", None),
             ("filters that are a list", r#"{"type":"subscribe","collection":"posts","filters":[1]}"#, "INVALID_FILTER", None),
             ("filters that are text", r#"{"type":"subscribe","collection":"posts","filters":"{}"}"#, "INVALID_FILTER", None),
             ("an unknown collection", r#"{"type":"subscribe","collection":"x"}"#, "INVALID_COLLECTION", None),
-            ("unsubscribe from an unknown collection", r#"{"type":"unsubscribe","collection":"x"}"#, "INVALID_COLLECTION", None),
+            ("unsubscribe from an unknown collection", r#"{"type":"unsubscribe","collection":"y"}"#, "INVALID_COLLECTION", None),
         ] {
             socket.send_text(text).await;
             assert_eq!(socket.next_error().await, (code.to_owned(), id), "{why}");
@@ -223,5 +224,29 @@ on_both_databases! {
 
         let document = app.create("posts", json!({})).await;
         assert_eq!(socket.next().await, event("posts", "created", &document));
+    }
+
+    async fn an_unknown_member_is_refused_with_the_nearest_known_one(app: &TestApp) {
+        app.post("/collections", json!({ "name": "posts" })).await;
+        let mut socket = app.socket().await;
+        for (text, part) in [
+            (r#"{"type":"subscribe","collection":"posts","filter":{"n":1}}"#, "`filter`; did you mean `filters`?"),
+            (r#"{"type":"subscribe","collections":["posts"]}"#, "`collections`; did you mean `collection`?"),
+            (r#"{"type":"subscribe","collection":"posts","where":{"n":1}}"#, "it may have type, collection, filters"),
+            (r#"{"type":"subscribe","id":"s","collection":"posts","snapshots":true}"#, "did you mean `snapshot`?"),
+            (r#"{"type":"subscribe","id":"s","collection":"posts","Since":"x"}"#, "did you mean `since`?"),
+            (r#"{"type":"unsubscribe","name":"posts"}"#, "it may have type, collection, id"),
+            (r#"{"type":"ping","time":1}"#, "it may have type, id"),
+            (r#"{"type":"auth","token":"x","key":"y"}"#, "it may have type, token, id"),
+        ] {
+            socket.send_text(text).await;
+            let error = socket.next().await;
+            assert_eq!(error["code"], "INVALID_BODY", "{text}");
+            assert!(error["message"].as_str().unwrap().contains(part), "{text}: {error}");
+        }
+        // Nothing was subscribed to.
+        app.create("posts", json!({ "n": 2 })).await;
+        socket.send_text(r#"{"type":"ping","note":null}"#).await;
+        assert_eq!(socket.next().await, json!({ "type": "pong" }));
     }
 }

@@ -1,0 +1,285 @@
+//! Subscriptions to collections that don't exist yet.
+//!
+//! An app that is opened for the first time subscribes before anything is written. Its subscription waits, and has a position
+//! in the log from the start. When the collection is created, the subscription reads on from there, as any other does that
+//! resumes, and so gets every document from the first write on.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    beginning::{Begin, Target},
+    error::LiveError,
+    log_reading::account_of,
+    reads::Streams,
+    resume::Lost,
+    subscription::Subscription,
+    subscriptions::{Begun, Ended, NewSubscription, Subscriptions},
+};
+use crate::{
+    auth::Principal,
+    domain::{Change, Collection, CollectionName, Control, Entry, cursor::Cursor},
+    hub::{Audience, Delivery, Shard},
+    store::StoreError,
+    wire::NamedHead,
+};
+
+/// How long a connection does not look for its collections after it has looked: others may create many.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often it looks although nothing has changed. Each time its positions move on, so that the log need not be read from far
+/// back, where it may be pruned by the time a collection exists.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// The subscriptions of one connection whose collections don't exist.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// The collection of each delivery is the awaited name.
+    all: Vec<Subscription>,
+    lookout: Option<Lookout>,
+}
+
+/// When to look for collections.
+struct Lookout {
+    changes: watch::Receiver<()>,
+    /// Something has changed, and nobody has looked since.
+    is_due: bool,
+    looked_at: Instant,
+}
+
+/// A collection that was waited for.
+pub(super) struct Found {
+    waited: Subscription,
+    collection: Arc<Collection>,
+    /// Whether it existed already, under another name, where the subscription would begin.
+    is_renamed: bool,
+}
+
+impl Waiting {
+    /// Whether a principal may wait for a collection that doesn't exist: a write can create it, and the principal's ticket, if it
+    /// has one, is not for another collection.
+    pub(super) fn may_begin(principal: &Principal, asked_name: &str) -> bool {
+        principal.collection.is_none() && CollectionName::parse(asked_name).is_ok()
+    }
+
+    pub(super) fn all(&self) -> &[Subscription] {
+        &self.all
+    }
+
+    /// Finds the subscription with this `id`, or without an `id` the one to this collection.
+    pub(super) fn find(&self, head: Option<&NamedHead>, asked_name: &str) -> Option<Subscription> {
+        let is_it = |waited: &&Subscription| {
+            waited.delivery.head() == head && (head.is_some() || *waited.delivery.label == *asked_name)
+        };
+        self.all.iter().find(is_it).cloned()
+    }
+
+    pub(super) fn remove(&mut self, waited: Option<Subscription>) {
+        self.all.retain(|other| !waited.as_ref().is_some_and(|waited| waited.is(other)));
+    }
+
+    pub(super) fn take_all(&mut self) -> Vec<Subscription> {
+        std::mem::take(&mut self.all)
+    }
+
+    fn add(&mut self, streams: &Streams, waited: Subscription) {
+        self.all.push(waited);
+        let lookout = self.lookout.get_or_insert_with(|| Lookout {
+            changes: streams.collection_changes(),
+            is_due: true,
+            looked_at: Instant::now(),
+        });
+        // The collection may have been created before the receiver was made.
+        lookout.is_due = true;
+    }
+
+    /// Makes the next look come soon, although nothing has changed.
+    fn look_again(&mut self) {
+        if let Some(lookout) = &mut self.lookout {
+            lookout.is_due = true;
+        }
+    }
+
+    /// Waits until collections exist that were waited for, and returns them. Can be dropped at any await, and the next call goes
+    /// on where this one was.
+    pub(super) async fn look(&mut self, streams: &Streams, shard: &Shard) -> Vec<Found> {
+        let Some(lookout) = &mut self.lookout else { return std::future::pending().await };
+        loop {
+            if !lookout.is_due {
+                // The sender lives as long as the server. Should it be gone, the timer is enough.
+                let change = async {
+                    if lookout.changes.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                tokio::select! {
+                    () = change => {}
+                    () = tokio::time::sleep_until(lookout.looked_at + INTERVAL) => {}
+                }
+                lookout.is_due = true;
+            }
+            tokio::time::sleep_until(lookout.looked_at + PAUSE).await;
+            lookout.changes.mark_unchanged();
+            let mut found = Vec::new();
+            let mut has_failed = false;
+            for waited in &self.all {
+                let delivery = &waited.delivery;
+                let mark = shard.mark(&delivery.project);
+                match find(streams, waited).await {
+                    Ok(Some(one)) => found.push(one),
+                    Ok(None) => pass(delivery, mark),
+                    Err(err) => {
+                        tracing::debug!("a stream waits for the database: {err}");
+                        has_failed = true;
+                    }
+                }
+            }
+            (lookout.is_due, lookout.looked_at) = (has_failed, Instant::now());
+            if !found.is_empty() {
+                return found;
+            }
+        }
+    }
+}
+
+/// Moves a position forward to `mark`, which was read before the collection was looked for and not found: the log has nothing
+/// for this subscription up to there.
+fn pass(delivery: &Delivery, mark: Option<Cursor>) {
+    if let Some(mark) = mark
+        && delivery.cursor().is_some_and(|cursor| cursor.epoch == mark.epoch)
+    {
+        delivery.pass(mark.position);
+    }
+}
+
+/// Finds the collection of a subscription that waits, and whether it is older than the position from which the subscription
+/// reads on.
+async fn find(streams: &Streams, waited: &Subscription) -> Result<Option<Found>, StoreError> {
+    let delivery = &waited.delivery;
+    let found = streams.find_known(&delivery.project, &delivery.label).await?;
+    let (Some(collection), Some(position)) = (found, delivery.position()) else { return Ok(None) };
+    let is_renamed = if collection.created_at == position.at {
+        // Within one millisecond, the log tells. It has few control entries, so that one page is enough.
+        let page = streams.read_log(&account_of(delivery), &collection.id, position).await?;
+        let is_creation = |change: &Arc<Change>| match &change.entry {
+            Entry::Control(Control::CollectionCreated { collection: id, .. }) => {
+                *id == *collection.id.as_str() && delivery.is_before(change.position)
+            }
+            _ => false,
+        };
+        !page.is_some_and(|page| page.entries.iter().any(is_creation))
+    } else {
+        collection.created_at < position.at
+    };
+    Ok(Some(Found { waited: waited.clone(), collection, is_renamed }))
+}
+
+impl Subscriptions {
+    /// Adds a subscription to a collection that did not exist when the log ended at `end` or later.
+    pub(super) async fn add_waiting(
+        &mut self,
+        principal: &Principal,
+        new: NewSubscription,
+        end: Cursor,
+    ) -> Result<Begun, LiveError> {
+        let begin = self.find_begin(principal, new.since.as_deref()).await?;
+        let head = new.id.as_deref().map(NamedHead::new);
+        let waited = self.waiting.find(head.as_ref(), &new.collection);
+        let is_same = |other: &Subscription| head.is_some() && other.delivery.head() == head.as_ref();
+        let old = self.all.iter().position(is_same);
+        if old.is_none() && waited.is_none() {
+            self.check_count()?;
+        }
+        let subscription = self.new_subscription(principal, Target::Awaited, new, old)?;
+        self.waiting.remove(waited);
+        if let Some(index) = old {
+            let old = self.all.swap_remove(index);
+            self.shard.end(&old.delivery);
+        }
+        let delivery = &subscription.delivery;
+        delivery.restart_from(match begin {
+            Begin::After(cursor) if !delivery.wants_snapshot => cursor,
+            _ => end,
+        });
+        let begun = self.say_waiting(&subscription, begin, end);
+        if let Some(begun) = begun {
+            self.waiting.add(&self.streams, subscription);
+            return Ok(begun);
+        }
+        Ok(Begun::Told)
+    }
+
+    /// Tells the client that its subscription waits. Returns what is left to say; `None` if the subscription has ended.
+    fn say_waiting(&self, subscription: &Subscription, begin: Begin, end: Cursor) -> Option<Begun> {
+        let delivery = &subscription.delivery;
+        if !delivery.form.says_position() {
+            return Some(Begun::Waits { cursor: end.encode(&delivery.project) });
+        }
+        let lost = match begin {
+            Begin::Now => None,
+            // It may hold documents of a collection that was removed since.
+            Begin::After(_) => delivery.wants_snapshot.then_some(Lost::NoCollection),
+            Begin::Lost(lost) => Some(lost),
+        };
+        if delivery.wants_snapshot {
+            subscription.begin_snapshot();
+            subscription.say_waiting();
+            if let Some(lost) = lost {
+                subscription.say_resync(lost, end);
+            }
+            subscription.send_empty_snapshot();
+            return Some(Begun::Told);
+        }
+        if let Some(lost) = lost
+            && !self.begin_anew(subscription, lost, end)
+        {
+            return None;
+        }
+        subscription.say_waiting();
+        let cursor = delivery.cursor().unwrap_or(end).encode(&delivery.project);
+        Some(if delivery.head().is_some() { Begun::Told } else { Begun::Waits { cursor } })
+    }
+
+    /// Begins the subscriptions whose collections exist now. They catch up from their positions. Returns the end of one that
+    /// can't be served.
+    pub(super) fn begin_found(&mut self, all: Vec<Found>) -> Option<Ended> {
+        for Found { waited, collection, is_renamed } in all {
+            self.waiting.remove(Some(waited.clone()));
+            let begun = match self.begin_one(&waited, &collection) {
+                Ok(begun) => begun,
+                Err(error) => {
+                    self.waiting.look_again();
+                    return Some(Ended::One(waited, error));
+                }
+            };
+            // A client without cursors has no view that the server would know of.
+            if is_renamed
+                && begun.is_resumable()
+                && let Some(cursor) = waited.delivery.cursor()
+                && !self.begin_anew(&begun, Lost::Renamed, cursor)
+            {
+                continue;
+            }
+            self.all.push(begun);
+        }
+        None
+    }
+
+    fn begin_one(&self, waited: &Subscription, collection: &Collection) -> Result<Subscription, LiveError> {
+        let old = &waited.delivery;
+        let audience = Audience {
+            project: old.project.clone(),
+            collection: collection.id.clone(),
+            form: old.form,
+            label: old.form.label(collection, &old.label).into(),
+            key: old.key.clone(),
+        };
+        let interest = self.streams.interests().get(audience, (*old.filter).clone())?;
+        let head = waited.id().as_deref().map(NamedHead::new);
+        let delivery = Delivery::new(interest, self.outbox.clone(), head, old.wants_snapshot)?;
+        if let Some(cursor) = old.cursor() {
+            delivery.restart_from(cursor);
+        }
+        Ok(Subscription::new(delivery))
+    }
+}
