@@ -1,26 +1,14 @@
-//! Subscriptions to collections that don't exist yet.
-//!
-//! An app that is opened for the first time subscribes before anything is written. Its subscription waits, and has a position
-//! in the log from the start. When the collection is created, the subscription reads on from there, as any other does that
-//! resumes, and so gets every document from the first write on.
+//! The subscriptions of one connection that wait for their collections, and when to look for these.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{
-    beginning::{Begin, Target},
-    error::LiveError,
-    log_reading::account_of,
-    reads::Streams,
-    resume::Lost,
-    subscription::Subscription,
-    subscriptions::{Begun, Ended, NewSubscription, Subscriptions},
-};
+use super::{log_reading::account_of, reads::Streams, subscription::Subscription};
 use crate::{
     auth::Principal,
     domain::{Change, Collection, CollectionName, Control, Entry, cursor::Cursor},
-    hub::{Audience, Delivery, Shard},
+    hub::{Delivery, Shard},
     store::StoreError,
     wire::NamedHead,
 };
@@ -49,10 +37,10 @@ struct Lookout {
 
 /// A collection that was waited for.
 pub(super) struct Found {
-    waited: Subscription,
-    collection: Arc<Collection>,
+    pub(super) waited: Subscription,
+    pub(super) collection: Arc<Collection>,
     /// Whether it existed already, under another name, where the subscription would begin.
-    is_renamed: bool,
+    pub(super) is_renamed: bool,
 }
 
 impl Waiting {
@@ -82,10 +70,10 @@ impl Waiting {
         std::mem::take(&mut self.all)
     }
 
-    fn add(&mut self, streams: &Streams, waited: Subscription) {
+    pub(super) fn add(&mut self, streams: &Streams, waited: Subscription) {
         self.all.push(waited);
         let lookout = self.lookout.get_or_insert_with(|| Lookout {
-            changes: streams.collection_changes(),
+            changes: streams.reader().collection_changes(),
             is_due: true,
             looked_at: Instant::now(),
         });
@@ -94,7 +82,7 @@ impl Waiting {
     }
 
     /// Makes the next look come soon, although nothing has changed.
-    fn look_again(&mut self) {
+    pub(super) fn look_again(&mut self) {
         if let Some(lookout) = &mut self.lookout {
             lookout.is_due = true;
         }
@@ -156,7 +144,7 @@ fn pass(delivery: &Delivery, mark: Option<Cursor>) {
 /// reads on.
 async fn find(streams: &Streams, waited: &Subscription) -> Result<Option<Found>, StoreError> {
     let delivery = &waited.delivery;
-    let found = streams.find_known(&delivery.project, &delivery.label).await?;
+    let found = streams.reader().find_known_collection(&delivery.project, &delivery.label).await?;
     let (Some(collection), Some(position)) = (found, delivery.position()) else { return Ok(None) };
     let is_renamed = if collection.created_at == position.at {
         // Within one millisecond, the log tells. It has few control entries, so that one page is enough.
@@ -172,114 +160,4 @@ async fn find(streams: &Streams, waited: &Subscription) -> Result<Option<Found>,
         collection.created_at < position.at
     };
     Ok(Some(Found { waited: waited.clone(), collection, is_renamed }))
-}
-
-impl Subscriptions {
-    /// Adds a subscription to a collection that did not exist when the log ended at `end` or later.
-    pub(super) async fn add_waiting(
-        &mut self,
-        principal: &Principal,
-        new: NewSubscription,
-        end: Cursor,
-    ) -> Result<Begun, LiveError> {
-        let begin = self.find_begin(principal, new.since.as_deref()).await?;
-        let head = new.id.as_deref().map(NamedHead::new);
-        let waited = self.waiting.find(head.as_ref(), &new.collection);
-        let is_same = |other: &Subscription| head.is_some() && other.delivery.head() == head.as_ref();
-        let old = self.all.iter().position(is_same);
-        if old.is_none() && waited.is_none() {
-            self.check_count()?;
-        }
-        let subscription = self.new_subscription(principal, Target::Awaited, new, old)?;
-        self.waiting.remove(waited);
-        if let Some(index) = old {
-            let old = self.all.swap_remove(index);
-            self.shard.end(&old.delivery);
-        }
-        let delivery = &subscription.delivery;
-        delivery.restart_from(match begin {
-            Begin::After(cursor) if !delivery.wants_snapshot => cursor,
-            _ => end,
-        });
-        let begun = self.say_waiting(&subscription, begin, end);
-        if let Some(begun) = begun {
-            self.waiting.add(&self.streams, subscription);
-            return Ok(begun);
-        }
-        Ok(Begun::Told)
-    }
-
-    /// Tells the client that its subscription waits. Returns what is left to say; `None` if the subscription has ended.
-    fn say_waiting(&self, subscription: &Subscription, begin: Begin, end: Cursor) -> Option<Begun> {
-        let delivery = &subscription.delivery;
-        if !delivery.form.says_position() {
-            return Some(Begun::Waits { cursor: end.encode(&delivery.project) });
-        }
-        let lost = match begin {
-            Begin::Now => None,
-            // It may hold documents of a collection that was removed since.
-            Begin::After(_) => delivery.wants_snapshot.then_some(Lost::NoCollection),
-            Begin::Lost(lost) => Some(lost),
-        };
-        if delivery.wants_snapshot {
-            subscription.begin_snapshot();
-            subscription.say_waiting();
-            if let Some(lost) = lost {
-                subscription.say_resync(lost, end);
-            }
-            subscription.send_empty_snapshot();
-            return Some(Begun::Told);
-        }
-        if let Some(lost) = lost
-            && !self.begin_anew(subscription, lost, end)
-        {
-            return None;
-        }
-        subscription.say_waiting();
-        let cursor = delivery.cursor().unwrap_or(end).encode(&delivery.project);
-        Some(if delivery.head().is_some() { Begun::Told } else { Begun::Waits { cursor } })
-    }
-
-    /// Begins the subscriptions whose collections exist now. They catch up from their positions. Returns the end of one that
-    /// can't be served.
-    pub(super) fn begin_found(&mut self, all: Vec<Found>) -> Option<Ended> {
-        for Found { waited, collection, is_renamed } in all {
-            self.waiting.remove(Some(waited.clone()));
-            let begun = match self.begin_one(&waited, &collection) {
-                Ok(begun) => begun,
-                Err(error) => {
-                    self.waiting.look_again();
-                    return Some(Ended::One(waited, error));
-                }
-            };
-            // A client without cursors has no view that the server would know of.
-            if is_renamed
-                && begun.is_resumable()
-                && let Some(cursor) = waited.delivery.cursor()
-                && !self.begin_anew(&begun, Lost::Renamed, cursor)
-            {
-                continue;
-            }
-            self.all.push(begun);
-        }
-        None
-    }
-
-    fn begin_one(&self, waited: &Subscription, collection: &Collection) -> Result<Subscription, LiveError> {
-        let old = &waited.delivery;
-        let audience = Audience {
-            project: old.project.clone(),
-            collection: collection.id.clone(),
-            form: old.form,
-            label: old.form.label(collection, &old.label).into(),
-            key: old.key.clone(),
-        };
-        let interest = self.streams.interests().get(audience, (*old.filter).clone())?;
-        let head = waited.id().as_deref().map(NamedHead::new);
-        let delivery = Delivery::new(interest, self.outbox.clone(), head, old.wants_snapshot)?;
-        if let Some(cursor) = old.cursor() {
-            delivery.restart_from(cursor);
-        }
-        Ok(Subscription::new(delivery))
-    }
 }

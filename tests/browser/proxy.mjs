@@ -10,11 +10,17 @@ import { extname } from "node:path";
  * `files` maps a path to a file's URL or to HTML.
  */
 export async function serve(t, files, upstream) {
+	return (await open(t, files, upstream)).url;
+}
+
+/** The same. Resolves to the address, a function that counts the event streams, and one that cuts all connections. */
+export async function open(t, files, upstream) {
+	const streams = new Set();
 	const { hostname, port } = new URL(upstream);
 	const server = createServer(async (incoming, outgoing) => {
 		const { pathname } = new URL(incoming.url, upstream);
 		if (pathname in files) await sendFile(outgoing, files[pathname]);
-		else forward(incoming, outgoing, { hostname, port });
+		else forward(incoming, outgoing, { hostname, port }, streams);
 	});
 	server.on("upgrade", (incoming, client, head) => forwardSocket(incoming, client, head, { hostname, port }));
 	await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -22,7 +28,13 @@ export async function serve(t, files, upstream) {
 		server.closeAllConnections();
 		server.close();
 	});
-	return `http://127.0.0.1:${server.address().port}`;
+	return {
+		url: `http://127.0.0.1:${server.address().port}`,
+		streams: () => streams.size,
+		cut: () => {
+			for (const stream of streams) stream.destroy();
+		},
+	};
 }
 
 async function sendFile(outgoing, file) {
@@ -31,10 +43,17 @@ async function sendFile(outgoing, file) {
 	outgoing.end(file instanceof URL ? await readFile(file) : file);
 }
 
-function forward(incoming, outgoing, target) {
+function forward(incoming, outgoing, target, streams) {
 	const { url: path, method, headers } = incoming;
 	const forwarded = request({ ...target, path, method, headers }, (answer) => {
 		outgoing.writeHead(answer.statusCode, answer.headers);
+		if (answer.headers["content-type"] === "text/event-stream") {
+			streams.add(outgoing);
+			outgoing.on("close", () => {
+				streams.delete(outgoing);
+				forwarded.destroy();
+			});
+		}
 		answer.pipe(outgoing);
 	});
 	forwarded.on("error", () => outgoing.destroy());

@@ -3,7 +3,7 @@
 use std::{ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     reader::StreamReader,
@@ -224,21 +224,9 @@ impl Streams {
         Ok(found)
     }
 
-    /// Finds a collection that a subscription waits for, among those that this process has heard of.
-    ///
-    /// # Errors
-    /// The database's own.
-    pub async fn find_known(
-        &self,
-        project: &ProjectId,
-        name: &str,
-    ) -> Result<Option<Arc<Collection>>, StoreError> {
-        self.reader.find_known_collection(project, name).await
-    }
-
-    /// Returns a receiver that is notified after each change of what this process has heard of collections.
-    pub fn collection_changes(&self) -> watch::Receiver<()> {
-        self.reader.collection_changes()
+    /// Returns the reads that are not bounded here.
+    pub fn reader(&self) -> &dyn StreamReader {
+        &*self.reader
     }
 
     /// Returns whether a stream can go on from a cursor.

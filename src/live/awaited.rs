@@ -1,0 +1,130 @@
+//! Subscriptions to collections that don't exist yet: how they begin to wait, and how they begin when the collection exists.
+//!
+//! An app that is opened for the first time subscribes before anything is written. Its subscription waits, and has a position
+//! in the log from the start. When the collection is created, the subscription reads on from there, as any other does that
+//! resumes, and so gets every document from the first write on.
+
+use super::{
+    beginning::{Begin, Target},
+    error::LiveError,
+    resume::Lost,
+    subscription::Subscription,
+    subscriptions::{Begun, Ended, NewSubscription, Subscriptions},
+    waiting::Found,
+};
+use crate::{
+    auth::Principal,
+    domain::{Collection, cursor::Cursor},
+    hub::{Audience, Delivery},
+    wire::NamedHead,
+};
+
+impl Subscriptions {
+    /// Adds a subscription to a collection that did not exist when the log ended at `end` or later.
+    pub(super) async fn add_waiting(
+        &mut self,
+        principal: &Principal,
+        new: NewSubscription,
+        end: Cursor,
+    ) -> Result<Begun, LiveError> {
+        let begin = self.find_begin(principal, new.since.as_deref()).await?;
+        let head = new.id.as_deref().map(NamedHead::new);
+        let waited = self.waiting.find(head.as_ref(), &new.collection);
+        let is_same = |other: &Subscription| head.is_some() && other.delivery.head() == head.as_ref();
+        let old = self.all.iter().position(is_same);
+        if old.is_none() && waited.is_none() {
+            self.check_count()?;
+        }
+        let subscription = self.new_subscription(principal, Target::Awaited, new, old)?;
+        self.waiting.remove(waited);
+        if let Some(index) = old {
+            let old = self.all.swap_remove(index);
+            self.shard.end(&old.delivery);
+        }
+        let delivery = &subscription.delivery;
+        delivery.restart_from(match begin {
+            Begin::After(cursor) if !delivery.wants_snapshot => cursor,
+            _ => end,
+        });
+        let begun = self.say_waiting(&subscription, begin, end);
+        if let Some(begun) = begun {
+            self.waiting.add(&self.streams, subscription);
+            return Ok(begun);
+        }
+        Ok(Begun::Told)
+    }
+
+    /// Tells the client that its subscription waits. Returns what is left to say; `None` if the subscription has ended.
+    fn say_waiting(&self, subscription: &Subscription, begin: Begin, end: Cursor) -> Option<Begun> {
+        let delivery = &subscription.delivery;
+        if !delivery.form.says_position() {
+            return Some(Begun::Waits { cursor: end.encode(&delivery.project) });
+        }
+        let lost = match begin {
+            Begin::Now => None,
+            // It may hold documents of a collection that was removed since.
+            Begin::After(_) => delivery.wants_snapshot.then_some(Lost::NoCollection),
+            Begin::Lost(lost) => Some(lost),
+        };
+        if delivery.wants_snapshot {
+            subscription.begin_snapshot();
+            subscription.say_waiting();
+            if let Some(lost) = lost {
+                subscription.say_resync(lost, end);
+            }
+            subscription.send_empty_snapshot();
+            return Some(Begun::Told);
+        }
+        if let Some(lost) = lost
+            && !self.begin_anew(subscription, lost, end)
+        {
+            return None;
+        }
+        subscription.say_waiting();
+        let cursor = delivery.cursor().unwrap_or(end).encode(&delivery.project);
+        Some(if delivery.head().is_some() { Begun::Told } else { Begun::Waits { cursor } })
+    }
+
+    /// Begins the subscriptions whose collections exist now. They catch up from their positions. Returns the end of one that
+    /// can't be served.
+    pub(super) fn begin_found(&mut self, all: Vec<Found>) -> Option<Ended> {
+        for Found { waited, collection, is_renamed } in all {
+            self.waiting.remove(Some(waited.clone()));
+            let begun = match self.begin_one(&waited, &collection) {
+                Ok(begun) => begun,
+                Err(error) => {
+                    self.waiting.look_again();
+                    return Some(Ended::One(waited, error));
+                }
+            };
+            // A client without cursors has no view that the server would know of.
+            if is_renamed
+                && begun.is_resumable()
+                && let Some(cursor) = waited.delivery.cursor()
+                && !self.begin_anew(&begun, Lost::Renamed, cursor)
+            {
+                continue;
+            }
+            self.all.push(begun);
+        }
+        None
+    }
+
+    fn begin_one(&self, waited: &Subscription, collection: &Collection) -> Result<Subscription, LiveError> {
+        let old = &waited.delivery;
+        let audience = Audience {
+            project: old.project.clone(),
+            collection: collection.id.clone(),
+            form: old.form,
+            label: old.form.label(collection, &old.label).into(),
+            key: old.key.clone(),
+        };
+        let interest = self.streams.interests().get(audience, (*old.filter).clone())?;
+        let head = waited.id().as_deref().map(NamedHead::new);
+        let delivery = Delivery::new(interest, self.outbox.clone(), head, old.wants_snapshot)?;
+        if let Some(cursor) = old.cursor() {
+            delivery.restart_from(cursor);
+        }
+        Ok(Subscription::new(delivery))
+    }
+}
