@@ -17,10 +17,10 @@ use super::{
     maintenance::Maintenance,
     mutation::Operation,
     queue::{self, Queue, WriterHandle},
-    request::{IndexRequest, Request},
+    request::{IndexRequest, Kind, Request},
     rest::Rest,
     state::{Answers, BATCH, BATCH_BYTES, BATCH_COST, BATCH_OPERATIONS, Writer, WriterConfig},
-    turns::{Kind, Turns},
+    turns::Turns,
 };
 use crate::{
     auth::KeyRing,

@@ -4,11 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{error::WriteError, mutation::Mutation, outcome::Committed, turns::Kind};
+use super::{error::WriteError, mutation::Mutation, outcome::Committed};
 use crate::{
     shares::BudgetPermit,
     store::{StoreError, collections::indexes::IndexTask},
 };
+
+/// The two kinds of mutations, each with a queue of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    #[default]
+    Cheap,
+    Dear,
+}
 
 /// A mutation in the queue, with the way back to its caller.
 pub(super) struct Request {

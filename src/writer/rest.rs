@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::turns::Kind;
+use super::request::Kind;
 use crate::supervision::Supervisor;
 
 /// Dear mutations rest for so many times as long as the last batch of them took.

@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     mutation::Operation,
-    request::{Request, Turn},
+    request::{Kind, Request, Turn},
 };
 
 /// The least cost of an operation: its share of a statement and of a commit.
@@ -29,14 +29,6 @@ const LANES: usize = 4096;
 /// The bytes and the expected cost from which on a mutation is dear.
 const DEAR_BYTES: usize = 256 * 1024;
 const DEAR_COST: u64 = 4_000_000;
-
-/// The two kinds of mutations, each with a queue of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Kind {
-    #[default]
-    Cheap,
-    Dear,
-}
 
 /// A mutation that waits.
 struct Waiting(Request);
