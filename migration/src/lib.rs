@@ -22,6 +22,8 @@ const APPLIED: &str = "seaql_migrations";
 
 /// How the schema of a database compares with this version's.
 pub struct Comparison {
+    /// How many steps have run; 0 in a database that is not of Coir.
+    pub applied: usize,
     /// How many steps are still to run.
     pub pending: usize,
     /// The names of steps that only a newer version knows, in order.
@@ -42,8 +44,9 @@ pub async fn compare(db: &DatabaseConnection) -> Result<Comparison, DbErr> {
     }
     let known: Vec<_> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
     let pending = known.iter().filter(|step| !applied.contains(step)).count();
+    let count = applied.len();
     applied.retain(|step| !known.contains(step));
-    Ok(Comparison { pending, unknown: applied })
+    Ok(Comparison { applied: count, pending, unknown: applied })
 }
 
 /// Runs the steps in order, and remembers which have run.

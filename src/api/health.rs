@@ -11,9 +11,12 @@ use crate::api::{
     state::State,
 };
 
+/// The header that says which server answers. Commands ask for it before they send a key anywhere.
+pub const INSTANCE_HEADER: &str = "X-Coir-Instance";
+
 /// `GET /health/live` → 200 while the process serves requests at all.
-pub async fn live() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "live" }))
+pub async fn live(state: State) -> HttpResponse {
+    HttpResponse::Ok().insert_header((INSTANCE_HEADER, &*state.instance)).json(json!({ "status": "live" }))
 }
 
 /// `GET /health/ready` → 200, or 503 with the first reason why this process can't do its work, or once it is about to stop. It

@@ -30,6 +30,8 @@ pub struct ServerState {
     pub response_bodies: Budget,
     /// True once the server is about to stop, for the health check.
     pub is_draining: Arc<AtomicBool>,
+    /// Who this server is, for the commands that ask before they send a key. Another one with each start.
+    pub instance: Arc<str>,
 }
 
 /// The extractor of the [`ServerState`].

@@ -6,8 +6,8 @@ use super::StartError;
 use crate::{
     auth::KeyKind,
     config::Config,
-    service::keys::{self, NewKeys},
-    store::Db,
+    service::keys::{self, NewKeys, SetupError},
+    store::{Db, MigrateError, OpenExistingError},
 };
 
 /// The pause between two tries to reach the database.
@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn migrate_database(config: &Config) -> Result<Db, StartError> {
+async fn migrate_database(config: &Config) -> Result<Db, StartError> {
     prepare_directory(config)?;
     connect_and_migrate(config).await
 }
@@ -52,37 +52,63 @@ async fn wait_for_database(config: &Config) -> Result<Db, StartError> {
     }
 }
 
-/// Opens the database as `serve` does: migrates it, and creates the project `default` with its keys.
+/// Migrates the database, and creates the project `default` with its keys, as the first start does.
 ///
-/// The keys are returned if this call created the project, since they cannot be read again.
+/// The keys are returned if this call created the project, since they cannot be read again. A configured key that is revoked is
+/// no error here: nobody is served with it.
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn open_database(config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
-    fill(migrate_database(config).await?, config).await
+pub async fn prepare_database(config: &Config) -> Result<Option<NewKeys>, StartError> {
+    let db = migrate_database(config).await?;
+    let prepared = match fill(&db, config).await {
+        Err(StartError::Setup(SetupError::KeyTaken(_))) => Ok(None),
+        prepared => prepared,
+    };
+    db.close().await;
+    prepared
 }
 
-/// Opens the database like [`open_database`], and waits for one that is not there yet.
+/// Opens a database that a server has made. Creates and changes nothing.
+///
+/// # Errors
+/// [`StartError`]; [`StartError::NoDatabase`] says where was looked.
+pub async fn open_database(config: &Config) -> Result<Db, StartError> {
+    let opened = Db::open_existing(&config.database_url, config.durability, config.query_limit).await;
+    opened.map_err(|err| match err {
+        OpenExistingError::Missing => StartError::NoDatabase(config.database_url.to_string()),
+        OpenExistingError::Schema(MigrateError::Empty) => {
+            StartError::NoTables(config.database_url.to_string())
+        }
+        OpenExistingError::Schema(err) => err.into(),
+        OpenExistingError::Connect(err) => err.into(),
+    })
+}
+
+/// Opens the database as `serve` does: migrates it, creates the project `default` with its keys, and waits for a database that
+/// is not there yet.
 ///
 /// # Errors
 /// [`StartError`].
 pub(super) async fn open_database_when_there(config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
-    fill(wait_for_database(config).await?, config).await
+    let db = wait_for_database(config).await?;
+    let new_keys = fill(&db, config).await?;
+    Ok((db, new_keys))
 }
 
-async fn fill(db: Db, config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
+async fn fill(db: &Db, config: &Config) -> Result<Option<NewKeys>, StartError> {
     let configured = [
         (KeyKind::Publishable, &config.publishable_key, "COIR_PUBLISHABLE_KEY"),
         (KeyKind::Secret, &config.api_key, "COIR_API_KEY"),
     ];
     let [publishable, secret] = configured.map(|(_, key, _)| key.as_deref());
-    let new_keys = keys::ensure_default_project(&db, [publishable, secret]).await?;
+    let new_keys = keys::ensure_default_project(db, [publishable, secret]).await?;
     for (kind, key, setting) in configured {
         if let Some(key) = key {
-            keys::ensure_key(&db, kind, key, setting).await?;
+            keys::ensure_key(db, kind, key, setting).await?;
         }
     }
-    Ok((db, new_keys))
+    Ok(new_keys)
 }
 
 /// Creates a file and removes it.

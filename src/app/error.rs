@@ -20,6 +20,16 @@ pub enum StartError {
         "the data directory `{0}` is not writable: {1}; give the user that runs Coir the right to write there, or choose another directory with --data-dir (COIR_DATA_DIR)"
     )]
     DataDirReadOnly(PathBuf, io::Error),
+    /// Told by commands that make no database.
+    #[error(
+        "there is no database at {0}, and this command makes none; type it in the server's directory, or name the server's data with --data-dir (COIR_DATA_DIR) or --database-url (DATABASE_URL). `coir serve` makes a new database"
+    )]
+    NoDatabase(String),
+    /// A database that has never been one of Coir.
+    #[error(
+        "{0} has no tables of Coir, and this command makes none; name the server's data with --data-dir (COIR_DATA_DIR) or --database-url (DATABASE_URL). `coir serve` or `coir migrate` makes the tables"
+    )]
+    NoTables(String),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]

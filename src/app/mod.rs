@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use caches::Caches;
-pub use database::{migrate_database, open_database};
+pub use database::{open_database, prepare_database};
 pub use error::StartError;
 use http::{HttpSettings, SHUTDOWN_SECONDS};
 use threads::Threads;
@@ -82,6 +82,8 @@ pub struct Running {
     pub new_keys: Option<NewKeys>,
     /// The durability setting in force, as the database reports it.
     pub durability: String,
+    /// What `/health/live` answers in its header: who this server is, another one with each start.
+    pub instance: Arc<str>,
     db: Db,
     http: ServerHandle,
     http_outcome: oneshot::Receiver<io::Result<()>>,
@@ -181,7 +183,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         request_bodies: Budget::new(BODY_BUDGET.max(8 * config.limits.body_bytes)),
         response_bodies,
         is_draining: Arc::default(),
+        instance: uuid::Uuid::now_v7().simple().to_string().into(),
     });
+    let instance = state.instance.clone();
     let is_draining = state.is_draining.clone();
     let allowed_origins = config.allowed_origins.clone();
     let next_shard = Arc::new(AtomicU32::new(0));
@@ -216,6 +220,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         address,
         new_keys,
         durability,
+        instance,
         db,
         http,
         http_outcome,

@@ -92,16 +92,20 @@ pub(super) enum ProjectCommand {
 pub(super) struct ImportArgs {
     /// The collection; the first document creates it
     pub(super) collection: String,
-    /// A JSON array of objects (.json), or one object per line (.ndjson, .jsonl). Documents of an export keep their ids
+    /// A JSON array of objects (.json), one object per line (.ndjson, .jsonl), or a table (.csv, .tsv). Documents of an export
+    /// keep their ids
     pub(super) file: PathBuf,
-    /// URL of the running server
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
-    pub(super) url: String,
-    /// The API key. Prefer COIR_API_KEY: other users of the machine can read command lines
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+    /// The field that has the ids of records that are not in the form of an export. A second import replaces the documents of the
+    /// first
+    #[arg(long, value_name = "NAME")]
+    pub(super) id_field: Option<String>,
+    /// Check the file, the server and the key, and write nothing
     #[arg(long)]
-    pub(super) key: Option<String>,
-    /// Concurrent requests
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) dry_run: bool,
+    /// Concurrent requests. With more than one, the documents may be created in another order than that of the file
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) concurrency: u16,
 }
 
@@ -116,11 +120,18 @@ pub(super) struct VerifyArgs {
     /// How long to follow: 60s, 5m, 2h
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(super) duration: std::time::Duration,
-    /// URL of the running server
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
-    pub(super) url: String,
-    /// The API key. Prefer COIR_API_KEY: other users of the machine can read command lines
-    #[arg(long)]
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+/// Which server a command talks to, and with which key.
+#[derive(Args)]
+pub(super) struct ServerArgs {
+    /// URL of the running server. Unset: the server of this directory
+    #[arg(long, env = "COIR_URL", hide_env_values = true)]
+    pub(super) url: Option<String>,
+    /// The API key. Prefer the variable: other users of the machine can read command lines
+    #[arg(long, env = "COIR_KEY", hide_env_values = true)]
     pub(super) key: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use crate::{
     supervision::Failure, writer::WriteError,
 };
 
-use super::{import::ImportError, output::OutputError, verify::VerifyError};
+use super::{import::error::ImportError, output::OutputError, verify::VerifyError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,12 @@
 //! The command line: what can be typed, and what each command does and prints.
 //!
-//! `serve`, `migrate`, `keys` and `projects` open the database. `import` and `verify` are HTTP clients of a running server.
+//! `serve` and `migrate` make the database, and `keys` and `projects` open one that is there. `import` and `verify` are HTTP
+//! clients of a running server.
 //!
-//! Reading order: [`arguments`] with `duration`, this file, [`logging`], `output`, `serve`, `admin`, `answer`, `import`, `verify`
-//! with `comparison`, [`error`].
+//! Reading order: [`arguments`] with `duration`, this file, [`logging`], `output`, `serve` with `address` and `server_note`,
+//! `admin`, `target` with `answer`, `import`, `verify` with `comparison`, [`error`].
 
+mod address;
 mod admin;
 mod answer;
 pub mod arguments;
@@ -15,6 +17,8 @@ mod import;
 pub mod logging;
 mod output;
 mod serve;
+mod server_note;
+mod target;
 mod verify;
 
 pub use arguments::Cli;
@@ -35,19 +39,21 @@ use crate::{
 pub async fn run(cli: Cli) -> Result<(), CliError> {
     let given = cli.settings.0;
     match cli.command {
-        // These two talk to a server; the settings of a server are not theirs, but for the key.
-        Some(Command::Import(args)) => {
-            let key = key_of(args.key.as_deref(), &given)?;
-            Ok(import::run(args, key).await?)
-        }
-        Some(Command::Verify(args)) => {
-            let key = key_of(args.key.as_deref(), &given)?;
-            Ok(verify::run(args, key).await?)
-        }
+        // These two talk to a server. Of its settings they read where it is, and nothing else.
+        Some(Command::Import(args)) => Ok(import::run(args, &given).await?),
+        Some(Command::Verify(args)) => Ok(verify::run(args, &given).await?),
         None => serve::run(start(&given)?).await,
         Some(Command::Serve(args)) => serve::run(start(&given.with_flags_of(args.0))?).await,
         Some(Command::Migrate) => {
-            app::migrate_database(&start(&given)?).await?.close().await;
+            if let Some(keys) = app::prepare_database(&start(&given)?).await? {
+                output::print(format_args!(
+                    "This database is new. The project `{DEFAULT_PROJECT}` has these keys, which are shown only once:"
+                ))?;
+                output::print(format_args!(
+                    "  publishable  {}\n  secret       {}",
+                    keys.publishable, keys.secret
+                ))?;
+            }
             Ok(output::print("The database's schema is up to date.")?)
         }
         Some(Command::Keys(command)) => run_on_database(&start(&given)?, Administration::Keys(command)).await,
@@ -55,15 +61,6 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
             run_on_database(&start(&given)?, Administration::Projects(command)).await
         }
     }
-}
-
-/// The key that was typed, or else that in `COIR_API_KEY`.
-fn key_of(typed: Option<&str>, given: &Given) -> Result<Option<String>, CliError> {
-    let key = match typed {
-        Some(key) => Some(key),
-        None => given.text("COIR_API_KEY")?,
-    };
-    Ok(key.map(str::to_owned))
 }
 
 /// Checks the settings and starts the log, which then warns of variables that are no settings.
@@ -85,13 +82,7 @@ enum Administration {
 }
 
 async fn run_on_database(config: &Config, command: Administration) -> Result<(), CliError> {
-    let (db, new_keys) = app::open_database(config).await?;
-    if let Some(keys) = new_keys {
-        output::note(format_args!(
-            "This database is new. The project `{DEFAULT_PROJECT}` has these keys, which are shown only once:"
-        ));
-        output::note(format_args!("  publishable  {}\n  secret       {}", keys.publishable, keys.secret));
-    }
+    let db = app::open_database(config).await?;
     let outcome = match command {
         Administration::Keys(KeyCommand::Create { kind, project, scope }) => {
             let scopes = scope.as_deref().map_or(Ok(Scopes::all()), Scopes::parse)?;

@@ -3,14 +3,18 @@
 use std::{
     fmt::Write as _,
     io::Write as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    path::{Path, absolute},
     time::Duration,
 };
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{error::CliError, logging};
+use super::{
+    address::browser_address,
+    error::CliError,
+    logging,
+    server_note::{NoteFile, ServerNote},
+};
 use crate::{
     app::{self, Running},
     config::Config,
@@ -28,6 +32,7 @@ const FAILED_STOP: Duration = Duration::from_secs(2);
 pub(super) async fn run(config: Config) -> Result<(), CliError> {
     let welcome = Welcome::of(&config);
     let drain = config.drain;
+    let file = NoteFile::of(&config.database_url);
     // Before the start: it may wait for the database, and the first process of a container has no other way to end.
     let mut stop = StopSignals::listen();
     let running = tokio::select! {
@@ -37,6 +42,8 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
             return Ok(());
         }
     };
+    // Before the welcome: who reads that may type the next command at once.
+    let _note = file.and_then(|file| Note::leave(file, &running));
     greet(welcome.text(&running)).await;
     tracing::info!(address = %running.address, durability = %running.durability, "serving on http://{}, {}", running.address, running.durability);
     exit_when_stuck(running.supervisor().clone()).map_err(CliError::Server)?;
@@ -90,6 +97,35 @@ fn exit_when_stuck(supervisor: Supervisor) -> std::io::Result<()> {
     })
 }
 
+/// The note of a running server, which is removed when this is dropped.
+struct Note {
+    file: NoteFile,
+    note: ServerNote,
+}
+
+impl Note {
+    /// Leaves the note. Without it, other commands must be told where the server is.
+    fn leave(file: NoteFile, running: &Running) -> Option<Self> {
+        let url = format!("http://{}", browser_address(running.address));
+        let note = ServerNote { url, instance: running.instance.to_string() };
+        match file.write(&note) {
+            Ok(()) => Some(Self { file, note }),
+            Err(err) => {
+                tracing::warn!(
+                    "the note beside the database that says where this server is can't be written: {err}"
+                );
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        self.file.remove(&self.note);
+    }
+}
+
 /// The first lines that the server prints: where it serves, its keys, and commands to try.
 struct Welcome {
     storage: String,
@@ -100,11 +136,16 @@ struct Welcome {
 
 impl Welcome {
     fn of(config: &Config) -> Self {
-        let mut command = std::env::args().next().unwrap_or_else(|| "coir".to_owned());
-        if let Some(directory) =
-            config.data_dir.as_deref().filter(|directory| *directory != Path::new("data"))
-        {
-            let _ = write!(command, " --data-dir '{}'", directory.display());
+        let program = std::env::args().next().unwrap_or_else(|| "coir".to_owned());
+        let mut command = match program.contains('/') {
+            true => absolute(&program).map_or(program, |path| quote(&path)),
+            // A name that the shell finds.
+            false => program,
+        };
+        // The default is one of this directory.
+        let is_default = |directory: &Path| absolute("data").is_ok_and(|default| directory == default);
+        if let Some(directory) = config.data_dir.as_deref().filter(|directory| !is_default(directory)) {
+            let _ = write!(command, " --data-dir {}", quote(directory));
         }
         Self {
             storage: config.database_url.to_string(),
@@ -150,14 +191,14 @@ impl Welcome {
     }
 }
 
-/// The address at which a browser on this machine reaches the server, also where it listens on every address.
-fn browser_address(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
+/// Writes a path as a shell takes it.
+fn quote(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'_' | b'-');
+    match path.bytes().all(is_plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
     }
-    address
 }
 
 /// The signals that stop the server.

@@ -15,7 +15,9 @@ use super::{
     arguments::VerifyArgs,
     comparison::{Comparison, Outcome, Reference, Source},
     output::{OutputError, note, print},
+    target::{self, TargetError},
 };
+use crate::config::Given;
 
 /// How often a comparison begins, and how often the progress is shown.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,10 +32,10 @@ const LIFETIME: std::ops::Range<u64> = 200..3000;
 /// Why a verification did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    #[error("an API key is needed: --key sk_…, or COIR_API_KEY in the environment")]
+    #[error("an API key is needed: --key sk_…, or COIR_KEY in the environment")]
     NoKey,
-    #[error("`{0}` is not the URL of a server, such as http://127.0.0.1:8080")]
-    BadUrl(String),
+    #[error(transparent)]
+    Target(#[from] TargetError),
     #[error("the HTTP client can't be made: {0}")]
     Client(reqwest::Error),
     #[error("the server at {0} can't be reached: {1}. Is it running?")]
@@ -65,8 +67,10 @@ struct Verification {
     divergences: u64,
 }
 
-pub(super) async fn run(args: VerifyArgs, key: Option<String>) -> Result<(), VerifyError> {
-    let mut verification = Verification::new(&args, key.ok_or(VerifyError::NoKey)?)?;
+pub(super) async fn run(args: VerifyArgs, given: &Given) -> Result<(), VerifyError> {
+    let key = args.server.key.clone().ok_or(VerifyError::NoKey)?;
+    let target = target::find(args.server.url.as_deref(), given).await?;
+    let mut verification = Verification::new(&args, &target.url, key)?;
     verification.follow(Instant::now() + args.duration).await?;
     verification.bar.finish_and_clear();
     let counts = verification.view.counts();
@@ -89,9 +93,9 @@ pub(super) async fn run(args: VerifyArgs, key: Option<String>) -> Result<(), Ver
 }
 
 impl Verification {
-    fn new(args: &VerifyArgs, key: String) -> Result<Self, VerifyError> {
-        let bad_url = || VerifyError::BadUrl(args.url.clone());
-        let mut list_url = path_url(&args.url, &["collections", &args.collection]).ok_or_else(bad_url)?;
+    fn new(args: &VerifyArgs, server: &str, key: String) -> Result<Self, VerifyError> {
+        let bad_url = || TargetError::BadUrl(server.to_owned());
+        let mut list_url = path_url(server, &["collections", &args.collection]).ok_or_else(bad_url)?;
         let terms = filter_terms(&list_url, args.filter.as_deref());
         list_url.query_pairs_mut().extend_pairs(&terms).append_pair("limit", "1000");
         let subscribe = Subscribe::to(&args.collection).snapshot();
@@ -99,11 +103,11 @@ impl Verification {
         // Heartbeats come more often than that.
         let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(PATIENCE);
         let http = http.build().map_err(VerifyError::Client)?;
-        let client = Client::new(&args.url, &key).map_err(|_| bad_url())?.with_http(http.clone());
+        let client = Client::new(server, &key).map_err(|_| bad_url())?.with_http(http.clone());
         let style = ProgressStyle::with_template("{spinner} {msg}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
         Ok(Self {
-            server: args.url.clone(),
+            server: server.to_owned(),
             messages: client.watch(wanted.clone()).backoff(TICK, TICK).messages(),
             source: Source { http, key, list_url, client, wanted },
             view: Replica::new(),

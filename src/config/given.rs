@@ -73,6 +73,11 @@ impl Given {
         }
     }
 
+    /// Whether a setting was given, rather than left at its default.
+    pub(super) fn is_chosen(&self, variable: &str) -> bool {
+        self.0.get(variable).is_some_and(|(_, origin)| *origin != Origin::Default)
+    }
+
     /// The text of a setting that has a default.
     fn required(&self, setting: &Setting) -> Result<&str, ConfigError> {
         self.text(setting.variable)?.ok_or_else(|| self.error(setting, "has no value"))

@@ -9,7 +9,12 @@ pub mod given;
 pub mod settings;
 pub mod unknown;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
     auth::KeyKind,
@@ -25,7 +30,7 @@ pub struct Config {
     /// Port 0 takes a free port.
     pub listen: SocketAddr,
     pub database_url: DatabaseUrl,
-    /// The directory to create before the database is opened; `None` if a URL was given.
+    /// The directory to create before the database is opened, as an absolute path; `None` if a URL was given.
     pub data_dir: Option<PathBuf>,
     /// A secret key of the project `default` that must exist.
     pub api_key: Option<String>,
@@ -150,19 +155,41 @@ impl Config {
     }
 }
 
+/// Reads where the server of this directory keeps its data. The other settings are not looked at.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn database_of(given: &Given) -> Result<DatabaseUrl, ConfigError> {
+    read_database(given).map(|(url, _)| url)
+}
+
+/// Reads the address that the server of this directory listens on, and whether somebody has chosen it. The other settings are not
+/// looked at.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn listen_of(given: &Given) -> Result<(SocketAddr, bool), ConfigError> {
+    Ok((given.address("COIR_LISTEN")?, given.is_chosen("COIR_LISTEN")))
+}
+
 /// The URL of the database, and the directory to create for it.
 fn read_database(given: &Given) -> Result<(DatabaseUrl, Option<PathBuf>), ConfigError> {
-    let data_dir = PathBuf::from(given.text("COIR_DATA_DIR")?.unwrap_or_default());
-    let (url, data_dir) = match given.text("DATABASE_URL")? {
-        Some(url) => (url.to_owned(), None),
-        None => (format!("sqlite://{}", data_dir.join("coir.db").display()), Some(data_dir)),
+    let data_dir = Path::new(given.text("COIR_DATA_DIR")?.unwrap_or_default());
+    let Some(url) = given.text("DATABASE_URL")? else {
+        let lost = |err| {
+            let reason = format!("the current directory can't be found: {err}; write an absolute path");
+            given.error(settings::setting("COIR_DATA_DIR"), reason)
+        };
+        let data_dir = std::path::absolute(data_dir).map_err(lost)?;
+        let url = DatabaseUrl::of_file(&data_dir.join("coir.db")).map_err(lost)?;
+        return Ok((url, Some(data_dir)));
     };
     // The message does not repeat the URL, which may hold a password.
     let wrong = |reason| {
         let form = "write sqlite://path/to/coir.db or postgres://user:password@host:5432/database";
         given.error(settings::setting("DATABASE_URL"), format!("is not valid: {reason}; {form}"))
     };
-    Ok((DatabaseUrl::parse(&url).map_err(wrong)?, data_dir))
+    Ok((DatabaseUrl::parse(url).map_err(wrong)?, None))
 }
 
 /// `None` for `*`, which allows every origin.
@@ -199,7 +226,9 @@ mod tests {
     fn without_any_setting_the_server_uses_a_file_and_listens_on_loopback() {
         let config = read(&[]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(&*config.database_url, "sqlite://data/coir.db");
+        let data = std::env::current_dir().unwrap().join("data");
+        assert_eq!(config.database_url.file(), Some(data.join("coir.db")));
+        assert_eq!(config.data_dir, Some(data));
     }
 
     #[test]

@@ -5,6 +5,9 @@ use super::settings::SETTINGS;
 /// Prefixes of variables that the project's own tests and benchmarks read.
 const FOREIGN_PREFIXES: [&str; 3] = ["COIR_TEST_", "COIR_SIMULATION_", "COIR_BENCH_"];
 
+/// Variables of the commands that talk to a server.
+const OF_CLIENTS: [&str; 2] = ["COIR_URL", "COIR_KEY"];
+
 /// A variable that begins with `COIR_` and is no setting, with the setting whose name is nearest.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnknownVariable {
@@ -14,7 +17,9 @@ pub struct UnknownVariable {
 
 /// Finds the variables among `names` that begin with `COIR_` and are no settings, in the order of their names.
 pub fn find_unknown(names: impl IntoIterator<Item = String>) -> Vec<UnknownVariable> {
-    let is_foreign = |name: &String| FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let is_foreign = |name: &String| {
+        OF_CLIENTS.contains(&name.as_str()) || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
     let is_setting = |name: &String| SETTINGS.iter().any(|setting| setting.variable == name);
     let looks_like_one = |name: &String| name.starts_with("COIR_") && !is_foreign(name) && !is_setting(name);
     let mut names: Vec<_> = names.into_iter().filter(looks_like_one).collect();
@@ -41,6 +46,8 @@ mod tests {
             "COIR_LISTNE",
             "COIR_LISTEN",
             "COIR_TEST_SEED",
+            "COIR_URL",
+            "COIR_KEY",
             "PATH",
             "DATABASE_URI",
         ];

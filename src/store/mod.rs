@@ -24,7 +24,7 @@ pub mod sql;
 pub(in crate::store) use db::statement::Sql;
 pub use db::{
     connection::WriteOrder,
-    database::{Db, Lane},
+    database::{Db, Lane, OpenExistingError},
     durability::Durability,
     migrate::MigrateError,
     pools::ConnectError,

@@ -5,7 +5,7 @@ use serde_json::json;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), coir_client::Error> {
-    let client = Client::new("http://127.0.0.1:8080", std::env::var("COIR_API_KEY").unwrap_or_default())?;
+    let client = Client::new("http://127.0.0.1:8080", std::env::var("COIR_KEY").unwrap_or_default())?;
     let mut books = client.watch("books").filters(json!({ "genre": "Fantasy" })).view();
     loop {
         books.next().await?;

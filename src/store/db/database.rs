@@ -18,8 +18,10 @@ use crate::store::{
         postgres::session::Opener,
         read_connection::ReadConnection,
         readers::Readers,
+        sqlite,
         statement::Sql,
         transaction::{self, WriteTx},
+        url::{DatabaseUrl, is_postgres},
     },
     error::{Result, StoreError},
 };
@@ -36,6 +38,17 @@ pub struct Db {
     runtime: tokio::runtime::Handle,
     /// The runtime of reads that take long, if they have one.
     long_reads: Option<tokio::runtime::Handle>,
+}
+
+/// Why a database that must be there can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenExistingError {
+    #[error("the file does not exist")]
+    Missing,
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Schema(#[from] MigrateError),
 }
 
 /// How much longer than its limit a read is waited for. The database ends the read before that, unless it hangs.
@@ -76,6 +89,34 @@ impl Db {
         let pools = connect::connect(url, durability, query_limit).await?;
         let runtime = tokio::runtime::Handle::current();
         Ok(Self { pools, query_limit, answered_at: Arc::default(), runtime, long_reads: None })
+    }
+
+    /// Opens the pools of a database that is there and has this version's schema. Nothing is created or changed, also not where
+    /// another program's database is.
+    ///
+    /// # Errors
+    /// [`OpenExistingError`].
+    pub async fn open_existing(
+        url: &DatabaseUrl,
+        durability: Durability,
+        query_limit: Duration,
+    ) -> std::result::Result<Self, OpenExistingError> {
+        if !is_postgres(url) {
+            if url.file().is_some_and(|file| !file.exists()) {
+                return Err(OpenExistingError::Missing);
+            }
+            let session = sqlite::open_to_look(url).await?;
+            let checked = migrate::check(&session).await;
+            if let Err(err) = session.close().await {
+                tracing::debug!("could not close the connection that looks at the schema: {err}");
+            }
+            checked?;
+        }
+        let db = Self::connect(url, durability, query_limit).await?;
+        if let Some(opener) = db.opener() {
+            migrate::check_postgres(opener).await?;
+        }
+        Ok(db)
     }
 
     /// Has queries and the reads of streams run on another runtime: making documents of what the database returns takes processor

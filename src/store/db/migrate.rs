@@ -23,6 +23,14 @@ pub enum MigrateError {
         "the database was migrated by a newer version of Coir: its step `{0}` is unknown to this one; start that version, or a later one"
     )]
     Newer(String),
+    /// Only told where nothing is migrated.
+    #[error("there are no tables of Coir in it")]
+    Empty,
+    /// Only told where nothing is migrated.
+    #[error(
+        "the database's schema is of an older version of Coir; start the server of this version, or run `coir migrate`"
+    )]
+    Older,
     #[error("the database schema cannot be migrated: {0}")]
     Failed(#[from] StoreError),
 }
@@ -54,9 +62,36 @@ pub(super) async fn migrate(pools: &Pools) -> Result<()> {
     }
 }
 
+/// Checks that the schema is this version's. Writes nothing.
+///
+/// # Errors
+/// [`MigrateError`].
+pub(super) async fn check(db: &DatabaseConnection) -> Result<()> {
+    if migration::compare(db).await.map_err(StoreError::from)?.applied == 0 {
+        return Err(MigrateError::Empty);
+    }
+    match is_behind(db).await? {
+        true => Err(MigrateError::Older),
+        false => Ok(()),
+    }
+}
+
+/// Checks the schema on PostgreSQL, in a session of its own.
+///
+/// # Errors
+/// [`MigrateError`].
+pub(super) async fn check_postgres(opener: &Opener) -> Result<()> {
+    let session = opener.pool(Purpose::Schema(LOCK_TIMEOUT)).await.map_err(StoreError::from)?;
+    let checked = check(&session).await;
+    if let Err(err) = session.close().await {
+        tracing::debug!("could not close the session that looks at the schema: {err}");
+    }
+    checked
+}
+
 /// Whether there are steps to run.
 async fn is_behind(db: &DatabaseConnection) -> Result<bool> {
-    let Comparison { pending, unknown } = migration::compare(db).await.map_err(StoreError::from)?;
+    let Comparison { pending, unknown, .. } = migration::compare(db).await.map_err(StoreError::from)?;
     match unknown.into_iter().next() {
         Some(step) => Err(MigrateError::Newer(step)),
         None => Ok(pending > 0),

@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use sea_orm::SqlxSqliteConnector;
+use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
 use sqlx::{
     ConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -22,6 +22,20 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the first connection may take. After a crash it first recovers the write-ahead log, which may be large.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Opens the file that a URL names with one connection. Creates nothing and changes no mode of the file, which may be another
+/// program's.
+pub(super) async fn open_to_look(url: &str) -> Result<DatabaseConnection, ConnectError> {
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|err| ConnectError::BadUrl(err.to_string()))?
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
+    let file = options.get_filename().display().to_string();
+    let pool =
+        SqlitePoolOptions::new().max_connections(1).acquire_timeout(OPEN_TIMEOUT).connect_with(options);
+    let pool = pool.await.map_err(|err| ConnectError::File(file, err))?;
+    Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
+}
 
 /// Opens the file that a URL names, or creates it.
 pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, ConnectError> {

@@ -28,6 +28,12 @@ async fn import(app: &TestApp, collection: &str, file: &str) -> Output {
     coir(["import", collection, file, "--url", &app.url].map(str::to_owned).to_vec()).await
 }
 
+fn write_file(directory: &std::path::Path, name: &str, text: &str) -> String {
+    let file = directory.join(name);
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
 /// Returns the values as sorted text, so that two sets of documents compare without regard to their order.
 fn sorted<'a>(values: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
     let mut texts: Vec<_> = values.into_iter().map(Value::to_string).collect();
@@ -107,12 +113,14 @@ on_both_databases! {
         };
         let good = write("good.json", r#"[{"n":1}]"#);
         for (name, text, words) in [
-            ("broken.ndjson", "{\"n\":1}\n{\"n\":\n", ["broken.ndjson", "line 2"]),
+            ("broken.ndjson", "{\"n\":1}\n{\"n\":\n", ["broken.ndjson", "line 2, column 5: EOF"]),
             ("broken.json", "[{\"n\":1},", ["broken.json", "array of objects"]),
             ("object.json", "{\"n\":1}", ["object.json", "array of objects"]),
-            ("numbers.json", "[1, 2]", ["document 1", "INVALID_BODY"]),
+            ("numbers.json", "[1,\n 2]", ["numbers.json", "line 1: a record must be a JSON object"]),
         ] {
-            assert_refused(&import(app, "posts", &write(name, text)).await, &words);
+            let output = import(app, "posts", &write(name, text)).await;
+            assert_refused(&output, &words);
+            assert_eq!(String::from_utf8_lossy(&output.stderr).matches("line ").count(), 1, "{output:?}");
         }
         assert_refused(&import(app, "posts", "nowhere.json").await, &["`nowhere.json` can't be read"]);
         assert_refused(&import(app, "1posts", &good).await, &["INVALID_COLLECTION"]);
@@ -123,6 +131,87 @@ on_both_databases! {
 
         // The failed imports wrote nothing.
         assert_eq!(app.sql().await.document_sequences().await, Vec::<i64>::new());
+    }
+
+    async fn documents_are_created_in_the_order_of_the_file(app: &TestApp) {
+        let directory = tempfile::tempdir().unwrap();
+        let numbers: Vec<Value> = (0..777).map(|n| json!({ "n": n })).collect();
+        // Some editors begin a file with a byte order mark.
+        let text = format!("\u{feff}{}", serde_json::to_string_pretty(&numbers).unwrap());
+        let file = write_file(directory.path(), "numbers.json", &text);
+        let output = import(app, "numbers", &file).await;
+        assert!(output.status.success(), "{output:?}");
+        let listed = app.get("/collections/numbers?orderBy=createdAt&limit=1000").await;
+        let listed: Vec<_> = listed.data().as_array().unwrap().iter().map(|item| item["data"].clone()).collect();
+        assert_eq!(listed, numbers);
+    }
+
+    async fn a_refused_record_is_named_by_its_line_and_all_others_are_written(app: &TestApp) {
+        let directory = tempfile::tempdir().unwrap();
+        app.post("/collections", json!({ "name": "posts", "schema": { "properties": { "n": { "type": "integer" } } } })).await;
+        let lines: Vec<_> = (1..=150).map(|n| match n {
+            70 | 149 => format!("{{\"n\":\"{n}\"}}\n"),
+            _ => format!("{{\"n\":{n}}}\n"),
+        }).collect();
+        let file = write_file(directory.path(), "posts.jsonl", &lines.concat());
+        let output = import(app, "posts", &file).await;
+        assert_refused(&output, &["line 70: ", "line 149: ", "2 of 150 documents were not written"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.matches("line 70").count(), 1, "{said}");
+        assert!(!said.contains("operations["), "{said}");
+        let listed = app.get("/collections/posts?orderBy=createdAt&limit=1000").await;
+        let listed: Vec<_> = listed.data().as_array().unwrap().iter().map(|item| item["data"]["n"].as_u64().unwrap()).collect();
+        assert_eq!(listed, (1..=150).filter(|n| ![70, 149].contains(n)).collect::<Vec<_>>());
+    }
+
+    async fn a_second_import_of_an_export_or_by_an_id_field_doubles_nothing(app: &TestApp) {
+        let directory = tempfile::tempdir().unwrap();
+        for n in 0..5 {
+            app.put(&format!("/collections/old/d{n}"), json!({ "n": n, "id": "own" })).await;
+        }
+        for format in ["json", "ndjson", "csv"] {
+            let exported = app.http.get(format!("{}/collections/old/export?format={format}", app.url));
+            let exported = exported.bearer_auth(crate::harness::SECRET_KEY).send().await.unwrap().text().await.unwrap();
+            let file = write_file(directory.path(), &format!("old.{format}"), &exported);
+            for _ in 0..2 {
+                let output = import(app, format, &file).await;
+                assert!(output.status.success(), "{output:?}");
+            }
+            let all = list_all(&app.http, &app.url, format).await;
+            assert_eq!(data_of(&all), data_of(&list_all(&app.http, &app.url, "old").await), "{format}");
+        }
+
+        let file = write_file(directory.path(), "films.csv", "sku,title\n17,Stalker\n18,Solaris\n");
+        for _ in 0..2 {
+            let arguments = ["import", "films", &file, "--url", &app.url, "--id-field", "sku"];
+            let output = coir(arguments.map(str::to_owned).to_vec()).await;
+            assert!(output.status.success(), "{output:?}");
+        }
+        assert_eq!(app.get("/collections/films").await.data().as_array().unwrap().len(), 2);
+        assert_eq!(app.get("/collections/films/17").await.data()["data"], json!({ "sku": 17, "title": "Stalker" }));
+        for (text, word) in [
+            ("sku,title\n17,a\n17,b\n", "line 3: the id `17` is already that of the record on line 2"),
+            ("sku,title\n17,a\n,b\n", "line 3: the record has no field `sku`"),
+            ("sku,title\na b,a\n", "line 2: `a b` can't be an id"),
+        ] {
+            let file = write_file(directory.path(), "wrong.csv", text);
+            let arguments = ["import", "films", &file, "--url", &app.url, "--id-field", "sku"];
+            assert_refused(&coir(arguments.map(str::to_owned).to_vec()).await, &[word]);
+        }
+    }
+
+    async fn a_dry_run_checks_everything_and_writes_nothing(app: &TestApp) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = write_file(directory.path(), "films.csv", "title\nStalker\nSolaris\n");
+        let dry_run = |more: &[&str]| {
+            let arguments = [&["import", "films", &file, "--url", &app.url, "--dry-run"], more].concat();
+            coir(arguments.into_iter().map(str::to_owned).collect())
+        };
+        let output = dry_run(&[]).await;
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "2 documents would be written into `films`. Nothing was written.\n");
+        assert_refused(&dry_run(&["--key", "sk_0123456789abcdefWRONG"]).await, &["UNAUTHORIZED"]);
+        assert_eq!(app.get("/collections/films").await.error(), (404, "INVALID_COLLECTION"));
     }
 }
 

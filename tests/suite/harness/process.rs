@@ -57,22 +57,35 @@ impl Process {
 
     /// Starts a command that serves.
     pub fn spawn(mut command: Command, database_url: &str, listen: &str) -> Self {
-        let mut child = command
-            .env("DATABASE_URL", database_url)
-            .env("COIR_LISTEN", listen)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut welcome = String::new();
+        command.env("DATABASE_URL", database_url).env("COIR_LISTEN", listen);
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        Self::read_until(child, |line| line.contains("serves "))
+    }
+
+    /// Starts a command that serves the data of its directory, and reads all that it says first. A free port is the default.
+    pub fn spawn_in_directory(mut command: Command) -> Self {
+        if !command.get_args().any(|argument| argument == "--listen") {
+            command.env("COIR_LISTEN", "127.0.0.1:0");
+        }
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        Self::read_until(child, |line| line.contains("\"Again\""))
+    }
+
+    fn read_until(mut child: Child, is_last: impl Fn(&str) -> bool) -> Self {
+        let (mut welcome, mut url) = (String::new(), None);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = loop {
+        loop {
             let line = lines.next().expect("the server ended before it served").unwrap();
             welcome.push_str(&line);
             welcome.push('\n');
-            if let Some((_, url)) = line.split_once("serves ") {
-                break url.trim().to_owned();
+            if let Some((_, found)) = line.split_once("serves ") {
+                url = Some(found.trim().to_owned());
             }
-        };
+            if is_last(&line) {
+                break;
+            }
+        }
+        let url = url.expect("the server says where it serves");
         // Reads on, because later output would fill the pipe and block the server.
         std::thread::spawn(move || lines.for_each(drop));
         Self { url, welcome, child }
@@ -146,6 +159,7 @@ pub fn command(arguments: &[&str]) -> Command {
         .env_remove("DATABASE_URL")
         .env("COIR_API_KEY", SECRET_KEY)
         .env("COIR_PUBLISHABLE_KEY", PUBLISHABLE_KEY)
+        .env("COIR_KEY", SECRET_KEY)
         .env("COIR_LOG", "warn")
         // A developer's .env must not take effect.
         .current_dir(std::env::temp_dir());

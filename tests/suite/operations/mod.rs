@@ -1,5 +1,6 @@
 //! Running a server: start, stop, settings, keys and health; CORS, malformed HTTP, and the web page.
 
+mod commands;
 mod cors;
 mod first_minutes;
 mod health;

@@ -1,0 +1,166 @@
+//! Tables: comma-separated values (RFC 4180), and those that spreadsheets separate by `;` or a tab.
+//!
+//! A table has no types, so a column's cells together say what they are. A column of digits where one cell begins with a zero, or
+//! has over 15 digits, is text: it may hold postal codes or card numbers.
+
+use std::collections::HashSet;
+
+use csv::{ErrorKind, ReaderBuilder, StringRecord};
+use serde_json::{Number, Value};
+
+use super::record::Record;
+
+/// The columns with which an export begins, before the fields of the documents.
+const OWN_COLUMNS: [&str; 4] = ["id", "createdAt", "updatedAt", "version"];
+/// Digits that a double can hold in any number.
+const EXACT_DIGITS: usize = 15;
+
+/// What the cells of a column are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Number,
+    Boolean,
+    Text,
+}
+
+/// Reads a table whose first line has the names of the fields. A cell that is empty is a field that the record lacks.
+///
+/// # Errors
+/// A sentence about the first line that is wrong.
+pub(super) fn read(text: &str) -> Result<Vec<Record<'static>>, String> {
+    let mut reader = ReaderBuilder::new().delimiter(separator_of(text)).from_reader(text.as_bytes());
+    let names = names_of(reader.headers().map_err(|err| describe(&err))?)?;
+    let is_export = names.iter().map(String::as_str).take(4).eq(OWN_COLUMNS);
+    let rows = reader.into_records().collect::<Result<Vec<_>, _>>().map_err(|err| describe(&err))?;
+    let kinds: Vec<_> = (0..names.len()).map(|column| kind_of(&rows, column)).collect();
+    let first = if is_export { OWN_COLUMNS.len() } else { 0 };
+    Ok(rows.iter().map(|row| to_record(row, &names, &kinds, first)).collect())
+}
+
+fn to_record(row: &StringRecord, names: &[String], kinds: &[Kind], first: usize) -> Record<'static> {
+    let mut data = serde_json::Map::new();
+    for ((cell, name), kind) in
+        row.iter().zip(names).zip(kinds).skip(first).filter(|((cell, _), _)| !cell.is_empty())
+    {
+        // An export calls a field so that has the name of one of its own columns.
+        let own = name.strip_prefix("data.").filter(|name| first > 0 && OWN_COLUMNS.contains(name));
+        data.insert(own.unwrap_or(name).to_owned(), to_value(cell, *kind));
+    }
+    let line = row.position().map_or(0, |position| usize::try_from(position.line()).unwrap_or(usize::MAX));
+    let id = (first > 0).then(|| row.get(0).unwrap_or_default().to_owned());
+    Record { line, id, data: Value::Object(data).to_string().into() }
+}
+
+/// Finds what separates the names: a comma, unless the first line has none but another separator.
+fn separator_of(text: &str) -> u8 {
+    let heading = text.lines().next().unwrap_or_default();
+    if heading.contains(',') {
+        return b',';
+    }
+    [b'\t', b';'].into_iter().find(|separator| heading.as_bytes().contains(separator)).unwrap_or(b',')
+}
+
+fn names_of(heading: &StringRecord) -> Result<Vec<String>, String> {
+    let mut seen = HashSet::new();
+    for name in heading {
+        if name.is_empty() {
+            return Err("line 1: a column has no name; the first line must name every column".to_owned());
+        }
+        if !seen.insert(name) {
+            return Err(format!("line 1: two columns have the name `{name}`"));
+        }
+    }
+    match seen.is_empty() {
+        true => Err("it is empty; the first line must name the columns".to_owned()),
+        false => Ok(heading.iter().map(str::to_owned).collect()),
+    }
+}
+
+fn kind_of(rows: &[StringRecord], column: usize) -> Kind {
+    let mut cells = rows.iter().filter_map(|row| row.get(column)).filter(|cell| !cell.is_empty()).peekable();
+    if cells.peek().is_none() {
+        return Kind::Text;
+    }
+    if cells.clone().all(|cell| to_number(cell).is_some()) {
+        return Kind::Number;
+    }
+    match cells.all(|cell| matches!(cell, "true" | "false")) {
+        true => Kind::Boolean,
+        false => Kind::Text,
+    }
+}
+
+fn to_number(cell: &str) -> Option<Number> {
+    let digits = cell.bytes().filter(u8::is_ascii_digit).count();
+    (digits <= EXACT_DIGITS).then(|| serde_json::from_str(cell).ok()).flatten()
+}
+
+fn to_value(cell: &str, kind: Kind) -> Value {
+    let text = || Value::String(cell.to_owned());
+    match kind {
+        Kind::Number => to_number(cell).map_or_else(text, Value::Number),
+        Kind::Boolean => Value::Bool(cell == "true"),
+        // An export writes arrays and objects as JSON.
+        Kind::Text if cell.starts_with(['{', '[']) => serde_json::from_str(cell).unwrap_or_else(|_| text()),
+        Kind::Text => text(),
+    }
+}
+
+fn describe(err: &csv::Error) -> String {
+    let line = err.position().map_or(1, csv::Position::line);
+    match err.kind() {
+        ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("line {line}: it has {len} cells, and the first line has {expected_len}")
+        }
+        _ => format!("line {line}: {err}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(text: &str) -> Vec<String> {
+        read(text).unwrap().into_iter().map(|record| record.data.into_owned()).collect()
+    }
+
+    #[test]
+    fn a_column_says_what_its_cells_are() {
+        for (why, text, expected) in [
+            ("numbers", "n\n1\n-2.5e3\n", vec![r#"{"n":1}"#, r#"{"n":-2500.0}"#]),
+            ("postal codes", "zip\n01234\n12345\n", vec![r#"{"zip":"01234"}"#, r#"{"zip":"12345"}"#]),
+            ("a long number", "card\n4111111111111111\n", vec![r#"{"card":"4111111111111111"}"#]),
+            ("a mixed column", "n\n1\nmany\n", vec![r#"{"n":"1"}"#, r#"{"n":"many"}"#]),
+            ("booleans", "b\ntrue\nfalse\n", vec![r#"{"b":true}"#, r#"{"b":false}"#]),
+            ("an empty cell", "a,b\n1,\n,x\n", vec![r#"{"a":1}"#, r#"{"b":"x"}"#]),
+            ("arrays", "a\n\"[1,2]\"\n[\n", vec![r#"{"a":[1,2]}"#, r#"{"a":"["}"#]),
+            ("semicolons", "a;b\n1;x\n", vec![r#"{"a":1,"b":"x"}"#]),
+            ("tabs", "a\tb\n1\tx\n", vec![r#"{"a":1,"b":"x"}"#]),
+            ("lines in a cell", "a\r\n\"x\ny\"\r\n", vec![r#"{"a":"x\ny"}"#]),
+            ("a name with a dot", "data.id\n1\n", vec![r#"{"data.id":1}"#]),
+        ] {
+            assert_eq!(data(text), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn an_export_keeps_its_ids() {
+        let text = "id,createdAt,updatedAt,version,data.id,n\nx1,2026-11-27T00:00:00.000Z,2026-11-27T00:00:00.000Z,3,7,1\n";
+        let records = read(text).unwrap();
+        assert_eq!((records[0].id.as_deref(), records[0].line), (Some("x1"), 2));
+        assert_eq!(records[0].data, r#"{"id":7,"n":1}"#);
+    }
+
+    #[test]
+    fn a_wrong_line_is_named() {
+        for (text, told) in [
+            ("a,b\n1,2\n1,2,3\n", "line 3: it has 3 cells"),
+            ("a,a\n", "two columns"),
+            ("a,,b\n", "no name"),
+            ("", "is empty"),
+        ] {
+            let Err(reason) = read(text) else { panic!("{text:?}") };
+            assert!(reason.contains(told), "{text:?}: {reason}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The note that a server leaves beside its SQLite file while it runs: where it serves, and who it is. The commands that talk to
+//! the server of a directory find it by this.
+
+use std::{fs, io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::DatabaseUrl;
+
+/// Where a server serves, and who it is.
+#[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(super) struct ServerNote {
+    /// Where a program on this machine reaches the server.
+    pub(super) url: String,
+    /// What the server answers to the question who it is.
+    pub(super) instance: String,
+}
+
+/// The file of a note. The process that wrote it removes it when it stops; a process that is killed leaves it.
+#[derive(Clone, Debug)]
+pub(super) struct NoteFile(PathBuf);
+
+impl NoteFile {
+    /// Returns the file beside a database; `None` for a database that is no file.
+    pub(super) fn of(database: &DatabaseUrl) -> Option<Self> {
+        let mut path = database.file()?.into_os_string();
+        path.push(".server");
+        Some(Self(path.into()))
+    }
+
+    /// Returns the note, if there is a readable one.
+    pub(super) fn read(&self) -> Option<ServerNote> {
+        serde_json::from_slice(&fs::read(&self.0).ok()?).ok()
+    }
+
+    /// Replaces the note.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(super) fn write(&self, note: &ServerNote) -> io::Result<()> {
+        let mut new = self.0.clone().into_os_string();
+        new.push("-new");
+        fs::write(&new, serde_json::to_vec(note)?)?;
+        fs::rename(new, &self.0)
+    }
+
+    /// Removes the note, unless another server has replaced it.
+    pub(super) fn remove(&self, note: &ServerNote) {
+        if self.read().as_ref() == Some(note)
+            && let Err(err) = fs::remove_file(&self.0)
+        {
+            tracing::debug!("could not remove {}: {err}", self.0.display());
+        }
+    }
+}
