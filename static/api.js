@@ -12,7 +12,7 @@ export class Api {
 	#base;
 
 	/** @param {string} key */
-	constructor(key, base = new URL("./", location.href)) {
+	constructor(key, base = new URL(location.pathname.endsWith("/_/") ? "../" : "./", location.href)) {
 		this.#key = key;
 		this.#base = base;
 	}
@@ -62,6 +62,17 @@ export class Api {
 	async documentAt(offset, collection, filters, options) {
 		const query = new URLSearchParams({ limit: "1", offset, select: "id", ...(filters && { filters }) });
 		return (await this.request("GET", `${path(collection)}?${query}`, options)).data[0];
+	}
+
+	/** How many documents match. @param {string} collection */
+	async count(collection, filters) {
+		const query = new URLSearchParams(filters ? { filters } : {});
+		return (await this.request("GET", `${path(collection)}/query/count?${query}`)).data.count;
+	}
+
+	/** The address of a collection's list. @param {string} collection */
+	listUrl(collection) {
+		return new URL(path(collection), this.#base);
 	}
 
 	/** Rejects if the server does not know the key. A refused request would show in the console, a WebSocket does not. */

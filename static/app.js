@@ -2,6 +2,7 @@
 // The page: which key, which collection, and which panes show it.
 
 import { Api } from "./api.js";
+import { copy, toCurl, toFetch } from "./copy.js";
 import { Editor } from "./editor.js";
 import { say } from "./element.js";
 import { Filters } from "./filters.js";
@@ -28,8 +29,9 @@ let collection;
 let sample;
 /** @type {Pane[]} */
 let panes = [];
-const filters = new Filters($("filters"), (text) => {
-	for (const pane of panes) pane.refilter(text);
+const filters = new Filters($("filters"), () => {
+	write(true);
+	for (const pane of panes) pane.refilter(filters.text);
 });
 const editor = new Editor($("editor"), () => panes[0]?.list.element.focus());
 
@@ -42,8 +44,10 @@ function show(view) {
 	$("making").hidden = true;
 }
 
+/** Unsaved text stays in the editor, for the next key. */
 function askForKey(error = "") {
 	closePanes();
+	if (!editor.isUnsaved) editor.drop();
 	if (sample) sample.isStopped = true;
 	api = null;
 	sessionStorage.removeItem("key");
@@ -75,10 +79,13 @@ async function findCollections(asked) {
 		if (asked !== api || panes.length) return;
 		list(names);
 		const name = named() ?? names[0];
-		if (name) return open(name);
+		$("none-error").textContent = "";
+		if (name) return openAddress(name);
 		show("none");
 	} catch (error) {
-		if (asked === api && !error.isPassing) return askForKey(error.message);
+		if (asked !== api) return;
+		if (!error.isPassing) return askForKey(error.message);
+		$("none-error").textContent = `${error.message} This page continues when the server is back.`;
 	}
 	setTimeout(() => {
 		if (asked === api && !panes.length) findCollections(asked);
@@ -95,19 +102,52 @@ function list(names) {
 	select.value = collection;
 }
 
-/** The collection in the address. */
-function named() {
-	return /^#\/([\w-]+)$/.exec(location.hash)?.[1];
+/** What the address says: collection, transport and filter. */
+function address() {
+	const [, name, query] = /^#\/([\w-]+)(?:\?(.*))?$/.exec(location.hash) ?? [];
+	const parts = new URLSearchParams(query);
+	return { name, transport: parts.get("transport"), filters: parts.get("filters") };
 }
 
-function open(name) {
+function named() {
+	return address().name;
+}
+
+/** Writes what is shown into the address. With `isStep`, the browser's Back leads to what was shown before. */
+function write(isStep = false) {
+	const transport = chosenTransport();
+	const parts = new URLSearchParams({
+		...(transport !== "ws" && { transport }),
+		...(filters.text && { filters: filters.text }),
+	});
+	const hash = `#/${collection}${parts.size ? `?${parts}` : ""}`;
+	if (hash === location.hash) return;
+	if (isStep) history.pushState(null, "", hash);
+	else history.replaceState(null, "", hash);
+}
+
+/** Shows what the address says, or this collection if the address names none. */
+function openAddress(name) {
+	const { transport, filters: text, name: wanted } = address();
+	if (wanted) filters.text = text;
+	const radio = document.querySelector(`[name=transport][value="${CSS.escape(transport ?? "ws")}"]`);
+	if (radio instanceof HTMLInputElement && wanted) radio.checked = true;
+	open(wanted ?? name);
+}
+
+function chosenTransport() {
+	return document.querySelector("[name=transport]:checked").getAttribute("value");
+}
+
+function open(name, isStep = false) {
 	closePanes();
+	if (name !== collection) editor.drop();
 	collection = name;
 	list();
-	if (named() !== name) history.replaceState(null, "", `#/${name}`);
+	write(isStep);
 	document.title = `${name} · Coir`;
 	show("workspace");
-	const chosen = document.querySelector("[name=transport]:checked").getAttribute("value");
+	const chosen = chosenTransport();
 	panes = (chosen === "both" ? ["ws", "sse"] : [chosen]).map(openPane);
 	$("panes").append(...panes.map(({ element }) => element));
 	$("panes").dataset.count = panes.length;
@@ -121,20 +161,33 @@ function openPane(transport, index) {
 		remove: (id) => api.document("DELETE", name, id).catch((error) => say(error.message)),
 		sample: toggleSample,
 		event: (kind, document) => index || editor.changed(kind, document),
+		live: clearErrors,
 		refused: () => askForKey(REFUSED),
 	};
 	return new Pane({ api, collection, transport, filters: filters.text, on });
 }
 
+/** The connection is there: errors of the time without it are stale. */
+function clearErrors() {
+	filters.error.textContent = "";
+	$("name-error").textContent = "";
+	editor.connected(api);
+}
+
 function closePanes() {
 	for (const pane of panes) pane.close();
 	panes = [];
-	editor.close();
 }
 
+/** Opens another collection, unless there is unsaved text that the person wants to keep. */
 function choose(name) {
-	filters.clear();
-	open(name);
+	if (name !== collection && !editor.mayLeave()) {
+		list();
+		return false;
+	}
+	filters.text = null;
+	open(name, true);
+	return true;
 }
 
 async function toggleSample() {
@@ -157,7 +210,7 @@ async function runSample() {
 	await api.createCollection(SAMPLE).catch((error) => {
 		if (error.code !== "CONFLICT") throw error;
 	});
-	if (collection !== SAMPLE || !panes.length) choose(SAMPLE);
+	if ((collection !== SAMPLE || !panes.length) && !choose(SAMPLE)) return;
 	await panes[0].live;
 	await sample.run((part) => labelSamples(`Stop sample data (${Math.floor(part * 100)} %)`));
 }
@@ -202,18 +255,31 @@ $("making").onsubmit = (event) => {
 $("making").onkeydown = ({ key }) => {
 	if (key === "Escape") toggleMaking();
 };
-$("forget").onclick = () => askForKey();
+$("forget").onclick = () => {
+	if (!editor.mayLeave()) return;
+	editor.drop();
+	askForKey();
+};
+$("curl").onclick = ({ target }) => copy(target, toCurl(api.listUrl(collection), filters.text));
+$("fetch").onclick = ({ target }) => copy(target, toFetch(api.listUrl(collection), filters.text));
 $("new").onclick = () => editor.open(api, collection);
 $("make").onclick = toggleMaking;
 const refreshList = () => api.collections().then(list, () => {});
 $("collection").onfocus = refreshList;
 $("collection").onpointerenter = refreshList;
 $("collection").onchange = (event) => choose(event.target.value);
-$("transports").onchange = () => open(collection);
+$("transports").onchange = () => open(collection, true);
 for (const button of samples) button.onclick = toggleSample;
 addEventListener("hashchange", () => {
 	const key = takeKey();
-	if (key) useKey(key);
+	if (key) return useKey(key);
+	const { name } = address();
+	if (!name || !panes.length) return;
+	if (name === collection || editor.mayLeave()) openAddress();
+	else write(true);
+});
+addEventListener("beforeunload", (event) => {
+	if (editor.isUnsaved) event.preventDefault();
 });
 
 const key = takeKey() ?? sessionStorage.getItem("key");

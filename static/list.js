@@ -119,7 +119,8 @@ export class VirtualList {
 	}
 
 	#key(event) {
-		if (event.ctrlKey || event.metaKey || event.altKey) return;
+		// Headings are buttons with keys of their own.
+		if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest(".head")) return;
 		const page = Math.ceil(this.element.clientHeight / this.rowHeight / 2);
 		const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
 		const step = steps[event.key];

@@ -16,7 +16,7 @@ export function findMistake(text) {
 		return null;
 	} catch (mistake) {
 		if (!(mistake instanceof Error)) return mistake;
-		return { at: scanner.at, line: 1, column: 1, message: "The document is nested too deeply" };
+		return { at: scanner.at, line: 1, column: 1, message: "Nest the document less deeply" };
 	}
 }
 
@@ -28,9 +28,9 @@ class Scanner {
 	}
 
 	document() {
-		if (this.#next() !== "{") this.#fail("A document must begin with {");
+		if (this.#next() !== "{") this.#fail("Begin the document with {");
 		this.#value();
-		if (this.#next()) this.#fail("Nothing may follow the last }");
+		if (this.#next()) this.#fail("Remove what follows the last }");
 	}
 
 	#take(pattern) {
@@ -49,7 +49,7 @@ class Scanner {
 	/** @returns {never} */
 	#fail(words, at = this.at) {
 		const lines = this.text.slice(0, at).split("\n");
-		const message = at < this.text.length ? words : `${words}, but the text ends`;
+		const message = at < this.text.length ? words : `${words}: the text ends`;
 		throw { at, line: lines.length, column: lines.at(-1).length + 1, message };
 	}
 
@@ -59,34 +59,41 @@ class Scanner {
 		if (first === '"') return this.#string();
 		if (this.#take(SCALAR)) return;
 		const [word] = /^[^\s,{}[\]:"]*/.exec(this.text.slice(this.at, this.at + 20));
-		this.#fail(word ? `${word} is not a value; put text in double quotes` : "A value is missing here");
+		this.#fail(word ? `${word} is not a value; put text in double quotes` : "Write a value here");
 	}
 
 	#string() {
 		const start = this.at;
 		if (this.#take(STRING)[1]) return;
-		if (this.text[this.at] === "\\") this.#fail("Unknown escape; write a backslash as \\\\");
-		this.#fail("The closing quote is missing", start);
+		if (this.text[this.at] === "\\") this.#fail("Write the backslash as \\\\");
+		this.#fail("Add the closing quote", start);
 	}
 
 	#group(end) {
 		let comma = -1;
+		const names = new Set();
 		for (this.at++; this.#next() !== end; ) {
-			if (end === "}") this.#name();
+			if (end === "}") this.#name(names);
 			this.#value();
 			comma = -1;
 			if (this.#next() === end) break;
-			if (this.#next() !== ",") this.#fail(`A comma or ${end} is missing here`);
+			if (this.#next() !== ",") this.#fail(`Add a comma or ${end} here`);
 			comma = this.at++;
 		}
-		if (comma >= 0) this.#fail(`No comma is allowed before ${end}`, comma);
+		if (comma >= 0) this.#fail(`Remove the comma before ${end}`, comma);
 		this.at++;
 	}
 
-	#name() {
-		if (this.#next() !== '"') this.#fail("A name in double quotes is missing here");
+	#name(names) {
+		if (this.#next() !== '"') this.#fail("Write a name in double quotes here");
+		const start = this.at;
 		this.#string();
-		if (this.#next() !== ":") this.#fail("A colon is missing here");
+		const text = this.text.slice(start, this.at);
+		const name = JSON.parse(text);
+		// The server would keep one of the two.
+		if (names.has(name)) this.#fail(`Rename or remove ${text}: the name is there twice`, start);
+		names.add(name);
+		if (this.#next() !== ":") this.#fail("Add a colon here");
 		this.at++;
 		this.#next();
 	}

@@ -16,14 +16,18 @@ const NAMES = { ws: "WebSocket", sse: "Server-sent events" };
 /** Milliseconds. */
 const ARMED = 3000;
 const NOTICE = 8000;
+const RECOUNT = 3000;
 
 export class Pane {
 	#rows;
-	#columns = new Columns();
+	#columns = new Columns(() => this.#render());
 	#isRenderAsked = false;
 	/** When the connection was lost; 0 while it is there. */
 	#downSince = 0;
 	#missed = "";
+	/** How many documents there are, where the view has the newest only; null while nobody knows. */
+	#total = null;
+	#countedAt = 0;
 	#missedUntil = 0;
 	/** @type {State} */
 	#is;
@@ -96,6 +100,8 @@ export class Pane {
 	refilter(filters) {
 		const { api, collection, transport, on } = this;
 		this.filters = filters;
+		this.#total = null;
+		this.#countedAt = 0;
 		this.watch?.close();
 		const rows = new Rows();
 		this.#rows = rows;
@@ -142,6 +148,7 @@ export class Pane {
 		}
 		if (state === "live") {
 			this.isLive();
+			this.on.live();
 			if (this.#downSince) this.#tellMissed();
 		}
 		if (state === "ended" && error.code === "UNAUTHORIZED") this.on.refused();
@@ -178,18 +185,35 @@ export class Pane {
 		for (const row of this.#rows.all) if (now - row.armedAt > ARMED) row.armedAt = 0;
 		this.#rows.sweep(now);
 		this.plot.draw();
+		if (!this.#rows.isComplete && this.#is === "live" && now - this.#countedAt > RECOUNT) this.#count(now);
 		this.#render();
 	}
 
+	/** Asks how many documents there are: the events tell only of the newest. */
+	async #count(now) {
+		const { filters } = this;
+		this.#countedAt = now;
+		const total = await this.api.count(this.collection, filters).catch(() => null);
+		if (filters === this.filters) this.#total = total;
+	}
+
+	/** How many documents are shown, and of how many. */
+	get #counted() {
+		const { size, isComplete } = this.#rows;
+		const documents = `${size.toLocaleString("en")} document${size === 1 ? "" : "s"}`;
+		if (isComplete || this.#total === size) return documents;
+		return `${documents}, the newest${this.#total > size ? ` of ${this.#total.toLocaleString("en")}` : ""}`;
+	}
+
 	#render() {
-		const { all, size, isComplete } = this.#rows;
+		const { all, size } = this.#rows;
 		const count = size.toLocaleString("en");
 		this.#columns.choose(all, this.list.element);
-		this.list.show(all);
+		this.list.show(this.#columns.order(all));
 		this.list.element.ariaBusy = this.#is !== "live";
 		this.frames.render();
 		this.rate.textContent = this.plot.rate;
-		this.counter.textContent = `${count} document${size === 1 ? "" : "s"}${isComplete ? "" : ", the newest"}`;
+		this.counter.textContent = this.#counted;
 		KINDS.forEach((kind, i) => {
 			this.totals[i].textContent = this.plot.totals[kind].toLocaleString("en");
 		});

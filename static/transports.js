@@ -43,7 +43,7 @@ async function readStream(api, watch) {
 	for (let rest = ""; ; ) {
 		const { value, done } = await reader.read().catch(unreachable);
 		if (signal.aborted) return;
-		if (done) unreachable();
+		if (done) throw new ApiError("UNREACHABLE", "The server was stopped.");
 		const blocks = (rest + value).split("\n\n");
 		rest = blocks.pop();
 		for (const block of blocks) takeBlock(watch, block);

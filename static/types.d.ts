@@ -75,6 +75,8 @@ export interface PaneListener {
 	remove(id: string): void;
 	sample(): void;
 	event(kind: Kind, document: Document): void;
+	/** The view is live, for the first time or again. */
+	live(): void;
 	refused(): void;
 }
 
@@ -86,8 +88,8 @@ export interface Mistake {
 	message: string;
 }
 
-export interface Term {
+/** One comparison of a filter: its name in the API and its value as JSON text. */
+export interface Alternative {
 	key: string;
 	json: string;
-	words: string;
 }

@@ -40,10 +40,11 @@ const ARGUMENTS = [
 ];
 
 /**
- * Tests a claim with a fresh server and a fresh browser: `pageTest("…", async ({ t, server, open, expectDown }) => …)`.
+ * Tests a claim with a fresh server and a fresh browser: `pageTest("…", async ({ t, server, open }) => …)`.
  * Browser options may stand before the claim.
  *
- * `open(hash)` opens the page. After `expectDown()`, the console may say that the server is down.
+ * `open(hash)` opens the page. After `expectDown()`, the console may say that the server is down. After
+ * `expectStatus(412)`, it may say that an answer had this status.
  */
 export function pageTest(name, ...rest) {
 	const claim = rest.pop();
@@ -53,18 +54,17 @@ export function pageTest(name, ...rest) {
 		const profile = await mkdtemp(join(tmpdir(), "coir-profile-"));
 		const context = await openBrowser(profile, options);
 		const errors = [];
-		let isDownExpected = false;
+		const expected = [];
 		const open = async (hash = `#${KEY}`) => {
 			const page = await context.newPage();
-			collectErrors(page, errors, () => isDownExpected);
+			collectErrors(page, errors, expected);
 			await page.goto(`${server.url}/${hash}`);
 			return page;
 		};
-		const expectDown = () => {
-			isDownExpected = true;
-		};
+		const expectDown = () => expected.push(DOWN);
+		const expectStatus = (status) => expected.push(new RegExp(`status of ${status} `));
 		try {
-			await claim({ t, server, open, expectDown });
+			await claim({ t, server, open, expectDown, expectStatus });
 			assert.deepEqual(errors, [], "the console is silent");
 		} finally {
 			await context.close();
@@ -85,11 +85,11 @@ async function openBrowser(profile, options) {
 	return context;
 }
 
-function collectErrors(page, errors, isDownExpected) {
+function collectErrors(page, errors, expected) {
 	page.on("pageerror", (error) => errors.push(error.stack));
 	page.on("console", (message) => {
 		if (!["error", "warning"].includes(message.type())) return;
-		if (isDownExpected() && DOWN.test(message.text())) return;
+		if (expected.some((pattern) => pattern.test(message.text()))) return;
 		errors.push(`${message.text()} (${message.location().url})`);
 	});
 }

@@ -53,6 +53,13 @@ export class Server {
 		return response?.ok;
 	}
 
+	/** Runs another command on the same data, to its end. */
+	async runCommand(args) {
+		const command = spawn(BINARY, args, { env: this.#environment(), cwd: this.directory, stdio: "inherit" });
+		const code = await new Promise((resolve) => command.once("exit", resolve));
+		if (code !== 0) throw new Error(`coir ${args.join(" ")} ended with ${code}`);
+	}
+
 	async kill(signal = "SIGKILL") {
 		this.process.kill(signal);
 		await this.ended;
