@@ -4,13 +4,14 @@
 //! Never does: decide what a request means. The services do that.
 //!
 //! Reading order: [`sockets`], [`routes`], [`state`], [`error`], [`request`], [`rest`], [`realtime`], [`cocobase`]; then
-//! [`response`], [`headers`], [`fallback`], [`health`] and [`site`].
+//! [`response`], [`headers`], [`fallback`], [`health`], [`site`] and [`public`].
 
 pub mod cocobase;
 pub mod error;
 pub mod fallback;
 pub mod headers;
 pub mod health;
+pub mod public;
 pub mod readiness;
 pub mod realtime;
 pub mod request;

@@ -1,33 +1,45 @@
 //! The route table. `{collection}` is the name or the id of a collection.
 
+use std::path::Path;
+
 use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post, put, resource};
 
 use super::{
     cocobase,
     fallback::{method_not_allowed, not_found},
-    health, realtime,
+    health,
+    public::files,
+    realtime,
     rest::{batches, collections, documents, export, queries, tickets, transactions},
     site,
 };
 
 /// Registers every route of the server. The client libraries' door comes first: the patterns of the documented API, such as
 /// `{collection}/{id}`, would match its paths too.
-pub fn routes(config: &mut ServiceConfig) {
-    let unknown_method = || web::route().to(method_not_allowed);
+///
+/// `public` is the directory of an app. Its files have the paths that no route has, and `/` is the app's then.
+pub fn routes(config: &mut ServiceConfig, public: Option<&Path>) {
+    api(config);
+    match public {
+        Some(directory) => config.service(files(directory.to_owned())),
+        None => page(config, "").default_service(web::route().to(not_found)),
+    };
+}
+
+/// Registers the live page below a path.
+fn page<'a>(config: &'a mut ServiceConfig, base: &str) -> &'a mut ServiceConfig {
+    let home = resource(format!("{base}/")).route(get().to(site::home)).route(head().to(site::home));
+    let assets = resource(format!("{base}/assets/{{file:.*}}"));
+    let assets = assets.route(get().to(site::asset)).route(head().to(site::asset));
     config
-        .configure(cocobase::routes::routes)
-        .service(
-            resource("/")
-                .route(get().to(site::home))
-                .route(head().to(site::home))
-                .default_service(unknown_method()),
-        )
-        .service(
-            resource("/assets/{file:.*}")
-                .route(get().to(site::asset))
-                .route(head().to(site::asset))
-                .default_service(unknown_method()),
-        )
+        .service(home.default_service(web::route().to(method_not_allowed)))
+        .service(assets.default_service(web::route().to(method_not_allowed)))
+}
+
+fn api(config: &mut ServiceConfig) {
+    let unknown_method = || web::route().to(method_not_allowed);
+    page(config.configure(cocobase::routes::routes), "/_")
+        .service(resource("/_").route(get().to(site::to_home)).default_service(unknown_method()))
         .service(resource("/health/live").route(get().to(health::live)).default_service(unknown_method()))
         .service(resource("/health/ready").route(get().to(health::ready)).default_service(unknown_method()))
         .service(resource("/realtime").route(get().to(realtime::ws::open)).default_service(unknown_method()))
@@ -104,6 +116,5 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(patch().to(documents::merge))
                 .route(delete().to(documents::delete))
                 .default_service(unknown_method()),
-        )
-        .default_service(web::route().to(not_found));
+        );
 }

@@ -1,6 +1,7 @@
 //! The files of `static/`. A release build has them inside; a debug build reads them from disk.
 //!
-//! The page is at `/`, and everything that it loads is below `/assets/`, so that no file can hide a route of the API.
+//! The page is at `/_/`, and everything that it loads is below `/_/assets/`, so that no file can hide a route of the API. Where
+//! no app has these paths, the page is also at `/`, and its files below `/assets/`.
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Path};
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -11,15 +12,20 @@ use super::{error::ApiError, fallback::not_found, request::precondition::is_unch
 #[folder = "static/"]
 struct Files;
 
-/// The file at `/`.
+/// The page itself.
 const PAGE: &str = "index.html";
 
-/// `GET /` → the page.
+/// `GET /_` → the page's address. The page has relative links.
+pub async fn to_home() -> HttpResponse {
+    HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "_/")).finish()
+}
+
+/// `GET /_/` → the page.
 pub async fn home(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     serve(request, PAGE).await
 }
 
-/// `GET /assets/{file}` → a file that the page loads.
+/// `GET /_/assets/{file}` → a file that the page loads.
 pub async fn asset(request: HttpRequest, file: Path<String>) -> Result<HttpResponse, ApiError> {
     // The page has relative links, so it has one address only.
     if *file == PAGE {

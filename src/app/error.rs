@@ -20,6 +20,10 @@ pub enum StartError {
         "the data directory `{0}` is not writable: {1}; give the user that runs Coir the right to write there, or choose another directory with --data-dir (COIR_DATA_DIR)"
     )]
     DataDirReadOnly(PathBuf, io::Error),
+    #[error(
+        "the directory `{0}` does not exist; --public (COIR_PUBLIC) must name the directory of an app's files"
+    )]
+    NoPublic(PathBuf),
     /// Told by commands that make no database.
     #[error(
         "there is no database at {0}, and this command makes none; type it in the server's directory, or name the server's data with --data-dir (COIR_DATA_DIR) or --database-url (DATABASE_URL). `coir serve` makes a new database"

@@ -106,6 +106,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     // Before the database: a port that is in use must not cost a migration. While the database is waited for, the port is
     // closed, so that nobody takes the server for one that answers.
     drop(listener::bind(config.listen)?);
+    if let Some(directory) = config.public.as_ref().filter(|directory| !directory.is_dir()) {
+        return Err(StartError::NoPublic(directory.clone()));
+    }
     let limits = descriptors::divide(descriptors::raise(), config.workers, &config.limits);
     let read_threads = Threads::start("coir-read").map_err(StartError::Threads)?;
     let (db, new_keys) = database::open_database_when_there(&config).await?;
@@ -188,6 +191,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let instance = state.instance.clone();
     let is_draining = state.is_draining.clone();
     let allowed_origins = config.allowed_origins.clone();
+    let public = config.public.clone();
     let next_shard = Arc::new(AtomicU32::new(0));
     let sockets = Sockets::new(limits.sockets);
     let settings = HttpSettings {
@@ -207,7 +211,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             .app_data(state.clone())
             .wrap(from_fn(bound_answers))
             .wrap(cors(allowed_origins.as_deref()))
-            .configure(routes)
+            .configure(|config| routes(config, public.as_deref()))
     })?;
     let http = server.handle();
     let (http_ended, http_outcome) = oneshot::channel();

@@ -132,6 +132,8 @@ struct Welcome {
     /// How to start another command on the same data.
     command: String,
     publishable_key: Option<String>,
+    /// Whether an app has the path `/`.
+    has_app: bool,
 }
 
 impl Welcome {
@@ -151,6 +153,7 @@ impl Welcome {
             storage: config.database_url.to_string(),
             command,
             publishable_key: config.publishable_key.clone(),
+            has_app: config.public.is_some(),
         }
     }
 
@@ -160,9 +163,12 @@ impl Welcome {
         let Self { storage, command, .. } = self;
         let mut text = format!("Coir {} serves {url}\n\n", env!("CARGO_PKG_VERSION"));
         let key = running.new_keys.as_ref().map(|keys| &keys.publishable).or(self.publishable_key.as_ref());
-        let _ = match key {
-            Some(key) => writeln!(text, "  page  {browser_url}/#{key}"),
-            None => writeln!(text, "  page  {browser_url}"),
+        // A page takes the key out of its address, and browsers send that part to no server.
+        let with_key = key.map(|key| format!("#{key}")).unwrap_or_default();
+        let _ = match self.has_app {
+            true => writeln!(text, "  app   {browser_url}/{with_key}\n  page  {browser_url}/_/{with_key}"),
+            false if key.is_some() => writeln!(text, "  page  {browser_url}/{with_key}"),
+            false => writeln!(text, "  page  {browser_url}"),
         };
         let _ = writeln!(text, "  data  {storage}");
         let _ = match &running.new_keys {

@@ -40,6 +40,8 @@ pub struct Config {
     /// A level, or directives such as `coir=debug,warn`.
     pub log: String,
     pub log_format: LogFormat,
+    /// The directory of an app to serve beside the API, as an absolute path.
+    pub public: Option<PathBuf>,
     /// `None` allows the pages of every origin.
     pub allowed_origins: Option<Vec<String>>,
     pub heartbeat: Duration,
@@ -122,6 +124,7 @@ impl Config {
             log: given.text("COIR_LOG")?.unwrap_or_default().to_owned(),
             log_format: given
                 .choice("COIR_LOG_FORMAT", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
+            public: read_public(given)?,
             allowed_origins: read_origins(given)?,
             heartbeat: seconds("COIR_HEARTBEAT_SECONDS")?,
             drain: seconds("COIR_DRAIN_SECONDS")?,
@@ -190,6 +193,14 @@ fn read_database(given: &Given) -> Result<(DatabaseUrl, Option<PathBuf>), Config
         given.error(settings::setting("DATABASE_URL"), format!("is not valid: {reason}; {form}"))
     };
     Ok((DatabaseUrl::parse(url).map_err(wrong)?, None))
+}
+
+/// The directory of an app. Whether it is there is asked at the start.
+fn read_public(given: &Given) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(text) = given.text("COIR_PUBLIC")? else { return Ok(None) };
+    let directory = std::path::absolute(text);
+    let lost = |err| given.error(settings::setting("COIR_PUBLIC"), format!("can't be found: {err}"));
+    directory.map(Some).map_err(lost)
 }
 
 /// `None` for `*`, which allows every origin.

@@ -116,6 +116,14 @@ pub const SETTINGS: &[Setting] = &[
         Group::Network,
         "Web pages that may call the API: * for all, or origins such as https://app.example.com, separated by commas",
     ),
+    text(
+        "COIR_PUBLIC",
+        "public",
+        "DIRECTORY",
+        None,
+        Group::Network,
+        "Directory of an app's files, to be served beside the API: / is then its index.html, and the live page is at /_/",
+    ),
     number(
         "COIR_WORKERS",
         "workers",

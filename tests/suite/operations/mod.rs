@@ -8,6 +8,7 @@ mod keys;
 mod lifecycle;
 mod log_output;
 mod malformed;
+mod public;
 mod settings;
 mod shares;
 mod site;

@@ -1,0 +1,61 @@
+//! `--public`: the files of an app beside the API, so that one program serves both.
+//!
+//! The routes of the API come first, so a file that has the path of one is never served. Hidden files (`.env`, `.git`) are not
+//! served, and directories are not listed.
+
+use std::path::{Component, Path, PathBuf};
+
+use actix_files::{Files, PathBufWrap};
+use actix_web::{
+    Error, Scope,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    guard::{GuardContext, fn_guard},
+    http::{Method, header},
+    middleware::DefaultHeaders,
+    web,
+};
+
+use super::fallback::not_found;
+
+/// The file that stands for its directory.
+const INDEX: &str = "index.html";
+
+/// Returns the route of everything that no other route has: the files below `directory`, and `NOT_FOUND`.
+pub fn files(
+    directory: PathBuf,
+) -> Scope<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = Error, InitError = ()>,
+> {
+    let place = directory.clone();
+    let files = Files::new("/", directory)
+        .index_file(INDEX)
+        .redirect_to_slash_directory()
+        .prefer_utf8(true)
+        .disable_content_disposition()
+        // The filter refuses them, so that they are answered like a file that does not exist.
+        .use_hidden_files()
+        .path_filter(move |path, _| is_public(&place, path))
+        .guard(fn_guard(is_path))
+        .default_handler(web::to(not_found));
+    let headers = DefaultHeaders::new()
+        // The browser asks each time, and is answered 304 if the file is the same.
+        .add((header::CACHE_CONTROL, "no-cache"))
+        .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    web::scope("").wrap(headers).service(files).default_service(web::to(not_found))
+}
+
+/// Whether a request can be about a file. `//host/` is none: a redirect to it would lead to another host.
+fn is_path(request: &GuardContext<'_>) -> bool {
+    let head = request.head();
+    let path = head.uri.path();
+    matches!(head.method, Method::GET | Method::HEAD)
+        && !path.starts_with("//")
+        && PathBufWrap::parse_path(path, true).is_ok()
+}
+
+/// Whether a path below the directory may be served. What is neither a file nor a directory could block its reader for ever.
+fn is_public(place: &Path, path: &Path) -> bool {
+    let is_visible = |part: Component<'_>| !part.as_os_str().as_encoded_bytes().starts_with(b".");
+    path.components().all(is_visible)
+        && place.join(path).metadata().is_ok_and(|found| found.is_file() || found.is_dir())
+}
