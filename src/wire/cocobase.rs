@@ -60,8 +60,8 @@ pub fn label(collection: &Collection, asked_name: &str) -> String {
 }
 
 /// Encodes `{"event","collection_id","data","document"}`, and `old_data` of an update. `data` is what the vendor's server
-/// sends, and `document` what the JavaScript library's documentation says.
-pub fn event(event: &Event<'_>) -> Bytes {
+/// sends, and `document` what the JavaScript library's documentation says. `cursor` is for a watcher that resumes.
+pub fn event(event: &Event<'_>, cursor: Option<&str>) -> Bytes {
     let mut lines = event.collection.split('\n');
     let mut line = || lines.next().unwrap_or_default();
     let (asked_name, id, name, created_at) = (line(), line(), line(), line());
@@ -80,6 +80,10 @@ pub fn event(event: &Event<'_>) -> Bytes {
         text.push_str(r#","old_data":"#);
         text.push_str(before.data.text());
     }
+    if let Some(cursor) = cursor {
+        // A cursor needs no escaping.
+        text.push_str(&format!(r#","cursor":"{cursor}""#));
+    }
     text.push('}');
     text_frame(text.as_bytes())
 }
@@ -95,11 +99,27 @@ fn document(document: &Document, collection_id: &str, collection: &str) -> Strin
     )
 }
 
+/// Where a watcher begins that can resume.
+pub struct Beginning {
+    /// Every change after this cursor comes.
+    pub cursor: String,
+    /// Whether that is where the client was. `None` if it had no cursor.
+    pub is_resumed: Option<bool>,
+}
+
 /// Encodes the first message of a watcher's socket. `filters` is what the client sent.
-pub fn connected(asked_name: &str, filters: Option<&serde_json::Value>) -> Bytes {
+pub fn connected(
+    asked_name: &str,
+    filters: Option<&serde_json::Value>,
+    beginning: Option<&Beginning>,
+) -> Bytes {
     let asked_name = serde_json::Value::from(asked_name);
     let filters = filters.map(|filters| format!(r#","filters":{filters}"#)).unwrap_or_default();
-    let text = format!(r#"{{"event":"connected","collection_id":{asked_name}{filters}}}"#);
+    let cursor =
+        beginning.map(|beginning| format!(r#","cursor":"{}""#, beginning.cursor)).unwrap_or_default();
+    let resumed = beginning.and_then(|beginning| beginning.is_resumed);
+    let resumed = resumed.map(|resumed| format!(r#","resumed":{resumed}"#)).unwrap_or_default();
+    let text = format!(r#"{{"event":"connected","collection_id":{asked_name}{filters}{cursor}{resumed}}}"#);
     text_frame(text.as_bytes())
 }
 

@@ -23,6 +23,8 @@ pub enum Form {
     Named,
     /// WebSocket text frames for the client libraries.
     Library,
+    /// The same, where each event also has its cursor, for a watcher that resumes.
+    ResumableLibrary,
 }
 
 impl Form {
@@ -32,7 +34,8 @@ impl Form {
             Self::WebSocket => websocket::event(event),
             Self::Sse => sse::event(event),
             Self::Named => websocket::named_event(event),
-            Self::Library => cocobase::event(event),
+            Self::Library => cocobase::event(event, None),
+            Self::ResumableLibrary => cocobase::event(event, Some(&event.cursor())),
         }
     }
 
@@ -40,7 +43,7 @@ impl Form {
     /// also what their documents repeat of it.
     pub fn label(self, collection: &Collection, asked_name: &str) -> String {
         match self {
-            Self::Library => cocobase::label(collection, asked_name),
+            Self::Library | Self::ResumableLibrary => cocobase::label(collection, asked_name),
             Self::WebSocket | Self::Sse | Self::Named => asked_name.to_owned(),
         }
     }
@@ -64,7 +67,9 @@ impl Form {
     pub(super) fn message(self, kind: &str, json: &str) -> Bytes {
         match self {
             Self::Sse => sse::message(kind, json),
-            Self::WebSocket | Self::Named | Self::Library => frames::text_frame(json.as_bytes()),
+            Self::WebSocket | Self::Named | Self::Library | Self::ResumableLibrary => {
+                frames::text_frame(json.as_bytes())
+            }
         }
     }
 
@@ -73,7 +78,9 @@ impl Form {
     pub(super) fn message_at(self, position: &str, kind: &str, json: &str) -> Bytes {
         match self {
             Self::Sse => sse::message_at(position, kind, json),
-            Self::WebSocket | Self::Named | Self::Library => self.message(kind, json),
+            Self::WebSocket | Self::Named | Self::Library | Self::ResumableLibrary => {
+                self.message(kind, json)
+            }
         }
     }
 
@@ -82,7 +89,7 @@ impl Form {
     pub fn heartbeat(self, cursor: Option<&str>) -> Bytes {
         match self {
             Self::Sse => sse::heartbeat(cursor),
-            Self::WebSocket | Self::Named | Self::Library => frames::ping_frame(),
+            Self::WebSocket | Self::Named | Self::Library | Self::ResumableLibrary => frames::ping_frame(),
         }
     }
 
@@ -90,7 +97,9 @@ impl Form {
     pub fn close(self, code: CloseCode, reason: &str) -> Option<Bytes> {
         match self {
             Self::Sse => None,
-            Self::WebSocket | Self::Named | Self::Library => Some(frames::close_frame(code, reason)),
+            Self::WebSocket | Self::Named | Self::Library | Self::ResumableLibrary => {
+                Some(frames::close_frame(code, reason))
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn subscribed(form: Form, id: Option<&str>, collection: &str, cursor: Option
             let members = format!(r#","collection":{}{}"#, Value::from(collection), cursor_member(cursor));
             Some(form.message("subscribed", &typed("subscribed", id, &members)))
         }
-        Form::WebSocket | Form::Library => None,
+        Form::WebSocket | Form::Library | Form::ResumableLibrary => None,
     }
 }
 

@@ -31,6 +31,9 @@ pub struct First {
     pub api_key: Option<Value>,
     /// For a collection: the filter of its documents.
     pub filters: Option<Value>,
+    /// For a collection: the cursor after which a watcher goes on, or an empty text if it has none yet. Its events have
+    /// cursors then. The libraries don't send it; the redirect script does.
+    pub since: Option<Value>,
     /// The id by which others know the client.
     pub user_id: Option<Value>,
     /// The name by which others know the client.

@@ -18,13 +18,16 @@ use crate::{
         },
     },
     auth::Principal,
-    domain::CollectionName,
-    live::{Ended, LiveError, NewSubscription, Subscriptions},
+    domain::{CollectionName, cursor::Cursor},
+    live::{Ended, LiveError, NewSubscription, Resume, Streams, Subscriptions},
     query::{
         Filter,
         parse::{self, FilterError, Typing},
     },
-    wire::{CloseCode, cocobase::connected},
+    wire::{
+        CloseCode, Form,
+        cocobase::{Beginning, connected},
+    },
 };
 
 /// A collection as the topic of a socket.
@@ -54,20 +57,31 @@ impl Topic for Watched {
         let filter = parse_filters(first.filters.clone()).map_err(|err| refused(err.to_string()))?;
         let end = streams.find_end(&principal.project).await.map_err(|err| fail(err.into()))?;
         // A principal's project was read from the database, and projects are never removed.
-        let since = end.ok_or_else(|| End::new(CloseCode::TryAgain, "try again"))?;
+        let end = end.ok_or_else(|| End::new(CloseCode::TryAgain, "try again"))?;
+        let asked = match &first.since {
+            None | Some(Value::Null) => None,
+            Some(Value::String(since)) => Some(since.as_str()),
+            Some(_) => return Err(refused("`since` must be a cursor, or an empty text")),
+        };
+        let known = match asked.filter(|since| !since.is_empty()) {
+            Some(since) => Some(find_known(streams, &principal, since).await?),
+            None => None,
+        };
+        let since = known.flatten().unwrap_or(end);
+        let beginning = asked.map(|_| Beginning {
+            cursor: since.encode(&principal.project),
+            is_resumed: known.map(|known| known.is_some()),
+        });
         // A name that no collection can have, or one that the principal may not watch, is refused instead of waited for.
         match streams.open(&principal, &self.collection).await {
             Ok(_) => {}
             Err(LiveError::UnknownCollection) if CollectionName::parse(&self.collection).is_ok() => {}
             Err(err) => return Err(fail(err)),
         }
-        connection.outbox.send(connected(&self.collection, first.filters.as_ref()));
-        let mut subscriptions = Subscriptions::new(
-            streams.clone(),
-            connection.shard.clone(),
-            connection.outbox.clone(),
-            connection.form,
-        );
+        connection.outbox.send(connected(&self.collection, first.filters.as_ref(), beginning.as_ref()));
+        let form = if beginning.is_some() { Form::ResumableLibrary } else { connection.form };
+        let mut subscriptions =
+            Subscriptions::new(streams.clone(), connection.shard.clone(), connection.outbox.clone(), form);
         let new = NewSubscription {
             collection: self.collection.clone(),
             filter,
@@ -106,6 +120,16 @@ impl Conversation for Watch {
     /// Moves the subscription's position past changes that were no events for it.
     fn beat(&mut self) -> Option<String> {
         self.subscriptions.beat()
+    }
+}
+
+/// Returns the place of a cursor, if the log has everything after it.
+async fn find_known(streams: &Streams, principal: &Principal, since: &str) -> Result<Option<Cursor>, End> {
+    let Ok(cursor) = Cursor::decode(since, &principal.project) else { return Ok(None) };
+    match streams.resume(&principal.project, cursor).await {
+        Ok(Resume::From(position)) => Ok(Some(Cursor { epoch: cursor.epoch, position })),
+        Ok(Resume::Expired(..)) => Ok(None),
+        Err(err) => Err(fail(err.into())),
     }
 }
 

@@ -113,6 +113,46 @@ on_both_databases! {
         }
     }
 
+    async fn a_watcher_that_sends_its_cursor_gets_what_it_missed(app: &TestApp) {
+        app.post("/collections/books", json!({ "title": "Old", "genre": "Fantasy" })).await;
+        let first = |since: &str| json!({ "filters": { "genre": "Fantasy" }, "since": since });
+        let (mut socket, connected) = begin(app, "collections/books", first("")).await;
+        assert!(connected["cursor"].is_string() && connected.get("resumed").is_none(), "{connected}");
+        app.create("books", json!({ "title": "Seen", "genre": "Fantasy" })).await;
+        let seen = socket.next().await;
+        assert_eq!(seen["data"]["data"]["title"], "Seen");
+        drop(socket);
+
+        let missed = app.create("books", json!({ "title": "Missed", "genre": "Fantasy" })).await;
+        app.create("books", json!({ "title": "Other", "genre": "Novel" })).await;
+        app.delete(&format!("/collections/books/{}", missed["id"].as_str().unwrap())).await;
+        for cursor in [&seen["cursor"], &connected["cursor"]] {
+            let (mut socket, again) = begin(app, "collections/books", first(cursor.as_str().unwrap())).await;
+            assert_eq!((&again["resumed"], &again["cursor"]), (&json!(true), cursor));
+            if cursor == &connected["cursor"] {
+                assert_eq!(socket.next().await["data"]["data"]["title"], "Seen");
+            }
+            let [created, deleted] = [socket.next().await, socket.next().await];
+            assert_eq!((&created["event"], &deleted["event"]), (&json!("create"), &json!("delete")));
+            assert_eq!((&created["data"]["id"], &deleted["data"]["id"]), (&missed["id"], &missed["id"]));
+            assert!(created["cursor"].is_string() && created["cursor"] != deleted["cursor"]);
+        }
+        let (mut lost, connected) = begin(app, "collections/books", first("of-no-log")).await;
+        assert_eq!(connected["resumed"], false);
+        app.create("books", json!({ "title": "Next", "genre": "Fantasy" })).await;
+        assert_eq!(lost.next().await["data"]["data"]["title"], "Next");
+    }
+
+    async fn a_watcher_of_a_missing_collection_resumes_from_before_its_first_document(app: &TestApp) {
+        let (socket, connected) = begin(app, "collections/todos", json!({ "since": "" })).await;
+        drop(socket);
+        app.create("todos", json!({ "text": "Milk" })).await;
+        let since = json!({ "since": connected["cursor"] });
+        let (mut socket, connected) = begin(app, "collections/todos", since).await;
+        assert_eq!(connected["resumed"], true);
+        assert_eq!(socket.next().await["data"]["data"]["text"], "Milk");
+    }
+
     async fn flutter_and_go_watch_with_nothing_but_a_key(app: &TestApp) {
         let old = app.create("books", json!({ "title": "Old" })).await;
         let (mut socket, connected) = begin(app, "collections/books", json!({})).await;
