@@ -12,8 +12,10 @@ export const KEY = "pk_0123456789abcdefPUBLISHABLE";
 export const SECRET = "sk_0123456789abcdefSECRET";
 
 export class Server {
-	static async start() {
+	/** `args` are the command's; without them it serves. @param {string[]} args */
+	static async start(args = []) {
 		const server = new Server();
+		server.args = args;
 		server.directory = await mkdtemp(join(tmpdir(), "coir-browser-"));
 		server.port = await freePort();
 		server.url = `http://127.0.0.1:${server.port}`;
@@ -23,7 +25,7 @@ export class Server {
 
 	/** Starts the process, on the same port and data each time, and waits until it is ready. */
 	async run() {
-		this.process = spawn(BINARY, [], {
+		this.process = spawn(BINARY, this.args, {
 			env: this.#environment(),
 			cwd: this.directory,
 			stdio: ["ignore", "ignore", "inherit"],

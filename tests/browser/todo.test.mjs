@@ -2,14 +2,16 @@
 // under test, although the library has other hosts compiled in.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
-import { checkAccessibility, pageTest, screenshot } from "./browser.mjs";
+import { checkAccessibility, pageTest, screenshot, textOf } from "./browser.mjs";
 import { serve } from "./proxy.mjs";
 import { KEY } from "./server.mjs";
 
 const EXAMPLE = new URL("../../examples/todo/", import.meta.url);
+const PUBLIC = { args: ["serve", "--public", fileURLToPath(EXAMPLE)] };
 const LIBRARY = pathToFileURL(createRequire(import.meta.url).resolve("cocobase/browser"));
 const FILES = {
 	"/todo/": new URL("index.html", EXAMPLE),
@@ -76,4 +78,78 @@ pageTest("a page of another origin needs the redirect script and nothing else", 
 	assert.deepEqual(created, { n: 1 });
 	const [{ data }] = await server.request("GET", "/collections/posts");
 	assert.deepEqual(data, { n: 1 });
+});
+
+pageTest("one command serves the app, from an empty server and through a restart", PUBLIC, async (test) => {
+	const { server, open, expectDown } = test;
+	assert.deepEqual(
+		await readFile(new URL("cocobase.min.js", EXAMPLE)),
+		await readFile(LIBRARY),
+		"it is the library itself",
+	);
+	const [here, there] = [await open(), await open()];
+	const sent = [];
+	here.on("websocket", (socket) => socket.on("framesent", ({ payload }) => sent.push(JSON.parse(payload))));
+	await here.getByLabel("New task").fill("Milk");
+	await here.getByRole("button", { name: "Add" }).click();
+	for (const page of [here, there]) await page.locator("li", { hasText: "Milk" }).waitFor();
+	assert.equal(new URL(here.url()).hash, "", "the key is not left in the address");
+	await here.reload();
+	await here.locator("li", { hasText: "Milk" }).waitFor();
+
+	// The pages are held offline, so they cannot reconnect before these writes.
+	expectDown();
+	await server.kill("SIGTERM");
+	await here.context().setOffline(true);
+	await server.run();
+	const [{ id }] = await server.request("GET", "/collections/todos");
+	await server.create("todos", { text: "Bread", done: false });
+	await server.request("DELETE", `/collections/todos/${id}`);
+	await here.context().setOffline(false);
+	for (const page of [here, there]) {
+		await page.locator("li", { hasText: "Bread" }).waitFor({ timeout: 30_000 });
+		await page.locator("li", { hasText: "Milk" }).waitFor({ state: "detached" });
+	}
+	assert.ok(
+		sent.some(({ since }) => since),
+		"the watcher has resumed by its cursor",
+	);
+});
+
+pageTest("the live page is beside the app", PUBLIC, async ({ server, open }) => {
+	await server.create("todos", { text: "Milk" });
+	const page = await open("_/#pk_0123456789abcdefPUBLISHABLE");
+	await page.locator(".documents .rows .row", { hasText: "Milk" }).waitFor();
+	await server.create("todos", { text: "Bread" });
+	await page.locator(".documents .rows .row", { hasText: "Bread" }).waitFor();
+});
+
+pageTest(
+	"without the redirect script the app says so and asks no other host",
+	PUBLIC,
+	async ({ open, expectStatus }) => {
+		expectStatus(404);
+		const page = await open("");
+		const foreign = [];
+		page.on("request", (request) => !request.url().includes("127.0.0.1") && foreign.push(request.url()));
+		page.on("websocket", (socket) => foreign.push(socket.url()));
+		await page.route("**/cocobase-redirect.js", (route) => route.fulfill({ status: 404, body: "" }));
+		await page.goto(`${new URL(page.url()).origin}/?key=${KEY}`);
+		await page.getByText("cocobase-redirect.js is missing").waitFor();
+		assert.ok(await page.getByLabel("New task").isHidden());
+		assert.deepEqual(foreign, []);
+	},
+);
+
+pageTest("the app asks for a key, and says why a write failed", PUBLIC, async ({ open, expectStatus }) => {
+	expectStatus(401);
+	const page = await open("");
+	await page.getByLabel("Publishable key").fill("pk_0123456789abcdefUNKNOWN");
+	await page.getByRole("button", { name: "Open" }).click();
+	await page.getByLabel("New task").fill("Milk");
+	await page.getByRole("button", { name: "Add" }).click();
+	await page.getByText("Not saved:").waitFor();
+	assert.equal(await page.getByLabel("New task").inputValue(), "Milk", "what was typed is still there");
+	assert.match(await textOf(page.locator("#error")), /[Tt]oken|key/);
+	await checkAccessibility(page, "to-do list with an error");
 });
