@@ -187,9 +187,9 @@ impl Welcome {
             let _ = write!(
                 text,
                 "\nOpen the page, or try it in two more terminals: create a document, watch, create another.\n\n  \
-                 curl -H 'x-api-key: {key}' -d '{{\"title\":\"Hello\"}}' {browser_url}/collections/posts\n  \
+                 curl -w '\\n' -H 'x-api-key: {key}' -d '{{\"title\":\"Hello\"}}' {browser_url}/collections/posts\n  \
                  curl -N -H 'x-api-key: {key}' {browser_url}/realtime/sse/posts\n  \
-                 curl -H 'x-api-key: {key}' -d '{{\"title\":\"Again\"}}' {browser_url}/collections/posts\n"
+                 curl -w '\\n' -H 'x-api-key: {key}' -d '{{\"title\":\"Again\"}}' {browser_url}/collections/posts\n"
             );
         }
         text.push('\n');
