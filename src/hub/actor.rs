@@ -114,7 +114,8 @@ impl HubHandle {
     pub fn publish(&self, project: &ProjectId, changes: Vec<Arc<Change>>) {
         let Some(backlog) = self.backlog(project) else { return };
         if !backlog.publish(changes) {
-            tracing::warn!(%project, "too many changes wait to be matched in project {project}; its subscriptions go back to the log");
+            // The project's task tells of it, if there are subscriptions.
+            tracing::debug!(%project, "too many changes wait to be matched in project {project}");
         }
     }
 

@@ -230,6 +230,10 @@ impl Project {
         let indexes = std::mem::take(&mut self.collections);
         let mut ids: Vec<_> = indexes.values().flat_map(FilterIndex::recipients).map(|one| one.id).collect();
         ids.sort_unstable_by_key(|id| (id.shard, id.serial));
+        if !ids.is_empty() {
+            let (project, count) = (&self.id, ids.len());
+            tracing::warn!(%project, count, "{count} live subscriptions of project {project} go back to the log");
+        }
         for id in ids {
             self.tell(id.shard, ToShard::ReadOn { serial: id.serial }, 0);
         }
