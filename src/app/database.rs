@@ -37,17 +37,21 @@ async fn connect_and_migrate(config: &Config) -> Result<Db, StartError> {
     Ok(db)
 }
 
-/// Connects and migrates like [`migrate_database`], and waits for a database that is not there yet.
-async fn wait_for_database(config: &Config) -> Result<Db, StartError> {
-    prepare_directory(config)?;
+/// Does a step of the start again and again while the database is away, and says so in the log.
+///
+/// # Errors
+/// Those of the step that time does not mend.
+pub(super) async fn when_there<T, E: Into<StartError>>(
+    step: impl AsyncFn() -> Result<T, E>,
+) -> Result<T, StartError> {
     loop {
-        match connect_and_migrate(config).await {
+        match step().await.map_err(Into::into) {
             Err(err) => {
                 let Some(reason) = err.temporary_reason() else { return Err(err) };
                 tracing::warn!("waiting for the database: {reason}");
                 tokio::time::sleep(PAUSE).await;
             }
-            opened => return opened,
+            done => return done,
         }
     }
 }
@@ -85,30 +89,43 @@ pub async fn open_database(config: &Config) -> Result<Db, StartError> {
     })
 }
 
-/// Opens the database as `serve` does: migrates it, creates the project `default` with its keys, and waits for a database that
-/// is not there yet.
-///
-/// # Errors
-/// [`StartError`].
-pub(super) async fn open_database_when_there(config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
-    let db = wait_for_database(config).await?;
-    let new_keys = fill(&db, config).await?;
-    Ok((db, new_keys))
-}
-
+/// Makes sure of the project `default` and of the keys of the settings. Returns the keys if the project is new.
 async fn fill(db: &Db, config: &Config) -> Result<Option<NewKeys>, StartError> {
-    let configured = [
-        (KeyKind::Publishable, &config.publishable_key, "COIR_PUBLISHABLE_KEY"),
-        (KeyKind::Secret, &config.api_key, "COIR_API_KEY"),
-    ];
-    let [publishable, secret] = configured.map(|(_, key, _)| key.as_deref());
+    let [publishable, secret] = configured_keys(config).map(|(_, key, _)| key);
     let new_keys = keys::ensure_default_project(db, [publishable, secret]).await?;
-    for (kind, key, setting) in configured {
+    for (kind, key, setting) in configured_keys(config) {
         if let Some(key) = key {
             keys::ensure_key(db, kind, key, setting).await?;
         }
     }
     Ok(new_keys)
+}
+
+/// Opens the database as `serve` does: migrates it, creates the project `default` with its keys, and waits for a database that
+/// is not there yet, or goes away meanwhile.
+///
+/// # Errors
+/// [`StartError`].
+pub(super) async fn open_database_when_there(config: &Config) -> Result<(Db, Option<NewKeys>), StartError> {
+    prepare_directory(config)?;
+    let db = when_there(async || connect_and_migrate(config).await).await?;
+    let [publishable, secret] = configured_keys(config).map(|(_, key, _)| key);
+    let ensure = async || keys::ensure_default_project(&db, [publishable, secret]).await;
+    let new_keys = when_there(ensure).await?;
+    for (kind, key, setting) in configured_keys(config) {
+        if let Some(key) = key {
+            when_there(async || keys::ensure_key(&db, kind, key, setting).await).await?;
+        }
+    }
+    Ok((db, new_keys))
+}
+
+/// Returns the keys of the settings, with the names of their settings.
+fn configured_keys(config: &Config) -> [(KeyKind, Option<&str>, &'static str); 2] {
+    [
+        (KeyKind::Publishable, config.publishable_key.as_deref(), "COIR_PUBLISHABLE_KEY"),
+        (KeyKind::Secret, config.api_key.as_deref(), "COIR_API_KEY"),
+    ]
 }
 
 /// Creates a file and removes it.

@@ -64,10 +64,15 @@ impl StartError {
     pub(super) fn temporary_reason(&self) -> Option<String> {
         match self {
             Self::Connect(err) => err.temporary_reason(),
-            // It went away again while it was migrated.
-            Self::Migrate(MigrateError::Failed(err)) | Self::Store(err) if err.is_session_error() => {
+            // It went away again after it was found.
+            Self::Migrate(MigrateError::Failed(err))
+            | Self::Store(err)
+            | Self::Setup(SetupError::Store(err))
+                if err.may_pass() =>
+            {
                 Some(err.to_string())
             }
+            Self::Log(err) if err.may_pass => Some(err.to_string()),
             _ => None,
         }
     }

@@ -113,11 +113,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let read_threads = Threads::start("coir-read").map_err(StartError::Threads)?;
     let (db, new_keys) = database::open_database_when_there(&config).await?;
     let db = db.with_long_reads_on(read_threads.handle());
+    let durability = database::when_there(async || db.durability_report().await).await?;
+    let secret = database::when_there(async || keys::ensure_secret(&db, tickets::SECRET).await).await?;
     let listener = listener::bind(config.listen)?;
     let address = listener.local_addr().map_err(|err| StartError::Listen(config.listen, err))?;
-    let durability = db.durability_report().await?;
 
-    let tickets = Tickets::new(&keys::ensure_secret(&db, tickets::SECRET).await?);
+    let tickets = Tickets::new(&secret);
     let catalogs = Catalogs::new(db.clone());
     let keys = KeyRing::new(db.clone());
     let hub_threads = Threads::start("coir-hub").map_err(StartError::Threads)?;
@@ -128,7 +129,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let bell = IndexerBell::default();
     let observer = Arc::new(Caches { catalogs: catalogs.clone(), keys: keys.clone(), bell: bell.clone() });
-    let relay = relay::start(hub.clone(), Arc::new(StoredLog(db.clone())), observer, &supervisor).await?;
+    let log = Arc::new(StoredLog(db.clone()));
+    let relay = async || relay::start(hub.clone(), log.clone(), observer.clone(), &supervisor).await;
+    let relay = database::when_there(relay).await?;
     let (writer, writer_task) = writer::start(
         db.clone(),
         (catalogs.clone(), keys.clone()),

@@ -18,8 +18,12 @@ pub struct LogPart {
 
 /// The log could not be read. The message is for the server's own log.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LogError(pub String);
+#[error("{message}")]
+pub struct LogError {
+    pub message: String,
+    /// Whether time may mend it, as when the database is away.
+    pub may_pass: bool,
+}
 
 /// Reads the change log for the relay. `app` hands the implementation in.
 pub trait LogReader: Send + Sync + 'static {

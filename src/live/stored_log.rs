@@ -53,6 +53,6 @@ impl LogReader for StoredLog {
 
 impl From<StoreError> for LogError {
     fn from(err: StoreError) -> Self {
-        Self(err.to_string())
+        Self { message: err.to_string(), may_pass: err.may_pass() }
     }
 }

@@ -134,6 +134,17 @@ impl StoreError {
         matches!(&*self.0, Cause::NoAnswer) || self.driver_error().is_some_and(is_session_error)
     }
 
+    /// Whether time may mend it: the database is away, busy, or can't be connected to.
+    pub fn may_pass(&self) -> bool {
+        let cannot_connect =
+            matches!(&*self.0, Cause::Database(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)));
+        cannot_connect
+            || self.is_session_error()
+            || self.is_busy()
+            || self.is_timeout()
+            || self.is_lock_timeout()
+    }
+
     /// Returns what is wrong with the database, as far as an operator can tell and mend it.
     pub fn trouble(&self) -> Trouble {
         let io = |err: &std::io::Error| match err.raw_os_error() {

@@ -286,7 +286,7 @@ impl Log {
 impl LogReader for Log {
     fn log_ends(&self) -> BoxFuture<'_, Result<Vec<LogEnds>, LogError>> {
         let read = self.read(|state, _| vec![state.log_ends()]);
-        Box::pin(async move { read.await.map_err(LogError) })
+        Box::pin(async move { read.await.map_err(|message| LogError { message, may_pass: true }) })
     }
 
     fn read_after(&self, _: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>> {
@@ -302,12 +302,12 @@ impl LogReader for Log {
             is_other: state.first.sequence <= after.sequence
                 && state.position_at(after.sequence) != Some(after),
         });
-        Box::pin(async move { read.await.map_err(LogError) })
+        Box::pin(async move { read.await.map_err(|message| LogError { message, may_pass: true }) })
     }
 
     fn revoked_keys(&self, _: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>> {
         let read = self.read(|_, _| Vec::new());
-        Box::pin(async move { read.await.map_err(LogError) })
+        Box::pin(async move { read.await.map_err(|message| LogError { message, may_pass: true }) })
     }
 }
 

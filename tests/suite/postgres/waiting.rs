@@ -1,13 +1,14 @@
 //! A start before the database is there, and a stop that refuses nobody.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
     process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::harness::{SECRET_KEY, postgres, postgres::Cluster, process, process::Process};
+use crate::harness::{SECRET_KEY, Sql, postgres, postgres::Cluster, process, process::Process};
 
 fn signal(id: u32, signal: &str) {
     assert!(Command::new("kill").arg(signal).arg(id.to_string()).status().unwrap().success());
@@ -50,6 +51,61 @@ fn a_server_that_waits_for_its_database_can_be_stopped() {
     let rest: Vec<_> = log.collect();
     assert!(server.wait().unwrap().success(), "{rest:?}");
     assert!(!rest.concat().contains("hidden"), "{rest:?}");
+}
+
+/// A proxy accepts connections also while its server is away.
+#[test]
+fn a_server_waits_for_a_database_whose_proxy_closes_connections() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = proxy.local_addr().unwrap();
+    // Reads the request for TLS, so that the end comes without a reset.
+    let closing = move || {
+        for connection in proxy.incoming() {
+            let _ = connection.and_then(|mut connection| connection.read(&mut [0; 64]));
+        }
+    };
+    std::thread::spawn(closing);
+    let mut server = spawn(&format!("postgres://coir@{place}/coir"));
+    let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let waiting =
+        format!("waiting for the database: {place}: the connection was closed before it was answered");
+    for round in 0..2 {
+        assert!(log.any(|line| line.contains(&waiting)), "round {round}");
+    }
+    signal(server.id(), "-TERM");
+    assert!(server.wait().unwrap().success());
+}
+
+/// The sessions are ended while the start reads a table, after it has found the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_database_goes_away_during_the_start_waits_for_it() {
+    let start = || {
+        let url = postgres::database_url();
+        // The tables are there, so that the start has nothing to migrate.
+        drop(Process::start(&url, "127.0.0.1:0"));
+        url
+    };
+    let url = tokio::task::spawn_blocking(start).await.unwrap();
+    for table in ["projects", "api_keys", "secrets", "heads"] {
+        let (mut lock, mut sql) = (Sql::connect(&url).await, Sql::connect(&url).await);
+        lock.execute(&format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await;
+        let mut server = spawn(&url);
+        let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let is_waiting =
+            std::thread::spawn(move || (log.any(|line| line.contains("waiting for the database: ")), log));
+        while !is_waiting.is_finished() {
+            let end = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND application_name = 'coir' AND wait_event_type = 'Lock'";
+            sql.integers(end).await;
+        }
+        let (is_waiting, mut log) = is_waiting.join().unwrap();
+        assert!(is_waiting, "{table}");
+        lock.execute("ROLLBACK").await;
+        assert!(log.any(|line| line.contains("serving on http://")), "{table}: it serves");
+        signal(server.id(), "-TERM");
+        log.for_each(drop);
+        assert!(server.wait().unwrap().success());
+    }
 }
 
 /// A person waits for the other commands.

@@ -105,6 +105,7 @@ impl Reason {
             Self::Failed(err) | Self::Unfit(Unfit::Failed(err)) => match err {
                 // Refused, unreachable, reset, or a name that is not known yet.
                 sqlx::Error::Io(_) => true,
+                err if is_closed_unanswered(err) => true,
                 // 57P: it starts, stops or has crashed. 53: it has no connection or memory left. 08: a pooler found no server.
                 sqlx::Error::Database(err) => {
                     let code = err.code().unwrap_or_default();
@@ -143,9 +144,16 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Whether the connection was closed before the first answer, as by a proxy whose server is away. The driver then finds a zero
+/// where the answer should be.
+fn is_closed_unanswered(err: &sqlx::Error) -> bool {
+    matches!(err, sqlx::Error::Protocol(text) if text.starts_with("unexpected response from SSLRequest: 0x00"))
+}
+
 /// Returns the cause without the driver's words around it.
 fn describe(err: &sqlx::Error) -> String {
     match err {
+        err if is_closed_unanswered(err) => "the connection was closed before it was answered".to_owned(),
         sqlx::Error::Io(err) => err.to_string(),
         sqlx::Error::Database(err) => err.message().to_owned(),
         err => err.to_string(),
