@@ -98,7 +98,7 @@ fn names_in_files_that_the_internals_name_exist() {
 
 #[test]
 fn tests_that_the_internals_name_exist() {
-    let sources: Vec<_> = ["tests/suite", "tests/simulation", "src"]
+    let sources: Vec<_> = ["tests/suite", "tests/simulation", "tests/chaos", "src"]
         .iter()
         .flat_map(|folder| find_files(&root().join(folder), &["rs"]))
         .map(|path| fs::read_to_string(path).unwrap())

@@ -20,6 +20,12 @@ impl Dice {
         (self.next() % bound as u64) as usize
     }
 
+    /// Returns a number of milliseconds in a range.
+    #[allow(dead_code, reason = "the chaos suite uses it")]
+    pub fn milliseconds(&mut self, range: std::ops::Range<usize>) -> std::time::Duration {
+        std::time::Duration::from_millis((range.start + self.under(range.len())) as u64)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -111,11 +111,16 @@ impl Process {
         assert!(sent.success());
     }
 
+    /// Returns the status with which the process has ended; `None` while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits until the process has ended by itself, and returns its status. Panics after `limit`.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let begun = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.ended() {
                 return status;
             }
             assert!(begun.elapsed() < limit, "the process still runs after {limit:?}");

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -34,6 +35,8 @@ struct Traffic {
     state: State,
     /// Connections with a lower number are silent whatever the state is.
     forgotten: u64,
+    /// How long bytes are under way.
+    delay: Duration,
 }
 
 /// A proxy in front of one server. When it is dropped, its connections are cut.
@@ -52,7 +55,8 @@ impl SilentProxy {
     pub async fn start(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (traffic, watched) = watch::channel(Traffic { state: State::Passing, forgotten: 0 });
+        let (traffic, watched) =
+            watch::channel(Traffic { state: State::Passing, forgotten: 0, delay: Duration::ZERO });
         let (cuts, cut) = watch::channel(0);
         let count = Arc::new(AtomicU64::new(0));
         let counter = count.clone();
@@ -93,6 +97,12 @@ impl SilentProxy {
     /// Lets everything come through again, also what was held, except over connections that were forgotten.
     pub fn resume(&self) {
         self.set(State::Passing);
+    }
+
+    /// Lets bytes be under way for so long, in each direction, as in a slow network.
+    #[allow(dead_code, reason = "the chaos suite uses it")]
+    pub fn delay(&self, delay: Duration) {
+        self.traffic.send_modify(|traffic| traffic.delay = delay);
     }
 
     /// Closes all connections. New ones are in the state that the proxy is in.
@@ -151,6 +161,10 @@ async fn copy(
     let mut buffer = vec![0; 1 << 16];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         // The proxy is being dropped if this fails.
+        let delay = traffic.borrow().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let is_gone = traffic.wait_for(|traffic| is_open(traffic)).await.is_err();
         if is_gone || to.write_all(&buffer[..count]).await.is_err() {
             return;

@@ -6,7 +6,6 @@
 //! a quarter of the full test's 32 writers and 64 subscribers.
 
 use std::{
-    collections::BTreeMap,
     env,
     sync::{
         Arc,
@@ -16,20 +15,18 @@ use std::{
 
 use coir_client::Counts;
 use futures_util::future::join_all;
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Dice, Replica, SECRET_KEY, TestSocket, TestStream, dice, path_with,
+    Dice, SECRET_KEY, dice,
+    peer::{Connected, GROUPS, Peer, compare, is_busy, list, peers},
     postgres::{self, find_free_port},
     process::Process,
-    replica::shown,
-    sequence_of,
     socket::PATIENCE,
 };
 
 const DOCUMENTS: usize = 300;
-const GROUPS: usize = 4;
 
 /// The size of one run.
 #[derive(Clone, Copy)]
@@ -41,141 +38,41 @@ struct Size {
     writes: usize,
 }
 
-/// One subscription, with the view that its messages built.
-struct Subscriber {
-    filters: Value,
-    replica: Replica,
-}
-
-/// One connection: an event stream with one subscription, or a WebSocket with several.
-struct Peer {
-    number: usize,
-    is_stream: bool,
-    subscribers: Vec<Subscriber>,
-    dice: Dice,
-    link: Option<Link>,
-    cuts: usize,
-}
-
-enum Link {
-    Socket(Box<TestSocket>),
-    Stream(Box<TestStream>),
-}
-
-impl Peer {
-    /// Opens the connection unless it is open, and resumes each subscription at its cursor. Returns false if the server is
-    /// down.
-    async fn connect(&mut self, http: &Client, url: &str) -> bool {
-        if self.link.is_some() {
-            return true;
-        }
-        for subscriber in &mut self.subscribers {
-            // Some subscribers lose their state, as a reloaded web page does.
-            if self.dice.under(5) == 0 {
-                subscriber.replica.restart();
-            }
-            subscriber.replica.reconnect();
-        }
-        self.link = match self.is_stream {
-            true => open_stream(http, url, &self.subscribers[0])
-                .await
-                .map(|stream| Link::Stream(Box::new(stream))),
-            false => open_socket(url, &self.subscribers).await.map(|socket| Link::Socket(Box::new(socket))),
-        };
-        self.link.is_some()
-    }
-
-    /// Takes the next message. Returns false if the connection has ended.
-    async fn take_next(&mut self) -> bool {
-        let Some(link) = &mut self.link else { return false };
-        let is_open = match link {
-            Link::Stream(stream) => match stream.try_next_block().await {
-                Some(block) => {
-                    self.subscribers[0].replica.take_block(&block);
-                    true
-                }
-                None => false,
-            },
-            Link::Socket(socket) => match socket.try_next().await {
-                Some(message) => {
-                    let id: usize = message["id"].as_str().unwrap().parse().unwrap();
-                    self.subscribers[id].replica.take(&message);
-                    true
-                }
-                None => false,
-            },
-        };
-        if !is_open {
-            self.link = None;
-        }
-        is_open
-    }
-
-    /// Follows its subscriptions until the server is down, and cuts the connection at random moments.
-    async fn follow(mut self, http: Client, url: String) -> Self {
-        while self.connect(&http, &url).await {
-            // A small limit cuts some connections in the middle of a snapshot.
-            let most = [10, 600][self.dice.under(2)];
-            for _ in 0..1 + self.dice.under(most) {
-                if !self.take_next().await {
-                    break;
-                }
-            }
-            if self.link.take().is_some() {
-                self.cuts += 1;
-            }
-        }
-        self
-    }
-
-    /// Follows its subscriptions until each is at `until` or later. It reconnects when the connection ends, because a busy
-    /// machine may be silent for too long.
-    async fn settle(mut self, http: Client, url: String, until: i64) -> Self {
-        let settle = async {
-            while self.subscribers.iter().any(|subscriber| subscriber.replica.sequence() < Some(until)) {
-                if self.connect(&http, &url).await {
-                    self.take_next().await;
-                }
-            }
-        };
-        tokio::time::timeout(5 * PATIENCE, settle)
-            .await
-            .expect("the subscriptions did not reach the last sequence in time");
-        self
-    }
-}
-
-async fn open_stream(http: &Client, url: &str, subscriber: &Subscriber) -> Option<TestStream> {
-    let filters = subscriber.filters.to_string();
-    let path = path_with("/realtime/sse/posts", &[("filters", &filters), ("snapshot", "true")]);
+/// Follows its subscriptions until the server is down, and cuts the connection at random moments.
+async fn follow(mut peer: Peer, http: Client, url: String, cuts: Arc<AtomicUsize>) -> Peer {
     loop {
-        let mut request = http.get(format!("{url}{path}")).bearer_auth(SECRET_KEY);
-        if let Some(cursor) = subscriber.replica.cursor() {
-            request = request.header("Last-Event-ID", cursor);
+        match peer.connect(&http, &url).await {
+            Connected::Open => {}
+            Connected::Busy => continue,
+            Connected::Down => return peer,
         }
-        let response = request.send().await.ok()?;
-        if !is_busy(response.status()) {
-            return Some(TestStream::of(response));
+        // A small limit cuts some connections in the middle of a snapshot.
+        let most = [10, 600][peer.dice.under(2)];
+        for _ in 0..1 + peer.dice.under(most) {
+            if !peer.take_next().await {
+                break;
+            }
+        }
+        if peer.cut() {
+            cuts.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// Whether the server refused or gave up on the request because it, or the machine, is overloaded.
-fn is_busy(status: StatusCode) -> bool {
-    status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::SERVICE_UNAVAILABLE
-}
-
-async fn open_socket(url: &str, subscribers: &[Subscriber]) -> Option<TestSocket> {
-    let mut socket = TestSocket::try_connect(&format!("{}/realtime", url.replace("http", "ws"))).await?;
-    let mut is_sent = socket.try_send(json!({ "type": "auth", "token": SECRET_KEY })).await;
-    for (id, subscriber) in subscribers.iter().enumerate() {
-        let subscribe = json!({
-            "type": "subscribe", "id": id.to_string(), "collection": "posts", "filters": subscriber.filters,
-            "since": subscriber.replica.cursor(), "snapshot": true,
-        });
-        is_sent = is_sent && socket.try_send(subscribe).await;
-    }
-    is_sent.then_some(socket)
+/// Follows its subscriptions until each is at `until` or later. It reconnects when the connection ends, because a busy
+/// machine may be silent for too long.
+async fn settle(mut peer: Peer, http: Client, url: String, until: i64) -> Peer {
+    let settle = async {
+        while !peer.is_at(until) {
+            if peer.connect(&http, &url).await == Connected::Open {
+                peer.take_next().await;
+            }
+        }
+    };
+    tokio::time::timeout(5 * PATIENCE, settle)
+        .await
+        .expect("the subscriptions did not reach the last sequence in time");
+    peer
 }
 
 /// Creates, updates and deletes random documents until the server is down.
@@ -207,79 +104,6 @@ async fn write(http: Client, url: String, mut dice: Dice, acknowledged: impl Fn(
     }
 }
 
-fn filters(dice: &mut Dice) -> Value {
-    let group = dice.under(GROUPS);
-    match dice.under(6) {
-        0 => json!({}),
-        1 => json!({ "flag": true }),
-        2 => json!({ "flag": null, "group": group }),
-        3 => json!({ "group": "nothing" }),
-        _ => json!({ "group": group }),
-    }
-}
-
-fn peers(size: Size, dice: &mut Dice) -> Vec<Peer> {
-    let (mut peers, mut left) = (Vec::new(), size.subscribers);
-    while left > 0 {
-        let is_stream = dice.under(3) == 0;
-        let count = if is_stream { 1 } else { left.min(1 + dice.under(4)) };
-        left -= count;
-        let subscribers =
-            (0..count).map(|_| Subscriber { filters: filters(dice), replica: Replica::default() }).collect();
-        peers.push(Peer {
-            number: peers.len(),
-            is_stream,
-            subscribers,
-            dice: dice.split(),
-            link: None,
-            cuts: 0,
-        });
-    }
-    peers
-}
-
-/// Lists the matching documents. Also returns the sequence that the list is as of.
-async fn list(http: &Client, url: &str, filters: &Value) -> (BTreeMap<String, Value>, i64) {
-    let (mut all, mut after) = (BTreeMap::new(), String::new());
-    loop {
-        let path = path_with("/collections/posts", &[("filters", &filters.to_string()), ("limit", "1000")]);
-        let answer = http.get(format!("{url}{path}{after}")).bearer_auth(SECRET_KEY).send().await.unwrap();
-        if is_busy(answer.status()) {
-            continue;
-        }
-        let page: Value = answer.json().await.unwrap();
-        all.extend(page["data"].as_array().unwrap().iter().map(shown));
-        match page["nextCursor"].as_str() {
-            Some(next) => after = format!("&after={next}"),
-            None => return (all, sequence_of(page["cursor"].as_str().unwrap())),
-        }
-    }
-}
-
-/// Compares every view with the list and returns the number of views. Returns `None` if a change arrived meanwhile, since
-/// the database may still finish a commit of the killed server.
-async fn compare(http: &Client, url: &str, peers: &[Peer], until: i64) -> Option<usize> {
-    let mut comparisons = 0;
-    for peer in peers {
-        for subscriber in &peer.subscribers {
-            let (mut expected, sequence) = list(http, url, &subscriber.filters).await;
-            if (sequence, subscriber.replica.sequence()) != (until, Some(until)) {
-                return None;
-            }
-            let mut documents = subscriber.replica.documents();
-            if peer.is_stream {
-                // The events of a stream have no versions.
-                for document in expected.values_mut().chain(documents.values_mut()) {
-                    document.as_object_mut().unwrap().remove("version");
-                }
-            }
-            assert_eq!(documents, expected, "peer {}: {}", peer.number, subscriber.filters);
-            comparisons += 1;
-        }
-    }
-    Some(comparisons)
-}
-
 /// Runs `act` on every peer, each in its own task, so that no peer waits for another.
 fn each<F: Future<Output = Peer> + Send + 'static>(
     peers: Vec<Peer>,
@@ -309,7 +133,7 @@ async fn claim(database_url: String) {
     // Snapshots filtered by `group` use this index; the others scan the collection.
     let made = made.json(&json!({ "name": "posts", "indexes": [{ "fields": ["group"] }] }));
     assert_eq!(made.send().await.unwrap().status(), 201);
-    let mut peers = peers(size, &mut dice);
+    let (mut peers, cuts) = (peers(size.subscribers, &mut dice), Arc::new(AtomicUsize::new(0)));
     let (writes, mut comparisons, mut changes) = (Arc::new(AtomicUsize::new(0)), 0, 0);
     for _ in 0..size.restarts {
         // The kill comes after a random number of writes.
@@ -323,7 +147,7 @@ async fn claim(database_url: String) {
         };
         let write = |_| tokio::spawn(write(http.clone(), url.clone(), dice.split(), acknowledged.clone()));
         let writers: Vec<_> = (0..size.writers).map(write).collect();
-        let followers = each(peers, |peer| peer.follow(http.clone(), url.clone()));
+        let followers = each(peers, |peer| follow(peer, http.clone(), url.clone(), cuts.clone()));
         time_to_kill.recv().await.unwrap();
         server.kill();
         join_all(writers).await.into_iter().for_each(Result::unwrap);
@@ -332,7 +156,7 @@ async fn claim(database_url: String) {
         server = start(&database_url, port).await;
         comparisons += loop {
             (_, changes) = list(&http, &url, &json!({})).await;
-            peers = each(peers, |peer| peer.settle(http.clone(), url.clone(), changes)).await;
+            peers = each(peers, |peer| settle(peer, http.clone(), url.clone(), changes)).await;
             if let Some(compared) = compare(&http, &url, &peers, changes).await {
                 break compared;
             }
@@ -348,7 +172,7 @@ async fn claim(database_url: String) {
         size.writers,
         all().count(),
         peers.len(),
-        peers.iter().map(|peer| peer.cuts).sum::<usize>(),
+        cuts.load(Ordering::Relaxed),
         sum(|counts| counts.events),
         sum(|counts| counts.snapshots),
         sum(|counts| counts.resyncs),
