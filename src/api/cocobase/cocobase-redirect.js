@@ -33,6 +33,8 @@
 	};
 
 	const WATCHER = /\/realtime\/collections\/[^/]+$/;
+	/** What the server adds to a message for this script, at its end. */
+	const POSITION = /,"cursor":"[\w-]*"(,"resumed":(true|false))?\}$/;
 	/** What each watcher knows, by its handler: the library gives every new connection of a watcher the same one. */
 	const watchers = new WeakMap();
 
@@ -57,7 +59,9 @@
 		};
 		socket.addEventListener("message", (message) => {
 			const { event, cursor, resumed } = parseMessage(message.data);
-			handler?.call(socket, message);
+			// The app sees what it would see without the script.
+			const data = cursor ? message.data.replace(POSITION, "}") : message.data;
+			handler?.call(socket, { type: "message", target: socket, data });
 			// Only now, so that an event which the handler has not taken comes again.
 			known.cursor = cursor ?? known.cursor;
 			if (event === "connected" && resumed === false) tellLost(socket, handler);
