@@ -39,7 +39,6 @@ fn page<'a>(config: &'a mut ServiceConfig, base: &str) -> &'a mut ServiceConfig 
 fn api(config: &mut ServiceConfig) {
     let unknown_method = || web::route().to(method_not_allowed);
     page(config.configure(cocobase::routes::routes), "/_")
-        .service(resource("/_").route(get().to(site::to_home)).default_service(unknown_method()))
         .service(resource("/health/live").route(get().to(health::live)).default_service(unknown_method()))
         .service(resource("/health/ready").route(get().to(health::ready)).default_service(unknown_method()))
         .service(resource("/realtime").route(get().to(realtime::ws::open)).default_service(unknown_method()))

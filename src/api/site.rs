@@ -15,11 +15,6 @@ struct Files;
 /// The page itself.
 const PAGE: &str = "index.html";
 
-/// `GET /_` → the page's address. The page has relative links.
-pub async fn to_home() -> HttpResponse {
-    HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "_/")).finish()
-}
-
 /// `GET /_/` → the page.
 pub async fn home(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     serve(request, PAGE).await

@@ -67,7 +67,7 @@ async fn every_page_may_call_and_read_headers_without_a_list_of_origins() {
         ("/collections/posts", 200),
         ("/collections/none", 404),
         ("/realtime/sse/posts", 200),
-        ("/realtime/sse/none", 404),
+        ("/realtime/sse/1none", 404),
     ] {
         let response = app.request(Method::GET, path).header("Origin", PAGE).send().await.unwrap();
         assert_eq!(response.status(), status, "{path}");
