@@ -190,6 +190,7 @@ async fn compare(world: &Arc<World>, mut users: Users) -> Users {
     }
     let resyncs = users.peers.iter().flat_map(|peer| &peer.subscribers);
     let resyncs: u64 = resyncs.map(|subscriber| subscriber.replica.counts().resyncs).sum();
+    world.history.note(format_args!("every view is the list, after {resyncs} resyncs"));
     if world.durability == Durability::Full {
         assert_eq!(resyncs, 0, "nothing was pruned or lost, so every cursor can be resumed");
     }
