@@ -101,6 +101,8 @@ pub struct ApiError {
     pub details: Option<Value>,
     /// A sentence that says more, where the specification fixes the message. REST shows it.
     pub hint: Option<String>,
+    /// The methods that the route has, for the header `Allow`.
+    pub allow: Option<&'static str>,
 }
 
 /// The message of the specification for missing and for bad credentials.
@@ -113,7 +115,7 @@ const UNKNOWN_KEY: &str = "this server has no such key, or it was revoked; `coir
 
 impl ApiError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None, hint: None }
+        Self { code, message: message.into(), details: None, hint: None, allow: None }
     }
 
     /// Adds a sentence to a message that the specification fixes.
@@ -165,6 +167,7 @@ impl ApiError {
             message: format!("the server failed; its log has the cause under request {id}"),
             details: Some(json!({ "requestId": id })),
             hint: None,
+            allow: None,
         }
     }
 }
@@ -184,6 +187,9 @@ impl ResponseError for ApiError {
         let mut response = HttpResponse::build(self.status_code());
         if self.code == ErrorCode::Overloaded {
             response.insert_header((header::RETRY_AFTER, "1"));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, allow));
         }
         if self.code == ErrorCode::Unauthorized {
             // The specification fixes the message in the body, so the advice is here.
@@ -247,6 +253,7 @@ impl From<ServiceError> for ApiError {
                 let details = Some(json!({ "documents": documents, "count": unfit.count }));
                 Self { details, ..Self::new(ErrorCode::SchemaViolation, message) }
             }
+            ServiceError::UnknownRelation(message) => Self::new(ErrorCode::InvalidFilter, message),
             ServiceError::TooLarge(message) => Self::new(ErrorCode::InvalidFilter, message),
             ServiceError::Busy(message) => Self::new(ErrorCode::Overloaded, message),
             ServiceError::TooCostly(fields) => Self::too_costly(&fields),

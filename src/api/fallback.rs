@@ -1,8 +1,31 @@
-//! The answers where no route fits.
+//! The answers where no route fits, and those of `HEAD`, which has no routes of its own.
 
-use actix_web::{HttpRequest, HttpResponse};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use super::error::{ApiError, ErrorCode};
+use actix_web::{
+    Error, HttpRequest, HttpResponse, ResponseError, Route,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::Method,
+    middleware::Next,
+    web,
+};
+use bytes::Bytes;
+
+use super::{
+    error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
+    request::caller::account_of,
+    state::State,
+};
+use crate::domain::{CollectionName, nearest};
+
+/// The most collections whose names are compared with one that is not there.
+const MAX_COMPARED: usize = 1000;
+/// The most characters of a name that a hint repeats.
+const MAX_SHOWN: usize = 60;
 
 /// Answers a path that no route has.
 pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -10,8 +33,88 @@ pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Err(ApiError::new(ErrorCode::NotFound, message))
 }
 
-/// Answers a method that the route does not have.
-pub async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let message = format!("the route `{}` does not answer {}", request.path(), request.method());
-    Err(ApiError::new(ErrorCode::MethodNotAllowed, message))
+/// Returns the route of all methods that a path does not have. It has `methods`, separated by commas.
+pub fn other_methods(methods: &'static str) -> Route {
+    web::route().to(move |request: HttpRequest| async move {
+        let message = format!(
+            "the route `{}` does not answer {}; it answers {methods}",
+            request.path(),
+            request.method()
+        );
+        let error = ApiError::new(ErrorCode::MethodNotAllowed, message);
+        Err::<HttpResponse, _>(ApiError { allow: Some(methods), ..error })
+    })
+}
+
+/// Middleware: answers `HEAD` as `GET` without the body.
+///
+/// # Errors
+/// The handler's own.
+pub async fn head_as_get(
+    mut request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if request.method() != Method::HEAD {
+        return next.call(request).await;
+    }
+    request.head_mut().method = Method::GET;
+    let response = next.call(request).await?;
+    // A stream ends with its body.
+    Ok(response.map_body(|_, body| Omitted(body.size()).boxed()))
+}
+
+/// A body that is left out, of which only the size is told.
+struct Omitted(BodySize);
+
+impl MessageBody for Omitted {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        match self.0 {
+            BodySize::Stream => BodySize::None,
+            size => size,
+        }
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(None)
+    }
+}
+
+/// Middleware: adds to the error of an unknown collection a hint that names it, and the nearest one that there is.
+///
+/// # Errors
+/// The handler's own.
+pub async fn name_unknown_collection(
+    state: State,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let response = next.call(request).await?;
+    let error = response.response().error().and_then(|error| error.as_error::<ApiError>());
+    let is_meant = |error: &&ApiError| {
+        error.code == ErrorCode::InvalidCollection
+            && error.message == UNKNOWN_COLLECTION
+            && error.hint.is_none()
+    };
+    let (Some(error), Some(name)) =
+        (error.filter(is_meant).cloned(), response.request().match_info().get("collection"))
+    else {
+        return Ok(response);
+    };
+    // The key was good, or the collection would not have been looked for.
+    let project = account_of(&state, response.request()).project;
+    let catalog = state.documents.catalogs.cached(&project);
+    let collections = catalog.iter().flat_map(|catalog| catalog.list(None)).take(MAX_COMPARED);
+    let near = nearest(name, collections.map(|collection| collection.name.as_str()));
+    let shown: String = name.chars().take(MAX_SHOWN).collect();
+    let advice = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if CollectionName::parse(name).is_ok() => {
+            "the first document that is written to it creates it".to_owned()
+        }
+        None => "a name is a letter and at most 63 letters, digits, `_` or `-`".to_owned(),
+    };
+    let error = error.with_hint(format!("there is no collection `{shown}`; {advice}"));
+    Ok(response.into_response(error.error_response()))
 }

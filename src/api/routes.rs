@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use actix_web::web::{self, ServiceConfig, delete, get, head, patch, post, put, resource};
+use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put, resource};
 
 use super::{
     cocobase,
-    fallback::{method_not_allowed, not_found},
+    fallback::{not_found, other_methods},
     health,
     public::files,
     realtime,
@@ -28,85 +28,104 @@ pub fn routes(config: &mut ServiceConfig, public: Option<&Path>) {
 
 /// Registers the live page below a path.
 fn page<'a>(config: &'a mut ServiceConfig, base: &str) -> &'a mut ServiceConfig {
-    let home = resource(format!("{base}/")).route(get().to(site::home)).route(head().to(site::home));
-    let assets = resource(format!("{base}/assets/{{file:.*}}"));
-    let assets = assets.route(get().to(site::asset)).route(head().to(site::asset));
+    let home = resource(format!("{base}/")).route(get().to(site::home));
+    let assets = resource(format!("{base}/assets/{{file:.*}}")).route(get().to(site::asset));
     config
-        .service(home.default_service(web::route().to(method_not_allowed)))
-        .service(assets.default_service(web::route().to(method_not_allowed)))
+        .service(home.default_service(other_methods("GET, HEAD")))
+        .service(assets.default_service(other_methods("GET, HEAD")))
 }
 
 fn api(config: &mut ServiceConfig) {
-    let unknown_method = || web::route().to(method_not_allowed);
     page(config.configure(cocobase::routes::routes), "/_")
-        .service(resource("/health/live").route(get().to(health::live)).default_service(unknown_method()))
-        .service(resource("/health/ready").route(get().to(health::ready)).default_service(unknown_method()))
-        .service(resource("/realtime").route(get().to(realtime::ws::open)).default_service(unknown_method()))
         .service(
-            resource("/realtime/tickets").route(post().to(tickets::create)).default_service(unknown_method()),
+            resource("/health/live")
+                .route(get().to(health::live))
+                .default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/health/ready")
+                .route(get().to(health::ready))
+                .default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/realtime")
+                .route(get().to(realtime::ws::open))
+                .default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/realtime/tickets")
+                .route(post().to(tickets::create))
+                .default_service(other_methods("POST")),
         )
         .service(
             resource("/realtime/sse/{collection}")
                 .route(get().to(realtime::sse::open))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD")),
         )
         .service(
             resource("/collections")
                 .route(get().to(collections::list))
                 .route(post().to(collections::create))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD, POST")),
         )
         // Before `{id}`, because a verb is never the id of a document.
         .service(
             resource("/collections/{collection}/settings")
                 .route(get().to(collections::get))
                 .route(patch().to(collections::change))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD, PATCH")),
         )
         .service(
             resource("/collections/{collection}/batch")
                 .route(post().to(batches::create))
                 .route(patch().to(batches::merge))
-                .default_service(unknown_method()),
+                .default_service(other_methods("POST, PATCH")),
         )
         .service(
             resource("/collections/{collection}/batch-delete")
                 .route(post().to(batches::delete))
-                .default_service(unknown_method()),
+                .default_service(other_methods("POST")),
         )
         .service(
-            resource("/transactions").route(post().to(transactions::run)).default_service(unknown_method()),
+            resource("/transactions")
+                .route(post().to(transactions::run))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/collections/{collection}/query")
+                .route(post().to(queries::list))
+                .default_service(other_methods("POST")),
         )
         .service(
             resource("/collections/{collection}/query/count")
                 .route(get().to(queries::count))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD")),
         )
         .service(
             resource("/collections/{collection}/query/aggregate")
                 .route(get().to(queries::aggregate))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD")),
         )
         .service(
             resource("/collections/{collection}/query/group-by")
                 .route(get().to(queries::group_by))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD")),
         )
         .service(
             resource("/collections/{collection}/query/explain")
                 .route(get().to(queries::explain))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD")),
         )
         .service(
             resource("/collections/{collection}/export")
                 .route(get().to(export::export))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD")),
         )
         .service(
             resource("/collections/{collection}")
                 .route(get().to(documents::list))
                 .route(post().to(documents::create))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD, POST, PATCH, DELETE")),
         )
         .service(
             resource("/collections/{collection}/{id}")
@@ -114,6 +133,6 @@ fn api(config: &mut ServiceConfig) {
                 .route(put().to(documents::put))
                 .route(patch().to(documents::merge))
                 .route(delete().to(documents::delete))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD, PUT, PATCH, DELETE")),
         );
 }

@@ -38,6 +38,7 @@ use threads::Threads;
 use crate::{
     api::{
         cocobase::rooms::registry::Rooms,
+        fallback::{head_as_get, name_unknown_collection},
         readiness::Health,
         realtime::{Admission, ConnectionCount, LocalShard, Realtime},
         response::bound_answers,
@@ -196,7 +197,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let allowed_origins = config.allowed_origins.clone();
     let public = config.public.clone();
     let next_shard = Arc::new(AtomicU32::new(0));
-    let sockets = Sockets::new(limits.sockets);
+    let sockets = Sockets::new(limits.sockets, allowed_origins.clone());
     let settings = HttpSettings {
         workers: config.workers,
         accepted: limits.accepted,
@@ -213,6 +214,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             .app_data(LocalShard(shard))
             .app_data(state.clone())
             .wrap(from_fn(bound_answers))
+            .wrap(from_fn(name_unknown_collection))
+            .wrap(from_fn(head_as_get))
             .wrap(cors(allowed_origins.as_deref()))
             .configure(|config| routes(config, public.as_deref()))
     })?;

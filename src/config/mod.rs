@@ -211,12 +211,15 @@ fn read_origins(given: &Given) -> Result<Option<Vec<String>>, ConfigError> {
     }
     let origins: Vec<_> = text.split(',').map(|origin| origin.trim().to_owned()).collect();
     let is_origin = |origin: &String| {
-        (origin.starts_with("http://") || origin.starts_with("https://")) && origin.matches('/').count() == 2
+        (origin.starts_with("http://") || origin.starts_with("https://"))
+            && origin.matches('/').count() == 2
+            && !origin.contains('*')
     };
     match origins.iter().find(|origin| !is_origin(origin)) {
         Some(wrong) => {
-            let reason =
-                format!("`{wrong}` is not a valid origin; write https://app.example.com, or * for all");
+            let reason = format!(
+                "`{wrong}` is not a valid origin; write each one in full, as in https://app.example.com,https://www.example.com, or * for all"
+            );
             Err(given.error(settings::setting("COIR_ALLOWED_ORIGINS"), reason))
         }
         None => Ok(Some(origins)),
@@ -257,6 +260,7 @@ mod tests {
             ("COIR_MAX_BODY_BYTES", "8MB"),
             ("COIR_MAX_BATCH", "10001"),
             ("COIR_ALLOWED_ORIGINS", "example.com"),
+            ("COIR_ALLOWED_ORIGINS", "https://*.example.com"),
             ("COIR_ALLOWED_ORIGINS", "https://a.example/path"),
             ("COIR_HEARTBEAT_SECONDS", "-1"),
             ("COIR_LOG_RETENTION_CHANGES", "0"),

@@ -64,7 +64,11 @@ impl Data {
         if json.trim_ascii().is_empty() {
             return Err(DataError::Empty);
         }
-        let value: Value = serde_json::from_slice(json).map_err(|err| DataError::Syntax(err.to_string()))?;
+        let value: Value = serde_json::from_slice(json).map_err(|err| match err.to_string() {
+            // The parser has a limit of its own, above that of a document.
+            text if text.starts_with("recursion limit exceeded") => DataError::TooDeep(MAX_DEPTH),
+            text => DataError::Syntax(text),
+        })?;
         Self::from_value(value)
     }
 

@@ -85,8 +85,8 @@ impl Patch {
                 "$unset" => read_unset(value, &mut operators)?,
                 other if other.starts_with('$') => {
                     return Err(PatchError(format!(
-                        "unknown operator `{other}`; use `$inc`, `$append`, `$remove` or `$unset`, or PUT for a field whose \
-                         name begins with `$`"
+                        "unknown operator `{other}`; use `$inc`, `$append`, `$remove` or `$unset`; a field is set by its name \
+                         alone, as in {{\"title\":\"Hello\"}}"
                     )));
                 }
                 _ => {

@@ -102,6 +102,9 @@ impl Schema {
     }
 }
 
+const TYPES: &str =
+    "a type must be one of array, boolean, integer, null, number, object and string, or a list of these";
+
 fn compile(schema: &Value) -> Result<Validator, String> {
     let options = jsonschema::options()
         .with_draft(Draft::Draft202012)
@@ -110,7 +113,11 @@ fn compile(schema: &Value) -> Result<Validator, String> {
     options.build(schema).map_err(|err| {
         let place = err.instance_path().to_string();
         let message = shorten(err.masked_with("the value").to_string());
-        if place.is_empty() { message } else { format!("at `{place}`: {message}") }
+        match place.as_str() {
+            "" => message,
+            _ if place.ends_with("/type") => format!("at `{place}`: {TYPES}"),
+            _ => format!("at `{place}`: {message}"),
+        }
     })
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Field, Filter,
     key::Key,
-    parse::{FilterError, parse_field},
+    parse::{FilterError, Names, check_sort_term, parse_field},
 };
 use crate::domain::{Document, DocumentId, checksum::checksum, data::canonicalise};
 
@@ -94,8 +94,19 @@ impl Sort {
     /// # Errors
     /// [`FilterError`] for a term that is not a field, or too many terms.
     pub fn parse(text: &str, all: Option<Direction>) -> Result<Self, FilterError> {
+        Self::parse_with(text, all, Names::Strict)
+    }
+
+    /// The same, and says how strictly names are read.
+    ///
+    /// # Errors
+    /// As [`Sort::parse`].
+    pub fn parse_with(text: &str, all: Option<Direction>, names: Names) -> Result<Self, FilterError> {
         let mut terms: Vec<SortTerm> = Vec::new();
         for name in split_names(text) {
+            if names == Names::Strict {
+                check_sort_term(&name).map_err(FilterError::new)?;
+            }
             let (name, written) = match name.strip_prefix('-') {
                 Some(name) => (name.to_owned(), Direction::Descending),
                 None => (name, Direction::Ascending),

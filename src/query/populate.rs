@@ -1,6 +1,9 @@
 //! Relations: which documents are joined to a document.
 
-use super::{page::split_names, parse::FilterError};
+use super::{
+    page::split_names,
+    parse::{FilterError, Names},
+};
 use crate::domain::{FieldPath, Segment};
 
 /// The most relations of one request, all levels together.
@@ -9,9 +12,11 @@ const MAX_RELATIONS: usize = 10;
 const MAX_DEPTH: usize = 3;
 
 /// The relations to follow, on each level in the order of the request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Populate {
     pub relations: Vec<Relation>,
+    /// Whether a relation that neither a field nor a collection has is refused.
+    pub names: Names,
 }
 
 /// A relation. `author` joins the documents that `author_id` or `author_ids` name. If a document has neither field, it joins
@@ -32,8 +37,9 @@ impl Populate {
     ///
     /// # Errors
     /// [`FilterError`], which names the relation.
-    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, FilterError> {
-        let mut all = Self::default();
+    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>, names: Names) -> Result<Self, FilterError> {
+        let none = || Self { relations: Vec::new(), names };
+        let mut all = none();
         for text in texts.into_iter().flat_map(split_names) {
             let refuse = |why: &str| FilterError::new(format!("populate `{text}`: {why}"));
             let path = FieldPath::parse(&text).map_err(|err| refuse(&err.to_string()))?;
@@ -56,11 +62,7 @@ impl Populate {
                 }
                 let place = level.relations.iter().position(|relation| relation.name == name);
                 let place = place.unwrap_or_else(|| {
-                    level.relations.push(Relation {
-                        name: name.to_owned(),
-                        source: None,
-                        nested: Self::default(),
-                    });
+                    level.relations.push(Relation { name: name.to_owned(), source: None, nested: none() });
                     level.relations.len() - 1
                 });
                 let relation = &mut level.relations[place];
@@ -80,6 +82,12 @@ impl Populate {
             }
         }
         Ok(all)
+    }
+
+    /// Refuses no relation any more.
+    pub fn accept_all(&mut self) {
+        self.names = Names::Lenient;
+        self.relations.iter_mut().for_each(|relation| relation.nested.accept_all());
     }
 
     fn count(&self) -> usize {
@@ -144,11 +152,15 @@ mod tests {
             (vec!["author:people"], "author:people"),
             (vec!["post:entries.author:people"], "post:entries(author:people)"),
         ] {
-            assert_eq!(names(&Populate::parse(texts.clone()).unwrap()).join(" "), expected, "{texts:?}");
+            assert_eq!(
+                names(&Populate::parse(texts.clone(), Names::Strict).unwrap()).join(" "),
+                expected,
+                "{texts:?}"
+            );
         }
         for text in ["", "a,,b", "a.", "*", "a:", ":b", "a.0", "a.b.c.d", "a:x,a:y", "a,b,c,d,e,f,g,h,i,j,k"]
         {
-            assert!(Populate::parse([text]).is_err(), "{text:?}");
+            assert!(Populate::parse([text], Names::Strict).is_err(), "{text:?}");
         }
     }
 

@@ -32,6 +32,9 @@ pub enum ServiceError {
     /// The answer would take more memory than it may. The sentence says what to ask for instead.
     #[error("{0}")]
     TooLarge(&'static str),
+    /// A relation is neither a field of the documents nor a collection. The sentence says so.
+    #[error("{0}")]
+    UnknownRelation(String),
     /// All permits of a bounded resource are taken; the sentence names it.
     #[error("{0}")]
     Busy(&'static str),

@@ -110,7 +110,11 @@ impl Export {
                 Ok(page) => {
                     self.entries = size_of(&self.wanted).entries.min(self.entries * SHRINK);
                     match page.documents.last() {
-                        Some((last, _)) => self.after = Some(self.wanted.sort.place_of(last)),
+                        Some((last, _)) => {
+                            self.after = Some(self.wanted.sort.place_of(last));
+                            // A later page may lack a field that an earlier one has, and the answer is under way.
+                            self.wanted.populate.accept_all();
+                        }
                         // A removed collection seems to end early, because its documents are being deleted.
                         None => self.check().await?,
                     }

@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     auth::{Action, Principal, permission},
-    domain::{Collection, Document, DocumentId, FieldPath},
+    domain::{Collection, Document, DocumentId, FieldPath, nearest},
     query::{
         Field,
+        parse::Names,
         populate::{Populate, Relation, plurals, singulars},
     },
     store::{
@@ -37,6 +38,8 @@ use crate::{
 const MAX_IDS: usize = 10_000;
 /// The most documents that are joined to one document in reverse; the newest are taken.
 const MAX_REFERRING: u64 = 100;
+/// The most collections whose names are compared with one that is not there.
+const MAX_COMPARED: usize = 1000;
 /// The most that the joined documents of one answer may take in memory, and the most that they may take as text. A document
 /// that several others name is in memory once, but in the text several times.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -152,6 +155,9 @@ impl Join<'_> {
         Box::pin(async move {
             let mut joined: Vec<Relations> = documents.iter().map(|_| Vec::new()).collect();
             for relation in &populate.relations {
+                if populate.names == Names::Strict {
+                    self.check_relation(documents, relation)?;
+                }
                 let related = self.relation(collection, documents, relation).await?;
                 for (relations, related) in joined.iter_mut().zip(related) {
                     relations.push((relation.name.clone(), related));
@@ -159,6 +165,34 @@ impl Join<'_> {
             }
             Ok(joined)
         })
+    }
+
+    /// Refuses a relation that no document of a level has, where no collection has its name either.
+    fn check_relation(&self, documents: &[&Document], relation: &Relation) -> Result<(), ServiceError> {
+        let name = &relation.name;
+        let is_there = |document: &&Document| !matches!(named(document, name), Named::Nothing);
+        if documents.is_empty() || documents.iter().any(is_there) {
+            return Ok(());
+        }
+        let wanted = match &relation.source {
+            Some(source) => vec![source.clone()],
+            None => plurals(name).to_vec(),
+        };
+        if wanted.iter().any(|name| self.catalog.find(name).is_some()) {
+            return Ok(());
+        }
+        let fields = documents.iter().flat_map(|document| document.data.fields().keys());
+        let fields = fields.filter_map(|field| field.strip_suffix("_id").or(field.strip_suffix("_ids")));
+        let collections =
+            self.catalog.list(None).take(MAX_COMPARED).map(|collection| collection.name.as_str());
+        let advice = match nearest(name, fields.chain(collections)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "the field holds the id of a document of that collection".to_owned(),
+        };
+        let wanted = wanted.join("` or `");
+        Err(ServiceError::UnknownRelation(format!(
+            "populate `{name}`: no document here has the field `{name}_id` or `{name}_ids`, and there is no collection              `{wanted}`; {advice}"
+        )))
     }
 
     async fn relation(

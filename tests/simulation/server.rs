@@ -126,7 +126,7 @@ impl Server {
         };
         let all = 1_000_000;
         let limits = SocketLimits { open: all, unauthenticated: all, unauthenticated_per_address: all };
-        let (realtime, sockets) = (web::Data::new(realtime), Sockets::new(limits));
+        let (realtime, sockets) = (web::Data::new(realtime), Sockets::new(limits, None));
         Rc::new(Self { number, realtime, shard, sockets, relay, gate, _stop: stop })
     }
 

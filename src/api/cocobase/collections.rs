@@ -87,7 +87,14 @@ pub async fn remove(
     state: State,
     Caller(principal): Caller,
     collection: Path<String>,
+    parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
+    if !parameters.is_empty() {
+        return Err(ApiError::new(
+            ErrorCode::InvalidFilter,
+            "this would remove the whole collection, so it takes no parameters; POST /collections/{collection}/batch-delete deletes documents by their ids",
+        ));
+    }
     let committed = state.collections.remove(&principal, collection.into_inner()).await?;
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);

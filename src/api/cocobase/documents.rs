@@ -25,7 +25,7 @@ use crate::{
     },
     auth::Principal,
     domain::Patch,
-    query::page::Direction,
+    query::{page::Direction, parse::Names},
     service::ServiceError,
     store::documents::list::Cut,
     wire::cocobase::CollectionBody,
@@ -47,6 +47,7 @@ const STYLE: ListStyle = ListStyle {
     ],
     default_limit: 100,
     direction: Some(Direction::Descending),
+    names: Names::Lenient,
 };
 
 /// `POST /collections/documents?collection={name or id}` → 201 with the document. The Python library takes no other status.
@@ -132,7 +133,7 @@ pub async fn get(
     path: Path<(String, String)>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let view = View::of_document(&parameters)?;
+    let view = View::of_document(&parameters, Names::Lenient)?;
     let (collection, id) = existing_key(path)?;
     let (collection, document) = state.documents.get(&principal, &collection, &id).await?;
     let mut body = ShownBody {

@@ -15,6 +15,7 @@ use crate::{
         Field, Filter,
         aggregate::Operation,
         page::{Direction, Page, Sort},
+        parse::Names,
     },
     service::ServiceError,
     store::documents::aggregates::Grouping,
@@ -34,7 +35,7 @@ pub async fn count(
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     refuse_all_but(&parameters, &["filters"])?;
-    let count = state.documents.count(&principal, &collection, parameters.filter()?).await;
+    let count = state.documents.count(&principal, &collection, parameters.filter_with(Names::Lenient)?).await;
     Ok(HttpResponse::Ok().json(json!({ "count": or_empty(count)? })))
 }
 
@@ -50,7 +51,7 @@ pub async fn aggregate(
     let operation = Operation::parse(parameters.single("operation")?.unwrap_or_default())?;
     let (name, field) = parse_named(&parameters)?;
     operation.check(&field)?;
-    let filter = parameters.filter()?;
+    let filter = parameters.filter_with(Names::Lenient)?;
     let result =
         match state.documents.aggregate(&principal, &collection, filter, operation, Some(field)).await {
             // The result for no documents.
@@ -86,7 +87,7 @@ pub async fn group_by(
         limit: parameters.number("limit", state.limits.page, 1, state.limits.page)?,
         offset: parameters.number("offset", 0, 0, MAX_OFFSET)?,
     };
-    let filter = parameters.filter()?.and(has_value);
+    let filter = parameters.filter_with(Names::Lenient)?.and(has_value);
     let groups = or_empty(state.documents.group(&principal, &collection, filter, grouping).await)?;
     let mut bodies = Vec::with_capacity(groups.len());
     for group in groups {

@@ -3,28 +3,26 @@
 use actix_web::{
     guard,
     middleware::from_fn,
-    web::{self, ServiceConfig, delete, get, head, patch, post, resource},
+    web::{self, ServiceConfig, delete, get, patch, post, resource},
 };
 
 use super::{batches, collections, documents, error, queries, redirect, rooms, socket};
-use crate::api::fallback::method_not_allowed;
+use crate::api::fallback::other_methods;
 
 /// Registers the routes of this door. They come before those of the documented API, whose `{collection}/{id}` would match them.
 pub fn routes(config: &mut ServiceConfig) {
-    let unknown_method = || web::route().to(method_not_allowed);
     let detail = || from_fn(error::with_detail);
     config
         .service(
             resource("/cocobase-redirect.js")
                 .route(get().to(redirect::script))
-                .route(head().to(redirect::script))
-                .default_service(unknown_method()),
+                .default_service(other_methods("GET, HEAD")),
         )
         .service(
             resource("/collections/")
                 .route(get().to(collections::list))
                 .route(post().to(collections::create))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD, POST"))
                 .wrap(detail()),
         )
         // Only POST: the documented API answers the other methods.
@@ -52,7 +50,7 @@ pub fn routes(config: &mut ServiceConfig) {
             resource("/collections/{collection}/documents")
                 .route(get().to(documents::list))
                 .route(post().to(documents::create))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD, POST"))
                 .wrap(detail()),
         )
         .service(
@@ -60,75 +58,75 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(get().to(documents::get))
                 .route(patch().to(documents::merge))
                 .route(delete().to(documents::delete))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD, PATCH, DELETE"))
                 .wrap(detail()),
         )
         .service(
             resource("/collections/{collection}/batch/documents/create")
                 .route(post().to(batches::create))
-                .default_service(unknown_method())
+                .default_service(other_methods("POST"))
                 .wrap(detail()),
         )
         .service(
             resource("/collections/{collection}/batch/documents/update")
                 .route(post().to(batches::merge))
                 .route(patch().to(batches::merge_listed))
-                .default_service(unknown_method())
+                .default_service(other_methods("POST, PATCH"))
                 .wrap(detail()),
         )
         .service(
             resource("/collections/{collection}/batch/documents/delete")
                 .route(post().to(batches::delete))
                 .route(delete().to(batches::delete))
-                .default_service(unknown_method())
+                .default_service(other_methods("POST, DELETE"))
                 .wrap(detail()),
         )
         .service(
             resource("/collections/{collection}/query/documents/count")
                 .route(get().to(queries::count))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD"))
                 .wrap(detail()),
         )
         .service(
             resource("/collections/{collection}/query/documents/aggregate")
                 .route(get().to(queries::aggregate))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD"))
                 .wrap(detail()),
         )
         .service(
             resource("/collections/{collection}/query/documents/group-by")
                 .route(get().to(queries::group_by))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD"))
                 .wrap(detail()),
         )
         .service(
             resource("/collections/{collection}/query/schema")
                 .route(get().to(queries::schema))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD"))
                 .wrap(detail()),
         )
         .service(
             resource("/realtime/collections/{collection}")
                 .route(get().to(socket::watch))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD"))
                 .wrap(detail()),
         )
         .service(
             resource("/realtime/broadcast")
                 .route(get().to(socket::broadcast))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD"))
                 .wrap(detail()),
         )
         .service(
             resource("/realtime/rooms")
                 .route(get().to(rooms::list::list))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD"))
                 .wrap(detail()),
         )
         .service(
             resource("/realtime/rooms/{room}")
                 .route(get().to(socket::room))
-                .default_service(unknown_method())
+                .default_service(other_methods("GET, HEAD"))
                 .wrap(detail()),
         )
         .service(

@@ -65,8 +65,26 @@ impl Items<'_> {
     /// # Errors
     /// As [`Items::parse`] and [`Documents::parse`].
     pub fn parse_documents(&self, list: &str, limit: usize, body: &Body) -> Result<Vec<Data>, ApiError> {
+        self.parse_checked(list, limit, body, |_| Ok(()))
+    }
+
+    /// Parses each item as a document of `body`, and checks it.
+    ///
+    /// # Errors
+    /// As [`Items::parse`] and [`Documents::parse`], and those of `check`.
+    pub fn parse_checked(
+        &self,
+        list: &str,
+        limit: usize,
+        body: &Body,
+        check: impl Fn(&Data) -> Result<(), ApiError>,
+    ) -> Result<Vec<Data>, ApiError> {
         let mut documents = Documents::new(body);
-        self.parse(list, limit, |raw| documents.parse(raw))
+        self.parse(list, limit, |raw| {
+            let data = documents.parse(raw)?;
+            check(&data)?;
+            Ok(data)
+        })
     }
 
     /// Parses each item as a document's id.

@@ -37,6 +37,8 @@ pub struct Body {
     /// The bytes that the client sent, decompressed.
     pub bytes: Bytes,
     max_document_bytes: usize,
+    /// The `Content-Type` as it was sent, in lower case.
+    content_type: String,
     _permit: Option<BudgetPermit>,
 }
 
@@ -47,6 +49,11 @@ impl FromRequest for Body {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let announced: Option<usize> =
             request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if let Err(err) = check_encoding(request.headers()) {
+            return Box::pin(std::future::ready(Err(err)));
+        }
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_ascii_lowercase();
         let stream =
             Decompress::from_headers(in_pieces(payload.take(), request.headers()), request.headers());
         let request = request.clone();
@@ -61,7 +68,7 @@ impl FromRequest for Body {
             }
             let new_permit = || state.request_bodies.empty_permit(&account_of(state, &request));
             let (bytes, permit) = read(stream, limit, announced, new_permit).await?;
-            Ok(Self { bytes, max_document_bytes: state.limits.document_bytes, _permit: permit })
+            Ok(Self { bytes, max_document_bytes: state.limits.document_bytes, content_type, _permit: permit })
         })
     }
 }
@@ -188,7 +195,29 @@ impl Body {
         if actual > 2 * limit {
             return Err(WriteError::TooLarge { actual, limit }.into());
         }
-        Ok(Data::parse(json)?)
+        Data::parse(json).map_err(|err| self.explained(err.into()))
+    }
+
+    /// Reads the body as the data of a new document, or of one that is replaced.
+    ///
+    /// # Errors
+    /// As [`Body::document`], and `INVALID_BODY` as [`check_new`].
+    pub fn new_document(&self) -> Result<Data, ApiError> {
+        let data = self.document()?;
+        check_new(&data)?;
+        Ok(data)
+    }
+
+    /// Says what the body is, where it is plainly no JSON.
+    fn explained(&self, err: ApiError) -> ApiError {
+        match find_other_format(&self.bytes, &self.content_type) {
+            Some(message) if err.code == ErrorCode::InvalidBody => Self::invalid(message),
+            _ => err,
+        }
+    }
+
+    fn invalid(message: &str) -> ApiError {
+        ApiError::new(ErrorCode::InvalidBody, message)
     }
 
     /// Reads a JSON object of known members.
@@ -196,8 +225,77 @@ impl Body {
     /// # Errors
     /// `INVALID_BODY`, which says where the body differs.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
-        json_object(&self.bytes)
+        json_object(&self.bytes).map_err(|err| self.explained(err))
     }
+}
+
+/// Refuses members that a new document would store, although something else was most likely meant: operators, and the wrapping
+/// of the client libraries.
+///
+/// # Errors
+/// `INVALID_BODY`, with the remedy.
+pub fn check_new(data: &Data) -> Result<(), ApiError> {
+    let fields = data.fields();
+    if let Some(name) = fields.keys().find(|name| name.starts_with('$')) {
+        let name: String = name.chars().take(60).collect();
+        return Err(Body::invalid(&format!(
+            "the member `{name}` begins with `$`, as operators of a change do; send operators with PATCH, or give the field a name without `$`"
+        )));
+    }
+    if fields.len() == 1 && fields.get("data").is_some_and(serde_json::Value::is_object) {
+        return Err(Body::invalid(
+            "the body must be the document itself, without `data` around it: {\"title\":\"Hello\"} and not {\"data\":{\"title\":\"Hello\"}}",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a compression that this server can't undo.
+fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(()) };
+    let text = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+    match text.as_str() {
+        "" | "identity" | "gzip" | "x-gzip" | "deflate" => Ok(()),
+        _ => Err(Body::invalid(&format!(
+            "the body has `Content-Encoding: {}`, which this server can't undo; send it uncompressed, or with gzip or deflate",
+            text.chars().take(60).collect::<String>()
+        ))),
+    }
+}
+
+/// Returns what a body is that is plainly no JSON, and what to send instead.
+fn find_other_format(body: &[u8], content_type: &str) -> Option<&'static str> {
+    let begin = body.trim_ascii_start();
+    if body.starts_with(b"\xef\xbb\xbf") {
+        Some(
+            "the body begins with a byte order mark (BOM), which is not allowed in JSON; save the file as UTF-8 without BOM",
+        )
+    } else if body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff") {
+        Some("the body is UTF-16; JSON must be UTF-8")
+    } else if body.starts_with(b"\x1f\x8b") {
+        Some("the body is compressed; say so with the header `Content-Encoding: gzip`")
+    } else if begin.starts_with(b"--") || content_type.starts_with("multipart/") {
+        Some(
+            "the body is a form with parts (multipart/form-data), and this route takes JSON: send an object such as {\"title\":\"Hello\"}; files can't be stored yet",
+        )
+    } else if begin.starts_with(b"<") || content_type.contains("xml") {
+        Some(
+            "the body is XML or HTML, and this route takes JSON: send an object such as {\"title\":\"Hello\"}",
+        )
+    } else if is_form(begin) {
+        Some(
+            "the body is a form (`title=Hello`), and this route takes JSON: send an object such as {\"title\":\"Hello\"}",
+        )
+    } else {
+        None
+    }
+}
+
+/// Whether a text looks like `title=Hello&year=1968`.
+fn is_form(text: &[u8]) -> bool {
+    let name =
+        text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-.[]%+".contains(byte)).count();
+    name > 0 && text.get(name) == Some(&b'=')
 }
 
 /// Reads a JSON object of known members.

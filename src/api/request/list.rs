@@ -8,6 +8,7 @@ use crate::{
     query::{
         Filter,
         page::{Direction, Page, Sort},
+        parse::Names,
         populate::Populate,
         select::Selection,
     },
@@ -29,6 +30,8 @@ pub struct ListStyle {
     pub default_limit: u64,
     /// The direction of every field if `order` is missing. `None`: each field's own, `-` before its name being descending.
     pub direction: Option<Direction>,
+    /// How strictly the names of parameters are read.
+    pub names: Names,
 }
 
 /// The parameters of a list, parsed.
@@ -45,7 +48,7 @@ impl ListParameters {
     /// `INVALID_FILTER`, which names the parameter; `INVALID_CURSOR` for an `after` that is not of this list.
     pub fn parse(parameters: &Parameters, style: &ListStyle, max_limit: u64) -> Result<Self, ApiError> {
         parameters.refuse_all_but(style.served)?;
-        let sort = parse_sort(parameters, style.direction)?;
+        let sort = parse_sort(parameters, style.direction, style.names)?;
         let after = parameters.single("after")?.map(|text| {
             sort.parse_cursor(text).ok_or_else(|| {
                 let message = "`after` must be the `nextCursor` of a page with the same order";
@@ -59,9 +62,9 @@ impl ListParameters {
         }
         let limit = parameters.number("limit", style.default_limit.min(max_limit), 1, max_limit)?;
         Ok(Self {
-            filter: parameters.filter()?,
+            filter: parameters.filter_with(style.names)?,
             page: Page { sort, limit, offset, after },
-            view: View::parse(parameters)?,
+            view: View::parse(parameters, style.names)?,
         })
     }
 }
@@ -70,7 +73,11 @@ impl ListParameters {
 ///
 /// # Errors
 /// `INVALID_FILTER`, which names the term.
-pub fn parse_sort(parameters: &Parameters, default: Option<Direction>) -> Result<Sort, ApiError> {
+pub fn parse_sort(
+    parameters: &Parameters,
+    default: Option<Direction>,
+    names: Names,
+) -> Result<Sort, ApiError> {
     let mut direction = default;
     for name in ORDERS {
         direction = match parameters.single(name)? {
@@ -83,7 +90,7 @@ pub fn parse_sort(parameters: &Parameters, default: Option<Direction>) -> Result
     let sorts: Vec<_> = parameters.all(&SORTS).collect();
     Ok(match sorts.as_slice() {
         [] => Sort::by_age(direction.unwrap_or(Direction::Descending)),
-        texts => Sort::parse(&texts.join(","), direction)?,
+        texts => Sort::parse_with(&texts.join(","), direction, names)?,
     })
 }
 
@@ -100,22 +107,25 @@ impl View {
     ///
     /// # Errors
     /// `INVALID_FILTER`, which names the term.
-    pub fn parse(parameters: &Parameters) -> Result<Self, ApiError> {
+    pub fn parse(parameters: &Parameters, names: Names) -> Result<Self, ApiError> {
         let is_selected = parameters.all(&["select"]).next().is_some();
         let selection = is_selected.then(|| Selection::parse(parameters.all(&["select"]))).transpose()?;
-        Ok(Self { selection, populate: Populate::parse(parameters.all(&["populate"]))? })
+        Ok(Self { selection, populate: Populate::parse(parameters.all(&["populate"]), names)? })
     }
 
     /// Reads the same of a single document, where no parameter can be a filter.
     ///
     /// # Errors
     /// `INVALID_FILTER` for any other parameter.
-    pub fn of_document(parameters: &Parameters) -> Result<Self, ApiError> {
+    pub fn of_document(parameters: &Parameters, names: Names) -> Result<Self, ApiError> {
+        if names == Names::Strict {
+            parameters.check_encoding()?;
+        }
         match parameters.pairs().find(|(name, _)| !matches!(*name, "select" | "populate")) {
             Some((name, _)) => Err(invalid_parameter(format!(
                 "the parameter `{name}` is not available here; a document read by its id takes `select` and `populate`"
             ))),
-            None => Self::parse(parameters),
+            None => Self::parse(parameters, names),
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Never does: decide anything, or keep a credential longer than it takes to find its principal.
 //!
-//! Reading order: [`credential`], [`caller`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`list`],
+//! Reading order: [`credential`], [`caller`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`list`] with `list_body`,
 //! [`batch`].
 
 pub mod batch;
@@ -12,6 +12,7 @@ pub mod caller;
 pub mod credential;
 pub mod idempotency;
 pub mod list;
+mod list_body;
 pub mod parameters;
 pub mod path;
 pub mod precondition;

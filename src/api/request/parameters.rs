@@ -6,12 +6,16 @@ use crate::{
     api::error::{ApiError, ErrorCode},
     query::{
         Field, Filter,
-        parse::{self, PARAMETERS, parse_field},
+        parse::{self, Names, PARAMETERS, parse_field},
     },
 };
 
 /// The parameters of a URL, decoded, in their order.
-pub struct Parameters(Vec<(String, String)>);
+pub struct Parameters {
+    pairs: Vec<(String, String)>,
+    /// The first parameter that is not percent-encoded text in UTF-8. Its text was replaced.
+    badly_encoded: Option<String>,
+}
 
 impl FromRequest for Parameters {
     type Error = ApiError;
@@ -19,7 +23,8 @@ impl FromRequest for Parameters {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
-        let parsed = pairs.map(|pairs| Self(pairs.into_inner()));
+        let badly_encoded = find_badly_encoded(request.query_string());
+        let parsed = pairs.map(|pairs| Self { pairs: pairs.into_inner(), badly_encoded });
         std::future::ready(
             parsed.map_err(|err| invalid_parameter(format!("the query string is not valid: {err}"))),
         )
@@ -27,9 +32,24 @@ impl FromRequest for Parameters {
 }
 
 impl Parameters {
+    /// Makes parameters of names and values.
+    pub fn of_pairs(pairs: Vec<(String, String)>) -> Self {
+        Self { pairs, badly_encoded: None }
+    }
+
+    /// Takes out those of one name, so that they are no filters.
+    pub fn take(&mut self, name: &str) -> Vec<String> {
+        self.pairs.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
     /// Returns name and value of each.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Returns the values of those that have one of `names`.
@@ -75,14 +95,38 @@ impl Parameters {
         }
     }
 
+    /// Refuses a parameter that is not percent-encoded text in UTF-8.
+    ///
+    /// # Errors
+    /// `INVALID_FILTER`, which names it.
+    pub fn check_encoding(&self) -> Result<(), ApiError> {
+        match &self.badly_encoded {
+            None => Ok(()),
+            Some(pair) => Err(invalid_parameter(format!(
+                "the parameter `{pair}` is not percent-encoded UTF-8: `%` takes two hexadecimal digits, and `%25` is a `%`"
+            ))),
+        }
+    }
+
     /// Reads the filter: `filters=<JSON>` and every parameter that is not one of the API's. All of them must hold.
     ///
     /// # Errors
     /// `INVALID_FILTER`, which names the term.
     pub fn filter(&self) -> Result<Filter, ApiError> {
+        self.filter_with(Names::Strict)
+    }
+
+    /// The same, and says how strictly names are read.
+    ///
+    /// # Errors
+    /// As [`Parameters::filter`].
+    pub fn filter_with(&self, names: Names) -> Result<Filter, ApiError> {
+        if names == Names::Strict {
+            self.check_encoding()?;
+        }
         let from_json =
-            self.single("filters")?.map(parse::parse_json).transpose()?.unwrap_or_else(Filter::all);
-        Ok(from_json.and(parse::parse_pairs(self.pairs())?))
+            self.single("filters")?.map(|text| parse::parse_json_with(text, names)).transpose()?;
+        Ok(from_json.unwrap_or_else(Filter::all).and(parse::parse_pairs_with(self.pairs(), names)?))
     }
 
     /// Refuses parameters of the API that this route does not serve: ignored, they would mislead. All other names are filters.
@@ -98,6 +142,28 @@ impl Parameters {
             None => Ok(()),
         }
     }
+}
+
+/// Finds the first parameter of a query string that is not percent-encoded text in UTF-8.
+fn find_badly_encoded(query: &str) -> Option<String> {
+    let is_bad = |pair: &&str| {
+        let (mut decoded, mut bytes) = (Vec::with_capacity(pair.len()), pair.bytes());
+        while let Some(byte) = bytes.next() {
+            if byte != b'%' {
+                decoded.push(byte);
+                continue;
+            }
+            let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
+            let (Some(high), Some(low)) = (digit(), digit()) else { return true };
+            decoded.push((high * 16 + low) as u8);
+        }
+        std::str::from_utf8(&decoded).is_err()
+    };
+    // The name is enough: a value may be a secret.
+    query
+        .split('&')
+        .find(is_bad)
+        .map(|pair| pair.split('=').next().unwrap_or_default().chars().take(60).collect())
 }
 
 /// The error of a parameter, with a sentence that names it.

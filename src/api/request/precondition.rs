@@ -80,9 +80,10 @@ fn is_complete(request: &HttpRequest, tags: &[EntityTag]) -> bool {
     !tags.is_empty() && text.split(',').filter(|part| !part.trim().is_empty()).count() == tags.len()
 }
 
-/// RFC 9110 §13.1.1: a write compares strongly. A weak tag keeps its `W/`, and so equals no tag of a document.
+/// A proxy that compresses an answer weakens its entity tag, and the client sends it back so. Entity tags of documents are made
+/// of their version, so a weak one means the same state. (RFC 9110 §13.1.1 would have a weak tag never match.)
 fn texts(tags: &[EntityTag]) -> Vec<String> {
-    tags.iter().map(EntityTag::to_string).collect()
+    tags.iter().map(|tag| EntityTag::new_strong(tag.tag().to_owned()).to_string()).collect()
 }
 
 fn refuse<T>(message: &str) -> Result<T, ApiError> {

@@ -10,6 +10,7 @@ use crate::{
         request::{
             Body, Caller,
             batch::{Items, Members, Patches, name_item, place_in},
+            body::check_new,
             idempotency::request_key,
             precondition::refuse_precondition,
         },
@@ -58,7 +59,7 @@ pub async fn create(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let NewDocuments { documents: items } = body.json()?;
-    let all = items.parse_documents("documents", state.limits.batch, &body)?;
+    let all = items.parse_checked("documents", state.limits.batch, &body, check_new)?;
     let created = state.documents.create_many(&principal, collection.into_inner(), all, key).await;
     let committed = created.map_err(|err| name_item(err, place_in("documents")))?;
     Ok(written(&state, (&request, HttpResponse::Created()), &principal, committed))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web::Path};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::{Value, value::RawValue};
 
 use super::{
     settings::{CollectionBody, SettingsBody},
@@ -57,12 +57,29 @@ struct Changes<'a> {
     indexes: Option<Vec<NewIndex>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct NewIndex {
     fields: Vec<String>,
-    #[serde(default)]
     unique: bool,
+}
+
+impl<'de> Deserialize<'de> for NewIndex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, expecting = "an object with the member `fields`")]
+        struct Members {
+            fields: Vec<String>,
+            #[serde(default)]
+            unique: bool,
+        }
+        let value = Value::deserialize(deserializer)?;
+        let shown: String = value.to_string().chars().take(60).collect();
+        match serde_json::from_value(value) {
+            Ok(Members { fields, unique }) => Ok(Self { fields, unique }),
+            Err(err) => Err(D::Error::custom(format!(
+                "`{shown}` is not an index ({err}); write {{\"fields\":[\"status\",\"-createdAt\"],\"unique\":false}}"
+            ))),
+        }
+    }
 }
 
 /// A page of collections.

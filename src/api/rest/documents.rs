@@ -24,7 +24,7 @@ use crate::{
     },
     auth::Principal,
     domain::{DocumentId, Patch},
-    query::page::Page,
+    query::{page::Page, parse::Names},
     store::documents::list::Listed,
     writer::{Committed, Outcome},
 };
@@ -49,6 +49,7 @@ pub(super) const LIST_STYLE: ListStyle = ListStyle {
     ],
     default_limit: 20,
     direction: None,
+    names: Names::Strict,
 };
 
 /// `POST /collections/{collection}` with a bare JSON object → 201 with the document.
@@ -61,7 +62,7 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     let key = request_key(&request, &body.bytes)?;
     let committed =
-        state.documents.create(&principal, collection.into_inner(), body.document()?, key).await?;
+        state.documents.create(&principal, collection.into_inner(), body.new_document()?, key).await?;
     Ok(written(&state, &request, &principal, committed))
 }
 
@@ -76,7 +77,7 @@ pub async fn get(
     path: Path<(String, String)>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let view = View::of_document(&parameters)?;
+    let view = View::of_document(&parameters, Names::Strict)?;
     let (collection, id) = path.into_inner();
     // Text that cannot be an id is no document. An unknown collection is still answered first.
     let id = DocumentId::parse(&id).unwrap_or_else(|_| DocumentId::from_stored(""));
@@ -117,7 +118,8 @@ pub async fn put(
     let (collection, id) = path.into_inner();
     let key = (collection, DocumentId::parse(&id)?);
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
-    let committed = state.documents.put(&principal, key, body.document()?, precondition, request_key).await?;
+    let committed =
+        state.documents.put(&principal, key, body.new_document()?, precondition, request_key).await?;
     Ok(written(&state, &request, &principal, committed))
 }
 
@@ -160,16 +162,26 @@ pub async fn list(
     collection: Path<String>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    let ListParameters { filter, mut page, view } =
-        ListParameters::parse(&parameters, &LIST_STYLE, state.limits.page)?;
+    let parameters = ListParameters::parse(&parameters, &LIST_STYLE, state.limits.page)?;
+    list_page(&state, &principal, &collection, parameters).await
+}
+
+/// Answers with a page of the documents that match.
+pub(super) async fn list_page(
+    state: &State,
+    principal: &Principal,
+    collection: &str,
+    parameters: ListParameters,
+) -> Result<HttpResponse, ApiError> {
+    let ListParameters { filter, mut page, view } = parameters;
     // One document more than is shown tells whether there is a next page.
     page.limit += 1;
-    let mut list = state.documents.list(&principal, &collection, filter, page.clone()).await?;
+    let mut list = state.documents.list(principal, collection, filter, page.clone()).await?;
     let next_cursor = end_page(&mut list.listed, &page)?;
     let cursor = list.listed.ends.cursor().encode(&principal.project);
     let found = &list.listed.documents;
     let shown = (&list.collection, found.as_slice());
-    let populated = state.documents.populate(&principal, shown, &view.populate, &list.scan).await?;
+    let populated = state.documents.populate(principal, shown, &view.populate, &list.scan).await?;
     let most_bytes = populated.text_bytes + found.iter().map(most_bytes).sum::<usize>();
     list.scan.count(most_bytes)?;
     let (name, selection) = (list.collection.name.as_str(), view.selection.as_ref());

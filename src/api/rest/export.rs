@@ -30,7 +30,7 @@ use crate::{
         state::State,
     },
     domain::Document,
-    query::select::Selection,
+    query::{parse::Names, select::Selection},
     service::{
         exports::{Export, ExportPage, Wanted},
         populate::Relations,
@@ -43,8 +43,13 @@ pub async fn export(
     state: State,
     Caller(principal): Caller,
     collection: Path<String>,
-    parameters: Parameters,
+    mut parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
+    let defuses = match parameters.take("raw").iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["false"] => true,
+        ["true"] => false,
+        _ => return Err(invalid_parameter("`raw` must be `true` or `false`")),
+    };
     parameters.refuse_all_but(&[
         "format",
         "orderBy",
@@ -59,16 +64,20 @@ pub async fn export(
     let format = match parameters.single("format")? {
         None | Some("json") => Format::Json,
         Some("ndjson") => Format::Ndjson,
-        Some("csv") => Format::Csv { columns: Vec::new() },
+        Some("csv") => Format::Csv { columns: Vec::new(), defuses },
         Some(_) => return Err(invalid_parameter("`format` must be `json`, `ndjson` or `csv`")),
     };
-    let View { selection, populate } = View::parse(&parameters)?;
+    let View { selection, populate } = View::parse(&parameters, Names::Strict)?;
     let relations: Vec<_> = populate.relations.iter().map(|relation| relation.name.clone()).collect();
-    let wanted = Wanted { filter: parameters.filter()?, sort: parse_sort(&parameters, None)?, populate };
+    let wanted = Wanted {
+        filter: parameters.filter()?,
+        sort: parse_sort(&parameters, None, Names::Strict)?,
+        populate,
+    };
     let export = state.exports.begin(principal, &collection, wanted).await?;
     let format = match format {
         Format::Csv { .. } => {
-            Format::Csv { columns: columns(&export, selection.as_ref(), &relations).await? }
+            Format::Csv { columns: columns(&export, selection.as_ref(), &relations).await?, defuses }
         }
         format => format,
     };
@@ -161,7 +170,11 @@ async fn columns(
 enum Format {
     Json,
     Ndjson,
-    Csv { columns: Vec<String> },
+    /// With `defuses`, a text that a spreadsheet would run as a formula gets an apostrophe before it.
+    Csv {
+        columns: Vec<String>,
+        defuses: bool,
+    },
 }
 
 impl Format {
@@ -237,14 +250,15 @@ impl Writer {
         match &self.format {
             Format::Json => text.push(b'['),
             Format::Ndjson => {}
-            Format::Csv { columns } => {
+            Format::Csv { columns, defuses } => {
                 let own = OWN_COLUMNS.map(str::to_owned);
                 let columns = columns.iter().map(|name| match OWN_COLUMNS.contains(&name.as_str()) {
                     // A field with the name of an own column gets the name that filters use for it.
                     true => format!("data.{name}"),
                     false => name.clone(),
                 });
-                write_record(text, own.into_iter().chain(columns).map(Cell::Text));
+                let cells = own.into_iter().chain(columns).map(Cell::Text);
+                write_record(text, cells, *defuses);
             }
         }
     }
@@ -257,8 +271,8 @@ impl Writer {
         is_first: bool,
     ) -> Result<(), ApiError> {
         let broken = |err: serde_json::Error| ApiError::new(ErrorCode::Internal, err.to_string());
-        if let Format::Csv { columns } = &self.format {
-            write_record(text, self.cells(document, relations, columns));
+        if let Format::Csv { columns, defuses } = &self.format {
+            write_record(text, self.cells(document, relations, columns), *defuses);
             return Ok(());
         }
         let name = self.export.collection.name.as_str();
@@ -294,7 +308,7 @@ impl Writer {
             match fields.get(name) {
                 None | Some(Value::Null) => Cell::Empty,
                 Some(Value::String(text)) => Cell::Text(text.clone()),
-                Some(value) => Cell::Text(value.to_string()),
+                Some(value) => Cell::Value(value.to_string()),
             }
         });
         own.into_iter().map(Cell::Text).chain(values)
@@ -309,15 +323,26 @@ enum Cell {
     /// The value is null or missing.
     Empty,
     Text(String),
+    /// The JSON text of another value, which no spreadsheet runs.
+    Value(String),
+}
+
+/// Whether a spreadsheet would take a text for a formula (OWASP, CSV injection).
+fn is_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<serde_json::Number>().is_err()
 }
 
 /// Writes a record after RFC 4180. An empty text is quoted, because an unquoted one is a missing value.
-fn write_record(text: &mut Vec<u8>, cells: impl Iterator<Item = Cell>) {
+fn write_record(text: &mut Vec<u8>, cells: impl Iterator<Item = Cell>, defuses: bool) {
     for (place, cell) in cells.enumerate() {
         if place > 0 {
             text.push(b',');
         }
-        let Cell::Text(cell) = cell else { continue };
+        let cell = match cell {
+            Cell::Empty => continue,
+            Cell::Text(cell) if defuses && is_formula(&cell) => format!("'{cell}"),
+            Cell::Text(cell) | Cell::Value(cell) => cell,
+        };
         if !cell.is_empty() && !cell.contains(['"', ',', '\r', '\n']) {
             text.extend_from_slice(cell.as_bytes());
             continue;

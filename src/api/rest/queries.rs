@@ -1,23 +1,43 @@
-//! Queries without documents in their answers: count, aggregate, group by, and how a list is read.
+//! Queries: a list by POST, count, aggregate, group by, and how a list is read.
 
 use actix_web::{HttpResponse, web::Path};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{documents::LIST_STYLE, success::Success};
+use super::{
+    documents::{LIST_STYLE, list_page},
+    success::Success,
+};
 use crate::{
     api::{
         error::ApiError,
         request::{
-            Caller, Parameters,
+            Body, Caller, Parameters,
             list::{ListParameters, MAX_OFFSET},
-            parameters::missing_parameter,
+            parameters::{invalid_parameter, missing_parameter},
         },
         state::State,
     },
     query::aggregate::Operation,
     store::documents::aggregates::{GroupAggregate, Grouping},
 };
+
+/// `POST /collections/{collection}/query` with the parameters of a list as JSON → 200 with the same answer.
+pub async fn list(
+    state: State,
+    Caller(principal): Caller,
+    collection: Path<String>,
+    parameters: Parameters,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    if !parameters.is_empty() {
+        return Err(invalid_parameter(
+            "this route takes no parameters in the URL; they stand in the body, as in {\"filters\":{\"genre\":\"Fantasy\"},\"limit\":50}",
+        ));
+    }
+    let parameters = ListParameters::of_body(&body, &LIST_STYLE, state.limits.page)?;
+    list_page(&state, &principal, &collection, parameters).await
+}
 
 /// `GET /collections/{collection}/query/count` → 200 with `{"count"}` of the documents that match.
 ///

@@ -11,6 +11,7 @@ use crate::{
         request::{
             Body, Caller,
             batch::{self, Items, name_item, place_in},
+            body::check_new,
             idempotency::request_key,
             precondition::refuse_precondition,
         },
@@ -89,6 +90,9 @@ fn parse_step(parser: &mut batch::Documents<'_>, raw: &RawValue) -> Result<Step,
         (_, None) => return Err(refuse("`data` is missing")),
         (_, Some(raw)) => Some(parser.parse(raw)?),
     };
+    if let (Op::Create | Op::Replace, Some(data)) = (op, &data) {
+        check_new(data)?;
+    }
     let missing_id = || refuse("`id` is missing");
     let action = match (op, id, data) {
         (Op::Create, ..) if version.is_some() => {

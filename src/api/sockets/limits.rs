@@ -31,6 +31,8 @@ pub struct SocketLimits {
 /// All sockets of the process, counted.
 pub struct Sockets {
     limits: SocketLimits,
+    /// The origins whose pages may read answers; `None` allows every origin.
+    pub(super) allowed_origins: Option<Vec<String>>,
     started: Instant,
     open: AtomicUsize,
     /// How many of them are no strangers.
@@ -46,9 +48,10 @@ pub struct Sockets {
 
 impl Sockets {
     /// Begins without sockets.
-    pub fn new(limits: SocketLimits) -> Arc<Self> {
+    pub fn new(limits: SocketLimits, allowed_origins: Option<Vec<String>>) -> Arc<Self> {
         Arc::new(Self {
             limits,
+            allowed_origins,
             // Zero stands for "never" in the times of a socket.
             started: Instant::now(),
             open: AtomicUsize::new(0),
@@ -154,7 +157,7 @@ mod tests {
     }
 
     fn sockets(open: usize) -> Arc<Sockets> {
-        Sockets::new(SocketLimits { open, unauthenticated: 4, unauthenticated_per_address: 2 })
+        Sockets::new(SocketLimits { open, unauthenticated: 4, unauthenticated_per_address: 2 }, None)
     }
 
     /// Admits a socket that has been silent for long.

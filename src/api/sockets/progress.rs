@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix_http::{Request, Response};
+use actix_http::{ConnectionType, Request, Response, Version};
 use actix_service::{ServiceFactory, apply_fn_factory};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
@@ -35,10 +35,16 @@ where
     B: MessageBody + 'static,
 {
     apply_fn_factory(service, |request: Request, service: &S::Service| {
+        let is_of_http_1_1 = request.version() >= Version::HTTP_11;
         let in_progress = request.conn_data::<SocketHandle>().map(SocketHandle::begin_request);
         let answer = actix_service::Service::call(service, request);
         async move {
-            let answer: Response<B> = answer.await?.into();
+            let mut answer: Response<B> = answer.await?.into();
+            if !is_of_http_1_1 && answer.body().size() == BodySize::Stream {
+                // RFC 9112 §6.1: chunks are for HTTP/1.1. The end of the connection is the end of the body.
+                answer.head_mut().no_chunking(true);
+                answer.head_mut().set_connection_type(ConnectionType::Close);
+            }
             if let (BodySize::Sized(_), Some(in_progress)) = (answer.body().size(), &in_progress) {
                 in_progress.set_measured();
             }

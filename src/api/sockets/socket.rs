@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{handle::SocketHandle, limits::Sockets, state::Fate};
+use super::{handle::SocketHandle, limits::Sockets, refusal::ArrivingHead, state::Fate};
 use crate::shares::MinimumRate;
 
 /// How long the head of a request may take, from its first byte; that of the first request from the connection on.
@@ -51,6 +51,10 @@ pub struct Socket {
     deadline: Option<Instant>,
     alarm: Option<Alarm>,
     waker: Option<Waker>,
+    /// The head that is arriving, and the requests that had begun before it.
+    head: (u32, ArrivingHead),
+    /// The rest of an answer that takes the place of the parser's.
+    answer: Option<Vec<u8>>,
 }
 
 /// The event that the server waits for.
@@ -104,6 +108,8 @@ impl Socket {
             deadline: Some(Instant::now() + HEAD),
             alarm: None,
             waker: None,
+            head: Default::default(),
+            answer: None,
         };
         Ok((socket, peer))
     }
@@ -144,6 +150,36 @@ impl Socket {
             self.set_alarm(context);
         }
         if self.phase == Phase::Closing { Verdict::End } else { Verdict::Go }
+    }
+
+    /// Takes note of bytes that came, if they belong to a head.
+    fn note_head(&mut self, bytes: &[u8]) {
+        let state = &self.handle.state;
+        if state.is_busy() {
+            return;
+        }
+        if self.head.0 != state.begun() {
+            self.head = (state.begun(), ArrivingHead::default());
+        }
+        self.head.1.note(bytes);
+    }
+
+    /// Writes the answer that takes the place of the parser's, if `bytes` are that. `None` if they are not.
+    fn poll_answer(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if self.answer.is_none() {
+            let is_of_no_request = !self.handle.state.is_busy() && self.head.0 == self.handle.state.begun();
+            let allowed = self.handle.sockets.allowed_origins.as_deref();
+            self.answer = is_of_no_request.then(|| self.head.1.find_answer(bytes, allowed)).flatten();
+        }
+        let answer = self.answer.as_mut()?;
+        while !answer.is_empty() {
+            match Pin::new(&mut self.tcp).poll_write(context, answer) {
+                Poll::Ready(Ok(written)) => drop(answer.drain(..written)),
+                other => return Some(other),
+            }
+        }
+        self.answer = None;
+        Some(Poll::Ready(Ok(bytes.len())))
     }
 
     /// Gives up. What a stuck peer doesn't take is thrown away.
@@ -256,6 +292,7 @@ impl AsyncRead for Socket {
                 self.begin_closing();
             } else {
                 self.has_read = true;
+                self.note_head(&buffer.filled()[before..]);
                 if !self.handle.state.is_known() {
                     self.handle.state.set_waits_since(0);
                 }
@@ -274,7 +311,10 @@ impl AsyncWrite for Socket {
         if let Verdict::Abort = self.judge(context, false) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let outcome = Pin::new(&mut self.tcp).poll_write(context, bytes);
+        let outcome = match self.poll_answer(context, bytes) {
+            Some(outcome) => outcome,
+            None => Pin::new(&mut self.tcp).poll_write(context, bytes),
+        };
         if let (Poll::Ready(Ok(written)), Some(rate)) = (&outcome, &mut self.rate) {
             rate.note(*written);
         }
@@ -318,7 +358,7 @@ mod tests {
         let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
         let limits = SocketLimits { open: 10, unauthenticated: 10, unauthenticated_per_address: 10 };
-        let sockets = Sockets::new(limits);
+        let sockets = Sockets::new(limits, None);
         let (mut socket, _) = Socket::open(tcp, &sockets).unwrap();
         let handle = socket.handle();
         let _request = handle.begin_request();
@@ -343,7 +383,7 @@ mod tests {
         let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
         let limits = SocketLimits { open: 10, unauthenticated: 10, unauthenticated_per_address: 10 };
-        let (mut socket, _) = Socket::open(tcp, &Sockets::new(limits)).unwrap();
+        let (mut socket, _) = Socket::open(tcp, &Sockets::new(limits, None)).unwrap();
         let request = socket.handle().begin_request();
         if is_measured {
             request.set_measured();

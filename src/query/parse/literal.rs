@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::{domain::data::canonicalise, query::parse::operator::nearest};
+use crate::{domain::data::canonicalise, query::parse::operator::nearest_operator};
 
 const NUL: &str = "its value contains the character U+0000, which no document has";
 /// The most levels of groups, and of a value in a filter.
@@ -122,7 +122,7 @@ fn denoted_values(text: &str) -> Vec<Value> {
 
 /// Explains an operator in the style of other query languages: `{"age": {"$gte": 18}}`.
 fn unknown_operator(name: &str) -> String {
-    let hint = match nearest(name.trim_start_matches('$')) {
+    let hint = match nearest_operator(name.trim_start_matches('$')) {
         Some(near) => format!("did you mean the field's name with `__{near}` behind it?"),
         None => "operators end the field's name, as in `age__gte`".to_owned(),
     };
@@ -138,7 +138,7 @@ fn depth(value: &Value) -> usize {
 }
 
 /// Shortens a caller's text, because a message must not repeat a kilobyte of it.
-pub(super) fn shorten(text: &str) -> String {
+pub(in crate::query) fn shorten(text: &str) -> String {
     const MAX_CHARS: usize = 60;
     if text.chars().count() <= MAX_CHARS {
         return text.to_owned();

@@ -4,10 +4,11 @@
 //! `__` or `_` with an operator, if that is not `eq`. JSON and query strings share all functions. They differ in their values
 //! (`literal`).
 //!
-//! Reading order: this file, `literal`, `operator`, `term`, and `times` for `createdAt` and `updatedAt`.
+//! Reading order: this file, `literal`, `operator`, `spelling` (names that would mean something else), `term`, and `times` for `createdAt` and `updatedAt`.
 
 mod literal;
 mod operator;
+mod spelling;
 mod term;
 mod times;
 
@@ -22,6 +23,9 @@ use crate::{
 pub use literal::Typing;
 use literal::{Literal, MAX_DEPTH, shorten};
 use operator::Operator;
+pub use spelling::Names;
+pub(super) use spelling::check_sort_term;
+use spelling::{Explicit, check_endings, check_spelling};
 
 /// The most terms of a filter.
 const MAX_TERMS: usize = 50;
@@ -72,18 +76,34 @@ impl FilterError {
 /// # Errors
 /// [`FilterError`] for a text that is not a JSON object, or a filter that is too large or not valid.
 pub fn parse_json(text: &str) -> Result<Filter, FilterError> {
+    parse_json_with(text, Names::Strict)
+}
+
+/// The same, and says how strictly names are read.
+///
+/// # Errors
+/// As [`parse_json`].
+pub fn parse_json_with(text: &str, names: Names) -> Result<Filter, FilterError> {
     let value = serde_json::from_str(text).map_err(|err| {
         FilterError(format!("`filters` must be a JSON object such as {{\"status\":\"published\"}}: {err}"))
     })?;
-    parse_value(value, Typing::Typed)
+    parse_object(value, Terms::new(Typing::Typed, names))
 }
 
-/// Parses a JSON value: the member `filters` of a message or body.
+/// Parses a JSON value: the member `filters` of a message or body. Text values are those of the client libraries, which are
+/// read leniently.
 ///
 /// # Errors
 /// [`FilterError`] for a value that is not an object, or a filter that is too large or not valid.
 pub fn parse_value(value: Value, typing: Typing) -> Result<Filter, FilterError> {
-    let mut terms = Terms::new(typing);
+    let names = match typing {
+        Typing::Typed => Names::Strict,
+        Typing::Text => Names::Lenient,
+    };
+    parse_object(value, Terms::new(typing, names))
+}
+
+fn parse_object(value: Value, mut terms: Terms) -> Result<Filter, FilterError> {
     match value {
         Value::Object(fields) => terms.object(fields, 1),
         _ => {
@@ -99,9 +119,25 @@ pub fn parse_value(value: Value, typing: Typing) -> Result<Filter, FilterError> 
 /// # Errors
 /// [`FilterError`] for too many terms, or a term that is not valid.
 pub fn parse_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Filter, FilterError> {
-    let mut terms = Terms::new(Typing::Text);
+    parse_pairs_with(pairs, Names::Strict)
+}
+
+/// The same, and says how strictly names are read.
+///
+/// # Errors
+/// As [`parse_pairs`].
+pub fn parse_pairs_with<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    names: Names,
+) -> Result<Filter, FilterError> {
+    let mut terms = Terms::new(Typing::Text, names);
     let mut groups = Groups::default();
     for (key, text) in pairs.into_iter().filter(|(key, _)| !PARAMETERS.contains(key)) {
+        if names == Names::Strict && !Operator::split(key).is_some_and(|split| split.is_explicit) {
+            let rest = split_group(key)?.rest;
+            check_spelling(rest)
+                .map_err(|why| FilterError(format!("unknown parameter `{}`: {why}", shorten(key))))?;
+        }
         let GroupedKey { group, rest } = split_group(key)?;
         groups.add(group, terms.term(rest, &Literal::Text(text.to_owned()))?);
     }
@@ -141,11 +177,12 @@ struct Terms {
     count: usize,
     size: FilterSize,
     typing: Typing,
+    names: Names,
 }
 
 impl Terms {
-    fn new(typing: Typing) -> Self {
-        Self { count: 0, size: FilterSize::default(), typing }
+    fn new(typing: Typing, names: Names) -> Self {
+        Self { count: 0, size: FilterSize::default(), typing, names }
     }
 
     /// Parses an object, all of whose members must hold. It stands at the level `depth` of groups.
@@ -185,7 +222,14 @@ impl Terms {
 
     /// Parses a term without its group. Its operator applies to each of its fields, one of which must match.
     fn term(&mut self, key: &str, literal: &Literal) -> Result<Filter, FilterError> {
-        let (names, operator) = Operator::split(key).unwrap_or((key, Operator::Eq));
+        let split = Operator::split(key);
+        if self.names == Names::Strict {
+            let explicit = split.as_ref().filter(|split| split.is_explicit);
+            let explicit = explicit
+                .map(|split| Explicit { names: split.names, is_equality: split.operator == Operator::Eq });
+            check_endings(key, explicit).map_err(|why| refuse(key, &why))?;
+        }
+        let (names, operator) = split.map_or((key, Operator::Eq), |split| (split.names, split.operator));
         let mut alternatives = Vec::new();
         for name in names.split("__or__") {
             self.count += 1;

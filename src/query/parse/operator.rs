@@ -32,21 +32,69 @@ const OPERATORS: [(&str, Operator); 13] = [
     ("isnull", Operator::IsNull),
 ];
 
+/// Words of other query languages that are far from ours, each with ours.
+const FOREIGN: [(&[&str], &str); 13] = [
+    (&["gtr", "ge", "min", "from", "since", "atleast"], "gte"),
+    (&["ltr", "le", "max", "until", "atmost"], "lte"),
+    (&["above", "after", "greater", "greaterthan", "greater_than"], "gt"),
+    (&["below", "before", "less", "lessthan", "less_than"], "lt"),
+    (
+        &["like", "ilike", "icontains", "icontain", "match", "matches", "regex", "iregex", "search"],
+        "contains",
+    ),
+    (&["istartswith", "prefix", "begins", "beginswith", "starts"], "startswith"),
+    (&["iendswith", "suffix", "ends"], "endswith"),
+    (&["exact", "iexact", "is", "equal", "equals", "equalto"], "eq"),
+    (&["not", "neq", "nq", "not_eq", "isnot", "is_not"], "ne"),
+    (&["nin", "not_in", "exclude"], "notin"),
+    (&["any", "anyof", "any_of", "oneof", "one_of"], "in"),
+    (&["null", "exists", "exist", "empty", "isempty", "notnull", "isnotnull"], "isnull"),
+    (&["has", "includes", "include", "arraycontains", "array_has", "element", "all"], "array_contains"),
+];
+
+/// A key's field names and its operator.
+pub(super) struct Split<'a> {
+    pub(super) names: &'a str,
+    pub(super) operator: Operator,
+    /// Whether the operator stands after `__`, and so is meant as one for certain.
+    pub(super) is_explicit: bool,
+}
+
 impl Operator {
     /// Splits a key into its field and its operator. `__` is tried before `_`. Returns `None` if the suffix is not an
     /// operator: then it belongs to the field's name.
-    pub(super) fn split(key: &str) -> Option<(&str, Self)> {
-        ["__", "_"].iter().find_map(|separator| {
+    pub(super) fn split(key: &str) -> Option<Split<'_>> {
+        [("__", true), ("_", false)].iter().find_map(|(separator, is_explicit)| {
             OPERATORS.iter().find_map(|(suffix, operator)| {
-                let name = key.strip_suffix(suffix)?.strip_suffix(separator)?;
-                (!name.is_empty()).then_some((name, *operator))
+                let names = key.strip_suffix(suffix)?.strip_suffix(separator)?;
+                let split = Split { names, operator: *operator, is_explicit: *is_explicit };
+                (!names.is_empty()).then_some(split)
             })
         })
     }
 }
 
+/// Returns the words of all operators, with commas between them.
+pub(super) fn operator_words() -> String {
+    OPERATORS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the operator that an unknown word was meant to be, if there is a likely one.
+pub(super) fn nearest_operator(unknown: &str) -> Option<&'static str> {
+    let word = unknown.to_ascii_lowercase();
+    let is_foreign = |(words, _): &&(&[&str], &str)| words.contains(&word.as_str());
+    if let Some((_, own)) = FOREIGN.iter().find(is_foreign) {
+        return Some(own);
+    }
+    // Numbers of a path are no words: `tags__0`.
+    if word.len() < 2 || word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    nearest(&word)
+}
+
 /// Returns the operator whose name is nearest to an unknown one, if it is near.
-pub(super) fn nearest(unknown: &str) -> Option<&'static str> {
+fn nearest(unknown: &str) -> Option<&'static str> {
     let distance = |name: &str| {
         // Counts the characters to add or remove, in any order: names are short.
         let mut rest: Vec<_> = name.chars().collect();
@@ -67,6 +115,22 @@ pub(super) fn nearest(unknown: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_other_languages_are_known() {
+        for (unknown, expected) in [
+            ("gtr", Some("gte")),
+            ("GTE", Some("gte")),
+            ("icontains", Some("contains")),
+            ("not_in", Some("notin")),
+            ("exists", Some("isnull")),
+            ("0", None),
+            ("name", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest_operator(unknown), expected, "{unknown}");
+        }
+    }
 
     #[test]
     fn an_unknown_operator_is_near_to_the_one_that_was_meant() {

@@ -58,7 +58,7 @@ on_both_databases! {
             ("an integer beyond 63 bits", json!(18_446_744_073_709_551_615_u64)),
             ("text", json!(["", " ", "ü", "日本", "😀", "e\u{301}", "\u{1}\u{1f}\u{7f}", "\"\\/\u{8}\u{c}\n\r\t", "\u{2028}\u{feff}\u{ffff}"])),
             ("text that looks like another value", json!(["1", "true", "null", "{}", "[]", "NaN", "\\u0000"])),
-            ("keys", json!({ "": 1, " ": 2, "a.b": 3, "a\"b": 4, "a'b": 5, "a\\b": 6, "$": 7, "0": 8, "é": 9, "😀": 10, "a b": 11, "\n": 12, "--": 13, "__proto__": 14 })),
+            ("keys", json!({ "": 1, " ": 2, "a.b": 3, "a\"b": 4, "a'b": 5, "a\\b": 6, "a$": 7, "0": 8, "é": 9, "😀": 10, "a b": 11, "\n": 12, "--": 13, "__proto__": 14 })),
             ("empty containers", json!([{}, [], [[]], [{}]])),
             ("literals", json!([null, true, false])),
             ("63 levels inside the document", nested(63)),

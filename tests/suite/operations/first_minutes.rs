@@ -143,10 +143,12 @@ async fn the_error_of_a_bad_request_says_how_to_correct_it() {
         assert!(answer.body["error"]["message"].as_str().unwrap().contains(part), "{why}: {answer:?}");
     }
     // The protocol fixes these two messages.
-    let unknown = app.get("/collections/none").await;
+    app.post("/collections", json!({ "name": "books" })).await;
+    let unknown = app.get("/collections/bokks").await;
+    let hint = "there is no collection `bokks`; did you mean `books`?";
     assert_eq!(
         unknown.body["error"],
-        json!({ "code": "INVALID_COLLECTION", "message": "Collection does not exist" })
+        json!({ "code": "INVALID_COLLECTION", "message": "Collection does not exist", "hint": hint })
     );
     let key = format!("{PUBLISHABLE_KEY}x");
     let refused = app.send(app.request_as(&key, reqwest::Method::GET, "/collections")).await;

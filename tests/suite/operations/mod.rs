@@ -1,5 +1,7 @@
 //! Running a server: start, stop, settings, keys and health; CORS, malformed HTTP, and the web page.
 
+mod answers;
+mod beginners;
 mod commands;
 mod cors;
 mod first_minutes;
