@@ -57,7 +57,7 @@ pub struct Named {
 pub struct Refusal {
     pub error: ApiError,
     /// The message's `id`, if it had one. The answer carries it.
-    pub id: Option<Value>,
+    pub id: Option<Box<Value>>,
 }
 
 /// Parses one text frame. Returns the message, and its `id` if it has one.
@@ -67,7 +67,7 @@ pub struct Refusal {
 pub fn parse_message(text: &str) -> Result<(ClientMessage, Option<Value>), Refusal> {
     let refuse = |message: String, id: Option<Value>| Refusal {
         error: ApiError::new(ErrorCode::InvalidBody, message),
-        id,
+        id: id.map(Box::new),
     };
     let value: Value = serde_json::from_str(text)
         .map_err(|err| refuse(format!("the message is not valid JSON: {err}"), None))?;

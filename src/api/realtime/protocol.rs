@@ -106,7 +106,7 @@ impl Protocol {
 
     async fn hear_text(&mut self, text: &str) -> Result<(), Refusal> {
         let (message, id) = parse_message(text)?;
-        self.hear_message(message).await.map_err(|error| Refusal { error, id })
+        self.hear_message(message).await.map_err(|error| Refusal { error, id: id.map(Box::new) })
     }
 
     async fn hear_message(&mut self, message: ClientMessage) -> Result<(), ApiError> {
@@ -175,7 +175,7 @@ impl Conversation for Protocol {
             return Err(End::new(CloseCode::TooBig, "a message before `auth` is at most 16 KiB"));
         }
         if let Err(Refusal { error, id }) = self.hear_text(&text).await {
-            self.say_error(&error, id.as_ref());
+            self.say_error(&error, id.as_deref());
             if self.could_not_check(&error) {
                 return Err(unchecked());
             }

@@ -23,9 +23,9 @@ use crate::{
 pub use literal::Typing;
 use literal::{Literal, MAX_DEPTH, shorten};
 use operator::Operator;
-pub use spelling::Names;
 pub(super) use spelling::check_sort_term;
 use spelling::{Explicit, check_endings, check_spelling};
+pub use spelling::{Names, PARAMETERS};
 
 /// The most terms of a filter.
 const MAX_TERMS: usize = 50;
@@ -34,31 +34,6 @@ const MAX_TERMS: usize = 50;
 const MAX_VALUES: usize = 5000;
 /// The most text of a filter's values and field names, in bytes.
 const MAX_TEXT: usize = 128 * 1024;
-
-/// Parameters of a URL that are not filters. A filter on a field with such a name ends with `__eq`.
-pub const PARAMETERS: [&str; 21] = [
-    "limit",
-    "offset",
-    "after",
-    "orderBy",
-    "order",
-    "sort",
-    "sort_by",
-    "sort_order",
-    "select",
-    "populate",
-    "filters",
-    "field",
-    "operation",
-    "of",
-    "format",
-    "ticket",
-    "token",
-    "since",
-    "snapshot",
-    "lastEventId",
-    "Last-Event-ID",
-];
 
 /// Why a filter is not valid. The message names the term and is for the caller.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

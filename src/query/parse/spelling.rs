@@ -4,11 +4,35 @@
 use crate::{
     domain::nearest,
     query::parse::{
-        PARAMETERS,
         literal::shorten,
         operator::{nearest_operator, operator_words},
     },
 };
+
+/// Parameters of a URL that are not filters. A filter on a field with such a name ends with `__eq`.
+pub const PARAMETERS: [&str; 21] = [
+    "limit",
+    "offset",
+    "after",
+    "orderBy",
+    "order",
+    "sort",
+    "sort_by",
+    "sort_order",
+    "select",
+    "populate",
+    "filters",
+    "field",
+    "operation",
+    "of",
+    "format",
+    "ticket",
+    "token",
+    "since",
+    "snapshot",
+    "lastEventId",
+    "Last-Event-ID",
+];
 
 /// How strictly the names of terms are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

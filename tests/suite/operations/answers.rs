@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{SECRET_KEY, TestApp, on_both_databases};
+use crate::harness::{SECRET_KEY, on_both_databases};
 
 on_both_databases! {
     async fn a_list_by_post_is_the_list_by_get_and_takes_a_thousand_long_ids(app: &TestApp) {
