@@ -23,6 +23,10 @@ pub struct Model {
     pub control: i64,
     /// The size of the log: the bytes of the entries' texts, and 100 for each entry.
     pub bytes: i64,
+    /// The sequence of the last entry that a wrong clock wrote, with a time after what follows. 0 if there is none.
+    pub corrected: i64,
+    /// When the clock was corrected.
+    pub corrected_at: i64,
 }
 
 /// No relations are declared. Joins are written where they are used.

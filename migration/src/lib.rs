@@ -16,6 +16,7 @@ mod m20261127_000007_count_idempotency_bytes;
 mod m20261127_000008_index_removed_collections;
 mod m20261127_000009_find_orphans;
 mod m20261127_000010_time_control_entries;
+mod m20261127_000011_correct_times;
 
 /// The table in which the steps that have run are remembered.
 const APPLIED: &str = "seaql_migrations";
@@ -66,6 +67,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000008_index_removed_collections::Migration),
             Box::new(m20261127_000009_find_orphans::Migration),
             Box::new(m20261127_000010_time_control_entries::Migration),
+            Box::new(m20261127_000011_correct_times::Migration),
         ]
     }
 }

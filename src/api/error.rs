@@ -318,6 +318,7 @@ impl From<WriteError> for ApiError {
             }
             WriteError::Data(_) => ErrorCode::InvalidBody,
             WriteError::QueueFull
+            | WriteError::Clock(_)
             | WriteError::IndexAwaited
             | WriteError::Unavailable
             | WriteError::SchemaBehind

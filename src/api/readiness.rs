@@ -44,6 +44,9 @@ pub async fn find_cause(health: &Health, db: &Db) -> Option<String> {
             "the last write found the database away; the server looks again every second".to_owned(),
         );
     }
+    if let Some(trouble) = health.writer.clock_trouble() {
+        return Some(trouble.to_string());
+    }
     if let Some(time) = health.writer.batch_time().filter(|time| *time > BATCH) {
         return Some(format!("writes have waited for the database for {} seconds", time.as_secs()));
     }

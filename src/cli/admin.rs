@@ -1,4 +1,4 @@
-//! `coir keys` and `coir projects`: administration on the database, also while servers run on it.
+//! `coir keys`, `coir projects` and `coir accept-clock`: administration on the database, also while servers run on it.
 
 use super::{
     error::CliError,
@@ -6,11 +6,15 @@ use super::{
 };
 use crate::{
     auth::{KeyKind, KeyRing, Scopes},
+    domain::{ProjectId, Timestamp},
     service::keys,
-    store::{Db, Lane, access::projects, collections::catalog::Catalogs},
+    store::{Db, Lane, access::projects, collections::catalog::Catalogs, log::ends},
     supervision::Supervisor,
     writer::{self, Mutation, Operation, WriterConfig},
 };
+
+/// How far a log may be ahead of the clock, in milliseconds: writes go on meanwhile.
+const MINUTE: i64 = 60_000;
 
 pub(super) async fn create_key(
     db: &Db,
@@ -51,24 +55,55 @@ pub(super) async fn list_keys(db: &Db, project: &str) -> Result<(), CliError> {
 pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), CliError> {
     let project = keys::find_project(db, project).await?;
     let key = keys::find_key(db, &project.id, key).await?;
+    write(db, vec![(project.id, Operation::RevokeKey { key: key.id })]).await?;
+    print(format_args!("The key {}… is revoked; running servers notice within a second.", key.prefix))?;
+    Ok(())
+}
+
+/// Appends an entry with the clock's time to each log that ends later, and to one log in any case.
+pub(super) async fn accept_clock(db: &Db) -> Result<(), CliError> {
+    let mut tx = db.begin_write().await.map_err(keys::SetupError::from)?;
+    let read = ends::last_time(&mut tx).await;
+    tx.rollback().await.map_err(keys::SetupError::from)?;
+    let (_, database) = read.map_err(keys::SetupError::from)?;
+    let now = database.unwrap_or_else(Timestamp::now);
+    let all = db.read(Lane::Point, |db| async move { ends::list(&db).await }).await;
+    let all = all.map_err(keys::SetupError::from)?;
+    let mut wrong: Vec<_> = all.iter().filter(|ends| ends.last.at.0 > now.0 + MINUTE).collect();
+    let count = wrong.len();
+    if wrong.is_empty() {
+        wrong.extend(all.first());
+    }
+    write(db, wrong.into_iter().map(|ends| (ends.project.clone(), Operation::AcceptClock)).collect()).await?;
+    print(format_args!(
+        "The clock says {now}, which is confirmed. Running servers write again within seconds."
+    ))?;
+    if count > 0 {
+        print(format_args!("{count} change logs ended later. What is written from now on has right times."))?;
+    }
+    Ok(())
+}
+
+/// Writes each operation as a mutation of its own.
+async fn write(db: &Db, operations: Vec<(ProjectId, Operation)>) -> Result<(), CliError> {
     // The server's own writer, without a relay to publish to: running servers read the entry from the log.
-    // A revocation writes nothing that has a bound, so every bound may be zero.
+    // These operations write nothing that has a bound, so every bound may be zero.
     let config = WriterConfig::default();
     let supervisor = Supervisor::default();
     let caches = (Catalogs::new(db.clone()), KeyRing::new(db.clone()));
     let (writer, task) = writer::start(db.clone(), caches, None, config, &supervisor);
     // It ends with its last handle, as it should.
     supervisor.stop();
-    let operations = vec![Operation::RevokeKey { key: key.id }];
-    let outcome =
-        writer.submit(Mutation { project: project.id, caller: None, operations, idempotency: None }).await;
+    let mut outcome = Ok(());
+    for (project, operation) in operations {
+        let mutation = Mutation { project, caller: None, operations: vec![operation], idempotency: None };
+        outcome = outcome.and(writer.submit(mutation).await.map(drop));
+    }
     drop(writer);
     if let Err(err) = task.await {
         tracing::warn!("the writer failed: {err}");
     }
-    outcome?;
-    print(format_args!("The key {}… is revoked; running servers notice within a second.", key.prefix))?;
-    Ok(())
+    Ok(outcome?)
 }
 
 pub(super) async fn create_project(db: &Db, name: &str) -> Result<(), CliError> {

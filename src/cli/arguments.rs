@@ -42,6 +42,8 @@ pub(super) enum Command {
     /// Create and list projects: tenants with keys, collections and a change log of their own
     #[command(subcommand)]
     Projects(ProjectCommand),
+    /// Confirm that the clock is right, after it jumped by more than an hour, or after a server ran with a wrong clock
+    AcceptClock,
     /// Import the documents of a file into a collection of a running server
     Import(ImportArgs),
     /// Follow a collection of a running server through disconnects, and compare its events with its list

@@ -1,7 +1,7 @@
 //! The command line: what can be typed, and what each command does and prints.
 //!
-//! `serve` and `migrate` make the database, and `keys` and `projects` open one that is there. `import` and `verify` are HTTP
-//! clients of a running server.
+//! `serve` and `migrate` make the database, and `keys`, `projects` and `accept-clock` open one that is there. `import` and
+//! `verify` are HTTP clients of a running server.
 //!
 //! Reading order: [`arguments`] with `duration`, this file, [`logging`], `output`, `serve` with `address` and `server_note`,
 //! `admin`, `target` with `answer`, `import`, `verify` with `comparison`, [`error`].
@@ -60,6 +60,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Projects(command)) => {
             run_on_database(&start(&given)?, Administration::Projects(command)).await
         }
+        Some(Command::AcceptClock) => run_on_database(&start(&given)?, Administration::AcceptClock).await,
     }
 }
 
@@ -79,6 +80,7 @@ fn start(given: &Given) -> Result<Config, CliError> {
 enum Administration {
     Keys(KeyCommand),
     Projects(ProjectCommand),
+    AcceptClock,
 }
 
 async fn run_on_database(config: &Config, command: Administration) -> Result<(), CliError> {
@@ -94,6 +96,7 @@ async fn run_on_database(config: &Config, command: Administration) -> Result<(),
         }
         Administration::Projects(ProjectCommand::Create { name }) => admin::create_project(&db, &name).await,
         Administration::Projects(ProjectCommand::List) => admin::list_projects(&db).await,
+        Administration::AcceptClock => admin::accept_clock(&db).await,
     };
     db.close().await;
     outcome

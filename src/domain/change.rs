@@ -71,6 +71,8 @@ pub enum Control {
     KeyRevoked {
         key: String,
     },
+    /// An operator confirmed the clock. The times of this entry and of those after it may be before those of earlier entries.
+    ClockAccepted,
     /// A control entry that only a newer version understands, or that can't be read. Anything may have changed, so that all
     /// that is known of collections and keys is read anew.
     #[serde(other)]

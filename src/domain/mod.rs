@@ -1,10 +1,11 @@
 //! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
-//! Reading order: [`name`], [`time`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost`, [`collection`],
+//! Reading order: [`name`], [`time`] with [`clock`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost`, [`collection`],
 //! [`change`], [`log_ends`], [`cursor`] with [`checksum`], `nearest`.
 
 pub mod change;
 pub mod checksum;
+pub mod clock;
 pub mod collection;
 pub mod cursor;
 pub mod data;

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use super::Position;
+
 /// An id that the server makes: a UUIDv7 as text.
 macro_rules! own_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -10,7 +12,7 @@ macro_rules! own_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Makes a new id. Later ids sort after earlier ones.
+            /// Makes a new id. Later ids of this process sort after earlier ones.
             pub fn generate() -> Self {
                 Self(uuid::Uuid::now_v7().to_string().into())
             }
@@ -111,9 +113,16 @@ pub struct DocumentId(Arc<str>);
 const VERBS: [&str; 6] = ["documents", "batch", "batch-delete", "query", "export", "settings"];
 
 impl DocumentId {
-    /// Makes a new id. Later ids sort after earlier ones.
-    pub fn generate() -> Self {
-        Self(uuid::Uuid::now_v7().to_string().into())
+    /// Makes a new id for the document whose first change is at `position`. The ids of a project sort as their positions do.
+    pub fn of(position: Position) -> Self {
+        // RFC 9562, section 6.2, method 1: a time, a counter of 42 bits, which is the sequence, and 32 random bits.
+        let random = uuid::Uuid::now_v7().as_u128() as u32;
+        let rest = (u128::from(position.sequence) << 32) | u128::from(random);
+        let mut bytes = [0; 10];
+        bytes[..2].copy_from_slice(&((rest >> 62) as u16).to_be_bytes());
+        bytes[2..].copy_from_slice(&(rest as u64 & (u64::MAX >> 2)).to_be_bytes());
+        let millis = u64::try_from(position.at.0).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid().to_string().into())
     }
 
     /// Parses an id that a caller chose.

@@ -1,8 +1,10 @@
 //! Times: milliseconds in the database, RFC 3339 on the wire.
 
-use std::{fmt, time::SystemTime};
+use std::fmt;
 
 use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::clock;
 
 /// A time, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,8 +22,7 @@ pub struct ParsedTime {
 impl Timestamp {
     /// Reads the wall clock. A clock before 1970 counts as 1970.
     pub fn now() -> Self {
-        let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+        Self(i64::try_from(clock::read().as_millis()).unwrap_or(i64::MAX))
     }
 
     /// Parses an RFC 3339 time, or a date (`2026-01-31`), which means its first moment in UTC. Returns `None` for any other

@@ -43,7 +43,6 @@ impl Documents {
         let create = |data| Operation::CreateDocument {
             checked: self.check_data(principal, &collection, &data),
             collection: collection.clone(),
-            id: DocumentId::generate(),
             data,
         };
         self.write(principal, all.into_iter().map(create).collect(), request_key).await
@@ -100,7 +99,7 @@ impl Documents {
         match action {
             StepAction::Create { id: None, data } => {
                 let checked = check(&data);
-                Operation::CreateDocument { collection, id: DocumentId::generate(), data, checked }
+                Operation::CreateDocument { collection, data, checked }
             }
             StepAction::Create { id: Some(id), data } => {
                 let checked = check(&data);

@@ -51,7 +51,7 @@ impl Documents {
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
         let checked = self.check_data(principal, &collection, &data);
-        let operation = Operation::CreateDocument { collection, id: DocumentId::generate(), data, checked };
+        let operation = Operation::CreateDocument { collection, data, checked };
         self.write(principal, vec![operation], request_key).await
     }
 

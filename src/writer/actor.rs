@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     apply::{bisect, write_in_bulk},
     batch::Batch,
+    clock::Clock,
     cost::{CostLog, Costs, measure},
     error::WriteError,
     maintenance::Maintenance,
@@ -77,6 +78,7 @@ pub fn start(
         turns: Turns::default(),
         rest: Rest::new(supervisor.clone()),
         cost_log: CostLog::default(),
+        clock: Clock::new(health.clone()),
         health,
         pulse: supervisor.pulse("writer"),
     };
@@ -141,6 +143,7 @@ impl Writer {
                     },
                     _ = tick.tick() => {
                         self.probe_after_failure().await;
+                        self.look_at_clock().await;
                         continue;
                     }
                     Some(IndexRequest { task, reply }) = queue.index_tasks.recv() => {
@@ -149,7 +152,7 @@ impl Writer {
                         continue;
                     }
                     job = self.maintenance.next_job() => {
-                        self.pulse.beat_during(BUSY, self.maintenance.run(job)).await;
+                        self.pulse.beat_during(BUSY, self.maintenance.run(job, &mut self.clock)).await;
                         continue;
                     }
                 }
@@ -168,7 +171,7 @@ impl Writer {
             let _ = reply.send(self.pulse.beat_during(BUSY, self.carry_out(&task)).await);
         }
         if let Some(job) = self.maintenance.next_job().now_or_never() {
-            self.pulse.beat_during(BUSY, self.maintenance.run(job)).await;
+            self.pulse.beat_during(BUSY, self.maintenance.run(job, &mut self.clock)).await;
         }
     }
 
@@ -234,6 +237,26 @@ impl Writer {
             Ok(Err(err)) => self.health.note_failure(&err),
             // What is known already says more.
             Err(_) => {}
+        }
+    }
+
+    /// Looks at the clock if that is due, so that readiness need not wait for a write to find out that it has jumped, or is right
+    /// again.
+    async fn look_at_clock(&mut self) {
+        if self.health.is_failing() || !self.clock.is_look_due(self.db.is_postgres()) {
+            return;
+        }
+        let look = async {
+            let mut tx = self.db.begin_write().await?;
+            // What it finds is in the clock.
+            let _ = self.clock.look(&mut tx).await?;
+            tx.rollback().await
+        };
+        let look = tokio::time::timeout(PROBE_TIMEOUT, look);
+        match self.pulse.beat_during(BUSY, look).await {
+            Ok(Ok(())) => {}
+            Ok(Err(err)) => tracing::debug!("could not look at the clock; will retry: {err}"),
+            Err(_) => tracing::debug!("could not look at the clock in time; will retry"),
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     state::{Answers, BATCH_COST, IMAGE_BYTES},
 };
 use crate::{
-    domain::{Change, DocumentKey, Entry, Timestamp},
+    domain::{Change, DocumentKey, Entry},
     store::{
         StoreError, WriteOrder, WriteTx,
         access::keys,
@@ -259,7 +259,7 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     }
     let plan = work.plan();
     // Removed first: a name that is given up in this batch may be taken again in it.
-    let now = plan.changes.last().map_or_else(Timestamp::now, |change| change.position.at);
+    let now = plan.changes.last().map_or_else(|| work.now(), |change| change.position.at);
     for id in &plan.removed_collections {
         rows::mark_removed(tx, id, now);
         indexes::remove_all(tx, id);
@@ -286,7 +286,7 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     let grown = changes::append_many(tx, &plan.changes)?;
     idempotency::insert_many(tx, &plan.outcomes, now);
     idempotency::add_sizes(tx, work.outcome_sizes());
-    ends::advance(tx, work.moved_log_ends(), &grown);
+    ends::advance(tx, work.moved_log_ends(), &grown, &plan.corrected);
     Ok(())
 }
 

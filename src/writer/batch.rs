@@ -45,7 +45,7 @@ pub struct Base {
     pub max_indexes: usize,
     /// The most collections of a project.
     pub max_collections: usize,
-    /// The wall clock, read once per batch.
+    /// The time of the batch.
     pub now: Timestamp,
     /// Bytes of a document's data, as canonical text.
     pub max_document_bytes: usize,
@@ -104,7 +104,7 @@ impl Batch {
         let ends = self.log_ends(&mutation.project).cloned().ok_or(WriteError::Unavailable)?;
         let mut staged = Staged {
             project: mutation.project.clone(),
-            // Log order and time order agree, even if the clock goes back.
+            // Log order and time order agree, even if the clock goes back a little.
             at: self.base.now.max(ends.last.at),
             ends,
             catalog: None,
@@ -228,6 +228,11 @@ impl Batch {
         self.base.max_collections
     }
 
+    /// Returns the time of the batch.
+    pub(super) fn now(&self) -> Timestamp {
+        self.base.now
+    }
+
     pub(super) fn max_document_bytes(&self) -> usize {
         self.base.max_document_bytes
     }
@@ -299,6 +304,7 @@ impl Batch {
             index_states,
             revoked_keys,
             outcomes,
+            corrected,
         } = staged.plan;
         self.weight += staged.weight;
         self.plan.changes.extend(changes);
@@ -309,12 +315,13 @@ impl Batch {
         self.plan.index_states.extend(index_states);
         self.plan.revoked_keys.extend(revoked_keys);
         self.plan.outcomes.extend(outcomes);
+        self.plan.corrected.extend(corrected);
     }
 
     fn apply_operation(&self, staged: &mut Staged, operation: &Operation) -> Result<Outcome, WriteError> {
         match operation {
-            Operation::CreateDocument { collection, id, data, checked } => {
-                self.create_document(staged, collection, id, data, checked.as_ref())
+            Operation::CreateDocument { collection, data, checked } => {
+                self.create_document(staged, collection, data, checked.as_ref())
             }
             Operation::PutDocument { collection, id, data, precondition, checked } => {
                 self.put_document(staged, collection, id, data, precondition, checked.as_ref())
@@ -343,6 +350,10 @@ impl Batch {
                 staged.control(Control::KeyRevoked { key: key.to_string() });
                 staged.plan.revoked_keys.push(key.clone());
                 Ok(Outcome::Revoked)
+            }
+            Operation::AcceptClock => {
+                staged.accept_clock(self.base.now);
+                Ok(Outcome::ClockAccepted)
             }
         }
     }

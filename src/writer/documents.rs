@@ -21,18 +21,17 @@ use crate::domain::{
 const MAX_CHECKING: Duration = Duration::from_secs(1);
 
 impl Batch {
-    /// Creates a document, and the collection if it is missing. The id was generated, so no document has it.
+    /// Creates a document, and the collection if it is missing. The id is made from its place in the log, so no document has it.
     pub(super) fn create_document(
         &self,
         staged: &mut Staged,
         collection: &str,
-        id: &DocumentId,
         data: &Data,
         checked: Option<&Checked>,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find_or_create(staged, collection)?;
         check_schema(staged, &collection, data, checked)?;
-        let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
+        let key = DocumentKey { collection: collection.id.clone(), id: DocumentId::of(staged.next()) };
         self.write(staged, &collection, key, None, data.clone())
     }
 
@@ -93,7 +92,9 @@ impl Batch {
         };
         precondition.check(Some(&before))?;
         // A document that is created again under this id in the same millisecond would have the old entity tag.
-        staged.at = staged.at.max(Timestamp(before.created_at.0 + 1));
+        if staged.at == before.created_at {
+            staged.at = Timestamp(staged.at.0 + 1);
+        }
         staged.log(Entry::Document { collection: collection.id.clone(), before: Some(before), after: None });
         staged.check_weight()?;
         staged.set_document(key, None);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::clock::ClockTrouble;
 use crate::{
     domain::{CollectionName, DataError, DocumentId, Violation, name::NameError},
     store::StoreError,
@@ -83,6 +84,8 @@ pub enum WriteError {
     /// The collection was created together with a unique index, which is not built yet.
     #[error("the unique index that the collection was created with is being built; try again")]
     IndexAwaited,
+    #[error(transparent)]
+    Clock(ClockTrouble),
     #[error("too many writes are waiting; try again")]
     QueueFull,
     /// The database failed. The mutation may have happened; an idempotency key makes a retry safe.

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::clock::ClockTrouble;
 use crate::store::StoreError;
 
 /// How the writer is. Cheap to clone.
@@ -17,6 +18,8 @@ struct State {
     begun: Option<Instant>,
     /// Why the last commit failed, until one succeeds.
     failure: Option<StoreError>,
+    /// Why nothing is written because of the clock.
+    clock: Option<ClockTrouble>,
 }
 
 impl WriterHealth {
@@ -29,6 +32,15 @@ impl WriterHealth {
     /// well again.
     pub fn failure(&self) -> Option<StoreError> {
         self.lock().failure.clone()
+    }
+
+    /// Returns why nothing is written because of the clock; `None` if it is right.
+    pub fn clock_trouble(&self) -> Option<ClockTrouble> {
+        self.lock().clock
+    }
+
+    pub(super) fn note_clock(&self, trouble: Option<ClockTrouble>) {
+        self.lock().clock = trouble;
     }
 
     pub(super) fn is_failing(&self) -> bool {

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     batch::Base,
+    clock::ClockTrouble,
     error::WriteError,
     maintenance::oldest_outcome,
     mutation::{Mutation, Operation},
@@ -22,7 +23,8 @@ use crate::{
         documents::several::{self, Found, FoundAt},
         log::{
             changes::{self, PageSize},
-            ends, idempotency,
+            ends::{self, Locked},
+            idempotency,
         },
     },
 };
@@ -66,14 +68,23 @@ impl Writer {
         let projects: HashSet<_> = batch.iter().map(|request| request.mutation.project.clone()).collect();
         let projects: Vec<_> = projects.into_iter().collect();
         let mut base = Base {
-            now: Timestamp::now(),
             max_document_bytes: self.config.max_document_bytes,
             max_indexes: self.config.max_indexes,
             max_collections: self.config.max_collections,
             max_idempotency_bytes: self.config.max_idempotency_bytes,
             ..Base::default()
         };
-        for ends in ends::lock(tx, &projects).await? {
+        let locked = ends::lock(tx, &projects).await?;
+        match self.read_time(tx, batch, &locked).await? {
+            Ok(now) => base.now = now,
+            Err(trouble) => {
+                for request in batch.drain(..) {
+                    self.answer(request, Err(WriteError::Clock(trouble)));
+                }
+                return Ok(base);
+            }
+        }
+        for ends in locked.ends {
             let catalog = match self.catalogs.cached(&ends.project) {
                 Some(catalog) if catalog.control == ends.control => catalog,
                 _ => Arc::new(Catalog::read_locked(tx, &ends.project, ends.control).await?),
@@ -90,6 +101,24 @@ impl Writer {
             base.declared_indexes = indexes::count(tx).await?;
         }
         Ok(base)
+    }
+
+    /// Returns the time of the batch, or why the clock can't be right.
+    async fn read_time(
+        &mut self,
+        tx: &mut WriteTx,
+        batch: &[Request],
+        locked: &Locked,
+    ) -> Result<Result<Timestamp, ClockTrouble>, StoreError> {
+        let is_confirmation = |operation: &Operation| matches!(operation, Operation::AcceptClock);
+        if batch.iter().any(|request| request.mutation.operations.iter().any(is_confirmation)) {
+            return Ok(Ok(locked.now.unwrap_or_else(Timestamp::now)));
+        }
+        let last = locked.ends.iter().map(|ends| ends.last.at).max().unwrap_or_default();
+        match self.clock.glance(locked.now, last) {
+            Some(now) => Ok(Ok(now)),
+            None => self.clock.look(tx).await,
+        }
     }
 
     /// Answers the mutations whose key was revoked, and takes them out of the batch. The database is asked only if the log has
@@ -140,7 +169,7 @@ impl Writer {
         }
         let mut beyond = HashSet::new();
         for idempotency::FoundAt { place, found } in
-            idempotency::get_many(tx, &keys, oldest_outcome(), OUTCOME_BYTES).await?
+            idempotency::get_many(tx, &keys, oldest_outcome(base.now), OUTCOME_BYTES).await?
         {
             match found {
                 idempotency::Found::Stored(stored) => {

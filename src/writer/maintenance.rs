@@ -8,6 +8,7 @@ use std::{collections::HashSet, time::Duration};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::{
+    clock::Clock,
     portion::Portion,
     removed::{Emptying, Swept, sweep_removed},
 };
@@ -28,6 +29,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 const BUSY_INTERVAL: Duration = Duration::from_secs(5);
 /// How long an outcome is kept under its idempotency key.
 const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Outcomes that are so far ahead of the clock were stored by a wrong one.
+const FROM_THE_FUTURE: Duration = Duration::from_secs(3600);
 /// How often logs that have grown are compared with the retention.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
 /// Every so many comparisons the ages are compared too, and also the logs that only other nodes write.
@@ -137,12 +140,12 @@ impl Maintenance {
     }
 
     /// Does one job. A failure is logged, and the job comes again.
-    pub(super) async fn run(&mut self, job: Job) {
+    pub(super) async fn run(&mut self, job: Job, clock: &mut Clock) {
         match job {
             Job::SweepRemoved => self.sweep_removed().await,
-            Job::Prune => self.prune_some().await,
-            Job::FindDue => self.find_due().await,
-            Job::SweepOutcomes => self.sweep_outcomes().await,
+            Job::Prune => self.prune_some(clock).await,
+            Job::FindDue => self.find_due(clock).await,
+            Job::SweepOutcomes => self.sweep_outcomes(clock).await,
             Job::Look => (self.has_removed, self.old_outcomes) = (true, Some(Timestamp(i64::MIN))),
         }
     }
@@ -169,7 +172,7 @@ impl Maintenance {
     ///
     /// After writes of this node it allows some slack, so that not every write is followed by a deletion. From time to time it
     /// compares all projects thoroughly, without slack and by age, a part of them at a time.
-    async fn find_due(&mut self) {
+    async fn find_due(&mut self, clock: &mut Clock) {
         let Some(retention) = self.retention else { return };
         let after = self.compared.take();
         let is_thorough = after.is_some() || self.comparisons.is_multiple_of(THOROUGH);
@@ -183,7 +186,7 @@ impl Maintenance {
         let find = async {
             let mut tx = self.db.begin_write().await?;
             let compared = if is_thorough {
-                let oldest = retention.oldest(Timestamp::now());
+                let oldest = oldest_entry(&retention, clock.look_for_ages(&mut tx).await?);
                 retention::compare_next(&mut tx, &retention, oldest, after.as_ref()).await?
             } else {
                 let due = retention::find_due(&mut tx, &retention.with_slack(), grown.iter()).await?;
@@ -204,13 +207,13 @@ impl Maintenance {
         }
     }
 
-    async fn prune_some(&mut self) {
+    async fn prune_some(&mut self, clock: &mut Clock) {
         let (Some(retention), Some(project)) = (self.retention, self.due.last()) else { return };
         let begun = Instant::now();
         let limit = self.entries.rows();
         let prune = async {
             let mut tx = self.db.begin_write().await?;
-            let oldest = retention.oldest(Timestamp::now());
+            let oldest = oldest_entry(&retention, clock.look_for_ages(&mut tx).await?);
             let has_more = retention::prune(&mut tx, project, &retention, oldest, limit).await?;
             tx.commit().await?;
             Ok(has_more)
@@ -237,13 +240,22 @@ impl Maintenance {
         }
     }
 
-    async fn sweep_outcomes(&mut self) {
+    async fn sweep_outcomes(&mut self, clock: &mut Clock) {
         let Some(from) = self.old_outcomes.take() else { return };
         let begun = Instant::now();
         let limit = self.outcomes.rows();
         let sweep = async {
             let mut tx = self.db.begin_write().await?;
-            let last = idempotency::delete_old(&mut tx, from, oldest_outcome(), limit).await?;
+            let Some(now) = clock.look_for_ages(&mut tx).await? else {
+                tx.rollback().await?;
+                return Ok(None);
+            };
+            let latest = Timestamp(now.0 + FROM_THE_FUTURE.as_millis() as i64);
+            let last = if idempotency::correct_times(&mut tx, now, latest, limit).await? {
+                Some(from)
+            } else {
+                idempotency::delete_old(&mut tx, from, oldest_outcome(now), limit).await?
+            };
             tx.commit().await?;
             Ok(last)
         };
@@ -263,6 +275,11 @@ async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result
 }
 
 /// The time before which an outcome no longer counts.
-pub(super) fn oldest_outcome() -> Timestamp {
-    Timestamp(Timestamp::now().0 - IDEMPOTENCY_AGE.as_millis() as i64)
+pub(super) fn oldest_outcome(now: Timestamp) -> Timestamp {
+    Timestamp(now.0 - IDEMPOTENCY_AGE.as_millis() as i64)
+}
+
+/// The time before which entries are too old; before all of them if the clock can't tell.
+fn oldest_entry(retention: &Retention, now: Option<Timestamp>) -> Timestamp {
+    now.map_or(Timestamp(i64::MIN), |now| retention.oldest(now))
 }

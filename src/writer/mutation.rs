@@ -38,8 +38,6 @@ pub enum Operation {
     /// Creates a document with a generated id, and the collection if it is missing.
     CreateDocument {
         collection: String,
-        /// Generated before the mutation is queued, so that ids sort in the order of arrival.
-        id: DocumentId,
         data: Data,
         /// Set if the data was checked against the schema before it was queued.
         checked: Option<Checked>,
@@ -99,6 +97,9 @@ pub enum Operation {
     RevokeKey {
         key: KeyId,
     },
+    /// Confirms that the clock is right: appends an entry with its time to the log, also if that ends later. Such a mutation is a
+    /// batch of its own.
+    AcceptClock,
 }
 
 /// The outcome of checking new data against a schema. The writer uses it if the collection still has that schema, so that the
@@ -181,7 +182,7 @@ impl Operation {
             | Self::RenameCollection { collection, .. }
             | Self::RemoveCollection { collection } => Some(collection),
             Self::CreateCollection { name, .. } => Some(name.as_str()),
-            Self::RevokeKey { .. } => None,
+            Self::RevokeKey { .. } | Self::AcceptClock => None,
         }
     }
 
@@ -198,6 +199,7 @@ impl Operation {
             Self::RenameCollection { .. } => "rename of a collection",
             Self::RemoveCollection { .. } => "removal of a collection",
             Self::RevokeKey { .. } => "revocation of a key",
+            Self::AcceptClock => "confirmation of the clock",
         }
     }
 
@@ -217,7 +219,10 @@ impl Mutation {
         let is_alone = |operation: &Operation| {
             matches!(
                 operation,
-                Operation::SetSchema { .. } | Operation::SetIndexes { .. } | Operation::FinishIndex { .. }
+                Operation::SetSchema { .. }
+                    | Operation::SetIndexes { .. }
+                    | Operation::FinishIndex { .. }
+                    | Operation::AcceptClock
             )
         };
         self.operations.iter().any(is_alone)

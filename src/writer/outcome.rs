@@ -49,6 +49,7 @@ pub enum Outcome {
         collection: CollectionId,
     },
     Revoked,
+    ClockAccepted,
 }
 
 impl Committed {

@@ -34,6 +34,8 @@ pub struct Plan {
     pub revoked_keys: Vec<KeyId>,
     /// Outcomes to store under their idempotency keys.
     pub outcomes: Vec<(IdempotencyKey, StoredOutcome)>,
+    /// Up to where a log has times of a wrong clock, which are after what follows.
+    pub corrected: HashMap<ProjectId, u64>,
 }
 
 impl Plan {
@@ -62,9 +64,14 @@ pub(super) struct Staged {
 }
 
 impl Staged {
+    /// Returns the position of the next entry.
+    pub(super) fn next(&self) -> Position {
+        Position { sequence: self.ends.last.sequence + 1, at: self.at }
+    }
+
     /// Appends an entry to the log, with the next sequence.
     pub(super) fn log(&mut self, entry: Entry) {
-        let position = Position { sequence: self.ends.last.sequence + 1, at: self.at };
+        let position = self.next();
         self.ends.last = position;
         let change = Change { project: self.project.clone(), position, entry };
         self.weight += images_weight(&change);
@@ -86,6 +93,16 @@ impl Staged {
     pub(super) fn control(&mut self, control: Control) {
         self.log(Entry::Control(control));
         self.ends.control = self.ends.last;
+    }
+
+    /// Goes on at `now`, also if the log ends later.
+    pub(super) fn accept_clock(&mut self, now: Timestamp) {
+        let last = self.ends.last;
+        if last.at > now {
+            self.plan.corrected.insert(self.project.clone(), last.sequence);
+        }
+        self.at = now;
+        self.control(Control::ClockAccepted);
     }
 
     pub(super) fn set_document(&mut self, key: DocumentKey, document: Option<Arc<Document>>) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    cost::CostLog, error::WriteError, health::WriterHealth, maintenance::Maintenance, outcome::Committed,
-    request::Request, rest::Rest, turns::Turns,
+    clock::Clock, cost::CostLog, error::WriteError, health::WriterHealth, maintenance::Maintenance,
+    outcome::Committed, request::Request, rest::Rest, turns::Turns,
 };
 use crate::{
     auth::KeyRing,
@@ -58,6 +58,7 @@ pub(super) struct Writer {
     pub(super) rest: Rest,
     pub(super) cost_log: CostLog,
     pub(super) maintenance: Maintenance,
+    pub(super) clock: Clock,
     pub(super) health: WriterHealth,
     pub(super) pulse: Pulse,
 }

@@ -54,6 +54,7 @@ enum Stored {
         collection: String,
     },
     Revoked,
+    ClockAccepted,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,6 +112,7 @@ fn to_whole_text(committed: &Committed) -> serde_json::Result<String> {
         },
         Outcome::Removed { collection } => Stored::Removed { collection: collection.to_string() },
         Outcome::Revoked => Stored::Revoked,
+        Outcome::ClockAccepted => Stored::ClockAccepted,
     });
     serde_json::to_string(&StoredCommitted {
         outcomes: outcomes.collect(),
@@ -163,5 +165,6 @@ fn to_outcome(stored: Stored) -> Option<Outcome> {
             Outcome::Removed { collection: CollectionId::from_stored(&collection) }
         }
         Stored::Revoked => Outcome::Revoked,
+        Stored::ClockAccepted => Outcome::ClockAccepted,
     })
 }

@@ -91,7 +91,8 @@ fn written_document(outcome: &Outcome) -> Option<WrittenDocument<'_>> {
         | Outcome::Absent { .. }
         | Outcome::Collection(_)
         | Outcome::Removed { .. }
-        | Outcome::Revoked => None,
+        | Outcome::Revoked
+        | Outcome::ClockAccepted => None,
     }
 }
 

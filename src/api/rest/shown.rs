@@ -99,7 +99,8 @@ impl<'a> WrittenBody<'a> {
             | Outcome::Absent { .. }
             | Outcome::Collection(_)
             | Outcome::Removed { .. }
-            | Outcome::Revoked => None,
+            | Outcome::Revoked
+            | Outcome::ClockAccepted => None,
         }
     }
 }

@@ -103,6 +103,7 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
         | Outcome::Absent { .. }
         | Outcome::Collection(_)
         | Outcome::Removed { .. }
-        | Outcome::Revoked => 0,
+        | Outcome::Revoked
+        | Outcome::ClockAccepted => 0,
     }
 }

@@ -22,16 +22,25 @@ const FIND: Sql = Sql::same(
 // Every node locks in the same order, so that two of them can't deadlock. On PostgreSQL, a statement that waited for a lock
 // sees other rows as they were before the wait, so this one reads nothing else.
 const LOCK: Sql = Sql {
-    sqlite: "SELECT project_id, epoch, head, head_at, floor, floor_at, control, control_at FROM heads \
+    sqlite: "SELECT project_id, epoch, head, head_at, floor, floor_at, control, control_at, NULL FROM heads \
              WHERE project_id IN (SELECT value FROM json_each(?1)) ORDER BY project_id",
-    postgres: "SELECT project_id, epoch, head, head_at, floor, floor_at, control, control_at FROM heads \
+    postgres: "SELECT project_id, epoch, head, head_at, floor, floor_at, control, control_at, \
+                      (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint FROM heads \
                WHERE project_id IN (SELECT json_array_elements_text($1::json)) ORDER BY project_id FOR UPDATE",
 };
 
 const ADVANCE: RowsSql = RowsSql::same(
-    "UPDATE heads SET head = column2, head_at = column3, control = column4, control_at = column5, bytes = bytes + column6 \
+    "UPDATE heads SET head = column2, head_at = column3, control = column4, control_at = column5, bytes = bytes + column6, \
+            corrected = CASE WHEN column7 > 0 THEN column7 ELSE corrected END, \
+            corrected_at = CASE WHEN column7 > 0 THEN column3 ELSE corrected_at END \
      FROM {rows} WHERE project_id = column1",
 );
+
+const LAST_TIME: Sql = Sql {
+    // A row that can't be read must not stop the writes of others.
+    sqlite: "SELECT COALESCE(MAX(CASE typeof(head_at) WHEN 'integer' THEN head_at END), 0), NULL FROM heads",
+    postgres: "SELECT COALESCE(MAX(head_at), 0), (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint FROM heads",
+};
 
 // It changes nothing, and is a write all the same.
 const TOUCH: Sql =
@@ -55,14 +64,36 @@ pub async fn find(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Opti
     row.map(|row| read_log_ends(&row, 0)).transpose()
 }
 
-/// Locks the log ends of `projects` until the transaction ends and returns those that exist.
+/// Log ends that are locked.
+pub struct Locked {
+    /// Those that exist.
+    pub ends: Vec<LogEnds>,
+    /// What the database's clock said meanwhile; `None` on SQLite, which has no clock of its own.
+    pub now: Option<Timestamp>,
+}
+
+/// Locks the log ends of `projects` until the transaction ends.
 ///
 /// # Errors
 /// A database failure.
-pub async fn lock(tx: &mut WriteTx, projects: &[ProjectId]) -> Result<Vec<LogEnds>> {
+pub async fn lock(tx: &mut WriteTx, projects: &[ProjectId]) -> Result<Locked> {
     let ids: Vec<_> = projects.iter().map(ProjectId::as_str).collect();
     let rows = tx.query(LOCK, [serde_json::Value::from(ids).to_string().into()]).await?;
-    rows.iter().map(|row| read_log_ends(row, 0)).collect()
+    let ends = rows.iter().map(|row| read_log_ends(row, 0)).collect::<Result<_>>()?;
+    let now = rows.last().map(|row| row.try_get_by_index::<Option<i64>>(COLUMNS.len())).transpose()?;
+    Ok(Locked { ends, now: now.flatten().map(Timestamp) })
+}
+
+/// Returns the greatest time at which a log ends, 1970 if none has an entry, and what the database's clock says; `None` on SQLite,
+/// which has no clock of its own.
+///
+/// # Errors
+/// A database failure.
+pub async fn last_time(tx: &mut WriteTx) -> Result<(Timestamp, Option<Timestamp>)> {
+    let rows = tx.query(LAST_TIME, []).await?;
+    let Some(row) = rows.first() else { return Ok(Default::default()) };
+    let now = row.try_get_by_index::<Option<i64>>(1)?;
+    Ok((Timestamp(row.try_get_by_index(0)?), now.map(Timestamp)))
 }
 
 /// Writes what is there already, to see whether the database can be written. Deferred.
@@ -70,11 +101,13 @@ pub fn touch(tx: &mut WriteTx) {
     tx.defer(TOUCH, []);
 }
 
-/// Moves locked log ends to their new positions, and counts by how many bytes the logs have `grown`. Deferred.
+/// Moves locked log ends to their new positions, and counts by how many bytes the logs have `grown`. In a log that is
+/// `corrected`, the entries up to that sequence have later times than what follows, which grows old in their stead. Deferred.
 pub fn advance<'a>(
     tx: &mut WriteTx,
     moved: impl IntoIterator<Item = &'a LogEnds>,
     grown: &HashMap<ProjectId, u64>,
+    corrected: &HashMap<ProjectId, u64>,
 ) {
     let mut rows = Rows::default();
     for ends in moved {
@@ -84,7 +117,8 @@ pub fn advance<'a>(
             .integer(ends.last.at.0)
             .integer(ends.control.sequence as i64)
             .integer(ends.control.at.0)
-            .integer(grown.get(&ends.project).copied().unwrap_or(0) as i64);
+            .integer(grown.get(&ends.project).copied().unwrap_or(0) as i64)
+            .integer(corrected.get(&ends.project).copied().unwrap_or(0) as i64);
     }
     tx.defer_rows(ADVANCE, rows);
 }

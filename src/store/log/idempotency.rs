@@ -113,6 +113,24 @@ const DELETE_OLD: Sql = Sql {
                          (200 + OCTET_LENGTH(key) + OCTET_LENGTH(request) + OCTET_LENGTH(outcome))::bigint",
 };
 
+/// The latest first, from which times there should be none.
+const CORRECT: Sql = Sql {
+    sqlite: "UPDATE idempotency SET created_at = ?1 WHERE rowid IN (SELECT rowid FROM idempotency \
+                 WHERE created_at > ?2 ORDER BY created_at DESC LIMIT ?3) RETURNING 1",
+    postgres: "UPDATE idempotency SET created_at = $1 WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency \
+                   WHERE created_at > $2 ORDER BY created_at DESC LIMIT $3 FOR UPDATE SKIP LOCKED)) RETURNING 1",
+};
+
+/// Gives the time `now` to at most `limit` outcomes that a wrong clock stored with a time after `last`, so that they grow old.
+/// Returns whether there may be more.
+///
+/// # Errors
+/// A database failure.
+pub async fn correct_times(tx: &mut WriteTx, now: Timestamp, last: Timestamp, limit: usize) -> Result<bool> {
+    let rows = tx.query(CORRECT, [now.0.into(), last.0.into(), (limit as i64).into()]).await?;
+    Ok(rows.len() == limit)
+}
+
 /// Reads outcomes that are younger than `since`. An outcome after those that reach `max_bytes` is found but not read.
 ///
 /// # Errors

@@ -1,8 +1,9 @@
 //! Retention: how much of its change log a project keeps. The rest is deleted, the oldest entries first, a few at a time.
 //!
 //! This needs no scan. Sequences have no gaps, so the number of entries is the difference of the log ends. Times follow the
-//! sequences, so the oldest entry is the first. The bytes are a running total in the row of the log ends, which each write
-//! raises and each deletion lowers.
+//! sequences, so the oldest entry is the first. Where a wrong clock was corrected, the entries before have later times; they
+//! are as old as the correction. The bytes are a running total in the row of the log ends, which each write raises and each
+//! deletion lowers.
 
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ const MAX_COMPARED: usize = 256;
 macro_rules! compare {
     ($projects:literal) => {
         concat!(
-            "SELECT h.project_id, CASE WHEN h.head - h.floor > $1 OR h.bytes > $2 OR c.at < $3 THEN 1 ELSE 0 END \
+            "SELECT h.project_id, CASE WHEN h.head - h.floor > $1 OR h.bytes > $2 OR c.at < $3 \
+                                         OR (h.corrected > h.floor AND h.corrected_at < $3) THEN 1 ELSE 0 END \
              FROM (SELECT * FROM heads WHERE ",
             $projects,
             ") AS h LEFT JOIN changes AS c ON c.project_id = h.project_id AND c.sequence = h.floor + 1 \
@@ -50,8 +52,9 @@ const COMPARE: Sql = Sql {
 const OLDEST: Sql = Sql::same(
     "SELECT sequence, at, CAST(100 + COALESCE(OCTET_LENGTH(before), 0) + COALESCE(OCTET_LENGTH(after), 0) \
                                    + COALESCE(OCTET_LENGTH(control), 0) AS BIGINT), \
-            (SELECT bytes FROM heads WHERE project_id = $1) \
-     FROM changes WHERE project_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3",
+            h.bytes, h.corrected, h.corrected_at \
+     FROM (SELECT bytes, corrected, corrected_at FROM heads WHERE project_id = $1) AS h CROSS JOIN changes \
+     WHERE project_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3",
 );
 const DELETE: Sql =
     Sql::same("DELETE FROM changes WHERE project_id = $1 AND sequence > $2 AND sequence <= $3");
@@ -145,7 +148,7 @@ pub async fn prune(
     limit: usize,
 ) -> Result<bool> {
     let locked = ends::lock(tx, std::slice::from_ref(project)).await?;
-    let Some(ends) = locked.into_iter().next() else { return Ok(false) };
+    let Some(ends) = locked.ends.into_iter().next() else { return Ok(false) };
     let values = [project.as_str().into(), to_integer(ends.first.sequence).into(), (limit as i64).into()];
     let rows = tx.query(OLDEST, values).await?;
     let (mut first, mut deleted) = (ends.first, 0_u64);
@@ -157,9 +160,15 @@ pub async fn prune(
         };
         let size = row.try_get_by_index::<i64>(2)?.unsigned_abs();
         let bytes = row.try_get_by_index::<i64>(3)?.max(0) as u64;
+        let corrected = Position {
+            sequence: row.try_get_by_index::<i64>(4)? as u64,
+            at: Timestamp(row.try_get_by_index::<i64>(5)?),
+        };
+        let is_wrong = position.sequence <= corrected.sequence;
+        let at = if is_wrong { position.at.min(corrected.at) } else { position.at };
         let is_over = ends.last.sequence - position.sequence >= retention.changes
             || bytes.saturating_sub(deleted) > retention.bytes
-            || position.at < oldest;
+            || at < oldest;
         if !is_over {
             has_more = false;
             break;

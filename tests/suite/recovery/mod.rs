@@ -1,5 +1,6 @@
 //! Crashes, database outages and pruning of the change log, as clients experience them.
 
+mod clock;
 mod convergence;
 mod crash;
 mod crash_transactions;
