@@ -5,10 +5,12 @@ use super::{
     output::{note, print},
 };
 use crate::{
+    app::StartError,
     auth::{KeyKind, KeyRing, Scopes},
+    config::Config,
     domain::{ProjectId, Timestamp},
     service::keys,
-    store::{Db, Lane, access::projects, collections::catalog::Catalogs, log::ends},
+    store::{self, Db, Lane, access::projects, collections::catalog::Catalogs, log::ends},
     supervision::Supervisor,
     writer::{self, Mutation, Operation, WriterConfig},
 };
@@ -57,6 +59,12 @@ pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), 
     let key = keys::find_key(db, &project.id, key).await?;
     write(db, vec![(project.id, Operation::RevokeKey { key: key.id })]).await?;
     print(format_args!("The key {}… is revoked; running servers notice within a second.", key.prefix))?;
+    Ok(())
+}
+
+pub(super) async fn accept_copy(config: &Config) -> Result<(), CliError> {
+    store::accept_copy(&config.database_url).await.map_err(StartError::from)?;
+    print("The database is whole, and is accepted as it is.")?;
     Ok(())
 }
 

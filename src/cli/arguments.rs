@@ -44,6 +44,8 @@ pub(super) enum Command {
     Projects(ProjectCommand),
     /// Confirm that the clock is right, after it jumped by more than an hour, or after a server ran with a wrong clock
     AcceptClock,
+    /// Check a SQLite file that was copied without its -wal while it was in use, and accept what is in it
+    AcceptCopy,
     /// Import the documents of a file into a collection of a running server
     Import(ImportArgs),
     /// Follow a collection of a running server through disconnects, and compare its events with its list

@@ -60,6 +60,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Projects(command)) => {
             run_on_database(&start(&given)?, Administration::Projects(command)).await
         }
+        Some(Command::AcceptCopy) => admin::accept_copy(&start(&given)?).await,
         Some(Command::AcceptClock) => run_on_database(&start(&given)?, Administration::AcceptClock).await,
     }
 }

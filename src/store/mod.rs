@@ -29,6 +29,7 @@ pub use db::{
     migrate::MigrateError,
     pools::ConnectError,
     read_connection::ReadConnection,
+    sqlite::accept_copy,
     transaction::WriteTx,
     url::DatabaseUrl,
 };

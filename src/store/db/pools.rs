@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 
 use crate::store::db::{
     checkpoints::Checkpoints,
     connection::{IdleConnection, Source},
+    file_marks::{self, FileError},
     postgres::{error::OpenError, session::Opener},
     readers::Readers,
     writes_in_progress::WritesInProgress,
@@ -25,6 +26,8 @@ pub enum ConnectError {
          directory that this user may write; COIR_DATA_DIR (--data-dir) or DATABASE_URL (--database-url) names another"
     )]
     File(String, sqlx::Error),
+    #[error(transparent)]
+    Unfit(#[from] FileError),
     #[error(transparent)]
     Postgres(#[from] OpenError),
 }
@@ -103,12 +106,21 @@ impl Pools {
             closed.push(readers.close().await);
         }
         if let Source::Sqlite(pool) = self.writes {
+            if let Err(err) = mark_closed(&pool).await {
+                tracing::warn!("could not mark the database as closed: {err}");
+            }
             closed.push(pool.close().await);
         }
         for err in closed.into_iter().filter_map(std::result::Result::err) {
             tracing::warn!("could not close the database: {err}");
         }
     }
+}
+
+async fn mark_closed(pool: &DatabaseConnection) -> Result<(), sqlx::Error> {
+    let pool = pool.get_sqlite_connection_pool();
+    let mut connection = pool.acquire().await?;
+    file_marks::close(&mut connection, pool.connect_options().get_filename()).await
 }
 
 /// How long a request waits for a free connection, and a new connection for its server.

@@ -12,8 +12,10 @@ use crate::store::db::{
     checkpoints::{self, Checkpoints},
     connection::{IdleConnection, Source},
     durability::Durability,
+    file_marks::{self, FileError},
     pools::{ACQUIRE_TIMEOUT, ConnectError, Lanes, Pools},
     readers::Readers,
+    url::is_sqlite,
     writes_in_progress::WritesInProgress,
 };
 
@@ -30,6 +32,9 @@ pub(super) async fn open_to_look(url: &str) -> Result<DatabaseConnection, Connec
         .map_err(|err| ConnectError::BadUrl(err.to_string()))?
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
+    let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
+    // Opening it would already replay a log that is not its own.
+    file_marks::check(&options).await.map_err(explain)??;
     let file = options.get_filename().display().to_string();
     let pool =
         SqlitePoolOptions::new().max_connections(1).acquire_timeout(OPEN_TIMEOUT).connect_with(options);
@@ -37,12 +42,24 @@ pub(super) async fn open_to_look(url: &str) -> Result<DatabaseConnection, Connec
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
 
+/// Checks a file that was copied without its log, and accepts what is in it.
+///
+/// # Errors
+/// [`ConnectError`], whose message is for the operator.
+pub async fn accept_copy(url: &str) -> Result<(), ConnectError> {
+    if !is_sqlite(url) {
+        return Err(FileError::NoFile.into());
+    }
+    let options = SqliteConnectOptions::from_str(url).map_err(|err| ConnectError::BadUrl(err.to_string()))?;
+    let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
+    Ok(file_marks::accept_copy(&options).await.map_err(explain)??)
+}
+
 /// Opens the file that a URL names, or creates it.
 pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, ConnectError> {
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|err| ConnectError::BadUrl(err.to_string()))?
         .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
         .synchronous(match durability {
             Durability::Full => SqliteSynchronous::Full,
             Durability::Normal => SqliteSynchronous::Normal,
@@ -50,6 +67,9 @@ pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, 
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
+    let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
+    let _opened = file_marks::open(&options).await.map_err(explain)??;
+    let options = options.clone().journal_mode(SqliteJournalMode::Wal);
     // The writer connects first: it creates the file and puts it into WAL mode, which readers can't.
     let pool = || {
         SqlitePoolOptions::new()
@@ -59,7 +79,6 @@ pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, 
             .idle_timeout(None)
             .max_lifetime(None)
     };
-    let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
     let writer = options
         .clone()
         .pragma("wal_autocheckpoint", checkpoints::WRITER_COPIES_FROM)

@@ -7,6 +7,7 @@ mod crash_transactions;
 mod durability;
 mod faults;
 mod hostile;
+mod lone_files;
 mod lost_commits;
 mod maintenance;
 mod outage;
