@@ -5,9 +5,12 @@
 //! can't be right would stay in the log for good, and hold up or empty what goes by age. So nothing is written then, until the
 //! clock is right or an operator confirms it with `coir accept-clock`, which writes an entry at the clock's time.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use super::health::WriterHealth;
+use super::{
+    clock_trouble::{ClockTrouble, Whose},
+    health::WriterHealth,
+};
 use crate::{
     domain::{Timestamp, clock::Moment},
     store::{StoreError, WriteTx, log::ends},
@@ -20,37 +23,6 @@ const HOUR: i64 = 60 * MINUTE;
 const LOOK: Duration = Duration::from_secs(10);
 /// How long a clock must go right before ages count, if it may have jumped while nobody looked.
 const TRIAL: Duration = Duration::from_secs(3600);
-
-/// Why a time can't be right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClockTrouble {
-    #[error(
-        "the clock of {whose} says {now}, but it should be about {expected}; nothing is written until the clock is set right, or \
-         `coir accept-clock` confirms it"
-    )]
-    Jumped { whose: Whose, now: Timestamp, expected: Timestamp },
-    #[error(
-        "the change log ends at {last}, but the clock of {whose} says {now}; nothing is written until the clock is set right, or \
-         `coir accept-clock` confirms it"
-    )]
-    BehindLog { whose: Whose, now: Timestamp, last: Timestamp },
-}
-
-/// Whose clock it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    Machine,
-    Database,
-}
-
-impl fmt::Display for Whose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Machine => "the machine",
-            Self::Database => "the database",
-        })
-    }
-}
 
 /// What the writer knows of the time.
 pub(super) struct Clock {

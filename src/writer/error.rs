@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::clock::ClockTrouble;
+use super::clock_trouble::ClockTrouble;
 use crate::{
     domain::{CollectionName, DataError, DocumentId, Violation, name::NameError},
     store::StoreError,

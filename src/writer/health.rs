@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::clock::ClockTrouble;
+use super::clock_trouble::ClockTrouble;
 use crate::store::StoreError;
 
 /// How the writer is. Cheap to clone.

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     batch::Base,
-    clock::ClockTrouble,
+    clock_trouble::ClockTrouble,
     error::WriteError,
     maintenance::oldest_outcome,
     mutation::{Mutation, Operation},
