@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::Position;
+use super::Timestamp;
 
 /// An id that the server makes: a UUIDv7 as text.
 macro_rules! own_id {
@@ -113,15 +113,15 @@ pub struct DocumentId(Arc<str>);
 const VERBS: [&str; 6] = ["documents", "batch", "batch-delete", "query", "export", "settings"];
 
 impl DocumentId {
-    /// Makes a new id for the document whose first change is at `position`. The ids of a project sort as their positions do.
-    pub fn of(position: Position) -> Self {
+    /// Makes a new id for the document whose first change has this sequence and time. The ids of a project sort as these changes.
+    pub fn of(sequence: u64, at: Timestamp) -> Self {
         // RFC 9562, section 6.2, method 1: a time, a counter of 42 bits, which is the sequence, and 32 random bits.
         let random = uuid::Uuid::now_v7().as_u128() as u32;
-        let rest = (u128::from(position.sequence) << 32) | u128::from(random);
+        let rest = (u128::from(sequence) << 32) | u128::from(random);
         let mut bytes = [0; 10];
         bytes[..2].copy_from_slice(&((rest >> 62) as u16).to_be_bytes());
         bytes[2..].copy_from_slice(&(rest as u64 & (u64::MAX >> 2)).to_be_bytes());
-        let millis = u64::try_from(position.at.0).unwrap_or(0);
+        let millis = u64::try_from(at.0).unwrap_or(0);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid().to_string().into())
     }
 

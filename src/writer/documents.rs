@@ -14,7 +14,7 @@ use super::{
     staged::Staged,
 };
 use crate::domain::{
-    ApplyError, Collection, Data, Document, DocumentId, DocumentKey, Entry, Patch, Timestamp,
+    ApplyError, Collection, Data, Document, DocumentId, DocumentKey, Entry, Patch, Position, Timestamp,
 };
 
 /// How long one mutation may check documents against schemas before it is refused.
@@ -31,7 +31,8 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let collection = self.find_or_create(staged, collection)?;
         check_schema(staged, &collection, data, checked)?;
-        let key = DocumentKey { collection: collection.id.clone(), id: DocumentId::of(staged.next()) };
+        let Position { sequence, at } = staged.next();
+        let key = DocumentKey { collection: collection.id.clone(), id: DocumentId::of(sequence, at) };
         self.write(staged, &collection, key, None, data.clone())
     }
 
