@@ -130,6 +130,9 @@ async fn rounds(world: Arc<World>, time: Duration, mut dice: Dice) {
         world.history.count("rounds");
     }
     check_log(&world, users.follower.as_ref()).await;
+    for subscriber in users.peers.iter().flat_map(|peer| &peer.subscribers) {
+        (0..subscriber.replica.counts().resyncs).for_each(|_| world.history.count("resyncs"));
+    }
     drop(users.peers);
     for node in &world.nodes {
         let process = node.process.lock().unwrap().take();
