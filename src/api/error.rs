@@ -205,7 +205,7 @@ impl ResponseError for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(err: StoreError) -> Self {
-        if err.is_statement_error() {
+        if err.is_statement_error() || err.is_panic() {
             return Self::internal(&err);
         }
         if err.is_timeout() {

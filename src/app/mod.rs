@@ -130,7 +130,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let bell = IndexerBell::default();
     let observer = Arc::new(Caches { catalogs: catalogs.clone(), keys: keys.clone(), bell: bell.clone() });
-    let log = Arc::new(StoredLog(db.clone()));
+    let log = Arc::new(StoredLog::new(db.clone()));
     let relay = async || relay::start(hub.clone(), log.clone(), observer.clone(), &supervisor).await;
     let relay = database::when_there(relay).await?;
     let (writer, writer_task) = writer::start(

@@ -77,10 +77,10 @@ pub(super) async fn accept_clock(db: &Db) -> Result<(), CliError> {
     let now = database.unwrap_or_else(Timestamp::now);
     let all = db.read(Lane::Point, |db| async move { ends::list(&db).await }).await;
     let all = all.map_err(keys::SetupError::from)?;
-    let mut wrong: Vec<_> = all.iter().filter(|ends| ends.last.at.0 > now.0 + MINUTE).collect();
+    let mut wrong: Vec<_> = all.ends.iter().filter(|ends| ends.last.at.0 > now.0 + MINUTE).collect();
     let count = wrong.len();
     if wrong.is_empty() {
-        wrong.extend(all.first());
+        wrong.extend(all.ends.first());
     }
     write(db, wrong.into_iter().map(|ends| (ends.project.clone(), Operation::AcceptClock)).collect()).await?;
     print(format_args!(

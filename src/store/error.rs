@@ -19,6 +19,8 @@ enum Cause {
     Busy,
     #[error("the database does not answer")]
     NoAnswer,
+    #[error("a read has panicked; the line before this one has the panic's message and place")]
+    Panicked,
 }
 
 /// What is wrong with a database that can't do what it was asked for.
@@ -161,8 +163,9 @@ impl StoreError {
                         // disk_full, and read_only_sql_transaction.
                         "53100" => Trouble::DiskFull,
                         "25006" => Trouble::ReadOnly,
-                        // lock_not_available and too_many_connections.
-                        "55P03" | "53300" => Trouble::Busy,
+                        // lock_not_available, too_many_connections, and query_canceled: a write that takes ten seconds waits
+                        // for somebody's lock.
+                        "55P03" | "53300" | "57014" => Trouble::Busy,
                         code if code.starts_with("57P") => Trouble::Away,
                         _ => Trouble::Failing,
                     };
@@ -176,6 +179,15 @@ impl StoreError {
                     _ => Trouble::Failing,
                 }
             }
+            // A row has what this version can't read.
+            Some(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => Trouble::Failing,
+            None if matches!(
+                &*self.0,
+                Cause::Database(DbErr::Type(_) | DbErr::Custom(_)) | Cause::Panicked
+            ) =>
+            {
+                Trouble::Failing
+            }
             _ if self.is_busy() => Trouble::Busy,
             _ => Trouble::Away,
         }
@@ -184,6 +196,16 @@ impl StoreError {
     /// Makes the error for a read that found no free connection in time, although the database is there.
     pub fn busy() -> Self {
         Self(Arc::new(Cause::Busy))
+    }
+
+    /// Makes the error for a read whose task has panicked.
+    pub(in crate::store) fn panicked() -> Self {
+        Self(Arc::new(Cause::Panicked))
+    }
+
+    /// Whether the read has panicked, which is a fault of the server.
+    pub fn is_panic(&self) -> bool {
+        matches!(&*self.0, Cause::Panicked)
     }
 
     /// Whether all connections were in use, so that a later try may succeed.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::{ProjectId, Timestamp},
     store::{
-        Db, StoreError,
+        Db, StoreError, Trouble,
         log::{
             idempotency,
             retention::{self, Compared, Retention},
@@ -230,8 +230,10 @@ impl Maintenance {
             Err(err) => {
                 tracing::warn!(%project, "could not delete old entries of the change log of project {project}; will retry: {err}");
                 self.due.pop();
-                self.failed_prunes += 1;
-                // One failure must not keep the logs of others from being pruned; several are the database's own.
+                // What is wrong with one log must not keep those of others from being pruned.
+                if err.trouble() != Trouble::Failing {
+                    self.failed_prunes += 1;
+                }
                 if self.failed_prunes >= MAX_FAILED_PRUNES {
                     self.failed_prunes = 0;
                     self.due.clear();

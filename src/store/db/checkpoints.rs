@@ -42,10 +42,17 @@ const LOCK_WAIT: Duration = Duration::from_millis(50);
 /// How long the writer may be in the middle of a transaction, and how often it is looked at.
 const WRITER_WAIT: Duration = Duration::from_secs(1);
 const WRITER_POLL: Duration = Duration::from_millis(5);
-/// Bytes that the file of the log keeps when it begins anew. The settings of each connection that writes have the same.
-pub(super) const KEPT_BYTES: &str = "67108864";
+/// How long SQLite waits for the writer of another process.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The bytes of a page.
+const PAGE: i64 = 4096;
 /// Pages of the log from which the writer copies them itself, with a commit: if this task is far behind.
 pub(super) const WRITER_COPIES_FROM: &str = "32768";
+
+/// Returns the bytes that the file of the log keeps when it begins anew.
+pub(super) fn kept_bytes() -> String {
+    (LONG * PAGE).to_string()
+}
 
 /// The handle to the task. Cheap to clone.
 #[derive(Clone)]
@@ -128,8 +135,10 @@ pub(super) struct RestartPermit(#[expect(dead_code, reason = "its drop tells the
 
 impl RestartPermit {
     /// Has the log begin anew. Other processes may read the database; it doesn't wait for them.
-    pub(super) const STATEMENTS: &str =
-        "PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = 5000";
+    pub(super) fn statements() -> String {
+        let wait = BUSY_TIMEOUT.as_millis();
+        format!("PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = {wait}")
+    }
 }
 
 impl Task {

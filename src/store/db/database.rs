@@ -177,6 +177,7 @@ impl Db {
         });
         match tokio::time::timeout(longest.saturating_add(BORROW_TIMEOUT), task).await {
             Ok(Ok(outcome)) => outcome,
+            Ok(Err(err)) if err.is_panic() => Err(StoreError::panicked()),
             Ok(Err(_)) => Err(StoreError::custom("the read was cut short by the shutdown")),
             Err(_) => Err(StoreError::no_answer()),
         }

@@ -9,7 +9,7 @@ use sqlx::{
 };
 
 use crate::store::db::{
-    checkpoints::{self, Checkpoints},
+    checkpoints::{self, BUSY_TIMEOUT, Checkpoints},
     connection::{IdleConnection, Source},
     durability::Durability,
     file_marks::{self, FileError},
@@ -18,9 +18,6 @@ use crate::store::db::{
     url::is_sqlite,
     writes_in_progress::WritesInProgress,
 };
-
-/// How long SQLite waits for the writer of another process.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the first connection may take. After a crash it first recovers the write-ahead log, which may be large.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -82,7 +79,7 @@ pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, 
     let writer = options
         .clone()
         .pragma("wal_autocheckpoint", checkpoints::WRITER_COPIES_FROM)
-        .pragma("journal_size_limit", checkpoints::KEPT_BYTES);
+        .pragma("journal_size_limit", checkpoints::kept_bytes());
     let write = pool()
         .min_connections(1)
         .acquire_timeout(OPEN_TIMEOUT)

@@ -46,13 +46,10 @@ pub(super) async fn begin(pools: &Pools) -> Result<WriteTx> {
         reused = None;
     }
     let is_reused = reused.is_some();
-    let mut connection = match reused {
+    let connection = match reused {
         Some(connection) => connection,
         None => pools.writes.open().await?,
     };
-    if let Some(_permit) = pools.checkpoints.as_ref().and_then(Checkpoints::restart) {
-        connection.execute(RestartPermit::STATEMENTS.to_owned()).await?;
-    }
     let mut tx = WriteTx {
         connection: Some(connection),
         idle: pools.idle.clone(),
@@ -63,6 +60,10 @@ pub(super) async fn begin(pools: &Pools) -> Result<WriteTx> {
         checkpoints: pools.checkpoints.clone(),
         _in_progress: in_progress,
     };
+    if let Some(_permit) = pools.checkpoints.as_ref().and_then(Checkpoints::restart) {
+        // The transaction has the connection already: if this fails or is given up, no other one gets it with this setting.
+        tx.connection()?.execute(RestartPermit::statements()).await?;
+    }
     tx.defer(BEGIN, []);
     Ok(tx)
 }

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use crate::{
     domain::{LogEnds, Position, ProjectId, Timestamp, cursor::Epoch},
     store::{
-        Result, Sql, WriteTx,
+        Result, Sql, StoreError, WriteTx,
         db::rows::{Rows, RowsSql},
     },
 };
@@ -46,13 +46,32 @@ const LAST_TIME: Sql = Sql {
 const TOUCH: Sql =
     Sql::same("UPDATE heads SET bytes = bytes WHERE project_id = (SELECT MIN(project_id) FROM heads)");
 
+/// The ends of every project's log.
+#[derive(Default)]
+pub struct Listed {
+    pub ends: Vec<LogEnds>,
+    /// The projects whose row can't be read, and why. They must not keep the others waiting.
+    pub unreadable: Vec<(ProjectId, StoreError)>,
+}
+
 /// Lists the ends of every project's log.
 ///
 /// # Errors
 /// A database failure.
-pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<LogEnds>> {
+pub async fn list(db: &impl ConnectionTrait) -> Result<Listed> {
     let rows = db.query_all_raw(LIST.bind(db.get_database_backend(), [])).await?;
-    rows.iter().map(|row| read_log_ends(row, 0)).collect()
+    let mut listed = Listed::default();
+    for row in &rows {
+        match read_log_ends(row, 0) {
+            Ok(ends) => listed.ends.push(ends),
+            Err(err) => listed.unreadable.push((read_project(row), err)),
+        }
+    }
+    Ok(listed)
+}
+
+fn read_project(row: &QueryResult) -> ProjectId {
+    ProjectId::from_stored(&row.try_get_by_index::<String>(0).unwrap_or_default())
 }
 
 /// Finds the ends of a project's log; `None` if there is no such project.
@@ -66,7 +85,7 @@ pub async fn find(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Opti
 
 /// Log ends that are locked.
 pub struct Locked {
-    /// Those that exist.
+    /// Those that exist and can be read.
     pub ends: Vec<LogEnds>,
     /// What the database's clock said meanwhile; `None` on SQLite, which has no clock of its own.
     pub now: Option<Timestamp>,
@@ -79,7 +98,16 @@ pub struct Locked {
 pub async fn lock(tx: &mut WriteTx, projects: &[ProjectId]) -> Result<Locked> {
     let ids: Vec<_> = projects.iter().map(ProjectId::as_str).collect();
     let rows = tx.query(LOCK, [serde_json::Value::from(ids).to_string().into()]).await?;
-    let ends = rows.iter().map(|row| read_log_ends(row, 0)).collect::<Result<_>>()?;
+    let mut ends = Vec::with_capacity(rows.len());
+    for row in &rows {
+        match read_log_ends(row, 0) {
+            Ok(found) => ends.push(found),
+            Err(err) => {
+                let project = read_project(row);
+                tracing::error!(%project, "the end of the change log of project {project} can't be read, so nothing is written to it: {err}");
+            }
+        }
+    }
     let now = rows.last().map(|row| row.try_get_by_index::<Option<i64>>(COLUMNS.len())).transpose()?;
     Ok(Locked { ends, now: now.flatten().map(Timestamp) })
 }

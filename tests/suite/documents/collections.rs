@@ -233,7 +233,7 @@ on_both_databases! {
 
         // After a restart, everyone who waits for the collections gets the same read.
         let db = Db::connect(&app.config.database_url, Durability::Full, Duration::from_secs(60)).await.unwrap();
-        let project = db.read(Lane::Point, |db| async move { ends::list(&db).await }).await.unwrap()[0].project.clone();
+        let project = db.read(Lane::Point, |db| async move { ends::list(&db).await }).await.unwrap().ends[0].project.clone();
         let catalogs = Catalogs::new(db.clone());
         let all = futures_util::future::join_all((0..32).map(|_| catalogs.get(&project))).await;
         let first = all[0].as_ref().unwrap();

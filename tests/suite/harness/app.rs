@@ -117,10 +117,16 @@ impl TestApp {
         directory
     }
 
-    /// Stops the server while clients are connected, and starts it again on the same database (and another port).
-    pub async fn restart(self) -> Self {
+    /// Stops the server, and returns its settings and the directory of its database.
+    pub async fn into_parts(self) -> (Config, Option<TempDir>) {
         let Self { config, running, directory, .. } = self;
         running.stop().await.unwrap();
+        (config, directory)
+    }
+
+    /// Stops the server while clients are connected, and starts it again on the same database (and another port).
+    pub async fn restart(self) -> Self {
+        let (config, directory) = self.into_parts().await;
         Self::start_on(config, directory).await
     }
 

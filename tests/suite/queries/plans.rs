@@ -140,7 +140,7 @@ impl Reader {
         &self,
     ) -> (std::sync::Arc<coir::store::collections::catalog::Catalog>, coir::domain::ProjectId) {
         let heads = self.db.read(Lane::Point, |db| async move { ends::list(&db).await }).await.unwrap();
-        let project = heads[0].project.clone();
+        let project = heads.ends[0].project.clone();
         (self.catalogs.get(&project).await.unwrap(), project)
     }
 }
