@@ -1,7 +1,8 @@
 //! `--public`: the files of an app beside the API, so that one program serves both.
 //!
 //! The routes of the API come first, so a file that has the path of one is never served. Hidden files (`.env`, `.git`) are not
-//! served, and directories are not listed.
+//! served, nor is the server's own database, nor what a symbolic link reaches outside of the directory. Directories are not
+//! listed.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -23,10 +24,11 @@ const INDEX: &str = "index.html";
 /// Returns the route of everything that no other route has: the files below `directory`, and `NOT_FOUND`.
 pub fn files(
     directory: PathBuf,
+    database: Option<PathBuf>,
 ) -> Scope<
     impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = Error, InitError = ()>,
 > {
-    let place = directory.clone();
+    let place = Place::new(&directory, database.as_deref());
     let files = Files::new("/", directory)
         .index_file(INDEX)
         .redirect_to_slash_directory()
@@ -34,7 +36,7 @@ pub fn files(
         .disable_content_disposition()
         // The filter refuses them, so that they are answered like a file that does not exist.
         .use_hidden_files()
-        .path_filter(move |path, _| is_public(&place, path))
+        .path_filter(move |path, _| place.has(path))
         .guard(fn_guard(is_path))
         .default_handler(web::to(not_found));
     let headers = DefaultHeaders::new()
@@ -53,9 +55,39 @@ fn is_path(request: &GuardContext<'_>) -> bool {
         && PathBufWrap::parse_path(path, true).is_ok()
 }
 
-/// Whether a path below the directory may be served. What is neither a file nor a directory could block its reader for ever.
-fn is_public(place: &Path, path: &Path) -> bool {
-    let is_visible = |part: Component<'_>| !part.as_os_str().as_encoded_bytes().starts_with(b".");
-    path.components().all(is_visible)
-        && place.join(path).metadata().is_ok_and(|found| found.is_file() || found.is_dir())
+/// What may be served.
+struct Place {
+    /// The directory, without symbolic links.
+    directory: PathBuf,
+    /// The SQLite file. The files beside it that belong to it begin with its name.
+    database: Option<PathBuf>,
+}
+
+impl Place {
+    fn new(directory: &Path, database: Option<&Path>) -> Self {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Self { directory: real(directory), database: database.map(real) }
+    }
+
+    /// Whether a path below the directory may be served.
+    fn has(&self, path: &Path) -> bool {
+        let found = self.directory.join(path);
+        // The file that stands for a directory is opened without another question.
+        let index = found.join(INDEX);
+        self.may_open(&found)
+            && (!found.is_dir() || index.symlink_metadata().is_err() || self.may_open(&index))
+    }
+
+    /// What is neither a file nor a directory could block its reader for ever.
+    fn may_open(&self, path: &Path) -> bool {
+        let Ok(real) = path.canonicalize() else { return false };
+        let Ok(inside) = real.strip_prefix(&self.directory) else { return false };
+        let is_visible = |part: Component<'_>| !part.as_os_str().as_encoded_bytes().starts_with(b".");
+        let is_database = self.database.as_ref().is_some_and(|database| {
+            real.as_os_str().as_encoded_bytes().starts_with(database.as_os_str().as_encoded_bytes())
+        });
+        inside.components().all(is_visible)
+            && !is_database
+            && real.metadata().is_ok_and(|found| found.is_file() || found.is_dir())
+    }
 }

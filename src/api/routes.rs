@@ -17,11 +17,11 @@ use super::{
 /// Registers every route of the server. The client libraries' door comes first: the patterns of the documented API, such as
 /// `{collection}/{id}`, would match its paths too.
 ///
-/// `public` is the directory of an app. Its files have the paths that no route has, and `/` is the app's then.
-pub fn routes(config: &mut ServiceConfig, public: Option<&Path>) {
+/// `database` is the SQLite file, which is never served. `public` is the directory of an app. Its files have the paths that no route has, and `/` is the app's then.
+pub fn routes(config: &mut ServiceConfig, public: Option<&Path>, database: Option<&Path>) {
     api(config);
     match public {
-        Some(directory) => config.service(files(directory.to_owned())),
+        Some(directory) => config.service(files(directory.to_owned(), database.map(Path::to_owned))),
         None => page(config, "").default_service(web::route().to(not_found)),
     };
 }

@@ -196,6 +196,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let is_draining = state.is_draining.clone();
     let allowed_origins = config.allowed_origins.clone();
     let public = config.public.clone();
+    let database = config.database_url.file();
     let next_shard = Arc::new(AtomicU32::new(0));
     let sockets = Sockets::new(limits.sockets, allowed_origins.clone());
     let settings = HttpSettings {
@@ -217,7 +218,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             .wrap(from_fn(name_unknown_collection))
             .wrap(from_fn(head_as_get))
             .wrap(cors(allowed_origins.as_deref()))
-            .configure(|config| routes(config, public.as_deref()))
+            .configure(|config| routes(config, public.as_deref(), database.as_deref()))
     })?;
     let http = server.handle();
     let (http_ended, http_outcome) = oneshot::channel();

@@ -97,10 +97,12 @@ fn exit_when_stuck(supervisor: Supervisor) -> std::io::Result<()> {
     })
 }
 
-/// The note of a running server, which is removed when this is dropped.
+/// The note of a running server, which is taken away when this is dropped.
 struct Note {
     file: NoteFile,
     note: ServerNote,
+    /// The note that was there: of another server on the same file, or of one that was killed.
+    before: Option<ServerNote>,
 }
 
 impl Note {
@@ -108,8 +110,9 @@ impl Note {
     fn leave(file: NoteFile, running: &Running) -> Option<Self> {
         let url = format!("http://{}", browser_address(running.address));
         let note = ServerNote { url, instance: running.instance.to_string() };
+        let before = file.read();
         match file.write(&note) {
-            Ok(()) => Some(Self { file, note }),
+            Ok(()) => Some(Self { file, note, before }),
             Err(err) => {
                 tracing::warn!(
                     "the note beside the database that says where this server is can't be written: {err}"
@@ -122,7 +125,8 @@ impl Note {
 
 impl Drop for Note {
     fn drop(&mut self) {
-        self.file.remove(&self.note);
+        // Who reads it asks the server who it is, so the note of one that is gone does no harm.
+        self.file.take_away(&self.note, self.before.as_ref());
     }
 }
 

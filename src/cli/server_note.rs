@@ -16,7 +16,7 @@ pub(super) struct ServerNote {
     pub(super) instance: String,
 }
 
-/// The file of a note. The process that wrote it removes it when it stops; a process that is killed leaves it.
+/// The file of a note. The process that wrote it takes it away when it stops; a process that is killed leaves it.
 #[derive(Clone, Debug)]
 pub(super) struct NoteFile(PathBuf);
 
@@ -44,12 +44,17 @@ impl NoteFile {
         fs::rename(new, &self.0)
     }
 
-    /// Removes the note, unless another server has replaced it.
-    pub(super) fn remove(&self, note: &ServerNote) {
-        if self.read().as_ref() == Some(note)
-            && let Err(err) = fs::remove_file(&self.0)
-        {
-            tracing::debug!("could not remove {}: {err}", self.0.display());
+    /// Takes the note away, unless another server has replaced it, and puts back the one that was there before.
+    pub(super) fn take_away(&self, note: &ServerNote, before: Option<&ServerNote>) {
+        if self.read().as_ref() != Some(note) {
+            return;
+        }
+        let outcome = match before {
+            Some(before) => self.write(before),
+            None => fs::remove_file(&self.0),
+        };
+        if let Err(err) = outcome {
+            tracing::debug!("could not take {} away: {err}", self.0.display());
         }
     }
 }

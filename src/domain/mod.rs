@@ -10,6 +10,7 @@ pub mod collection;
 pub mod cursor;
 pub mod data;
 pub mod document;
+pub mod json;
 pub mod log_ends;
 pub mod name;
 mod nearest;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
-use super::{Data, schema_cost};
+use super::{Data, json, schema_cost};
 
 /// The longest text of a schema, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
@@ -52,19 +52,18 @@ impl Schema {
     ///
     /// # Errors
     /// [`SchemaError`] for a schema that is not valid, refers to something outside, or is too large or too costly.
-    pub fn parse(json: &str) -> Result<Arc<Self>, SchemaError> {
-        if json.len() > MAX_SCHEMA_BYTES {
-            return Err(SchemaError(format!("it is {} bytes; the limit is {MAX_SCHEMA_BYTES}", json.len())));
+    pub fn parse(text: &str) -> Result<Arc<Self>, SchemaError> {
+        if text.len() > MAX_SCHEMA_BYTES {
+            return Err(SchemaError(format!("it is {} bytes; the limit is {MAX_SCHEMA_BYTES}", text.len())));
         }
-        let value: Value =
-            serde_json::from_str(json).map_err(|err| SchemaError(format!("it must be JSON: {err}")))?;
+        let value =
+            json::parse(text.as_bytes()).map_err(|err| SchemaError(format!("it must be JSON: {err}")))?;
         if !value.is_object() {
             return Err(SchemaError("it must be a JSON object, such as {\"type\":\"object\"}".to_owned()));
         }
         schema_cost::check(&value).map_err(SchemaError)?;
         let validator = compile(&value).map_err(SchemaError)?;
-        let text = value.to_string();
-        Ok(Arc::new(Self { text: text.into(), validator: OnceLock::from(Some(validator)) }))
+        Ok(Arc::new(Self { text: value.to_string().into(), validator: OnceLock::from(Some(validator)) }))
     }
 
     /// Takes a stored schema without checking it.
@@ -83,7 +82,7 @@ impl Schema {
     /// The first 20 violations.
     pub fn check(&self, data: &Data) -> Result<(), Arc<[Violation]>> {
         let compiled = self.validator.get_or_init(|| {
-            let value = serde_json::from_str(&self.text).ok()?;
+            let value = json::parse(self.text.as_bytes()).ok()?;
             compile(&value).ok()
         });
         let Some(validator) = compiled else {

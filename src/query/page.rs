@@ -10,7 +10,7 @@ use super::{
     key::Key,
     parse::{FilterError, Names, check_sort_term, parse_field},
 };
-use crate::domain::{Document, DocumentId, checksum::checksum, data::canonicalise};
+use crate::domain::{Document, DocumentId, checksum::checksum, data::canonicalise, json};
 
 /// The most fields of a sort.
 const MAX_TERMS: usize = 8;
@@ -208,7 +208,7 @@ impl Sort {
 
     /// Parses a page cursor. Returns `None` if the text is not a cursor of this sort.
     pub fn parse_cursor(&self, text: &str) -> Option<Place> {
-        let mut value: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let mut value = json::parse(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         canonicalise(&mut value, 1).ok()?;
         let parts = value.as_array()?;
         let [check, Value::Array(keys), Value::String(id)] = parts.as_slice() else { return None };

@@ -191,7 +191,7 @@ impl Join<'_> {
         };
         let wanted = wanted.join("` or `");
         Err(ServiceError::UnknownRelation(format!(
-            "populate `{name}`: no document here has the field `{name}_id` or `{name}_ids`, and there is no collection              `{wanted}`; {advice}"
+            "populate `{name}`: no document here has the field `{name}_id` or `{name}_ids`, and there is no collection `{wanted}`; {advice}"
         )))
     }
 

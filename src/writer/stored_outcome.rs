@@ -13,6 +13,7 @@ use crate::domain::{
     Collection, CollectionId, CollectionName, Data, Document, DocumentId, DocumentStamp, Position, Schema,
     Timestamp,
     cursor::{Cursor, Epoch},
+    json,
 };
 
 /// The most bytes of documents' texts that are stored with an outcome.
@@ -33,7 +34,7 @@ enum Stored {
         /// Outcomes of an earlier version of Coir always have the data and no sequence.
         #[serde(default)]
         sequence: u64,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "json::member")]
         data: Option<Value>,
     },
     Deleted {

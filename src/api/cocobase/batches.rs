@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web::Path};
 use serde::Deserialize;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     api::{
@@ -21,6 +21,7 @@ use crate::{
         state::State,
     },
     auth::Principal,
+    domain::json,
     service::{Documents, documents::RequestKey},
     writer::{Committed, Outcome},
 };
@@ -125,7 +126,7 @@ async fn merge_all(
 /// Divides an update into the `id` of its document and its members.
 fn listed_update(raw: &RawValue) -> Result<(String, Box<RawValue>), ApiError> {
     let split = || -> Option<_> {
-        let mut members: Map<String, Value> = serde_json::from_str(raw.get()).ok()?;
+        let Value::Object(mut members) = json::parse(raw.get().as_bytes()).ok()? else { return None };
         let Value::String(id) = members.remove("id")? else { return None };
         let members = serde_json::value::to_raw_value(&members).ok()?;
         Some((id, body::batch_patch(&members).to_owned()))

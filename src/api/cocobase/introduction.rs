@@ -17,6 +17,7 @@ use crate::{
         },
     },
     auth::{AuthError, Principal},
+    domain::json,
     hub::CloseReason,
     wire::{CloseCode, frames::text_frame, messages},
 };
@@ -28,19 +29,26 @@ const MAX_FIRST_MESSAGE: usize = 16 * 1024;
 #[derive(Default, Deserialize)]
 pub struct First {
     /// The key of the project.
+    #[serde(default, deserialize_with = "json::member")]
     pub api_key: Option<Value>,
     /// For a collection: the filter of its documents.
+    #[serde(default, deserialize_with = "json::member")]
     pub filters: Option<Value>,
     /// For a collection: the cursor after which a watcher goes on, or an empty text if it has none yet. Its events have
     /// cursors then. The libraries don't send it; the redirect script does.
+    #[serde(default, deserialize_with = "json::member")]
     pub since: Option<Value>,
     /// The id by which others know the client.
+    #[serde(default, deserialize_with = "json::member")]
     pub user_id: Option<Value>,
     /// The name by which others know the client.
+    #[serde(default, deserialize_with = "json::member")]
     pub user_name: Option<Value>,
     /// For a room: `create` or `join`.
+    #[serde(default, deserialize_with = "json::member")]
     pub action: Option<Value>,
     /// For a room that is created: its title.
+    #[serde(default, deserialize_with = "json::member")]
     pub room_title: Option<Value>,
 }
 

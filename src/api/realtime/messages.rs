@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     api::error::{ApiError, ErrorCode},
-    domain::nearest,
+    domain::{json, nearest},
 };
 
 /// The longest `id` of a subscription, in bytes.
@@ -69,7 +69,7 @@ pub fn parse_message(text: &str) -> Result<(ClientMessage, Option<Value>), Refus
         error: ApiError::new(ErrorCode::InvalidBody, message),
         id: id.map(Box::new),
     };
-    let value: Value = serde_json::from_str(text)
+    let value = json::parse(text.as_bytes())
         .map_err(|err| refuse(format!("the message is not valid JSON: {err}"), None))?;
     let Value::Object(mut members) = value else {
         return Err(refuse("a message must be a JSON object with a member `type`".to_owned(), None));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::error::{ApiError, ErrorCode},
-    domain::nearest,
+    domain::{json::Json, nearest},
     query::{
         Filter,
         parse::{self, Typing},
@@ -28,8 +28,13 @@ impl ListParameters {
     pub fn of_body(body: &Body, style: &ListStyle, max_limit: u64) -> Result<Self, ApiError> {
         let mut filter = Filter::all();
         let mut pairs = Vec::new();
-        let members: Map<String, Value> =
-            if body.bytes.is_empty() { Map::new() } else { json_object(&body.bytes)? };
+        let members = match body.bytes.is_empty() {
+            true => Map::new(),
+            false => match json_object(&body.bytes)? {
+                Json(Value::Object(members)) => members,
+                Json(_) => Map::new(),
+            },
+        };
         for (name, value) in members.into_iter().filter(|(_, value)| !value.is_null()) {
             match name.as_str() {
                 "filters" => filter = parse::parse_value(value, Typing::Typed)?,

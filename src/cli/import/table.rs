@@ -9,6 +9,7 @@ use csv::{ErrorKind, ReaderBuilder, StringRecord};
 use serde_json::{Number, Value};
 
 use super::record::Record;
+use crate::domain::json;
 
 /// The columns with which an export begins, before the fields of the documents.
 const OWN_COLUMNS: [&str; 4] = ["id", "createdAt", "updatedAt", "version"];
@@ -101,7 +102,7 @@ fn to_value(cell: &str, kind: Kind) -> Value {
         Kind::Number => to_number(cell).map_or_else(text, Value::Number),
         Kind::Boolean => Value::Bool(cell == "true"),
         // An export writes arrays and objects as JSON.
-        Kind::Text if cell.starts_with(['{', '[']) => serde_json::from_str(cell).unwrap_or_else(|_| text()),
+        Kind::Text if cell.starts_with(['{', '[']) => json::parse(cell.as_bytes()).unwrap_or_else(|_| text()),
         Kind::Text => text(),
     }
 }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::{
-    domain::{FieldPath, name::NameError},
+    domain::{FieldPath, json, name::NameError},
     query::{Field, Filter, FilterSize},
 };
 pub use literal::Typing;
@@ -59,7 +59,7 @@ pub fn parse_json(text: &str) -> Result<Filter, FilterError> {
 /// # Errors
 /// As [`parse_json`].
 pub fn parse_json_with(text: &str, names: Names) -> Result<Filter, FilterError> {
-    let value = serde_json::from_str(text).map_err(|err| {
+    let value = json::parse(text.as_bytes()).map_err(|err| {
         FilterError(format!("`filters` must be a JSON object such as {{\"status\":\"published\"}}: {err}"))
     })?;
     parse_object(value, Terms::new(Typing::Typed, names))

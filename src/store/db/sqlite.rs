@@ -22,13 +22,20 @@ use crate::store::db::{
 /// How long the first connection may take. After a crash it first recovers the write-ahead log, which may be large.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Reads a URL. A symbolic link is followed, because SQLite has the log beside the file itself.
+fn options_of(url: &str) -> Result<SqliteConnectOptions, ConnectError> {
+    let options = SqliteConnectOptions::from_str(url).map_err(|err| ConnectError::BadUrl(err.to_string()))?;
+    Ok(match options.get_filename().canonicalize() {
+        Ok(file) => options.filename(file),
+        // It doesn't exist yet, or is no file.
+        Err(_) => options,
+    })
+}
+
 /// Opens the file that a URL names with one connection. Creates nothing and changes no mode of the file, which may be another
 /// program's.
 pub(super) async fn open_to_look(url: &str) -> Result<DatabaseConnection, ConnectError> {
-    let options = SqliteConnectOptions::from_str(url)
-        .map_err(|err| ConnectError::BadUrl(err.to_string()))?
-        .busy_timeout(BUSY_TIMEOUT)
-        .disable_statement_logging();
+    let options = options_of(url)?.busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
     let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
     // Opening it would already replay a log that is not its own.
     file_marks::check(&options).await.map_err(explain)??;
@@ -47,15 +54,14 @@ pub async fn accept_copy(url: &str) -> Result<(), ConnectError> {
     if !is_sqlite(url) {
         return Err(FileError::NoFile.into());
     }
-    let options = SqliteConnectOptions::from_str(url).map_err(|err| ConnectError::BadUrl(err.to_string()))?;
+    let options = options_of(url)?;
     let explain = |err| ConnectError::File(options.get_filename().display().to_string(), err);
     Ok(file_marks::accept_copy(&options).await.map_err(explain)??)
 }
 
 /// Opens the file that a URL names, or creates it.
 pub(super) async fn connect(url: &str, durability: Durability) -> Result<Pools, ConnectError> {
-    let options = SqliteConnectOptions::from_str(url)
-        .map_err(|err| ConnectError::BadUrl(err.to_string()))?
+    let options = options_of(url)?
         .create_if_missing(true)
         .synchronous(match durability {
             Durability::Full => SqliteSynchronous::Full,

@@ -147,3 +147,36 @@ async fn the_first_lines_have_the_app_s_link_with_the_key() {
         "{said}"
     );
 }
+
+/// Where the database is in the directory of the app, which is what `coir serve --public .` makes.
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_database_nor_what_a_link_reaches_outside_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let public = directory.path().join("app");
+    make_app(&public);
+    symlink("../outside.txt", public.join("link.txt")).unwrap();
+    symlink("..", public.join("up")).unwrap();
+    symlink("docs/index.html", public.join("inside.html")).unwrap();
+    fs::create_dir(public.join("blocks")).unwrap();
+    fs::rename(public.join("pipe"), public.join("blocks/index.html")).unwrap();
+    fs::create_dir(public.join("data")).unwrap();
+    let mut config = config(&format!("sqlite://{}", public.join("data/coir.db").display()));
+    config.public = Some(public.clone());
+    let app = TestApp::start_on(config, None).await;
+    app.put("/collections/posts/a", json!({})).await;
+    fs::write(public.join("data/coir.db.server"), "{}").unwrap();
+    let ask = async |path: &str| app.http.get(format!("{}{path}", app.url)).send().await.unwrap().status();
+    for path in [
+        "/data/coir.db",
+        "/data/coir.db-wal",
+        "/data/coir.db-shm",
+        "/data/coir.db.server",
+        "/link.txt",
+        "/up/outside.txt",
+        "/blocks/",
+    ] {
+        assert_eq!(ask(path).await, 404, "{path}");
+    }
+    assert_eq!(ask("/inside.html").await, 200);
+    app.stop().await;
+}

@@ -47,16 +47,16 @@ on_both_databases! {
     }
 
     async fn a_bad_key_in_the_handshake_is_an_error_on_a_connection_that_stays_open(app: &TestApp) {
-        for (why, path, header, message) in [
-            ("an unknown key", "/realtime", Some(("x-api-key", "pk_00000000000000000000")), "Invalid or missing"),
-            ("a secret key in a URL", &*format!("/realtime?token={SECRET_KEY}"), None, "must not be in a URL"),
-            ("a user's token in a URL", "/realtime?token=aa.bb.cc", None, "must not be in a URL"),
-            ("two keys", &*format!("/realtime?token={PUBLISHABLE_KEY}"), Some(("x-api-key", SECRET_KEY)), "Invalid or missing"),
+        for (why, path, header) in [
+            ("an unknown key", "/realtime", Some(("x-api-key", "pk_00000000000000000000"))),
+            ("a secret key in a URL", &*format!("/realtime?token={SECRET_KEY}"), None),
+            ("a user's token in a URL", "/realtime?token=aa.bb.cc", None),
+            ("two keys", &*format!("/realtime?token={PUBLISHABLE_KEY}"), Some(("x-api-key", SECRET_KEY))),
         ] {
             let mut socket = TestSocket::connect(handshake(app, path, header)).await;
             let error = socket.next().await;
             assert_eq!(error["code"], "UNAUTHORIZED", "{why}: {error}");
-            assert!(error["message"].as_str().unwrap().contains(message), "{why}: {error}");
+            assert_eq!(error["message"], "Invalid or missing authentication token", "{why}");
             socket.authenticate(SECRET_KEY).await;
             socket.settle().await;
         }

@@ -9,7 +9,7 @@ use coir::{
 };
 use serde_json::json;
 
-use crate::harness::{Database, PUBLISHABLE_KEY, Sql, TestApp, TestStream, on_both_databases, process};
+use crate::harness::{Sql, TestApp, TestStream, on_both_databases, process};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -127,64 +127,6 @@ on_both_databases! {
         let snapshot = app.get("/collections/posts").await;
         assert_eq!(snapshot.data().as_array().unwrap().len(), 3);
     }
-}
-
-/// The rows of SQLite may have any type, those of PostgreSQL may not.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_project_whose_log_end_cannot_be_read_stops_no_other() {
-    let app = TestApp::start(Database::Sqlite).await;
-    let other = create_project(&app).await;
-    create_as(&app, &other, "posts", 1).await;
-    app.create("posts", json!({})).await;
-    let mut sql = app.sql().await;
-    sql.execute("UPDATE heads SET head_at = 'garbled' WHERE project_id <> (SELECT id FROM projects WHERE name = 'default')")
-        .await;
-    // Writes of both projects at once share batches.
-    let request = app.request_as(&other, reqwest::Method::POST, "/collections/posts").json(&json!({}));
-    let (refused, _) = tokio::join!(app.send(request), app.create("posts", json!({})));
-    assert_eq!(refused.error(), (503, "OVERLOADED"));
-    // The relay reads what another process writes.
-    let request = app.request_as(PUBLISHABLE_KEY, reqwest::Method::GET, "/realtime/sse/posts");
-    let mut stream = TestStream::open(request).await;
-    stream.opened().await;
-    let mut command = process::command(&["keys", "revoke", PUBLISHABLE_KEY]);
-    command.env("DATABASE_URL", &app.config.database_url);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(stream.next_event().await.json()["code"], "UNAUTHORIZED");
-    drop((stream, sql));
-    let app = app.restart().await;
-    app.create("posts", json!({})).await;
-    assert_eq!(app.get("/health/ready").await.status, 200);
-    app.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn logs_that_cannot_be_pruned_stop_no_other() {
-    let app = TestApp::start(Database::Sqlite).await;
-    for n in 0..30 {
-        app.create("posts", json!({ "n": n })).await;
-    }
-    let mut sql = app.sql().await;
-    // Their ids are after that of the project `default`, so they are pruned before it.
-    for n in 0..5 {
-        sql.execute(&format!(
-            "INSERT INTO projects (id, name, created_at) VALUES ('ffff{n}', 'other-{n}', 0); \
-             INSERT INTO heads (project_id, epoch, head, head_at, floor, floor_at, control) \
-             VALUES ('ffff{n}', '0000000000000000', 100, 1, 0, 0, 1); \
-             INSERT INTO changes (project_id, sequence, at, size, control) VALUES ('ffff{n}', 1, 'garbled', 1, '{{}}')"
-        ))
-        .await;
-    }
-    let (mut config, directory) = app.into_parts().await;
-    config.retention.changes = 10;
-    let app = TestApp::start_on(config, directory).await;
-    let begun = Instant::now();
-    while sql.integers("SELECT floor FROM heads WHERE project_id < 'ffff'").await != [21] {
-        assert!(begun.elapsed() < PATIENCE, "the log of the project `default` is not pruned");
-    }
-    drop(sql);
-    app.stop().await;
 }
 
 on_both_databases! {
