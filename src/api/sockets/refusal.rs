@@ -8,6 +8,8 @@ use serde_json::json;
 const MAX_URL: usize = 65_534;
 /// The bytes of a line that are kept.
 const KEPT: usize = 300;
+/// The bytes of a head that are looked at: more than the parser takes. What follows is not one.
+const MAX_HEAD: usize = 256 * 1024;
 
 /// The beginnings of the parser's answers. No answer of the server's own has one of these statuses and no body.
 const REFUSALS: [&[u8]; 2] = [
@@ -30,13 +32,16 @@ pub(super) struct ArrivingHead {
     /// The spaces of the first line. A valid one has two.
     spaces: usize,
     origin: Option<String>,
+    bytes: usize,
     is_over: bool,
 }
 
 impl ArrivingHead {
     /// Takes note of bytes that came.
     pub(super) fn note(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
+        let seen = bytes.len().min(MAX_HEAD - self.bytes);
+        self.bytes += seen;
+        for &byte in &bytes[..seen] {
             if self.is_over {
                 return;
             }
