@@ -55,7 +55,7 @@ fn is_path(request: &GuardContext<'_>) -> bool {
         && PathBufWrap::parse_path(path, true).is_ok()
 }
 
-/// What may be served.
+/// The files that may be served.
 struct Place {
     /// The directory, without symbolic links.
     directory: PathBuf,
@@ -78,7 +78,7 @@ impl Place {
             && (!found.is_dir() || index.symlink_metadata().is_err() || self.may_open(&index))
     }
 
-    /// What is neither a file nor a directory could block its reader for ever.
+    /// Whether this is a visible file or directory of the app. Anything else, such as a pipe, could block its reader for ever.
     fn may_open(&self, path: &Path) -> bool {
         let Ok(real) = path.canonicalize() else { return false };
         let Ok(inside) = real.strip_prefix(&self.directory) else { return false };

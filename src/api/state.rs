@@ -30,7 +30,7 @@ pub struct ServerState {
     pub response_bodies: Budget,
     /// True once the server is about to stop, for the health check.
     pub is_draining: Arc<AtomicBool>,
-    /// Who this server is, for the commands that ask before they send a key. Another one with each start.
+    /// The name of this run of the server, for the commands that ask before they send a key. Each start has another one.
     pub instance: Arc<str>,
 }
 

@@ -128,7 +128,7 @@ pub(super) struct VerifyArgs {
     pub(super) server: ServerArgs,
 }
 
-/// Which server a command talks to, and with which key.
+/// The server that a command talks to, and the key that it sends.
 #[derive(Args)]
 pub(super) struct ServerArgs {
     /// URL of the running server. Unset: the server of this directory

@@ -125,7 +125,7 @@ impl Note {
 
 impl Drop for Note {
     fn drop(&mut self) {
-        // Who reads it asks the server who it is, so the note of one that is gone does no harm.
+        // A command that reads the note asks the server who it is, so the note of one that is gone does no harm.
         self.file.take_away(&self.note, self.before.as_ref());
     }
 }

@@ -12,7 +12,7 @@ use crate::store::DatabaseUrl;
 pub(super) struct ServerNote {
     /// Where a program on this machine reaches the server.
     pub(super) url: String,
-    /// What the server answers to the question who it is.
+    /// The answer of the server to the question who it is.
     pub(super) instance: String,
 }
 

@@ -1,4 +1,4 @@
-//! Which server a command talks to. The command asks it who it is before it sends a key or data there.
+//! The server that a command talks to. The command asks it who it is before it sends a key or data there.
 
 use std::{error::Error, time::Duration};
 

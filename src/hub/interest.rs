@@ -45,7 +45,7 @@ pub struct Audience {
 pub struct Interest {
     audience: Arc<KnownAudience>,
     pub filter: Arc<Filter>,
-    /// What the filter counts for.
+    /// The bytes that the filter takes of the budget.
     bytes: usize,
 }
 

@@ -77,7 +77,7 @@ impl Subscriptions {
     pub async fn add(&mut self, principal: &Principal, new: NewSubscription) -> Result<Begun, LiveError> {
         let collection = match self.streams.open(principal, &new.collection).await {
             Err(LiveError::UnknownCollection) if Waiting::may_begin(principal, &new.collection) => {
-                // What is written after this end is an event for a collection that is looked for later.
+                // A write after this end is an event for a collection that is looked for later.
                 let end = self.streams.find_end(&principal.project).await?;
                 match (self.streams.open(principal, &new.collection).await, end) {
                     (Err(LiveError::UnknownCollection), Some(end)) => {

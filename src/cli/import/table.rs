@@ -16,7 +16,7 @@ const OWN_COLUMNS: [&str; 4] = ["id", "createdAt", "updatedAt", "version"];
 /// Digits that a double can hold in any number.
 const EXACT_DIGITS: usize = 15;
 
-/// What the cells of a column are.
+/// The type of the cells of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Number,

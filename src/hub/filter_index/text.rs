@@ -302,7 +302,7 @@ mod tests {
             most * MAX_NEEDLE <= MAX_BYTES_OF_AUTOMATON && search.automata.len() <= 20
         };
         assert!(is_bounded(&search), "{}", search.automata.len());
-        // What is not looked for any more goes, automaton by automaton.
+        // Texts that nobody looks for any more go, automaton by automaton.
         let (gone, kept) = keys.split_at(keys.len() / 4 * 3);
         gone.iter().for_each(|key| search.remove(*key));
         assert!(is_bounded(&search) && search.needles.len() < keys.len() / 2 + MAX_WAITING);
