@@ -88,3 +88,29 @@ macro_rules! on_both_databases {
     };
 }
 pub(crate) use on_both_databases;
+
+/// Makes two tests of each claim about a database, `on_sqlite` and `on_postgres`. The claim starts the servers itself.
+macro_rules! on_each_database {
+    ($($(#[$meta:meta])* async fn $name:ident($database:ident) $body:block)+) => {
+        $(
+            $(#[$meta])*
+            mod $name {
+                #[allow(unused_imports)]
+                use super::*;
+
+                async fn claim($database: $crate::harness::Database) $body
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_sqlite() {
+                    claim($crate::harness::Database::Sqlite).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_postgres() {
+                    claim($crate::harness::Database::Postgres).await;
+                }
+            }
+        )+
+    };
+}
+pub(crate) use on_each_database;

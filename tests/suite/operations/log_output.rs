@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 
 use crate::harness::{
-    Database, SECRET_KEY, Sql, TestStream, fresh_database,
+    Database, SECRET_KEY, Sql, TestStream, fresh_database, on_each_database,
     process::{self, Process},
 };
 
@@ -48,29 +48,6 @@ async fn check_that_it_goes_on(server: &Process, database_url: &str) {
     assert_eq!(event.json()["event"], "created");
     let ready = reqwest::get(format!("{}/health/ready", server.url)).await.unwrap();
     assert_eq!(ready.status(), 200);
-}
-
-macro_rules! on_each_database {
-    ($($(#[$meta:meta])* async fn $name:ident($database:ident) $body:block)+) => {
-        $(
-            $(#[$meta])*
-            mod $name {
-                use super::*;
-
-                async fn claim($database: Database) $body
-
-                #[tokio::test(flavor = "multi_thread")]
-                async fn on_sqlite() {
-                    claim(Database::Sqlite).await;
-                }
-
-                #[tokio::test(flavor = "multi_thread")]
-                async fn on_postgres() {
-                    claim(Database::Postgres).await;
-                }
-            }
-        )+
-    };
 }
 
 on_each_database! {
