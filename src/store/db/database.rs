@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use crate::store::{
     db::{
         connect,
-        durability::Durability,
+        durability::{self, Durability},
         migrate::{self, MigrateError},
         pools::{ConnectError, Pools},
         postgres::session::Opener,
@@ -242,8 +242,8 @@ impl Db {
         self.read_within(limit, Lane::Relay, probe).await.map(drop)
     }
 
-    /// Returns the durability setting of the writer's connection: `synchronous` of SQLite (2 is FULL), or
-    /// `synchronous_commit` of PostgreSQL.
+    /// Returns the durability of the writer's connection in words, with the database's own setting as the database reports it:
+    /// `durability full (SQLite synchronous=FULL)`.
     ///
     /// # Errors
     /// A database failure.
@@ -254,8 +254,8 @@ impl Db {
         tx.rollback().await?;
         let row = rows.first().ok_or_else(|| StoreError::custom("the database returned no setting"))?;
         Ok(match self.pools.backend() {
-            DbBackend::Postgres => format!("synchronous_commit = {}", row.try_get_by_index::<String>(0)?),
-            _ => format!("synchronous = {}", row.try_get_by_index::<i64>(0)?),
+            DbBackend::Postgres => durability::report_of_postgres(&row.try_get_by_index::<String>(0)?),
+            _ => durability::report_of_sqlite(row.try_get_by_index(0)?),
         })
     }
 

@@ -22,7 +22,7 @@ fn refusal(mut command: Command) -> String {
 async fn a_pooler_in_session_mode_works_and_keeps_the_settings() {
     let pooler = start("session", "").await;
     let app = TestApp::start_on(config(&pooler.url()), None).await;
-    assert_eq!(app.durability(), "synchronous_commit = on");
+    assert_eq!(app.durability(), "durability full (PostgreSQL synchronous_commit=on)");
     app.create("posts", json!({ "n": 0 })).await;
     let mut stream = app.stream("/realtime/sse/posts", None).await;
     stream.opened().await;

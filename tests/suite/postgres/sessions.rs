@@ -34,7 +34,7 @@ async fn settings_of_the_database_do_not_change_how_sessions_work() {
         sql.execute(&format!("ALTER DATABASE {name} SET {setting}")).await;
     }
     let db = Db::connect(&url, Durability::Full, Duration::from_secs(7)).await.unwrap();
-    assert_eq!(db.durability_report().await.unwrap(), "synchronous_commit = on");
+    assert_eq!(db.durability_report().await.unwrap(), "durability full (PostgreSQL synchronous_commit=on)");
     for (lane, scans) in [
         (Lane::Point, "on"),
         (Lane::Relay, "on"),
@@ -60,11 +60,11 @@ async fn settings_of_the_database_do_not_change_how_sessions_work() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stronger_durability_of_the_database_stays_unless_normal_is_asked_for() {
     for (stored, durability, report) in [
-        ("remote_apply", Durability::Full, "synchronous_commit = remote_apply"),
-        ("on", Durability::Full, "synchronous_commit = on"),
-        ("local", Durability::Full, "synchronous_commit = on"),
-        ("off", Durability::Full, "synchronous_commit = on"),
-        ("on", Durability::Normal, "synchronous_commit = off"),
+        ("remote_apply", Durability::Full, "durability full (PostgreSQL synchronous_commit=remote_apply)"),
+        ("on", Durability::Full, "durability full (PostgreSQL synchronous_commit=on)"),
+        ("local", Durability::Full, "durability full (PostgreSQL synchronous_commit=on)"),
+        ("off", Durability::Full, "durability full (PostgreSQL synchronous_commit=on)"),
+        ("on", Durability::Normal, "durability normal (PostgreSQL synchronous_commit=off)"),
     ] {
         let url = tokio::task::spawn_blocking(postgres::database_url).await.unwrap();
         let name = url.rsplit('/').next().unwrap();

@@ -9,10 +9,14 @@ use crate::harness::{Database, TestApp};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_waits_for_the_disk_unless_durability_is_normal() {
     for (database, durability, report) in [
-        (Database::Sqlite, None, "synchronous = 2"),
-        (Database::Sqlite, Some(Durability::Normal), "synchronous = 1"),
-        (Database::Postgres, None, "synchronous_commit = on"),
-        (Database::Postgres, Some(Durability::Normal), "synchronous_commit = off"),
+        (Database::Sqlite, None, "durability full (SQLite synchronous=FULL)"),
+        (Database::Sqlite, Some(Durability::Normal), "durability normal (SQLite synchronous=NORMAL)"),
+        (Database::Postgres, None, "durability full (PostgreSQL synchronous_commit=on)"),
+        (
+            Database::Postgres,
+            Some(Durability::Normal),
+            "durability normal (PostgreSQL synchronous_commit=off)",
+        ),
     ] {
         let app = TestApp::start_with(database, |config| {
             if let Some(durability) = durability {
