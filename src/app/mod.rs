@@ -154,7 +154,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let connections = ConnectionCount::new(limits.streams);
     let realtime = Realtime {
         streams: Streams::new(
-            Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone() }),
+            Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone(), keys: keys.clone() }),
             relay,
             writer.activity(),
             config.limits.subscriptions,

@@ -205,6 +205,9 @@ async fn send_change(
         Entry::Control(control)
             if control.revoked_key().is_some_and(|key| delivery.outbox().key() == Some(key)) =>
         {
+            if let Some(key) = control.revoked_key() {
+                streams.note_revoked(&key);
+            }
             delivery.outbox().close(CloseReason::NotAllowed);
             return Passed::Over(CaughtUp::Ended);
         }

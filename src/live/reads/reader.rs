@@ -49,6 +49,9 @@ pub trait StreamReader: Send + Sync + 'static {
     /// Returns whether a key is revoked, where the relay may not have heard of it yet.
     fn is_revoked(&self, key: &KeyId) -> BoxFuture<'_, ReadResult<bool>>;
 
+    /// Notes that a key is revoked, where a stream hears of it before the relay does. Requests with the key are refused then.
+    fn note_revoked(&self, _key: &KeyId) {}
+
     /// Finds the end of a project's log. `None` if there is no such project.
     fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>>;
 

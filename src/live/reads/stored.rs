@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::{
+    auth::KeyRing,
     domain::{Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, cursor::Cursor},
     live::{
         reads::reader::{ReadResult, StreamReader},
@@ -35,6 +36,8 @@ pub struct StoredStreams {
     pub db: Db,
     /// The collections of each project.
     pub catalogs: Catalogs,
+    /// The keys that this process knows.
+    pub keys: KeyRing,
 }
 
 impl StreamReader for StoredStreams {
@@ -74,6 +77,10 @@ impl StreamReader for StoredStreams {
         Box::pin(async move {
             Ok(self.db.read(Lane::Stream, read).await?.is_none_or(|key| key.revoked_at.is_some()))
         })
+    }
+
+    fn note_revoked(&self, key: &KeyId) {
+        self.keys.forget(key);
     }
 
     fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>> {

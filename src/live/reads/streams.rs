@@ -250,12 +250,21 @@ impl Streams {
         self.reader.has_collection(collection).await
     }
 
-    /// Returns whether a key is revoked, where the relay may not have heard of it yet.
+    /// Returns whether a key is revoked, where the relay may not have heard of it yet. One that is gets refused from then on.
     ///
     /// # Errors
     /// The database's own.
     pub async fn is_revoked(&self, key: &KeyId) -> Result<bool, StoreError> {
-        self.reader.is_revoked(key).await
+        let is_revoked = self.reader.is_revoked(key).await?;
+        if is_revoked {
+            self.note_revoked(key);
+        }
+        Ok(is_revoked)
+    }
+
+    /// Notes that a key is revoked, before its stream ends: a client that was told so must not be served any more.
+    pub fn note_revoked(&self, key: &KeyId) {
+        self.reader.note_revoked(key);
     }
 
     /// Finds the end of a project's log. `None` if there is no such project.

@@ -3,13 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use coir::domain::Control;
 use futures_util::future;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    PUBLISHABLE_KEY, TestApp, TestSocket, TestStream, View, data_of, list_all, on_both_databases, process,
-    sequence_of,
+    PUBLISHABLE_KEY, Sql, TestApp, TestSocket, TestStream, View, data_of, list_all, on_both_databases,
+    process, sequence_of,
 };
 
 /// How long one node may take to learn of a change on another: one second, plus a margin for a busy machine.
@@ -24,6 +25,23 @@ async fn soon<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
         }
         assert!(begun.elapsed() < SOON, "this did not happen within {SOON:?}: {what}");
     }
+}
+
+/// Revokes the newest key with one statement, as another node would.
+async fn revoke_newest_key(sql: &mut Sql) {
+    let newest = "(SELECT id FROM api_keys ORDER BY created_at DESC, id DESC LIMIT 1)";
+    let id = sql.texts(&format!("SELECT id FROM api_keys WHERE id = {newest}")).await.remove(0);
+    let control = serde_json::to_string(&Control::KeyRevoked { key: id.clone() }).unwrap();
+    sql.execute(&format!(
+        "BEGIN; \
+         UPDATE heads SET control = head + 1, control_at = head_at + 1, bytes = bytes + 100, head = head + 1, \
+         head_at = head_at + 1; \
+         INSERT INTO changes (project_id, sequence, at, size, control) \
+         SELECT project_id, head, head_at, 100, '{control}' FROM heads; \
+         UPDATE api_keys SET revoked_at = created_at WHERE id = '{id}'; \
+         COMMIT"
+    ))
+    .await;
 }
 
 async fn read_stream(mut stream: TestStream, count: usize) -> (View, Vec<Value>) {
@@ -205,6 +223,30 @@ on_both_databases! {
             assert_eq!(refused.error(), (401, "UNAUTHORIZED"));
         }
         assert!(begun.elapsed() < SOON, "a stream went on for {:?}", begun.elapsed());
+        other.stop().await;
+    }
+
+    /// A stream that reads the log hears of the revocation before the relay of its node does.
+    async fn a_key_whose_stream_was_told_that_it_is_revoked_opens_nothing_any_more(app: &TestApp) {
+        let other = app.start_second_node().await;
+        app.create("posts", json!({})).await;
+        let mut sql = app.sql().await;
+        for round in 0..20 {
+            let made = process::command(&["keys", "create", "secret"])
+                .env("DATABASE_URL", &app.config.database_url)
+                .output()
+                .unwrap();
+            let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+            let list = async || other.send(other.request_as(&key, Method::GET, "/collections/posts")).await;
+            assert_eq!(list().await.status, StatusCode::OK);
+            // The other node has not heard of this entry, so that the stream which resumes there reads the log.
+            let cursor = app.post("/collections/posts", json!({ "n": round })).await.header("X-Cursor").to_owned();
+            revoke_newest_key(&mut sql).await;
+            let request = other.request_as(&key, Method::GET, "/realtime/sse/posts").header("Last-Event-ID", cursor);
+            let mut stream = TestStream::open(request).await;
+            while stream.try_next_block().await.is_some() {}
+            assert_eq!(list().await.error(), (401, "UNAUTHORIZED"), "in round {round}");
+        }
         other.stop().await;
     }
 
