@@ -6,7 +6,7 @@ use super::StartError;
 use crate::{
     auth::KeyKind,
     config::Config,
-    service::keys::{self, NewKeys, SetupError},
+    service::keys::{self, FirstProject, NewKeys, SetupError},
     store::{Db, MigrateError, OpenExistingError},
 };
 
@@ -92,7 +92,7 @@ pub async fn open_database(config: &Config) -> Result<Db, StartError> {
 /// Makes sure of the project `default` and of the keys of the settings. Returns the keys if the project is new.
 async fn fill(db: &Db, config: &Config) -> Result<Option<NewKeys>, StartError> {
     let [publishable, secret] = configured_keys(config).map(|(_, key, _)| key);
-    let new_keys = keys::ensure_default_project(db, [publishable, secret]).await?;
+    let new_keys = FirstProject::draw([publishable, secret])?.ensure(db).await?;
     for (kind, key, setting) in configured_keys(config) {
         if let Some(key) = key {
             keys::ensure_key(db, kind, key, setting).await?;
@@ -110,8 +110,9 @@ pub(super) async fn open_database_when_there(config: &Config) -> Result<(Db, Opt
     prepare_directory(config)?;
     let db = when_there(async || connect_and_migrate(config).await).await?;
     let [publishable, secret] = configured_keys(config).map(|(_, key, _)| key);
-    let ensure = async || keys::ensure_default_project(&db, [publishable, secret]).await;
-    let new_keys = when_there(ensure).await?;
+    // Once for all tries.
+    let first = FirstProject::draw([publishable, secret])?;
+    let new_keys = when_there(async || first.ensure(&db).await).await?;
     for (kind, key, setting) in configured_keys(config) {
         if let Some(key) = key {
             when_there(async || keys::ensure_key(&db, kind, key, setting).await).await?;

@@ -11,7 +11,7 @@ use crate::{
     },
     domain::{ProjectId, Timestamp, cursor::Epoch},
     store::{
-        Db, Lane, StoreError,
+        Db, Lane, StoreError, WriteTx,
         access::{
             keys::{self, StoredKey},
             projects::{self, Project},
@@ -72,11 +72,30 @@ pub async fn create_project(db: &Db, name: &str) -> Result<Project, SetupError> 
     let project = Project { id: ProjectId::generate(), name: name.to_owned(), created_at: Timestamp::now() };
     let mut tx = db.begin_write().await?;
     projects::insert(&mut tx, &project, draw_epoch()?);
-    match tx.commit().await {
+    match commit(tx, async || is_own_project(db, &project).await).await {
         Ok(()) => Ok(project),
         Err(err) if err.is_unique_violation() => Err(SetupError::ProjectExists(name.to_owned())),
         Err(err) => Err(err.into()),
     }
+}
+
+/// Commits. Where the answer of the database is lost, `is_there` finds out whether the commit happened: nobody else can show the
+/// keys that it holds.
+async fn commit(
+    tx: WriteTx,
+    is_there: impl AsyncFnOnce() -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    match tx.commit().await {
+        Err(err) if err.is_session_error() && is_there().await.unwrap_or(false) => Ok(()),
+        committed => committed,
+    }
+}
+
+/// Whether the database has this project, and not only another one of its name.
+async fn is_own_project(db: &Db, project: &Project) -> Result<bool, StoreError> {
+    let name = project.name.clone();
+    let found = db.read(Lane::Point, |db| async move { projects::find_by_name(&db, &name).await }).await?;
+    Ok(found.is_some_and(|found| found.id == project.id))
 }
 
 /// Creates a key and returns its text. Only its hash is stored, so the text cannot be shown again.
@@ -87,9 +106,12 @@ pub async fn create_key(
     scopes: &Scopes,
 ) -> Result<String, SetupError> {
     let key = generate_key(kind).map_err(SetupError::Random)?;
+    let stored = stored_key(project, kind, scopes, &key);
     let mut tx = db.begin_write().await?;
-    keys::insert(&mut tx, &stored_key(project, kind, scopes, &key));
-    tx.commit().await?;
+    keys::insert(&mut tx, &stored);
+    let id = stored.id.clone();
+    let find = db.read(Lane::Point, |db| async move { keys::find(&db, &id).await });
+    commit(tx, async || Ok(find.await?.is_some())).await?;
     Ok(key)
 }
 
@@ -126,39 +148,59 @@ pub struct NewKeys {
     pub secret: String,
 }
 
-/// Makes sure that the project `default` exists. The first time, it gets a publishable and a secret key: the `given` ones, in
-/// this order, or new ones. Returns the keys if this was the first time.
-pub async fn ensure_default_project(
-    db: &Db,
-    given: [Option<&str>; 2],
-) -> Result<Option<NewKeys>, SetupError> {
-    match find_project(db, DEFAULT_PROJECT).await {
-        Ok(_) => return Ok(None),
-        Err(SetupError::UnknownProject(_)) => {}
-        Err(err) => return Err(err),
+/// The project `default` and its keys, as this process makes them if they are not there. They are drawn before the first try, so
+/// that a later one recognises what an earlier one has committed without hearing of it.
+pub struct FirstProject {
+    project: Project,
+    epoch: Epoch,
+    keys: NewKeys,
+}
+
+impl FirstProject {
+    /// Draws them. The keys are the `given` publishable and secret one, or new ones.
+    ///
+    /// # Errors
+    /// [`SetupError::Random`].
+    pub fn draw(given: [Option<&str>; 2]) -> Result<Self, SetupError> {
+        let [publishable, secret] = given;
+        let key = |given: Option<&str>, kind| match given {
+            Some(key) => Ok(key.to_owned()),
+            None => generate_key(kind).map_err(SetupError::Random),
+        };
+        let keys = NewKeys {
+            publishable: key(publishable, KeyKind::Publishable)?,
+            secret: key(secret, KeyKind::Secret)?,
+        };
+        let (id, name) = (ProjectId::generate(), DEFAULT_PROJECT.to_owned());
+        Ok(Self { project: Project { id, name, created_at: Timestamp::now() }, epoch: draw_epoch()?, keys })
     }
-    let [publishable, secret] = given;
-    let key = |given: Option<&str>, kind| match given {
-        Some(key) => Ok(key.to_owned()),
-        None => generate_key(kind).map_err(SetupError::Random),
-    };
-    let new_keys = NewKeys {
-        publishable: key(publishable, KeyKind::Publishable)?,
-        secret: key(secret, KeyKind::Secret)?,
-    };
-    let project =
-        Project { id: ProjectId::generate(), name: DEFAULT_PROJECT.to_owned(), created_at: Timestamp::now() };
-    // One transaction, so that a start that is killed leaves no project without keys.
-    let mut tx = db.begin_write().await?;
-    projects::insert(&mut tx, &project, draw_epoch()?);
-    for (kind, key) in [(KeyKind::Publishable, &new_keys.publishable), (KeyKind::Secret, &new_keys.secret)] {
-        keys::insert(&mut tx, &stored_key(&project.id, kind, &Scopes::all(), key));
+
+    /// Makes sure that the project `default` exists. Returns the keys if it is this one: the process shows them, and no other does.
+    pub async fn ensure(&self, db: &Db) -> Result<Option<NewKeys>, SetupError> {
+        let is_there = match find_project(db, DEFAULT_PROJECT).await {
+            Ok(_) => true,
+            Err(SetupError::UnknownProject(_)) => false,
+            Err(err) => return Err(err),
+        };
+        if !is_there {
+            self.create(db).await?;
+        }
+        Ok(is_own_project(db, &self.project).await?.then(|| self.keys.clone()))
     }
-    match tx.commit().await {
-        Ok(()) => Ok(Some(new_keys)),
-        // Another process was faster. It prints the keys.
-        Err(err) if err.is_unique_violation() => Ok(None),
-        Err(err) => Err(err.into()),
+
+    /// Creates the project, unless another process is faster.
+    async fn create(&self, db: &Db) -> Result<(), SetupError> {
+        let Self { project, epoch, keys: NewKeys { publishable, secret } } = self;
+        // One transaction, so that a start that is killed leaves no project without keys.
+        let mut tx = db.begin_write().await?;
+        projects::insert(&mut tx, project, *epoch);
+        for (kind, key) in [(KeyKind::Publishable, publishable), (KeyKind::Secret, secret)] {
+            keys::insert(&mut tx, &stored_key(&project.id, kind, &Scopes::all(), key));
+        }
+        match commit(tx, async || is_own_project(db, project).await).await {
+            Err(err) if !err.is_unique_violation() => Err(err.into()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod answers;
 mod beginners;
 mod commands;
 mod cors;
+mod first_keys;
 mod first_minutes;
 mod health;
 mod keys;
