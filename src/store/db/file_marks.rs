@@ -10,13 +10,15 @@
 //!   `cp` made of a file in use. The log has `application_id`, too, in its copies of the file's first page: one at its beginning,
 //!   and one for most transactions that make the file longer.
 //!
-//! A companion, `coir.db-open`, is there from before the first to after the last moment at which the mode is `wal`. It tells a
-//! file whose log another program has written back, which happens after a crash, from a copy.
+//! A companion, `coir.db-open`, is there from before the first to after the last moment at which the mode is `wal`. It has the
+//! number of the file (its inode), and tells a file whose log another program has written back, which happens after a crash, from
+//! a copy. SQLite deletes `coir.db-shm` before `coir.db-wal`, so a log that is missing alone was not written back.
 
 use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, Read, Seek, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -66,9 +68,9 @@ const CHANGES: u32 = 1 << 16;
 const LOOKS: (usize, Duration) = (3, Duration::from_millis(100));
 /// How often the file is tried to be closed, and the pause between two tries.
 const CLOSING: (usize, Duration) = (10, Duration::from_millis(10));
-/// What the companion says to those who find it.
+/// What the companion says to those who find it, before the number of the file.
 const COMPANION: &str =
-    "A process has this database open. If there is none, it ended before it could close the database.\n";
+    "A process has this database open. If there is none, it ended before it could close the database.\nFile ";
 
 /// The marks of a file.
 struct Marks {
@@ -170,7 +172,7 @@ fn is_plain(path: &Path) -> bool {
     !path.as_os_str().as_encoded_bytes().starts_with(b"file:") && path != Path::new(":memory:")
 }
 
-fn companion(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn companion(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(ending);
     name.into()
@@ -192,18 +194,32 @@ fn inspect(path: &Path) -> io::Result<Result<(), FileError>> {
     Ok(match log {
         Log::Pages(application) if !marks.admits(application) => Err(FileError::ForeignLog(name())),
         Log::Missing if marks.lacks_log() => {
-            if !companion(path, "-open").exists() {
+            if !may_be_written_back(path)? {
                 return Ok(Err(FileError::NoLog(name())));
             }
             tracing::warn!(
                 "the last process that had {0} open did not close it, and its log {0}-wal is gone: another program has written it \
-                 back, or somebody has deleted it, and with it the last changes",
+                 back, or somebody has deleted it and {0}-shm, and with them the last changes",
                 path.display()
             );
             Ok(())
         }
         _ => Ok(()),
     })
+}
+
+/// Whether another program may have written back the log that is missing.
+fn may_be_written_back(path: &Path) -> io::Result<bool> {
+    if companion(path, "-shm").exists() {
+        return Ok(false);
+    }
+    let mark = match fs::read_to_string(companion(path, "-open")) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+        mark => mark?,
+    };
+    let own = mark.trim_end().rsplit_once(' ').and_then(|(_, number)| number.parse::<u64>().ok());
+    // A mark without a number may be of an earlier version, or was cut short by a power cut.
+    Ok(own.is_none_or(|number| fs::metadata(path).is_ok_and(|file| file.ino() == number)))
 }
 
 impl Marks {
@@ -303,7 +319,7 @@ async fn mark_open(
         "BEGIN EXCLUSIVE; PRAGMA application_id = {number}; PRAGMA schema_version = {number}; COMMIT"
     );
     run(&mut connection, marks).await?;
-    create(&companion(path, "-open"))?;
+    create(&companion(path, "-open"), &format!("{COMPANION}{}\n", fs::metadata(path)?.ino()))?;
     // Writes the first page into the log, with what it has already.
     run(&mut connection, format!("PRAGMA journal_mode = WAL; PRAGMA application_id = {number}")).await?;
     Ok(Some(connection))
@@ -335,9 +351,9 @@ fn random_number() -> io::Result<u32> {
 }
 
 /// Creates a file that is still there after a power cut.
-fn create(path: &Path) -> io::Result<()> {
+fn create(path: &Path, text: &str) -> io::Result<()> {
     let mut file = File::create(path)?;
-    file.write_all(COMPANION.as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()

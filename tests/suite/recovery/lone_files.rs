@@ -3,6 +3,9 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
 };
 
 use reqwest::Client;
@@ -10,9 +13,16 @@ use serde_json::json;
 use sqlx::{Connection, Executor, SqliteConnection};
 
 use crate::harness::{
-    SECRET_KEY, Sql, list_all,
+    Dice, SECRET_KEY, Sql,
+    dice::seed,
+    list_all,
     process::{self, Process},
 };
+
+/// How long a server may take to say that it does not start.
+const REFUSAL: Duration = Duration::from_secs(30);
+/// How often a server is killed at a random moment.
+const ROUNDS: usize = 12;
 
 /// A directory with a database.
 struct Place(tempfile::TempDir);
@@ -43,7 +53,16 @@ impl Place {
     fn refuses(&self) -> String {
         let mut command = process::command(&["serve"]);
         command.env("DATABASE_URL", self.url()).env("COIR_LISTEN", "127.0.0.1:0");
-        let output = command.output().unwrap();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if begun.elapsed() > REFUSAL {
+                child.kill().unwrap();
+                panic!("the server has started: {:?}", child.wait_with_output().unwrap());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let output = child.wait_with_output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
         assert!(said.contains("coir.db-wal"), "{said}");
@@ -117,6 +136,71 @@ async fn a_copy_of_a_file_in_use_is_refused_until_it_is_accepted() {
     assert!(server.terminate());
     fs::copy(copy.file(), place.file()).unwrap();
     place.refuses();
+}
+
+/// SQLite deletes its two companions together. A log that is missing alone was deleted or left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_log_was_deleted_after_a_crash_is_refused() {
+    let place = Place::new();
+    let mut server = place.start().await;
+    create(&server, 3).await;
+    server.kill();
+    fs::remove_file(place.companion("wal")).unwrap();
+    assert!(place.companion("open").exists() && place.companion("shm").exists());
+    let said = place.refuses();
+    assert!(said.contains("coir accept-copy"), "{said}");
+    let (succeeded, said) = place.run(&["accept-copy"]);
+    assert!(succeeded, "{said}");
+    let mut started = place.start().await;
+    create(&started, 1).await;
+    assert!(started.terminate());
+    place.has(1).await;
+}
+
+/// A backup program that leaves `-wal` and `-shm` out takes the mark along that says that the file was in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_with_the_mark_and_without_the_log_is_refused() {
+    let (place, copy) = (Place::new(), Place::new());
+    let mut server = place.start().await;
+    create(&server, 3).await;
+    for running in [true, false] {
+        if !running {
+            server.kill();
+        }
+        copy.take(&place.file());
+        fs::copy(place.companion("open"), copy.companion("open")).unwrap();
+        copy.refuses();
+    }
+    place.has(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_killed_at_any_moment_starts_again() {
+    let place = Place::new();
+    let mut dice = Dice::new(seed("kills"));
+    let mut server = place.start().await;
+    create(&server, 1).await;
+    for round in 0..ROUNDS {
+        // At any moment of the stop, and of what follows.
+        server.signal("-TERM");
+        thread::sleep(Duration::from_micros(dice.under(60_000) as u64));
+        server.kill();
+        // At any moment of the start. A database is closed and opened by commands, too.
+        for arguments in [&["serve"][..], &["keys", "list"], &["serve"]] {
+            let mut command = process::command(arguments);
+            command.env("DATABASE_URL", place.url()).env("COIR_LISTEN", "127.0.0.1:0");
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            thread::sleep(Duration::from_micros(dice.under(400_000) as u64));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let url = place.url();
+        let start = move || Process::spawn(process::command(&["serve"]), &url, "127.0.0.1:0");
+        server = tokio::task::spawn_blocking(start).await.unwrap_or_else(|_| panic!("in round {round}"));
+        create(&server, 1).await;
+    }
+    server.kill();
+    place.has(1 + ROUNDS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
