@@ -37,7 +37,7 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
     let mut stop = StopSignals::listen();
     let running = tokio::select! {
         running = app::start(config) => running?,
-        () = stop.next() => {
+        _ = stop.next() => {
             tracing::info!("stopped before the start was complete");
             return Ok(());
         }
@@ -48,18 +48,19 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
     tracing::info!(address = %running.address, durability = %running.durability, "serving on http://{}, {}", running.address, running.durability);
     exit_when_stuck(running.supervisor().clone()).map_err(CliError::Server)?;
     let supervisor = running.supervisor().clone();
-    tokio::select! {
+    let cause = tokio::select! {
         failure = supervisor.failed() => return fail(running, failure).await,
-        () = stop.next() => {}
-    }
+        cause = stop.next() => cause,
+    };
     running.drain();
-    if !drain.is_zero() {
+    // A person who presses Ctrl-C doesn't want to wait.
+    if cause == Stop::Terminate && !drain.is_zero() {
         let seconds = drain.as_secs();
         tracing::info!(seconds, "draining: /health/ready answers 503, and the stop follows in {seconds} s");
         tokio::select! {
             failure = supervisor.failed() => return fail(running, failure).await,
             () = tokio::time::sleep(drain) => {}
-            () = stop.next() => {}
+            _ = stop.next() => {}
         }
     }
     tracing::info!("stopping: requests finish and streams end");
@@ -211,6 +212,15 @@ fn quote(path: &Path) -> String {
     }
 }
 
+/// Who stops the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// A person, with Ctrl-C.
+    Interrupt,
+    /// The program that runs the server.
+    Terminate,
+}
+
 /// The signals that stop the server.
 struct StopSignals(Option<[Signal; 2]>);
 
@@ -225,11 +235,11 @@ impl StopSignals {
     }
 
     /// Waits for the next one.
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Stop {
         let Some([interrupt, terminate]) = &mut self.0 else { return std::future::pending().await };
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupt.recv() => Stop::Interrupt,
+            _ = terminate.recv() => Stop::Terminate,
         }
     }
 }

@@ -143,10 +143,10 @@ pub const SETTINGS: &[Setting] = &[
     number(
         "COIR_DRAIN_SECONDS",
         "drain-seconds",
-        Some("0"),
+        None,
         (0, 3600),
         Group::Network,
-        "Seconds between SIGTERM or SIGINT, when /health/ready turns 503, and the stop. A second signal stops at once",
+        "Seconds between SIGTERM, when /health/ready turns 503, and the stop. Ctrl-C (SIGINT) stops at once. Unset: 5 with PostgreSQL, 0 with SQLite",
     ),
     text(
         "COIR_DATA_DIR",

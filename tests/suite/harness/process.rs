@@ -106,7 +106,8 @@ impl Process {
         self.signal("-CONT");
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends a signal, such as `-TERM`.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").arg(signal).arg(self.id().to_string()).status().unwrap();
         assert!(sent.success());
     }
@@ -166,6 +167,8 @@ pub fn command(arguments: &[&str]) -> Command {
         .env("COIR_PUBLISHABLE_KEY", PUBLISHABLE_KEY)
         .env("COIR_KEY", SECRET_KEY)
         .env("COIR_LOG", "warn")
+        // No load balancer has to notice a stop.
+        .env("COIR_DRAIN_SECONDS", "0")
         // A developer's .env must not take effect.
         .current_dir(std::env::temp_dir());
     command
