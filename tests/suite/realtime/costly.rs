@@ -81,6 +81,38 @@ async fn an_element_that_a_list_repeats_reaches_its_filters_once() {
     assert!(tokio::task::spawn_blocking(move || process.terminate()).await.unwrap());
 }
 
+/// A change that has waited for matching for a second is given up with those behind it, and the log brings them.
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_go_on_with_the_log_when_changes_wait_for_over_a_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let (url, log) =
+        (format!("sqlite://{}", directory.path().join("coir.db").display()), directory.path().join("log"));
+    let file = std::fs::File::create(&log).unwrap();
+    let process = tokio::task::spawn_blocking(move || Process::start_logged(&url, file)).await.unwrap();
+    let client = reqwest::Client::new();
+    let post = async |path: &str, body: Value| {
+        let request = client.post(format!("{}/collections/posts{path}", process.url)).bearer_auth(SECRET_KEY);
+        assert_eq!(request.json(&body).send().await.unwrap().status(), 201);
+    };
+    post("", json!({ "n": -1 })).await;
+    let request = client.get(format!("{}/realtime/sse/posts?n__gte=0", process.url)).bearer_auth(SECRET_KEY);
+    let mut stream = TestStream::open(request).await;
+    stream.opened().await;
+    let costly = subscribe_costly(&process.url).await;
+    for first in [0, DOCUMENTS, 2 * DOCUMENTS] {
+        post("/batch", batch(first)).await;
+    }
+    for n in 0..3 * DOCUMENTS {
+        assert_eq!(stream.next_event().await.json()["document"]["data"]["n"], n);
+    }
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.contains("matching takes too long in project"), "{told}");
+    // The hub sends what comes later.
+    drop(costly);
+    post("", json!({ "n": 3 * DOCUMENTS })).await;
+    assert_eq!(stream.next_event().await.json()["document"]["data"]["n"], 3 * DOCUMENTS);
+}
+
 on_both_databases! {
     async fn a_project_that_takes_long_to_match_delays_no_writer_and_no_other_project(app: &TestApp) {
         let words = run_beside(app, &["projects", "create", "other"]).await;
