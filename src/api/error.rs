@@ -214,7 +214,8 @@ impl From<StoreError> for ApiError {
         if err.is_busy() {
             return Self::new(ErrorCode::Overloaded, "too many reads are waiting; try again");
         }
-        tracing::error!("the database cannot be reached: {err}");
+        // The log has it already, once for all requests.
+        tracing::debug!("the database cannot be reached: {err}");
         Self::new(ErrorCode::Overloaded, "the database cannot be reached; try again")
     }
 }

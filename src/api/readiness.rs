@@ -31,13 +31,13 @@ pub async fn find_cause(health: &Health, db: &Db) -> Option<String> {
     if has_no_descriptor() {
         return Some(describe(Trouble::NoDescriptors).to_owned());
     }
-    let failure = health.writer.failure().map(|failure| failure.trouble());
+    let failure = health.writer.failure().map(|failure| db.find_trouble(&failure));
     // Whether the whole database is away is asked below.
     if let Some(trouble) = failure.filter(|trouble| *trouble != Trouble::Away) {
         return Some(describe(trouble).to_owned());
     }
-    if !db.is_reachable(TIMEOUT).await {
-        return Some("the database does not answer".to_owned());
+    if let Err(trouble) = db.check_reachable(TIMEOUT).await {
+        return Some(describe(trouble).to_owned());
     }
     if failure.is_some() {
         return Some(
@@ -69,8 +69,8 @@ fn describe(trouble: Trouble) -> &'static str {
     match trouble {
         Trouble::DiskFull => "the disk of the database is full; writes fail until there is room",
         Trouble::ReadOnly => {
-            "the database is read-only; writes fail until this user may write to it again, or the server is \
-             connected to the primary"
+            "the database is read-only; writes fail, and with PostgreSQL reads as well, until this user may write to it again, or \
+             the server is connected to the primary"
         }
         Trouble::NoDescriptors => {
             "no file descriptors are left; raise the limit (LimitNOFILE= in systemd, `ulimit -n`)"

@@ -148,7 +148,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     );
 
     let (stop, stopped) = watch::channel(false);
-    let indexer = indexer::run(db.clone(), writer.clone(), bell, stopped.clone());
+    let indexer =
+        indexer::run(db.clone(), writer.clone(), bell, stopped.clone(), supervisor.pulse("indexer"));
     let indexer = tokio::spawn(supervisor.watch("indexer", indexer));
     let health = Health { supervisor: supervisor.clone(), writer: writer.health(), relay: relay.clone() };
     let connections = ConnectionCount::new(limits.streams);
@@ -222,9 +223,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     })?;
     let http = server.handle();
     let (http_ended, http_outcome) = oneshot::channel();
+    let pulse = supervisor.pulse("HTTP server");
     tokio::spawn(supervisor.watch("HTTP server", async move {
         // Nobody hears of it if the server was dropped.
-        let _ = http_ended.send(server.await);
+        let _ = http_ended.send(pulse.beat_during(THREAD_STILL, server).await);
     }));
     limits.log(&config.limits);
     Ok(Running {

@@ -15,6 +15,8 @@ pub struct StoreError(Arc<Cause>);
 enum Cause {
     #[error("the database failed: {0}")]
     Database(DbErr),
+    #[error("the database can't be reached: {0}")]
+    Open(OpenError),
     #[error("too many reads wait for a connection to the database")]
     Busy,
     #[error("the database does not answer")]
@@ -43,7 +45,10 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 impl From<DbErr> for StoreError {
     fn from(err: DbErr) -> Self {
-        Self(Arc::new(Cause::Database(err)))
+        match OpenError::find(&err) {
+            Some(err) => err.clone().into(),
+            None => Self(Arc::new(Cause::Database(err))),
+        }
     }
 }
 
@@ -55,7 +60,7 @@ impl From<sqlx::Error> for StoreError {
 
 impl From<OpenError> for StoreError {
     fn from(err: OpenError) -> Self {
-        DbErr::from(err).into()
+        Self(Arc::new(Cause::Open(err)))
     }
 }
 
@@ -138,13 +143,20 @@ impl StoreError {
 
     /// Whether time may mend it: the database is away, busy, or can't be connected to.
     pub fn may_pass(&self) -> bool {
-        let cannot_connect =
-            matches!(&*self.0, Cause::Database(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)));
+        let cannot_connect = matches!(
+            &*self.0,
+            Cause::Open(_) | Cause::Database(DbErr::Conn(_) | DbErr::ConnectionAcquire(_))
+        );
         cannot_connect
             || self.is_session_error()
             || self.is_busy()
             || self.is_timeout()
             || self.is_lock_timeout()
+    }
+
+    /// Whether the database refuses what it should do, and not because of what it was asked for or of how much.
+    pub fn is_outage(&self) -> bool {
+        !(self.is_statement_error() || self.is_panic() || self.is_timeout() || self.is_busy())
     }
 
     /// Returns what is wrong with the database, as far as an operator can tell and mend it.
@@ -154,6 +166,13 @@ impl StoreError {
             Some(28) => Trouble::DiskFull,
             _ => Trouble::Away,
         };
+        if let Cause::Open(err) = &*self.0 {
+            return match err {
+                err if err.is_read_only() => Trouble::ReadOnly,
+                err if err.is_full() => Trouble::Busy,
+                _ => Trouble::Away,
+            };
+        }
         match self.driver_error() {
             Some(sqlx::Error::Io(err)) => io(err),
             Some(sqlx::Error::Database(err)) => {

@@ -11,7 +11,7 @@
 //! - **SQL text** (`Sql`, and `RowsSql` for many rows), for all writes and for reads that are the same each time. A
 //!   [`WriteTx`] runs nothing else.
 //!
-//! Reading order: [`error`], [`db`], [`sql`], [`log`], [`documents`], [`collections`], [`access`].
+//! Reading order: [`error`], [`outage`], [`db`], [`sql`], [`log`], [`documents`], [`collections`], [`access`].
 
 pub mod access;
 pub mod collections;
@@ -19,6 +19,7 @@ pub mod db;
 pub mod documents;
 pub mod error;
 pub mod log;
+pub mod outage;
 pub mod sql;
 
 pub(in crate::store) use db::statement::Sql;

@@ -234,7 +234,7 @@ impl Writer {
         let probe = tokio::time::timeout(PROBE_TIMEOUT, probe);
         match self.pulse.beat_during(BUSY, probe).await {
             Ok(Ok(())) => self.health.note_success(),
-            Ok(Err(err)) => self.health.note_failure(&err),
+            Ok(Err(err)) => self.health.note_failure(&err, 0),
             // What is known already says more.
             Err(_) => {}
         }
@@ -268,7 +268,12 @@ impl Writer {
         if let Err(BatchError::Statement(err)) = &outcome
             && err.is_session_error()
         {
-            tracing::warn!(mutations = batch.len(), "a batch is written again on a new connection: {err}");
+            if !self.health.is_failing() {
+                tracing::warn!(
+                    mutations = batch.len(),
+                    "a batch is written again on a new connection: {err}"
+                );
+            }
             outcome = self.try_batch_in_time(&mut batch, Mode::Bulk).await;
         }
         let outcome = match outcome {
@@ -280,8 +285,7 @@ impl Writer {
         };
         let answers = outcome.unwrap_or_else(|err| {
             let (BatchError::Statement(cause) | BatchError::Commit(cause)) = &err;
-            tracing::error!(mutations = batch.len(), "a batch of {} mutations failed: {cause}", batch.len());
-            self.health.note_failure(cause);
+            self.health.note_failure(cause, batch.len());
             vec![Err(WriteError::Unavailable); batch.len()]
         });
         self.health.end();

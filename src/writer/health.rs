@@ -6,11 +6,22 @@ use std::{
 };
 
 use super::clock_trouble::ClockTrouble;
-use crate::store::StoreError;
+use crate::store::{
+    StoreError,
+    outage::{Outage, Wording},
+};
 
 /// How the writer is. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct WriterHealth(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub struct WriterHealth(Arc<Mutex<State>>, Arc<Outage>);
+
+/// What the log says of writes.
+const WRITES: Wording = Wording {
+    fails: "writes fail",
+    again: "writes succeed again",
+    counted: "mutations",
+    quiet: Duration::ZERO,
+};
 
 #[derive(Default)]
 struct State {
@@ -20,6 +31,12 @@ struct State {
     failure: Option<StoreError>,
     /// Why nothing is written because of the clock.
     clock: Option<ClockTrouble>,
+}
+
+impl Default for WriterHealth {
+    fn default() -> Self {
+        Self(Arc::default(), Arc::new(Outage::new(WRITES)))
+    }
 }
 
 impl WriterHealth {
@@ -57,10 +74,13 @@ impl WriterHealth {
 
     pub(super) fn note_success(&self) {
         self.lock().failure = None;
+        self.1.note_success();
     }
 
-    pub(super) fn note_failure(&self, failure: &StoreError) {
+    /// Notes that `count` mutations failed, and that nothing is written until a commit succeeds.
+    pub(super) fn note_failure(&self, failure: &StoreError, count: usize) {
         self.lock().failure = Some(failure.clone());
+        self.1.note_failure(failure, count);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

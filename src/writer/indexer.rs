@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     error::WriteError,
+    failures::Failures,
     index_session::WatchedSession,
     mutation::{Mutation, Operation},
     queue::WriterHandle,
@@ -23,6 +24,7 @@ use crate::{
             indexes::{self, IndexTask},
         },
     },
+    supervision::Pulse,
 };
 
 /// How often the indexer looks for work without being woken.
@@ -31,6 +33,9 @@ const POLL: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(2);
 /// How long reading all documents of a collection may take on SQLite, where every read has a limit.
 const FULL_READ: Duration = Duration::from_secs(3600);
+
+/// How long the indexer may do without a sign of life.
+const STILL: Duration = Duration::from_secs(4);
 
 /// Wakes the indexer. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -49,17 +54,29 @@ enum Round {
     Unfinished,
 }
 
-/// Runs until `stop` becomes true.
-pub async fn run(db: Db, writer: WriterHandle, bell: IndexerBell, mut stop: watch::Receiver<bool>) {
+/// Runs until `stop` becomes true, and gives signs of life. Each step has a deadline of its own, or is watched.
+pub async fn run(
+    db: Db,
+    writer: WriterHandle,
+    bell: IndexerBell,
+    mut stop: watch::Receiver<bool>,
+    pulse: Pulse,
+) {
     let work = async {
         // A session of this node that the database may take for alive, and that holds the lock then.
         let mut lost = None;
+        let mut failures = Failures::default();
         loop {
             let pause = match do_all(&db, &writer, &mut lost).await {
-                Ok(Round::Done) => POLL,
-                Ok(Round::Unfinished) => RETRY,
+                Ok(round) => {
+                    failures.end("build and drop indexes");
+                    match round {
+                        Round::Done => POLL,
+                        Round::Unfinished => RETRY,
+                    }
+                }
                 Err(err) => {
-                    tracing::warn!("could not build or drop indexes; will retry: {err}");
+                    failures.begin("build and drop indexes", &err);
                     RETRY
                 }
             };
@@ -67,10 +84,13 @@ pub async fn run(db: Db, writer: WriterHandle, bell: IndexerBell, mut stop: watc
             let _ = tokio::time::timeout(pause, bell.0.notified()).await;
         }
     };
-    tokio::select! {
-        () = work => {}
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
+    let until_stop = async {
+        tokio::select! {
+            () = work => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    };
+    pulse.beat_during(STILL, until_stop).await;
 }
 
 async fn do_all(db: &Db, writer: &WriterHandle, lost: &mut Option<Backend>) -> Result<Round, StoreError> {

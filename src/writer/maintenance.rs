@@ -9,6 +9,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::{
     clock::Clock,
+    failures::Failures,
     portion::Portion,
     removed::{Emptying, Swept, sweep_removed},
 };
@@ -63,6 +64,7 @@ pub(super) struct Maintenance {
     due: Vec<ProjectId>,
     /// The last prunings that failed, one after the other.
     failed_prunes: u32,
+    failures: Failures,
     documents: Portion,
     outcomes: Portion,
     entries: Portion,
@@ -105,6 +107,7 @@ impl Maintenance {
             compared: None,
             due: Vec::new(),
             failed_prunes: 0,
+            failures: Failures::default(),
             documents: Portion::default(),
             outcomes: Portion::default(),
             entries: Portion::default(),
@@ -163,9 +166,10 @@ impl Maintenance {
             Ok(Swept::Busy) => (self.has_removed, self.busy_until) = (false, Some(begun + BUSY_INTERVAL)),
             Err(err) => {
                 (self.has_removed, self.busy_until) = (false, Some(begun + BUSY_INTERVAL));
-                tracing::warn!("could not delete documents of removed collections; will retry: {err}");
+                return self.failures.begin("delete documents of removed collections", &err);
             }
         }
+        self.failures.end("delete documents of removed collections");
     }
 
     /// Searches for projects whose log exceeds the retention.
@@ -196,10 +200,11 @@ impl Maintenance {
             Ok(compared)
         };
         match in_time(find).await {
-            Ok(Compared { due, last }) => (self.due, self.compared) = (due, last),
-            Err(err) => {
-                tracing::warn!("could not compare the change logs with the retention; will retry: {err}")
+            Ok(Compared { due, last }) => {
+                (self.due, self.compared) = (due, last);
+                self.failures.end("compare the change logs with the retention");
             }
+            Err(err) => self.failures.begin("compare the change logs with the retention", &err),
         }
         if is_thorough {
             // The comparison with slack of those that it did not reach is still to be done.
@@ -263,10 +268,11 @@ impl Maintenance {
         };
         match in_time(sweep).await {
             Ok(last) => {
+                self.failures.end("delete old idempotency keys");
                 self.old_outcomes = last;
                 self.outcomes.adapt(begun.elapsed());
             }
-            Err(err) => tracing::warn!("could not delete old idempotency keys; will retry: {err}"),
+            Err(err) => self.failures.begin("delete old idempotency keys", &err),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the
 //! writer), [`turns`] with [`cost`] and [`rest`] (who is next), [`state`], [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
 //! [`collections`] and [`indexes`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
-//! (written to the database), [`maintenance`] with [`portion`] and [`removed`] (between batches), [`clock`] with [`clock_trouble`], [`activity`], [`health`], [`indexer`] with
+//! (written to the database), [`maintenance`] with [`portion`] and [`removed`] (between batches), [`clock`] with [`clock_trouble`], [`activity`], [`health`], [`failures`], [`indexer`] with
 //! [`index_session`].
 
 mod activity;
@@ -20,6 +20,7 @@ mod collections;
 mod cost;
 mod documents;
 pub mod error;
+mod failures;
 pub mod health;
 mod index_session;
 pub mod indexer;

@@ -23,7 +23,8 @@ use crate::store::{
         transaction::{self, WriteTx},
         url::{DatabaseUrl, is_postgres},
     },
-    error::{Result, StoreError},
+    error::{Result, StoreError, Trouble},
+    outage::{Outage, Wording},
 };
 
 /// The database and its pools. Cheap to clone.
@@ -34,6 +35,8 @@ pub struct Db {
     query_limit: Duration,
     /// When the database last answered a health check.
     answered_at: Arc<Mutex<Option<Instant>>>,
+    /// What the log says of reads that fail.
+    outage: Arc<Outage>,
     /// The main runtime. A PostgreSQL connection belongs to the runtime that opened it.
     runtime: tokio::runtime::Handle,
     /// The runtime of reads that take long, if they have one.
@@ -56,6 +59,14 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How long a read may wait for its connection: for a free one, for a sign of life of it, and for a new one.
 const BORROW_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// What the log says of reads. It is told by the database's own failures, and not by what a request asks for.
+const READS: Wording = Wording {
+    fails: "the database can't be read",
+    again: "the database can be read again",
+    counted: "reads",
+    quiet: Duration::from_secs(1),
+};
 
 /// For how long the answer to a health check counts.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -88,7 +99,8 @@ impl Db {
     ) -> std::result::Result<Self, ConnectError> {
         let pools = connect::connect(url, durability, query_limit).await?;
         let runtime = tokio::runtime::Handle::current();
-        Ok(Self { pools, query_limit, answered_at: Arc::default(), runtime, long_reads: None })
+        let outage = Arc::new(Outage::new(READS));
+        Ok(Self { pools, query_limit, answered_at: Arc::default(), outage, runtime, long_reads: None })
     }
 
     /// Opens the pools of a database that is there and has this version's schema. Nothing is created or changed, also not where
@@ -159,6 +171,21 @@ impl Db {
         F: FnOnce(ReadConnection) -> R + Send + 'static,
         R: Future<Output = Result<T>> + Send + 'static,
     {
+        let outcome = self.run_read(limit, lane, read).await;
+        match &outcome {
+            Ok(_) => self.outage.note_success(),
+            Err(err) if err.is_outage() => self.outage.note_failure(err, 1),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    async fn run_read<T, F, R>(&self, limit: Duration, lane: Lane, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(ReadConnection) -> R + Send + 'static,
+        R: Future<Output = Result<T>> + Send + 'static,
+    {
         let readers = self.readers(lane).clone();
         let (longest, is_postgres) = (limit.saturating_add(GRACE), self.is_postgres());
         let runtime = match lane {
@@ -221,25 +248,37 @@ impl Db {
         transaction::begin(&self.pools).await
     }
 
-    /// Whether the database answers within `limit`, or has answered this question a moment ago. Those who ask at the same time
+    /// Asks whether the database answers within `limit`, or has answered this question a moment ago. Those who ask at the same time
     /// share one statement, because nobody needs a key to ask.
-    pub async fn is_reachable(&self, limit: Duration) -> bool {
+    ///
+    /// # Errors
+    /// What is wrong with the database.
+    pub async fn check_reachable(&self, limit: Duration) -> std::result::Result<(), Trouble> {
         let ask = async {
             let mut answered_at = self.answered_at.lock().await;
             if answered_at.is_some_and(|at| at.elapsed() < MOMENT) {
-                return true;
+                return Ok(());
             }
-            let is_there = self.probe(limit).await.is_ok();
-            *answered_at = is_there.then(Instant::now);
-            is_there
+            let answer = self.probe(limit).await.map_err(|err| err.trouble());
+            *answered_at = answer.is_ok().then(Instant::now);
+            answer
         };
-        matches!(tokio::time::timeout(limit, ask).await, Ok(true))
+        tokio::time::timeout(limit, ask).await.unwrap_or(Err(Trouble::Away))
     }
 
     /// Asks for a sign of life. A session that gives none within `limit` does not keep the next question waiting.
     async fn probe(&self, limit: Duration) -> Result<()> {
         let probe = |db: ReadConnection| async move { Ok(db.execute_unprepared("SELECT 1").await?) };
         self.read_within(limit, Lane::Relay, probe).await.map(drop)
+    }
+
+    /// Returns what is wrong with the database, as [`StoreError::trouble`], and looks where SQLite doesn't say it: it has one error
+    /// for everything that the file system refuses.
+    pub fn find_trouble(&self, err: &StoreError) -> Trouble {
+        match err.trouble() {
+            Trouble::Failing | Trouble::NoDescriptors if self.pools.is_read_only_place() => Trouble::ReadOnly,
+            trouble => trouble,
+        }
     }
 
     /// Returns the durability of the writer's connection in words, with the database's own setting as the database reports it:

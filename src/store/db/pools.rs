@@ -1,6 +1,6 @@
 //! The connections to the database, by their purpose, and why they could not be opened.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 
@@ -85,6 +85,19 @@ impl Pools {
             Source::Sqlite(_) => None,
             Source::Postgres(opener, _) => Some(opener),
         }
+    }
+
+    /// Whether nothing can be written beside SQLite's file, because the file system is read-only or this user may not.
+    pub(super) fn is_read_only_place(&self) -> bool {
+        let Source::Sqlite(pool) = &self.writes else { return false };
+        let options = pool.get_sqlite_connection_pool().connect_options();
+        let probe = file_marks::companion(options.get_filename(), "-probe");
+        let created = std::fs::File::create(&probe);
+        // It may be another process's probe, which is gone then.
+        let _ = std::fs::remove_file(&probe);
+        created.is_err_and(|err| {
+            matches!(err.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
+        })
     }
 
     /// Closes all connections, after SQLite's write-ahead log was written back.

@@ -11,6 +11,8 @@ mod lone_files;
 mod lost_commits;
 mod maintenance;
 mod outage;
+mod outage_log;
+mod read_only;
 mod removed_collections;
 mod retention;
 mod rewind;

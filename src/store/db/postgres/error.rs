@@ -7,8 +7,8 @@ use sea_orm::{DbErr, RuntimeErr};
 use super::connections::ALL;
 
 /// Why none of the servers of a `DATABASE_URL` can be used: one reason for each, in their order.
-#[derive(Debug)]
-pub struct OpenError(pub(super) Vec<(Arc<str>, Reason)>);
+#[derive(Clone, Debug)]
+pub struct OpenError(pub(super) Arc<[(Arc<str>, Reason)]>);
 
 /// Why one server cannot be used.
 #[derive(Debug)]
@@ -54,6 +54,16 @@ impl OpenError {
         self.0.iter().all(|(_, reason)| reason.is_temporary())
     }
 
+    /// Whether one of the servers is there, and is read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.0.iter().any(|(_, reason)| matches!(reason, Reason::Unfit(Unfit::ReadOnly)))
+    }
+
+    /// Whether one of the servers is there, and has no connection left.
+    pub fn is_full(&self) -> bool {
+        self.0.iter().any(|(_, reason)| reason.is_full())
+    }
+
     /// Returns the reasons alone, without advice: `host:5432: connection refused`.
     pub fn reasons(&self) -> String {
         let reasons = self.0.iter().map(|(place, reason)| format!("{place}: {}", reason.brief()));
@@ -67,7 +77,7 @@ impl fmt::Display for OpenError {
             let separator = if at > 0 { "; " } else { "" };
             write!(f, "{separator}PostgreSQL at {place} {reason}")?;
         }
-        let advice = match self.0.as_slice() {
+        let advice = match &*self.0 {
             [.., (_, Reason::Unfit(_))] => "",
             [.., (_, reason)] if reason.is_full() => "",
             [.., (_, Reason::Silent)] => {
@@ -83,8 +93,18 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl From<OpenError> for DbErr {
+    /// Keeps the error, so that [`OpenError::find`] finds it.
     fn from(err: OpenError) -> Self {
-        Self::Conn(RuntimeErr::Internal(err.to_string()))
+        Self::Conn(RuntimeErr::SqlxError(Arc::new(sqlx::Error::Configuration(Box::new(err)))))
+    }
+}
+
+impl OpenError {
+    /// Finds the error in one of the driver's.
+    pub fn find(err: &DbErr) -> Option<&Self> {
+        let DbErr::Conn(RuntimeErr::SqlxError(err)) = err else { return None };
+        let sqlx::Error::Configuration(err) = &**err else { return None };
+        err.downcast_ref()
     }
 }
 

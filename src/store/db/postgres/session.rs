@@ -122,7 +122,7 @@ impl Opener {
 
     /// Makes the error for what was found out about the last server after a session was open.
     pub(super) fn error(&self, unfit: Unfit) -> OpenError {
-        OpenError(vec![(self.server().place.clone(), Reason::Unfit(unfit))])
+        OpenError([(self.server().place.clone(), Reason::Unfit(unfit))].into())
     }
 
     fn server(&self) -> &Server {
