@@ -4,16 +4,17 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Number, Value};
 
-use super::{json, survey::survey};
+use super::{json, json_mistake::explain, survey::survey};
 
 /// Why a text is not a document's data.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DataError {
     /// Not JSON, a number outside the range of doubles, a lone surrogate, or nesting that the parser refuses.
-    #[error(
-        "the body is not valid JSON: {0}; names and strings take double quotes, as in {{\"title\":\"Hello\"}}"
-    )]
+    #[error("the body is not valid JSON: {0}")]
     Syntax(String),
+    /// An object has a member twice.
+    #[error("the body is not valid: {0}")]
+    Doubled(String),
     #[error("the body is empty; send a JSON object, such as {{\"title\":\"Hello\"}}")]
     Empty,
     #[error("a document must be a JSON object; this is {0}")]
@@ -31,7 +32,7 @@ pub const MAX_DEPTH: usize = 64;
 
 /// A document's data: a JSON object in its one canonical form.
 ///
-/// In canonical form, keys are sorted, a repeated key has its last value, there is no white space, and each number has one
+/// In canonical form, keys are sorted, each is there once, there is no white space, and each number has one
 /// spelling. So the matcher, SQLite and PostgreSQL see the same document, and equal values have equal texts.
 ///
 /// A number is a signed 64-bit integer or an IEEE double. An integer outside of 64 bits becomes the nearest double, and a
@@ -64,12 +65,7 @@ impl Data {
         if json.trim_ascii().is_empty() {
             return Err(DataError::Empty);
         }
-        let value = json::parse(json).map_err(|err| match err.to_string() {
-            // The parser has a limit of its own, above that of a document.
-            text if text.starts_with("recursion limit exceeded") => DataError::TooDeep(MAX_DEPTH),
-            text => DataError::Syntax(text),
-        })?;
-        Self::from_value(value)
+        Self::from_value(json::parse(json).map_err(mistake)?)
     }
 
     /// Brings an object into canonical form.
@@ -102,7 +98,7 @@ impl Data {
                 let weight = weight(&text, values);
                 Ok(Self(Arc::new(Parts { text, value: OnceLock::new(), weight })))
             }
-            None => Self::parse(text.as_bytes()),
+            None => Self::from_value(json::parse_lenient(text.as_bytes()).map_err(mistake)?),
         }
     }
 
@@ -138,6 +134,17 @@ impl Data {
     /// Estimates the bytes of memory that this takes: up to 20 times its text, for a list of digits.
     pub fn weight(&self) -> usize {
         self.0.weight
+    }
+}
+
+fn mistake(err: serde_json::Error) -> DataError {
+    // The parser has a limit of its own, above that of a document.
+    if err.to_string().starts_with("recursion limit exceeded") {
+        DataError::TooDeep(MAX_DEPTH)
+    } else if err.is_data() {
+        DataError::Doubled(explain(&err))
+    } else {
+        DataError::Syntax(explain(&err))
     }
 }
 
@@ -234,7 +241,6 @@ mod tests {
     fn equal_documents_have_equal_texts() {
         for (why, json, text) in [
             ("keys are sorted", r#"{"b":1,"a":2}"#, r#"{"a":2,"b":1}"#),
-            ("of a doubled key the last counts", r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
             ("a whole double is an integer", r#"{"a":[1.0,-0.0,1e3]}"#, r#"{"a":[1,0,1000]}"#),
             ("2^60 as a double", r#"{"a":1.152921504606847e18}"#, r#"{"a":1152921504606846976}"#),
             ("past 64 bits a double", r#"{"a":18446744073709551615}"#, r#"{"a":1.8446744073709552e+19}"#),
@@ -254,6 +260,9 @@ mod tests {
         assert_eq!(Data::parse(br#"{"a":"\u0000"}"#), Err(DataError::Nul));
         assert_eq!(Data::parse(br#"{"\u0000":1}"#), Err(DataError::Nul));
         assert_eq!(Data::parse(b"[]"), Err(DataError::NotAnObject("an array")));
+        for doubled in [&br#"{"a":1,"a":1}"#[..], br#"{"b":[{"a":1,"a":2}]}"#] {
+            assert!(matches!(Data::parse(doubled), Err(DataError::Doubled(_))), "{doubled:?}");
+        }
         assert_eq!(
             Data::parse(
                 b" 
@@ -278,10 +287,10 @@ mod tests {
             assert!(stored.0.value.get().is_none(), "it is not parsed before that is needed");
             assert_eq!((stored.weight(), stored.value()), (parsed.weight(), parsed.value()));
         }
+        assert_eq!(Data::from_stored(r#"{"a":1,"a":2}"#.to_owned()).unwrap().text(), r#"{"a":2}"#);
         for (why, json) in [
             ("keys out of order", r#"{"b":1,"a":2}"#),
             ("keys out of order inside", r#"{"a":[{"b":1,"a":2}]}"#),
-            ("a doubled key", r#"{"a":1,"a":2}"#),
             ("a whole double", r#"{"a":1.0}"#),
             ("past 64 bits", r#"{"a":18446744073709551615}"#),
         ] {

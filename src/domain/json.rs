@@ -8,38 +8,58 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, map::Entry};
 
-/// Parses JSON. Of a doubled key the last counts.
+use super::json_mistake::twice;
+
+/// Parses JSON. An object that has a member twice is refused, because one of the two would be lost.
+///
+/// # Errors
+/// That of the parser, also for over 127 levels; [`explain`](super::json_mistake::explain) has the words for it.
+pub fn parse(json: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(json).map(|Unique(value)| value)
+}
+
+/// Parses JSON that something else has written. Of a doubled member the last counts.
 ///
 /// # Errors
 /// That of the parser, also for over 127 levels.
-pub fn parse(json: &[u8]) -> serde_json::Result<Value> {
-    serde_json::from_slice(json).map(|Json(value)| value)
+pub fn parse_lenient(json: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(json).map(|Read::<false>(value)| value)
 }
 
-/// Reads a member that may be missing or null: `#[serde(default, deserialize_with = "json::member")]`.
+/// Reads a member that may be missing or null: `#[serde(default, deserialize_with = "json::member")]`. Of a doubled member in it
+/// the last counts.
 ///
 /// # Errors
 /// That of the parser.
 pub fn member<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Value>, D::Error> {
-    Ok(Option::<Json>::deserialize(json)?.map(|Json(value)| value))
+    Ok(Option::<Read<false>>::deserialize(json)?.map(|Read(value)| value))
 }
 
-/// A value that is read member by member.
-pub struct Json(pub Value);
+/// A value that is read member by member, none of which is there twice.
+pub struct Unique(pub Value);
 
-struct JsonVisitor;
+/// A value that is read member by member. `UNIQUE` refuses one that is there twice.
+struct Read<const UNIQUE: bool>(Value);
 
-impl<'de> Deserialize<'de> for Json {
+struct JsonVisitor<const UNIQUE: bool>;
+
+impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_any(JsonVisitor).map(Json)
+        Read::<true>::deserialize(json).map(|Read(value)| Self(value))
     }
 }
 
-impl<'de> Visitor<'de> for JsonVisitor {
+impl<'de, const UNIQUE: bool> Deserialize<'de> for Read<UNIQUE> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(JsonVisitor::<UNIQUE>).map(Read)
+    }
+}
+
+impl<'de, const UNIQUE: bool> Visitor<'de> for JsonVisitor<UNIQUE> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +96,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Json(item)) = items.next_element()? {
+        while let Some(Read::<UNIQUE>(item)) = items.next_element()? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -84,8 +104,16 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((key, Json(value))) = members.next_entry::<String, Json>()? {
-            object.insert(key, value);
+        while let Some((key, Read(value))) = members.next_entry::<String, Read<UNIQUE>>()? {
+            match object.entry(key) {
+                Entry::Occupied(known) if UNIQUE => return Err(A::Error::custom(twice(known.key()))),
+                Entry::Occupied(mut known) => {
+                    known.insert(value);
+                }
+                Entry::Vacant(free) => {
+                    free.insert(value);
+                }
+            }
         }
         Ok(Value::Object(object))
     }
@@ -103,7 +131,11 @@ mod tests {
             "[[]]",
             "7",
         ] {
-            assert_eq!(parse(json.as_bytes()).unwrap(), serde_json::from_str::<Value>(json).unwrap());
+            assert_eq!(parse_lenient(json.as_bytes()).unwrap(), serde_json::from_str::<Value>(json).unwrap());
+        }
+        for doubled in [r#"{"a":1,"a":2}"#, r#"{"b":[{"a":1,"c":3,"a":1}]}"#] {
+            let message = parse(doubled.as_bytes()).unwrap_err().to_string();
+            assert!(message.starts_with("the member `a` is there twice"), "{message}");
         }
         for broken in ["", "{", "[1,]", r#"{"a":1e400}"#, r#""\ud800""#, "1 2"] {
             assert!(parse(broken.as_bytes()).is_err(), "{broken}");

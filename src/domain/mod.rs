@@ -1,7 +1,7 @@
 //! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
-//! Reading order: [`name`], [`time`] with [`clock`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost`, [`collection`],
-//! [`change`], [`log_ends`], [`cursor`] with [`checksum`], `nearest`.
+//! Reading order: [`name`], [`time`] with [`clock`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost` and `schema_keywords`, [`collection`],
+//! [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
 
 pub mod change;
 pub mod checksum;
@@ -11,12 +11,14 @@ pub mod cursor;
 pub mod data;
 pub mod document;
 pub mod json;
+pub mod json_mistake;
 pub mod log_ends;
 pub mod name;
 mod nearest;
 pub mod patch;
 pub mod schema;
 mod schema_cost;
+mod schema_keywords;
 mod survey;
 pub mod time;
 

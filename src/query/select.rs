@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     Field,
     page::split_names,
-    parse::{FilterError, parse_field},
+    parse::{FilterError, Names, check_selected, parse_field},
 };
 use crate::domain::{FieldPath, Segment};
 
@@ -32,11 +32,11 @@ struct Node {
 
 impl Selection {
     /// Parses `title,author.name`: fields as in a filter, with commas between them (`\,` is a comma in a name). All texts
-    /// together are one list.
+    /// together are one list. Strict names are not those of other products, such as `*`.
     ///
     /// # Errors
     /// [`FilterError`] for a name that is not a field, or too many names.
-    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, FilterError> {
+    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>, names: Names) -> Result<Self, FilterError> {
         let (mut selection, mut count) = (Self::default(), 0);
         for name in texts.into_iter().flat_map(split_names) {
             count += 1;
@@ -48,8 +48,13 @@ impl Selection {
                     "`select` must name fields, as in `select=title,author.name`; one of these names is empty",
                 ));
             }
-            let field = parse_field(&name)
-                .map_err(|err| FilterError::new(format!("`{name}` is not a valid field to select: {err}")))?;
+            let refuse = |why: &dyn std::fmt::Display| {
+                FilterError::new(format!("`{name}` is not a valid field to select: {why}"))
+            };
+            if names == Names::Strict {
+                check_selected(&name).map_err(|why| refuse(&why))?;
+            }
+            let field = parse_field(&name).map_err(|err| refuse(&err))?;
             // A document's own members are always kept.
             if let Field::Data(path) = field {
                 selection.add(&path);
@@ -136,20 +141,20 @@ mod tests {
             (vec!["data.id,data.title"], json!({ "id": "mine", "title": "T" })),
             (vec!["gone,title.deep,author.0,tags.name,tags.9"], json!({})),
         ] {
-            let selection = Selection::parse(select.clone()).unwrap();
+            let selection = Selection::parse(select.clone(), Names::Strict).unwrap();
             assert_eq!(Value::Object(selection.of(fields)), expected, "{select:?}");
         }
-        assert_eq!(Selection::parse(["b.x,a", "b"]).unwrap().top_level(), ["b", "a"]);
+        assert_eq!(Selection::parse(["b.x,a", "b"], Names::Strict).unwrap().top_level(), ["b", "a"]);
     }
 
     #[test]
     fn a_name_that_is_not_a_field_is_named_in_the_error() {
         for (text, named) in [("", "select"), ("a,,b", "select"), ("a..b", "a..b"), ("a\0", "a\0")] {
-            let message = Selection::parse([text]).unwrap_err().to_string();
+            let message = Selection::parse([text], Names::Strict).unwrap_err().to_string();
             assert!(message.contains(named), "{text:?}: {message}");
         }
         let many = |count: usize| (0..count).map(|n| format!("f{n}")).collect::<Vec<_>>().join(",");
-        assert!(Selection::parse([many(100).as_str()]).is_ok());
-        assert!(Selection::parse([many(101).as_str()]).is_err());
+        assert!(Selection::parse([many(100).as_str()], Names::Strict).is_ok());
+        assert!(Selection::parse([many(101).as_str()], Names::Strict).is_err());
     }
 }

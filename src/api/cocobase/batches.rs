@@ -15,6 +15,7 @@ use crate::{
         request::{
             Body, Caller,
             batch::{Items, Members, Patches, name_item, place_in},
+            body::invalid_body,
             idempotency::request_key,
             precondition::refuse_precondition,
         },
@@ -87,7 +88,7 @@ pub async fn merge(
     refuse_precondition(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let Updates { updates } = body.json()?;
-    let patches = Patches::parse(&updates, state.limits.batch, &body, body::batch_patch)?;
+    let patches = Patches::parse(&updates, state.limits.batch, &body, body::batch_patch, |_| Ok(()))?;
     let committed = merge_all(&state.documents, &principal, collection.into_inner(), patches, key).await?;
     written(&state, HttpResponse::Ok(), &principal, &committed, Shape::All).await
 }
@@ -125,8 +126,9 @@ async fn merge_all(
 
 /// Divides an update into the `id` of its document and its members.
 fn listed_update(raw: &RawValue) -> Result<(String, Box<RawValue>), ApiError> {
+    let value = json::parse(raw.get().as_bytes()).map_err(|err| invalid_body(&err))?;
     let split = || -> Option<_> {
-        let Value::Object(mut members) = json::parse(raw.get().as_bytes()).ok()? else { return None };
+        let Value::Object(mut members) = value else { return None };
         let Value::String(id) = members.remove("id")? else { return None };
         let members = serde_json::value::to_raw_value(&members).ok()?;
         Some((id, body::batch_patch(&members).to_owned()))

@@ -135,7 +135,7 @@ fn refuse_all_but(parameters: &Parameters, served: &[&str]) -> Result<(), ApiErr
 
 /// Reads the parameter `field`: its text, and the field that it names.
 fn parse_named(parameters: &Parameters) -> Result<(&str, Field), ApiError> {
-    match (parameters.single("field")?, parameters.field("field")?) {
+    match (parameters.single("field")?, parameters.field("field", Names::Lenient)?) {
         (Some(name), Some(field)) => Ok((name, field)),
         _ => Err(missing_parameter("field")),
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     api::error::{ApiError, ErrorCode},
-    domain::{json, nearest},
+    domain::{json, json_mistake::explain, nearest},
 };
 
 /// The longest `id` of a subscription, in bytes.
@@ -70,7 +70,7 @@ pub fn parse_message(text: &str) -> Result<(ClientMessage, Option<Value>), Refus
         id: id.map(Box::new),
     };
     let value = json::parse(text.as_bytes())
-        .map_err(|err| refuse(format!("the message is not valid JSON: {err}"), None))?;
+        .map_err(|err| refuse(format!("the message is not valid: {}", explain(&err)), None))?;
     let Value::Object(mut members) = value else {
         return Err(refuse("a message must be a JSON object with a member `type`".to_owned(), None));
     };

@@ -104,6 +104,11 @@ impl Protocol {
         Ok(())
     }
 
+    /// Tells the client that its request has something that is not understood. The connection goes on.
+    pub fn refuse(&self, error: &ApiError) {
+        self.say_error(error, None);
+    }
+
     async fn hear_text(&mut self, text: &str) -> Result<(), Refusal> {
         let (message, id) = parse_message(text)?;
         self.hear_message(message).await.map_err(|error| Refusal { error, id: id.map(Box::new) })

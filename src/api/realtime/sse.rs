@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        request::{Parameters, credential::NO_CREDENTIAL},
+        request::{Parameters, credential::NO_CREDENTIAL, parameters::invalid_parameter},
     },
     domain::{ProjectId, cursor::Cursor},
     live::NewSubscription,
@@ -51,6 +51,7 @@ async fn open_stream(
     admission.check_origin(request)?;
     let opener = admission.opener(request, parameters).await?;
     let principal = opener.ok_or_else(|| ApiError::unauthorized().with_hint(NO_CREDENTIAL))?;
+    refuse_foreign(parameters)?;
     let filter = parameters.filter()?;
     let [one, other] = LAST_EVENT_ID_PARAMETERS;
     parameters.refuse_all_but(&["filters", "since", "snapshot", "ticket", "token", one, other])?;
@@ -71,6 +72,31 @@ async fn open_stream(
     let session = Session::new(connection, protocol);
     actix_web::rt::spawn(session.run(futures_util::stream::pending::<Incoming>()));
     Ok(event_stream().body(OutboxBody::new(outbox, None).boxed()))
+}
+
+/// Parameters of other products' streams, with the advice for each. As filters they would make a stream that stays silent.
+const FOREIGN: [(&[&str], &str); 3] = [
+    (
+        &["events", "event_types", "eventTypes"],
+        "a stream has every `created`, `updated` and `deleted` event of its documents",
+    ),
+    (&["replay", "resume", "last_id", "lastId"], "did you mean `since`? It takes a cursor"),
+    (
+        &["snapshots", "initial", "include_snapshot", "includeSnapshot"],
+        "did you mean `snapshot`? It takes true or false",
+    ),
+];
+
+fn refuse_foreign(parameters: &Parameters) -> Result<(), ApiError> {
+    for (name, _) in parameters.pairs() {
+        if let Some((_, advice)) = FOREIGN.iter().find(|(names, _)| names.contains(&name)) {
+            let end = if advice.ends_with('?') { "" } else { "." };
+            return Err(invalid_parameter(format!(
+                "unknown parameter `{name}`: {advice}{end} A field of this name is `{name}__eq`"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn event_stream() -> HttpResponseBuilder {

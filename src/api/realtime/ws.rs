@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        request::Parameters,
+        request::{Parameters, unknown::refuse_unknown},
     },
     wire::{CloseCode, Form, frames},
 };
@@ -38,6 +38,16 @@ pub async fn open(
     let known = opener.and_then(|opener| opener.map_or(Ok(()), |opener| protocol.set_principal(opener)));
     if let Err(error) = known {
         protocol.refuse_auth(&error);
+    }
+    // A page in a browser would not see a status.
+    if let Err(error) = refuse_unknown(&parameters, &["token", "ticket"]) {
+        protocol.refuse(&ApiError::new(
+            error.code,
+            format!(
+                "{}; a message subscribes, as in {{\"type\":\"subscribe\",\"collection\":\"books\"}}",
+                error.message
+            ),
+        ));
     }
     actix_web::rt::spawn(Session::new(connection, protocol).run(incoming));
     Ok(response.map_body(|_, kept| OutboxBody::new(outbox, Some(kept)).boxed()))

@@ -195,7 +195,7 @@ pub struct Patches<'a> {
 }
 
 impl<'a> Patches<'a> {
-    /// Parses `{"<id>":{…}}`. `members_of` unwraps an update.
+    /// Parses `{"<id>":{…}}`. `members_of` unwraps an update, and `check` looks at it.
     ///
     /// # Errors
     /// `PAYLOAD_TOO_LARGE` for more than `limit` updates, or for updates that take too much memory together. `INVALID_BODY` for
@@ -205,11 +205,12 @@ impl<'a> Patches<'a> {
         limit: usize,
         body: &'a Body,
         members_of: impl Fn(&RawValue) -> &RawValue,
+        check: impl Fn(&Data) -> Result<(), ApiError>,
     ) -> Result<Self, ApiError> {
         check_count(UPDATES, members.count, limit)?;
         let mut patches = Self::new(body);
         for (id, raw) in &members.all {
-            patches.add(id, members_of(raw))?;
+            patches.add(id, members_of(raw), &check)?;
         }
         Ok(patches)
     }
@@ -228,7 +229,7 @@ impl<'a> Patches<'a> {
         let mut patches = Self::new(body);
         for (place, raw) in items.all.iter().enumerate() {
             let (id, members) = split(raw).map_err(|err| err.about(&place_in(UPDATES)(place)))?;
-            patches.add(&id, &members)?;
+            patches.add(&id, &members, |_| Ok(()))?;
         }
         Ok(patches)
     }
@@ -243,13 +244,23 @@ impl<'a> Patches<'a> {
         Self { documents: Documents::new(body), seen: HashSet::new(), all: Vec::new() }
     }
 
-    fn add(&mut self, id: &str, raw: &RawValue) -> Result<(), ApiError> {
-        let patch = self.parse_one(id, raw).map_err(|err| err.about(&update_name(id)))?;
+    fn add(
+        &mut self,
+        id: &str,
+        raw: &RawValue,
+        check: impl Fn(&Data) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let patch = self.parse_one(id, raw, check).map_err(|err| err.about(&update_name(id)))?;
         self.all.push(patch);
         Ok(())
     }
 
-    fn parse_one(&mut self, id: &str, raw: &RawValue) -> Result<(DocumentId, Patch), ApiError> {
+    fn parse_one(
+        &mut self,
+        id: &str,
+        raw: &RawValue,
+        check: impl Fn(&Data) -> Result<(), ApiError>,
+    ) -> Result<(DocumentId, Patch), ApiError> {
         let id = DocumentId::parse(id)?;
         if !self.seen.insert(id.clone()) {
             return Err(ApiError::new(
@@ -257,7 +268,9 @@ impl<'a> Patches<'a> {
                 "this id is there more than once; an id must have one update",
             ));
         }
-        Ok((id, Patch::from_data(self.documents.parse(raw)?)?))
+        let data = self.documents.parse(raw)?;
+        check(&data)?;
+        Ok((id, Patch::from_data(data)?))
     }
 }
 

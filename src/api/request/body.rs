@@ -20,7 +20,7 @@ use crate::{
         request::caller::account_of,
         state::State,
     },
-    domain::{Data, data::estimate_weight},
+    domain::{Data, data::estimate_weight, json_mistake::explain},
     shares::{BudgetPermit, MinimumRate},
     writer::WriteError,
 };
@@ -67,6 +67,7 @@ impl FromRequest for Body {
                 return Err(too_large(limit));
             }
             let new_permit = || state.request_bodies.empty_permit(&account_of(state, &request));
+            let stream = stream.map(|part| part.map_err(|err| unreadable(&err, request.headers())));
             let (bytes, permit) = read(stream, limit, announced, new_permit).await?;
             Ok(Self { bytes, max_document_bytes: state.limits.document_bytes, content_type, _permit: permit })
         })
@@ -94,7 +95,7 @@ fn in_pieces(
 
 /// Reads a body to its end; stops as soon as it is over the limit or the budget, or arrives too slowly.
 async fn read(
-    mut stream: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+    mut stream: impl Stream<Item = Result<Bytes, ApiError>> + Unpin,
     limit: usize,
     announced: Option<usize>,
     new_permit: impl Fn() -> BudgetPermit,
@@ -111,10 +112,7 @@ async fn read(
             return Err(ApiError::new(ErrorCode::InvalidBody, "the body must arrive at 2 KiB/s or faster"));
         };
         let Some(part) = next else { break };
-        let part = part.map_err(|err| {
-            let message = format!("the body cannot be read or decompressed: {err}");
-            ApiError::new(ErrorCode::InvalidBody, message)
-        })?;
+        let part = part?;
         rate.note(part.len());
         // Most bodies come in one piece, which needs no copy.
         match whole.take() {
@@ -148,6 +146,20 @@ async fn read(
         take_turn().await;
     }
     Ok((whole, permit))
+}
+
+/// Explains why a body can't be read: the decompression and the connection fail in the same way.
+fn unreadable(err: &PayloadError, headers: &HeaderMap) -> ApiError {
+    tracing::debug!("a body can't be read: {err}");
+    match headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()) {
+        Some(encoding) if !encoding.trim().eq_ignore_ascii_case("identity") => Body::invalid(&format!(
+            "the body is not valid {}, as `Content-Encoding` says it is; compress it again, or send it without this header",
+            encoding.trim().to_ascii_lowercase()
+        )),
+        _ => Body::invalid(
+            "the body ended before its announced end, or its chunks are not valid; send it again",
+        ),
+    }
 }
 
 fn grow(permit: &mut BudgetPermit, bytes: usize) -> Result<(), ApiError> {
@@ -208,6 +220,16 @@ impl Body {
         Ok(data)
     }
 
+    /// Reads the body as the change of a document.
+    ///
+    /// # Errors
+    /// As [`Body::document`], and `INVALID_BODY` as [`check_patch`].
+    pub fn patch(&self) -> Result<Data, ApiError> {
+        let data = self.document()?;
+        check_patch(&data)?;
+        Ok(data)
+    }
+
     /// Says what the body is, where it is plainly no JSON.
     fn explained(&self, err: ApiError) -> ApiError {
         match find_other_format(&self.bytes, &self.content_type) {
@@ -242,12 +264,30 @@ pub fn check_new(data: &Data) -> Result<(), ApiError> {
             "the member `{name}` begins with `$`, as operators of a change do; send operators with PATCH, or give the field a name without `$`"
         )));
     }
-    if fields.len() == 1 && fields.get("data").is_some_and(serde_json::Value::is_object) {
+    if is_wrapped(data) {
         return Err(Body::invalid(
             "the body must be the document itself, without `data` around it: {\"title\":\"Hello\"} and not {\"data\":{\"title\":\"Hello\"}}",
         ));
     }
     Ok(())
+}
+
+/// Refuses the wrapping of the client libraries around the members of a change.
+///
+/// # Errors
+/// `INVALID_BODY`, with the remedy.
+pub fn check_patch(data: &Data) -> Result<(), ApiError> {
+    if is_wrapped(data) {
+        return Err(Body::invalid(
+            "the body must have the members to change, without `data` around them: {\"title\":\"Hello\"} and not {\"data\":{\"title\":\"Hello\"}}; a field of this name is changed by {\"data\":{…},\"$unset\":[]}",
+        ));
+    }
+    Ok(())
+}
+
+fn is_wrapped(data: &Data) -> bool {
+    let fields = data.fields();
+    fields.len() == 1 && fields.get("data").is_some_and(serde_json::Value::is_object)
 }
 
 /// Refuses a compression that this server can't undo.
@@ -303,14 +343,17 @@ fn is_form(text: &[u8]) -> bool {
 /// # Errors
 /// `INVALID_BODY`, which says where the text differs.
 pub fn json_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, ApiError> {
-    let refuse = |why: &dyn std::fmt::Display| {
-        ApiError::new(ErrorCode::InvalidBody, format!("the body is not valid: {why}"))
-    };
     // serde would also read the members from an array, in their order.
     if json.trim_ascii_start().first() != Some(&b'{') {
-        return Err(refuse(&"it must be a JSON object"));
+        return Err(Body::invalid("the body is not valid: it must be a JSON object"));
     }
-    serde_json::from_slice(json).map_err(|err| refuse(&err))
+    serde_json::from_slice(json).map_err(|err| invalid_body(&err))
+}
+
+/// The error of a body, in the words of [`explain`].
+pub fn invalid_body(err: &serde_json::Error) -> ApiError {
+    let kind = if err.is_data() { "valid" } else { "valid JSON" };
+    Body::invalid(&format!("the body is not {kind}: {}", explain(err)))
 }
 
 #[cfg(test)]

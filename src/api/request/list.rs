@@ -3,7 +3,10 @@
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        request::parameters::{Parameters, invalid_parameter},
+        request::{
+            parameters::{Parameters, invalid_parameter},
+            unknown::refuse_unknown,
+        },
     },
     query::{
         Filter,
@@ -109,7 +112,8 @@ impl View {
     /// `INVALID_FILTER`, which names the term.
     pub fn parse(parameters: &Parameters, names: Names) -> Result<Self, ApiError> {
         let is_selected = parameters.all(&["select"]).next().is_some();
-        let selection = is_selected.then(|| Selection::parse(parameters.all(&["select"]))).transpose()?;
+        let selection =
+            is_selected.then(|| Selection::parse(parameters.all(&["select"]), names)).transpose()?;
         Ok(Self { selection, populate: Populate::parse(parameters.all(&["populate"]), names)? })
     }
 
@@ -118,10 +122,11 @@ impl View {
     /// # Errors
     /// `INVALID_FILTER` for any other parameter.
     pub fn of_document(parameters: &Parameters, names: Names) -> Result<Self, ApiError> {
+        const TAKEN: [&str; 2] = ["select", "populate"];
         if names == Names::Strict {
-            parameters.check_encoding()?;
+            refuse_unknown(parameters, &TAKEN)?;
         }
-        match parameters.pairs().find(|(name, _)| !matches!(*name, "select" | "populate")) {
+        match parameters.pairs().find(|(name, _)| !TAKEN.contains(name)) {
             Some((name, _)) => Err(invalid_parameter(format!(
                 "the parameter `{name}` is not available here; a document read by its id takes `select` and `populate`"
             ))),

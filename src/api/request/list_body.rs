@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::error::{ApiError, ErrorCode},
-    domain::{json::Json, nearest},
+    domain::{json::Unique, nearest},
     query::{
         Filter,
         parse::{self, Typing},
@@ -31,8 +31,8 @@ impl ListParameters {
         let members = match body.bytes.is_empty() {
             true => Map::new(),
             false => match json_object(&body.bytes)? {
-                Json(Value::Object(members)) => members,
-                Json(_) => Map::new(),
+                Unique(Value::Object(members)) => members,
+                Unique(_) => Map::new(),
             },
         };
         for (name, value) in members.into_iter().filter(|(_, value)| !value.is_null()) {

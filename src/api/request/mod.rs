@@ -3,7 +3,7 @@
 //!
 //! Never does: decide anything, or keep a credential longer than it takes to find its principal.
 //!
-//! Reading order: [`credential`], [`caller`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`list`] with `list_body`,
+//! Reading order: [`credential`], [`caller`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`unknown`], [`list`] with `list_body`,
 //! [`batch`].
 
 pub mod batch;
@@ -17,6 +17,7 @@ pub mod parameters;
 pub mod path;
 pub mod precondition;
 pub mod preference;
+pub mod unknown;
 
 pub use body::Body;
 pub use caller::Caller;

@@ -6,7 +6,7 @@ use crate::{
     api::error::{ApiError, ErrorCode},
     query::{
         Field, Filter,
-        parse::{self, Names, PARAMETERS, parse_field},
+        parse::{self, Names, PARAMETERS, check_own_member, parse_field},
     },
 };
 
@@ -22,16 +22,22 @@ impl FromRequest for Parameters {
     type Future = std::future::Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
-        let badly_encoded = find_badly_encoded(request.query_string());
-        let parsed = pairs.map(|pairs| Self { pairs: pairs.into_inner(), badly_encoded });
-        std::future::ready(
-            parsed.map_err(|err| invalid_parameter(format!("the query string is not valid: {err}"))),
-        )
+        std::future::ready(Self::of(request))
     }
 }
 
 impl Parameters {
+    /// Reads those of a request.
+    ///
+    /// # Errors
+    /// `INVALID_FILTER` for a query string that is not one.
+    pub fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+        let pairs =
+            pairs.map_err(|err| invalid_parameter(format!("the query string is not valid: {err}")))?;
+        Ok(Self { pairs: pairs.into_inner(), badly_encoded: find_badly_encoded(request.query_string()) })
+    }
+
     /// Makes parameters of names and values.
     pub fn of_pairs(pairs: Vec<(String, String)>) -> Self {
         Self { pairs, badly_encoded: None }
@@ -80,18 +86,26 @@ impl Parameters {
         })
     }
 
-    /// Reads a parameter that names a field of documents.
+    /// Reads a parameter that names a field of documents. Strict names are not those of a document's own members in another
+    /// spelling.
     ///
     /// # Errors
     /// `INVALID_FILTER` if it is empty or no field.
-    pub fn field(&self, name: &str) -> Result<Option<Field>, ApiError> {
+    pub fn field(&self, name: &str, names: Names) -> Result<Option<Field>, ApiError> {
         let refuse = |why: &dyn std::fmt::Display| {
             Err(invalid_parameter(format!("`{name}` must be the name of a field: {why}")))
         };
         match self.single(name)? {
             None => Ok(None),
             Some("") => refuse(&"it is empty"),
-            Some(text) => parse_field(text).map(Some).or_else(|err| refuse(&err)),
+            Some(text) => {
+                if names == Names::Strict
+                    && let Err(why) = check_own_member(text)
+                {
+                    return refuse(&why);
+                }
+                parse_field(text).map(Some).or_else(|err| refuse(&err))
+            }
         }
     }
 

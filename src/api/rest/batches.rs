@@ -10,9 +10,10 @@ use crate::{
         request::{
             Body, Caller,
             batch::{Items, Members, Patches, name_item, place_in},
-            body::check_new,
+            body::{check_new, check_patch},
             idempotency::request_key,
             precondition::refuse_precondition,
+            unknown::refuse_in_write,
         },
         state::State,
     },
@@ -57,6 +58,7 @@ pub async fn create(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;
+    refuse_in_write(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let NewDocuments { documents: items } = body.json()?;
     let all = items.parse_checked("documents", state.limits.batch, &body, check_new)?;
@@ -74,9 +76,11 @@ pub async fn merge(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;
+    refuse_in_write(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let Updates { updates } = body.json()?;
-    let (all, name) = Patches::parse(&updates, state.limits.batch, &body, |raw| raw)?.into_named();
+    let (all, name) =
+        Patches::parse(&updates, state.limits.batch, &body, |raw| raw, check_patch)?.into_named();
     let merged = state.documents.merge_many(&principal, collection.into_inner(), all, key).await;
     let committed = merged.map_err(|err| name_item(err, name))?;
     Ok(written(&state, (&request, HttpResponse::Ok()), &principal, committed))
@@ -91,6 +95,7 @@ pub async fn delete(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;
+    refuse_in_write(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let Ids { ids } = body.json()?;
     let all = ids.parse_ids("ids", state.limits.batch)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web::Path};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{
     settings::{CollectionBody, SettingsBody},
@@ -18,12 +18,13 @@ use crate::{
         request::{
             Body, Caller, Parameters,
             preference::{self, prefers_minimal},
+            unknown::{refuse_in_write, refuse_unknown},
         },
         state::State,
     },
     auth::Principal,
-    domain::{CollectionName, Schema},
-    query::index_definition::IndexDefinition,
+    domain::{CollectionName, Schema, json::Unique, json_mistake::explain},
+    query::{index_definition::IndexDefinition, parse::check_own_member},
     service::{
         Collections,
         collections::{CollectionPage, SettingsChange},
@@ -71,12 +72,13 @@ impl<'de> Deserialize<'de> for NewIndex {
             #[serde(default)]
             unique: bool,
         }
-        let value = Value::deserialize(deserializer)?;
+        let Unique(value) = Unique::deserialize(deserializer)?;
         let shown: String = value.to_string().chars().take(60).collect();
         match serde_json::from_value(value) {
             Ok(Members { fields, unique }) => Ok(Self { fields, unique }),
             Err(err) => Err(D::Error::custom(format!(
-                "`{shown}` is not an index ({err}); write {{\"fields\":[\"status\",\"-createdAt\"],\"unique\":false}}"
+                "`{shown}` is not an index ({}); write {{\"fields\":[\"status\",\"-createdAt\"],\"unique\":false}}",
+                explain(&err)
             ))),
         }
     }
@@ -105,6 +107,7 @@ pub async fn create(
     Caller(principal): Caller,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_in_write(&request)?;
     let new: NewCollection<'_> = body.json()?;
     let name = parse_name(&new.name)?;
     if new.schema.is_some_and(|schema| schema.get() != "null") || !new.indexes.is_empty() {
@@ -123,6 +126,7 @@ pub async fn list(
     Caller(principal): Caller,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_unknown(&parameters, &["limit", "after"])?;
     let limit = parameters.number("limit", state.limits.page, 1, state.limits.page)? as usize;
     let after = parameters.single("after")?.map(parse_cursor).transpose()?;
     let list = state.collections.list(&principal, CollectionPage { after, offset: 0, limit }).await?;
@@ -145,7 +149,9 @@ pub async fn get(
     state: State,
     Caller(principal): Caller,
     collection: Path<String>,
+    parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_unknown(&parameters, &[])?;
     let collection = state.collections.get(&principal, &collection).await?;
     let indexes = state.collections.indexes(&principal, &collection).await?;
     Ok(HttpResponse::Ok().json(Success::new(SettingsBody::new(&collection, indexes.as_deref()))))
@@ -162,6 +168,7 @@ pub async fn change(
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_in_write(&request)?;
     let changes: Changes<'_> = body.json()?;
     state.collections.check_change(&principal)?;
     let name = changes.name.as_deref().map(parse_name).transpose()?;
@@ -186,6 +193,9 @@ fn parse_name(name: &str) -> Result<CollectionName, ApiError> {
 
 fn parse_indexes(indexes: Vec<NewIndex>) -> Result<Vec<IndexDefinition>, ApiError> {
     let refuse = |message: String| Err(ApiError::new(ErrorCode::InvalidBody, message));
+    let unfit = |name: &str, why: &str| {
+        ApiError::new(ErrorCode::InvalidBody, format!("`{name}` is not a valid field to index: {why}"))
+    };
     if indexes.len() > MAX_INDEXES {
         return refuse(format!(
             "`indexes` has more than {MAX_INDEXES} items; a collection must have at most {MAX_INDEXES} indexes"
@@ -193,6 +203,10 @@ fn parse_indexes(indexes: Vec<NewIndex>) -> Result<Vec<IndexDefinition>, ApiErro
     }
     let mut definitions: Vec<IndexDefinition> = Vec::new();
     for NewIndex { fields, unique } in indexes {
+        for name in &fields {
+            let name = name.strip_prefix('-').unwrap_or(name);
+            check_own_member(name).map_err(|why| unfit(name, &why))?;
+        }
         let definition = IndexDefinition::parse(fields, unique)?;
         if definitions.iter().any(|other| other.fields == definition.fields) {
             return refuse(format!(

@@ -18,6 +18,7 @@ use crate::{
             list::{ListParameters, ListStyle, View},
             path::existing_key,
             precondition::{is_unchanged, precondition},
+            unknown::refuse_in_write,
         },
         response::json,
         state::State,
@@ -60,6 +61,7 @@ pub async fn create(
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_in_write(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let committed =
         state.documents.create(&principal, collection.into_inner(), body.new_document()?, key).await?;
@@ -115,6 +117,7 @@ pub async fn put(
     path: Path<(String, String)>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_in_write(&request)?;
     let (collection, id) = path.into_inner();
     let key = (collection, DocumentId::parse(&id)?);
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
@@ -131,8 +134,9 @@ pub async fn merge(
     path: Path<(String, String)>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_in_write(&request)?;
     let key = existing_key(path)?;
-    let patch = Patch::from_data(body.document()?)?;
+    let patch = Patch::from_data(body.patch()?)?;
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
     let committed = state.documents.merge(&principal, key, patch, precondition, request_key).await?;
     Ok(written(&state, &request, &principal, committed))
@@ -145,6 +149,7 @@ pub async fn delete(
     Caller(principal): Caller,
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_in_write(&request)?;
     let key = existing_key(path)?;
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, b"")?);
     let committed = state.documents.delete(&principal, key, precondition, request_key).await?;

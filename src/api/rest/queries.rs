@@ -18,7 +18,7 @@ use crate::{
         },
         state::State,
     },
-    query::aggregate::Operation,
+    query::{aggregate::Operation, parse::Names},
     store::documents::aggregates::{GroupAggregate, Grouping},
 };
 
@@ -74,7 +74,7 @@ pub async fn aggregate(
     check_page(&parameters)?;
     let operation = parameters.single("operation")?;
     let operation = Operation::parse(operation.unwrap_or_default())?;
-    let field = parameters.field("field")?;
+    let field = parameters.field("field", Names::Strict)?;
     match &field {
         Some(field) => operation.check(field)?,
         None if operation == Operation::Count => {}
@@ -103,8 +103,8 @@ pub async fn group_by(
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     parameters.refuse_all_but(&["filters", "field", "operation", "of", "limit", "offset"])?;
-    let field = parameters.field("field")?.ok_or_else(|| missing_parameter("field"))?;
-    let of = match (parameters.single("operation")?, parameters.field("of")?) {
+    let field = parameters.field("field", Names::Strict)?.ok_or_else(|| missing_parameter("field"))?;
+    let of = match (parameters.single("operation")?, parameters.field("of", Names::Strict)?) {
         (None, None) => None,
         (Some(operation), Some(field)) => {
             let operation = Operation::parse(operation)?;

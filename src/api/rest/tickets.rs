@@ -1,13 +1,13 @@
 //! Stream tickets.
 
-use actix_web::{HttpResponse, http::header};
+use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde::{Deserialize, Serialize};
 
 use super::success::Success;
 use crate::{
     api::{
         error::ApiError,
-        request::{Body, Caller},
+        request::{Body, Caller, unknown::refuse_in_write},
         state::State,
     },
     live::LiveError,
@@ -28,7 +28,13 @@ struct TicketBody {
 }
 
 /// `POST /realtime/tickets` `{"collection"?}` → 201 with a ticket that opens live streams for an hour, with the caller's rights.
-pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn create(
+    state: State,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    refuse_in_write(&request)?;
     let wanted: Wanted = if body.bytes.is_empty() { Wanted::default() } else { body.json()? };
     let streams = &state.realtime.streams;
     let collection = match &wanted.collection {

@@ -11,13 +11,14 @@ use crate::{
         request::{
             Body, Caller,
             batch::{self, Items, name_item, place_in},
-            body::check_new,
+            body::{check_new, check_patch},
             idempotency::request_key,
             precondition::refuse_precondition,
+            unknown::refuse_in_write,
         },
         state::State,
     },
-    domain::{Data, DocumentId, Patch},
+    domain::{Data, DocumentId, Patch, json_mistake::explain},
     service::batches::{Step, StepAction},
 };
 
@@ -64,6 +65,7 @@ pub async fn run(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;
+    refuse_in_write(&request)?;
     let key = request_key(&request, &body.bytes)?;
     let Transaction { operations } = body.json()?;
     let mut parser = batch::Documents::new(&body);
@@ -81,7 +83,7 @@ fn parse_step(parser: &mut batch::Documents<'_>, raw: &RawValue) -> Result<Step,
         return Err(refuse("an operation must be a JSON object"));
     }
     let operation: OperationBody<'_> = serde_json::from_str(raw.get())
-        .map_err(|err| refuse(&format!("the operation is not valid: {err}")))?;
+        .map_err(|err| refuse(&format!("the operation is not valid: {}", explain(&err))))?;
     let OperationBody { op, collection, id, data, if_version: version } = operation;
     let id = id.map(|id| DocumentId::parse(&id)).transpose()?;
     let data = match (op, data) {
@@ -90,8 +92,10 @@ fn parse_step(parser: &mut batch::Documents<'_>, raw: &RawValue) -> Result<Step,
         (_, None) => return Err(refuse("`data` is missing")),
         (_, Some(raw)) => Some(parser.parse(raw)?),
     };
-    if let (Op::Create | Op::Replace, Some(data)) = (op, &data) {
-        check_new(data)?;
+    match (op, &data) {
+        (Op::Create | Op::Replace, Some(data)) => check_new(data)?,
+        (Op::Update, Some(data)) => check_patch(data)?,
+        _ => {}
     }
     let missing_id = || refuse("`id` is missing");
     let action = match (op, id, data) {

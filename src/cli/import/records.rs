@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{record::Record, table};
-use crate::domain::{DocumentId, Timestamp};
+use crate::domain::{DocumentId, Timestamp, json_mistake::explain_alone};
 
 /// The records of a file, in its order. No two have the same id.
 pub(super) struct Records<'a>(pub(super) Vec<Record<'a>>);
@@ -60,7 +60,7 @@ fn read_lines(text: &str) -> Result<Vec<Record<'_>>, String> {
         .map(|(place, line)| {
             let line_number = place + 1;
             let raw = serde_json::from_str(line).map_err(|err| {
-                format!("line {line_number}, column {}: {}", err.column(), without_place(&err))
+                format!("line {line_number}, column {}: {}", err.column(), explain_alone(&err))
             })?;
             record(line_number, raw)
         })
@@ -73,7 +73,7 @@ fn read_array(text: &str) -> Result<Vec<Record<'_>>, String> {
         let (line, column) = (err.line(), err.column());
         format!(
             "line {line}, column {column}: {}. A .json file must hold an array of objects; call a file of JSON lines .ndjson",
-            without_place(&err)
+            explain_alone(&err)
         )
     };
     let all: Vec<&RawValue> = serde_json::from_str(text).map_err(wrong)?;
@@ -92,12 +92,6 @@ fn read_array(text: &str) -> Result<Vec<Record<'_>>, String> {
 /// Returns the line of a place in a text, from 1.
 fn line_at(text: &[u8], place: usize) -> usize {
     1 + memchr::memchr_iter(b'\n', &text[..place]).count()
-}
-
-/// The message of an error without its place, which is told in the file's lines.
-fn without_place(err: &serde_json::Error) -> String {
-    let text = err.to_string();
-    text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
 }
 
 fn record(line: usize, raw: &RawValue) -> Result<Record<'_>, String> {
@@ -138,7 +132,7 @@ impl<'a> Exported<'a> {
 
 /// Reads the id in a field of a record: a text, or a whole number.
 fn id_in(data: &str, field: &str) -> Result<String, String> {
-    let fields: HashMap<String, &RawValue> = serde_json::from_str(data).map_err(|err| without_place(&err))?;
+    let fields: HashMap<String, &RawValue> = serde_json::from_str(data).map_err(|err| explain_alone(&err))?;
     let value = fields.get(field).ok_or_else(|| format!("the record has no field `{field}` for its id"))?;
     match serde_json::from_str(value.get()) {
         Ok(serde_json::Value::String(id)) => Ok(id),

@@ -4,8 +4,13 @@
 //! `__` or `_` with an operator, if that is not `eq`. JSON and query strings share all functions. They differ in their values
 //! (`literal`).
 //!
-//! Reading order: this file, `literal`, `operator`, `spelling` (names that would mean something else), `term`, and `times` for `createdAt` and `updatedAt`.
+//! Reading order: this file, `literal`, `operator`, `term`, and `times` for `createdAt` and `updatedAt`. Names that would mean
+//! something else are refused by `spelling` (of a URL), `json_names`, `endings` and `fields`; `foreign` has the tables.
 
+mod endings;
+mod fields;
+mod foreign;
+mod json_names;
 mod literal;
 mod operator;
 mod spelling;
@@ -17,14 +22,18 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::{
-    domain::{FieldPath, json, name::NameError},
+    domain::{FieldPath, json, json_mistake::explain, name::NameError},
     query::{Field, Filter, FilterSize},
 };
+use endings::check_endings;
+pub use fields::check_own_member;
+pub(super) use fields::{check_selected, check_sort_term};
+pub use foreign::advice_for;
+use json_names::check_json_member;
 pub use literal::Typing;
 use literal::{Literal, MAX_DEPTH, shorten};
 use operator::Operator;
-pub(super) use spelling::check_sort_term;
-use spelling::{Explicit, check_endings, check_spelling};
+use spelling::check_spelling;
 pub use spelling::{Names, PARAMETERS};
 
 /// The most terms of a filter.
@@ -60,7 +69,10 @@ pub fn parse_json(text: &str) -> Result<Filter, FilterError> {
 /// As [`parse_json`].
 pub fn parse_json_with(text: &str, names: Names) -> Result<Filter, FilterError> {
     let value = json::parse(text.as_bytes()).map_err(|err| {
-        FilterError(format!("`filters` must be a JSON object such as {{\"status\":\"published\"}}: {err}"))
+        FilterError(format!(
+            "`filters` must be a JSON object such as {{\"status\":\"published\"}}: {}",
+            explain(&err)
+        ))
     })?;
     parse_object(value, Terms::new(Typing::Typed, names))
 }
@@ -172,6 +184,9 @@ impl Terms {
                 continue;
             }
             let GroupedKey { group, rest } = split_group(&key)?;
+            if self.names == Names::Strict && !Operator::split(rest).is_some_and(|split| split.is_explicit) {
+                check_json_member(rest, &value).map_err(|why| refuse(&key, &why))?;
+            }
             groups.add(group, self.term(rest, &Literal::of(value, self.typing))?);
         }
         Ok(groups.into_filter())
@@ -199,10 +214,7 @@ impl Terms {
     fn term(&mut self, key: &str, literal: &Literal) -> Result<Filter, FilterError> {
         let split = Operator::split(key);
         if self.names == Names::Strict {
-            let explicit = split.as_ref().filter(|split| split.is_explicit);
-            let explicit = explicit
-                .map(|split| Explicit { names: split.names, is_equality: split.operator == Operator::Eq });
-            check_endings(key, explicit).map_err(|why| refuse(key, &why))?;
+            check_endings(key, split.as_ref()).map_err(|why| refuse(key, &why))?;
         }
         let (names, operator) = split.map_or((key, Operator::Eq), |split| (split.names, split.operator));
         let mut alternatives = Vec::new();
@@ -210,6 +222,9 @@ impl Terms {
             self.count += 1;
             if self.count > MAX_TERMS {
                 return Err(FilterError(format!("a filter must have at most {MAX_TERMS} terms")));
+            }
+            if self.names == Names::Strict {
+                check_own_member(name).map_err(|why| refuse(key, &why))?;
             }
             let field = parse_field(name).map_err(|err| refuse(key, &err))?;
             let comparison = match field {
@@ -335,7 +350,7 @@ pub(super) mod tests {
             ("a group of no list", json!({"$or": {}}), "$or"),
             ("a member that is no object", json!({"$and": [1]}), "$and"),
             ("groups too deep", deep_groups, "levels"),
-            ("an operator of another language", json!({"age": {"$gte": 18}}), "$gte"),
+            ("an operator of another language", json!({"age": {"$gte": 18}}), "age__gte"),
             ("a comparison with a boolean", json!({"age__gte": true}), "age__gte"),
             ("a list that is none", json!({"a__in": 1}), "a__in"),
             ("a long list", json!({"a__in": vec![1; 1001]}), "a__in"),

@@ -1,6 +1,9 @@
 //! Operators of a filter's terms, and how the key of a term names one.
 
-use crate::query::{Comparison, Part};
+use crate::{
+    domain::nearest,
+    query::{Comparison, Part},
+};
 
 /// The operator of a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +45,13 @@ const FOREIGN: [(&[&str], &str); 13] = [
         &["like", "ilike", "icontains", "icontain", "match", "matches", "regex", "iregex", "search"],
         "contains",
     ),
-    (&["istartswith", "prefix", "begins", "beginswith", "starts"], "startswith"),
+    (&["istartswith", "prefix", "begins", "beginswith", "starts", "begins_with"], "startswith"),
     (&["iendswith", "suffix", "ends"], "endswith"),
     (&["exact", "iexact", "is", "equal", "equals", "equalto"], "eq"),
     (&["not", "neq", "nq", "not_eq", "isnot", "is_not"], "ne"),
     (&["nin", "not_in", "exclude"], "notin"),
     (&["any", "anyof", "any_of", "oneof", "one_of"], "in"),
-    (&["null", "exists", "exist", "empty", "isempty", "notnull", "isnotnull"], "isnull"),
+    (&["null", "is_null", "exists", "exist", "empty", "isempty", "notnull", "isnotnull"], "isnull"),
     (&["has", "includes", "include", "arraycontains", "array_has", "element", "all"], "array_contains"),
 ];
 
@@ -79,37 +82,43 @@ pub(super) fn operator_words() -> String {
     OPERATORS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the operator that an unknown word was meant to be, if there is a likely one.
+/// Returns the operator that a word means in another case or product, or was most likely meant to be.
 pub(super) fn nearest_operator(unknown: &str) -> Option<&'static str> {
     let word = unknown.to_ascii_lowercase();
+    if let Some((own, _)) = OPERATORS.iter().find(|(own, _)| *own == word) {
+        return Some(own);
+    }
     let is_foreign = |(words, _): &&(&[&str], &str)| words.contains(&word.as_str());
     if let Some((_, own)) = FOREIGN.iter().find(is_foreign) {
         return Some(own);
     }
-    // Numbers of a path are no words: `tags__0`.
-    if word.len() < 2 || word.bytes().all(|byte| byte.is_ascii_digit()) {
+    // One letter of two is too little to know an operator by, and numbers are those of a path: `tags__0`.
+    if word.len() < 3 || word.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    nearest(&word)
+    nearest(&word, OPERATORS.iter().map(|(name, _)| *name))
 }
 
-/// Returns the operator whose name is nearest to an unknown one, if it is near.
-fn nearest(unknown: &str) -> Option<&'static str> {
-    let distance = |name: &str| {
-        // Counts the characters to add or remove, in any order: names are short.
-        let mut rest: Vec<_> = name.chars().collect();
-        let extra = unknown.chars().filter(|letter| match rest.iter().position(|own| own == letter) {
-            Some(place) => {
-                rest.remove(place);
-                false
-            }
-            None => true,
-        });
-        extra.count() + rest.len()
-    };
-    let names = OPERATORS.iter().map(|(name, _)| *name);
-    let nearest = names.min_by_key(|name| distance(name))?;
-    (distance(nearest) <= 2 && distance(nearest) < nearest.len()).then_some(nearest)
+/// Whether a word is an operator, here or elsewhere, and hardly anything else.
+pub(super) fn is_operator_word(word: &str) -> bool {
+    const ELSEWHERE: [&str; 14] = [
+        "gtr",
+        "ltr",
+        "ge",
+        "le",
+        "gteq",
+        "lteq",
+        "neq",
+        "nin",
+        "not_in",
+        "like",
+        "ilike",
+        "icontains",
+        "starts_with",
+        "ends_with",
+    ];
+    let is_it = |known: &str| known.eq_ignore_ascii_case(word);
+    OPERATORS.iter().any(|(name, _)| is_it(name)) || ELSEWHERE.iter().any(|known| is_it(known))
 }
 
 #[cfg(test)]
@@ -124,25 +133,16 @@ mod tests {
             ("icontains", Some("contains")),
             ("not_in", Some("notin")),
             ("exists", Some("isnull")),
+            ("startsWith", Some("startswith")),
+            ("starts_with", Some("startswith")),
+            ("contain", Some("contains")),
+            ("gtte", Some("gte")),
+            ("id", None),
             ("0", None),
             ("name", None),
             ("", None),
         ] {
             assert_eq!(nearest_operator(unknown), expected, "{unknown}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_operator_is_near_to_the_one_that_was_meant() {
-        for (unknown, expected) in [
-            ("gtr", Some("gt")),
-            ("nin", Some("in")),
-            ("not_in", Some("notin")),
-            ("startsWith", Some("startswith")),
-            ("regex", None),
-            ("x", None),
-        ] {
-            assert_eq!(nearest(unknown), expected, "{unknown}");
         }
     }
 }

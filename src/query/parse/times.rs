@@ -62,6 +62,11 @@ fn time(literal: &Literal) -> Result<ParsedTime, String> {
         return Err("its value must be RFC 3339 text, such as \"2026-01-31T09:30:00Z\"".to_owned());
     };
     Timestamp::parse(text).ok_or_else(|| {
+        let with_plus = text.replacen(' ', "+", 1);
+        if Timestamp::parse(&with_plus).is_some() {
+            let encoded = with_plus.replace('+', "%2B");
+            return format!("in a URL `+` is a space; write `%2B` in its place: `{encoded}`");
+        }
         let text = shorten(text);
         format!("`{text}` is not a valid time; write RFC 3339 (2026-01-31T09:30:00Z) or a date (2026-01-31)")
     })

@@ -297,7 +297,7 @@ fn read_value(field: &Field, text: &str) -> Result<Value> {
     }
     let refuse =
         |err: &dyn std::fmt::Display| StoreError::custom(format!("a stored value can't be read: {err}"));
-    let mut value = json::parse(text.as_bytes()).map_err(|err| refuse(&err))?;
+    let mut value = json::parse_lenient(text.as_bytes()).map_err(|err| refuse(&err))?;
     canonicalise(&mut value, 1).map_err(|err| refuse(&err))?;
     Ok(value)
 }

@@ -113,7 +113,7 @@ on_both_databases! {
         };
         let good = write("good.json", r#"[{"n":1}]"#);
         for (name, text, words) in [
-            ("broken.ndjson", "{\"n\":1}\n{\"n\":\n", ["broken.ndjson", "line 2, column 5: EOF"]),
+            ("broken.ndjson", "{\"n\":1}\n{\"n\":\n", ["broken.ndjson", "line 2, column 5: it ends where"]),
             ("broken.json", "[{\"n\":1},", ["broken.json", "array of objects"]),
             ("object.json", "{\"n\":1}", ["object.json", "array of objects"]),
             ("numbers.json", "[1,\n 2]", ["numbers.json", "line 1: a record must be a JSON object"]),

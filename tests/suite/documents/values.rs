@@ -1,5 +1,6 @@
 //! JSON values come back equal to the values that were written.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{on_both_databases, path_with};
@@ -90,6 +91,50 @@ on_both_databases! {
         let came: Vec<f64> = array.split(',').map(|spelling| spelling.parse().unwrap()).collect();
         let wrong: Vec<_> = sent.iter().zip(&came).filter(|(sent, came)| sent != came).collect();
         assert!(wrong.is_empty() && sent.len() == came.len(), "{} differ, such as {:?}", wrong.len(), wrong.first());
+    }
+
+    async fn a_dot_and_the_name_id_are_parts_of_the_data(app: &TestApp) {
+        let made = app.create("books", json!({ "id": "mine", "a.b": 1 })).await;
+        assert_ne!(made["id"], "mine", "the server chooses the id");
+        let path = format!("/collections/books/{}", made["id"].as_str().unwrap());
+        let changed = app.patch(&path, json!({ "a.b": 2, "a": { "b": 3 } })).await;
+        assert_eq!(changed.data()["data"], json!({ "id": "mine", "a.b": 2, "a": { "b": 3 } }));
+        for (filter, found) in [
+            (("data.id", "mine"), 1),
+            (("id", "mine"), 0),
+            ((r"a\.b", "2"), 1),
+            (("a.b", "3"), 1),
+            (("a.b", "2"), 0),
+        ] {
+            let list = app.get(&path_with("/collections/books", &[filter])).await;
+            assert_eq!(list.data().as_array().unwrap().len(), found, "{filter:?}");
+        }
+    }
+
+    async fn a_member_that_is_there_twice_is_refused_by_every_door(app: &TestApp) {
+        let kept = app.put("/collections/books/a", json!({ "n": 0 })).await;
+        assert_eq!(kept.status, 201);
+        let (post, put, patch) = (Method::POST, Method::PUT, Method::PATCH);
+        for (method, path, body) in [
+            (&post, "", r#"{"n":1,"n":2}"#),
+            (&put, "/a", r#"{"o":[{"n":1,"n":2}]}"#),
+            (&patch, "/a", r#"{"$inc":{"n":1,"n":2}}"#),
+            (&post, "/batch", r#"{"documents":[{"n":1,"n":2}]}"#),
+            (&patch, "/batch", r#"{"updates":{"a":{"n":1,"n":2}}}"#),
+            (&patch, "/batch", r#"{"updates":{"a":{"n":1}},"updates":{"a":{"n":2}}}"#),
+            (&post, "/query", r#"{"filters":{"n":1,"n":2}}"#),
+            (&post, "/documents", r#"{"n":1,"n":2}"#),
+            (&post, "/documents", r#"{"data":{"n":1,"n":2}}"#),
+            (&patch, "/documents/a", r#"{"data":{"n":1,"n":2}}"#),
+            (&post, "/batch/documents/create", r#"{"documents":[{"n":1,"n":2}]}"#),
+            (&patch, "/batch/documents/update", r#"{"updates":[{"id":"a","n":1,"n":2}]}"#),
+        ] {
+            let request = app.request(method.clone(), &format!("/collections/books{path}")).body(body);
+            let answer = app.send(request).await;
+            assert_eq!(answer.status, 400, "{path}: {body}: {answer:?}");
+            assert!(answer.body.to_string().contains("is there twice"), "{path}: {body}: {answer:?}");
+        }
+        assert_eq!(app.get("/collections/books/a").await.data()["data"], json!({ "n": 0 }));
     }
 
     async fn equal_numbers_match_whatever_their_spelling(app: &TestApp) {

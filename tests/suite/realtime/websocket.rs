@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{SECRET_KEY, event, on_both_databases};
+use crate::harness::{PUBLISHABLE_KEY, SECRET_KEY, TestSocket, event, on_both_databases};
 
 on_both_databases! {
     async fn a_subscription_is_served_with_exactly_these_messages(app: &TestApp) {
@@ -42,6 +42,17 @@ on_both_databases! {
         socket.send_text(r#"{"type":"unsubscribe","collection":"posts"}"#).await;
         socket.send_text(r#"{"type":"ping"}"#).await;
         assert_eq!(socket.next_text().await, r#"{"type":"pong"}"#, "a successful message has no answer");
+    }
+
+    async fn an_unknown_parameter_of_the_handshake_is_told_and_the_stream_goes_on(app: &TestApp) {
+        let url = app.url.replacen("http", "ws", 1);
+        let mut socket = TestSocket::connect(format!("{url}/realtime?collection=posts&token={PUBLISHABLE_KEY}")).await;
+        let told = socket.next().await;
+        assert_eq!((&told["type"], &told["code"]), (&json!("error"), &json!("INVALID_FILTER")));
+        let message = told["message"].as_str().unwrap();
+        assert!(message.contains("`collection`") && message.contains("subscribe"), "{message}");
+        socket.send_text(r#"{"type":"ping"}"#).await;
+        assert_eq!(socket.next_text().await, r#"{"type":"pong"}"#);
     }
 
     async fn the_two_errors_of_the_specification_have_exactly_these_texts(app: &TestApp) {

@@ -23,7 +23,7 @@ use crate::{
         },
     },
     auth::{Action, Principal, permission},
-    domain::{ProjectId, json},
+    domain::{ProjectId, json, json_mistake::explain},
     live::LiveError,
     wire::CloseCode,
 };
@@ -119,7 +119,8 @@ impl Meeting {
     /// A sentence for the client.
     fn say(&self, text: &str) -> Result<(), String> {
         // The value is passed on as it is. Parsing it bounds how deep it is nested.
-        json::parse(text.as_bytes()).map_err(|err| format!("the message is not valid JSON: {err}"))?;
+        json::parse_lenient(text.as_bytes())
+            .map_err(|err| format!("the message is not valid JSON: {}", explain(&err)))?;
         let member = wording::content_member(&self.place);
         let usage = || format!("a message is {{\"type\":\"message\",\"{member}\":…}}");
         let said: Said<'_> = serde_json::from_str(text).map_err(|_| usage())?;
