@@ -26,6 +26,12 @@ fn status_count(answers: &[Answer], status: u16) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
 }
 
+/// Whether the machine was so slow that the writer gave up waiting for the test's own lock: after 5 s on SQLite. Such a batch is
+/// not written.
+fn was_too_slow(answers: &[Answer]) -> bool {
+    status_count(answers, 503) > 0
+}
+
 /// Returns the sequences of the successful answers, in ascending order.
 fn sequences(answers: &[Answer]) -> Vec<i64> {
     let successes = answers.iter().filter(|answer| answer.status.is_success());
@@ -173,7 +179,7 @@ on_both_databases! {
         let mut sql = app.sql().await;
         begin(app, &mut sql).await;
         let send = async |method: Method, path: String, body: Value| app.send(app.request(method, &path).json(&body)).await;
-        let (mut removed, mut renamed, mut round) = (0, 0, 0);
+        let (mut removed, mut renamed, mut made, mut round) = (0, 0, 0, 0);
         // Timing decides which writes share a batch, and a change that overtakes its creation gets a 404. So the rounds repeat
         // until a rename and a removal have succeeded.
         while removed == 0 || renamed == 0 {
@@ -194,14 +200,20 @@ on_both_databases! {
                 app.get("/collections/posts/first").await;
                 sql.unlock().await;
             }).await;
+            round += 1;
+            if was_too_slow(&answers) {
+                continue;
+            }
             assert!(answers.iter().step_by(2).all(|made| made.status == 201), "{answers:?}");
             removed += answers.chunks(4).filter(|group| group[3].status == 200).count();
             renamed += answers.chunks(4).filter(|group| group[1].status == 200).count();
-            round += 1;
+            made += 48;
         }
 
         let known = app.get("/collections").await;
-        assert_eq!(known.data().as_array().unwrap().len(), 1 + 48 * round - removed);
+        let listed = known.data().as_array().unwrap().len();
+        // Of a round that was too slow, nobody knows.
+        assert!(listed >= 1 + made - removed && (listed == 1 + made - removed || made < 48 * round), "{listed}");
         let other = app.start_second_node().await;
         assert_eq!(other.get("/collections").await.data(), known.data());
         other.stop().await;
@@ -211,18 +223,25 @@ on_both_databases! {
         // The document is 300 KB of text and 10 MB once it is parsed, so the 32 MiB of a batch take at most four changes of it.
         app.put("/collections/posts/large", json!({ "list": vec![1; 150_000] })).await;
         let mut sql = app.sql().await;
-        sql.lock().await;
-        let patches = burst((0..16).map(|n| app.patch("/collections/posts/large", json!({ "n": n }))));
-        let (answers, ()) = future::join(patches, async {
-            // By the time of this answer, the earlier requests are waiting for the writer.
-            app.get("/collections/posts/large").await;
-            sql.unlock().await;
-        }).await;
-        assert_eq!(status_count(&answers, 200), 16);
+        let mut changes = 1;
+        loop {
+            sql.lock().await;
+            let patches = burst((0..16).map(|n| app.patch("/collections/posts/large", json!({ "n": n }))));
+            let (answers, ()) = future::join(patches, async {
+                // By the time of this answer, the earlier requests are waiting for the writer.
+                app.get("/collections/posts/large").await;
+                sql.unlock().await;
+            }).await;
+            changes += status_count(&answers, 200) as i64;
+            if !was_too_slow(&answers) {
+                assert_eq!(status_count(&answers, 200), 16, "{answers:?}");
+                break;
+            }
+        }
 
         // All changes of a batch have the same time, so each group is one batch.
         let batches = sql.integers("SELECT COUNT(*) FROM changes WHERE collection_id IS NOT NULL GROUP BY at").await;
-        assert_eq!(batches.iter().sum::<i64>(), 17);
+        assert_eq!(batches.iter().sum::<i64>(), changes);
         assert!(batches.iter().all(|count| *count <= 4), "{batches:?}");
     }
 
