@@ -30,6 +30,13 @@ pub enum AuthError {
 /// For how long what was read from the log counts. A process that slept, or can't read the log, asks the database about each key.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
+/// The characters of a key that its list shows, with the prefix `pk_` or `sk_`.
+const SHOWN: usize = 11;
+/// The same of a short key, which the settings can have.
+const SHOWN_OF_SHORT: usize = 8;
+/// The characters that stay unknown of a key that is shown by 11: about as many bits as a key must have.
+const UNKNOWN: usize = 16;
+
 /// Authenticates keys, and caches every valid key that was used since the start. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyRing {
@@ -192,13 +199,19 @@ pub fn stored_key(project: &ProjectId, kind: KeyKind, scopes: &Scopes, key: &str
         id: KeyId::generate(),
         project: project.clone(),
         kind: kind.as_str().to_owned(),
-        // Enough to recognise the key in a list. At least 11 characters of any key stay unknown.
-        prefix: key.chars().take(8).collect(),
+        prefix: shown_part(key).to_owned(),
         hash: hash_key(key),
         scopes: scopes.to_stored(),
         created_at: Timestamp::now(),
         revoked_at: None,
     }
+}
+
+/// Returns the beginning of a key by which a list shows it: 11 characters, or 8 of a key so short that too few would stay unknown.
+/// At least 11 characters of any key stay unknown, and 16 of one that is shown by 11.
+pub fn shown_part(key: &str) -> &str {
+    let length = if key.len() >= SHOWN + UNKNOWN { SHOWN } else { SHOWN_OF_SHORT };
+    key.char_indices().nth(length).map_or(key, |(end, _)| &key[..end])
 }
 
 /// Hashes a key as it is stored. A key has over 95 bits of entropy, so a fast hash without salt is enough.

@@ -24,7 +24,7 @@ pub(super) async fn create_key(
     kind: KeyKind,
     scopes: &Scopes,
 ) -> Result<(), CliError> {
-    let project = keys::find_project(db, project).await?;
+    let project = keys::get_project(db, project).await?;
     print(keys::create_key(db, &project.id, kind, scopes).await?)?;
     note(format_args!(
         "A {} key of the project `{}` ({scopes}). It is shown only once.",
@@ -35,7 +35,7 @@ pub(super) async fn create_key(
 }
 
 pub(super) async fn list_keys(db: &Db, project: &str) -> Result<(), CliError> {
-    let project = keys::find_project(db, project).await?;
+    let project = keys::get_project(db, project).await?;
     print(format_args!(
         "{:<36}  {:<11}  {:<11}  {:<24}  {:<8}  scopes",
         "id", "begins with", "kind", "created", "state"
@@ -55,8 +55,8 @@ pub(super) async fn list_keys(db: &Db, project: &str) -> Result<(), CliError> {
 }
 
 pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), CliError> {
-    let project = keys::find_project(db, project).await?;
-    let key = keys::find_key(db, &project.id, key).await?;
+    let project = keys::get_project(db, project).await?;
+    let key = keys::get_key(db, &project.id, key).await?;
     write(db, vec![(project.id, Operation::RevokeKey { key: key.id })]).await?;
     print(format_args!("The key {}… is revoked; running servers notice within a second.", key.prefix))?;
     Ok(())

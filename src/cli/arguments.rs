@@ -73,7 +73,7 @@ pub(super) enum KeyCommand {
     },
     /// Revoke a key; running servers notice within a second and end its streams
     Revoke {
-        /// The key's id or first characters, as `keys list` shows them, or the whole key
+        /// The key's id, the whole key, or its beginning with at least 8 characters behind `pk_` or `sk_`
         key: String,
         /// The project
         #[arg(long, default_value = DEFAULT_PROJECT)]

@@ -2,12 +2,14 @@
 //!
 //! These functions write to the database themselves, so that they work before a server runs and beside one.
 
+use std::fmt;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
     auth::{
         KeyKind, Scopes,
-        keys::{generate_key, hash_key, stored_key},
+        keys::{generate_key, hash_key, shown_part, stored_key},
     },
     domain::{ProjectId, Timestamp, cursor::Epoch},
     store::{
@@ -32,10 +34,8 @@ pub enum SetupError {
     ProjectExists(String),
     #[error("a project's name must have 1 to 64 letters, digits, `_` or `-`")]
     BadProjectName,
-    #[error("no key of the project begins with `{0}`; `coir keys list` shows the keys")]
-    UnknownKey(String),
-    #[error("several keys begin with `{0}`; give the key's id, which `coir keys list` shows")]
-    AmbiguousKey(String),
+    #[error("{0}")]
+    NoSuchKey(NoSuchKey),
     #[error("the key in {0} is revoked or belongs to another project; choose another key")]
     KeyTaken(&'static str),
     /// A secret that the server signs with is damaged.
@@ -49,11 +49,70 @@ pub enum SetupError {
     Store(#[from] StoreError),
 }
 
+/// The fewest characters behind `pk_` or `sk_` by which a key can be named.
+const MIN_BEGINNING: usize = 8;
+/// The fewest characters of a whole key.
+const MIN_KEY: usize = 19;
+/// The most keys that an error lists.
+const MAX_LISTED: usize = 10;
+
+/// A text that names no key, or not one alone.
+#[derive(Debug)]
+pub struct NoSuchKey {
+    /// The beginning of the text.
+    typed: String,
+    why: Why,
+    /// The keys that the text fits.
+    fitting: Vec<StoredKey>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    NoneFits,
+    TooShort,
+    /// It is longer than what is stored of the key, but not the whole key.
+    NotWhole,
+    SeveralFit,
+    Revoked,
+}
+
+impl fmt::Display for NoSuchKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let typed = &self.typed;
+        match self.why {
+            Why::NoneFits => {
+                return write!(
+                    f,
+                    "no key of the project that is not revoked begins with `{typed}`; `coir keys list` shows the keys"
+                );
+            }
+            Why::TooShort => write!(
+                f,
+                "`{typed}` is too short to name a key: give the id, the whole key, or at least {MIN_BEGINNING} characters behind `pk_` or `sk_`"
+            ),
+            Why::NotWhole => write!(
+                f,
+                "the text that begins with `{typed}` is not the whole key that begins so; give the id, the whole key, or only the characters that `coir keys list` shows"
+            ),
+            Why::SeveralFit => write!(f, "several keys begin with `{typed}`; give the id or the whole key"),
+            Why::Revoked => write!(f, "the key `{typed}` is revoked already"),
+        }?;
+        write!(f, ". It fits:")?;
+        for key in self.fitting.iter().take(MAX_LISTED) {
+            write!(f, "\n  {}  {}…  {}", key.id, key.prefix, key.kind)?;
+        }
+        match self.fitting.len().saturating_sub(MAX_LISTED) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
 /// Gets a project by its name.
 ///
 /// # Errors
 /// [`SetupError::UnknownProject`].
-pub async fn find_project(db: &Db, name: &str) -> Result<Project, SetupError> {
+pub async fn get_project(db: &Db, name: &str) -> Result<Project, SetupError> {
     let wanted = name.to_owned();
     let found = db.read(Lane::Point, |db| async move { projects::find_by_name(&db, &wanted).await }).await?;
     found.ok_or_else(|| SetupError::UnknownProject(name.to_owned()))
@@ -121,23 +180,38 @@ pub async fn list_keys(db: &Db, project: &ProjectId) -> Result<Vec<StoredKey>, S
     Ok(db.read(Lane::Point, |db| async move { keys::list(&db, &project).await }).await?)
 }
 
-/// Gets the one key that is not revoked and has this id, this text, or this beginning.
+/// Gets the one key that is not revoked and has this id, this text, or this beginning. A beginning has at least 8 characters behind
+/// `pk_` or `sk_`, because a shorter one may be a mistake and fit a key that is in use.
 ///
 /// # Errors
-/// [`SetupError::UnknownKey`] and [`SetupError::AmbiguousKey`].
-pub async fn find_key(db: &Db, project: &ProjectId, text: &str) -> Result<StoredKey, SetupError> {
+/// [`SetupError::NoSuchKey`], which lists the keys that fit.
+pub async fn get_key(db: &Db, project: &ProjectId, text: &str) -> Result<StoredKey, SetupError> {
     let hash = hash_key(text);
-    let is_meant = |key: &StoredKey| {
-        key.id.as_str() == text || key.hash == hash || (!text.is_empty() && key.prefix.starts_with(text))
-    };
     let keys = list_keys(db, project).await?;
-    let mut found = keys.into_iter().filter(|key| key.revoked_at.is_none() && is_meant(key));
-    // The typed text may be a whole key, so only its beginning is shown.
-    let shown = || text.chars().take(8).collect::<String>();
-    match (found.next(), found.next()) {
-        (Some(key), None) => Ok(key),
-        (None, _) => Err(SetupError::UnknownKey(shown())),
-        (Some(_), Some(_)) => Err(SetupError::AmbiguousKey(shown())),
+    let refuse = |why, fitting| {
+        // The typed text may be a whole key, so only its beginning is shown.
+        let typed = if text.len() < MIN_KEY { text } else { shown_part(text) };
+        Err(SetupError::NoSuchKey(NoSuchKey { typed: typed.to_owned(), why, fitting }))
+    };
+    if let Some(key) = keys.iter().find(|key| key.id.as_str() == text || key.hash == hash) {
+        return match key.revoked_at {
+            None => Ok(key.clone()),
+            Some(_) => refuse(Why::Revoked, vec![key.clone()]),
+        };
+    }
+    let fits = |key: &StoredKey| {
+        let (shown, typed) = (key.prefix.as_str(), text);
+        key.revoked_at.is_none() && !text.is_empty() && (shown.starts_with(typed) || typed.starts_with(shown))
+    };
+    let mut fitting: Vec<_> = keys.into_iter().filter(fits).collect();
+    let behind_prefix = text.strip_prefix("pk_").or(text.strip_prefix("sk_")).unwrap_or_default();
+    match fitting.len() {
+        0 => refuse(Why::NoneFits, fitting),
+        _ if behind_prefix.len() < MIN_BEGINNING => refuse(Why::TooShort, fitting),
+        // The rest of what was typed can't be compared, and may be wrong.
+        _ if fitting.iter().all(|key| key.prefix.len() < text.len()) => refuse(Why::NotWhole, fitting),
+        1 => Ok(fitting.remove(0)),
+        _ => refuse(Why::SeveralFit, fitting),
     }
 }
 
@@ -177,7 +251,7 @@ impl FirstProject {
 
     /// Makes sure that the project `default` exists. Returns the keys if it is this one: the process shows them, and no other does.
     pub async fn ensure(&self, db: &Db) -> Result<Option<NewKeys>, SetupError> {
-        let is_there = match find_project(db, DEFAULT_PROJECT).await {
+        let is_there = match get_project(db, DEFAULT_PROJECT).await {
             Ok(_) => true,
             Err(SetupError::UnknownProject(_)) => false,
             Err(err) => return Err(err),
@@ -209,7 +283,7 @@ impl FirstProject {
 /// # Errors
 /// [`SetupError::KeyTaken`] if the key is revoked or belongs to another project.
 pub async fn ensure_key(db: &Db, kind: KeyKind, key: &str, setting: &'static str) -> Result<(), SetupError> {
-    let project = find_project(db, DEFAULT_PROJECT).await?;
+    let project = get_project(db, DEFAULT_PROJECT).await?;
     let hash = hash_key(key);
     let found = db.read(Lane::Point, |db| async move { keys::find_by_hash(&db, &hash).await }).await?;
     match found {

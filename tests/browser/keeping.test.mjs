@@ -74,7 +74,7 @@ pageTest("unsaved text survives a key that was revoked", async ({ server, open }
 	await row(page, "One").click();
 	await page.getByText("Version 1").waitFor();
 	await fill(page, '{"title": "Mine"}');
-	await server.runCommand(["keys", "revoke", "pk_01234"]);
+	await server.runCommand(["keys", "revoke", "pk_01234567"]);
 	await page.getByText("This server does not know that key").waitFor();
 	await page.getByLabel("Key").fill(SECRET);
 	await page.getByRole("button", { name: "Open" }).click();

@@ -157,9 +157,10 @@ on_both_databases! {
         assert_eq!(status(app, &key, Method::POST, "/collections/posts", json!({})).await, 201);
 
         let listed = coir(app, &["keys", "list"]).await;
-        for key in [&*key, SECRET_KEY, PUBLISHABLE_KEY] {
-            assert!(listed.contains(&format!(" {} ", &key[..8])), "{listed}");
-            assert!(!listed.contains(&key[..12]), "{listed}");
+        // Of a short key less is shown.
+        for (key, shown) in [(&*key, 11), (SECRET_KEY, 8), (PUBLISHABLE_KEY, 11)] {
+            assert!(listed.contains(&format!(" {} ", &key[..shown])), "{listed}");
+            assert!(!listed.contains(&key[..=shown]), "{listed}");
         }
         coir(app, &["keys", "revoke", &key]).await;
         let listed = coir(app, &["keys", "list"]).await;
@@ -175,6 +176,46 @@ on_both_databases! {
             assert!(!done && stderr.starts_with("coir: "), "{why}: {stderr}");
             assert!(!stderr.contains(&key), "{why}: {stderr}");
         }
+    }
+
+    async fn a_key_is_revoked_by_a_name_that_is_its_alone(app: &TestApp) {
+        let key = coir(app, &["keys", "create", "publishable"]).await.trim().to_owned();
+        let mut sql = app.sql().await;
+        let ids = sql.texts("SELECT id FROM api_keys ORDER BY created_at, id").await;
+        // Two keys that begin alike, as keys of the settings may, and one of an earlier version.
+        let project = sql.texts("SELECT id FROM projects").await.remove(0);
+        for (id, prefix) in [("one", "sk_aaaabbbb"), ("two", "sk_aaaabbbb"), ("old", "sk_zzzzz")] {
+            sql.execute(&format!(
+                "INSERT INTO api_keys (id, project_id, kind, prefix, hash, created_at) \
+                 VALUES ('{id}', '{project}', 'secret', '{prefix}', '{id}', 0)"
+            )).await;
+        }
+        drop(sql);
+        let too_short = "is too short to name a key";
+        for (typed, told) in [
+            ("p", too_short), ("pk", too_short), ("pk_", too_short), ("sk_", too_short), (&key[..10], too_short),
+            ("sk_aaaabbbb", "several keys begin with `sk_aaaabbbb`"), ("sk_zzzzz", too_short),
+            ("sk_zzzzzyyyyxxxxwwwwvvvv", "is not the whole key"), (&key[..12], "is not the whole key"),
+            (&format!("{key}x"), "is not the whole key"),
+            ("", "no key of the project"), ("sk_nothing00", "no key of the project"), (&ids[0][..8], "no key of the project"),
+        ] {
+            let (done, _, stderr) = try_coir(app, &["keys", "revoke", typed]).await;
+            assert!(!done && stderr.contains(told), "{typed:?}: {stderr}");
+            assert!(!stderr.contains(&key[..12]) || typed.len() == 12, "{typed:?}: {stderr}");
+            if !told.starts_with("no key") {
+                let fits = if typed.starts_with('p') { &ids[..] } else { &[] };
+                assert!(fits.iter().any(|id| stderr.contains(id)) || stderr.contains("\n  one ") || stderr.contains("\n  old "), "{stderr}");
+            }
+        }
+        let listed = coir(app, &["keys", "list"]).await;
+        assert!(!listed.contains("revoked"), "{listed}");
+        for typed in [&key[..11], "one", SECRET_KEY] {
+            coir(app, &["keys", "revoke", typed]).await;
+        }
+        assert_eq!(coir(app, &["keys", "list"]).await.matches("revoked").count(), 3);
+        let (done, _, stderr) = try_coir(app, &["keys", "revoke", &key]).await;
+        assert!(!done && stderr.contains(&format!("the key `{}` is revoked already", &key[..11])), "{stderr}");
+        assert_eq!(status(app, PUBLISHABLE_KEY, Method::POST, "/collections/posts", json!({})).await, 201);
     }
 
     async fn a_key_that_was_tried_before_it_existed_soon_works(app: &TestApp) {
