@@ -77,8 +77,9 @@ where
         .keep_alive(KeepAlive::Os)
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(DISCONNECT)
-        // A stream whose client has gone would otherwise be kept until something is written to it.
-        .h1_allow_half_closed(false)
+        // Otherwise garbage behind a request would cost that request its answer. The socket itself ends the request of a client
+        // that has gone.
+        .h1_allow_half_closed(true)
         .graceful_shutdown_signal(move || {
             let mut stopped = stopped.clone();
             async move {

@@ -11,11 +11,62 @@ const KEPT: usize = 300;
 /// The bytes of a head that are looked at: more than the parser takes. What follows is not one.
 const MAX_HEAD: usize = 256 * 1024;
 
-/// The beginnings of the parser's answers. No answer of the server's own has one of these statuses and no body.
+/// The beginnings of the parser's answers, and the lines that may follow. No answer of the server's own has one of these statuses
+/// and no body.
 const REFUSALS: [&[u8]; 2] = [
-    b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n",
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n",
+    b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n",
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n",
 ];
+/// A connection that was kept alive gets an answer without this line.
+const CLOSE: &[u8] = b"connection: close\r\n";
+const DATE: &[u8] = b"date: ";
+/// The bytes of a date with the two line ends behind it.
+const DATE_BYTES: usize = "Fri, 27 Nov 2026 12:00:00 GMT\r\n\r\n".len();
+
+/// A refusal of the parser among bytes that are about to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Where it begins. Before it is the rest of an earlier answer; it goes to the end.
+    pub(super) begin: usize,
+    is_too_large: bool,
+}
+
+/// Finds the refusal with which the bytes end. The parser says nothing after it.
+pub(super) fn find_refusal(written: &[u8]) -> Option<Refusal> {
+    let before_date = written.len().checked_sub(DATE.len() + DATE_BYTES)?;
+    let (head, date) = written.split_at(before_date);
+    if !date.starts_with(DATE) || !date.ends_with(b" GMT\r\n\r\n") {
+        return None;
+    }
+    let head = head.strip_suffix(CLOSE).unwrap_or(head);
+    let place = REFUSALS.iter().position(|refusal| head.ends_with(refusal))?;
+    Some(Refusal { begin: head.len() - REFUSALS[place].len(), is_too_large: place == 1 })
+}
+
+/// Makes an answer of this module: JSON as every error, and readable for a page of this origin. The connection ends with it.
+pub(super) fn answer(
+    status: &str,
+    more: &str,
+    (code, message): (&str, &str),
+    allowed_origins: Option<&[String]>,
+    origin: Option<&str>,
+) -> Vec<u8> {
+    let body = json!({ "success": false, "error": { "code": code, "message": message } }).to_string();
+    let origin = match (allowed_origins, origin) {
+        (None, _) => Some("*"),
+        (Some(allowed), Some(own)) => allowed.iter().map(String::as_str).find(|allowed| *allowed == own),
+        // Nobody knows who asks. Where one origin is allowed, it can't be wrong: browsers compare.
+        (Some([only]), None) => Some(only.as_str()),
+        (Some(_), None) => None,
+    };
+    let cors = origin.map(|origin| format!("access-control-allow-origin: {origin}\r\nvary: origin\r\n"));
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\ncontent-type: application/json\r\nconnection: close\r\n{more}{}\r\n",
+        body.len(),
+        cors.unwrap_or_default()
+    );
+    [head.into_bytes(), body.into_bytes()].concat()
+}
 
 /// The head of the request that is arriving, as far as its refusal may have to tell of it.
 #[derive(Default)]
@@ -80,23 +131,15 @@ impl ArrivingHead {
         self.line_bytes = 0;
     }
 
-    /// Returns the answer that takes the place of `written`, if that is a refusal of the parser.
-    pub(super) fn find_answer(&self, written: &[u8], allowed_origins: Option<&[String]>) -> Option<Vec<u8>> {
-        let place = REFUSALS.iter().position(|refusal| written.starts_with(refusal))?;
-        let Reason { status, code, message } = self.reason(place == 1);
-        let body = json!({ "success": false, "error": { "code": code, "message": message } }).to_string();
-        let origin = match (allowed_origins, &self.origin) {
-            (None, _) => Some("*"),
-            (Some(allowed), Some(own)) if allowed.contains(own) => Some(own.as_str()),
-            (Some(_), _) => None,
-        };
-        let cors = origin.map(|origin| format!("access-control-allow-origin: {origin}\r\nvary: origin\r\n"));
-        let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-length: {}\r\ncontent-type: application/json\r\nconnection: close\r\n{}\r\n",
-            body.len(),
-            cors.unwrap_or_default()
-        );
-        Some([head.into_bytes(), body.into_bytes()].concat())
+    /// Returns the answer that takes the place of a refusal of the parser.
+    pub(super) fn answer(&self, refusal: Refusal, allowed_origins: Option<&[String]>) -> Vec<u8> {
+        let Reason { status, code, message } = self.reason(refusal.is_too_large);
+        answer(status, "", (code, message), allowed_origins, self.origin.as_deref())
+    }
+
+    /// Returns the origin of the page that asks, if that line has come.
+    pub(super) fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
     }
 
     fn reason(&self, is_too_large: bool) -> Reason {
@@ -145,9 +188,11 @@ mod tests {
         let mut arriving = ArrivingHead::default();
         // It may come in pieces of any length.
         head.as_bytes().chunks(3).for_each(|piece| arriving.note(piece));
-        let written = [REFUSALS[0], b"date: now\r\n\r\n"].concat();
-        String::from_utf8(arriving.find_answer(&written, allowed).unwrap()).unwrap()
+        let refusal = find_refusal(&[REFUSALS[0], CLOSE, LINE].concat()).unwrap();
+        String::from_utf8(arriving.answer(refusal, allowed)).unwrap()
     }
+
+    const LINE: &[u8] = b"date: Fri, 27 Nov 2026 12:00:00 GMT\r\n\r\n";
 
     #[test]
     fn the_answer_tells_what_to_encode_and_names_the_origin_of_an_allowed_page() {
@@ -166,8 +211,22 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_found_behind_the_answer_before_it() {
+        let own = b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}";
+        for (why, begin, bytes) in [
+            ("alone", 0, [REFUSALS[0], CLOSE, LINE].concat()),
+            ("on a connection that was kept alive", 0, [REFUSALS[1], LINE].concat()),
+            ("behind an answer", own.len(), [own, REFUSALS[0], LINE].concat()),
+        ] {
+            assert_eq!(find_refusal(&bytes).map(|refusal| refusal.begin), Some(begin), "{why}");
+        }
+    }
+
+    #[test]
     fn an_answer_of_the_server_is_left_alone() {
-        let own = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 90\r\n";
-        assert_eq!(ArrivingHead::default().find_answer(own, None), None);
+        let with_body = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 90\r\n";
+        for own in [&[with_body, LINE].concat(), &[REFUSALS[0], LINE, b"{}"].concat(), LINE, &b""[..]] {
+            assert_eq!(find_refusal(own), None);
+        }
     }
 }

@@ -18,7 +18,12 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{handle::SocketHandle, limits::Sockets, refusal::ArrivingHead, state::Fate};
+use super::{
+    handle::SocketHandle,
+    limits::Sockets,
+    refusal::{ArrivingHead, answer, find_refusal},
+    state::Fate,
+};
 use crate::shares::MinimumRate;
 
 /// How long the head of a request may take, from its first byte; that of the first request from the connection on.
@@ -29,11 +34,9 @@ const IDLE: Duration = Duration::from_secs(75);
 const IDLE_IN_A_CROWD: Duration = Duration::from_secs(2);
 /// How long a peer may take to read the last bytes after the end was decided.
 const LAST_BYTES: Duration = Duration::from_secs(10);
-const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-const NO_ROOM: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
-    connection: close\r\n\r\n{\"success\":false,\"error\":{\"code\":\"OVERLOADED\",\"message\":\
-    \"the server has too many connections; try again\"}}";
+const TOO_LATE: (&str, &str) =
+    ("INVALID_BODY", "the head of the request did not come within 10 seconds; send it at once");
+const NO_ROOM: (&str, &str) = ("OVERLOADED", "the server has too many connections; try again");
 
 /// One TCP connection, as the HTTP server reads and writes it.
 pub struct Socket {
@@ -44,6 +47,8 @@ pub struct Socket {
     begun: u32,
     /// Whether bytes came since then.
     has_read: bool,
+    /// Whether nothing more is read.
+    has_ended: bool,
     /// Whether the peer doesn't take what is written.
     is_stuck: bool,
     /// The rate at which a stuck peer takes an answer.
@@ -94,7 +99,14 @@ impl Socket {
         let peer = tcp.peer_addr().ok();
         let Some(handle) = SocketHandle::admit(sockets, peer.map(|peer| peer.ip())) else {
             // The peer may have sent a request that nobody reads; then it sees a connection that was reset.
-            let _ = tcp.try_write(NO_ROOM);
+            let allowed = sockets.allowed_origins.as_deref();
+            let _ = tcp.try_write(&answer(
+                "503 Service Unavailable",
+                "retry-after: 1\r\n",
+                NO_ROOM,
+                allowed,
+                None,
+            ));
             return Err(io::Error::other("too many connections"));
         };
         let socket = Self {
@@ -103,6 +115,7 @@ impl Socket {
             phase: Phase::Head,
             begun: 0,
             has_read: false,
+            has_ended: false,
             is_stuck: false,
             rate: None,
             deadline: Some(Instant::now() + HEAD),
@@ -144,7 +157,9 @@ impl Socket {
             }
             if self.phase == Phase::Head && !self.is_stuck {
                 // If it doesn't fit, the peer gets no answer.
-                let _ = self.tcp.try_write(TOO_LATE);
+                let allowed = self.handle.sockets.allowed_origins.as_deref();
+                let origin = self.head.1.origin();
+                let _ = self.tcp.try_write(&answer("408 Request Timeout", "", TOO_LATE, allowed, origin));
             }
             self.begin_closing();
             self.set_alarm(context);
@@ -164,12 +179,21 @@ impl Socket {
         self.head.1.note(bytes);
     }
 
-    /// Writes the answer that takes the place of the parser's, if `bytes` are that. `None` if they are not.
+    /// Writes the answer that takes the place of the parser's, if `bytes` end with that; and before it, what they begin with. `None`
+    /// if they have none.
     fn poll_answer(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
         if self.answer.is_none() {
-            let is_of_no_request = !self.handle.state.is_busy() && self.head.0 == self.handle.state.begun();
+            // While an answer is under way, the bytes are its.
+            if self.handle.state.is_busy() {
+                return None;
+            }
+            let refusal = find_refusal(bytes)?;
+            if refusal.begin > 0 {
+                return Some(Pin::new(&mut self.tcp).poll_write(context, &bytes[..refusal.begin]));
+            }
             let allowed = self.handle.sockets.allowed_origins.as_deref();
-            self.answer = is_of_no_request.then(|| self.head.1.find_answer(bytes, allowed)).flatten();
+            tracing::debug!("the HTTP parser has refused a request");
+            self.answer = Some(self.head.1.answer(refusal, allowed));
         }
         let answer = self.answer.as_mut()?;
         while !answer.is_empty() {
@@ -282,13 +306,17 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         match self.judge(context, true) {
             Verdict::Go => {}
-            Verdict::End => return Poll::Ready(Ok(())),
+            Verdict::End => {
+                self.has_ended = true;
+                return Poll::Ready(Ok(()));
+            }
             Verdict::Abort => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
         }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.tcp).poll_read(context, buffer);
         if let Poll::Ready(Ok(())) = outcome {
             if buffer.filled().len() == before {
+                self.has_ended = true;
                 self.begin_closing();
             } else {
                 self.has_read = true;
@@ -327,6 +355,10 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Verdict::Abort = self.judge(context, false) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        // Nobody is there for an answer that is still under way. The server itself would wait for it to be complete.
+        if self.has_ended && self.handle.state.is_busy() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         self.settle(context);

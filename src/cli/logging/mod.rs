@@ -28,11 +28,15 @@ static LINES: LazyLock<Lines> = LazyLock::new(Lines::start);
 /// [`ConfigError`] if `COIR_LOG` can't be understood.
 pub(super) fn start(config: &Config, given: &Given) -> Result<(), ConfigError> {
     // A bare level is meant for Coir; libraries then log warnings and errors only.
-    let directives = if config.log.contains(['=', ',']) {
+    let mut directives = if config.log.contains(['=', ',']) {
         config.log.clone()
     } else {
         format!("warn,coir={}", config.log)
     };
+    // It logs an error for each request that is no HTTP and each frame that is no WebSocket, so that any stranger could fill the log.
+    if !config.log.contains("actix_http") {
+        directives += ",actix_http::h1::dispatcher=off,actix_http::h1::decoder=off,actix_http::ws=off";
+    }
     let filter = EnvFilter::try_new(directives).map_err(|err| {
         let reason =
             format!("`{}`: {err}; write error, warn, info, debug, trace, or coir=debug,warn", config.log);

@@ -26,7 +26,7 @@ fn head(request_line: &str, more: &str) -> Vec<u8> {
 }
 
 /// Sends raw bytes for as long as the server takes them, and returns its whole answer.
-async fn send_raw(app: &TestApp, parts: impl IntoIterator<Item = Vec<u8>>) -> String {
+pub(super) async fn send_raw(app: &TestApp, parts: impl IntoIterator<Item = Vec<u8>>) -> String {
     let stream = TcpStream::connect(app.url.trim_start_matches("http://")).await.unwrap();
     let (mut reader, mut writer) = stream.into_split();
     let write = async {
@@ -49,7 +49,7 @@ async fn send_raw(app: &TestApp, parts: impl IntoIterator<Item = Vec<u8>>) -> St
 }
 
 /// Returns the status of an answer, which must be a 4xx. A body must have the shape of every error.
-fn assert_refused(why: &str, answer: &str) -> u16 {
+pub(super) fn assert_refused(why: &str, answer: &str) -> u16 {
     let status: u16 =
         answer.split(' ').nth(1).unwrap_or_else(|| panic!("{why}: {answer:?}")).parse().unwrap();
     assert!((400..500).contains(&status), "{why}: {answer}");

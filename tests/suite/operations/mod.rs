@@ -11,6 +11,7 @@ mod keys;
 mod lifecycle;
 mod log_output;
 mod malformed;
+mod parser_refusals;
 mod public;
 mod settings;
 mod shares;
