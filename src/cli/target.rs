@@ -29,10 +29,14 @@ pub(super) struct Target {
 pub enum TargetError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("`{0}` is not the URL of a server, such as http://127.0.0.1:8080")]
+    #[error("`{0}` is not the URL of a server, such as http://127.0.0.1:8080{hint}", hint = with_scheme(.0))]
     BadUrl(String),
     #[error("no server runs on {0}; start it with `coir`, or name a running server with --url or COIR_URL")]
     NoServer(String),
+    #[error(
+        "the note beside {0} names {1}, which is not an address of this machine, so no server wrote it; no key and no data were sent. Name the server with --url or COIR_URL, or start it with `coir`, which writes the note anew"
+    )]
+    ForeignNote(String, String),
     #[error("the HTTP client can't be made: {0}")]
     Client(reqwest::Error),
     #[error("the server at {0} can't be reached: {1}. Is it running? --url or COIR_URL names another")]
@@ -75,6 +79,10 @@ fn server_of_this_directory(given: &Given) -> Result<(String, Option<ServerNote>
     let database = config::database_of(given)?;
     let file = NoteFile::of(&database);
     if let Some(note) = file.as_ref().and_then(NoteFile::read) {
+        if !note.is_of_this_machine() {
+            let shown = without_password(&note.url).unwrap_or_else(|_| "no URL".to_owned());
+            return Err(TargetError::ForeignNote(database.to_string(), shown));
+        }
         return Ok((note.url.clone(), Some(note), database.to_string()));
     }
     let (listen, is_chosen) = config::listen_of(given)?;
@@ -84,10 +92,24 @@ fn server_of_this_directory(given: &Given) -> Result<(String, Option<ServerNote>
     Ok((format!("http://{}", browser_address(listen)), None, "where COIR_LISTEN says".to_owned()))
 }
 
+/// Says how the text would be a URL, if it lacks nothing but `http://`.
+fn with_scheme(text: &str) -> String {
+    let url = format!("http://{text}");
+    let is_host = |url: Url| {
+        let host = url.host_str().unwrap_or_default().to_owned();
+        !text.contains("://") && (url.port().is_some() || host == "localhost" || host.contains('.'))
+    };
+    match Url::parse(&url).is_ok_and(is_host) {
+        true => format!("; did you mean {url}?"),
+        false => String::new(),
+    }
+}
+
 /// Returns a URL as it may be shown.
 fn without_password(url: &str) -> Result<String, TargetError> {
     let bad = || TargetError::BadUrl(url.to_owned());
-    let mut shown = Url::parse(url).ok().filter(|url| url.has_host()).ok_or_else(bad)?;
+    let is_web = |url: &Url| url.has_host() && matches!(url.scheme(), "http" | "https");
+    let mut shown = Url::parse(url).ok().filter(is_web).ok_or_else(bad)?;
     if !shown.username().is_empty() || shown.password().is_some() {
         shown.set_username("").and_then(|()| shown.set_password(None)).map_err(|()| bad())?;
     }

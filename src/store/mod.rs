@@ -29,6 +29,7 @@ pub use db::{
     durability::Durability,
     migrate::MigrateError,
     pools::ConnectError,
+    private_file::create_private,
     read_connection::ReadConnection,
     sqlite::accept_copy,
     transaction::WriteTx,

@@ -25,6 +25,8 @@ use std::{
 
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
+use crate::store::db::private_file::create_private;
+
 /// Why a file must not be opened. The message is for the person who starts the server.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -118,6 +120,8 @@ pub(super) async fn open(options: &SqliteConnectOptions) -> Result<Result<Opened
         return Ok(Err(err));
     }
     let Some(path) = path_of(options) else { return Ok(Ok(Opened(None))) };
+    // SQLite gives its log the mode of the file. Where there is a file it stays as it is, and SQLite tells of any trouble.
+    drop(create_private(path));
     match mark_open(options, path).await {
         Ok(connection) => Ok(Ok(Opened(connection))),
         Err(err) if is_busy(&err) => Ok(Ok(Opened(None))),
@@ -352,7 +356,8 @@ fn random_number() -> io::Result<u32> {
 
 /// Creates a file that is still there after a power cut.
 fn create(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    remove(path)?;
+    let mut file = create_private(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -1,6 +1,6 @@
 //! Drivers and pools: how connections are opened, borrowed by readers, and used by the write transaction.
 //!
-//! Reading order: [`database`], [`pools`], [`connect`], `sqlite` with [`file_marks`], [`postgres`], [`migrate`], [`readers`], [`read_connection`],
+//! Reading order: [`database`], [`pools`], [`connect`], `sqlite` with [`file_marks`] and [`private_file`], [`postgres`], [`migrate`], [`readers`], [`read_connection`],
 //! [`transaction`], [`connection`], [`rows`], [`statement`], `placeholders`, `checkpoints`, `writes_in_progress`, [`durability`], [`url`].
 
 mod checkpoints;
@@ -13,6 +13,7 @@ pub(in crate::store) mod migrate;
 mod placeholders;
 pub(in crate::store) mod pools;
 pub(in crate::store) mod postgres;
+pub(in crate::store) mod private_file;
 pub(in crate::store) mod read_connection;
 pub(in crate::store) mod readers;
 pub(in crate::store) mod rows;

@@ -243,6 +243,85 @@ async fn a_client_command_talks_to_the_server_of_its_directory_or_to_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_note_that_names_another_machine_is_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().canonicalize().unwrap();
+    fs::write(place.join("good.json"), r#"[{"n":1}]"#).unwrap();
+    fs::create_dir(place.join("data")).unwrap();
+    for url in [
+        "http://192.0.2.7:8080",
+        "http://[2001:db8::1]:8080",
+        "http://coir.example:8080",
+        "https://127.0.0.1:8080",
+        "http://me:secret@127.0.0.1:8080",
+        "no url",
+    ] {
+        let note = json!({ "url": url, "instance": "0" }).to_string();
+        fs::write(place.join("data/coir.db.server"), note).unwrap();
+        for arguments in
+            [&["import", "posts", "good.json"][..], &["verify", "--collection", "posts", "--for", "1s"]]
+        {
+            let output = run(arguments, &[], &place).await;
+            let told = said(&output);
+            assert!(
+                !output.status.success() && told.contains("not an address of this machine"),
+                "{url}: {told}"
+            );
+            assert!(
+                told.contains("no key and no data were sent") && !told.contains("me:secret"),
+                "{url}: {told}"
+            );
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_owner_can_read_the_files_that_a_server_makes() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().to_owned();
+    let start = || {
+        let mut command = std::process::Command::new("sh");
+        let server = process::command(&[]);
+        command.args(["-c", "umask 022 && exec \"$0\" serve"]).arg(server.get_program()).current_dir(&place);
+        command.env("COIR_API_KEY", SECRET_KEY).env("COIR_PUBLISHABLE_KEY", PUBLISHABLE_KEY);
+        tokio::task::spawn_blocking(move || Process::spawn_in_directory(command))
+    };
+    let modes = || {
+        let files = fs::read_dir(place.join("data")).unwrap().map(Result::unwrap);
+        let mut modes: Vec<_> = files
+            .map(|file| {
+                (
+                    file.file_name().into_string().unwrap(),
+                    file.metadata().unwrap().permissions().mode() & 0o777,
+                )
+            })
+            .collect();
+        modes.sort();
+        modes
+    };
+    let all = |mode| {
+        [
+            ("coir.db", mode),
+            ("coir.db-open", 0o600),
+            ("coir.db-shm", mode),
+            ("coir.db-wal", mode),
+            ("coir.db.server", 0o600),
+        ]
+        .map(|(name, mode)| (name.to_owned(), mode))
+    };
+    let mut server = start().await.unwrap();
+    assert_eq!(modes(), all(0o600));
+    assert!(server.terminate());
+    // An operator has opened it to a group, for backups.
+    fs::set_permissions(place.join("data/coir.db"), fs::Permissions::from_mode(0o640)).unwrap();
+    let mut server = start().await.unwrap();
+    assert_eq!(modes(), all(0o640));
+    server.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_url_of_a_server_is_shown_without_its_password() {
     let app = TestApp::start(Database::Sqlite).await;
     app.post("/collections", json!({ "name": "posts" })).await;
