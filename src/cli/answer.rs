@@ -8,7 +8,10 @@ pub(super) fn describe(status: StatusCode, body: &str) -> String {
     let answer: Value = serde_json::from_str(body).unwrap_or_default();
     let error = &answer["error"];
     match (error["code"].as_str(), error["message"].as_str()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), Some(message)) => match error["hint"].as_str() {
+            Some(hint) => format!("{code}: {message}; {hint}"),
+            None => format!("{code}: {message}"),
+        },
         _ => format!("the server answered {status}; is this a Coir server?"),
     }
 }

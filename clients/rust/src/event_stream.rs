@@ -99,15 +99,25 @@ struct Answer {
 struct AnswerError {
     code: String,
     message: String,
+    /// What to do, where the message is fixed.
+    hint: Option<String>,
+}
+
+impl AnswerError {
+    fn into_parts(self) -> (String, String) {
+        let message = match self.hint {
+            Some(hint) => format!("{}; {hint}", self.message),
+            None => self.message,
+        };
+        (self.code, message)
+    }
 }
 
 fn refusal(status: StatusCode, body: &str) -> Error {
     let is_final = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
-    match serde_json::from_str(body) {
-        Ok(Answer { error: AnswerError { code, message } }) if is_final => Error::Refused { code, message },
-        Ok(Answer { error: AnswerError { code, message } }) => {
-            Error::Unavailable(format!("{code}: {message}"))
-        }
+    match serde_json::from_str(body).map(|answer: Answer| answer.error.into_parts()) {
+        Ok((code, message)) if is_final => Error::Refused { code, message },
+        Ok((code, message)) => Error::Unavailable(format!("{code}: {message}")),
         Err(_) if status.is_server_error() => Error::Unavailable(format!("the server answered {status}")),
         Err(_) => Error::UnexpectedAnswer(status.to_string()),
     }
@@ -120,8 +130,10 @@ mod tests {
     #[test]
     fn an_answer_that_is_no_stream_is_an_error_that_says_whether_to_come_back() {
         let body = r#"{"success":false,"error":{"code":"C","message":"m"}}"#;
+        let with_hint = r#"{"success":false,"error":{"code":"C","message":"m","hint":"h"}}"#;
         let cases = [
             (StatusCode::UNAUTHORIZED, body, false, "C: m"),
+            (StatusCode::UNAUTHORIZED, with_hint, false, "C: m; h"),
             (StatusCode::SERVICE_UNAVAILABLE, body, true, "C: m"),
             (StatusCode::TOO_MANY_REQUESTS, body, true, "C: m"),
             (StatusCode::BAD_GATEWAY, "<html>", true, "the server answered 502 Bad Gateway"),

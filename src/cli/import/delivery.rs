@@ -27,8 +27,17 @@ pub(super) struct Refusal {
     pub(super) is_final: bool,
 }
 
+/// What becomes of the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Write,
+    /// The server checks them as if it wrote them.
+    Try,
+}
+
 /// Where records go.
 pub(super) struct Delivery {
+    mode: Mode,
     client: Client,
     key: String,
     collection: String,
@@ -41,9 +50,10 @@ pub(super) struct Delivery {
 impl Delivery {
     /// # Errors
     /// [`ImportError`] if the URL is none or there can be no HTTP client.
-    pub(super) fn new(url: &str, collection: &str, key: String) -> Result<Self, ImportError> {
+    pub(super) fn new(url: &str, collection: &str, key: String, mode: Mode) -> Result<Self, ImportError> {
         let bad_url = || TargetError::BadUrl(url.to_owned());
         Ok(Self {
+            mode,
             client: Client::builder().timeout(TIMEOUT).build().map_err(ImportError::Client)?,
             key,
             collection: collection.to_owned(),
@@ -53,32 +63,21 @@ impl Delivery {
         })
     }
 
-    /// Asks whether the server takes the key and the collection's name.
-    pub(super) async fn check(&self) -> Result<(), Refusal> {
-        let mut list = self.list.clone();
-        list.query_pairs_mut().append_pair("limit", "1");
-        let answer = self.send(Method::GET, list, None, None).await?;
-        let status = answer.status();
-        let text = answer.text().await.unwrap_or_default();
-        // The first document creates the collection.
-        if status.is_success() || (status == StatusCode::NOT_FOUND && code_of(&text) == "INVALID_COLLECTION")
-        {
-            return Ok(());
-        }
-        Err(Refusal { line: 0, message: describe(status, &text), is_final: true })
-    }
-
     /// Writes records in their order. Returns those that were refused.
-    pub(super) fn write<'a>(&'a self, records: &'a [Record<'a>]) -> BoxFuture<'a, Vec<Refusal>> {
+    pub(super) fn deliver<'a>(&'a self, records: &'a [Record<'a>]) -> BoxFuture<'a, Vec<Refusal>> {
         async move {
-            let Err(refusal) = self.write_together(records).await else { return Vec::new() };
+            let together = match self.mode {
+                Mode::Write => self.write_together(records).await,
+                Mode::Try => self.try_together(records).await,
+            };
+            let Err(refusal) = together else { return Vec::new() };
             if refusal.is_final || records.len() == 1 {
                 return vec![refusal];
             }
             let (first, second) = records.split_at(records.len() / 2);
-            let mut refusals = self.write(first).await;
+            let mut refusals = self.deliver(first).await;
             if !refusals.iter().any(|refusal| refusal.is_final) {
-                refusals.extend(self.write(second).await);
+                refusals.extend(self.deliver(second).await);
             }
             refusals
         }
@@ -111,10 +110,27 @@ impl Delivery {
         if status.is_success() {
             return Ok(());
         }
+        Err(refusal(*line, status, &answer.text().await.unwrap_or_default()))
+    }
+
+    /// Has the server check all of the records. They are a transaction whose last operation deletes a document that doesn't exist, so
+    /// that nothing of it happens. If this operation is the one that is refused, none before it was.
+    async fn try_together(&self, records: &[Record<'_>]) -> Result<(), Refusal> {
+        let Some(first) = records.first() else { return Ok(()) };
+        let missing = uuid::Uuid::now_v7().simple().to_string();
+        let last = json!({ "op": "delete", "collection": self.collection, "id": missing }).to_string();
+        let operations: Vec<_> = records.iter().map(|record| self.operation(record)).chain([last]).collect();
+        let body = format!(r#"{{"operations":[{}]}}"#, operations.join(","));
+        let answer = self.send(Method::POST, self.transactions.clone(), None, Some(body)).await?;
+        let status = answer.status();
         let text = answer.text().await.unwrap_or_default();
-        let is_final = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-            || code_of(&text) == "INVALID_COLLECTION";
-        Err(Refusal { line: *line, message: describe(status, &text), is_final })
+        let error = error_of(&text);
+        let is_last =
+            error["message"].as_str().is_some_and(|message| place_of(message) == Some(records.len()));
+        match is_last && error["code"] == "DOCUMENT_NOT_FOUND" {
+            true => Ok(()),
+            false => Err(refusal(first.line, status, &text)),
+        }
     }
 
     fn operation(&self, Record { id, data, .. }: &Record<'_>) -> String {
@@ -163,8 +179,30 @@ impl Delivery {
     }
 }
 
-/// The code of an answer that is an error.
-fn code_of(body: &str) -> String {
-    let answer: Value = serde_json::from_str(body).unwrap_or_default();
-    answer["error"]["code"].as_str().unwrap_or_default().to_owned()
+/// The error of an answer.
+fn error_of(body: &str) -> Value {
+    serde_json::from_str(body).map(|mut answer: Value| answer["error"].take()).unwrap_or_default()
+}
+
+/// The operation of a transaction that a message is about.
+fn place_of(message: &str) -> Option<usize> {
+    message.strip_prefix(OPERATION)?.split_once("]: ")?.0.parse().ok()
+}
+
+/// How a message about an operation begins.
+const OPERATION: &str = "operations[";
+
+/// Describes why the server took no record. Its place in the request means nothing to the reader, who is told the line.
+fn refusal(line: usize, status: StatusCode, body: &str) -> Refusal {
+    let described = describe(status, body);
+    let message = match described.split_once(": ") {
+        Some((code, message)) if place_of(message).is_some() => {
+            let (_, message) = message.split_once("]: ").unwrap_or_default();
+            format!("{code}: {message}")
+        }
+        _ => described,
+    };
+    let is_final = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        || error_of(body)["code"] == "INVALID_COLLECTION";
+    Refusal { line, message, is_final }
 }

@@ -13,6 +13,8 @@ pub enum ImportError {
     Target(#[from] TargetError),
     #[error("`{0}` can't be read: {1}")]
     File(PathBuf, std::io::Error),
+    #[error("`{0}` is {1}")]
+    NoFile(PathBuf, &'static str),
     /// Nothing was written.
     #[error("`{0}` is not a valid import file: {1}")]
     Content(PathBuf, String),
@@ -22,6 +24,8 @@ pub enum ImportError {
     Output(#[from] OutputError),
     #[error("{failed} of {total} documents were not written")]
     Incomplete { failed: usize, total: usize },
+    #[error("{failed} of {total} documents would not be written; nothing was written")]
+    WouldBeIncomplete { failed: usize, total: usize },
     /// The server would refuse every further document, too.
     #[error("{0}")]
     Refused(String),

@@ -9,10 +9,32 @@ use super::{record::Record, table};
 use crate::domain::{DocumentId, Timestamp, json_mistake::explain_alone};
 
 /// The records of a file, in its order. No two have the same id.
-pub(super) struct Records<'a>(pub(super) Vec<Record<'a>>);
+pub(super) struct Records<'a> {
+    pub(super) all: Vec<Record<'a>>,
+    /// The fields that the first line of a table names. Empty for other files.
+    pub(super) names: Vec<String>,
+}
+
+/// The beginnings of files that are no text, and what to do with them.
+const OTHER_FILES: [(&[u8], &str); 5] = [
+    (
+        b"PK\x03\x04",
+        "it is a spreadsheet (.xlsx, .ods) or another zip archive; save the sheet as CSV UTF-8, and import that",
+    ),
+    (
+        b"\xd0\xcf\x11\xe0",
+        "it is a spreadsheet of an old kind (.xls); save the sheet as CSV UTF-8, and import that",
+    ),
+    (b"\x1f\x8b", "it is compressed by gzip; unpack it, and import what was in it"),
+    (b"SQLite format 3\0", "it is a database of SQLite; export a table as CSV or JSON, and import that"),
+    (b"PAR1", "it is a Parquet file; save it as CSV or JSON lines, and import that"),
+];
 
 /// Takes a file's bytes for text, without the byte order mark that some editors begin it with.
 pub(super) fn decode(bytes: &[u8]) -> Result<&str, String> {
+    if let Some((_, advice)) = OTHER_FILES.iter().find(|(beginning, _)| bytes.starts_with(beginning)) {
+        return Err((*advice).to_owned());
+    }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err("it is UTF-16; save it as UTF-8".to_owned());
     }
@@ -29,10 +51,13 @@ impl<'a> Records<'a> {
     /// # Errors
     /// A sentence about the first record that is none, with its line.
     pub(super) fn read(text: &'a str, extension: &str, id_field: Option<&str>) -> Result<Self, String> {
-        let records = match extension.to_ascii_lowercase().as_str() {
-            "ndjson" | "jsonl" => read_lines(text)?,
-            "csv" | "tsv" => table::read(text)?,
-            _ => read_array(text)?,
+        let (records, names) = match extension.to_ascii_lowercase().as_str() {
+            "ndjson" | "jsonl" => (read_lines(text)?, Vec::new()),
+            "csv" | "tsv" => {
+                let table = table::read(text)?;
+                (table.records, table.names)
+            }
+            _ => (read_array(text)?, Vec::new()),
         };
         let mut lines = HashMap::new();
         let mut checked = Vec::with_capacity(records.len());
@@ -49,7 +74,7 @@ impl<'a> Records<'a> {
             }
             checked.push(record);
         }
-        Ok(Self(checked))
+        Ok(Self { all: checked, names })
     }
 }
 
@@ -72,7 +97,7 @@ fn read_array(text: &str) -> Result<Vec<Record<'_>>, String> {
     let wrong = |err: serde_json::Error| {
         let (line, column) = (err.line(), err.column());
         format!(
-            "line {line}, column {column}: {}. A .json file must hold an array of objects; call a file of JSON lines .ndjson",
+            "line {line}, column {column}: {}. A .json file must hold an array of objects; call a file of JSON lines .ndjson, and a table .csv",
             explain_alone(&err)
         )
     };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Output};
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use crate::harness::{TestApp, View, data_of, list_all, on_both_databases, postgres, process};
+use crate::harness::{SECRET_KEY, TestApp, View, data_of, list_all, on_both_databases, postgres, process};
 
 /// Returns the path of a file with films, and the films. It comes with the npm packages that `tests/run` installs.
 fn movies() -> (PathBuf, Vec<Value>) {
@@ -167,11 +167,11 @@ on_both_databases! {
     async fn a_second_import_of_an_export_or_by_an_id_field_doubles_nothing(app: &TestApp) {
         let directory = tempfile::tempdir().unwrap();
         for n in 0..5 {
-            app.put(&format!("/collections/old/d{n}"), json!({ "n": n, "id": "own" })).await;
+            app.put(&format!("/collections/old/d{n}"), json!({ "n": n, "id": "own", "": "e", "17": "s" })).await;
         }
         for format in ["json", "ndjson", "csv"] {
             let exported = app.http.get(format!("{}/collections/old/export?format={format}", app.url));
-            let exported = exported.bearer_auth(crate::harness::SECRET_KEY).send().await.unwrap().text().await.unwrap();
+            let exported = exported.bearer_auth(SECRET_KEY).send().await.unwrap().text().await.unwrap();
             let file = write_file(directory.path(), &format!("old.{format}"), &exported);
             for _ in 0..2 {
                 let output = import(app, format, &file).await;
@@ -210,8 +210,78 @@ on_both_databases! {
         let output = dry_run(&[]).await;
         assert!(output.status.success(), "{output:?}");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "2 documents would be written into `films`. Nothing was written.\n");
-        assert_refused(&dry_run(&["--key", "sk_0123456789abcdefWRONG"]).await, &["UNAUTHORIZED"]);
+        assert_refused(&dry_run(&["--key", "sk_0123456789abcdefWRONG"]).await, &["UNAUTHORIZED", "coir keys list"]);
         assert_eq!(app.get("/collections/films").await.error(), (404, "INVALID_COLLECTION"));
+    }
+
+    async fn a_dry_run_says_what_the_real_run_says(app: &TestApp) {
+        let directory = tempfile::tempdir().unwrap();
+        app.post("/collections", json!({ "name": "posts", "schema": { "properties": { "n": { "type": "integer" } } } })).await;
+        let made = process::command(&["keys", "create", "secret", "--scope", "documents:read"]);
+        let (mut made, url) = (made, app.config.database_url.clone());
+        let make = move || made.env("DATABASE_URL", url).output().unwrap();
+        let reader = String::from_utf8(tokio::task::spawn_blocking(make).await.unwrap().stdout).unwrap();
+        let many: Vec<_> = (1..=150).map(|n| match n {
+            70 | 149 => format!("{{\"n\":\"{n}\"}}\n"),
+            _ => format!("{{\"n\":{n}}}\n"),
+        }).collect();
+        let (many, large) = (many.concat(), format!("{{\"a\":\"{}\"}}", "x".repeat(2 << 20)));
+        for (why, collection, key, text, words) in [
+            ("a member with `$`", "posts", SECRET_KEY, "{\"n\":1}\n{\"$inc\":{\"n\":1}}\n", &["line 2: INVALID_BODY", "1 of 2 documents"][..]),
+            ("a bad name", "1posts", SECRET_KEY, "{\"n\":1}\n{\"n\":2}\n", &["coir: INVALID_COLLECTION"]),
+            ("a missing right", "posts", reader.trim(), "{\"n\":1}\n", &["coir: FORBIDDEN", "documents:write"]),
+            ("an unknown key", "posts", "sk_0123456789abcdefWRONG", "{\"n\":1}\n", &["coir: UNAUTHORIZED", "coir keys list"]),
+            ("a schema", "posts", SECRET_KEY, &many, &["line 70: SCHEMA_VIOLATION", "line 149: ", "2 of 150 documents"]),
+            ("a large document", "others", SECRET_KEY, &large, &["line 1: PAYLOAD_TOO_LARGE"]),
+            ("an empty file", "others", SECRET_KEY, "", &[]),
+            ("good ones", "others", SECRET_KEY, "{\"n\":1}\n{\"id\":2}\n", &[]),
+        ] {
+            let file = write_file(directory.path(), "posts.ndjson", text);
+            let before = app.sql().await.document_sequences().await.len();
+            let arguments = ["import", collection, &file, "--url", &app.url, "--key", key].map(str::to_owned);
+            let tried = coir([&arguments[..], &["--dry-run".to_owned()]].concat()).await;
+            assert_eq!(app.sql().await.document_sequences().await.len(), before, "{why}");
+            let done = coir(arguments.to_vec()).await;
+            assert_eq!(tried.status.code(), done.status.code(), "{why}: {tried:?}");
+            let said = |output: &Output| {
+                String::from_utf8_lossy(&output.stderr).replace("would not be written; nothing was written", "were not written")
+            };
+            assert_eq!(said(&tried), said(&done), "{why}");
+            assert!(words.iter().all(|word| said(&tried).contains(word)), "{why}: {}", said(&tried));
+            assert!(!said(&tried).contains("operations["), "{why}: {}", said(&tried));
+        }
+    }
+
+    async fn what_is_no_file_of_records_is_told_in_a_sentence(app: &TestApp) {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe.json");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let zip = directory.path().join("books.xlsx");
+        fs::write(&zip, b"PK\x03\x04\x14\0\x06\0").unwrap();
+        let csv = |text: &str| write_file(directory.path(), "books.csv", text);
+        for (file, words) in [
+            (directory.path().to_str().unwrap().to_owned(), ["is a directory", "name a file in it"]),
+            (pipe.to_str().unwrap().to_owned(), ["is a pipe", "into a file first"]),
+            (zip.to_str().unwrap().to_owned(), ["spreadsheet", "save the sheet as CSV"]),
+            (csv("1,Dune,1965\n"), ["line 1: `1` is no name of a column", "must name every column"]),
+        ] {
+            assert_refused(&import(app, "books", &file).await, &words);
+        }
+        let output = import(app, "books", &csv("title,n\n1984,1.10\n\"x,2\n")).await;
+        assert_refused(&output, &["line 3: the quote that begins here has no end"]);
+        assert_eq!(app.get("/collections/books").await.error(), (404, "INVALID_COLLECTION"));
+
+        let output = import(app, "books", &csv("title,n\n1984,1.10\n007,2\n")).await;
+        assert!(String::from_utf8_lossy(&output.stderr).contains("The first line names the fields `title`, `n`."), "{output:?}");
+        let listed = app.get("/collections/books?orderBy=createdAt").await;
+        let listed: Vec<_> = listed.data().as_array().unwrap().iter().map(|item| item["data"].clone()).collect();
+        assert_eq!(listed, [json!({ "title": "1984", "n": "1.10" }), json!({ "title": "007", "n": "2" })]);
+
+        let address = app.url.trim_start_matches("http://");
+        for url in [address.to_owned(), address.replace("127.0.0.1", "localhost")] {
+            let output = coir(["import", "books", &csv("a\nx\n"), "--url", &url].map(str::to_owned).to_vec()).await;
+            assert_refused(&output, &[&format!("did you mean http://{url}?")]);
+        }
     }
 }
 
