@@ -17,7 +17,7 @@ use crate::{
     live::LiveError,
     query::{index_definition::IndexError, page::KeyTooLong, parse::FilterError},
     service::ServiceError,
-    store::StoreError,
+    store::{StoreError, Trouble},
     writer::WriteError,
 };
 
@@ -216,7 +216,11 @@ impl From<StoreError> for ApiError {
         }
         // The log has it already, once for all requests.
         tracing::debug!("the database cannot be reached: {err}");
-        Self::new(ErrorCode::Overloaded, "the database cannot be reached; try again")
+        let message = match err.trouble() {
+            trouble @ (Trouble::NoDescriptors | Trouble::DiskFull) => format!("{trouble}; try again"),
+            _ => "the database cannot be reached; try again".to_owned(),
+        };
+        Self::new(ErrorCode::Overloaded, message)
     }
 }
 
@@ -269,6 +273,7 @@ impl From<LiveError> for ApiError {
         match err {
             LiveError::Forbidden(err) => Self::new(ErrorCode::Forbidden, err.to_string()),
             LiveError::UnknownCollection => Self::new(ErrorCode::InvalidCollection, UNKNOWN_COLLECTION),
+            LiveError::Removed => Self::new(ErrorCode::InvalidCollection, err.to_string()),
             LiveError::TooManySubscriptions { .. }
             | LiveError::TooManyFilters
             | LiveError::TooManyBytes(_)
@@ -321,7 +326,7 @@ impl From<WriteError> for ApiError {
             WriteError::QueueFull
             | WriteError::Clock(_)
             | WriteError::IndexAwaited
-            | WriteError::Unavailable
+            | WriteError::Unavailable(_)
             | WriteError::SchemaBehind
             | WriteError::TooManyIdempotencyKeys { .. } => ErrorCode::Overloaded,
         };

@@ -18,9 +18,10 @@ use bytes::Bytes;
 use super::{
     error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
     request::caller::account_of,
-    state::State,
+    route_hints,
+    state::{ServerState, State},
 };
-use crate::domain::{CollectionName, nearest};
+use crate::domain::{CollectionName, ProjectId, nearest};
 
 /// The most collections whose names are compared with one that is not there.
 const MAX_COMPARED: usize = 1000;
@@ -30,7 +31,7 @@ const MAX_SHOWN: usize = 60;
 /// Answers a path that no route has.
 pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let message = format!("there is no route `{}`; docs/reference/rest.md lists the routes", request.path());
-    Err(ApiError::new(ErrorCode::NotFound, message))
+    Err(ApiError { hint: route_hints::hint(request.path()), ..ApiError::new(ErrorCode::NotFound, message) })
 }
 
 /// Returns the route of all methods that a path does not have. It has `methods`, separated by commas.
@@ -86,25 +87,33 @@ impl MessageBody for Omitted {
 /// # Errors
 /// The handler's own.
 pub async fn name_unknown_collection(
-    state: State,
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let response = next.call(request).await?;
-    let error = response.response().error().and_then(|error| error.as_error::<ApiError>());
-    let is_meant = |error: &&ApiError| {
-        error.code == ErrorCode::InvalidCollection
-            && error.message == UNKNOWN_COLLECTION
-            && error.hint.is_none()
-    };
-    let (Some(error), Some(name)) =
-        (error.filter(is_meant).cloned(), response.request().match_info().get("collection"))
-    else {
-        return Ok(response);
-    };
+    let error = response.response().error().and_then(|error| error.as_error::<ApiError>()).cloned();
+    match error.and_then(|error| with_collection_hint(response.request(), error)) {
+        Some(error) => Ok(response.into_response(error.error_response())),
+        None => Ok(response),
+    }
+}
+
+/// Adds that hint to an error; `None` for any other error.
+pub fn with_collection_hint(request: &HttpRequest, error: ApiError) -> Option<ApiError> {
+    let is_meant = error.code == ErrorCode::InvalidCollection
+        // The name of an item may come before the message: `ids[0]: …`.
+        && error.message.ends_with(UNKNOWN_COLLECTION)
+        && error.hint.is_none();
+    let name = request.match_info().get("collection").filter(|_| is_meant)?;
+    let state = request.app_data::<State>()?;
     // The key was good, or the collection would not have been looked for.
-    let project = account_of(&state, response.request()).project;
-    let catalog = state.documents.catalogs.cached(&project);
+    let hint = unknown_collection(state, &account_of(state, request).project, name);
+    Some(error.with_hint(hint))
+}
+
+/// Returns a hint that names a collection that doesn't exist, and the nearest one that does.
+pub fn unknown_collection(state: &ServerState, project: &ProjectId, name: &str) -> String {
+    let catalog = state.documents.catalogs.cached(project);
     let collections = catalog.iter().flat_map(|catalog| catalog.list(None)).take(MAX_COMPARED);
     let near = nearest(name, collections.map(|collection| collection.name.as_str()));
     let shown: String = name.chars().take(MAX_SHOWN).collect();
@@ -115,6 +124,5 @@ pub async fn name_unknown_collection(
         }
         None => "a name is a letter and at most 63 letters, digits, `_` or `-`".to_owned(),
     };
-    let error = error.with_hint(format!("there is no collection `{shown}`; {advice}"));
-    Ok(response.into_response(error.error_response()))
+    format!("there is no collection `{shown}`; {advice}")
 }

@@ -4,7 +4,7 @@
 //! Never does: decide what a request means. The services do that.
 //!
 //! Reading order: [`sockets`], [`routes`], [`state`], [`error`], [`request`], [`rest`], [`realtime`], [`cocobase`]; then
-//! [`response`], [`headers`], [`fallback`], [`health`], [`site`] and [`public`].
+//! [`response`], [`headers`], [`fallback`] with [`route_hints`], [`health`], [`site`] and [`public`].
 
 pub mod cocobase;
 pub mod error;
@@ -17,6 +17,7 @@ pub mod realtime;
 pub mod request;
 pub mod response;
 pub mod rest;
+pub mod route_hints;
 pub mod routes;
 pub mod site;
 pub mod sockets;

@@ -9,10 +9,11 @@ use std::path::{Component, Path, PathBuf};
 use actix_files::{Files, PathBufWrap};
 use actix_web::{
     Error, Scope,
+    body::BoxBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
     guard::{GuardContext, fn_guard},
-    http::{Method, header},
-    middleware::DefaultHeaders,
+    http::{Method, header, header::HeaderValue},
+    middleware::{DefaultHeaders, Next, from_fn},
     web,
 };
 
@@ -43,7 +44,21 @@ pub fn files(
         // The browser asks each time, and is answered 304 if the file is the same.
         .add((header::CACHE_CONTROL, "no-cache"))
         .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
-    web::scope("").wrap(headers).service(files).default_service(web::to(not_found))
+    web::scope("").wrap(headers).wrap(from_fn(keep_query)).service(files).default_service(web::to(not_found))
+}
+
+/// Middleware: keeps the query of a request that is redirected to the directory that it names.
+async fn keep_query(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    let query = response.request().query_string().to_owned();
+    if let Some(place) = response.headers().get(header::LOCATION)
+        && response.status().is_redirection()
+        && !query.is_empty()
+        && let Ok(place) = HeaderValue::from_bytes(&[place.as_bytes(), b"?", query.as_bytes()].concat())
+    {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
 }
 
 /// Whether a request can be about a file. `//host/` is none: a redirect to it would lead to another host.

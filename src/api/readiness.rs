@@ -29,15 +29,15 @@ pub async fn find_cause(health: &Health, db: &Db) -> Option<String> {
         return Some(format!("{failure}; the log of the server says more"));
     }
     if has_no_descriptor() {
-        return Some(describe(Trouble::NoDescriptors).to_owned());
+        return Some(Trouble::NoDescriptors.to_string());
     }
     let failure = health.writer.failure().map(|failure| db.find_trouble(&failure));
     // Whether the whole database is away is asked below.
     if let Some(trouble) = failure.filter(|trouble| *trouble != Trouble::Away) {
-        return Some(describe(trouble).to_owned());
+        return Some(trouble.to_string());
     }
     if let Err(trouble) = db.check_reachable(TIMEOUT).await {
-        return Some(describe(trouble).to_owned());
+        return Some(trouble.to_string());
     }
     if failure.is_some() {
         return Some(
@@ -63,20 +63,4 @@ pub async fn find_cause(health: &Health, db: &Db) -> Option<String> {
 fn has_no_descriptor() -> bool {
     // EMFILE and ENFILE.
     File::open("/dev/null").is_err_and(|err| matches!(err.raw_os_error(), Some(23 | 24)))
-}
-
-fn describe(trouble: Trouble) -> &'static str {
-    match trouble {
-        Trouble::DiskFull => "the disk of the database is full; writes fail until there is room",
-        Trouble::ReadOnly => {
-            "the database is read-only; writes fail, and with PostgreSQL reads as well, until this user may write to it again, or \
-             the server is connected to the primary"
-        }
-        Trouble::NoDescriptors => {
-            "no file descriptors are left; raise the limit (LimitNOFILE= in systemd, `ulimit -n`)"
-        }
-        Trouble::Busy => "the database is busy: others hold its connections, or its lock for writing",
-        Trouble::Away => "the database does not answer",
-        Trouble::Failing => "the database fails to write; the log of the server says why",
-    }
 }

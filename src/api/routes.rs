@@ -37,6 +37,7 @@ fn page<'a>(config: &'a mut ServiceConfig, base: &str) -> &'a mut ServiceConfig 
 
 fn api(config: &mut ServiceConfig) {
     page(config.configure(cocobase::routes::routes), "/_")
+        .service(resource("/_").route(get().to(site::to_home)).default_service(other_methods("GET, HEAD")))
         .service(
             resource("/health/live")
                 .route(get().to(health::live))

@@ -20,6 +20,15 @@ pub async fn home(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     serve(request, PAGE).await
 }
 
+/// `GET /_` → 308 to the page, whose links are relative. The place is relative, too, for a proxy that has the server below a path.
+pub async fn to_home(request: HttpRequest) -> HttpResponse {
+    let query = match request.query_string() {
+        "" => String::new(),
+        query => format!("?{query}"),
+    };
+    HttpResponse::PermanentRedirect().insert_header((header::LOCATION, format!("_/{query}"))).finish()
+}
+
 /// `GET /_/assets/{file}` → a file that the page loads.
 pub async fn asset(request: HttpRequest, file: Path<String>) -> Result<HttpResponse, ApiError> {
     // The page has relative links, so it has one address only.

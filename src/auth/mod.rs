@@ -12,5 +12,5 @@ pub mod tickets;
 
 pub use keys::{AuthError, KeyRing};
 pub use permission::{Action, Forbidden};
-pub use principal::{KeyKind, Principal, Scopes};
+pub use principal::{KeyKind, Principal, Scopes, TicketCollection};
 pub use tickets::{TicketError, Tickets};

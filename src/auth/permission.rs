@@ -1,7 +1,7 @@
 //! The permissions of a principal: one table of actions, and the check against it.
 
 use super::{KeyKind, Principal};
-use crate::domain::CollectionId;
+use crate::domain::Collection;
 
 /// Something that takes a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +53,9 @@ pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
 }
 
 /// Checks that a principal's ticket, if it has one, is not for another collection.
-pub fn check_collection(principal: &Principal, collection: &CollectionId) -> Result<(), Forbidden> {
+pub fn check_collection(principal: &Principal, collection: &Collection) -> Result<(), Forbidden> {
     match &principal.collection {
-        Some(only) if only != collection => Err(Forbidden::Collection),
+        Some(only) if !only.admits(collection) => Err(Forbidden::Collection),
         _ => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    domain::{CollectionId, KeyId, ProjectId},
+    domain::{Collection, CollectionId, CollectionName, KeyId, ProjectId},
     shares::Account,
 };
 
@@ -16,7 +16,24 @@ pub struct Principal {
     pub kind: KeyKind,
     pub scopes: Scopes,
     /// The only collection that a stream ticket opens; `None` opens all of them.
-    pub collection: Option<CollectionId>,
+    pub collection: Option<TicketCollection>,
+}
+
+/// The only collection that a stream ticket opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TicketCollection {
+    Existing(CollectionId),
+    /// It did not exist when the ticket was made. The ticket opens the one that has this name.
+    Awaited(CollectionName),
+}
+
+impl TicketCollection {
+    pub fn admits(&self, collection: &Collection) -> bool {
+        match self {
+            Self::Existing(id) => *id == collection.id,
+            Self::Awaited(name) => *name == collection.name,
+        }
+    }
 }
 
 impl Principal {

@@ -8,14 +8,16 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use super::Principal;
-use crate::domain::{CollectionId, KeyId, Timestamp};
+use super::{Principal, TicketCollection};
+use crate::domain::{CollectionId, CollectionName, KeyId, Timestamp};
 
 /// The name of the signing secret in the table `secrets`.
 pub const SECRET: &str = "tickets";
 
 /// How long a ticket can open streams. An open stream does not end with its ticket.
 const LIFETIME: Duration = Duration::from_secs(3600);
+/// Stands before the name of a collection in the place of an id. An earlier version takes it for the id of none.
+const AWAITED: &str = "name:";
 /// Distinguishes tickets from other tokens that this server signs.
 const AUDIENCE: &str = "realtime";
 
@@ -39,7 +41,7 @@ pub struct Holder {
     /// The key that asked for the ticket. It may have been revoked since.
     pub key: KeyId,
     /// The only collection that the ticket opens; `None` opens all of them.
-    pub collection: Option<CollectionId>,
+    pub collection: Option<TicketCollection>,
 }
 
 /// Why a ticket opens no stream, or could not be made.
@@ -78,7 +80,7 @@ impl Tickets {
     pub fn issue(
         &self,
         principal: &Principal,
-        collection: Option<&CollectionId>,
+        collection: Option<&TicketCollection>,
     ) -> Result<Ticket, TicketError> {
         let now = Timestamp::now().0.unsigned_abs() / 1000;
         let claims = Claims {
@@ -86,7 +88,10 @@ impl Tickets {
             exp: now + LIFETIME.as_secs(),
             iat: now,
             key: principal.key.to_string(),
-            collection: collection.map(CollectionId::to_string),
+            collection: collection.map(|collection| match collection {
+                TicketCollection::Existing(id) => id.to_string(),
+                TicketCollection::Awaited(name) => format!("{AWAITED}{name}"),
+            }),
         };
         let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
             .map_err(|_| TicketError::NotSigned)?;
@@ -113,9 +118,11 @@ impl Tickets {
             _ => TicketError::Unknown,
         })?;
         let Claims { key, collection, .. } = claims.claims;
-        Ok(Holder {
-            key: KeyId::from_stored(&key),
-            collection: collection.map(|id| CollectionId::from_stored(&id)),
-        })
+        let to_collection = |claim: String| match claim.strip_prefix(AWAITED) {
+            None => Ok(TicketCollection::Existing(CollectionId::from_stored(&claim))),
+            Some(name) => CollectionName::parse(name).map(TicketCollection::Awaited),
+        };
+        let collection = collection.map(to_collection).transpose().map_err(|_| TicketError::Unknown)?;
+        Ok(Holder { key: KeyId::from_stored(&key), collection })
     }
 }

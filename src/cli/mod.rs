@@ -28,7 +28,7 @@ pub use error::CliError;
 use crate::{
     app,
     auth::Scopes,
-    config::{Config, Given, unknown::find_unknown},
+    config::{self, Config, Given, unknown::find_unknown},
     service::keys::DEFAULT_PROJECT,
 };
 
@@ -42,8 +42,8 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         // These two talk to a server. Of its settings they read where it is, and nothing else.
         Some(Command::Import(args)) => Ok(import::run(args, &given).await?),
         Some(Command::Verify(args)) => Ok(verify::run(args, &given).await?),
-        None => serve::run(start(&given)?).await,
-        Some(Command::Serve(args)) => serve::run(start(&given.with_flags_of(args.0))?).await,
+        None => serve::run(start_serving(&given)?).await,
+        Some(Command::Serve(args)) => serve::run(start_serving(&given.with_flags_of(args.0))?).await,
         Some(Command::Migrate) => {
             if let Some(keys) = app::prepare_database(&start(&given)?).await? {
                 output::print(format_args!(
@@ -73,6 +73,15 @@ fn start(given: &Given) -> Result<Config, CliError> {
     for unknown in find_unknown(names) {
         let (name, nearest) = (unknown.name, unknown.nearest);
         tracing::warn!(variable = %name, "unknown setting `{name}` is ignored; did you mean `{nearest}`?");
+    }
+    Ok(config)
+}
+
+/// The same for `serve`, which also warns of the variable by which some platforms tell the port.
+fn start_serving(given: &Given) -> Result<Config, CliError> {
+    let config = start(given)?;
+    if std::env::var_os("PORT").is_some() && !config::listen_of(given)?.1 {
+        tracing::warn!("the variable PORT is not read; COIR_LISTEN=0.0.0.0:$PORT listens there");
     }
     Ok(config)
 }

@@ -86,6 +86,11 @@ pub(super) async fn run(args: VerifyArgs, given: &Given) -> Result<(), VerifyErr
         verification.comparisons,
         verification.divergences,
     ))?;
+    if verification.view.documents().is_empty() && counts.events == 0 {
+        note(
+            "Nothing was verified: no document matched, and no event came. Write to the collection while it is followed.",
+        );
+    }
     match verification.divergences {
         0 => Ok(()),
         divergences => Err(VerifyError::Diverged(divergences)),

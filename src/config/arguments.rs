@@ -75,6 +75,8 @@ fn argument(setting: &'static Setting) -> Arg {
         .value_name(setting.value_name)
         .help(setting.help)
         .help_heading(Group::heading(setting.group));
+    // People type what other programs take. The value may be a port alone.
+    let argument = if setting.variable == "COIR_LISTEN" { argument.alias("port") } else { argument };
     match setting.default {
         Some(default) => argument.default_value(default),
         None => argument,

@@ -27,7 +27,17 @@ pub fn find_unknown(names: impl IntoIterator<Item = String>) -> Vec<UnknownVaria
     names.into_iter().map(|name| UnknownVariable { nearest: nearest(&name), name }).collect()
 }
 
+/// Names that other products have for settings.
+const SYNONYMS: [(&str, &[&str]); 3] = [
+    ("COIR_LISTEN", &["COIR_PORT", "COIR_HOST", "COIR_ADDRESS", "COIR_ADDR", "COIR_BIND", "COIR_HTTP_PORT"]),
+    ("DATABASE_URL", &["COIR_DATABASE_URL", "COIR_DATABASE", "COIR_DB", "COIR_DB_URL", "COIR_POSTGRES_URL"]),
+    ("COIR_API_KEY", &["COIR_SECRET", "COIR_SECRET_KEY"]),
+];
+
 fn nearest(name: &str) -> &'static str {
+    if let Some((setting, _)) = SYNONYMS.iter().find(|(_, synonyms)| synonyms.contains(&name)) {
+        return setting;
+    }
     // Jaro-Winkler favours names that begin alike, as a shortened name does.
     let similarity = |variable: &str| strsim::jaro_winkler(variable, name);
     let variables = SETTINGS.iter().map(|setting| setting.variable);
@@ -45,6 +55,8 @@ mod tests {
             "COIR_MAX_PAGES",
             "COIR_LISTNE",
             "COIR_LISTEN",
+            "COIR_PORT",
+            "COIR_DATABASE_URL",
             "COIR_TEST_SEED",
             "COIR_URL",
             "COIR_KEY",
@@ -54,9 +66,11 @@ mod tests {
         let unknown = find_unknown(names.map(str::to_owned));
         let found: Vec<_> = unknown.iter().map(|found| (found.name.as_str(), found.nearest)).collect();
         let expected = [
+            ("COIR_DATABASE_URL", "DATABASE_URL"),
             ("COIR_HEARTBEAT", "COIR_HEARTBEAT_SECONDS"),
             ("COIR_LISTNE", "COIR_LISTEN"),
             ("COIR_MAX_PAGES", "COIR_MAX_PAGE"),
+            ("COIR_PORT", "COIR_LISTEN"),
         ];
         assert_eq!(found, expected);
     }

@@ -11,9 +11,13 @@ use crate::{
 pub enum LiveError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    /// The collection does not exist, or was removed.
     #[error("collection does not exist")]
     UnknownCollection,
+    /// The collection was removed while the subscription was live.
+    #[error(
+        "the collection was removed, and the subscription has ended; subscribe again to wait for a new one"
+    )]
+    Removed,
     #[error("a connection has at most {limit} subscriptions")]
     TooManySubscriptions { limit: usize },
     /// The hub would have to ask too many filters of the collection, or of the principal's key, about each document

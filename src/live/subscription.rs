@@ -102,7 +102,7 @@ impl Subscription {
     /// Tells the client why it has ended.
     pub fn say_error(&self, code: &str, message: &str) {
         let id = self.id().as_deref().map(serde_json::Value::from);
-        self.outbox().send(messages::error(self.delivery.form, code, message, id.as_ref()));
+        self.outbox().send(messages::error(self.delivery.form, code, message, None, id.as_ref()));
     }
 
     fn outbox(&self) -> &Rc<Outbox> {

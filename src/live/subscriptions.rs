@@ -5,8 +5,8 @@ use std::rc::Rc;
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 
 use crate::{
-    auth::Principal,
-    domain::{CollectionId, cursor::Cursor},
+    auth::{Principal, TicketCollection},
+    domain::cursor::Cursor,
     hub::{Delivery, DeliveryState, Outbox, Shard},
     live::{
         catch_up::catch_up, error::LiveError, log_reading::CaughtUp, reads::Streams, resume::Lost,
@@ -153,11 +153,14 @@ impl Subscriptions {
     }
 
     /// Ends those of other collections, and returns them.
-    pub fn end_others(&mut self, collection: &CollectionId) -> Vec<Subscription> {
-        let is_other = |subscription: &mut Subscription| subscription.delivery.collection != *collection;
+    pub fn end_others(&mut self, only: &TicketCollection) -> Vec<Subscription> {
+        let is_other = |subscription: &mut Subscription| match only {
+            TicketCollection::Existing(id) => subscription.delivery.collection != *id,
+            TicketCollection::Awaited(name) => *subscription.delivery.label != *name.as_str(),
+        };
         let mut others: Vec<_> = self.all.extract_if(.., is_other).collect();
         others.iter().for_each(|subscription| self.shard.end(&subscription.delivery));
-        others.append(&mut self.waiting.take_all());
+        others.append(&mut self.waiting.take_others(only));
         others
     }
 
@@ -187,7 +190,7 @@ impl Subscriptions {
             }
             let is_removed = |other: &Subscription| other.delivery.state() == DeliveryState::Removed;
             if let Some(index) = self.all.iter().position(is_removed) {
-                return self.end(index, LiveError::UnknownCollection);
+                return self.end(index, LiveError::Removed);
             }
             self.begin_catching_up();
             let (subscription, caught_up) = tokio::select! {
@@ -207,7 +210,7 @@ impl Subscriptions {
             };
             match caught_up {
                 CaughtUp::Live | CaughtUp::Ended => {}
-                CaughtUp::Removed => return self.end(index, LiveError::UnknownCollection),
+                CaughtUp::Removed => return self.end(index, LiveError::Removed),
                 CaughtUp::Refused => return self.end(index, LiveError::TooManyFilters),
                 CaughtUp::Expired(_) | CaughtUp::Unreadable(_) if !subscription.is_resumable() => {
                     return Ended::Behind;

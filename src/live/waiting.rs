@@ -6,7 +6,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{log_reading::account_of, reads::Streams, subscription::Subscription};
 use crate::{
-    auth::Principal,
+    auth::{Principal, TicketCollection},
     domain::{Change, Collection, CollectionName, Control, Entry, cursor::Cursor},
     hub::{Delivery, Shard},
     store::StoreError,
@@ -47,7 +47,11 @@ impl Waiting {
     /// Whether a principal may wait for a collection that doesn't exist: a write can create it, and the principal's ticket, if it
     /// has one, is not for another collection.
     pub(super) fn may_begin(principal: &Principal, asked_name: &str) -> bool {
-        principal.collection.is_none() && CollectionName::parse(asked_name).is_ok()
+        match (&principal.collection, CollectionName::parse(asked_name)) {
+            (None, Ok(_)) => true,
+            (Some(TicketCollection::Awaited(only)), Ok(asked)) => *only == asked,
+            _ => false,
+        }
     }
 
     pub(super) fn all(&self) -> &[Subscription] {
@@ -68,6 +72,15 @@ impl Waiting {
 
     pub(super) fn take_all(&mut self) -> Vec<Subscription> {
         std::mem::take(&mut self.all)
+    }
+
+    /// Takes the subscriptions that wait for other collections.
+    pub(super) fn take_others(&mut self, only: &TicketCollection) -> Vec<Subscription> {
+        let is_other = |waited: &mut Subscription| match only {
+            TicketCollection::Existing(_) => true,
+            TicketCollection::Awaited(name) => *waited.delivery.label != *name.as_str(),
+        };
+        self.all.extract_if(.., is_other).collect()
     }
 
     pub(super) fn add(&mut self, streams: &Streams, waited: Subscription) {

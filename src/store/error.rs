@@ -25,18 +25,26 @@ enum Cause {
     Panicked,
 }
 
-/// What is wrong with a database that can't do what it was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is wrong with a database that can't do what it was asked for. The message is for clients and operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
+    #[error("the disk of the database is full; writes fail until there is room")]
     DiskFull,
+    #[error(
+        "the database is read-only; writes fail, and with PostgreSQL reads as well, until this user may write to it again, or the server is connected to the primary"
+    )]
     ReadOnly,
     /// The process, or the system, has no file descriptor left. SQLite says only that it can't open a file.
+    #[error("no file descriptors are left; raise the limit (LimitNOFILE= in systemd, `ulimit -n`)")]
     NoDescriptors,
     /// Others hold what is needed: the connections, or the lock for writing.
+    #[error("the database is busy: others hold its connections, or its lock for writing")]
     Busy,
     /// It does not answer, or the connection broke.
+    #[error("the database does not answer")]
     Away,
     /// It answers with an error that is none of these; the log has it.
+    #[error("the database fails to write; the log of the server says why")]
     Failing,
 }
 

@@ -11,21 +11,22 @@ pub fn pong() -> Bytes {
     Form::WebSocket.message("pong", r#"{"type":"pong"}"#)
 }
 
-/// Encodes an error. `code` is a word that programs compare, and `message` a sentence for people. `id` is that of the
-/// client's message, if it had one.
-pub fn error(form: Form, code: &str, message: &str, id: Option<&Value>) -> Bytes {
-    form.message("error", &error_json(code, message, id))
+/// Encodes an error. `code` is a word that programs compare, and `message` a sentence for people, to which `hint` adds what a fixed
+/// message can't say. `id` is that of the client's message, if it had one.
+pub fn error(form: Form, code: &str, message: &str, hint: Option<&str>, id: Option<&Value>) -> Bytes {
+    form.message("error", &error_json(code, message, hint, id))
 }
 
 /// The same, after which the stream goes on from a cursor.
 pub fn error_at(form: Form, cursor: &str, code: &str, message: &str) -> Bytes {
-    form.message_at(cursor, "error", &error_json(code, message, None))
+    form.message_at(cursor, "error", &error_json(code, message, None, None))
 }
 
-fn error_json(code: &str, message: &str, id: Option<&Value>) -> String {
+fn error_json(code: &str, message: &str, hint: Option<&str>, id: Option<&Value>) -> String {
     // By hand, because the specification has an order of members that `json!` would not keep.
     let id = id.map(|id| format!(r#","id":{id}"#)).unwrap_or_default();
-    format!(r#"{{"type":"error","code":"{code}","message":{}{id}}}"#, Value::from(message))
+    let hint = hint.map(|hint| format!(r#","hint":{}"#, Value::from(hint))).unwrap_or_default();
+    format!(r#"{{"type":"error","code":"{code}","message":{}{hint}{id}}}"#, Value::from(message))
 }
 
 /// Encodes that a subscription has begun, and that every change after the cursor will come. Without a cursor, a snapshot

@@ -30,8 +30,14 @@ pub fn heartbeat(cursor: Option<&str>) -> Bytes {
     }
 }
 
-/// Returns the first block of a stream: how soon to come back after a cut.
+/// Returns the beginning of the first block of a stream: how soon to come back after a cut. The block goes on with what is sent next,
+/// because some clients tell a page of each block, also of one without `data:`.
 pub fn retry() -> Bytes {
+    Bytes::from_static(b"retry: 1000\n")
+}
+
+/// Returns the same as a block of its own, for a stream that has no other.
+pub fn retry_alone() -> Bytes {
     Bytes::from_static(b"retry: 1000\n\n")
 }
 

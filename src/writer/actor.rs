@@ -285,8 +285,9 @@ impl Writer {
         };
         let answers = outcome.unwrap_or_else(|err| {
             let (BatchError::Statement(cause) | BatchError::Commit(cause)) = &err;
+            let trouble = self.db.find_trouble(cause);
             self.health.note_failure(cause, batch.len());
-            vec![Err(WriteError::Unavailable); batch.len()]
+            vec![Err(WriteError::Unavailable(trouble)); batch.len()]
         });
         self.health.end();
         self.rest.note(kind, begun.elapsed());

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     domain::{Change, Control, Document, DocumentKey, LogEnds, ProjectId, Timestamp},
     store::{
+        Trouble,
         collections::catalog::Catalog,
         documents::writes::{DocumentWrite, DocumentWrites},
         log::idempotency::{self, Caller, IdempotencyKey, StoredOutcome},
@@ -101,7 +102,7 @@ impl Batch {
             return stored_outcome::from_text(&stored.outcome).ok_or(WriteError::IdempotencyConflict);
         }
         // The principal's project was read from the database, and projects are never removed.
-        let ends = self.log_ends(&mutation.project).cloned().ok_or(WriteError::Unavailable)?;
+        let ends = self.log_ends(&mutation.project).cloned().ok_or(WriteError::Unavailable(Trouble::Away))?;
         let mut staged = Staged {
             project: mutation.project.clone(),
             // Log order and time order agree, even if the clock goes back a little.
@@ -123,7 +124,8 @@ impl Batch {
         let cursor = staged.ends.cursor();
         let committed = Committed { outcomes, cursor };
         if let Some(idempotency) = &mutation.idempotency {
-            let outcome = stored_outcome::to_text(&committed).map_err(|_| WriteError::Unavailable)?;
+            let outcome =
+                stored_outcome::to_text(&committed).map_err(|_| WriteError::Unavailable(Trouble::Away))?;
             let stored = StoredOutcome { request: idempotency.request.clone(), outcome };
             self.check_outcome_size(&idempotency.key, &stored)?;
             staged.plan.outcomes.push((idempotency.key.clone(), stored));

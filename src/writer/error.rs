@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::clock_trouble::ClockTrouble;
 use crate::{
     domain::{CollectionName, DataError, DocumentId, Violation, name::NameError},
-    store::StoreError,
+    store::{StoreError, Trouble},
 };
 
 /// Why a mutation did not happen. Unless a variant says otherwise, it left no trace.
@@ -89,11 +89,18 @@ pub enum WriteError {
     #[error("too many writes are waiting; try again")]
     QueueFull,
     /// The database failed. The mutation may have happened; an idempotency key makes a retry safe.
-    #[error("the database cannot be reached; try again")]
-    Unavailable,
+    #[error("{}", describe(.0))]
+    Unavailable(Trouble),
     /// The database rejects this mutation alone.
     #[error(transparent)]
     Store(StoreError),
+}
+
+fn describe(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Away => "the database cannot be reached; try again".to_owned(),
+        trouble => format!("{trouble}; try again"),
+    }
 }
 
 fn place_of(name: &Option<String>, fields: &[String]) -> String {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     shares::{Account, Budget},
-    store::{StoreError, collections::indexes::IndexTask},
+    store::{StoreError, Trouble, collections::indexes::IndexTask},
 };
 
 /// Bytes of mutations that may wait in the queue or are in the batch at hand.
@@ -67,10 +67,10 @@ impl WriterHandle {
         let (reply, answer) = oneshot::channel();
         let permit = self.requests.try_reserve().map_err(|err| match err {
             mpsc::error::TrySendError::Full(()) => WriteError::QueueFull,
-            mpsc::error::TrySendError::Closed(()) => WriteError::Unavailable,
+            mpsc::error::TrySendError::Closed(()) => WriteError::Unavailable(Trouble::Away),
         })?;
         permit.send(Request { mutation, bytes, turn: Turn::default(), reply, _place: place });
-        answer.await.unwrap_or(Err(WriteError::Unavailable))
+        answer.await.unwrap_or(Err(WriteError::Unavailable(Trouble::Away)))
     }
 
     /// Returns how the writer is.

@@ -156,6 +156,8 @@ struct Members {
     documents: Option<Vec<Document>>,
     code: Option<String>,
     message: Option<String>,
+    /// What to do, where the message is fixed.
+    hint: Option<String>,
 }
 
 impl Message {
@@ -224,7 +226,10 @@ impl Members {
             },
             "error" => Content::Error {
                 code: self.code.ok_or_else(|| missing("code"))?,
-                message: self.message.unwrap_or_default(),
+                message: match (self.message.unwrap_or_default(), self.hint) {
+                    (message, Some(hint)) => format!("{message}; {hint}"),
+                    (message, None) => message,
+                },
             },
             "pong" => Content::Pong,
             _ => Content::Other(kind),
@@ -281,6 +286,10 @@ mod tests {
             (
                 r#"{"type":"error","code":"CURSOR_EXPIRED","message":"pruned","id":7}"#,
                 Content::Error { code: refusal.0, message: refusal.1 },
+            ),
+            (
+                r#"{"type":"error","code":"C","message":"m","hint":"h"}"#,
+                Content::Error { code: "C".to_owned(), message: "m; h".to_owned() },
             ),
             (r#"{"type":"pong"}"#, Content::Pong),
             (r#"{"type":"news","of":"tomorrow"}"#, Content::Other("news".to_owned())),

@@ -11,7 +11,10 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
-use crate::api::error::{ApiError, ErrorCode, UNKNOWN_COLLECTION, UNKNOWN_DOCUMENT};
+use crate::api::{
+    error::{ApiError, ErrorCode, UNKNOWN_COLLECTION, UNKNOWN_DOCUMENT},
+    fallback::with_collection_hint,
+};
 
 /// Middleware: turns an error of any handler or extractor into `{"detail":…}`.
 pub async fn with_detail(
@@ -37,6 +40,7 @@ pub async fn with_both(
     Ok(match api_error(&response) {
         None => response,
         Some(error) => {
+            let error = with_collection_hint(response.request(), error.clone()).unwrap_or(error);
             let mut body = error.body();
             body["detail"] = detail(&error);
             response.into_response(with_body(&error, body))

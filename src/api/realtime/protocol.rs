@@ -27,6 +27,13 @@ const MAX_FAILED_AUTH: u32 = 5;
 /// The largest message before a good one, in bytes.
 const MAX_ANONYMOUS_MESSAGE: usize = 16 * 1024;
 
+/// The hints for credentials in messages.
+const NO_TOKEN: &str =
+    "`auth` must have a member `token`, which is a string: {\"type\":\"auth\",\"token\":\"<key or ticket>\"}";
+const AUTH_FIRST: &str =
+    "nothing has said who is asking; send {\"type\":\"auth\",\"token\":\"<key or ticket>\"} first";
+const OTHER_PROJECT: &str = "this connection belongs to another project; open another one for this key";
+
 /// The documented protocol on one connection.
 pub struct Protocol {
     connection: Rc<Connection>,
@@ -54,7 +61,7 @@ impl Protocol {
     /// there are too many connections, and then it ends.
     pub fn set_principal(&mut self, principal: Arc<Principal>) -> Result<(), ApiError> {
         if self.principal.as_ref().is_some_and(|known| known.project != principal.project) {
-            return Err(ApiError::unauthorized());
+            return Err(ApiError::unauthorized().with_hint(OTHER_PROJECT));
         }
         match self.connection.set_principal(&principal) {
             Ok(()) => {}
@@ -121,14 +128,14 @@ impl Protocol {
                 let admission = &self.connection.realtime.admission;
                 let known = match &token {
                     Some(token) => admission.authenticate(token).await,
-                    None => Err(ApiError::unauthorized()),
+                    None => Err(ApiError::unauthorized().with_hint(NO_TOKEN)),
                 };
                 known
                     .and_then(|principal| self.set_principal(principal))
                     .inspect_err(|error| self.count_failed_auth(error))?;
             }
             // An unknown client learns nothing about collections, so this comes before anything is looked up.
-            _ if self.principal.is_none() => return Err(ApiError::unauthorized()),
+            _ if self.principal.is_none() => return Err(ApiError::unauthorized().with_hint(AUTH_FIRST)),
             ClientMessage::Subscribe { collection, filters, named } => {
                 let filter = match filters {
                     None => Filter::all(),
@@ -162,12 +169,14 @@ impl Protocol {
     }
 
     fn say_error(&self, error: &ApiError, id: Option<&Value>) {
-        let frame = messages::error(self.connection.form, error.code.as_str(), &error.message, id);
+        let (code, hint) = (error.code.as_str(), error.hint.as_deref());
+        let frame = messages::error(self.connection.form, code, &error.message, hint, id);
         self.connection.outbox.send(frame);
     }
 
     fn end_with(&self, error: &ApiError, code: CloseCode, reason: &'static str) -> End {
-        let last = messages::error(self.connection.form, error.code.as_str(), &error.message, None);
+        let (word, hint) = (error.code.as_str(), error.hint.as_deref());
+        let last = messages::error(self.connection.form, word, &error.message, hint, None);
         End { last: Some(last), ..End::new(code, reason) }
     }
 }

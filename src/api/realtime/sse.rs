@@ -11,7 +11,11 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        request::{Parameters, credential::NO_CREDENTIAL, parameters::invalid_parameter},
+        request::{
+            Parameters,
+            credential::{IN_A_PAGE, NO_CREDENTIAL},
+            parameters::invalid_parameter,
+        },
     },
     domain::{ProjectId, cursor::Cursor},
     live::NewSubscription,
@@ -30,7 +34,7 @@ pub async fn open(
 ) -> Result<HttpResponse, ApiError> {
     match open_stream(&request, &collection, &parameters).await {
         Err(error) if error.code == ErrorCode::Overloaded && is_back(&request, &parameters) => {
-            Ok(event_stream().body(wire::sse::retry()))
+            Ok(event_stream().body(wire::sse::retry_alone()))
         }
         outcome => outcome,
     }
@@ -49,8 +53,9 @@ async fn open_stream(
     let parts = parts(request)?;
     let admission = &parts.realtime.admission;
     admission.check_origin(request)?;
-    let opener = admission.opener(request, parameters).await?;
-    let principal = opener.ok_or_else(|| ApiError::unauthorized().with_hint(NO_CREDENTIAL))?;
+    let opener = admission.opener(request, parameters).await.map_err(|error| in_a_page(error, parameters))?;
+    let missing = || in_a_page(ApiError::unauthorized().with_hint(NO_CREDENTIAL), parameters);
+    let principal = opener.ok_or_else(missing)?;
     refuse_foreign(parameters)?;
     let filter = parameters.filter()?;
     let [one, other] = LAST_EVENT_ID_PARAMETERS;
@@ -97,6 +102,18 @@ fn refuse_foreign(parameters: &Parameters) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// Adds to a refused credential how a page gives one, unless it does so.
+fn in_a_page(error: ApiError, parameters: &Parameters) -> ApiError {
+    let gives_one = ["token", "ticket"].iter().any(|name| !matches!(parameters.single(name), Ok(None)));
+    match &error.hint {
+        Some(hint) if error.code == ErrorCode::Unauthorized && !gives_one => {
+            let hint = format!("{hint}; {IN_A_PAGE}");
+            error.with_hint(hint)
+        }
+        _ => error,
+    }
 }
 
 fn event_stream() -> HttpResponseBuilder {

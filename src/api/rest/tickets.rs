@@ -10,6 +10,8 @@ use crate::{
         request::{Body, Caller, unknown::refuse_in_write},
         state::State,
     },
+    auth::TicketCollection,
+    domain::CollectionName,
     live::LiveError,
 };
 
@@ -38,17 +40,17 @@ pub async fn create(
     let wanted: Wanted = if body.bytes.is_empty() { Wanted::default() } else { body.json()? };
     let streams = &state.realtime.streams;
     let collection = match &wanted.collection {
-        Some(name) => Some(streams.open(&principal, name).await?),
+        Some(name) => Some(match (streams.open(&principal, name).await, CollectionName::parse(name)) {
+            // A stream may wait for its first write.
+            (Err(LiveError::UnknownCollection), Ok(name)) => TicketCollection::Awaited(name),
+            (found, _) => TicketCollection::Existing(found?.id.clone()),
+        }),
         None => {
             streams.check(&principal).map_err(LiveError::from)?;
             None
         }
     };
-    let ticket = state
-        .realtime
-        .admission
-        .tickets
-        .issue(&principal, collection.as_ref().map(|collection| &collection.id))?;
+    let ticket = state.realtime.admission.tickets.issue(&principal, collection.as_ref())?;
     let body = TicketBody { ticket: ticket.text, expires_at: ticket.expires_at.to_string() };
     Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(Success::new(body)))
 }

@@ -8,6 +8,7 @@ use super::written::Written;
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
+        fallback::unknown_collection,
         request::{
             Body, Caller,
             batch::{self, Items, name_item, place_in},
@@ -19,7 +20,11 @@ use crate::{
         state::State,
     },
     domain::{Data, DocumentId, Patch, json_mistake::explain},
-    service::batches::{Step, StepAction},
+    service::{
+        ServiceError,
+        batches::{Step, StepAction},
+    },
+    writer::WriteError,
 };
 
 #[derive(Deserialize)]
@@ -70,8 +75,23 @@ pub async fn run(
     let Transaction { operations } = body.json()?;
     let mut parser = batch::Documents::new(&body);
     let steps = operations.parse("operations", state.limits.batch, |raw| parse_step(&mut parser, raw))?;
+    let collections: Vec<_> = steps.iter().map(|step| step.collection.clone()).collect();
     let done = state.documents.transact(&principal, steps, key).await;
-    let committed = done.map_err(|err| name_item(err, place_in("operations")))?;
+    let committed = done.map_err(|err| {
+        let unknown = match &err {
+            ServiceError::Write(WriteError::AtOperation { place, cause })
+                if matches!(**cause, WriteError::UnknownCollection) =>
+            {
+                collections.get(*place)
+            }
+            _ => None,
+        };
+        let error = name_item(err, place_in("operations"));
+        match unknown {
+            Some(name) => error.with_hint(unknown_collection(&state, &principal.project, name)),
+            None => error,
+        }
+    })?;
     let written = Written::new(&state, &request, &principal, committed);
     Ok(written.respond(HttpResponse::Ok(), written.results()))
 }

@@ -220,7 +220,7 @@ impl Streams {
         self.check(principal)?;
         let found = self.reader.find_collection(&principal.project, collection).await?;
         let found = found.ok_or(LiveError::UnknownCollection)?;
-        permission::check_collection(principal, &found.id)?;
+        permission::check_collection(principal, &found)?;
         Ok(found)
     }
 

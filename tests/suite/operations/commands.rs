@@ -322,6 +322,29 @@ async fn only_the_owner_can_read_the_files_that_a_server_makes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_can_be_given_as_other_programs_take_it_and_a_variable_that_is_not_read_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = crate::harness::postgres::find_free_port().to_string();
+    let log = directory.path().join("log");
+    let mut command = process::command(&["serve", "--port", &port]);
+    command.current_dir(directory.path()).stderr(fs::File::create(&log).unwrap());
+    command.env("PORT", "3000").env("COIR_PORT", "3000");
+    let start = move || Process::spawn_in_directory(command);
+    let mut server = tokio::task::spawn_blocking(start).await.unwrap();
+    assert_eq!(server.url, format!("http://127.0.0.1:{port}"));
+    server.terminate();
+    let told = fs::read_to_string(log).unwrap();
+    assert!(told.contains("unknown setting `COIR_PORT` is ignored; did you mean `COIR_LISTEN`?"), "{told}");
+    // The address was chosen.
+    assert!(!told.contains("the variable PORT"), "{told}");
+
+    // It ends at once, since it can make no file there, or since its port is in use.
+    let settings = [("PORT", "3000"), ("DATABASE_URL", "sqlite:///nowhere/coir.db")];
+    let output = run(&["serve"], &settings, directory.path()).await;
+    assert!(said(&output).contains("COIR_LISTEN=0.0.0.0:$PORT listens there"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_url_of_a_server_is_shown_without_its_password() {
     let app = TestApp::start(Database::Sqlite).await;
     app.post("/collections", json!({ "name": "posts" })).await;

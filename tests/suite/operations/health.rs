@@ -37,8 +37,16 @@ async fn becomes(http: &Client, url: &str, words: Option<&str>) {
 }
 
 async fn create(http: &Client, url: &str) -> u16 {
+    try_to_create(http, url).await.0
+}
+
+/// Returns the status, and the message of an error.
+async fn try_to_create(http: &Client, url: &str) -> (u16, String) {
     let request = http.post(format!("{url}/collections/posts")).bearer_auth(SECRET_KEY);
-    request.json(&json!({ "text": "x".repeat(50_000) })).send().await.unwrap().status().as_u16()
+    let answer = request.json(&json!({ "text": "x".repeat(50_000) })).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let body: Value = answer.json().await.unwrap();
+    (status, body["error"]["message"].as_str().unwrap_or_default().to_owned())
 }
 
 on_both_databases! {
@@ -47,7 +55,10 @@ on_both_databases! {
         let mut sql = app.sql().await;
         sql.lock().await;
         let wait = async {
-            assert_eq!(app.post("/collections/posts", json!({})).await.error(), (503, "OVERLOADED"));
+            let answer = app.post("/collections/posts", json!({})).await;
+            assert_eq!(answer.error(), (503, "OVERLOADED"));
+            let message = answer.body["error"]["message"].as_str().unwrap();
+            assert!(message.starts_with("the database is busy: others hold"), "{message}");
         };
         tokio::join!(wait, becomes(&app.http, &app.url, Some("the database is busy")));
         sql.unlock().await;
@@ -144,9 +155,14 @@ async fn readiness_says_that_the_disk_is_full() {
     while filler.write_all(&[7; 4096]).is_ok() {}
     let begun = Instant::now();
     // The log has some room of its own before it must grow.
-    while create(&http, &server.url).await != 503 {
+    let refused = loop {
+        let (status, message) = try_to_create(&http, &server.url).await;
+        if status == 503 {
+            break message;
+        }
         assert!(begun.elapsed() < NOTICE, "writes go on");
-    }
+    };
+    assert_eq!(refused, "the disk of the database is full; writes fail until there is room; try again");
     becomes(&http, &server.url, Some("the disk of the database is full")).await;
     fs::remove_file(&inside).unwrap();
     drop(filler);

@@ -91,6 +91,10 @@ async fn nothing_else_is_served_and_the_api_comes_first() {
         assert_eq!(app.get(path).await.error(), (404, "NOT_FOUND"), "{path}");
     }
     let redirect = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    for (path, place) in [("/docs", "/docs/"), ("/docs?v=1&w=%20", "/docs/?v=1&w=%20")] {
+        let answer = redirect.get(format!("{}{path}", app.url)).send().await.unwrap();
+        assert_eq!(answer.headers()["location"], place);
+    }
     let answer = redirect.get(format!("{}//docs", app.url)).send().await.unwrap();
     assert_eq!(answer.status(), 404, "a redirect to //docs/ would lead to another host");
     assert_eq!(app.get("/collections/posts").await.data().as_array().unwrap().len(), 1);

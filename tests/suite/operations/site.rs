@@ -138,3 +138,16 @@ fn no_script_makes_markup_or_code_from_text() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_path_of_the_page_without_its_slash_leads_to_it() {
+    let app = start().await;
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    for (path, place) in [("/_", "_/"), ("/_?collection=posts", "_/?collection=posts")] {
+        let answer = http.get(format!("{}{path}", app.url)).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()), (308, place));
+    }
+    let page = app.http.get(format!("{}/_", app.url)).send().await.unwrap();
+    assert!(page.url().path() == "/_/" && page.text().await.unwrap().contains("<title>Coir</title>"));
+    app.stop().await;
+}

@@ -76,8 +76,8 @@ on_both_databases! {
         assert_eq!(socket.next_text().await, format!(r#"{{"type":"ready","id":"s","cursor":"{cursor}"}}"#));
 
         let mut stream = app.stream("/realtime/sse/posts?n=1&snapshot=true", None).await;
-        assert_eq!(stream.next_block().await.retry, Some(Duration::from_secs(1)));
         let page = stream.next_block().await;
+        assert_eq!(page.retry, Some(Duration::from_secs(1)));
         assert_eq!((page.event.as_deref(), &page.id), (Some("snapshot"), &None));
         assert_eq!(page.data, Some(format!(r#"{{"type":"snapshot","documents":{documents}}}"#)));
         let ready = stream.next_block().await;
@@ -175,8 +175,8 @@ on_both_databases! {
 
         // The server cannot replay from this cursor, so it clears the event id until the new view is complete.
         let mut lost = app.stream(path, Some("garbled")).await;
-        assert_eq!(lost.next_block().await.retry, Some(Duration::from_secs(1)));
         let resync = lost.next_block().await;
+        assert_eq!(resync.retry, Some(Duration::from_secs(1)));
         assert_eq!((resync.event.as_deref(), resync.id.as_deref()), (Some("resync"), Some("")));
         assert_eq!((&resync.json()["code"], &resync.json()["cursor"]), (&json!("INVALID_CURSOR"), &json!(null)));
         let page = lost.next_block().await;

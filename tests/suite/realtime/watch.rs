@@ -86,9 +86,11 @@ on_both_databases! {
         for transport in TRANSPORTS {
             let stranger = Client::new(&app.url, "sk_00000000000000000000").unwrap();
             let error = stranger.watch("posts").over(transport).view().next().await.unwrap_err();
-            assert_eq!(error.to_string(), "UNAUTHORIZED: Invalid or missing authentication token");
+            let told = error.to_string();
+            assert!(told.starts_with("UNAUTHORIZED: Invalid or missing authentication token; this server has no such key"), "{told}");
             let error = client(app).watch("1none").over(transport).view().next().await.unwrap_err();
-            assert_eq!(error.to_string(), "INVALID_COLLECTION: Collection does not exist");
+            let told = error.to_string();
+            assert!(told.starts_with("INVALID_COLLECTION: Collection does not exist"), "{told}");
             let invalid = client(app).watch("posts").filters(json!([1]));
             let error = invalid.over(transport).view().next().await.unwrap_err();
             assert!(error.to_string().starts_with("INVALID_FILTER: ") && !error.is_transient(), "{error}");

@@ -7,6 +7,9 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{PUBLISHABLE_KEY, SECRET_KEY, TestSocket, event, on_both_databases};
 
+const REMOVED: &str =
+    "the collection was removed, and the subscription has ended; subscribe again to wait for a new one";
+
 on_both_databases! {
     async fn a_subscription_is_served_with_exactly_these_messages(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
@@ -56,18 +59,20 @@ on_both_databases! {
     }
 
     async fn the_two_errors_of_the_specification_have_exactly_these_texts(app: &TestApp) {
+        // A hint may follow.
         const UNAUTHORIZED: &str =
-            r#"{"type":"error","code":"UNAUTHORIZED","message":"Invalid or missing authentication token"}"#;
+            r#"{"type":"error","code":"UNAUTHORIZED","message":"Invalid or missing authentication token","hint":""#;
         let mut socket = app.anonymous_socket().await;
-        for (why, text) in [
-            ("subscribe before authentication", r#"{"type":"subscribe","collection":"posts"}"#),
-            ("unsubscribe from an unknown collection before authentication", r#"{"type":"unsubscribe","collection":"none"}"#),
-            ("an unknown key", r#"{"type":"auth","token":"pk_00000000000000000000"}"#),
-            ("no token", r#"{"type":"auth"}"#),
-            ("a ticket that nobody has", r#"{"type":"auth","token":"a.b.c"}"#),
+        for (why, text, hint) in [
+            ("subscribe before authentication", r#"{"type":"subscribe","collection":"posts"}"#, "first"),
+            ("unsubscribe from an unknown collection before authentication", r#"{"type":"unsubscribe","collection":"none"}"#, "first"),
+            ("an unknown key", r#"{"type":"auth","token":"pk_00000000000000000000"}"#, "coir keys list"),
+            ("no token", r#"{"type":"auth"}"#, "must have a member `token`"),
+            ("a ticket that nobody has", r#"{"type":"auth","token":"a.b.c"}"#, "not a stream ticket"),
         ] {
             socket.send_text(text).await;
-            assert_eq!(socket.next_text().await, UNAUTHORIZED, "{why}");
+            let told = socket.next_text().await;
+            assert!(told.starts_with(UNAUTHORIZED) && told.contains(hint), "{why}: {told}");
         }
         socket.authenticate(SECRET_KEY).await;
         socket.send_text(r#"{"type":"subscribe","collection":"none"}"#).await;
@@ -198,7 +203,7 @@ on_both_databases! {
 
         app.delete("/collections/articles").await;
         for socket in [&mut by_name, &mut by_id] {
-            let ended = json!({ "type": "error", "code": "INVALID_COLLECTION", "message": "Collection does not exist" });
+            let ended = json!({ "type": "error", "code": "INVALID_COLLECTION", "message": REMOVED });
             assert_eq!(socket.next().await, ended);
         }
         let note = app.create("notes", json!({})).await;
