@@ -88,12 +88,22 @@ pub async fn remove(
     Caller(principal): Caller,
     collection: Path<String>,
     parameters: Parameters,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    let refuse = |code, what: &str| {
+        Err(ApiError::new(
+            code,
+            format!(
+                "this would remove the whole collection, so it takes no {what}; POST /collections/{{collection}}/batch-delete deletes documents by their ids"
+            ),
+        ))
+    };
     if !parameters.is_empty() {
-        return Err(ApiError::new(
-            ErrorCode::InvalidFilter,
-            "this would remove the whole collection, so it takes no parameters; POST /collections/{collection}/batch-delete deletes documents by their ids",
-        ));
+        return refuse(ErrorCode::InvalidFilter, "parameters");
+    }
+    // A client may send an empty object or null with every request.
+    if !matches!(body.bytes.trim_ascii(), b"" | b"{}" | b"null") {
+        return refuse(ErrorCode::InvalidBody, "body");
     }
     let committed = state.collections.remove(&principal, collection.into_inner()).await?;
     let mut response = HttpResponse::Ok();
