@@ -226,7 +226,8 @@ on_both_databases! {
                 format!("/collections/posts/{encoded}"),
                 format!("/realtime/sse/{encoded}"),
                 format!("/collections/{encoded}/settings"),
-                format!("/{encoded}"),
+                // One `_` alone leads to the live page.
+                format!("/{encoded}{encoded}"),
                 path_with("/collections/posts", &[("after", text)]),
                 path_with("/collections/posts", &[("order", text)]),
                 path_with("/collections/posts", &[("limit", text)]),
