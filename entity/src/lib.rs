@@ -9,6 +9,7 @@
 pub mod api_key;
 pub mod change;
 pub mod collection;
+pub mod credential;
 pub mod document;
 pub mod head;
 pub mod idempotency;
@@ -16,3 +17,4 @@ pub mod idempotency_size;
 pub mod index;
 pub mod project;
 pub mod secret;
+pub mod session;

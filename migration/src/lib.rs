@@ -17,6 +17,7 @@ mod m20261127_000008_index_removed_collections;
 mod m20261127_000009_find_orphans;
 mod m20261127_000010_time_control_entries;
 mod m20261127_000011_correct_times;
+mod m20261127_000012_create_users;
 
 /// The table in which the steps that have run are remembered.
 const APPLIED: &str = "seaql_migrations";
@@ -68,6 +69,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000009_find_orphans::Migration),
             Box::new(m20261127_000010_time_control_entries::Migration),
             Box::new(m20261127_000011_correct_times::Migration),
+            Box::new(m20261127_000012_create_users::Migration),
         ]
     }
 }

@@ -12,7 +12,7 @@ use actix_web::{
 use serde_json::{Value, json};
 
 use crate::{
-    auth::{AuthError, TicketError},
+    auth::{AuthError, PasswordError, TicketError},
     domain::{DataError, DocumentId, PatchError, SchemaError, Violation, name::NameError},
     live::LiveError,
     query::{index_definition::IndexError, page::KeyTooLong, parse::FilterError},
@@ -51,6 +51,8 @@ pub enum ErrorCode {
     PayloadTooLarge,
     /// The document does not fit the schema or the indexes of its collection.
     SchemaViolation,
+    /// The caller asks too often. It should try again later.
+    RateLimited,
     /// A bound is reached, or the database is away. The client should try again.
     Overloaded,
     /// The server failed; its log has the cause.
@@ -76,6 +78,7 @@ impl ErrorCode {
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
             Self::SchemaViolation => (StatusCode::UNPROCESSABLE_ENTITY, "SCHEMA_VIOLATION"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
         }
@@ -111,6 +114,8 @@ pub const UNAUTHORIZED: &str = "Invalid or missing authentication token";
 pub const UNKNOWN_COLLECTION: &str = "Collection does not exist";
 pub const UNKNOWN_DOCUMENT: &str = "Document does not exist";
 /// The hint for a key that no project has.
+/// The hint for a token whose session has ended.
+const SESSION_ENDED: &str = "the session of this token has ended; sign in again";
 const UNKNOWN_KEY: &str = "this server has no such key, or it was revoked; `coir keys list` shows the keys, `coir keys create` makes one";
 
 impl ApiError {
@@ -185,7 +190,7 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
-        if self.code == ErrorCode::Overloaded {
+        if matches!(self.code, ErrorCode::Overloaded | ErrorCode::RateLimited) {
             response.insert_header((header::RETRY_AFTER, "1"));
         }
         if let Some(allow) = self.allow {
@@ -228,6 +233,8 @@ impl From<AuthError> for ApiError {
     fn from(err: AuthError) -> Self {
         match err {
             AuthError::Unknown => Self::unauthorized().with_hint(UNKNOWN_KEY),
+            AuthError::SessionEnded => Self::unauthorized().with_hint(SESSION_ENDED),
+            AuthError::OtherProject | AuthError::Token(_) => Self::unauthorized().with_hint(err.to_string()),
             AuthError::Store(err) => err.into(),
         }
     }
@@ -260,6 +267,19 @@ impl From<ServiceError> for ApiError {
             }
             ServiceError::UnknownRelation(message) => Self::new(ErrorCode::InvalidFilter, message),
             ServiceError::TooLarge(message) => Self::new(ErrorCode::InvalidFilter, message),
+            ServiceError::Credentials => Self::new(ErrorCode::Unauthorized, err.to_string()),
+            ServiceError::Stolen => Self::unauthorized().with_hint(err.to_string()),
+            ServiceError::NoUser => Self::unauthorized().with_hint(err.to_string()),
+            ServiceError::UnknownSession => Self::new(ErrorCode::NotFound, err.to_string()),
+            ServiceError::RecentSignIn => Self::new(ErrorCode::Forbidden, err.to_string()),
+            ServiceError::Token(err) => AuthError::Token(err).into(),
+            ServiceError::Password(PasswordError::Crowded) => {
+                Self::new(ErrorCode::RateLimited, err.to_string())
+            }
+            ServiceError::Password(PasswordError::Length) => {
+                Self::new(ErrorCode::InvalidBody, err.to_string())
+            }
+            ServiceError::Password(PasswordError::Failed) => Self::internal(&err),
             ServiceError::Busy(message) => Self::new(ErrorCode::Overloaded, message),
             ServiceError::TooCostly(fields) => Self::too_costly(&fields),
             ServiceError::Write(err) => err.into(),
@@ -299,6 +319,12 @@ impl From<WriteError> for ApiError {
             WriteError::UnknownDocument => return ServiceError::UnknownDocument.into(),
             WriteError::Store(err) => return Self::internal(err),
             WriteError::KeyRevoked => return Self::unauthorized().with_hint(UNKNOWN_KEY),
+            WriteError::SessionEnded => return Self::unauthorized().with_hint(SESSION_ENDED),
+            WriteError::BuiltIn(_) | WriteError::ProfileOnly => ErrorCode::Forbidden,
+            WriteError::User(_) => ErrorCode::InvalidBody,
+            WriteError::EmailTaken | WriteError::NotAnonymous | WriteError::CredentialsChanged => {
+                ErrorCode::Conflict
+            }
             WriteError::AtOperation { cause, .. } => return (**cause).clone().into(),
             WriteError::UniqueViolation { name: Some(name), fields } => {
                 let details = Some(json!({ "index": name, "fields": fields }));

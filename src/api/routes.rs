@@ -10,7 +10,7 @@ use super::{
     health,
     public::files,
     realtime,
-    rest::{batches, collections, documents, export, queries, tickets, transactions},
+    rest::{batches, collections, documents, export, queries, tickets, transactions, users},
     site,
 };
 
@@ -35,8 +35,78 @@ fn page<'a>(config: &'a mut ServiceConfig, base: &str) -> &'a mut ServiceConfig 
         .service(assets.default_service(other_methods("GET, HEAD")))
 }
 
+/// Registers the routes of users. Those of one's own account come before `{id}`.
+fn accounts(config: &mut ServiceConfig) {
+    config
+        .service(
+            resource("/users")
+                .route(get().to(users::all::list))
+                .route(post().to(users::sign_in::sign_up))
+                .default_service(other_methods("GET, HEAD, POST")),
+        )
+        .service(
+            resource("/users/anonymous")
+                .route(post().to(users::sign_in::sign_up_anonymously))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/login")
+                .route(post().to(users::sign_in::sign_in))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/refresh")
+                .route(post().to(users::sign_in::refresh))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/logout")
+                .route(post().to(users::sign_in::sign_out))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/me")
+                .route(get().to(users::me::get))
+                .route(patch().to(users::me::change))
+                .route(delete().to(users::me::delete))
+                .default_service(other_methods("GET, HEAD, PATCH, DELETE")),
+        )
+        .service(
+            resource("/users/me/password")
+                .route(post().to(users::me::change_password))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/me/upgrade")
+                .route(post().to(users::me::upgrade))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/me/sessions")
+                .route(get().to(users::sessions::list))
+                .default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/users/me/sessions/{id}")
+                .route(delete().to(users::sessions::end))
+                .default_service(other_methods("DELETE")),
+        )
+        .service(
+            resource("/users/{id}")
+                .route(get().to(users::all::get))
+                .route(patch().to(users::all::merge))
+                .route(delete().to(users::all::delete))
+                .default_service(other_methods("GET, HEAD, PATCH, DELETE")),
+        )
+        .service(
+            resource("/users/{id}/logout")
+                .route(post().to(users::sessions::end_all))
+                .default_service(other_methods("POST")),
+        );
+}
+
 fn api(config: &mut ServiceConfig) {
-    page(config.configure(cocobase::routes::routes), "/_")
+    page(config.configure(cocobase::routes::routes).configure(accounts), "/_")
         .service(resource("/_").route(get().to(site::to_home)).default_service(other_methods("GET, HEAD")))
         .service(
             resource("/health/live")

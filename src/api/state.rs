@@ -6,9 +6,9 @@ use actix_web::web;
 
 use crate::{
     api::{readiness::Health, realtime::Realtime},
-    auth::KeyRing,
+    auth::Authenticator,
     config::Limits,
-    service::{Collections, Documents, Exports},
+    service::{Collections, Documents, Exports, Users},
     shares::Budget,
     store::Db,
 };
@@ -18,8 +18,9 @@ pub struct ServerState {
     pub documents: Documents,
     pub collections: Collections,
     pub exports: Exports,
+    pub users: Users,
     pub realtime: web::Data<Realtime>,
-    pub keys: KeyRing,
+    pub authenticator: Authenticator,
     pub health: Health,
     /// For the health check alone; everything else asks a service.
     pub db: Db,

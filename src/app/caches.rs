@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    auth::KeyRing,
+    auth::{KeyRing, Sessions},
     domain::{Control, KeyId, ProjectId},
     hub::relay::ControlObserver,
     store::collections::catalog::Catalogs,
@@ -14,6 +14,7 @@ use crate::{
 pub(super) struct Caches {
     pub(super) catalogs: Catalogs,
     pub(super) keys: KeyRing,
+    pub(super) sessions: Sessions,
     /// Wakes the indexer when an entry is about indexes.
     pub(super) bell: IndexerBell,
 }
@@ -27,6 +28,7 @@ impl ControlObserver for Caches {
         if let Some(key) = control.revoked_key() {
             self.keys.forget(&key);
         }
+        self.sessions.forget(&control.ended_sessions());
         self.keys.note_heard_of(project, sequence);
     }
 
@@ -34,11 +36,13 @@ impl ControlObserver for Caches {
         self.catalogs.restart(project, control);
         self.bell.ring();
         self.keys.restart(project);
+        self.sessions.restart(project);
         revoked.iter().for_each(|key| self.keys.forget(key));
         self.keys.note_heard_of(project, control);
     }
 
     fn confirm(&self, at: Instant) {
+        self.sessions.confirm(at);
         self.keys.confirm(at);
     }
 }

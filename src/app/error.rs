@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
+    auth::PasswordError,
     hub::relay::LogError,
     service::keys::SetupError,
     store::{ConnectError, MigrateError, StoreError},
@@ -55,6 +56,8 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     #[error("cannot start threads: {0}")]
     Threads(io::Error),
+    #[error("cannot prepare the hashing of passwords: {0}")]
+    Passwords(PasswordError),
     #[error("the HTTP server cannot start: {0}")]
     Http(io::Error),
 }

@@ -46,7 +46,7 @@ use crate::{
         sockets::Sockets,
         state::ServerState,
     },
-    auth::{KeyRing, Tickets, tickets},
+    auth::{Authenticator, KeyRing, Passwords, Sessions, Tickets, Tokens, tickets, tokens},
     config::Config,
     hub::{self, Bounds, Shard, relay},
     live::{
@@ -54,8 +54,9 @@ use crate::{
         stored_log::StoredLog,
     },
     service::{
-        Collections, Documents, Exports, Scans,
+        Collections, Documents, Exports, Scans, Users,
         keys::{self, NewKeys},
+        users::Lifetimes,
     },
     shares::Budget,
     store::{Db, collections::catalog::Catalogs},
@@ -96,7 +97,7 @@ pub struct Running {
     indexer_task: JoinHandle<()>,
     connections: ConnectionCount,
     sockets: Arc<Sockets>,
-    _threads: [Threads; 2],
+    _threads: [Threads; 3],
 }
 
 /// Starts the server on the calling runtime, which must have several threads.
@@ -116,26 +117,43 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let db = db.with_long_reads_on(read_threads.handle());
     let durability = database::when_there(async || db.durability_report().await).await?;
     let secret = database::when_there(async || keys::ensure_secret(&db, tickets::SECRET).await).await?;
+    let access =
+        database::when_there(async || keys::ensure_secrets(&db, tokens::ACCESS_SECRET).await).await?;
+    let refresh =
+        database::when_there(async || keys::ensure_secrets(&db, tokens::REFRESH_SECRET).await).await?;
     let listener = listener::bind(config.listen)?;
     let address = listener.local_addr().map_err(|err| StartError::Listen(config.listen, err))?;
 
     let tickets = Tickets::new(&secret);
     let catalogs = Catalogs::new(db.clone());
     let keys = KeyRing::new(db.clone());
+    let sessions = Sessions::new(db.clone());
+    let authenticator = Authenticator {
+        keys: keys.clone(),
+        sessions: sessions.clone(),
+        tokens: Tokens::new(&access, &refresh),
+    };
     let hub_threads = Threads::start("coir-hub").map_err(StartError::Threads)?;
+    let hash_threads = Threads::start("coir-hash").map_err(StartError::Threads)?;
+    let passwords = Passwords::new(hash_threads.handle()).map_err(StartError::Passwords)?;
     let supervisor = Supervisor::start().map_err(StartError::Threads)?;
     let hub = {
         let _context = hub_threads.handle().enter();
         hub::start(Bounds::default(), &supervisor)
     };
     let bell = IndexerBell::default();
-    let observer = Arc::new(Caches { catalogs: catalogs.clone(), keys: keys.clone(), bell: bell.clone() });
+    let observer = Arc::new(Caches {
+        catalogs: catalogs.clone(),
+        keys: keys.clone(),
+        sessions: sessions.clone(),
+        bell: bell.clone(),
+    });
     let log = Arc::new(StoredLog::new(db.clone()));
     let relay = async || relay::start(hub.clone(), log.clone(), observer.clone(), &supervisor).await;
     let relay = database::when_there(relay).await?;
     let (writer, writer_task) = writer::start(
         db.clone(),
-        (catalogs.clone(), keys.clone()),
+        (catalogs.clone(), keys.clone(), sessions),
         Some(relay.clone()),
         WriterConfig {
             max_document_bytes: config.limits.document_bytes,
@@ -162,7 +180,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         )
         .with_subscription_bytes(config.limits.subscription_bytes),
         admission: Admission {
-            keys: keys.clone(),
+            authenticator: authenticator.clone(),
             tickets,
             connections: connections.clone(),
             allowed_origins: config.allowed_origins.as_deref().map(Arc::from),
@@ -180,11 +198,20 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         scans: scans.clone(),
     };
     let state = web::Data::new(ServerState {
+        users: Users {
+            documents: documents.clone(),
+            tokens: authenticator.tokens.clone(),
+            passwords,
+            lifetimes: Lifetimes {
+                access_seconds: config.access_token_seconds,
+                refresh_days: config.refresh_token_days,
+            },
+        },
         exports: Exports::new(documents.clone()),
         documents,
         collections: Collections { db: db.clone(), catalogs, writer, scans },
         realtime: web::Data::new(realtime),
-        keys,
+        authenticator,
         health,
         db: db.clone(),
         limits: config.limits,
@@ -244,7 +271,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         indexer_task: indexer,
         connections,
         sockets,
-        _threads: [hub_threads, read_threads],
+        _threads: [hub_threads, read_threads, hash_threads],
     })
 }
 

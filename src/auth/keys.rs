@@ -23,6 +23,13 @@ pub enum AuthError {
     /// The credential is unknown, revoked or no credential at all. The message does not say which.
     #[error("invalid or missing authentication token")]
     Unknown,
+    #[error("the session has ended")]
+    SessionEnded,
+    /// A key and a user's token are of different projects.
+    #[error("the key and the user token belong to different projects")]
+    OtherProject,
+    #[error(transparent)]
+    Token(#[from] super::TokenError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -190,6 +197,7 @@ fn to_principal(stored: StoredKey) -> Option<Principal> {
         kind: KeyKind::parse(&stored.kind)?,
         scopes,
         collection: None,
+        user: None,
     })
 }
 

@@ -2,15 +2,24 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups`, [`tickets`], [`permission`].
+//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`sessions`], [`authenticator`], [`passwords`], [`tickets`],
+//! [`permission`].
 
+pub mod authenticator;
 pub mod keys;
 mod lookups;
+pub mod passwords;
 pub mod permission;
 pub mod principal;
+pub mod sessions;
 pub mod tickets;
+pub mod tokens;
 
+pub use authenticator::{Authenticator, Credentials};
 pub use keys::{AuthError, KeyRing};
+pub use passwords::{PasswordError, Passwords};
 pub use permission::{Action, Forbidden};
-pub use principal::{KeyKind, Principal, Scopes, TicketCollection};
+pub use principal::{KeyKind, Principal, Scopes, SignedIn, TicketCollection};
+pub use sessions::Sessions;
 pub use tickets::{TicketError, Tickets};
+pub use tokens::{TokenError, Tokens};

@@ -1,6 +1,6 @@
 //! The permissions of a principal: one table of actions, and the check against it.
 
-use super::{KeyKind, Principal};
+use super::Principal;
 use crate::domain::Collection;
 
 /// Something that takes a permission.
@@ -20,6 +20,10 @@ pub enum Action {
     ChangeCollection,
     /// Remove a collection with its documents.
     RemoveCollection,
+    /// Sign users up, in and out, and change one's own account.
+    UseAccount,
+    /// See and change every user's account.
+    ManageUsers,
 }
 
 /// Why a known principal may not do something. The message can be shown to the caller.
@@ -29,6 +33,10 @@ pub enum Forbidden {
     SecretKeyOnly,
     #[error("this key lacks the scope `{0}`")]
     Scope(&'static str),
+    #[error("a user may see and change only their own account")]
+    OtherUser,
+    #[error("a user may change only their `profile` here")]
+    ProfileOnly,
     #[error("this ticket is for another collection; POST /realtime/tickets gives one for this collection")]
     Collection,
 }
@@ -42,14 +50,32 @@ pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
         Action::Subscribe => ("realtime", false),
         Action::CreateCollection => ("collections:write", false),
         Action::ChangeCollection | Action::RemoveCollection => ("collections:write", true),
+        Action::UseAccount => ("users", false),
+        Action::ManageUsers => ("users", true),
     };
-    if secret && principal.kind != KeyKind::Secret {
+    if secret && !principal.is_server() {
         return Err(Forbidden::SecretKeyOnly);
     }
     if !principal.scopes.allow(scope) {
         return Err(Forbidden::Scope(scope));
     }
     Ok(())
+}
+
+/// Checks that a principal may read the documents of a collection.
+pub fn check_readable(principal: &Principal, collection: &Collection) -> Result<(), Forbidden> {
+    match collection.name.is_users() && !principal.is_server() {
+        true => Err(Forbidden::OtherUser),
+        false => Ok(()),
+    }
+}
+
+/// Checks that a principal may write the documents of a collection.
+pub fn check_writable(principal: &Principal, collection: &Collection) -> Result<(), Forbidden> {
+    match collection.name.is_users() && !principal.is_server() {
+        true => Err(Forbidden::OtherUser),
+        false => Ok(()),
+    }
 }
 
 /// Checks that a principal's ticket, if it has one, is not for another collection.

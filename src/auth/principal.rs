@@ -3,20 +3,40 @@
 use std::fmt;
 
 use crate::{
-    domain::{Collection, CollectionId, CollectionName, KeyId, ProjectId},
+    domain::{Collection, CollectionId, CollectionName, DocumentId, KeyId, ProjectId, SessionId, Timestamp},
     shares::Account,
 };
 
-/// A caller of the server: the holder of an API key, or of a ticket that was made with one.
+/// A caller of the server: the holder of an API key, of a user's token, of both, or of a ticket that was made with one.
 #[derive(Clone, Debug)]
 pub struct Principal {
     /// The only project that the principal can reach.
     pub project: ProjectId,
+    /// [`keyless`] for a user without a key.
     pub key: KeyId,
     pub kind: KeyKind,
     pub scopes: Scopes,
     /// The only collection that a stream ticket opens; `None` opens all of them.
     pub collection: Option<TicketCollection>,
+    /// The user who is signed in. Whoever has a key as well acts as this user, with the scopes of the key.
+    pub user: Option<SignedIn>,
+}
+
+/// A user who is signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedIn {
+    /// The id of the user's document.
+    pub id: DocumentId,
+    pub session: SessionId,
+    /// The first moment at which the token is good for nothing.
+    pub expires_at: Timestamp,
+    /// When the user last proved who they are.
+    pub signed_in_at: Timestamp,
+}
+
+/// Stands for the key of users who send none. They share its account.
+pub fn keyless() -> KeyId {
+    KeyId::from_stored("users")
 }
 
 /// The only collection that a stream ticket opens.
@@ -40,6 +60,17 @@ impl Principal {
     /// Returns the account on which its requests hold what is bounded.
     pub fn account(&self) -> Account {
         Account { project: self.project.clone(), key: self.key.clone() }
+    }
+
+    /// Whether it is a server that acts for itself, whom no rule binds.
+    pub fn is_server(&self) -> bool {
+        self.kind == KeyKind::Secret && self.user.is_none()
+    }
+
+    /// Returns its project, its key and its session, for the writer, who looks once more whether they are good.
+    pub fn callers(&self) -> (ProjectId, Option<KeyId>, Option<SessionId>) {
+        let session = self.user.as_ref().map(|user| user.session.clone());
+        (self.project.clone(), Some(self.key.clone()), session)
     }
 }
 
@@ -87,7 +118,7 @@ impl KeyKind {
     }
 }
 
-/// The words that a key can be limited to. `users` is reserved: it is accepted, and no request needs it yet.
+/// The words that a key can be limited to.
 const SCOPES: [&str; 5] = ["documents:read", "documents:write", "collections:write", "realtime", "users"];
 
 /// The scopes of a key: a list, or `None` for all of them.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     app::StartError,
-    auth::{KeyKind, KeyRing, Scopes},
+    auth::{KeyKind, KeyRing, Scopes, Sessions},
     config::Config,
     domain::{ProjectId, Timestamp},
     service::keys,
@@ -98,13 +98,14 @@ async fn write(db: &Db, operations: Vec<(ProjectId, Operation)>) -> Result<(), C
     // These operations write nothing that has a bound, so every bound may be zero.
     let config = WriterConfig::default();
     let supervisor = Supervisor::default();
-    let caches = (Catalogs::new(db.clone()), KeyRing::new(db.clone()));
+    let caches = (Catalogs::new(db.clone()), KeyRing::new(db.clone()), Sessions::new(db.clone()));
     let (writer, task) = writer::start(db.clone(), caches, None, config, &supervisor);
     // It ends with its last handle, as it should.
     supervisor.stop();
     let mut outcome = Ok(());
     for (project, operation) in operations {
-        let mutation = Mutation { project, caller: None, operations: vec![operation], idempotency: None };
+        let mutation =
+            Mutation { project, caller: None, session: None, operations: vec![operation], idempotency: None };
         outcome = outcome.and(writer.submit(mutation).await.map(drop));
     }
     drop(writer);

@@ -40,6 +40,10 @@ pub struct Config {
     pub api_key: Option<String>,
     /// A publishable key of the project `default` that must exist.
     pub publishable_key: Option<String>,
+    /// For how long an access token of a user is good.
+    pub access_token_seconds: u64,
+    /// How long a session lasts that isn't used.
+    pub refresh_token_days: u64,
     pub durability: Durability,
     /// A level, or directives such as `coir=debug,warn`.
     pub log: String,
@@ -124,6 +128,8 @@ impl Config {
             data_dir,
             api_key: given.key("COIR_API_KEY", KeyKind::Secret)?,
             publishable_key: given.key("COIR_PUBLISHABLE_KEY", KeyKind::Publishable)?,
+            access_token_seconds: given.required_number("COIR_ACCESS_TOKEN_SECONDS")?,
+            refresh_token_days: given.required_number("COIR_REFRESH_TOKEN_DAYS")?,
             durability: given
                 .choice("COIR_DURABILITY", &[("full", Durability::Full), ("normal", Durability::Normal)])?,
             log: given.text("COIR_LOG")?.unwrap_or_default().to_owned(),

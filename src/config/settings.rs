@@ -38,6 +38,7 @@ pub enum Group {
     /// Also taken by the commands that open the database without serving.
     Database,
     Keys,
+    Users,
     Log,
     Retention,
     Limits,
@@ -49,6 +50,7 @@ impl Group {
             Self::Network => "Network",
             Self::Database => "Database",
             Self::Keys => "Keys",
+            Self::Users => "Users",
             Self::Log => "Log of the server",
             Self::Retention => "Change log",
             Self::Limits => "Limits",
@@ -147,6 +149,22 @@ pub const SETTINGS: &[Setting] = &[
         (0, 3600),
         Group::Network,
         "Seconds between SIGTERM, when /health/ready turns 503, and the stop. Ctrl-C (SIGINT) stops at once. Unset: 5 with PostgreSQL, 0 with SQLite",
+    ),
+    number(
+        "COIR_ACCESS_TOKEN_SECONDS",
+        "access-token-seconds",
+        Some("900"),
+        (30, 86_400),
+        Group::Users,
+        "Seconds for which an access token of a user is good",
+    ),
+    number(
+        "COIR_REFRESH_TOKEN_DAYS",
+        "refresh-token-days",
+        Some("30"),
+        (1, 3650),
+        Group::Users,
+        "Days for which a session lasts that isn't used",
     ),
     text(
         "COIR_DATA_DIR",

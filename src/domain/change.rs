@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CollectionId, Document, KeyId, ProjectId, Timestamp};
+use super::{CollectionId, Document, KeyId, ProjectId, SessionId, Timestamp};
 
 /// A position in a project's change log: right after the entry with this sequence. Position 0 is before all entries.
 ///
@@ -71,6 +71,10 @@ pub enum Control {
     KeyRevoked {
         key: String,
     },
+    /// Sessions of users ended: by signing out, by a new password, with their user, or because a refresh token was stolen.
+    SessionsEnded {
+        sessions: Vec<String>,
+    },
     /// An operator confirmed the clock. The times of this entry and of those after it may be before those of earlier entries.
     ClockAccepted,
     /// A control entry that only a newer version understands, or that can't be read. Anything may have changed, so that all
@@ -102,6 +106,16 @@ impl Control {
         match self {
             Self::KeyRevoked { key } => Some(KeyId::from_stored(key)),
             _ => None,
+        }
+    }
+
+    /// Returns the sessions that this entry ends.
+    pub fn ended_sessions(&self) -> Vec<SessionId> {
+        match self {
+            Self::SessionsEnded { sessions } => {
+                sessions.iter().map(|id| SessionId::from_stored(id)).collect()
+            }
+            _ => Vec::new(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
 //! Reading order: [`name`], [`time`] with [`clock`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost` and `schema_keywords`, [`collection`],
-//! [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
+//! [`user`], [`session`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
 
 pub mod change;
 pub mod checksum;
@@ -19,16 +19,22 @@ pub mod patch;
 pub mod schema;
 mod schema_cost;
 mod schema_keywords;
+pub mod session;
 mod survey;
 pub mod time;
+pub mod user;
 
 pub use change::{Change, Control, Entry, Position};
 pub use collection::Collection;
 pub use data::{Data, DataError};
 pub use document::{Document, DocumentKey, DocumentStamp};
 pub use log_ends::LogEnds;
-pub use name::{CollectionId, CollectionName, DocumentId, FieldPath, IndexId, KeyId, ProjectId, Segment};
+pub use name::{
+    CollectionId, CollectionName, DocumentId, FieldPath, IndexId, KeyId, ProjectId, Segment, SessionId, USERS,
+};
 pub use nearest::nearest;
 pub use patch::{ApplyError, Patch, PatchError};
 pub use schema::{Schema, SchemaError, Violation};
+pub use session::Session;
 pub use time::Timestamp;
+pub use user::{Credentials, Email, PasswordHash, UserData, UserDataError, UserKey};

@@ -51,6 +51,10 @@ own_id! {
     /// Identifies an API key. It is not the key itself.
     KeyId
 }
+own_id! {
+    /// Identifies a session of a user. It is no secret.
+    SessionId
+}
 
 /// Why a text is not a name, an id or a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,11 +63,25 @@ pub struct NameError(&'static str);
 
 /// The name of a collection: `[A-Za-z][A-Za-z0-9_-]{0,63}`, case-sensitive.
 ///
-/// It is not `documents` or `file`, which are paths of the API, and not a UUID, which would be taken for an id.
+/// It is not `documents` or `file`, which are paths of the API, and not a UUID, which would be taken for an id. The built-in
+/// collections have names that no caller can choose: they begin with `_`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CollectionName(Arc<str>);
 
+/// The built-in collection of users.
+pub const USERS: &str = "_users";
+
 impl CollectionName {
+    /// Whether this is a collection that every project has, and that nobody creates, renames or removes.
+    pub fn is_built_in(&self) -> bool {
+        self.0.starts_with('_')
+    }
+
+    /// Whether this is the collection of users.
+    pub fn is_users(&self) -> bool {
+        &*self.0 == USERS
+    }
+
     /// Parses a name that a caller chose.
     ///
     /// # Errors

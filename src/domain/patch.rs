@@ -117,6 +117,11 @@ impl Patch {
         Ok(Data::from_value(root)?)
     }
 
+    /// Returns the members that replace those of a document.
+    pub fn members(&self) -> &Map<String, Value> {
+        self.members.fields()
+    }
+
     /// Returns the length of the request's canonical text.
     pub fn bytes(&self) -> usize {
         self.bytes

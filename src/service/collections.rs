@@ -188,8 +188,8 @@ impl Collections {
         principal: &Principal,
         operations: Vec<Operation>,
     ) -> Result<Committed, ServiceError> {
-        let (project, caller) = (principal.project.clone(), Some(principal.key.clone()));
-        let mutation = Mutation { project, caller, operations, idempotency: None };
+        let (project, caller, session) = principal.callers();
+        let mutation = Mutation { project, caller, session, operations, idempotency: None };
         Ok(self.writer.submit(mutation).await?)
     }
 }

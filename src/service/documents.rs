@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{error::ServiceError, lookup::get_collection, scans::Scans};
+use super::{error::ServiceError, lookup::get_readable, scans::Scans};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, Data, Document, DocumentId, Patch},
@@ -103,7 +103,7 @@ impl Documents {
         id: &DocumentId,
     ) -> Result<(Arc<Collection>, Document), ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = get_collection(&self.catalogs, principal, collection).await?;
+        let collection = get_readable(&self.catalogs, principal, collection).await?;
         let key = (collection.id.clone(), id.clone());
         let found =
             self.db.read(Lane::Point, |db| async move { one::find(&db, &key.0, &key.1).await }).await?;
@@ -126,18 +126,36 @@ impl Documents {
         request_key: Option<RequestKey>,
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::WriteDocuments)?;
+        self.check_writes(principal, &operations).await?;
         let idempotency = request_key.map(|RequestKey { key, request }| Idempotency {
             key: IdempotencyKey {
                 project: principal.project.clone(),
-                caller: principal.key.to_string(),
+                caller: principal.account().key.to_string(),
                 key,
             },
             request,
         });
-        let (project, caller) = (principal.project.clone(), Some(principal.key.clone()));
-        let mutation = Mutation { project, caller, operations, idempotency };
+        let (project, caller, session) = principal.callers();
+        let mutation = Mutation { project, caller, session, operations, idempotency };
         let committed = self.writer.submit(mutation).await?;
         if committed.lacks_data() { self.add_data(principal, committed).await } else { Ok(committed) }
+    }
+
+    /// Checks that a principal may write to the collections of these operations.
+    async fn check_writes(
+        &self,
+        principal: &Principal,
+        operations: &[Operation],
+    ) -> Result<(), ServiceError> {
+        if principal.is_server() {
+            return Ok(());
+        }
+        let catalog = self.catalogs.get(&principal.project).await?;
+        let found = operations.iter().filter_map(|operation| catalog.find(operation.collection()?));
+        for collection in found {
+            permission::check_writable(principal, collection)?;
+        }
+        Ok(())
     }
 
     /// Adds the data that a stored outcome leaves out, as the log has it. Data that the log no longer has stays left out, and so

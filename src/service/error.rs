@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    auth::Forbidden,
+    auth::{Forbidden, PasswordError, TokenError},
     domain::{DocumentId, Violation},
     store::StoreError,
     writer::WriteError,
@@ -27,6 +27,24 @@ pub enum ServiceError {
     /// The database took longer than a query may. Has the fields of an index that would help; none if no index would.
     #[error("the query takes too long")]
     TooCostly(Vec<String>),
+    /// The e-mail address and the password fit no user. Whether the user exists is not told.
+    #[error("Invalid e-mail address or password")]
+    Credentials,
+    /// A refresh token was used that had been replaced. Its session has ended.
+    #[error("this refresh token was used before, so its session was ended; sign in again")]
+    Stolen,
+    #[error("give the password in `password`, or sign in again within 10 minutes before")]
+    RecentSignIn,
+    #[error(
+        "this request needs a user token: sign in with POST /users/login, and send the access token as `Authorization: Bearer …`"
+    )]
+    NoUser,
+    #[error("session does not exist")]
+    UnknownSession,
+    #[error(transparent)]
+    Token(TokenError),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The answer would take more memory than it may. The sentence says what to ask for instead.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    documents::Documents, error::ServiceError, lookup::get_collection, populate::Relations, scans::Scan,
+    documents::Documents, error::ServiceError, lookup::get_readable, populate::Relations, scans::Scan,
 };
 use crate::{
     auth::{Action, Principal, permission},
@@ -81,7 +81,7 @@ impl Exports {
         wanted: Wanted,
     ) -> Result<Export, ServiceError> {
         permission::check(&principal, Action::ReadDocuments)?;
-        let collection = get_collection(&self.documents.catalogs, &principal, collection).await?;
+        let collection = get_readable(&self.documents.catalogs, &principal, collection).await?;
         let documents = self.documents.clone();
         let entries = size_of(&wanted).entries;
         Ok(Export { collection, documents, principal, wanted, after: None, entries })
@@ -180,8 +180,6 @@ impl Export {
 
     /// Checks that the collection still exists.
     async fn check(&self) -> Result<(), ServiceError> {
-        get_collection(&self.documents.catalogs, &self.principal, self.collection.id.as_str())
-            .await
-            .map(|_| ())
+        get_readable(&self.documents.catalogs, &self.principal, self.collection.id.as_str()).await.map(|_| ())
     }
 }

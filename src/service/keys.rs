@@ -10,6 +10,7 @@ use crate::{
     auth::{
         KeyKind, Scopes,
         keys::{generate_key, hash_key, shown_part, stored_key},
+        tokens::Secrets,
     },
     domain::{ProjectId, Timestamp, cursor::Epoch},
     store::{
@@ -320,6 +321,20 @@ pub async fn ensure_secret(db: &Db, name: &'static str) -> Result<Vec<u8>, Setup
         }
     };
     STANDARD.decode(stored).ok().filter(|secret| secret.len() >= 32).ok_or(SetupError::NoSecret(name))
+}
+
+/// Gets the secret of this name as [`ensure_secret`], and the one before it, if there is one: `<name>.previous`.
+///
+/// # Errors
+/// [`SetupError::NoSecret`] if one of them is damaged.
+pub async fn ensure_secrets(db: &Db, name: &'static str) -> Result<Secrets, SetupError> {
+    let current = ensure_secret(db, name).await?;
+    let previous = format!("{name}.previous");
+    let stored = db.read(Lane::Point, |db| async move { secrets::find(&db, &previous).await }).await?;
+    let decode = |stored: String| {
+        STANDARD.decode(stored).ok().filter(|secret| secret.len() >= 32).ok_or(SetupError::NoSecret(name))
+    };
+    Ok(Secrets { current, previous: stored.map(decode).transpose()? })
 }
 
 fn draw_epoch() -> Result<Epoch, SetupError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     documents::Documents,
     error::ServiceError,
-    lookup::get_collection,
+    lookup::get_readable,
     scans::{NO_ROOM, Scan},
 };
 use crate::{
@@ -43,7 +43,7 @@ impl Documents {
         page: Page,
     ) -> Result<DocumentList, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = get_collection(&self.catalogs, principal, collection).await?;
+        let collection = get_readable(&self.catalogs, principal, collection).await?;
         let catalog = self.catalogs.get(&principal.project).await?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
         let (project, id) = (principal.project.clone(), collection.id.clone());
@@ -76,7 +76,7 @@ impl Documents {
         page: Page,
     ) -> Result<Explanation, ServiceError> {
         permission::check(principal, Action::ExplainQuery)?;
-        let collection = get_collection(&self.catalogs, principal, collection).await?;
+        let collection = get_readable(&self.catalogs, principal, collection).await?;
         let catalog = self.catalogs.get(&principal.project).await?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
         let scan = self.scans.begin(principal).await?;

@@ -3,16 +3,34 @@
 use std::sync::Arc;
 
 use super::error::ServiceError;
-use crate::{auth::Principal, domain::Collection, store::collections::catalog::Catalogs};
+use crate::{
+    auth::{Principal, permission},
+    domain::{Collection, ProjectId},
+    store::collections::catalog::Catalogs,
+};
 
-/// Gets a collection of the principal's project by its name or id.
+/// Gets a collection of a project by its name or id.
 ///
 /// # Errors
 /// [`ServiceError::UnknownCollection`].
 pub(super) async fn get_collection(
     catalogs: &Catalogs,
+    project: &ProjectId,
+    name_or_id: &str,
+) -> Result<Arc<Collection>, ServiceError> {
+    catalogs.find(project, name_or_id).await?.ok_or(ServiceError::UnknownCollection)
+}
+
+/// Gets a collection that the principal may read.
+///
+/// # Errors
+/// [`ServiceError::UnknownCollection`] and [`ServiceError::Forbidden`].
+pub(super) async fn get_readable(
+    catalogs: &Catalogs,
     principal: &Principal,
     name_or_id: &str,
 ) -> Result<Arc<Collection>, ServiceError> {
-    catalogs.find(&principal.project, name_or_id).await?.ok_or(ServiceError::UnknownCollection)
+    let collection = get_collection(catalogs, &principal.project, name_or_id).await?;
+    permission::check_readable(principal, &collection)?;
+    Ok(collection)
 }

@@ -3,7 +3,7 @@
 //! Never does: know of HTTP, or print an answer.
 //!
 //! Reading order: [`error`], [`documents`], [`lists`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`],
-//! [`schemas`], [`keys`]. [`scans`] and `lookup` have what several of them share.
+//! [`schemas`], [`users`], [`keys`]. [`scans`] and `lookup` have what several of them share.
 
 pub mod batches;
 pub mod collections;
@@ -17,9 +17,11 @@ pub mod populate;
 pub mod queries;
 pub mod scans;
 pub mod schemas;
+pub mod users;
 
 pub use collections::Collections;
 pub use documents::Documents;
 pub use error::ServiceError;
 pub use exports::Exports;
 pub use scans::Scans;
+pub use users::Users;

@@ -324,7 +324,9 @@ impl Join<'_> {
     /// Finds the first of these collections that exists, if the principal may read documents.
     fn find_readable(&self, names: &[String]) -> Option<Arc<Collection>> {
         permission::check(self.principal, Action::ReadDocuments).ok()?;
-        names.iter().find_map(|name| self.catalog.find(name)).cloned()
+        let found = names.iter().find_map(|name| self.catalog.find(name))?;
+        permission::check_readable(self.principal, found).ok()?;
+        Some(found.clone())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{documents::Documents, error::ServiceError, lookup::get_collection};
+use super::{documents::Documents, error::ServiceError, lookup::get_readable};
 use crate::{
     auth::{Action, Principal, permission},
     query::{
@@ -26,7 +26,7 @@ impl Documents {
         filter: Filter,
     ) -> Result<u64, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = get_collection(&self.catalogs, principal, collection).await?;
+        let collection = get_readable(&self.catalogs, principal, collection).await?;
         let helpful = helpful_fields(&filter, None);
         let read = move |db| async move { aggregates::count(&db, &collection.id, &filter).await };
         let count = self.scans.begin(principal).await?.read(read).await;
@@ -54,7 +54,7 @@ impl Documents {
             Operation::Greatest => Direction::Descending,
             Operation::Sum | Operation::Average => {
                 permission::check(principal, Action::ReadDocuments)?;
-                let collection = get_collection(&self.catalogs, principal, collection).await?;
+                let collection = get_readable(&self.catalogs, principal, collection).await?;
                 let helpful = helpful_fields(&filter, None);
                 let read = move |db| async move {
                     aggregates::total(&db, &collection.id, &filter, &field, operation).await
@@ -86,7 +86,7 @@ impl Documents {
         grouping: Grouping,
     ) -> Result<Vec<Group>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = get_collection(&self.catalogs, principal, collection).await?;
+        let collection = get_readable(&self.catalogs, principal, collection).await?;
         let helpful = helpful_fields(&filter, None);
         let read = move |db| async move {
             aggregates::group(&db, &collection.id, &filter, &grouping, MAX_GROUP_BYTES).await

@@ -24,7 +24,7 @@ use super::{
     turns::Turns,
 };
 use crate::{
-    auth::KeyRing,
+    auth::{KeyRing, Sessions},
     domain::{Change, ProjectId, cursor::Cursor},
     hub::relay::{Commit, RelayHandle},
     store::{
@@ -62,7 +62,7 @@ const CROWDED: u64 = 4;
 /// The returned task ends when every handle is dropped and the queue is empty.
 pub fn start(
     db: Db,
-    (catalogs, keys): (Catalogs, KeyRing),
+    (catalogs, keys, sessions): (Catalogs, KeyRing, Sessions),
     relay: Option<RelayHandle>,
     config: WriterConfig,
     supervisor: &Supervisor,
@@ -73,6 +73,7 @@ pub fn start(
         db,
         catalogs,
         keys,
+        sessions,
         config,
         relay,
         turns: Turns::default(),

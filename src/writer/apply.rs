@@ -14,7 +14,7 @@ use crate::{
     domain::{Change, DocumentKey, Entry},
     store::{
         StoreError, WriteOrder, WriteTx,
-        access::keys,
+        access::{credentials, keys, sessions},
         collections::{indexes, rows},
         documents::writes::{self, DocumentWrite, DocumentWrites},
         log::{changes, ends, idempotency},
@@ -280,6 +280,7 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
             }
         }
     }
+    write_accounts(tx, work);
     for key in &plan.revoked_keys {
         keys::revoke(tx, key, now);
     }
@@ -288,6 +289,18 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     idempotency::add_sizes(tx, work.outcome_sizes());
     ends::advance(tx, work.moved_log_ends(), &grown, &plan.corrected);
     Ok(())
+}
+
+/// Sessions refer to credentials, so they go first and come last.
+fn write_accounts(tx: &mut WriteTx, work: &Batch) {
+    let accounts = work.next_accounts();
+    let ended = accounts.sessions.iter().filter(|(_, session)| session.is_none()).map(|(id, _)| id);
+    sessions::delete_many(tx, ended);
+    let gone =
+        accounts.credentials.iter().filter(|(_, credentials)| credentials.is_none()).map(|(key, _)| key);
+    credentials::delete_many(tx, gone);
+    credentials::put_many(tx, accounts.credentials.values().flatten().map(|credentials| &**credentials));
+    sessions::put_many(tx, accounts.sessions.values().flatten().map(|session| &**session));
 }
 
 fn write_change(tx: &mut WriteTx, change: &Change) {

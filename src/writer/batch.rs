@@ -6,6 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
+    accounts::Accounts,
     error::WriteError,
     mutation::{Mutation, Operation},
     outcome::{Committed, Outcome},
@@ -13,7 +14,7 @@ use super::{
     stored_outcome,
 };
 use crate::{
-    domain::{Change, Control, Document, DocumentKey, LogEnds, ProjectId, Timestamp},
+    domain::{Change, Control, Document, DocumentId, DocumentKey, LogEnds, ProjectId, SessionId, Timestamp},
     store::{
         Trouble,
         collections::catalog::Catalog,
@@ -29,6 +30,10 @@ pub struct Base {
     pub catalogs: HashMap<ProjectId, Arc<Catalog>>,
     /// The documents that the mutations read. A document that is missing here does not exist.
     pub documents: HashMap<DocumentKey, Arc<Document>>,
+    /// Credentials and sessions of the users that the mutations are about, and whose the addresses are that they give.
+    pub accounts: Accounts,
+    /// The users of the sessions that the mutations refresh.
+    pub refreshed: HashMap<SessionId, DocumentId>,
     /// Stored outcomes of the mutations' idempotency keys.
     pub outcomes: HashMap<IdempotencyKey, StoredOutcome>,
     /// Bytes of expired outcomes under the mutations' idempotency keys, which new ones replace.
@@ -59,6 +64,7 @@ struct Overlay {
     catalogs: HashMap<ProjectId, Arc<Catalog>>,
     /// `None` for a document that is deleted.
     documents: HashMap<DocumentKey, Option<Arc<Document>>>,
+    accounts: Accounts,
     outcomes: HashMap<IdempotencyKey, StoredOutcome>,
     /// By how much the bytes of each caller's outcomes grow.
     outcome_sizes: HashMap<Caller, i64>,
@@ -111,6 +117,7 @@ impl Batch {
             catalog: None,
             documents: HashMap::new(),
             order: Vec::new(),
+            accounts: Accounts::default(),
             plan: Plan::default(),
             weight: 0,
             checking: Duration::ZERO,
@@ -177,7 +184,7 @@ impl Batch {
 
     /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.plan.changes.is_empty() && self.plan.outcomes.is_empty()
+        self.plan.changes.is_empty() && self.plan.outcomes.is_empty() && self.next.accounts.is_empty()
     }
 
     /// Makes the applied mutations part of the base, after they were written.
@@ -191,6 +198,7 @@ impl Batch {
                 None => self.base.documents.remove(&key),
             };
         }
+        self.base.accounts.extend(next.accounts);
         self.base.outcomes.extend(next.outcomes);
         for (caller, change) in next.outcome_sizes {
             let size = self.base.outcome_sizes.entry(caller).or_default();
@@ -237,6 +245,15 @@ impl Batch {
 
     pub(super) fn max_document_bytes(&self) -> usize {
         self.base.max_document_bytes
+    }
+
+    /// Returns the credentials and sessions as the mutations since the last [`Batch::keep`] leave them, to be written.
+    pub(super) fn next_accounts(&self) -> &Accounts {
+        &self.next.accounts
+    }
+
+    pub(super) fn base_accounts(&self) -> &Accounts {
+        &self.base.accounts
     }
 
     pub(super) fn unchecked(&self) -> Option<&[Arc<Change>]> {
@@ -288,6 +305,7 @@ impl Batch {
             }
         }
         self.next.documents.extend(staged.documents);
+        self.next.accounts.extend(staged.accounts);
         if let Some(catalog) = staged.catalog {
             self.next.catalogs.insert(staged.project.clone(), Arc::new(catalog));
         }
@@ -353,6 +371,7 @@ impl Batch {
                 staged.plan.revoked_keys.push(key.clone());
                 Ok(Outcome::Revoked)
             }
+            Operation::User(operation) => self.apply_user_operation(staged, operation),
             Operation::AcceptClock => {
                 staged.accept_clock(self.base.now);
                 Ok(Outcome::ClockAccepted)

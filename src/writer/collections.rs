@@ -44,6 +44,7 @@ impl Batch {
         name: &CollectionName,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
+        check_own(&collection)?;
         if collection.name == *name {
             return Ok(Outcome::Collection(collection));
         }
@@ -87,6 +88,7 @@ impl Batch {
         collection: &str,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
+        check_own(&collection)?;
         // As after a delete: documents that are created again at once must not have their old entity tags.
         staged.at = Timestamp(staged.at.0 + 1);
         staged.control(Control::CollectionRemoved { collection: collection.id.to_string() });
@@ -123,6 +125,14 @@ impl Batch {
         }
         staged.plan.changed_collections.push(changed.clone());
         self.change_catalog(staged, |catalog| catalog.insert(changed.clone()));
+    }
+}
+
+/// Checks that a collection is not built in.
+fn check_own(collection: &Collection) -> Result<(), WriteError> {
+    match collection.name.is_built_in() {
+        true => Err(WriteError::BuiltIn(collection.name.clone())),
+        false => Ok(()),
     }
 }
 

@@ -67,10 +67,7 @@ impl Batch {
         let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
         precondition.check(Some(&before))?;
-        let data = patch.apply(&before.data).map_err(|err| match err {
-            ApplyError::Mismatch(why) => WriteError::Operator(why),
-            ApplyError::Data(err) => WriteError::Data(Arc::new(err)),
-        })?;
+        let data = apply_patch(patch, &before.data)?;
         check_schema(staged, &collection, &data, None)?;
         self.write(staged, &collection, key, Some(before), data)
     }
@@ -96,6 +93,7 @@ impl Batch {
         if staged.at == before.created_at {
             staged.at = Timestamp(staged.at.0 + 1);
         }
+        self.unstage_user(staged, &collection, id);
         staged.log(Entry::Document { collection: collection.id.clone(), before: Some(before), after: None });
         staged.check_weight()?;
         staged.set_document(key, None);
@@ -103,7 +101,7 @@ impl Batch {
     }
 
     /// Writes the next version of a document.
-    fn write(
+    pub(super) fn write(
         &self,
         staged: &mut Staged,
         collection: &Collection,
@@ -111,6 +109,7 @@ impl Batch {
         before: Option<Arc<Document>>,
         data: Data,
     ) -> Result<Outcome, WriteError> {
+        let data = self.stage_user(staged, collection, &key.id, data)?;
         let (actual, limit) = (data.text().len(), self.max_document_bytes());
         if actual > limit {
             return Err(WriteError::TooLarge { actual, limit });
@@ -134,6 +133,14 @@ impl Batch {
         let sequence = staged.ends.last.sequence;
         Ok(Outcome::Document { collection: collection.name.clone(), document, is_new, sequence })
     }
+}
+
+/// Applies a patch to the data of a document.
+pub(super) fn apply_patch(patch: &Patch, before: &Data) -> Result<Data, WriteError> {
+    patch.apply(before).map_err(|err| match err {
+        ApplyError::Mismatch(why) => WriteError::Operator(why),
+        ApplyError::Data(err) => WriteError::Data(Arc::new(err)),
+    })
 }
 
 /// Checks new data against the schema of its collection. The time is bounded over all documents of a mutation, because every

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::clock_trouble::ClockTrouble;
 use crate::{
-    domain::{CollectionName, DataError, DocumentId, Violation, name::NameError},
+    domain::{CollectionName, DataError, DocumentId, UserDataError, Violation, name::NameError},
     store::{StoreError, Trouble},
 };
 
@@ -79,6 +79,23 @@ pub enum WriteError {
         /// Empty if no collection declares the index.
         fields: Vec<String>,
     },
+    /// The document of a user has members that it can't have.
+    #[error("{0}")]
+    User(UserDataError),
+    #[error("another user has this e-mail address")]
+    EmailTaken,
+    #[error("a user may change only their `profile` here")]
+    ProfileOnly,
+    #[error("this user has an e-mail address already")]
+    NotAnonymous,
+    /// The password was changed between its comparison and this write.
+    #[error("the password was changed meanwhile")]
+    CredentialsChanged,
+    /// The session is unknown, has expired or was ended.
+    #[error("the session has ended")]
+    SessionEnded,
+    #[error("the collection `{0}` is built in; it can't be renamed or removed")]
+    BuiltIn(CollectionName),
     #[error("the API key was revoked")]
     KeyRevoked,
     /// The collection was created together with a unique index, which is not built yet.

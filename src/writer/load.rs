@@ -16,7 +16,7 @@ use super::{
     state::{IMAGE_BYTES, MAX_MUTATION_BYTES, Writer},
 };
 use crate::{
-    domain::{DocumentKey, Timestamp},
+    domain::{DocumentId, DocumentKey, Email, SessionId, Timestamp, USERS},
     store::{
         StoreError, WriteTx, access,
         collections::{catalog::Catalog, indexes},
@@ -93,6 +93,7 @@ impl Writer {
             base.log_ends.insert(ends.project.clone(), ends);
         }
         self.refuse_revoked(tx, batch, &base).await?;
+        read_accounts(tx, batch, &mut base).await?;
         self.read_documents(tx, batch, &mut base).await?;
         self.read_outcomes(tx, batch, &mut base).await?;
         read_unchecked(tx, batch, &mut base).await?;
@@ -121,8 +122,9 @@ impl Writer {
         }
     }
 
-    /// Answers the mutations whose key was revoked, and takes them out of the batch. The database is asked only if the log has
-    /// control entries that this process has not heard of: another node wrote a moment ago, or this one slept.
+    /// Answers the mutations whose key was revoked, or whose user's session has ended, and takes them out of the batch. The
+    /// database is asked only if the log has control entries that this process has not heard of: another node wrote a moment ago,
+    /// or this one slept.
     async fn refuse_revoked(
         &mut self,
         tx: &mut WriteTx,
@@ -140,6 +142,12 @@ impl Writer {
             let revoked = access::keys::find_revoked(tx, &callers).await?;
             revoked.iter().for_each(|key| self.keys.forget(key));
         }
+        let sessions: HashSet<_> =
+            batch.iter().filter(is_behind).filter_map(|request| request.mutation.session.clone()).collect();
+        if !sessions.is_empty() {
+            let ended = access::sessions::find_ended(tx, &sessions).await?;
+            self.sessions.forget(&ended.into_iter().collect::<Vec<_>>());
+        }
         // Also a key of which this process has heard while the mutation was waiting.
         let is_revoked = |request: &mut Request| {
             request.mutation.caller.as_ref().is_some_and(|caller| self.keys.is_revoked(caller))
@@ -147,6 +155,13 @@ impl Writer {
         let refused: Vec<_> = batch.extract_if(.., is_revoked).collect();
         for request in refused {
             self.answer(request, Err(WriteError::KeyRevoked));
+        }
+        let has_ended = |request: &mut Request| {
+            request.mutation.session.as_ref().is_some_and(|session| self.sessions.has_ended(session))
+        };
+        let refused: Vec<_> = batch.extract_if(.., has_ended).collect();
+        for request in refused {
+            self.answer(request, Err(WriteError::SessionEnded));
         }
         Ok(())
     }
@@ -243,6 +258,62 @@ impl Writer {
     }
 }
 
+/// Reads the credentials and sessions of the users that the mutations are about, and whose the addresses are that they give.
+async fn read_accounts(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> Result<(), StoreError> {
+    let mut wanted: HashMap<_, Wanted<'_>> = HashMap::new();
+    for request in batch {
+        let project = &request.mutation.project;
+        let Some(catalog) = base.catalogs.get(project) else { continue };
+        for operation in &request.mutation.operations {
+            if wants_accounts(catalog, operation) {
+                wanted.entry(project).or_default().add(operation);
+            }
+        }
+    }
+    for (project, Wanted { users, sessions, emails }) in wanted {
+        let mut users: Vec<_> = users.iter().collect();
+        let found = if sessions.is_empty() {
+            Vec::new()
+        } else {
+            access::sessions::get_many(tx, project, &sessions, &[]).await?
+        };
+        users.extend(found.iter().map(|session| &session.user));
+        let emails: Vec<_> = emails.iter().collect();
+        let credentials = access::credentials::get_many(tx, project, &users, &emails).await?;
+        let sessions = access::sessions::get_many(tx, project, &[], &users).await?;
+        base.accounts.add_found(credentials, sessions);
+        base.refreshed.extend(found.into_iter().map(|session| (session.id, session.user)));
+    }
+    Ok(())
+}
+
+/// What the mutations of a project need to know of its users.
+#[derive(Default)]
+struct Wanted<'a> {
+    users: HashSet<DocumentId>,
+    sessions: Vec<&'a SessionId>,
+    emails: HashSet<Email>,
+}
+
+impl<'a> Wanted<'a> {
+    fn add(&mut self, operation: &'a Operation) {
+        self.users.extend(operation.needs().map(|(_, user)| user.clone()));
+        match operation {
+            Operation::User(operation) => {
+                self.sessions.extend(operation.session());
+                self.emails.extend(operation.email().cloned());
+            }
+            operation => self.emails.extend(operation.given_email()),
+        }
+    }
+}
+
+/// Whether an operation is about users.
+fn wants_accounts(catalog: &Catalog, operation: &Operation) -> bool {
+    let of_users = |name: &str| catalog.find(name).is_some_and(|collection| collection.name.is_users());
+    operation.collection().is_some_and(of_users)
+}
+
 /// Whether applying a batch in memory may take long on a busy machine.
 fn is_dear(batch: &[Request]) -> bool {
     let operations: usize = batch.iter().map(|request| request.mutation.operations.len()).sum();
@@ -275,7 +346,13 @@ async fn read_unchecked(tx: &mut WriteTx, batch: &[Request], base: &mut Base) ->
 fn needed_documents<'a>(mutation: &'a Mutation, base: &'a Base) -> impl Iterator<Item = DocumentKey> + 'a {
     let catalog = base.catalogs.get(&mutation.project);
     mutation.operations.iter().filter_map(move |operation| {
-        let (collection, id) = operation.needs()?;
+        let (collection, id) = match operation {
+            Operation::User(user) => match user.session() {
+                Some(session) => (USERS, base.refreshed.get(session)?),
+                None => operation.needs()?,
+            },
+            _ => operation.needs()?,
+        };
         Some(DocumentKey { collection: catalog?.find(collection)?.id.clone(), id: id.clone() })
     })
 }

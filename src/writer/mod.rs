@@ -4,12 +4,13 @@
 //! is no timer: a lone mutation commits at once. The writer is a task of its own, so a client that hangs up cannot stop its
 //! mutation half-way.
 //!
-//! Reading order: [`mutation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the
+//! Reading order: [`mutation`], [`user_operation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the
 //! writer), [`turns`] with [`cost`] and [`rest`] (who is next), [`state`], [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
-//! [`collections`] and [`indexes`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
+//! [`collections`], [`indexes`] and `users` with [`accounts`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
 //! (written to the database), [`maintenance`] with [`portion`] and [`removed`] (between batches), [`clock`] with [`clock_trouble`], [`activity`], [`health`], [`failures`], [`indexer`] with
 //! [`index_session`].
 
+mod accounts;
 mod activity;
 mod actor;
 mod apply;
@@ -38,6 +39,8 @@ mod staged;
 mod state;
 mod stored_outcome;
 mod turns;
+pub mod user_operation;
+mod users;
 
 pub use activity::Activity;
 pub use actor::start;
@@ -46,3 +49,4 @@ pub use mutation::{Checked, Missing, Mutation, Operation, Precondition};
 pub use outcome::{Committed, Outcome};
 pub use queue::WriterHandle;
 pub use state::{MAX_MUTATION_BYTES, WriterConfig};
+pub use user_operation::UserOperation;

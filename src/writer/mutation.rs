@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::error::WriteError;
+use super::{error::WriteError, user_operation::UserOperation};
 use crate::{
     domain::{
-        CollectionName, Data, Document, DocumentId, IndexId, KeyId, Patch, Position, ProjectId, Schema,
-        Violation,
+        CollectionName, Data, Document, DocumentId, Email, IndexId, KeyId, Patch, Position, ProjectId,
+        Schema, SessionId, USERS, Violation,
     },
     query::index_definition::{IndexDefinition, IndexState},
     store::log::idempotency::IdempotencyKey,
@@ -18,6 +18,8 @@ pub struct Mutation {
     pub project: ProjectId,
     /// The API key that asks for it; `None` for the server itself. Callers share the writer's time.
     pub caller: Option<KeyId>,
+    /// The session of the user who asks for it, if there is one.
+    pub session: Option<SessionId>,
     pub operations: Vec<Operation>,
     /// Set if repetitions of this request are to be answered without being done again.
     pub idempotency: Option<Idempotency>,
@@ -97,6 +99,8 @@ pub enum Operation {
     RevokeKey {
         key: KeyId,
     },
+    /// Changes a user's account.
+    User(Box<UserOperation>),
     /// Confirms that the clock is right: appends an entry with its time to the log, also if that ends later. Such a mutation is a
     /// batch of its own.
     AcceptClock,
@@ -165,6 +169,7 @@ impl Operation {
             Self::PutDocument { collection, id, .. }
             | Self::MergeDocument { collection, id, .. }
             | Self::DeleteDocument { collection, id, .. } => Some((collection, id)),
+            Self::User(operation) => operation.user().map(|user| (USERS, user)),
             _ => None,
         }
     }
@@ -182,8 +187,19 @@ impl Operation {
             | Self::RenameCollection { collection, .. }
             | Self::RemoveCollection { collection } => Some(collection),
             Self::CreateCollection { name, .. } => Some(name.as_str()),
+            Self::User(_) => Some(USERS),
             Self::RevokeKey { .. } | Self::AcceptClock => None,
         }
+    }
+
+    /// Returns the e-mail address that it gives to a user, if its collection is that of users.
+    pub fn given_email(&self) -> Option<Email> {
+        let fields = match self {
+            Self::CreateDocument { data, .. } | Self::PutDocument { data, .. } => data.fields(),
+            Self::MergeDocument { patch, .. } => patch.members(),
+            _ => return None,
+        };
+        Email::parse(fields.get("email")?.as_str()?).ok()
     }
 
     /// Names what it does, for the log.
@@ -199,6 +215,7 @@ impl Operation {
             Self::RenameCollection { .. } => "rename of a collection",
             Self::RemoveCollection { .. } => "removal of a collection",
             Self::RevokeKey { .. } => "revocation of a key",
+            Self::User(_) => "change of an account",
             Self::AcceptClock => "confirmation of the clock",
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Collection, CollectionId, CollectionName, Document, DocumentId, DocumentStamp, cursor::Cursor,
+    Collection, CollectionId, CollectionName, Document, DocumentId, DocumentStamp, Session, cursor::Cursor,
 };
 
 /// The outcome of a committed mutation.
@@ -49,6 +49,18 @@ pub enum Outcome {
         collection: CollectionId,
     },
     Revoked,
+    /// A user is signed in, in this session.
+    SignedIn {
+        user: Arc<Document>,
+        session: Arc<Session>,
+    },
+    /// A refresh token was used that had been replaced, so its session was ended.
+    Stolen {
+        session: Arc<Session>,
+    },
+    SessionsEnded {
+        count: usize,
+    },
     ClockAccepted,
 }
 

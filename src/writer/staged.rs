@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{error::WriteError, state::MAX_MUTATION_BYTES};
+use super::{accounts::Accounts, error::WriteError, state::MAX_MUTATION_BYTES};
 use crate::{
     domain::{
         Change, Collection, CollectionId, Control, Document, DocumentKey, Entry, IndexId, KeyId, LogEnds,
@@ -57,6 +57,7 @@ pub(super) struct Staged {
     pub(super) catalog: Option<Catalog>,
     pub(super) documents: HashMap<DocumentKey, Option<Arc<Document>>>,
     pub(super) order: Vec<DocumentKey>,
+    pub(super) accounts: Accounts,
     pub(super) plan: Plan,
     pub(super) weight: usize,
     /// The time that checks against schemas took.

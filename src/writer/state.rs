@@ -7,7 +7,7 @@ use super::{
     outcome::Committed, request::Request, rest::Rest, turns::Turns,
 };
 use crate::{
-    auth::KeyRing,
+    auth::{KeyRing, Sessions},
     hub::relay::RelayHandle,
     store::{Db, WriteTx, collections::catalog::Catalogs, log::retention::Retention},
     supervision::Pulse,
@@ -49,6 +49,7 @@ pub(super) struct Writer {
     pub(super) db: Db,
     pub(super) catalogs: Catalogs,
     pub(super) keys: KeyRing,
+    pub(super) sessions: Sessions,
     pub(super) config: WriterConfig,
     /// `None` where nobody subscribes: a command beside the server.
     pub(super) relay: Option<RelayHandle>,

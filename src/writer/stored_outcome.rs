@@ -112,7 +112,11 @@ fn to_whole_text(committed: &Committed) -> serde_json::Result<String> {
             schema: collection.schema.as_ref().map(|schema| schema.text().to_owned()),
         },
         Outcome::Removed { collection } => Stored::Removed { collection: collection.to_string() },
-        Outcome::Revoked => Stored::Revoked,
+        // Nothing that has an idempotency key does this. What is stored is what a client may be told again, which tokens are not.
+        Outcome::Revoked
+        | Outcome::SignedIn { .. }
+        | Outcome::Stolen { .. }
+        | Outcome::SessionsEnded { .. } => Stored::Revoked,
         Outcome::ClockAccepted => Stored::ClockAccepted,
     });
     serde_json::to_string(&StoredCommitted {

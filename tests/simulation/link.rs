@@ -206,5 +206,6 @@ pub fn principal() -> Arc<Principal> {
         kind: KeyKind::Secret,
         scopes: Scopes::all(),
         collection: None,
+        user: None,
     })
 }

@@ -19,7 +19,7 @@ use coir::{
         realtime::{Admission, ConnectionCount, Realtime, local_shard::Parts},
         sockets::{SocketHandle, SocketLimits, Sockets},
     },
-    auth::{KeyRing, Tickets},
+    auth::{Authenticator, KeyRing, Sessions, Tickets, Tokens, tokens::Secrets},
     domain::{Control, KeyId, ProjectId},
     hub::{
         self, Bounds, Shard,
@@ -70,10 +70,10 @@ impl ControlObserver for Nobody {
     fn observe_gap(&self, _: &ProjectId, _: u64, _: &[KeyId]) {}
 }
 
-/// Makes a key ring, which the simulation never asks. It needs a database, so it has an empty one outside of the simulated
+/// Makes an authenticator, which the simulation never asks. It needs a database, so it has an empty one outside of the simulated
 /// time.
-fn key_ring() -> KeyRing {
-    static KEYS: OnceLock<KeyRing> = OnceLock::new();
+fn authenticator() -> Authenticator {
+    static KEYS: OnceLock<Authenticator> = OnceLock::new();
     let make = || {
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -82,7 +82,13 @@ fn key_ring() -> KeyRing {
             let url = format!("sqlite://{}", directory.path().join("coir.db").display());
             let db =
                 runtime.block_on(Db::connect(&url, Durability::Normal, Duration::from_secs(10))).unwrap();
-            sender.send(KeyRing::new(db)).unwrap();
+            let secrets = Secrets { current: vec![1; 32], previous: None };
+            let authenticator = Authenticator {
+                keys: KeyRing::new(db.clone()),
+                sessions: Sessions::new(db),
+                tokens: Tokens::new(&secrets, &secrets),
+            };
+            sender.send(authenticator).unwrap();
         });
         receiver.recv().unwrap()
     };
@@ -115,7 +121,7 @@ impl Server {
         let realtime = Realtime {
             streams: Streams::new(Arc::new(log.clone()), relay.clone(), Activity::default(), 100),
             admission: Admission {
-                keys: key_ring(),
+                authenticator: authenticator(),
                 tickets: Tickets::new(b"a secret"),
                 connections: ConnectionCount::new(10_000),
                 allowed_origins: None,

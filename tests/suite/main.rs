@@ -14,3 +14,4 @@ mod postgres;
 mod queries;
 mod realtime;
 mod recovery;
+mod users;

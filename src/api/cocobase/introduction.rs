@@ -110,7 +110,7 @@ impl<T: Topic> Introduction<T> {
             Some(Value::String(key)) if !key.is_empty() => key,
             _ => return Err(refused("API key is required")),
         };
-        let principal = match self.connection.realtime.admission.keys.authenticate(key).await {
+        let principal = match self.connection.realtime.admission.authenticator.keys.authenticate(key).await {
             Ok(principal) => principal,
             Err(AuthError::Unknown) => return Err(invalid_key()),
             Err(err) => return Err(failed(ApiError::from(err))),

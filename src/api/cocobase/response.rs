@@ -92,6 +92,9 @@ fn written_document(outcome: &Outcome) -> Option<WrittenDocument<'_>> {
         | Outcome::Collection(_)
         | Outcome::Removed { .. }
         | Outcome::Revoked
+        | Outcome::SignedIn { .. }
+        | Outcome::Stolen { .. }
+        | Outcome::SessionsEnded { .. }
         | Outcome::ClockAccepted => None,
     }
 }

@@ -9,18 +9,18 @@ use crate::{
         error::{ApiError, ErrorCode},
         request::{
             Parameters,
-            credential::{TWO_CREDENTIALS, credential},
+            credential::{TWO_CREDENTIALS, credentials},
         },
     },
-    auth::{KeyKind, KeyRing, Principal, Tickets},
+    auth::{Authenticator, Credentials, KeyKind, Principal, Tickets, Tokens},
     shares::{Account, Budget, BudgetPermit},
 };
 
 /// Decides who may open a stream. Cheap to clone.
 #[derive(Clone)]
 pub struct Admission {
-    /// Knows the holder of a key.
-    pub keys: KeyRing,
+    /// Knows the holders of keys and of users' tokens.
+    pub authenticator: Authenticator,
     /// Knows the holder of a ticket.
     pub tickets: Tickets,
     /// Counts the connections of every door.
@@ -54,16 +54,21 @@ impl ConnectionCount {
 }
 
 impl Admission {
-    /// Finds the holder of a key or a ticket.
+    /// Finds the holder of a key, of a user's token, of both, or of a ticket in the place of the key or the token.
     ///
     /// # Errors
-    /// `UNAUTHORIZED`. The message of an expired ticket says that it has expired.
-    pub async fn authenticate(&self, token: &str) -> Result<Arc<Principal>, ApiError> {
-        if !Tickets::is_ticket(token) {
-            return Ok(self.keys.authenticate(token).await?);
+    /// `UNAUTHORIZED`. The hint of an expired ticket or token says that it has expired.
+    pub async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Arc<Principal>, ApiError> {
+        let is_other = |token: &&str| Tickets::is_ticket(token) && !Tokens::is_access(token);
+        let ticket = [credentials.key, credentials.user].into_iter().flatten().find(is_other);
+        let Some(ticket) = ticket else {
+            return Ok(self.authenticator.authenticate(credentials).await?);
+        };
+        if credentials.key.is_some() && credentials.user.is_some() {
+            return Err(ApiError::unauthorized().with_hint(TWO_CREDENTIALS));
         }
-        let holder = self.tickets.read(token)?;
-        let principal = self.keys.find(&holder.key).await?;
+        let holder = self.tickets.read(ticket)?;
+        let principal = self.authenticator.keys.find(&holder.key).await?;
         Ok(match holder.collection {
             None => principal,
             Some(collection) => {
@@ -81,18 +86,22 @@ impl Admission {
         request: &HttpRequest,
         parameters: &Parameters,
     ) -> Result<Option<Arc<Principal>>, ApiError> {
-        let header = credential(request.headers())?;
+        let header = credentials(request.headers())?;
         let twice = |name| format!("`{name}` is given more than once in the URL; give it once");
         let parameter =
             |name| parameters.single(name).map_err(|_| ApiError::unauthorized().with_hint(twice(name)));
         let (token, ticket) = (parameter("token")?, parameter("ticket")?);
         check_url_credentials(token, ticket)?;
-        let mut credentials = [header, token, ticket].into_iter().flatten();
-        let Some(credential) = credentials.next() else { return Ok(None) };
-        if credentials.any(|other| other != credential) {
+        let mut keys = [header.key, token, ticket].into_iter().flatten();
+        let key = keys.next();
+        if keys.any(|other| Some(other) != key) {
             return Err(ApiError::unauthorized().with_hint(TWO_CREDENTIALS));
         }
-        self.authenticate(credential).await.map(Some)
+        let credentials = Credentials { key, user: header.user };
+        if credentials == Credentials::default() {
+            return Ok(None);
+        }
+        self.authenticate(credentials).await.map(Some)
     }
 
     /// Refuses a browser's page that is neither of this server nor of an allowed origin. There are no ambient credentials,

@@ -77,7 +77,7 @@ impl Connection {
         }
         self.outbox.set_key(principal.key.clone());
         // A revocation that came before the key was noted has not found this connection.
-        if self.realtime.admission.keys.is_revoked(&principal.key) {
+        if self.realtime.admission.authenticator.keys.is_revoked(&principal.key) {
             return Err(NotAdmitted::Revoked);
         }
         let mut permit = self.permit.borrow_mut();

@@ -18,8 +18,10 @@ const MAX_SHOWN: usize = 60;
 pub enum ClientMessage {
     /// Says who is asking.
     Auth {
-        /// A key or a ticket. Without one, nobody is asking.
+        /// A key, a user's token or a ticket. Without one, nobody is asking.
         token: Option<String>,
+        /// A user's token beside a key.
+        user: Option<String>,
     },
     /// Begins a subscription, or replaces the one that has the same name, or without a name the same collection.
     Subscribe {
@@ -90,7 +92,13 @@ fn parse_members(members: &mut Map<String, Value>) -> Result<ClientMessage, Stri
     };
     check_members(members, &kind)?;
     Ok(match kind.as_str() {
-        "auth" => ClientMessage::Auth { token: text_member(members, &kind, "token").ok() },
+        "auth" => ClientMessage::Auth {
+            token: text_member(members, &kind, "token").ok(),
+            user: match members.contains_key("user") {
+                true => Some(text_member(members, &kind, "user")?),
+                false => None,
+            },
+        },
         "ping" => ClientMessage::Ping,
         "subscribe" => ClientMessage::Subscribe {
             collection: text_member(members, &kind, "collection")?,
@@ -115,7 +123,7 @@ fn check_members(members: &Map<String, Value>, kind: &str) -> Result<(), String>
     let known: &[&str] = match kind {
         // A bad token is the same whatever stands beside it.
         "auth" if !members.get("token").is_some_and(Value::is_string) => return Ok(()),
-        "auth" => &["type", "token", "id"],
+        "auth" => &["type", "token", "user", "id"],
         "ping" => &["type", "id"],
         "subscribe" => &["type", "collection", "filters", "id", "since", "snapshot"],
         "unsubscribe" => &["type", "collection", "id"],

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::error::{ApiError, ErrorCode},
-    auth::{Forbidden, Principal},
+    auth::{Credentials, Forbidden, Principal, Tokens},
     hub::CloseReason,
     live::{Begun, Ended, LiveError, NewSubscription, Subscription, Subscriptions},
     query::{
@@ -124,10 +124,16 @@ impl Protocol {
     async fn hear_message(&mut self, message: ClientMessage) -> Result<(), ApiError> {
         match message {
             ClientMessage::Ping => self.connection.outbox.send(messages::pong()),
-            ClientMessage::Auth { token } => {
+            ClientMessage::Auth { token, user } => {
                 let admission = &self.connection.realtime.admission;
                 let known = match &token {
-                    Some(token) => admission.authenticate(token).await,
+                    Some(token) => {
+                        let credentials = match (Tokens::is_access(token), user.as_deref()) {
+                            (true, None) => Credentials { key: None, user: Some(token) },
+                            (_, user) => Credentials { key: Some(token), user },
+                        };
+                        admission.authenticate(credentials).await
+                    }
                     None => Err(ApiError::unauthorized().with_hint(NO_TOKEN)),
                 };
                 known

@@ -4,14 +4,14 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
-use super::credential::{NO_CREDENTIAL, credential};
+use super::credential::{NO_CREDENTIAL, credentials};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
         sockets::SocketHandle,
         state::{ServerState, State},
     },
-    auth::{KeyKind, Principal, Tickets},
+    auth::{Credentials, KeyKind, Principal, Tokens},
     shares::Account,
 };
 
@@ -25,25 +25,56 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let missing = || ApiError::unauthorized().with_hint(no_credential(&request));
-            let key = credential(request.headers())?.ok_or_else(missing)?;
-            if let Some(hint) = hint_about(key) {
-                return Err(ApiError::unauthorized().with_hint(hint));
+            let credentials = credentials(request.headers())?;
+            if credentials == Credentials::default() {
+                return Err(ApiError::unauthorized().with_hint(no_credential(&request)));
             }
-            // `app` registers the state before any route.
-            let state = request.app_data::<State>().ok_or_else(ApiError::unauthorized)?;
-            let principal = state.keys.authenticate(key).await?;
-            if let Some(socket) = request.conn_data::<SocketHandle>()
-                && !socket.authenticate(&principal.account())
-            {
-                return Err(ApiError::new(
-                    ErrorCode::Overloaded,
-                    "this key has too many connections; close some, or try again",
-                ));
-            }
-            Ok(Self(principal))
+            authenticate(&request, credentials).await.map(Self)
         })
     }
+}
+
+/// The holder of the request's key, if it has one. A user's token is not looked at: it may have expired.
+pub struct KeyHolder(pub Option<Arc<Principal>>);
+
+impl FromRequest for KeyHolder {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            match credentials(request.headers())? {
+                Credentials { key: None, .. } => Ok(Self(None)),
+                key => {
+                    let key = Credentials { user: None, ..key };
+                    authenticate(&request, key).await.map(|holder| Self(Some(holder)))
+                }
+            }
+        })
+    }
+}
+
+async fn authenticate(
+    request: &HttpRequest,
+    credentials: Credentials<'_>,
+) -> Result<Arc<Principal>, ApiError> {
+    let hint = credentials.key.and_then(hint_about_key).or(credentials.user.and_then(hint_about_token));
+    if let Some(hint) = hint {
+        return Err(ApiError::unauthorized().with_hint(hint));
+    }
+    // `app` registers the state before any route.
+    let state = request.app_data::<State>().ok_or_else(ApiError::unauthorized)?;
+    let principal = state.authenticator.authenticate(credentials).await?;
+    if let Some(socket) = request.conn_data::<SocketHandle>()
+        && !socket.authenticate(&principal.account())
+    {
+        return Err(ApiError::new(
+            ErrorCode::Overloaded,
+            "this key has too many connections; close some, or try again",
+        ));
+    }
+    Ok(principal)
 }
 
 /// Returns what a request without a credential is told. Many put the key into the URL.
@@ -56,12 +87,16 @@ fn no_credential(request: &HttpRequest) -> String {
     }
 }
 
+/// Returns what is wrong with a token that can't be a user's.
+fn hint_about_token(token: &str) -> Option<&'static str> {
+    let hint = "this is a stream ticket, which opens streams only, or a token of another server; send a key (`pk_…` or `sk_…`), or the access token of a user";
+    (!Tokens::is_access(token)).then_some(hint)
+}
+
 /// Returns what is wrong with a text that can't be a key.
-fn hint_about(key: &str) -> Option<&'static str> {
+fn hint_about_key(key: &str) -> Option<&'static str> {
     if KeyKind::of_key(key).is_some() {
         None
-    } else if Tickets::is_ticket(key) {
-        Some("this is a stream ticket or a token, which opens streams only; send a key (`pk_…` or `sk_…`)")
     } else if key.starts_with('"') || key.starts_with('\'') || key.starts_with('<') {
         Some("write the key without quotes or brackets around it")
     } else if key.starts_with('$') || key.starts_with('{') {
@@ -77,7 +112,7 @@ fn hint_about(key: &str) -> Option<&'static str> {
 
 /// Returns the account of a request whose caller was authenticated, or else the anonymous one. The database is not asked.
 pub fn account_of(state: &ServerState, request: &HttpRequest) -> Account {
-    let key = credential(request.headers()).ok().flatten();
-    let principal = key.and_then(|key| state.keys.find_cached(key));
+    let key = credentials(request.headers()).ok().and_then(|credentials| credentials.key);
+    let principal = key.and_then(|key| state.authenticator.keys.find_cached(key));
     principal.map_or_else(Account::anonymous, |principal| principal.account())
 }

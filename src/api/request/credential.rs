@@ -1,8 +1,11 @@
-//! The credential in a request's headers.
+//! The credentials in a request's headers: a key, a user's token, or both.
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
-use crate::api::error::ApiError;
+use crate::{
+    api::error::ApiError,
+    auth::{Credentials, Tickets},
+};
 
 /// The hint for a request without a credential.
 pub const NO_CREDENTIAL: &str =
@@ -12,12 +15,12 @@ pub const IN_A_PAGE: &str = "an `EventSource` sends no headers: give it a publis
 /// The hint for a request whose headers or parameters hold several.
 pub const TWO_CREDENTIALS: &str = "the request has two different keys; send one";
 
-/// Returns the credential in the headers, or `None` if no header has one.
+/// Returns the credentials in the headers. A text with the form of a JWT is a user's token, and any other one a key.
 ///
 /// # Errors
-/// `UNAUTHORIZED` if two headers carry different credentials, or if one of them cannot be read.
-pub fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    let mut found = None;
+/// `UNAUTHORIZED` if the headers carry different keys or different tokens, or if one of them cannot be read.
+pub fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, ApiError> {
+    let mut found = Credentials::default();
     let bearer = headers.get_all(header::AUTHORIZATION).map(bearer);
     let keys = headers.get_all("x-api-key").map(|value| {
         let text =
@@ -28,10 +31,11 @@ pub fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     });
     for credential in bearer.chain(keys) {
         let credential = credential.map_err(|hint| ApiError::unauthorized().with_hint(hint))?;
-        if found.is_some_and(|other| other != credential) {
+        let place = if Tickets::is_ticket(credential) { &mut found.user } else { &mut found.key };
+        if place.is_some_and(|other| other != credential) {
             return Err(ApiError::unauthorized().with_hint(TWO_CREDENTIALS));
         }
-        found = Some(credential);
+        *place = Some(credential);
     }
     Ok(found)
 }

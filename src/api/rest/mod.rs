@@ -14,4 +14,5 @@ pub mod shown;
 pub mod success;
 pub mod tickets;
 pub mod transactions;
+pub mod users;
 pub mod written;

@@ -100,6 +100,9 @@ impl<'a> WrittenBody<'a> {
             | Outcome::Collection(_)
             | Outcome::Removed { .. }
             | Outcome::Revoked
+            | Outcome::SignedIn { .. }
+            | Outcome::Stolen { .. }
+            | Outcome::SessionsEnded { .. }
             | Outcome::ClockAccepted => None,
         }
     }

@@ -104,6 +104,9 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
         | Outcome::Collection(_)
         | Outcome::Removed { .. }
         | Outcome::Revoked
+        | Outcome::SignedIn { .. }
+        | Outcome::Stolen { .. }
+        | Outcome::SessionsEnded { .. }
         | Outcome::ClockAccepted => 0,
     }
 }

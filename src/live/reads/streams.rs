@@ -221,6 +221,7 @@ impl Streams {
         let found = self.reader.find_collection(&principal.project, collection).await?;
         let found = found.ok_or(LiveError::UnknownCollection)?;
         permission::check_collection(principal, &found)?;
+        permission::check_readable(principal, &found)?;
         Ok(found)
     }
 

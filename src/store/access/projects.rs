@@ -5,8 +5,8 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use entity::project;
 
 use crate::{
-    domain::{ProjectId, Timestamp, cursor::Epoch},
-    store::{Result, Sql, WriteTx},
+    domain::{Collection, CollectionId, CollectionName, ProjectId, Timestamp, USERS, cursor::Epoch},
+    store::{Result, Sql, WriteTx, collections::rows},
 };
 
 #[derive(Clone, Debug)]
@@ -40,11 +40,18 @@ pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<Project>> {
     Ok(rows.into_iter().map(to_project).collect())
 }
 
-/// Adds a project with an empty log. Deferred. A unique violation if the name is taken.
+/// Adds a project with an empty log and the built-in collection of users. Deferred. A unique violation if the name is taken.
 pub fn insert(tx: &mut WriteTx, project: &Project, epoch: Epoch) {
     let values = [project.id.as_str().into(), project.name.as_str().into(), project.created_at.0.into()];
     tx.defer(INSERT, values);
     tx.defer(INSERT_LOG_ENDS, [project.id.as_str().into(), epoch.to_text().into()]);
+    let users = Collection {
+        id: CollectionId::generate(),
+        name: CollectionName::from_stored(USERS),
+        created_at: project.created_at,
+        schema: None,
+    };
+    rows::insert_many(tx, &[(project.id.clone(), users)]);
 }
 
 fn to_project(row: project::Model) -> Project {

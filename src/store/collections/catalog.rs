@@ -68,9 +68,10 @@ impl Catalog {
         }
     }
 
-    /// Counts the collections.
+    /// Counts the collections, without built-in ones.
     pub fn count(&self) -> usize {
-        self.by_id.size()
+        let built_in = self.by_name.range(CollectionName::from_stored("_")..CollectionName::from_stored("`"));
+        self.by_id.size() - built_in.count()
     }
 
     /// Returns the indexes that a collection declares.
@@ -113,10 +114,11 @@ impl Catalog {
         }
     }
 
-    /// Lists the collections by name, beginning after the name `after`.
+    /// Lists the collections by name, without built-in ones, beginning after the name `after`.
     pub fn list(&self, after: Option<&CollectionName>) -> impl Iterator<Item = &Arc<Collection>> {
         let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_name.range((begin, Bound::Unbounded)).map(|(_, collection)| collection)
+        let all = self.by_name.range((begin, Bound::Unbounded)).map(|(_, collection)| collection);
+        all.filter(|collection| !collection.name.is_built_in())
     }
 }
 

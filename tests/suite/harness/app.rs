@@ -86,14 +86,33 @@ impl TestApp {
     }
 
     /// Stops the server. Fails the test if a stream is still open a moment after the test's clients are gone, or if the database
-    /// has documents that belong to no collection.
+    /// has documents that belong to no collection, or something of a user without the rest.
     pub async fn stop(self) {
         let url = self.config.database_url.clone();
         let _directory = self.end().await;
-        let orphans =
-            "SELECT COUNT(*) FROM documents WHERE collection_id NOT IN (SELECT id FROM collections)";
-        let orphans = Sql::connect(&url).await.integers(orphans).await;
-        assert_eq!(orphans, [0], "documents that belong to no collection are left");
+        let mut sql = Sql::connect(&url).await;
+        for (what, orphans) in [
+            (
+                "documents that belong to no collection",
+                "SELECT COUNT(*) FROM documents WHERE collection_id NOT IN (SELECT id FROM collections)",
+            ),
+            (
+                "credentials without a user",
+                "SELECT COUNT(*) FROM credentials WHERE user_id NOT IN (SELECT documents.id FROM documents \
+                 JOIN collections ON collections.id = collection_id AND name = '_users')",
+            ),
+            (
+                "users without credentials",
+                "SELECT COUNT(*) FROM documents JOIN collections ON collections.id = collection_id AND name = '_users' \
+                 WHERE documents.id NOT IN (SELECT user_id FROM credentials)",
+            ),
+            (
+                "sessions without credentials",
+                "SELECT COUNT(*) FROM sessions WHERE user_id NOT IN (SELECT user_id FROM credentials)",
+            ),
+        ] {
+            assert_eq!(sql.integers(orphans).await, [0], "{what} are left");
+        }
     }
 
     /// Stops the server like [`TestApp::stop`], and does not look at the database.

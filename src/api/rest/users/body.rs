@@ -1,0 +1,111 @@
+//! The bodies of requests about users.
+
+use actix_web::{HttpRequest, http::header};
+use serde_json::{Map, Value};
+
+use crate::{
+    api::{
+        error::{ApiError, ErrorCode},
+        request::Body,
+    },
+    domain::{Data, Email, nearest},
+    service::users::Seen,
+};
+
+/// The most characters of a `User-Agent` that are kept.
+const MAX_DEVICE: usize = 200;
+/// The most characters of an unknown member that an error repeats.
+const MAX_SHOWN: usize = 60;
+
+/// The members of a request's body, which are taken out one by one.
+pub(super) struct Members {
+    fields: Map<String, Value>,
+}
+
+impl Members {
+    /// Reads the members of a body, of which it may have only those in `known`. A member that is null counts as missing.
+    ///
+    /// # Errors
+    /// `INVALID_BODY`, which names the nearest known member.
+    pub(super) fn read(body: &Body, known: &[&str]) -> Result<Self, ApiError> {
+        let mut fields = body.document()?.fields().clone();
+        if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+            return Err(refuse(unknown_member(unknown, known)));
+        }
+        fields.retain(|_, value| !value.is_null());
+        Ok(Self { fields })
+    }
+
+    /// Reads the members of a body that may be left out.
+    pub(super) fn read_optional(body: &Body, known: &[&str]) -> Result<Self, ApiError> {
+        match body.bytes.is_empty() {
+            true => Ok(Self { fields: Map::new() }),
+            false => Self::read(body, known),
+        }
+    }
+
+    /// Takes a text out.
+    ///
+    /// # Errors
+    /// `INVALID_BODY` if it is missing or no text.
+    pub(super) fn text(&mut self, name: &str) -> Result<String, ApiError> {
+        let missing = || refuse(format!("the body must have `{name}`, which is a text"));
+        self.optional_text(name)?.ok_or_else(missing)
+    }
+
+    pub(super) fn optional_text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
+        match self.fields.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(refuse(format!("`{name}` must be a text"))),
+        }
+    }
+
+    /// Takes an e-mail address out, in lower case.
+    pub(super) fn email(&mut self) -> Result<Email, ApiError> {
+        Email::parse(&self.text("email")?).map_err(|err| refuse(err.to_string()))
+    }
+
+    /// Takes an object out.
+    pub(super) fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>, ApiError> {
+        match self.fields.remove(name) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(fields)),
+            Some(_) => Err(refuse(format!("`{name}` must be an object"))),
+        }
+    }
+
+    /// Returns the members that are left.
+    pub(super) fn into_data(self) -> Result<Data, ApiError> {
+        Ok(Data::from_value(Value::Object(self.fields))?)
+    }
+}
+
+fn unknown_member(unknown: &str, known: &[&str]) -> String {
+    let shown: String = unknown.chars().take(MAX_SHOWN).collect();
+    let advice = match (unknown, nearest(unknown, known.iter().copied())) {
+        ("roles" | "emailVerified", _) => {
+            "a user can't set it; a server does, with PATCH /collections/_users/{id} and a secret key"
+                .to_owned()
+        }
+        (_, Some(near)) => format!("did you mean `{near}`?"),
+        (_, None) if known.contains(&"profile") => {
+            format!("it may have {}; what is your app's own goes into `profile`", known.join(", "))
+        }
+        (_, None) => format!("it may have {}", known.join(", ")),
+    };
+    format!("the body of this request has no member `{shown}`; {advice}")
+}
+
+pub(super) fn refuse(message: String) -> ApiError {
+    ApiError::new(ErrorCode::InvalidBody, message)
+}
+
+/// Returns the device from which a request comes.
+pub(super) fn seen(request: &HttpRequest) -> Seen {
+    let device = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    Seen {
+        device: device.map(|text| text.chars().take(MAX_DEVICE).collect()),
+        address: request.peer_addr().map(|address| address.ip().to_string()),
+    }
+}

@@ -1,0 +1,82 @@
+//! Sign-up, sign-in, refresh and sign-out.
+
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
+
+use super::{
+    body::{Members, seen},
+    welcome::answer,
+};
+use crate::{
+    api::{
+        error::ApiError,
+        request::{Body, Caller, caller::KeyHolder},
+        rest::success::Success,
+        state::State,
+    },
+    domain::{Timestamp, UserData},
+};
+
+/// `POST /users` `{"email","password","profile"?}` → 201 with the user and the tokens of a session; 409 if the address is taken.
+pub async fn sign_up(
+    state: State,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let mut members = Members::read(&body, &["email", "password", "profile"])?;
+    let user = UserData {
+        email: Some(members.email()?),
+        profile: members.object("profile")?.unwrap_or_default(),
+        ..UserData::default()
+    };
+    let password = members.text("password")?;
+    let welcome = state.users.sign_up(&principal, user, password, seen(&request)).await?;
+    Ok(answer(HttpResponse::Created(), &welcome))
+}
+
+/// `POST /users/anonymous` `{"profile"?}` → 201 as a sign-up, for a user without address and password.
+pub async fn sign_up_anonymously(
+    state: State,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let mut members = Members::read_optional(&body, &["profile"])?;
+    let user = UserData { profile: members.object("profile")?.unwrap_or_default(), ..UserData::default() };
+    let welcome = state.users.sign_up_anonymously(&principal, user, seen(&request)).await?;
+    Ok(answer(HttpResponse::Created(), &welcome))
+}
+
+/// `POST /users/login` `{"email","password"}` → 200 as a sign-up; 401 if they fit no user.
+pub async fn sign_in(
+    state: State,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let mut members = Members::read(&body, &["email", "password"])?;
+    let (email, password) = (members.text("email")?, members.text("password")?);
+    let welcome = state.users.sign_in(&principal, &email, password, seen(&request)).await?;
+    Ok(answer(HttpResponse::Ok(), &welcome))
+}
+
+/// `POST /users/refresh` `{"refreshToken"}` → 200 with the next pair of tokens. The refresh token is enough; a key may stand
+/// beside it.
+pub async fn refresh(
+    state: State,
+    request: HttpRequest,
+    KeyHolder(principal): KeyHolder,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let arrived = Timestamp::now();
+    let token = Members::read(&body, &["refreshToken"])?.text("refreshToken")?;
+    let welcome = state.users.refresh(principal.as_deref(), &token, arrived, seen(&request)).await?;
+    Ok(answer(HttpResponse::Ok(), &welcome))
+}
+
+/// `POST /users/logout` → 200; ends the session of the request, with its streams.
+pub async fn sign_out(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+    state.users.sign_out(&principal).await?;
+    Ok(HttpResponse::Ok().json(Success::new(json!({}))))
+}

@@ -1,0 +1,37 @@
+//! The answers to a sign-in.
+
+use actix_web::{HttpResponse, HttpResponseBuilder, http::header};
+use serde::Serialize;
+
+use crate::{
+    api::rest::{shown::DocumentBody, success::Success},
+    domain::{Document, USERS},
+    service::users::Welcome,
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WelcomeBody<'a> {
+    user: DocumentBody<'a>,
+    access_token: &'a str,
+    refresh_token: &'a str,
+    expires_at: String,
+}
+
+/// Answers with a user and the tokens of the session.
+pub(super) fn answer(mut response: HttpResponseBuilder, welcome: &Welcome) -> HttpResponse {
+    let body = WelcomeBody {
+        user: DocumentBody::new(USERS, &welcome.user),
+        access_token: &welcome.access_token,
+        refresh_token: &welcome.refresh_token,
+        expires_at: welcome.expires_at.to_string(),
+    };
+    response.insert_header((header::CACHE_CONTROL, "no-store")).json(Success::new(body))
+}
+
+/// Answers with a user's document.
+pub(super) fn user(document: &Document) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(Success::new(DocumentBody::new(USERS, document)))
+}

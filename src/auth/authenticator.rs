@@ -1,0 +1,69 @@
+//! Finds out who is asking, by a key, by a user's token, or by both.
+
+use std::sync::Arc;
+
+use super::{AuthError, KeyKind, KeyRing, Principal, Scopes, Sessions, SignedIn, Tokens, principal::keyless};
+
+/// Knows keys, sessions and tokens. Cheap to clone.
+#[derive(Clone)]
+pub struct Authenticator {
+    pub keys: KeyRing,
+    pub sessions: Sessions,
+    pub tokens: Tokens,
+}
+
+/// The credentials of a request, as texts: a key, a user's access token, or both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Credentials<'a> {
+    pub key: Option<&'a str>,
+    pub user: Option<&'a str>,
+}
+
+impl Authenticator {
+    /// Returns who has these credentials. A user's token names its project, so it is enough by itself.
+    ///
+    /// # Errors
+    /// [`AuthError`]; [`AuthError::Unknown`] without credentials.
+    pub async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Arc<Principal>, AuthError> {
+        let key = match credentials.key {
+            Some(key) => Some(self.keys.authenticate(key).await?),
+            None => None,
+        };
+        match (key, credentials.user) {
+            (Some(key), None) => Ok(key),
+            (None, None) => Err(AuthError::Unknown),
+            (key, Some(token)) => self.authenticate_user(key, token).await,
+        }
+    }
+
+    async fn authenticate_user(
+        &self,
+        key: Option<Arc<Principal>>,
+        token: &str,
+    ) -> Result<Arc<Principal>, AuthError> {
+        let access = self.tokens.read(token)?;
+        let session = self.sessions.find(&access.session).await?;
+        if session.project != access.project || session.user != access.user {
+            return Err(AuthError::Unknown);
+        }
+        let holder = match key {
+            Some(key) if key.project != access.project => return Err(AuthError::OtherProject),
+            Some(key) => Principal::clone(&key),
+            None => Principal {
+                project: access.project.clone(),
+                key: keyless(),
+                kind: KeyKind::Publishable,
+                scopes: Scopes::all(),
+                collection: None,
+                user: None,
+            },
+        };
+        let user = SignedIn {
+            id: access.user,
+            session: access.session,
+            expires_at: access.expires_at,
+            signed_in_at: session.signed_in_at,
+        };
+        Ok(Arc::new(Principal { user: Some(user), ..holder }))
+    }
+}

@@ -1,0 +1,273 @@
+//! The tokens of users: access tokens, which are signed and hold a user's session, and refresh tokens, which give the next pair.
+//!
+//! A token is good only while its session is, which [`Sessions`](super::Sessions) knows.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::domain::{DocumentId, ProjectId, SessionId, Timestamp, session::PresentedToken};
+
+/// The name of the secret that signs access tokens.
+pub const ACCESS_SECRET: &str = "access";
+/// The name of the secret that makes refresh tokens.
+pub const REFRESH_SECRET: &str = "refresh";
+
+/// The `typ` of an access token (RFC 9068, section 2.1).
+const TYPE: &str = "at+jwt";
+/// How far a token's `iat` may be ahead of this clock, in seconds: two nodes' clocks differ.
+const CLOCK_LEEWAY: u64 = 60;
+/// The beginning of every refresh token.
+const REFRESH_PREFIX: &str = "rt_";
+/// Bytes of a refresh token's session, generation and signature.
+const REFRESH_BYTES: (usize, usize, usize) = (16, 8, 32);
+
+/// A secret, and the one before it, with which tokens may still be signed.
+#[derive(Clone)]
+pub struct Secrets {
+    pub current: Vec<u8>,
+    pub previous: Option<Vec<u8>>,
+}
+
+/// Signs and reads the tokens of users. Cheap to clone.
+#[derive(Clone)]
+pub struct Tokens {
+    access: Vec<AccessKey>,
+    refresh: Vec<Vec<u8>>,
+}
+
+/// A secret that signs access tokens, the current one first.
+#[derive(Clone)]
+struct AccessKey {
+    /// Names the secret in a token's header.
+    id: String,
+    signing: EncodingKey,
+    reading: DecodingKey,
+}
+
+/// What an access token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    pub project: ProjectId,
+    pub user: DocumentId,
+    pub session: SessionId,
+    /// From here on it is good for nothing.
+    pub expires_at: Timestamp,
+}
+
+/// Why a token is good for nothing. The message is a hint for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    #[error("the user token has expired; POST /users/refresh with the refresh token gives the next one")]
+    Expired,
+    #[error("this is not a user token of this server")]
+    Unknown,
+    #[error("the token could not be signed")]
+    NotSigned,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Claims {
+    sub: String,
+    /// The same, by the name that the client libraries know.
+    user_id: String,
+    sid: String,
+    pid: String,
+    /// In seconds since 1970, as `exp`.
+    iat: u64,
+    exp: u64,
+}
+
+impl Tokens {
+    pub fn new(access: &Secrets, refresh: &Secrets) -> Self {
+        let both = |secrets: &Secrets| -> Vec<Vec<u8>> {
+            std::iter::once(&secrets.current).chain(&secrets.previous).cloned().collect()
+        };
+        let key = |secret: Vec<u8>| AccessKey {
+            id: hex(&Sha256::digest(&secret))[..16].to_owned(),
+            signing: EncodingKey::from_secret(&secret),
+            reading: DecodingKey::from_secret(&secret),
+        };
+        Self { access: both(access).into_iter().map(key).collect(), refresh: both(refresh) }
+    }
+
+    /// Whether a text looks like an access token, and not like another kind of token.
+    pub fn is_access(text: &str) -> bool {
+        text.matches('.').count() == 2
+            && jsonwebtoken::decode_header(text).is_ok_and(|header| header.typ.as_deref() == Some(TYPE))
+    }
+
+    /// Makes an access token that is good for so many seconds.
+    ///
+    /// # Errors
+    /// [`TokenError::NotSigned`].
+    pub fn sign(
+        &self,
+        (project, user): (&ProjectId, &DocumentId),
+        session: &SessionId,
+        seconds: u64,
+    ) -> Result<(String, Timestamp), TokenError> {
+        let key = self.access.first().ok_or(TokenError::NotSigned)?;
+        let now = Timestamp::now().0.unsigned_abs() / 1000;
+        let claims = Claims {
+            sub: user.to_string(),
+            user_id: user.to_string(),
+            sid: session.to_string(),
+            pid: project.to_string(),
+            iat: now,
+            exp: now + seconds,
+        };
+        let header =
+            Header { typ: Some(TYPE.to_owned()), kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
+        let text = jsonwebtoken::encode(&header, &claims, &key.signing).map_err(|_| TokenError::NotSigned)?;
+        Ok((text, Timestamp(claims.exp as i64 * 1000)))
+    }
+
+    /// Checks the signature and the age of an access token, and returns what it says. Only this server's own secrets are
+    /// looked at, whatever the header names.
+    ///
+    /// # Errors
+    /// [`TokenError::Expired`] and [`TokenError::Unknown`].
+    pub fn read(&self, text: &str) -> Result<Access, TokenError> {
+        let header = jsonwebtoken::decode_header(text).map_err(|_| TokenError::Unknown)?;
+        let names_other_keys = header.jku.is_some() || header.jwk.is_some() || header.x5u.is_some();
+        if header.alg != Algorithm::HS256 || header.typ.as_deref() != Some(TYPE) || names_other_keys {
+            return Err(TokenError::Unknown);
+        }
+        let is_meant = |key: &&AccessKey| header.kid.as_deref() == Some(key.id.as_str());
+        let key = self.access.iter().find(is_meant).ok_or(TokenError::Unknown)?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_required_spec_claims(&["exp", "sub"]);
+        validation.validate_aud = false;
+        validation.leeway = 0;
+        let read = jsonwebtoken::decode::<Claims>(text, &key.reading, &validation);
+        let Claims { sub, user_id, sid, pid, iat, exp } = read
+            .map_err(|err| match err.kind() {
+                ErrorKind::ExpiredSignature => TokenError::Expired,
+                _ => TokenError::Unknown,
+            })?
+            .claims;
+        let now = Timestamp::now().0.unsigned_abs() / 1000;
+        if sub != user_id || iat > now + CLOCK_LEEWAY {
+            return Err(TokenError::Unknown);
+        }
+        Ok(Access {
+            project: ProjectId::from_stored(&pid),
+            user: DocumentId::from_stored(&sub),
+            session: SessionId::from_stored(&sid),
+            expires_at: Timestamp(i64::try_from(exp).unwrap_or(i64::MAX / 1000).saturating_mul(1000)),
+        })
+    }
+
+    /// Makes the refresh token of a session's generation. The same session and generation give the same token.
+    ///
+    /// # Errors
+    /// [`TokenError::NotSigned`] if the id is none of ours.
+    pub fn refresh_token(&self, session: &SessionId, generation: u64) -> Result<String, TokenError> {
+        let secret = self.refresh.first().ok_or(TokenError::NotSigned)?;
+        let session = uuid::Uuid::parse_str(session.as_str()).map_err(|_| TokenError::NotSigned)?;
+        let mut bytes = session.as_bytes().to_vec();
+        bytes.extend(generation.to_be_bytes());
+        let signature = sign(secret, &bytes).ok_or(TokenError::NotSigned)?.finalize().into_bytes();
+        bytes.extend(signature);
+        Ok(format!("{REFRESH_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
+    /// Checks the signature of a refresh token, and returns which it is.
+    ///
+    /// # Errors
+    /// [`TokenError::Unknown`].
+    pub fn read_refresh(&self, text: &str, arrived: Timestamp) -> Result<PresentedToken, TokenError> {
+        let (id, generation, _) = REFRESH_BYTES;
+        let encoded = text.strip_prefix(REFRESH_PREFIX).ok_or(TokenError::Unknown)?;
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Unknown)?;
+        if bytes.len() != REFRESH_BYTES.0 + REFRESH_BYTES.1 + REFRESH_BYTES.2 {
+            return Err(TokenError::Unknown);
+        }
+        let (signed, signature) = bytes.split_at(id + generation);
+        let is_ours = |secret: &Vec<u8>| {
+            sign(secret, signed).is_some_and(|expected| expected.verify_slice(signature).is_ok())
+        };
+        if !self.refresh.iter().any(is_ours) {
+            return Err(TokenError::Unknown);
+        }
+        let session = uuid::Uuid::from_slice(&signed[..id]).map_err(|_| TokenError::Unknown)?;
+        let number = signed[id..].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        Ok(PresentedToken {
+            session: SessionId::from_stored(&session.to_string()),
+            generation: number,
+            hash: hash_token(text),
+            arrived,
+        })
+    }
+}
+
+/// Hashes a token as it is stored. It has a signature of 256 bits, so a fast hash without salt is enough.
+pub fn hash_token(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+fn sign(secret: &[u8], bytes: &[u8]) -> Option<Hmac<Sha256>> {
+    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(secret).ok()?;
+    mac.update(b"coir refresh token\0");
+    mac.update(bytes);
+    Some(mac)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(access: &[u8], previous: Option<&[u8]>) -> Tokens {
+        let secrets =
+            |current: &[u8]| Secrets { current: current.to_vec(), previous: previous.map(<[u8]>::to_vec) };
+        Tokens::new(&secrets(access), &secrets(access))
+    }
+
+    fn session() -> SessionId {
+        SessionId::generate()
+    }
+
+    #[test]
+    fn a_token_is_read_by_its_own_secret_and_by_the_next_one() {
+        let (project, user, session) = (ProjectId::from_stored("p"), DocumentId::from_stored("u"), session());
+        let old = tokens(&[1; 32], None);
+        let (text, expires_at) = old.sign((&project, &user), &session, 60).unwrap();
+        let access = Access { project, user, session: session.clone(), expires_at };
+        let refresh = old.refresh_token(&session, 7).unwrap();
+        for (tokens, is_good) in
+            [(&old, true), (&tokens(&[2; 32], Some(&[1; 32])), true), (&tokens(&[2; 32], None), false)]
+        {
+            let expected = if is_good { Ok(access.clone()) } else { Err(TokenError::Unknown) };
+            assert_eq!(tokens.read(&text), expected);
+            let read = tokens.read_refresh(&refresh, Timestamp(0));
+            let read = read.ok().map(|token| (token.session, token.generation));
+            assert_eq!(read, is_good.then(|| (session.clone(), 7)));
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_that_is_changed_anywhere_is_none() {
+        let tokens = tokens(&[1; 32], None);
+        let good = tokens.refresh_token(&session(), 1).unwrap();
+        assert!(tokens.read_refresh(&good, Timestamp(0)).is_ok());
+        for place in 3..good.len() {
+            let mut changed = good.clone().into_bytes();
+            changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(tokens.read_refresh(&changed, Timestamp(0)).is_err(), "{place}");
+        }
+        assert_eq!(tokens.read_refresh("rt_", Timestamp(0)).err(), Some(TokenError::Unknown));
+    }
+}

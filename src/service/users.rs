@@ -1,0 +1,409 @@
+//! Users: sign-up, sign-in, sessions, passwords, and one's own account.
+
+use std::sync::Arc;
+
+use super::{Documents, ServiceError, lookup::get_collection};
+use crate::{
+    auth::{
+        Action, Passwords, Principal, SignedIn, TokenError, Tokens, passwords::Verdict, permission,
+        tokens::hash_token,
+    },
+    domain::{
+        Credentials, Document, DocumentId, Email, PasswordHash, Patch, ProjectId, Session, SessionId,
+        Timestamp, USERS, UserData, UserKey,
+    },
+    store::{
+        Lane, Trouble,
+        access::{credentials, sessions},
+        documents::one,
+    },
+    writer::{
+        Missing, Mutation, Operation, Outcome, Precondition, UserOperation, WriteError,
+        user_operation::{NewSession, Which},
+    },
+};
+
+/// A sign-in that is younger than this allows what else takes the password, in milliseconds.
+const RECENT: i64 = 10 * 60 * 1000;
+const MILLISECONDS_OF_A_DAY: i64 = 24 * 3600 * 1000;
+
+/// For how long tokens are good.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    pub access_seconds: u64,
+    /// Counted from the last refresh.
+    pub refresh_days: u64,
+}
+
+/// The use cases of users. Cheap to clone.
+#[derive(Clone)]
+pub struct Users {
+    pub documents: Documents,
+    pub tokens: Tokens,
+    pub passwords: Passwords,
+    pub lifetimes: Lifetimes,
+}
+
+/// The device from which a request comes, for the list of sessions.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub device: Option<String>,
+    pub address: Option<String>,
+}
+
+/// A user who is signed in, with the tokens of the session.
+pub struct Welcome {
+    pub user: Arc<Document>,
+    pub access_token: String,
+    pub refresh_token: String,
+    /// The first moment at which the access token is good for nothing.
+    pub expires_at: Timestamp,
+}
+
+/// A change of one's own profile.
+pub struct ProfileChange {
+    /// Merged into the profile.
+    pub profile: Option<Patch>,
+    /// Operators on fields of the profile, whose paths begin with `profile`.
+    pub operators: Option<Patch>,
+}
+
+impl Users {
+    /// Creates a user with a password, and signs them in.
+    ///
+    /// # Errors
+    /// [`WriteError::EmailTaken`], and the errors of passwords.
+    pub async fn sign_up(
+        &self,
+        principal: &Principal,
+        user: UserData,
+        password: String,
+        seen: Seen,
+    ) -> Result<Welcome, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
+        let password = self.passwords.hash(&principal.account(), password).await?;
+        self.create(principal, user, Some(password), "password", seen).await
+    }
+
+    /// Creates a user without an address, and signs them in.
+    pub async fn sign_up_anonymously(
+        &self,
+        principal: &Principal,
+        user: UserData,
+        seen: Seen,
+    ) -> Result<Welcome, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
+        self.create(principal, user, None, "anonymous", seen).await
+    }
+
+    async fn create(
+        &self,
+        principal: &Principal,
+        user: UserData,
+        password: Option<PasswordHash>,
+        method: &'static str,
+        seen: Seen,
+    ) -> Result<Welcome, ServiceError> {
+        let session = self.new_session(method, seen)?;
+        let operation = UserOperation::SignUp { user: Box::new(user), password, session };
+        self.welcome(self.submit(principal, operation).await?)
+    }
+
+    /// Signs a user in by address and password. An unknown address takes as long as a wrong password.
+    ///
+    /// # Errors
+    /// [`ServiceError::Credentials`].
+    pub async fn sign_in(
+        &self,
+        principal: &Principal,
+        email: &str,
+        password: String,
+        seen: Seen,
+    ) -> Result<Welcome, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
+        let found = match Email::parse(email) {
+            Ok(email) => self.find_by_email(&principal.project, email).await?,
+            Err(_) => None,
+        };
+        let stored = found.as_ref().and_then(|found| found.password.clone());
+        let verdict = self.passwords.compare(&principal.account(), password, stored.as_ref()).await?;
+        let (Some(found), Some(password)) = (found, stored) else { return Err(ServiceError::Credentials) };
+        let rehashed = match verdict {
+            Verdict::Wrong => return Err(ServiceError::Credentials),
+            Verdict::Right => None,
+            Verdict::Outdated(rehashed) => Some(rehashed),
+        };
+        let session = self.new_session("password", seen)?;
+        let operation = UserOperation::SignIn { user: found.key.user, password, rehashed, session };
+        match self.submit(principal, operation).await {
+            // Meanwhile the user was deleted, or has another password.
+            Err(ServiceError::Write(WriteError::CredentialsChanged | WriteError::UnknownDocument)) => {
+                Err(ServiceError::Credentials)
+            }
+            outcome => self.welcome(outcome?),
+        }
+    }
+
+    /// Exchanges a refresh token for the next pair of tokens. `principal` is the holder of the request's key, if it has one.
+    ///
+    /// # Errors
+    /// [`ServiceError::Stolen`] for a token that was replaced before; [`WriteError::SessionEnded`].
+    pub async fn refresh(
+        &self,
+        principal: Option<&Principal>,
+        token: &str,
+        arrived: Timestamp,
+        seen: Seen,
+    ) -> Result<Welcome, ServiceError> {
+        let token = self.tokens.read_refresh(token, arrived).map_err(ServiceError::Token)?;
+        let project = match principal {
+            Some(principal) => {
+                permission::check(principal, Action::UseAccount)?;
+                principal.project.clone()
+            }
+            None => {
+                let id = token.session.clone();
+                let read = |db| async move { sessions::find(&db, &id).await };
+                let found = self.documents.db.read(Lane::Point, read).await?;
+                found.ok_or(WriteError::SessionEnded)?.project
+            }
+        };
+        let next = self.tokens.refresh_token(&token.session, token.generation.saturating_add(1));
+        let operation = UserOperation::Refresh {
+            token,
+            next_hash: hash_token(&next.map_err(ServiceError::Token)?),
+            expires_at: self.session_end(),
+            device: seen.device,
+            address: seen.address,
+        };
+        let caller = principal.map(|principal| principal.key.clone());
+        let operations = vec![Operation::User(Box::new(operation))];
+        let mutation = Mutation { project, caller, session: None, operations, idempotency: None };
+        match self.run(mutation).await? {
+            Outcome::Stolen { .. } => Err(ServiceError::Stolen),
+            outcome => self.welcome(outcome),
+        }
+    }
+
+    /// Ends the session of the request.
+    pub async fn sign_out(&self, principal: &Principal) -> Result<(), ServiceError> {
+        let user = signed_in(principal)?;
+        self.end_sessions(principal, &user.id, Which::One(user.session.clone())).await
+    }
+
+    /// Ends one of the user's own sessions.
+    pub async fn end_session(&self, principal: &Principal, session: &str) -> Result<(), ServiceError> {
+        let user = signed_in(principal)?.id.clone();
+        match self.end_sessions(principal, &user, Which::One(SessionId::from_stored(session))).await {
+            Err(ServiceError::Write(WriteError::SessionEnded)) => Err(ServiceError::UnknownSession),
+            outcome => outcome,
+        }
+    }
+
+    /// Ends all sessions of any user.
+    pub async fn sign_out_user(&self, principal: &Principal, user: &DocumentId) -> Result<(), ServiceError> {
+        permission::check(principal, Action::ManageUsers)?;
+        self.read_user(&principal.project, user).await?;
+        self.end_sessions(principal, user, Which::All).await
+    }
+
+    /// Lists the user's own sessions, the last used first.
+    pub async fn sessions(&self, principal: &Principal) -> Result<Vec<Session>, ServiceError> {
+        let key = own_key(principal)?;
+        let read = move |db| async move { sessions::list(&db, &key).await };
+        let mut found = self.documents.db.read(Lane::Point, read).await?;
+        found.retain(|session| session.expires_at > Timestamp::now());
+        Ok(found)
+    }
+
+    /// Returns the user's own document.
+    pub async fn me(&self, principal: &Principal) -> Result<Document, ServiceError> {
+        self.read_user(&principal.project, &signed_in(principal)?.id).await
+    }
+
+    /// Changes the user's own profile, and returns the document.
+    pub async fn change_profile(
+        &self,
+        principal: &Principal,
+        change: ProfileChange,
+    ) -> Result<Arc<Document>, ServiceError> {
+        let user = signed_in(principal)?.id.clone();
+        let ProfileChange { profile, operators } = change;
+        self.changed(self.submit(principal, UserOperation::ChangeProfile { user, profile, operators }).await?)
+    }
+
+    /// Gives an anonymous user an address and a password. The id stays the same.
+    pub async fn upgrade(
+        &self,
+        principal: &Principal,
+        email: Email,
+        password: String,
+    ) -> Result<Arc<Document>, ServiceError> {
+        let user = signed_in(principal)?.id.clone();
+        let password = self.passwords.hash(&principal.account(), password).await?;
+        self.changed(self.submit(principal, UserOperation::Upgrade { user, email, password }).await?)
+    }
+
+    /// Replaces the user's own password. The other sessions end.
+    ///
+    /// # Errors
+    /// [`ServiceError::Credentials`] if `current` is wrong. Who has no password yet needs a recent sign-in instead.
+    pub async fn change_password(
+        &self,
+        principal: &Principal,
+        current: Option<String>,
+        new: String,
+    ) -> Result<(), ServiceError> {
+        Passwords::check(&new)?;
+        let stored = self.prove(principal, current).await?;
+        let new = self.passwords.hash(&principal.account(), new).await?;
+        let user = signed_in(principal)?;
+        let (user, keep) = (user.id.clone(), Some(user.session.clone()));
+        let operation = UserOperation::ChangePassword { user, current: stored, new, keep };
+        self.submit(principal, operation).await.map(drop)
+    }
+
+    /// Deletes the user's own account: the document, the credentials and the sessions.
+    ///
+    /// # Errors
+    /// [`ServiceError::Credentials`] if `password` is wrong; without one, [`ServiceError::RecentSignIn`].
+    pub async fn delete_me(
+        &self,
+        principal: &Principal,
+        password: Option<String>,
+    ) -> Result<(), ServiceError> {
+        if password.is_some() || !is_recent(principal) {
+            self.prove(principal, password).await?;
+        }
+        let operation = Operation::DeleteDocument {
+            collection: USERS.to_owned(),
+            id: signed_in(principal)?.id.clone(),
+            precondition: Precondition::None,
+            missing: Missing::Refused,
+        };
+        let (project, caller, session) = principal.callers();
+        let mutation = Mutation { project, caller, session, operations: vec![operation], idempotency: None };
+        self.run(mutation).await.map(drop)
+    }
+
+    /// Makes sure that the caller is the user and not somebody who found the device: by the password, or where the user has none
+    /// by a recent sign-in. Returns the password's hash.
+    async fn prove(
+        &self,
+        principal: &Principal,
+        password: Option<String>,
+    ) -> Result<Option<PasswordHash>, ServiceError> {
+        let key = own_key(principal)?;
+        let read = |db| async move { credentials::find(&db, &key).await };
+        let found = self.documents.db.read(Lane::Point, read).await?.ok_or(ServiceError::UnknownDocument)?;
+        match (&found.password, password) {
+            (None, None) if is_recent(principal) => Ok(None),
+            (_, None) => Err(ServiceError::RecentSignIn),
+            (stored, Some(password)) => {
+                let verdict = self.passwords.compare(&principal.account(), password, stored.as_ref()).await?;
+                if verdict == Verdict::Wrong { Err(ServiceError::Credentials) } else { Ok(found.password) }
+            }
+        }
+    }
+
+    async fn end_sessions(
+        &self,
+        principal: &Principal,
+        user: &DocumentId,
+        which: Which,
+    ) -> Result<(), ServiceError> {
+        let user = user.clone();
+        self.submit(principal, UserOperation::EndSessions { user, which }).await.map(drop)
+    }
+
+    async fn find_by_email(
+        &self,
+        project: &ProjectId,
+        email: Email,
+    ) -> Result<Option<Credentials>, ServiceError> {
+        let project = project.clone();
+        let read = |db| async move { credentials::find_by_email(&db, &project, &email).await };
+        Ok(self.documents.db.read(Lane::Point, read).await?)
+    }
+
+    async fn read_user(&self, project: &ProjectId, user: &DocumentId) -> Result<Document, ServiceError> {
+        let collection = get_collection(&self.documents.catalogs, project, USERS).await?;
+        let user = user.clone();
+        let read = |db| async move { one::find(&db, &collection.id, &user).await };
+        self.documents.db.read(Lane::Point, read).await?.ok_or(ServiceError::UnknownDocument)
+    }
+
+    fn new_session(&self, method: &'static str, seen: Seen) -> Result<NewSession, ServiceError> {
+        let id = SessionId::generate();
+        let token = self.tokens.refresh_token(&id, 1).map_err(ServiceError::Token)?;
+        Ok(NewSession {
+            token_hash: hash_token(&token),
+            id,
+            method,
+            expires_at: self.session_end(),
+            device: seen.device,
+            address: seen.address,
+        })
+    }
+
+    fn session_end(&self) -> Timestamp {
+        let days = i64::try_from(self.lifetimes.refresh_days).unwrap_or(i64::MAX);
+        Timestamp(Timestamp::now().0.saturating_add(days.saturating_mul(MILLISECONDS_OF_A_DAY)))
+    }
+
+    async fn submit(&self, principal: &Principal, operation: UserOperation) -> Result<Outcome, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
+        let (project, caller, session) = principal.callers();
+        let operations = vec![Operation::User(Box::new(operation))];
+        self.run(Mutation { project, caller, session, operations, idempotency: None }).await
+    }
+
+    async fn run(&self, mutation: Mutation) -> Result<Outcome, ServiceError> {
+        let committed = self.documents.writer.submit(mutation).await.map_err(|err| match err {
+            WriteError::AtOperation { cause, .. } => *cause,
+            err => err,
+        })?;
+        committed
+            .outcomes
+            .into_iter()
+            .next()
+            .ok_or(ServiceError::Write(WriteError::Unavailable(Trouble::Away)))
+    }
+
+    fn welcome(&self, outcome: Outcome) -> Result<Welcome, ServiceError> {
+        let Outcome::SignedIn { user, session } = outcome else {
+            return Err(ServiceError::Token(TokenError::NotSigned));
+        };
+        let holder = (&session.project, &session.user);
+        let (access_token, expires_at) = self
+            .tokens
+            .sign(holder, &session.id, self.lifetimes.access_seconds)
+            .map_err(ServiceError::Token)?;
+        let refresh_token = self.tokens.refresh_token(&session.id, session.generation);
+        let refresh_token = refresh_token.map_err(ServiceError::Token)?;
+        Ok(Welcome { user, access_token, refresh_token, expires_at })
+    }
+
+    fn changed(&self, outcome: Outcome) -> Result<Arc<Document>, ServiceError> {
+        match outcome {
+            Outcome::Document { document, .. } => Ok(document),
+            _ => Err(ServiceError::UnknownDocument),
+        }
+    }
+}
+
+/// Returns the user who asks.
+///
+/// # Errors
+/// [`ServiceError::NoUser`].
+fn signed_in(principal: &Principal) -> Result<&SignedIn, ServiceError> {
+    principal.user.as_ref().ok_or(ServiceError::NoUser)
+}
+
+fn own_key(principal: &Principal) -> Result<UserKey, ServiceError> {
+    Ok(UserKey { project: principal.project.clone(), user: signed_in(principal)?.id.clone() })
+}
+
+fn is_recent(principal: &Principal) -> bool {
+    principal.user.as_ref().is_some_and(|user| Timestamp::now().0 - user.signed_in_at.0 < RECENT)
+}

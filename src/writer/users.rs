@@ -1,0 +1,364 @@
+//! The operations on users: accounts, passwords and sessions. The document of a user, the credentials and the sessions change in
+//! one transaction.
+
+use std::{collections::HashSet, sync::Arc};
+
+use serde_json::Value;
+
+use super::{
+    batch::Batch,
+    documents::apply_patch,
+    error::WriteError,
+    outcome::Outcome,
+    staged::Staged,
+    user_operation::{NewSession, UserOperation, Which},
+};
+use crate::domain::{
+    Collection, Control, Credentials, Data, Document, DocumentId, DocumentKey, Email, PasswordHash, Patch,
+    Session, SessionId, Timestamp, USERS, UserData, UserKey,
+    session::{PresentedToken, TokenWorth},
+};
+use crate::store::Trouble;
+
+/// The most sessions of a user. The one that was not used for the longest time ends when one more begins.
+pub const MAX_SESSIONS: usize = 100;
+
+impl Batch {
+    pub(super) fn apply_user_operation(
+        &self,
+        staged: &mut Staged,
+        operation: &UserOperation,
+    ) -> Result<Outcome, WriteError> {
+        match operation {
+            UserOperation::SignUp { user, password, session } => {
+                self.sign_up(staged, user, password.as_ref(), session)
+            }
+            UserOperation::SignIn { user, password, rehashed, session } => {
+                self.sign_in(staged, user, password, rehashed.as_ref(), session)
+            }
+            UserOperation::ChangeProfile { user, profile, operators } => {
+                self.change_profile(staged, user, profile.as_ref(), operators.as_ref())
+            }
+            UserOperation::Upgrade { user, email, password } => self.upgrade(staged, user, email, password),
+            UserOperation::Refresh { token, next_hash, expires_at, device, address } => {
+                let seen = (device.clone(), address.clone());
+                self.refresh(staged, token, next_hash, *expires_at, seen)
+            }
+            UserOperation::ChangePassword { user, current, new, keep } => {
+                self.change_password(staged, user, current.as_ref(), new, keep.as_ref())
+            }
+            UserOperation::EndSessions { user, which } => self.end_some(staged, user, which),
+        }
+    }
+
+    /// Checks data that is about to be written, if the collection is that of users, and keeps the credentials beside the document
+    /// as they should be. Returns the data of the document, which for a user has every member.
+    pub(super) fn stage_user(
+        &self,
+        staged: &mut Staged,
+        collection: &Collection,
+        id: &DocumentId,
+        data: Data,
+    ) -> Result<Data, WriteError> {
+        if !collection.name.is_users() {
+            return Ok(data);
+        }
+        let user = UserData::parse(&data).map_err(WriteError::User)?;
+        let data = to_data(&user)?;
+        let key = UserKey { project: staged.project.clone(), user: id.clone() };
+        if let Some(email) = &user.email {
+            self.check_free(staged, &key, email)?;
+        }
+        let credentials = match self.credentials(staged, &key) {
+            Some(old) if old.email == user.email => return Ok(data),
+            Some(old) => Credentials { email: user.email, ..(*old).clone() },
+            None => Credentials { key, email: user.email, password: None, created_at: staged.at },
+        };
+        self.put_credentials(staged, credentials);
+        Ok(data)
+    }
+
+    /// Deletes what is kept beside the document of a user, who is about to be deleted.
+    pub(super) fn unstage_user(&self, staged: &mut Staged, collection: &Collection, user: &DocumentId) {
+        if !collection.name.is_users() {
+            return;
+        }
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let sessions = self.sessions_of(staged, &key);
+        self.end_sessions(staged, &sessions);
+        if let Some(credentials) = self.credentials(staged, &key) {
+            staged.accounts.remove_credentials(&credentials);
+        }
+    }
+
+    fn sign_up(
+        &self,
+        staged: &mut Staged,
+        user: &UserData,
+        password: Option<&PasswordHash>,
+        session: &NewSession,
+    ) -> Result<Outcome, WriteError> {
+        let created = self.create_document(staged, USERS, &to_data(user)?, None)?;
+        let Outcome::Document { document, .. } = &created else {
+            return Err(WriteError::Unavailable(Trouble::Away));
+        };
+        let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
+        if let (Some(credentials), Some(password)) = (self.credentials(staged, &key), password) {
+            self.put_credentials(
+                staged,
+                Credentials { password: Some(password.clone()), ..(*credentials).clone() },
+            );
+        }
+        let session = self.begin_session(staged, &key, session);
+        Ok(Outcome::SignedIn { user: document.clone(), session })
+    }
+
+    fn sign_in(
+        &self,
+        staged: &mut Staged,
+        user: &DocumentId,
+        password: &PasswordHash,
+        rehashed: Option<&PasswordHash>,
+        session: &NewSession,
+    ) -> Result<Outcome, WriteError> {
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let document = self.user_document(staged, user)?;
+        let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        // It may have been changed since it was compared.
+        if credentials.password.as_ref() != Some(password) {
+            return Err(WriteError::CredentialsChanged);
+        }
+        if let Some(rehashed) = rehashed {
+            self.put_credentials(
+                staged,
+                Credentials { password: Some(rehashed.clone()), ..(*credentials).clone() },
+            );
+        }
+        let session = self.begin_session(staged, &key, session);
+        Ok(Outcome::SignedIn { user: document, session })
+    }
+
+    fn upgrade(
+        &self,
+        staged: &mut Staged,
+        user: &DocumentId,
+        email: &Email,
+        password: &PasswordHash,
+    ) -> Result<Outcome, WriteError> {
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let document = self.user_document(staged, user)?;
+        let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
+        if data.email.is_some() {
+            return Err(WriteError::NotAnonymous);
+        }
+        data.email = Some(email.clone());
+        data.email_verified = false;
+        let outcome = self.write_user(staged, document, &data)?;
+        if let Some(credentials) = self.credentials(staged, &key) {
+            self.put_credentials(
+                staged,
+                Credentials { password: Some(password.clone()), ..(*credentials).clone() },
+            );
+        }
+        Ok(outcome)
+    }
+
+    fn change_profile(
+        &self,
+        staged: &mut Staged,
+        user: &DocumentId,
+        profile: Option<&Patch>,
+        operators: Option<&Patch>,
+    ) -> Result<Outcome, WriteError> {
+        let document = self.user_document(staged, user)?;
+        let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
+        if let Some(patch) = profile {
+            let before = Data::from_value(Value::Object(data.profile)).map_err(Arc::new)?;
+            data.profile = apply_patch(patch, &before)?.fields().clone();
+        }
+        if let Some(patch) = operators {
+            let changed = apply_patch(patch, &to_data(&data)?)?;
+            let changed = UserData::parse(&changed).map_err(WriteError::User)?;
+            if (&changed.email, changed.email_verified, &changed.roles)
+                != (&data.email, data.email_verified, &data.roles)
+            {
+                return Err(WriteError::ProfileOnly);
+            }
+            data = changed;
+        }
+        self.write_user(staged, document, &data)
+    }
+
+    fn refresh(
+        &self,
+        staged: &mut Staged,
+        token: &PresentedToken,
+        next_hash: &str,
+        expires_at: Timestamp,
+        (device, address): (Option<String>, Option<String>),
+    ) -> Result<Outcome, WriteError> {
+        let now = self.now();
+        let session = self.session(staged, &token.session).ok_or(WriteError::SessionEnded)?;
+        if session.project != staged.project || session.expires_at <= now {
+            return Err(WriteError::SessionEnded);
+        }
+        let user = self.user_document(staged, &session.user)?;
+        match session.judge(token, now) {
+            TokenWorth::Unknown => Err(WriteError::SessionEnded),
+            TokenWorth::JustReplaced => Ok(Outcome::SignedIn { user, session }),
+            TokenWorth::Stolen => {
+                self.end_sessions(staged, std::slice::from_ref(&session));
+                Ok(Outcome::Stolen { session })
+            }
+            TokenWorth::Current => {
+                let next = Arc::new(Session {
+                    used_at: now,
+                    expires_at,
+                    generation: session.generation + 1,
+                    token_hash: next_hash.to_owned(),
+                    device,
+                    address,
+                    ..(*session).clone()
+                });
+                staged.accounts.sessions.insert(next.id.clone(), Some(next.clone()));
+                Ok(Outcome::SignedIn { user, session: next })
+            }
+        }
+    }
+
+    fn change_password(
+        &self,
+        staged: &mut Staged,
+        user: &DocumentId,
+        current: Option<&PasswordHash>,
+        new: &PasswordHash,
+        keep: Option<&SessionId>,
+    ) -> Result<Outcome, WriteError> {
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        if credentials.password.as_ref() != current {
+            return Err(WriteError::CredentialsChanged);
+        }
+        self.put_credentials(staged, Credentials { password: Some(new.clone()), ..(*credentials).clone() });
+        let mut others = self.sessions_of(staged, &key);
+        others.retain(|session| Some(&session.id) != keep);
+        self.end_sessions(staged, &others);
+        Ok(Outcome::SessionsEnded { count: others.len() })
+    }
+
+    fn end_some(&self, staged: &mut Staged, user: &DocumentId, which: &Which) -> Result<Outcome, WriteError> {
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let mut sessions = self.sessions_of(staged, &key);
+        if let Which::One(id) = which {
+            sessions.retain(|session| session.id == *id);
+            if sessions.is_empty() {
+                return Err(WriteError::SessionEnded);
+            }
+        }
+        self.end_sessions(staged, &sessions);
+        Ok(Outcome::SessionsEnded { count: sessions.len() })
+    }
+
+    fn write_user(
+        &self,
+        staged: &mut Staged,
+        before: Arc<Document>,
+        data: &UserData,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find(staged, USERS)?;
+        let key = DocumentKey { collection: collection.id.clone(), id: before.id.clone() };
+        self.write(staged, &collection, key, Some(before), to_data(data)?)
+    }
+
+    fn begin_session(&self, staged: &mut Staged, key: &UserKey, new: &NewSession) -> Arc<Session> {
+        let mut old = self.sessions_of(staged, key);
+        if old.len() >= MAX_SESSIONS {
+            old.sort_by_key(|session| std::cmp::Reverse((session.used_at, session.id.clone())));
+            self.end_sessions(staged, &old[MAX_SESSIONS - 1..]);
+        }
+        let now = self.now();
+        let session = Arc::new(Session {
+            id: new.id.clone(),
+            project: key.project.clone(),
+            user: key.user.clone(),
+            method: new.method.into(),
+            created_at: now,
+            signed_in_at: now,
+            used_at: now,
+            expires_at: new.expires_at,
+            generation: 1,
+            token_hash: new.token_hash.clone(),
+            device: new.device.clone(),
+            address: new.address.clone(),
+        });
+        staged.accounts.sessions.insert(session.id.clone(), Some(session.clone()));
+        session
+    }
+
+    /// Ends sessions, with an entry in the log that ends their streams on every node.
+    fn end_sessions(&self, staged: &mut Staged, sessions: &[Arc<Session>]) {
+        if sessions.is_empty() {
+            return;
+        }
+        for session in sessions {
+            staged.accounts.sessions.insert(session.id.clone(), None);
+        }
+        let sessions = sessions.iter().map(|session| session.id.to_string()).collect();
+        staged.control(Control::SessionsEnded { sessions });
+        self.change_catalog(staged, |_| {});
+    }
+
+    /// Checks that no other user has an address.
+    fn check_free(&self, staged: &Staged, key: &UserKey, email: &Email) -> Result<(), WriteError> {
+        let place = (key.project.clone(), email.clone());
+        let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
+        let owner = layers.iter().find_map(|layer| layer.owners.get(&place)).cloned().flatten();
+        match owner {
+            Some(owner) if owner != key.user => Err(WriteError::EmailTaken),
+            _ => Ok(()),
+        }
+    }
+
+    fn put_credentials(&self, staged: &mut Staged, credentials: Credentials) {
+        let before = self.credentials(staged, &credentials.key).and_then(|old| old.email.clone());
+        staged.accounts.put_credentials(before.as_ref(), Arc::new(credentials));
+    }
+
+    fn credentials(&self, staged: &Staged, key: &UserKey) -> Option<Arc<Credentials>> {
+        let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
+        layers.iter().find_map(|layer| layer.credentials.get(key)).cloned().flatten()
+    }
+
+    fn session(&self, staged: &Staged, id: &SessionId) -> Option<Arc<Session>> {
+        let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
+        layers.iter().find_map(|layer| layer.sessions.get(id)).cloned().flatten()
+    }
+
+    fn sessions_of(&self, staged: &Staged, key: &UserKey) -> Vec<Arc<Session>> {
+        let (mut seen, mut found) = (HashSet::new(), Vec::new());
+        for layer in [&staged.accounts, self.next_accounts(), self.base_accounts()] {
+            for (id, session) in &layer.sessions {
+                if seen.insert(id.clone())
+                    && let Some(session) = session
+                    && session.project == key.project
+                    && session.user == key.user
+                {
+                    found.push(session.clone());
+                }
+            }
+        }
+        // In one order, whatever that of the maps is.
+        found.sort_by(|one, other| one.id.cmp(&other.id));
+        found
+    }
+
+    fn user_document(&self, staged: &Staged, user: &DocumentId) -> Result<Arc<Document>, WriteError> {
+        let collection = self.find(staged, USERS)?;
+        let key = DocumentKey { collection: collection.id.clone(), id: user.clone() };
+        self.document(staged, &key).ok_or(WriteError::UnknownDocument)
+    }
+}
+
+fn to_data(user: &UserData) -> Result<Data, WriteError> {
+    Ok(user.to_data().map_err(Arc::new)?)
+}

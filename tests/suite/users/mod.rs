@@ -1,0 +1,66 @@
+//! Users: accounts, sessions and tokens.
+
+mod accounts;
+mod sessions;
+mod tokens;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, PUBLISHABLE_KEY, TestApp};
+
+/// The password of every user that these tests create.
+pub const PASSWORD: &str = "correct horse";
+
+/// A user who is signed in.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    pub id: String,
+    pub access: String,
+    pub refresh: String,
+}
+
+impl Signed {
+    /// Reads the answer to a sign-up, a sign-in or a refresh.
+    pub fn read(answer: &Answer) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned();
+        let data = answer.data();
+        Self {
+            id: text(&data["user"]["id"]),
+            access: text(&data["accessToken"]),
+            refresh: text(&data["refreshToken"]),
+        }
+    }
+}
+
+/// Sends a request with the publishable key alone.
+pub async fn post(app: &TestApp, path: &str, body: Value) -> Answer {
+    app.send(app.request_as(PUBLISHABLE_KEY, Method::POST, path).json(&body)).await
+}
+
+/// Sends a request as a user. A null body is none.
+pub async fn ask(app: &TestApp, token: &str, method: Method, path: &str, body: Value) -> Answer {
+    let request = app.request_as(token, method, path);
+    app.send(if body.is_null() { request } else { request.json(&body) }).await
+}
+
+/// Creates a user with [`PASSWORD`].
+pub async fn sign_up(app: &TestApp, email: &str) -> Signed {
+    Signed::read(&post(app, "/users", json!({ "email": email, "password": PASSWORD })).await)
+}
+
+/// Signs a user in with [`PASSWORD`].
+pub async fn sign_in(app: &TestApp, email: &str) -> Signed {
+    Signed::read(&post(app, "/users/login", json!({ "email": email, "password": PASSWORD })).await)
+}
+
+/// Exchanges a refresh token, without a key.
+pub async fn refresh(app: &TestApp, token: &str) -> Answer {
+    let request = app.http.post(format!("{}/users/refresh", app.url));
+    app.send(request.json(&json!({ "refreshToken": token }))).await
+}
+
+/// Asks with a token who the user is, and returns the status.
+pub async fn status_of(app: &TestApp, token: &str) -> u16 {
+    ask(app, token, Method::GET, "/users/me", Value::Null).await.status.as_u16()
+}
