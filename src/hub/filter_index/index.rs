@@ -13,7 +13,7 @@ use super::{
     anchor::{Choice, Probe, Wanted, choose},
     cost::{FREE_COST_OF_ANCHOR, MAX_COST, MAX_COST_OF_KEY, cost},
     fields::{FieldUse, Fields},
-    interned::{Interned, Payer, Rare, Seat},
+    interned::{Hashed, Interned, Payer, Rare, Seat},
     judge::Judge,
     kind::Kind,
     recipients::{Recipient, Recipients},
@@ -35,7 +35,7 @@ pub struct TooMuchWork;
 pub struct FilterIndex {
     filters: Slab<Interned>,
     /// The filters by themselves.
-    by_filter: HashTable<u32>,
+    by_filter: HashTable<Hashed<u32>>,
     fields: Fields,
     texts: TextSearch,
     /// The filters that are anchored on a value, by the hash of kind, field and value.
@@ -43,7 +43,7 @@ pub struct FilterIndex {
     crowds: Slab<Crowd>,
     residue: Vec<u32>,
     /// The filter of each recipient, and its index in the filter's list, by its id.
-    seats: HashTable<Seat>,
+    seats: HashTable<Hashed<Seat>>,
     /// The work that filters may cause for one document, besides what is free.
     cost: u32,
     /// The part of it that each key causes.
@@ -82,11 +82,11 @@ impl FilterIndex {
 
     /// Removes a recipient. It is no error if there is none.
     pub fn remove(&mut self, id: SubscriptionId) {
-        let (hash, filters) = (self.hasher.hash_one(id), &self.filters);
-        let Ok(found) = self.seats.find_entry(hash, |seat| seat.recipient(filters).id == id) else {
+        let (hash, filters) = (Hashed::hash_of(&self.hasher, id), &self.filters);
+        let Ok(found) = self.seats.find_entry(hash, |seat| seat.entry.recipient(filters).id == id) else {
             return;
         };
-        let (Seat { filter: key, index: place }, _) = found.remove();
+        let (Hashed { entry: Seat { filter: key, index: place }, .. }, _) = found.remove();
         let interned = &mut self.filters[key as usize];
         let gone = match &mut interned.recipients {
             Recipients::Many(recipients) if recipients.len() > 1 => recipients.swap_remove(place as usize),
@@ -94,8 +94,9 @@ impl FilterIndex {
         };
         if let Some(moved) = interned.recipients.all().get(place as usize) {
             let last = Seat { filter: key, index: interned.recipients.all().len() as u32 };
-            if let Some(moved) = self.seats.find_mut(self.hasher.hash_one(moved.id), |seat| *seat == last) {
-                moved.index = place;
+            let hash = Hashed::hash_of(&self.hasher, moved.id);
+            if let Some(moved) = self.seats.find_mut(hash, |seat| seat.entry == last) {
+                moved.entry.index = place;
             }
         }
         let Some(payer) = interned.payer_mut() else { return };
@@ -211,21 +212,19 @@ impl FilterIndex {
             self.filters.insert(Interned { filter: filter.clone(), recipients, standing, rare, cost }) as u32;
         let standing = self.enter(choice, key);
         self.filters[key as usize].standing = standing;
-        let (filters, hasher) = (&self.filters, &self.hasher);
-        let hash = |key: &u32| hasher.hash_one(&filters[*key as usize].filter);
-        self.by_filter.insert_unique(hash(&key), key, hash);
+        let hashed = Hashed::new(&self.hasher, filter, key);
+        self.by_filter.insert_unique(hashed.hash(), hashed, Hashed::hash);
         Ok(key)
     }
 
     fn find(&self, filter: &Filter) -> Option<u32> {
-        let is_same = |key: &u32| *self.filters[*key as usize].filter == *filter;
-        self.by_filter.find(self.hasher.hash_one(filter), is_same).copied()
+        let is_same = |key: &Hashed<u32>| *self.filters[key.entry as usize].filter == *filter;
+        Some(self.by_filter.find(Hashed::hash_of(&self.hasher, filter), is_same)?.entry)
     }
 
     fn add_seat(&mut self, id: SubscriptionId, seat: Seat) {
-        let (filters, hasher) = (&self.filters, &self.hasher);
-        let hash = |seat: &Seat| hasher.hash_one(seat.recipient(filters).id);
-        self.seats.insert_unique(hasher.hash_one(id), seat, hash);
+        let hashed = Hashed::new(&self.hasher, id, seat);
+        self.seats.insert_unique(hashed.hash(), hashed, Hashed::hash);
     }
 
     fn filters_of<'f>(&'f self, posting: &'f Posting) -> &'f [u32] {
@@ -317,8 +316,8 @@ impl FilterIndex {
 
     fn forget(&mut self, key: u32) {
         let interned = self.filters.remove(key as usize);
-        let hash = self.hasher.hash_one(&interned.filter);
-        if let Ok(found) = self.by_filter.find_entry(hash, |other| *other == key) {
+        let hash = Hashed::hash_of(&self.hasher, &interned.filter);
+        if let Ok(found) = self.by_filter.find_entry(hash, |other| other.entry == key) {
             found.remove();
         }
         if let Some(rare) = interned.rare {

@@ -1,6 +1,9 @@
 //! The part of the index that it holds once for each distinct filter.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    sync::Arc,
+};
 
 use slab::Slab;
 
@@ -43,9 +46,35 @@ pub(super) struct Seat {
     pub(super) index: u32,
 }
 
+/// An entry of a large table, with a part of its hash. A table that grows hashes all of its entries: for a million of them that
+/// would take more than half a second if each had to be looked up, and everybody would wait.
+#[derive(Clone, Copy)]
+pub(super) struct Hashed<T> {
+    hash: u32,
+    pub(super) entry: T,
+}
+
 impl Interned {
     pub(super) fn payer_mut(&mut self) -> Option<&mut Payer> {
         self.rare.as_mut()?.payer.as_mut()
+    }
+}
+
+impl Hashed<()> {
+    /// Returns the hash that the entry for `key` has in its table.
+    pub(super) fn hash_of(hasher: &RandomState, key: impl Hash) -> u64 {
+        Hashed::new(hasher, key, ()).hash()
+    }
+}
+
+impl<T> Hashed<T> {
+    pub(super) fn new(hasher: &RandomState, key: impl Hash, entry: T) -> Self {
+        Self { hash: hasher.hash_one(key) as u32, entry }
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        // The table takes the place from the low bits, and a mark from the high ones.
+        u64::from(self.hash) << 32 | u64::from(self.hash)
     }
 }
 

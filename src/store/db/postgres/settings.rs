@@ -145,6 +145,8 @@ fn settings(purpose: Purpose) -> Vec<Setting> {
     match purpose {
         Purpose::Write(durability) => settings.extend([
             timeout(STATEMENT_TIMEOUT),
+            // Rows come as arrays. What doesn't fit in here goes through temporary files, while everybody waits.
+            plain("work_mem", "32MB"),
             match durability {
                 Durability::Full => Setting {
                     name: "synchronous_commit",
