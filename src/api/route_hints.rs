@@ -13,14 +13,14 @@ const STREAM_WORDS: [&str; 8] =
     ["sse", "stream", "events", "subscribe", "watch", "ws", "websocket", "socket"];
 /// The first words of the other routes.
 const OTHER_ROUTES: [&str; 3] = ["realtime", "transactions", "health"];
-/// The words of what is not there yet, and how it is called.
-const MISSING: [(&[&str], &str); 3] = [
+/// The words of what is elsewhere or not there yet, and what to say of it.
+const ELSEWHERE: [(&[&str], &str); 3] = [
     (
         &[
             "users", "user", "auth", "login", "logout", "signin", "signup", "sign-in", "sign-up", "register",
             "sessions", "session", "accounts", "account", "password", "oauth", "me",
         ],
-        "users and sign-in are not there yet; an app sends a publishable key, whose scopes say what it may do",
+        USERS,
     ),
     (
         &["files", "file", "uploads", "upload", "storage"],
@@ -31,6 +31,9 @@ const MISSING: [(&[&str], &str); 3] = [
         "rules are not there yet; the scopes of a key say what it may do",
     ),
 ];
+
+/// What to say where other products have their users.
+const USERS: &str = "users sign up with `POST /users`, sign in with `POST /users/login`, and `GET /users/me` says who they are; docs/reference/users.md lists the routes";
 
 /// Returns what to tell the sender of a request whose path no route has; `None` if nothing is likely.
 pub fn hint(path: &str) -> Option<String> {
@@ -51,7 +54,7 @@ pub fn hint(path: &str) -> Option<String> {
             "the routes begin with `/collections` and `/realtime`, without anything before".to_owned(),
         );
     };
-    let missing = MISSING.iter().find(|(words, _)| is_of(words, first)).map(|(_, told)| *told);
+    let missing = ELSEWHERE.iter().find(|(words, _)| is_of(words, first)).map(|(_, told)| *told);
     let meant = meant(first, rest).filter(|meant| meant != path);
     match (missing, meant) {
         (Some(told), Some(meant)) if rest.is_empty() => {
@@ -151,11 +154,11 @@ mod tests {
             ("/ws", "`/realtime/sse/{collection}`"),
             ("/api/collections/books/query/count", "`/collections/books/query/count`"),
             (
-                "/users",
-                "users and sign-in are not there yet; an app sends a publishable key, whose scopes say what it may do; documents of a collection `users` are at `/collections/users`",
+                "/user",
+                "users sign up with `POST /users`, sign in with `POST /users/login`, and `GET /users/me` says who they are; docs/reference/users.md lists the routes; documents of a collection `user` are at `/collections/user`",
             ),
-            ("/auth/login", "users and sign-in are not there yet"),
-            ("/api/v1/auth/signup", "users and sign-in are not there yet"),
+            ("/auth/login", "users sign up with `POST /users`"),
+            ("/api/v1/auth/signup", "users sign up with `POST /users`"),
             ("/files/a.png", "files are not there yet"),
             ("/rules", "rules are not there yet"),
         ] {
