@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     auth::{KeyRing, Sessions},
-    domain::{Change, ProjectId, cursor::Cursor},
+    domain::{Change, Entry, ProjectId, cursor::Cursor},
     hub::relay::{Commit, RelayHandle},
     store::{
         Db, StoreError,
@@ -364,6 +364,7 @@ impl Writer {
             self.catalogs.put(&project, &catalog);
         }
         self.note_for_maintenance(batch, &changes);
+        self.refuse_ended(&changes);
         self.publish(changes, ends);
         Ok(answers)
     }
@@ -378,6 +379,19 @@ impl Writer {
             if last != Some(&change.project) {
                 self.maintenance.note_grown_log(&change.project);
                 last = Some(&change.project);
+            }
+        }
+    }
+
+    /// Refuses keys and sessions whose end was just committed. Other nodes hear of it from the log, and so would this process, but
+    /// only after the caller has the answer.
+    fn refuse_ended(&self, changes: &[Arc<Change>]) {
+        for change in changes {
+            if let Entry::Control(control) = &change.entry {
+                if let Some(key) = control.revoked_key() {
+                    self.keys.forget(&key);
+                }
+                self.sessions.forget(&control.ended_sessions());
             }
         }
     }

@@ -28,6 +28,16 @@ on_both_databases! {
         assert_eq!(app.send(request.json(&json!({ "refreshToken": next }))).await.status, 200);
     }
 
+    async fn a_session_that_was_ended_is_refused_from_the_answer_on(app: &TestApp) {
+        for _ in 0..30 {
+            let guest = Signed::read(&post(app, "/users/anonymous", json!({})).await);
+            assert_eq!(status_of(app, &guest.access).await, 200);
+            let ended = ask(app, &guest.access, Method::POST, "/users/logout", Value::Null).await;
+            assert_eq!(ended.status, 200);
+            assert_eq!(status_of(app, &guest.access).await, 401);
+        }
+    }
+
     async fn an_older_refresh_token_ends_the_session(app: &TestApp) {
         let stolen = sign_up(app, "ada@example.com").await;
         let other = sign_in(app, "ada@example.com").await;
