@@ -4,7 +4,7 @@ use super::{
     page::split_names,
     parse::{FilterError, Names},
 };
-use crate::domain::{FieldPath, Segment};
+use crate::domain::{FieldPath, Segment, USERS};
 
 /// The most relations of one request, all levels together.
 const MAX_RELATIONS: usize = 10;
@@ -27,6 +27,8 @@ pub struct Relation {
     pub name: String,
     /// The collection, if the name does not tell it.
     pub source: Option<String>,
+    /// Whether the words that the client libraries have for users mean the collection of users.
+    pub knows_users: bool,
     /// The relations of the joined documents.
     pub nested: Populate,
 }
@@ -62,7 +64,12 @@ impl Populate {
                 }
                 let place = level.relations.iter().position(|relation| relation.name == name);
                 let place = place.unwrap_or_else(|| {
-                    level.relations.push(Relation { name: name.to_owned(), source: None, nested: none() });
+                    level.relations.push(Relation {
+                        name: name.to_owned(),
+                        source: None,
+                        knows_users: names == Names::Lenient,
+                        nested: none(),
+                    });
                     level.relations.len() - 1
                 });
                 let relation = &mut level.relations[place];
@@ -96,6 +103,30 @@ impl Populate {
 
     pub fn is_empty(&self) -> bool {
         self.relations.is_empty()
+    }
+}
+
+impl Relation {
+    /// Returns the names of the collections that it may mean, the likeliest first.
+    ///
+    /// The client libraries call users `appuser`. They also call them `users`, which a project's own collection of this name
+    /// comes before.
+    pub fn sources(&self) -> Vec<String> {
+        let mut names = match &self.source {
+            Some(source) => vec![source.clone()],
+            None => plurals(&self.name).to_vec(),
+        };
+        let has = |words: &[&str]| names.iter().any(|name| words.contains(&name.as_str()));
+        if !self.knows_users {
+            return names;
+        }
+        if has(&["appuser", "appusers", "app_user", "app_users"]) {
+            return vec![USERS.to_owned()];
+        }
+        if has(&["users"]) {
+            names.push(USERS.to_owned());
+        }
+        names
     }
 }
 

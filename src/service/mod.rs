@@ -3,7 +3,7 @@
 //! Never does: know of HTTP, or print an answer.
 //!
 //! Reading order: [`error`], [`documents`], [`lists`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`],
-//! [`schemas`], [`users`], [`keys`]. [`scans`] and `lookup` have what several of them share.
+//! [`schemas`], [`users`], [`own_account`], [`keys`]. [`scans`] and `lookup` have what several of them share.
 
 pub mod batches;
 pub mod collections;
@@ -13,6 +13,7 @@ pub mod exports;
 pub mod keys;
 pub mod lists;
 mod lookup;
+pub mod own_account;
 pub mod populate;
 pub mod queries;
 pub mod scans;

@@ -23,7 +23,7 @@ use crate::{
     query::{
         Field,
         parse::Names,
-        populate::{Populate, Relation, plurals, singulars},
+        populate::{Populate, Relation, singulars},
     },
     store::{
         collections::catalog::Catalog,
@@ -174,10 +174,7 @@ impl Join<'_> {
         if documents.is_empty() || documents.iter().any(is_there) {
             return Ok(());
         }
-        let wanted = match &relation.source {
-            Some(source) => vec![source.clone()],
-            None => plurals(name).to_vec(),
-        };
+        let wanted = relation.sources();
         if wanted.iter().any(|name| self.catalog.find(name).is_some()) {
             return Ok(());
         }
@@ -235,11 +232,7 @@ impl Join<'_> {
         ids: Vec<DocumentId>,
         relation: &Relation,
     ) -> Result<HashMap<DocumentId, Arc<Joined>>, ServiceError> {
-        let names = match &relation.source {
-            Some(source) => vec![source.clone()],
-            None => plurals(&relation.name).to_vec(),
-        };
-        let Some(collection) = self.find_readable(&names) else { return Ok(HashMap::new()) };
+        let Some(collection) = self.find_readable(&relation.sources()) else { return Ok(HashMap::new()) };
         if ids.is_empty() {
             return Ok(HashMap::new());
         }

@@ -26,6 +26,8 @@ use crate::{
 /// A sign-in that is younger than this allows what else takes the password, in milliseconds.
 const RECENT: i64 = 10 * 60 * 1000;
 const MILLISECONDS_OF_A_DAY: i64 = 24 * 3600 * 1000;
+/// How much longer than its first access token a session lasts at least, in milliseconds: the token is made later.
+const LONGER_THAN_TOKEN: i64 = 60 * 1000;
 
 /// For how long tokens are good.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,11 @@ pub struct ProfileChange {
 }
 
 impl Users {
+    /// Returns the same use cases with other lifetimes for the tokens that they give.
+    pub fn with_lifetimes(&self, lifetimes: Lifetimes) -> Self {
+        Self { lifetimes, ..self.clone() }
+    }
+
     /// Creates a user with a password, and signs them in.
     ///
     /// # Errors
@@ -347,8 +354,10 @@ impl Users {
     }
 
     fn session_end(&self) -> Timestamp {
-        let days = i64::try_from(self.lifetimes.refresh_days).unwrap_or(i64::MAX);
-        Timestamp(Timestamp::now().0.saturating_add(days.saturating_mul(MILLISECONDS_OF_A_DAY)))
+        let Lifetimes { access_seconds, refresh_days } = self.lifetimes;
+        let times = |count: u64, unit| i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(unit);
+        let token = times(access_seconds, 1000).saturating_add(LONGER_THAN_TOKEN);
+        Timestamp(Timestamp::now().0.saturating_add(times(refresh_days, MILLISECONDS_OF_A_DAY).max(token)))
     }
 
     async fn submit(&self, principal: &Principal, operation: UserOperation) -> Result<Outcome, ServiceError> {
@@ -396,14 +405,14 @@ impl Users {
 ///
 /// # Errors
 /// [`ServiceError::NoUser`].
-fn signed_in(principal: &Principal) -> Result<&SignedIn, ServiceError> {
+pub(super) fn signed_in(principal: &Principal) -> Result<&SignedIn, ServiceError> {
     principal.user.as_ref().ok_or(ServiceError::NoUser)
 }
 
-fn own_key(principal: &Principal) -> Result<UserKey, ServiceError> {
+pub(super) fn own_key(principal: &Principal) -> Result<UserKey, ServiceError> {
     Ok(UserKey { project: principal.project.clone(), user: signed_in(principal)?.id.clone() })
 }
 
-fn is_recent(principal: &Principal) -> bool {
+pub(super) fn is_recent(principal: &Principal) -> bool {
     principal.user.as_ref().is_some_and(|user| Timestamp::now().0 - user.signed_in_at.0 < RECENT)
 }

@@ -91,9 +91,13 @@ pub async fn no_files() -> Result<HttpResponse, ApiError> {
     Err(files_unavailable())
 }
 
-/// `/auth-collections/…` → 404.
-pub async fn no_users() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::new(ErrorCode::NotFound, "this server has no users yet"))
+/// Any other path below `/auth-collections/` → 404.
+pub async fn no_such_call(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let message = format!(
+        "this server has no `{}` yet; the guide `from-cocobase` lists every call that it has",
+        request.path()
+    );
+    Err(ApiError::new(ErrorCode::NotFound, message))
 }
 
 /// `/functions/…` and `/ws/…`, which the libraries ask of another host → 404.

@@ -3,7 +3,7 @@
 //! It only translates: the services decide what a request means, as they do for the documented API.
 //!
 //! Reading order: [`routes`], [`error`] (`{"detail":…}`), [`body`] and [`shape`] (what comes in and goes out), [`response`],
-//! [`documents`], [`batches`], [`collections`], [`queries`] with `schema`; then the sockets: [`socket`] (their paths),
+//! [`documents`], [`batches`], [`collections`], [`queries`] with `schema`, [`users`]; then the sockets: [`socket`] (their paths),
 //! [`introduction`] (the first message), `refusal`, [`watch`] (collections), [`rooms`] (rooms and broadcast); and
 //! [`redirect`], a script for the JavaScript library.
 
@@ -22,4 +22,5 @@ pub mod routes;
 mod schema;
 pub mod shape;
 pub mod socket;
+pub mod users;
 pub mod watch;

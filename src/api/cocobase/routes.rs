@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, ServiceConfig, delete, get, patch, post, resource},
 };
 
-use super::{batches, collections, documents, error, queries, redirect, rooms, socket};
+use super::{batches, collections, documents, error, queries, redirect, rooms, socket, users};
 use crate::api::fallback::other_methods;
 
 /// Registers the routes of this door. They come before those of the documented API, whose `{collection}/{id}` would match them.
@@ -129,14 +129,66 @@ pub fn routes(config: &mut ServiceConfig) {
                 .default_service(other_methods("GET, HEAD"))
                 .wrap(detail()),
         )
-        .service(
-            resource("/auth-collections/{rest:.*}")
-                .default_service(web::route().to(error::no_users))
-                .wrap(detail()),
-        )
+        .configure(of_users)
         .service(
             resource(["/functions/{rest:.*}", "/ws/{rest:.*}"])
                 .default_service(web::route().to(error::no_functions))
+                .wrap(detail()),
+        );
+}
+
+fn of_users(config: &mut ServiceConfig) {
+    let detail = || from_fn(error::with_detail);
+    config
+        .service(
+            resource("/auth-collections/signup")
+                .route(post().to(users::sign_in::sign_up))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/login")
+                .route(post().to(users::sign_in::sign_in))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/user")
+                .route(get().to(users::me::get))
+                .route(patch().to(users::me::change))
+                .default_service(other_methods("GET, HEAD, PATCH"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/users")
+                .route(get().to(users::all::list))
+                .default_service(other_methods("GET, HEAD"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/users/{id}")
+                .route(get().to(users::all::get))
+                .default_service(other_methods("GET, HEAD"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/change-password")
+                .route(post().to(users::me::change_password))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource([
+                "/auth-collections/google-verify",
+                "/auth-collections/github-verify",
+                "/auth-collections/login-google",
+            ])
+            .default_service(web::route().to(users::sign_in::no_provider))
+            .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/{rest:.*}")
+                .default_service(web::route().to(error::no_such_call))
                 .wrap(detail()),
         );
 }

@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
+    api::cocobase::users::shape::UserFields,
     domain::{Data, Document, DocumentStamp},
     query::select::Selection,
     service::populate::{Joined, Related},
@@ -120,6 +121,9 @@ struct JoinedBody<'a>(&'a Joined);
 impl Serialize for JoinedBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Joined { collection, document, relations } = self.0;
+        if collection.name.is_users() {
+            return JoinedUser(document).serialize(serializer);
+        }
         let fields = document.data.fields();
         let mut members = serializer.serialize_map(None)?;
         members.serialize_entry("id", document.id.as_str())?;
@@ -128,6 +132,29 @@ impl Serialize for JoinedBody<'_> {
         members.serialize_entry("updated_at", &document.updated_at.to_string())?;
         members.serialize_entry("data", &JoinedFields { fields, relations, own: &[] })?;
         JoinedFields { fields, relations, own: &OWN }.write(&mut members)?;
+        members.end()
+    }
+}
+
+/// A user who is joined to a document. The fields of the user's own data are in `data`, and beside the members of the user.
+struct JoinedUser<'a>(&'a Document);
+
+/// The members of a joined user. A field of the same name does not replace them.
+const OF_USER: [&str; 7] = ["id", "email", "data", "created_at", "updated_at", "roles", "email_verified"];
+
+impl Serialize for JoinedUser<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(document) = self;
+        let UserFields { email, profile, roles, is_verified } = UserFields::of(document);
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("id", document.id.as_str())?;
+        members.serialize_entry("email", email)?;
+        members.serialize_entry("created_at", &document.created_at.to_string())?;
+        members.serialize_entry("updated_at", &document.updated_at.to_string())?;
+        members.serialize_entry("roles", roles)?;
+        members.serialize_entry("email_verified", &is_verified)?;
+        members.serialize_entry("data", profile)?;
+        JoinedFields { fields: profile, relations: &[], own: &OF_USER }.write(&mut members)?;
         members.end()
     }
 }

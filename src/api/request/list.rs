@@ -21,7 +21,7 @@ use crate::{
 pub const MAX_OFFSET: u64 = 1_000_000;
 
 /// The names of the parameter that orders. The libraries, and the generations of their documentation, have one each.
-const SORTS: [&str; 3] = ["orderBy", "sort", "sort_by"];
+pub const SORTS: [&str; 3] = ["orderBy", "sort", "sort_by"];
 /// The names of the parameter that gives the direction.
 const ORDERS: [&str; 2] = ["order", "sort_order"];
 

@@ -269,6 +269,17 @@ fn split_group(key: &str) -> Result<GroupedKey<'_>, FilterError> {
     }
 }
 
+/// Rewrites the names of the fields in the key of a term, such as `[or]data.name__or__data.email_contains`, for a door that
+/// shows documents in another form. A key that is not one comes back as it was.
+pub fn rename_fields(key: &str, rename: impl FnMut(&str) -> String) -> String {
+    let Ok(GroupedKey { rest, .. }) = split_group(key) else { return key.to_owned() };
+    let group = &key[..key.len() - rest.len()];
+    let (names, operator) =
+        rest.split_at(Operator::split(rest).map_or(rest.len(), |split| split.names.len()));
+    let names: Vec<_> = names.split("__or__").map(rename).collect();
+    format!("{group}{}{operator}", names.join("__or__"))
+}
+
 /// Parses the name of a field: a document's own members by their names, and everything else as a path into its data.
 ///
 /// # Errors

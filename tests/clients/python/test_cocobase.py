@@ -159,6 +159,89 @@ class Collections(LibraryTest):
             self.db.create_collection(fresh("made"), webhookurl="https://example.com/hook")
 
 
+class Users(LibraryTest):
+    PASSWORD = "correct horse"
+
+    def sign_up(self, data=None):
+        """Returns a client whose user has just signed up."""
+        db = CocoBaseClient(api_key=KEY, base_url=URL)
+        result = db.auth.register(f"{fresh('ada')}@example.com", self.PASSWORD, data)
+        self.assertFalse(result.requires_2fa)
+        return db, result.user
+
+    def test_a_user_signs_up_in_and_out(self):
+        db, user = self.sign_up({"username": "ada"})
+        self.assertEqual((user.data, user.roles), ({"username": "ada"}, []))
+        self.assertTrue(user.id and user.client_id and user.created_at)
+        self.assertTrue(db.auth.is_authenticated())
+        self.assertFalse(db.auth.has_role("admin"))
+        self.assertEqual(db.auth.get_current_user().to_dict(), user.to_dict())
+        db.auth.logout()
+        self.assertFalse(db.auth.is_authenticated())
+        again = db.auth.login(user.email, self.PASSWORD)
+        self.assertEqual((again.requires_2fa, again.user.to_dict()), (False, user.to_dict()))
+
+    def test_refusals_are_shown(self):
+        _, user = self.sign_up()
+        auth = self.db.auth
+        for call, part in [
+            (lambda: auth.login(user.email, "wrong horse"), "401 - .*Invalid e-mail address or password"),
+            (lambda: auth.login("nobody@example.com", self.PASSWORD), "401 - .*Invalid e-mail address or password"),
+            (lambda: auth.register(user.email, self.PASSWORD), "400 - .*another user has this e-mail address"),
+            (lambda: auth.register("x@example.com", "short"), "400 - .*8 to 256 bytes"),
+            (lambda: auth.register("x@example.com", self.PASSWORD, roles=["admin"]), "400 - .*secret key"),
+            (lambda: auth.login_with_google("x"), "404 - .*Google"),
+            (lambda: auth.login_with_github("x", "http://127.0.0.1/"), "404 - .*GitHub"),
+            (lambda: auth.register_with_files("x@example.com", self.PASSWORD, files={"a": io.BytesIO(b"x")}), "files yet"),
+            (lambda: auth.list_users(), "403"),
+        ]:
+            with self.assertRaisesRegex(CocobaseError, part):
+                call()
+        auth.set_token("a.b.c")
+        with self.assertRaisesRegex(CocobaseError, "401"):
+            auth.get_current_user()
+        with self.assertRaisesRegex(CocobaseError, "401"):
+            self.db.list_documents(fresh("posts"))
+        self.assertEqual(auth.login(user.email, self.PASSWORD).user.id, user.id)
+
+    def test_a_user_changes_the_account(self):
+        db, user = self.sign_up({"name": "Ada", "n": 1})
+        changed = db.auth.update_user({"n": 2})
+        self.assertEqual((changed.id, changed.data), (user.id, {"name": "Ada", "n": 2}))
+        email = f"{fresh('ada')}@example.com"
+        moved = db.auth.update_user(email=email, password="battery staple")
+        self.assertEqual((moved.email, moved.data), (email, changed.data))
+        self.assertEqual(db.auth.update_user().to_dict(), moved.to_dict())
+        self.assertEqual(self.db.auth.login(email, "battery staple").user.id, user.id)
+        with self.assertRaisesRegex(CocobaseError, "files yet"):
+            db.auth.update_user_with_files({"n": 3}, files={"photo": io.BytesIO(b"x")})
+
+    def test_a_server_lists_and_finds_users(self):
+        team = fresh("team")
+        (_, ada), (_, bob) = self.sign_up({"team": team, "age": 36}), self.sign_up({"team": team, "age": 9})
+        for query, expected in [
+            ({}, [bob, ada]),
+            ({"sort": "data.age", "order": "desc"}, [ada, bob]),
+            ({"email": ada.email}, [ada]),
+            ({"data.age_lt": 10}, [bob]),
+            ({"email_verified": False}, [bob, ada]),
+            ({"roles_contains": "admin"}, []),
+        ]:
+            found = self.admin.auth.list_users({"data.team": team, **query})
+            self.assertEqual(found["data"], [user.to_dict() for user in expected], query)
+            self.assertEqual((found["total"], found["offset"], found["has_more"]), (len(expected), 0, False))
+        self.assertEqual(self.admin.auth.get_user_by_id(bob.id).to_dict(), bob.to_dict())
+        with self.assertRaisesRegex(CocobaseError, "404 - .*User not found"):
+            self.admin.auth.get_user_by_id("nobody")
+
+    def test_documents_are_written_with_a_users_token_beside_the_key(self):
+        db, user = self.sign_up({"name": "Ada"})
+        posts = fresh("posts")
+        db.create_document(posts, {"author_id": user.id})
+        [record] = self.admin.list_documents(posts, QueryBuilder().from_dict({"populate": "author:appuser"}))
+        self.assertEqual((record["author"]["email"], record["author"]["name"]), (user.email, "Ada"))
+
+
 class Errors(LibraryTest):
     def test_each_error_status_raises_the_librarys_error(self):
         posts = fresh("posts")

@@ -16,9 +16,12 @@ use crate::{
 const MAX_DEVICE: usize = 200;
 /// The most characters of an unknown member that an error repeats.
 const MAX_SHOWN: usize = 60;
+/// The advice for what a user's document has, and the user can't change.
+const ONLY_SERVERS: &str =
+    "a user can't set it; a server does, with PATCH /collections/_users/{id} and a secret key";
 
 /// The members of a request's body, which are taken out one by one.
-pub(super) struct Members {
+pub struct Members {
     fields: Map<String, Value>,
 }
 
@@ -27,7 +30,7 @@ impl Members {
     ///
     /// # Errors
     /// `INVALID_BODY`, which names the nearest known member.
-    pub(super) fn read(body: &Body, known: &[&str]) -> Result<Self, ApiError> {
+    pub fn read(body: &Body, known: &[&str]) -> Result<Self, ApiError> {
         let mut fields = body.document()?.fields().clone();
         if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
             return Err(refuse(unknown_member(unknown, known)));
@@ -37,7 +40,7 @@ impl Members {
     }
 
     /// Reads the members of a body that may be left out.
-    pub(super) fn read_optional(body: &Body, known: &[&str]) -> Result<Self, ApiError> {
+    pub fn read_optional(body: &Body, known: &[&str]) -> Result<Self, ApiError> {
         match body.bytes.is_empty() {
             true => Ok(Self { fields: Map::new() }),
             false => Self::read(body, known),
@@ -48,12 +51,12 @@ impl Members {
     ///
     /// # Errors
     /// `INVALID_BODY` if it is missing or no text.
-    pub(super) fn text(&mut self, name: &str) -> Result<String, ApiError> {
+    pub fn text(&mut self, name: &str) -> Result<String, ApiError> {
         let missing = || refuse(format!("the body must have `{name}`, which is a text"));
         self.optional_text(name)?.ok_or_else(missing)
     }
 
-    pub(super) fn optional_text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
+    pub fn optional_text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
         match self.fields.remove(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -62,12 +65,27 @@ impl Members {
     }
 
     /// Takes an e-mail address out, in lower case.
-    pub(super) fn email(&mut self) -> Result<Email, ApiError> {
+    pub fn email(&mut self) -> Result<Email, ApiError> {
         Email::parse(&self.text("email")?).map_err(|err| refuse(err.to_string()))
     }
 
+    /// Takes an e-mail address out that may be left out.
+    pub fn optional_email(&mut self) -> Result<Option<Email>, ApiError> {
+        let text = self.optional_text("email")?;
+        text.map(|text| Email::parse(&text).map_err(|err| refuse(err.to_string()))).transpose()
+    }
+
+    /// Takes a list of roles out, which must be empty: nobody gives themselves a role.
+    pub fn refuse_roles(&mut self) -> Result<(), ApiError> {
+        match self.fields.remove("roles") {
+            None => Ok(()),
+            Some(Value::Array(roles)) if roles.is_empty() => Ok(()),
+            Some(_) => Err(refuse(format!("`roles`: {ONLY_SERVERS}"))),
+        }
+    }
+
     /// Takes an object out.
-    pub(super) fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>, ApiError> {
+    pub fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>, ApiError> {
         match self.fields.remove(name) {
             None => Ok(None),
             Some(Value::Object(fields)) => Ok(Some(fields)),
@@ -76,7 +94,7 @@ impl Members {
     }
 
     /// Returns the members that are left.
-    pub(super) fn into_data(self) -> Result<Data, ApiError> {
+    pub fn into_data(self) -> Result<Data, ApiError> {
         Ok(Data::from_value(Value::Object(self.fields))?)
     }
 }
@@ -84,10 +102,7 @@ impl Members {
 fn unknown_member(unknown: &str, known: &[&str]) -> String {
     let shown: String = unknown.chars().take(MAX_SHOWN).collect();
     let advice = match (unknown, nearest(unknown, known.iter().copied())) {
-        ("roles" | "emailVerified", _) => {
-            "a user can't set it; a server does, with PATCH /collections/_users/{id} and a secret key"
-                .to_owned()
-        }
+        ("roles" | "emailVerified", _) => ONLY_SERVERS.to_owned(),
         (_, Some(near)) => format!("did you mean `{near}`?"),
         (_, None) if known.contains(&"profile") => {
             format!("it may have {}; what is your app's own goes into `profile`", known.join(", "))
@@ -97,12 +112,12 @@ fn unknown_member(unknown: &str, known: &[&str]) -> String {
     format!("the body of this request has no member `{shown}`; {advice}")
 }
 
-pub(super) fn refuse(message: String) -> ApiError {
+pub fn refuse(message: String) -> ApiError {
     ApiError::new(ErrorCode::InvalidBody, message)
 }
 
 /// Returns the device from which a request comes.
-pub(super) fn seen(request: &HttpRequest) -> Seen {
+pub fn seen(request: &HttpRequest) -> Seen {
     let device = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     Seen {
         device: device.map(|text| text.chars().take(MAX_DEVICE).collect()),

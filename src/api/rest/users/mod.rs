@@ -3,7 +3,7 @@
 //! Reading order: [`body`] (what comes in), [`welcome`] (what goes out), [`sign_in`], [`me`], [`sessions`], [`all`].
 
 pub mod all;
-mod body;
+pub mod body;
 pub mod me;
 pub mod sessions;
 pub mod sign_in;

@@ -1,0 +1,93 @@
+//! Sign-up and sign-in.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::Value;
+
+use super::shape::welcome;
+use crate::{
+    api::{
+        cocobase::error::NoFiles,
+        error::{ApiError, ErrorCode},
+        request::{Body, caller::KeyHolder, credential::NO_CREDENTIAL},
+        rest::users::body::{Members, refuse, seen},
+        state::State,
+    },
+    auth::Principal,
+    domain::UserData,
+    service::{ServiceError, Users, users::Lifetimes},
+    writer::WriteError,
+};
+
+/// The libraries know no refresh token, so the access token is good for as long as a session on the vendor's server.
+const LIFETIMES: Lifetimes = Lifetimes { access_seconds: 2 * 24 * 3600, refresh_days: 2 };
+
+/// `POST /auth-collections/signup` `{"email","password","data"?}` → 200 with the user and a token.
+///
+/// A list of `roles` is refused, because anybody could make themselves an administrator. A `phone_number` goes into `data`.
+pub async fn sign_up(
+    _: NoFiles,
+    state: State,
+    request: HttpRequest,
+    holder: KeyHolder,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let principal = key_holder(holder)?;
+    let mut members = Members::read(&body, &["email", "password", "data", "roles", "phone_number"])?;
+    members.refuse_roles()?;
+    let mut profile = members.object("data")?.unwrap_or_default();
+    if let Some(number) = members.optional_text("phone_number")? {
+        profile.entry("phone_number").or_insert(Value::String(number));
+    }
+    let user = UserData { email: Some(members.email()?), profile, ..UserData::default() };
+    let password = members.text("password")?;
+    let signed_up = users(&state).sign_up(&principal, user, password, seen(&request)).await;
+    Ok(welcome(&principal, &signed_up.map_err(taken)?))
+}
+
+/// `POST /auth-collections/login` `{"email","password"}` → 200 with the user and a token; 401 if they fit no user.
+pub async fn sign_in(
+    state: State,
+    request: HttpRequest,
+    holder: KeyHolder,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let principal = key_holder(holder)?;
+    let mut members = Members::read(&body, &["email", "password"])?;
+    let (email, password) = (members.text("email")?, members.text("password")?);
+    let signed_in = users(&state).sign_in(&principal, &email, password, seen(&request)).await?;
+    Ok(welcome(&principal, &signed_in))
+}
+
+/// `google-verify`, `github-verify` and `login-google` → 404.
+pub async fn no_provider() -> Result<HttpResponse, ApiError> {
+    let message =
+        "this server has no sign-in with Google or GitHub yet; sign in with e-mail address and password";
+    Err(ApiError::new(ErrorCode::NotFound, message))
+}
+
+/// Returns the use cases of users, with tokens that last as the libraries expect.
+fn users(state: &State) -> Users {
+    state.users.with_lifetimes(LIFETIMES)
+}
+
+/// Returns the holder of the request's key. The token of a user is not looked at: the libraries also send one that has expired
+/// or whose session has ended, and nobody could sign in again.
+pub(super) fn key_holder(KeyHolder(holder): KeyHolder) -> Result<Arc<Principal>, ApiError> {
+    holder.ok_or_else(|| ApiError::unauthorized().with_hint(NO_CREDENTIAL))
+}
+
+/// Answers 400 instead of 409 for an address that is taken, as the vendor's server does.
+pub(super) fn taken(err: ServiceError) -> ApiError {
+    let is_taken = |err: &WriteError| match err {
+        WriteError::AtOperation { cause, .. } => matches!(**cause, WriteError::EmailTaken),
+        err => matches!(err, WriteError::EmailTaken),
+    };
+    match err {
+        ServiceError::Write(err) if is_taken(&err) => {
+            refuse("another user has this e-mail address".to_owned())
+        }
+        err => err.into(),
+    }
+}
