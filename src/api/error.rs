@@ -350,6 +350,7 @@ impl From<WriteError> for ApiError {
             }
             WriteError::Data(_) => ErrorCode::InvalidBody,
             WriteError::QueueFull
+            | WriteError::Stopping
             | WriteError::Clock(_)
             | WriteError::IndexAwaited
             | WriteError::Unavailable(_)

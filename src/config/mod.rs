@@ -24,10 +24,6 @@ use crate::{
 pub use given::{ConfigError, Given};
 pub use settings::setting;
 
-/// How long a node on PostgreSQL says that it is not ready before it stops, if nothing is set. Load balancers ask every few seconds,
-/// and those who wait for the end of a process do so for ten seconds or more.
-const NODE_DRAIN: Duration = Duration::from_secs(5);
-
 /// All settings of a server, checked. [`settings::SETTINGS`] says what each is for.
 #[derive(Clone)]
 pub struct Config {
@@ -120,7 +116,6 @@ impl Config {
     /// [`ConfigError`] for the first one that is empty or wrong.
     pub fn read(given: &Given) -> Result<Self, ConfigError> {
         let (database_url, data_dir) = read_database(given)?;
-        let is_postgres = database_url.is_postgres();
         let seconds = |variable| given.required_number(variable).map(Duration::from_secs);
         Ok(Self {
             listen: given.address("COIR_LISTEN")?,
@@ -138,12 +133,7 @@ impl Config {
             public: read_public(given)?,
             allowed_origins: read_origins(given)?,
             heartbeat: seconds("COIR_HEARTBEAT_SECONDS")?,
-            drain: match given.number("COIR_DRAIN_SECONDS")? {
-                Some(seconds) => Duration::from_secs(seconds),
-                None if is_postgres => NODE_DRAIN,
-                // There is no other node that could take over.
-                None => Duration::ZERO,
-            },
+            drain: seconds("COIR_DRAIN_SECONDS")?,
             workers: match given.number("COIR_WORKERS")? {
                 Some(workers) => workers,
                 None => std::thread::available_parallelism().map_or(1, usize::from),

@@ -145,10 +145,10 @@ pub const SETTINGS: &[Setting] = &[
     number(
         "COIR_DRAIN_SECONDS",
         "drain-seconds",
-        None,
+        Some("0"),
         (0, 3600),
         Group::Network,
-        "Seconds between SIGTERM, when /health/ready turns 503, and the stop. Ctrl-C (SIGINT) stops at once. Unset: 5 with PostgreSQL, 0 with SQLite",
+        "Seconds between SIGTERM, when /health/ready turns 503, and the stop. Ctrl-C (SIGINT) stops at once",
     ),
     number(
         "COIR_ACCESS_TOKEN_SECONDS",

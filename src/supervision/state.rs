@@ -1,8 +1,8 @@
 //! What the supervisor, its watchdog and the parts share.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError, Weak,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    time::Instant,
 };
 
 use tokio::sync::watch;
@@ -21,7 +21,8 @@ pub(super) struct Shared {
     pub(super) stalled: Mutex<Vec<Part>>,
     pub(super) promises: Mutex<Vec<(Part, Weak<Promise>)>>,
     pub(super) probes: Mutex<Vec<Probe>>,
-    pub(super) is_stopping: AtomicBool,
+    /// When the server began to stop.
+    pub(super) stop_began: OnceLock<Instant>,
     pub(super) faults: Faults,
 }
 
@@ -34,7 +35,7 @@ impl Shared {
     /// A panic takes the place of a part that only ended: a panic of the HTTP server ends its worker threads before it is
     /// noticed itself, and who reads the message looks for the cause.
     pub(super) fn fail(&self, part: &Part, how: How) {
-        if self.is_stopping.load(Ordering::Acquire) {
+        if self.stop_began.get().is_some() {
             return;
         }
         self.failure.send_if_modified(|failure| {

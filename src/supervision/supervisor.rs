@@ -2,9 +2,9 @@
 
 use std::{
     future::Future,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -59,12 +59,18 @@ impl Supervisor {
 
     /// Notes that the server stops, so that parts may end.
     pub fn stop(&self) {
-        self.0.is_stopping.store(true, Ordering::Release);
+        // The first stop counts.
+        let _ = self.0.stop_began.set(Instant::now());
     }
 
     /// Whether the server stops.
     pub fn is_stopping(&self) -> bool {
-        self.0.is_stopping.load(Ordering::Acquire)
+        self.0.stop_began.get().is_some()
+    }
+
+    /// Returns for how long the server has been stopping; `None` while it doesn't.
+    pub fn stopping_for(&self) -> Option<Duration> {
+        self.0.stop_began.get().map(Instant::elapsed)
     }
 
     /// Waits for the first failure. [`Supervisor::trouble`] names the cause a moment later, if it was noticed after its

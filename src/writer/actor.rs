@@ -53,6 +53,10 @@ const BUSY: Duration = Duration::from_secs(4);
 /// How long a look at a database that has failed may take. Writes wait for it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// For how long writes that wait are still committed once the server stops. After that they are refused, so that the process ends
+/// in time however many there are.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
 /// After so many batches without an empty queue, what is due beside the writes comes between.
 const CROWDED: u64 = 4;
 
@@ -78,6 +82,7 @@ pub fn start(
         relay,
         turns: Turns::default(),
         rest: Rest::new(supervisor.clone()),
+        supervisor: supervisor.clone(),
         cost_log: CostLog::default(),
         clock: Clock::new(health.clone()),
         health,
@@ -118,6 +123,9 @@ impl Writer {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.pulse.expect_within(IDLE);
+            if self.supervisor.stopping_for().is_some_and(|time| time > STOP_PATIENCE) {
+                self.refuse_waiting(&mut queue);
+            }
             if self.turns.are_dear() && !self.rest.is_over() {
                 tokio::select! {
                     request = queue.requests.recv() => match request {
@@ -162,6 +170,23 @@ impl Writer {
             if !batch.is_empty() {
                 self.commit(batch).await;
             }
+        }
+    }
+
+    /// Answers all mutations that wait, because the server stops. None of them has begun.
+    fn refuse_waiting(&mut self, queue: &mut Queue) {
+        let mut count = 0;
+        while let Ok(request) = queue.requests.try_recv() {
+            self.turns.push(request);
+        }
+        for kind in [Kind::Cheap, Kind::Dear] {
+            while let Some(request) = self.turns.pop(kind) {
+                self.answer(request, Err(WriteError::Stopping));
+                count += 1;
+            }
+        }
+        if count > 0 {
+            tracing::warn!("{count} writes were still waiting when the server stopped; they were refused");
         }
     }
 

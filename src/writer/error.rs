@@ -103,6 +103,9 @@ pub enum WriteError {
     IndexAwaited,
     #[error(transparent)]
     Clock(ClockTrouble),
+    /// It waited when the server began to stop.
+    #[error("the server is stopping; try again")]
+    Stopping,
     #[error("too many writes are waiting; try again")]
     QueueFull,
     /// The database failed. The mutation may have happened; an idempotency key makes a retry safe.

@@ -10,7 +10,7 @@ use crate::{
     auth::{KeyRing, Sessions},
     hub::relay::RelayHandle,
     store::{Db, WriteTx, collections::catalog::Catalogs, log::retention::Retention},
-    supervision::Pulse,
+    supervision::{Pulse, Supervisor},
 };
 
 /// Mutations of one batch.
@@ -62,6 +62,7 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) health: WriterHealth,
     pub(super) pulse: Pulse,
+    pub(super) supervisor: Supervisor,
 }
 
 impl Writer {

@@ -46,11 +46,6 @@ impl DatabaseUrl {
         Ok(Self(format!("{SQLITE}//{}", utf8_percent_encode(&path, NOT_IN_PATH))))
     }
 
-    /// Whether it names a database of PostgreSQL.
-    pub fn is_postgres(&self) -> bool {
-        is_postgres(&self.0)
-    }
-
     /// Returns the absolute path of the SQLite file; `None` for PostgreSQL and for a database in memory.
     pub fn file(&self) -> Option<PathBuf> {
         let (path, parameters) = split(self.0.strip_prefix(SQLITE)?);

@@ -167,8 +167,6 @@ pub fn command(arguments: &[&str]) -> Command {
         .env("COIR_PUBLISHABLE_KEY", PUBLISHABLE_KEY)
         .env("COIR_KEY", SECRET_KEY)
         .env("COIR_LOG", "warn")
-        // No load balancer has to notice a stop.
-        .env("COIR_DRAIN_SECONDS", "0")
         // A developer's .env must not take effect.
         .current_dir(std::env::temp_dir());
     command

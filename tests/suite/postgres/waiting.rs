@@ -166,38 +166,6 @@ async fn a_server_that_is_to_stop_is_first_not_ready_and_serves_all_the_same() {
     assert!(stopped, "the server ends in an orderly way");
 }
 
-/// Nodes on PostgreSQL may have others beside them, which take over while one is restarted.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_to_stop_is_first_not_ready_also_without_a_setting() {
-    let start = || {
-        let mut command = process::command(&["serve"]);
-        command.env_remove("COIR_DRAIN_SECONDS");
-        Process::spawn(command, &postgres::database_url(), "127.0.0.1:0")
-    };
-    let mut server = tokio::task::spawn_blocking(start).await.unwrap();
-    let url = server.url.clone();
-    let status = async |path: &str| {
-        let client = reqwest::Client::new();
-        client
-            .get(format!("{url}{path}"))
-            .bearer_auth(SECRET_KEY)
-            .send()
-            .await
-            .map(|answer| answer.status().as_u16())
-    };
-    assert_eq!(status("/health/ready").await.unwrap(), 200);
-    server.signal("-TERM");
-    let begun = Instant::now();
-    while status("/health/ready").await.expect("the port is open") != 503 {
-        assert!(begun.elapsed() < Duration::from_secs(3), "the server is still ready");
-    }
-    assert_eq!(status("/collections").await.unwrap(), 200);
-    let ended = tokio::task::spawn_blocking(move || server.wait(Duration::from_secs(20)));
-    assert!(ended.await.unwrap().success());
-    let took = begun.elapsed();
-    assert!(took >= Duration::from_secs(4), "the port was closed after {took:?}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_stops_at_once() {
     let start = || {
