@@ -20,7 +20,7 @@ async fn database(table: &str, is_empty: bool) -> (SilentProxy, String, Sql) {
     assert!(migrate.output().unwrap().status.success());
     let mut sql = Sql::connect(&direct).await;
     if is_empty {
-        sql.execute("DELETE FROM heads; DELETE FROM api_keys; DELETE FROM projects").await;
+        sql.execute("DELETE FROM heads; DELETE FROM api_keys; DELETE FROM collections; DELETE FROM projects").await;
     }
     sql.execute(&format!(
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS \
@@ -68,7 +68,7 @@ async fn has_keys(text: &str, url: &str, project: &str) {
     let mut keys: Vec<_> = text
         .split_whitespace()
         .filter(|word| word.len() > 30 && (word.starts_with("pk_") || word.starts_with("sk_")))
-        .map(|key| key.chars().take(8).collect::<String>())
+        .map(|key| key.chars().take(11).collect::<String>())
         .collect();
     keys.sort();
     keys.dedup();
