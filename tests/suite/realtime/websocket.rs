@@ -253,7 +253,7 @@ on_both_databases! {
             (r#"{"type":"subscribe","id":"s","collection":"posts","Since":"x"}"#, "did you mean `since`?"),
             (r#"{"type":"unsubscribe","name":"posts"}"#, "it may have type, collection, id"),
             (r#"{"type":"ping","time":1}"#, "it may have type, id"),
-            (r#"{"type":"auth","token":"x","key":"y"}"#, "it may have type, token, id"),
+            (r#"{"type":"auth","token":"x","key":"y"}"#, "it may have type, token, user, id"),
         ] {
             socket.send_text(text).await;
             let error = socket.next().await;

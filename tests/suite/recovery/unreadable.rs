@@ -76,7 +76,7 @@ on_both_databases! {
             // The newer node has done something that this one knows nothing about, such as this.
             let name = format!("renamed{round}");
             let default = "(SELECT id FROM projects WHERE name = ''default'')".replace("''", "'");
-            sql.execute(&format!("UPDATE collections SET name = '{name}' WHERE project_id = {default}")).await;
+            sql.execute(&format!("UPDATE collections SET name = '{name}' WHERE name <> '_users' AND project_id = {default}")).await;
             append(&mut sql, Some(entry), None).await;
             let n = round as u64 + 1;
             create_as(app, &other, "posts", n).await;
