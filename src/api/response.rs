@@ -73,6 +73,17 @@ pub fn too_many() -> ApiError {
     NO_ROOM.into()
 }
 
+/// Answers small JSON, which takes about so many bytes: a buffer that grows is copied each time.
+pub fn small_json(
+    mut response: HttpResponseBuilder,
+    body: &impl Serialize,
+    expected_bytes: usize,
+) -> HttpResponse {
+    let mut text = Vec::with_capacity(expected_bytes.min(FREE_BYTES));
+    serde_json::to_writer(&mut text, body).expect("strings and JSON text can be written");
+    response.content_type(ContentType::json()).body(text)
+}
+
 /// Answers JSON of at most `most_bytes`. The permit holds as many, unless they are at most [`FREE_BYTES`]; the rest of it is
 /// given back at once.
 pub fn json(

@@ -20,7 +20,7 @@ use crate::{
             precondition::{is_unchanged, precondition},
             unknown::refuse_in_write,
         },
-        response::json,
+        response::{json, small_json},
         state::State,
     },
     auth::Principal,
@@ -97,7 +97,7 @@ pub async fn get(
     let (name, selection) = (collection.name.as_str(), view.selection.as_ref());
     if view.populate.is_empty() {
         let body = DocumentBody::shown(name, &document, selection, &[]);
-        return Ok(response.json(Success::new(body)));
+        return Ok(small_json(response, &Success::new(body), most_bytes(&document)));
     }
     let scan = state.documents.scans.begin(&principal).await?;
     let shown = (&collection, std::slice::from_ref(&document));

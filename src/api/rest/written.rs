@@ -16,13 +16,16 @@ use crate::{
     api::{
         headers::add_cursor,
         request::preference::{self, prefers_minimal},
-        response::{FREE_BYTES, json},
+        response::{FREE_BYTES, json, small_json},
         state::ServerState,
     },
     auth::Principal,
     shares::BudgetPermit,
     writer::{Committed, Outcome},
 };
+
+/// Bytes of an answer around the documents.
+const ENVELOPE_BYTES: usize = 64;
 
 /// A write that is about to be answered.
 pub struct Written<'a> {
@@ -90,7 +93,7 @@ impl<'a> Written<'a> {
         }
         match self.permit.take() {
             Some(permit) => json(response, &Success::new(data), self.most_bytes, permit),
-            None => response.json(Success::new(data)),
+            None => small_json(response, &Success::new(data), self.most_bytes + ENVELOPE_BYTES),
         }
     }
 }

@@ -88,36 +88,52 @@ pub(super) struct ArrivingHead {
 }
 
 impl ArrivingHead {
-    /// Takes note of bytes that came.
+    /// Takes note of bytes that came. Every request passes here, so whole lines are looked at together, and mostly not copied.
     pub(super) fn note(&mut self, bytes: &[u8]) {
         let seen = bytes.len().min(MAX_HEAD - self.bytes);
         self.bytes += seen;
-        for &byte in &bytes[..seen] {
-            if self.is_over {
-                return;
-            }
-            if byte == b'\n' {
-                self.end_line();
-                continue;
-            }
-            self.line_bytes += 1;
-            if self.line.len() < KEPT {
-                self.line.push(byte);
-            }
-            if self.lines == 0 {
-                self.first_line_bytes += 1;
-                self.spaces += usize::from(byte == b' ');
-                let is_bad =
-                    !matches!(byte, b'\r' | b' ' | 0x21..=0x7e) || matches!(byte, b'"' | b'<' | b'>');
-                if is_bad && self.bad_byte.is_none() {
-                    self.bad_byte = Some(byte);
+        let mut rest = &bytes[..seen];
+        while !rest.is_empty() && !self.is_over {
+            match memchr::memchr(b'\n', rest) {
+                Some(end) => {
+                    self.note_part(&rest[..end]);
+                    self.end_line(&rest[..end]);
+                    rest = &rest[end + 1..];
+                }
+                None => {
+                    self.note_part(rest);
+                    self.keep(rest);
+                    return;
                 }
             }
         }
     }
 
-    fn end_line(&mut self) {
-        let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+    /// Takes note of a part of a line.
+    fn note_part(&mut self, part: &[u8]) {
+        self.line_bytes += part.len();
+        if self.lines > 0 {
+            return;
+        }
+        self.first_line_bytes += part.len();
+        self.spaces += memchr::memchr_iter(b' ', part).count();
+        let is_bad =
+            |byte: &u8| !matches!(byte, b'\r' | b' ' | 0x21..=0x7e) || matches!(byte, b'"' | b'<' | b'>');
+        self.bad_byte = self.bad_byte.or_else(|| part.iter().copied().find(is_bad));
+    }
+
+    fn keep(&mut self, part: &[u8]) {
+        let kept = part.len().min(KEPT - self.line.len());
+        self.line.extend_from_slice(&part[..kept]);
+    }
+
+    fn end_line(&mut self, last_part: &[u8]) {
+        let is_whole = self.line.is_empty();
+        if !is_whole {
+            self.keep(last_part);
+        }
+        let line = if is_whole { &last_part[..last_part.len().min(KEPT)] } else { &self.line[..] };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         // Empty lines before a request count for nothing.
         self.is_over = line.is_empty() && self.lines > 0;
         self.lines += usize::from(!line.is_empty());
