@@ -94,7 +94,7 @@ async fn lines_that_were_lost_are_counted_once_the_log_is_read_again() {
     let server = tokio::task::spawn_blocking(move || {
         let mut command = process::command(&["serve"]);
         // Each request is many lines.
-        command.env("COIR_LOG", "trace,coir=trace").stderr(log);
+        command.env("COIR_LOG", "trace,coir=trace,actix_http=trace").stderr(log);
         Process::spawn(command, &url, "127.0.0.1:0")
     });
     let server = server.await.unwrap();
