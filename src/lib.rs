@@ -12,6 +12,7 @@
 //! - [`auth`]: who is asking, and may they
 //! - [`hub`]: fans committed changes out to subscriptions
 //! - [`writer`]: commits mutations in groups and publishes their changes
+//! - [`mail`]: mails to users: the queue, SMTP and the outbox
 //! - [`live`]: a subscription's life between the hub and its client
 //! - [`service`]: use cases: what a request means
 //! - [`api`]: HTTP, WebSocket and server-sent events
@@ -28,6 +29,7 @@ pub mod config;
 pub mod domain;
 pub mod hub;
 pub mod live;
+pub mod mail;
 pub mod query;
 pub mod service;
 pub mod shares;

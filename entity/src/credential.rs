@@ -15,6 +15,8 @@ pub struct Model {
     pub email: Option<String>,
     /// The hash in PHC string format.
     pub password: Option<String>,
+    /// The second factor as JSON, if the user has one.
+    pub totp: Option<String>,
     pub created_at: i64,
 }
 

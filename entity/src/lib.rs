@@ -8,6 +8,7 @@
 
 pub mod api_key;
 pub mod change;
+pub mod code;
 pub mod collection;
 pub mod credential;
 pub mod document;
@@ -15,6 +16,7 @@ pub mod head;
 pub mod idempotency;
 pub mod idempotency_size;
 pub mod index;
+pub mod mail;
 pub mod project;
 pub mod secret;
 pub mod session;

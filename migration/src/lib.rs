@@ -18,6 +18,8 @@ mod m20261127_000009_find_orphans;
 mod m20261127_000010_time_control_entries;
 mod m20261127_000011_correct_times;
 mod m20261127_000012_create_users;
+mod m20261127_000013_create_codes;
+mod m20261127_000014_add_totp;
 
 /// The table in which the steps that have run are remembered.
 const APPLIED: &str = "seaql_migrations";
@@ -70,6 +72,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000010_time_control_entries::Migration),
             Box::new(m20261127_000011_correct_times::Migration),
             Box::new(m20261127_000012_create_users::Migration),
+            Box::new(m20261127_000013_create_codes::Migration),
+            Box::new(m20261127_000014_add_totp::Migration),
         ]
     }
 }

@@ -271,6 +271,8 @@ impl From<ServiceError> for ApiError {
             ServiceError::Stolen => Self::unauthorized().with_hint(err.to_string()),
             ServiceError::NoUser => Self::unauthorized().with_hint(err.to_string()),
             ServiceError::UnknownSession => Self::new(ErrorCode::NotFound, err.to_string()),
+            ServiceError::NoAddress => Self::new(ErrorCode::Conflict, err.to_string()),
+            ServiceError::Mails(err) => Self::new(ErrorCode::RateLimited, err.to_string()),
             ServiceError::RecentSignIn => Self::new(ErrorCode::Forbidden, err.to_string()),
             ServiceError::Token(err) => AuthError::Token(err).into(),
             ServiceError::Password(PasswordError::Crowded) => {
@@ -322,6 +324,9 @@ impl From<WriteError> for ApiError {
             WriteError::SessionEnded => return Self::unauthorized().with_hint(SESSION_ENDED),
             WriteError::BuiltIn(_) | WriteError::ProfileOnly => ErrorCode::Forbidden,
             WriteError::User(_) => ErrorCode::InvalidBody,
+            WriteError::WrongCode => ErrorCode::Unauthorized,
+            WriteError::TooManyCodes | WriteError::TooManyTries => ErrorCode::RateLimited,
+            WriteError::SecondFactorExists | WriteError::NoSecondFactor => ErrorCode::Conflict,
             WriteError::EmailTaken | WriteError::NotAnonymous | WriteError::CredentialsChanged => {
                 ErrorCode::Conflict
             }

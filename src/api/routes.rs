@@ -55,6 +55,62 @@ fn accounts(config: &mut ServiceConfig) {
                 .default_service(other_methods("POST")),
         )
         .service(
+            resource("/users/login/mfa")
+                .route(post().to(users::second_factor::sign_in))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/me/totp")
+                .route(post().to(users::second_factor::begin))
+                .route(delete().to(users::second_factor::remove))
+                .default_service(other_methods("POST, DELETE")),
+        )
+        .service(
+            resource("/users/me/totp/confirm")
+                .route(post().to(users::second_factor::confirm))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/login/code")
+                .route(post().to(users::by_mail::send_sign_in_code))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/login/code/verify")
+                .route(post().to(users::by_mail::sign_in))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/password/forgot")
+                .route(post().to(users::by_mail::forgot_password))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/password/reset")
+                .route(post().to(users::by_mail::reset_password))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/email/verify")
+                .route(post().to(users::by_mail::verify_email))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/email/verify/send")
+                .route(post().to(users::by_mail::send_verification))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/outbox")
+                .route(get().to(users::outbox::list))
+                .default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/users/me/email")
+                .route(post().to(users::by_mail::change_email))
+                .default_service(other_methods("POST")),
+        )
+        .service(
             resource("/users/refresh")
                 .route(post().to(users::sign_in::refresh))
                 .default_service(other_methods("POST")),

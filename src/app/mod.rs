@@ -53,6 +53,7 @@ use crate::{
         reads::{StoredStreams, Streams},
         stored_log::StoredLog,
     },
+    mail,
     service::{
         Collections, Documents, Exports, Scans, Users,
         keys::{self, NewKeys},
@@ -94,6 +95,7 @@ pub struct Running {
     /// True once the server says that it is not ready, because it is about to stop.
     is_draining: Arc<AtomicBool>,
     writer_task: JoinHandle<()>,
+    mail_task: JoinHandle<()>,
     indexer_task: JoinHandle<()>,
     connections: ConnectionCount,
     sockets: Arc<Sockets>,
@@ -165,6 +167,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         &supervisor,
     );
 
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let (mailer, mail_task) = mail::start(config.smtp.clone(), writer.clone(), &public_url, &supervisor);
+
     let (stop, stopped) = watch::channel(false);
     let indexer =
         indexer::run(db.clone(), writer.clone(), bell, stopped.clone(), supervisor.pulse("indexer"));
@@ -206,6 +211,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
                 access_seconds: config.access_token_seconds,
                 refresh_days: config.refresh_token_days,
             },
+            mailer,
         },
         exports: Exports::new(documents.clone()),
         documents,
@@ -268,6 +274,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         stop,
         is_draining,
         writer_task,
+        mail_task,
         indexer_task: indexer,
         connections,
         sockets,
@@ -317,6 +324,10 @@ impl Running {
             Ok(Ok(())) => {}
             Ok(Err(_)) => tracing::warn!("the indexer had failed before the stop"),
             Err(_) => tracing::warn!("the indexer was still at work when the server stopped"),
+        }
+        // The handlers held the last handles to the queue of mails. The outbox gets those that wait.
+        if tokio::time::timeout(Duration::from_millis(1500), self.mail_task).await.is_err() {
+            tracing::warn!("mails were still waiting when the server stopped");
         }
         // The handlers held the last handles to the writer, which ends when its queue is empty.
         if tokio::time::timeout(Duration::from_secs(2), self.writer_task).await.is_err() {

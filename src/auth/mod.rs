@@ -2,10 +2,11 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`sessions`], [`authenticator`], [`passwords`], [`tickets`],
+//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`sessions`] and [`codes`], [`authenticator`], [`passwords`], [`totp`], [`tickets`],
 //! [`permission`].
 
 pub mod authenticator;
+pub mod codes;
 pub mod keys;
 mod lookups;
 pub mod passwords;
@@ -14,6 +15,7 @@ pub mod principal;
 pub mod sessions;
 pub mod tickets;
 pub mod tokens;
+pub mod totp;
 
 pub use authenticator::{Authenticator, Credentials};
 pub use keys::{AuthError, KeyRing};

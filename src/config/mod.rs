@@ -18,6 +18,7 @@ use std::{
 
 use crate::{
     auth::KeyKind,
+    mail::{Smtp, smtp::SmtpError},
     store::{DatabaseUrl, Durability, log::retention::Retention},
 };
 
@@ -40,6 +41,10 @@ pub struct Config {
     pub access_token_seconds: u64,
     /// How long a session lasts that isn't used.
     pub refresh_token_days: u64,
+    /// The mail server; `None` leaves mails in the outbox.
+    pub smtp: Option<Smtp>,
+    /// Where the links in mails lead; `None` for this server.
+    pub public_url: Option<String>,
     pub durability: Durability,
     /// A level, or directives such as `coir=debug,warn`.
     pub log: String,
@@ -125,6 +130,8 @@ impl Config {
             publishable_key: given.key("COIR_PUBLISHABLE_KEY", KeyKind::Publishable)?,
             access_token_seconds: given.required_number("COIR_ACCESS_TOKEN_SECONDS")?,
             refresh_token_days: given.required_number("COIR_REFRESH_TOKEN_DAYS")?,
+            smtp: read_smtp(given)?,
+            public_url: read_public_url(given)?,
             durability: given
                 .choice("COIR_DURABILITY", &[("full", Durability::Full), ("normal", Durability::Normal)])?,
             log: given.text("COIR_LOG")?.unwrap_or_default().to_owned(),
@@ -209,6 +216,37 @@ fn read_public(given: &Given) -> Result<Option<PathBuf>, ConfigError> {
     directory.map(Some).map_err(lost)
 }
 
+/// The mail server and the sender, which go together.
+fn read_smtp(given: &Given) -> Result<Option<Smtp>, ConfigError> {
+    let (url, from) = (given.text("COIR_SMTP_URL")?, given.text("COIR_MAIL_FROM")?);
+    let error = |variable, reason: &str| Err(given.error(settings::setting(variable), reason));
+    match (url, from) {
+        (None, _) => Ok(None),
+        (Some(_), None) => error(
+            "COIR_MAIL_FROM",
+            "is missing; with COIR_SMTP_URL, give the sender, such as noreply@example.com",
+        ),
+        (Some(url), Some(from)) => match Smtp::parse(url, from) {
+            Ok(smtp) => Ok(Some(smtp)),
+            Err(err @ SmtpError::Url) => error("COIR_SMTP_URL", &err.to_string()),
+            Err(err @ SmtpError::From) => error("COIR_MAIL_FROM", &err.to_string()),
+        },
+    }
+}
+
+/// The beginning of the links in mails, without a fragment, because the token comes there.
+fn read_public_url(given: &Given) -> Result<Option<String>, ConfigError> {
+    let Some(url) = given.text("COIR_PUBLIC_URL")? else { return Ok(None) };
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let is_good = |host: &str| !host.is_empty() && !host.starts_with('/') && !host.contains(['#', '?', ' ']);
+    if host.is_some_and(is_good) {
+        return Ok(Some(url.to_owned()));
+    }
+    let reason =
+        format!("`{url}` is not a valid URL; write one such as https://app.example.com, without `?` and `#`");
+    Err(given.error(settings::setting("COIR_PUBLIC_URL"), reason))
+}
+
 /// `None` for `*`, which allows every origin.
 fn read_origins(given: &Given) -> Result<Option<Vec<String>>, ConfigError> {
     let text = given.text("COIR_ALLOWED_ORIGINS")?.unwrap_or("*");
@@ -269,6 +307,8 @@ mod tests {
             ("COIR_ALLOWED_ORIGINS", "https://*.example.com"),
             ("COIR_ALLOWED_ORIGINS", "https://a.example/path"),
             ("COIR_HEARTBEAT_SECONDS", "-1"),
+            ("COIR_PUBLIC_URL", "app.example.com"),
+            ("COIR_PUBLIC_URL", "https://app.example.com/#/"),
             ("COIR_LOG_RETENTION_CHANGES", "0"),
             ("COIR_LOG_RETENTION_DAYS", "1.5"),
             ("COIR_LOG_RETENTION_BYTES", "8GiB"),

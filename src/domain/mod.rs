@@ -1,11 +1,12 @@
 //! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
 //! Reading order: [`name`], [`time`] with [`clock`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost` and `schema_keywords`, [`collection`],
-//! [`user`], [`session`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
+//! [`user`], [`session`], [`code`], [`totp`], [`mail`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
 
 pub mod change;
 pub mod checksum;
 pub mod clock;
+pub mod code;
 pub mod collection;
 pub mod cursor;
 pub mod data;
@@ -13,6 +14,7 @@ pub mod document;
 pub mod json;
 pub mod json_mistake;
 pub mod log_ends;
+pub mod mail;
 pub mod name;
 mod nearest;
 pub mod patch;
@@ -22,13 +24,16 @@ mod schema_keywords;
 pub mod session;
 mod survey;
 pub mod time;
+pub mod totp;
 pub mod user;
 
 pub use change::{Change, Control, Entry, Position};
+pub use code::{Code, Purpose};
 pub use collection::Collection;
 pub use data::{Data, DataError};
 pub use document::{Document, DocumentKey, DocumentStamp};
 pub use log_ends::LogEnds;
+pub use mail::Mail;
 pub use name::{
     CollectionId, CollectionName, DocumentId, FieldPath, IndexId, KeyId, ProjectId, Segment, SessionId, USERS,
 };
@@ -37,4 +42,5 @@ pub use patch::{ApplyError, Patch, PatchError};
 pub use schema::{Schema, SchemaError, Violation};
 pub use session::Session;
 pub use time::Timestamp;
+pub use totp::Totp;
 pub use user::{Credentials, Email, PasswordHash, UserData, UserDataError, UserKey};

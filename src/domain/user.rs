@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
-use super::{Data, DataError, DocumentId, ProjectId, Timestamp};
+use super::{Data, DataError, DocumentId, ProjectId, Timestamp, Totp};
 
 /// The most roles of a user, and the most bytes of one.
 const MAX_ROLES: usize = 64;
@@ -96,7 +96,16 @@ pub struct Credentials {
     pub email: Option<Email>,
     /// `None` for a user who signs in by other means only.
     pub password: Option<PasswordHash>,
+    /// The second factor, on or about to be.
+    pub totp: Option<Totp>,
     pub created_at: Timestamp,
+}
+
+impl Credentials {
+    /// Whether a sign-in takes a second factor.
+    pub fn has_second_factor(&self) -> bool {
+        self.totp.as_ref().is_some_and(|totp| totp.is_confirmed)
+    }
 }
 
 /// What the document of a user holds. Other members are refused: an app's own data goes into the profile.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     auth::{Forbidden, PasswordError, TokenError},
     domain::{DocumentId, Violation},
+    mail::MailsWait,
     store::StoreError,
     writer::WriteError,
 };
@@ -41,6 +42,11 @@ pub enum ServiceError {
     NoUser,
     #[error("session does not exist")]
     UnknownSession,
+    /// An anonymous user asks for what takes an address.
+    #[error("this user has no e-mail address; give one with POST /users/me/upgrade")]
+    NoAddress,
+    #[error(transparent)]
+    Mails(#[from] MailsWait),
     #[error(transparent)]
     Token(TokenError),
     #[error(transparent)]

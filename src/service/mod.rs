@@ -3,9 +3,10 @@
 //! Never does: know of HTTP, or print an answer.
 //!
 //! Reading order: [`error`], [`documents`], [`lists`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`],
-//! [`schemas`], [`users`], [`own_account`], [`keys`]. [`scans`] and `lookup` have what several of them share.
+//! [`schemas`], [`users`], [`own_account`], [`codes`], [`second_factor`], [`keys`]. [`scans`] and `lookup` have what several of them share.
 
 pub mod batches;
+pub mod codes;
 pub mod collections;
 pub mod documents;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod populate;
 pub mod queries;
 pub mod scans;
 pub mod schemas;
+pub mod second_factor;
 pub mod users;
 
 pub use collections::Collections;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::{Documents, ServiceError, lookup::get_collection};
 use crate::{
     auth::{
-        Action, Passwords, Principal, SignedIn, TokenError, Tokens, passwords::Verdict, permission,
-        tokens::hash_token,
+        Action, Passwords, Principal, SignedIn, TokenError, Tokens, codes::Secret, passwords::Verdict,
+        permission, tokens::hash_token,
     },
     domain::{
         Credentials, Document, DocumentId, Email, PasswordHash, Patch, ProjectId, Session, SessionId,
         Timestamp, USERS, UserData, UserKey,
     },
+    mail::Mailer,
     store::{
         Lane, Trouble,
         access::{credentials, sessions},
@@ -44,6 +45,7 @@ pub struct Users {
     pub tokens: Tokens,
     pub passwords: Passwords,
     pub lifetimes: Lifetimes,
+    pub mailer: Mailer,
 }
 
 /// The device from which a request comes, for the list of sessions.
@@ -60,6 +62,13 @@ pub struct Welcome {
     pub refresh_token: String,
     /// The first moment at which the access token is good for nothing.
     pub expires_at: Timestamp,
+}
+
+/// The outcome of a sign-in whose first factor was proven.
+pub enum SignIn {
+    Done(Box<Welcome>),
+    /// The user has a second factor, too. [`Users::sign_in_second`] takes this ticket within five minutes.
+    SecondFactor(String),
 }
 
 /// A change of one's own profile.
@@ -126,7 +135,7 @@ impl Users {
         email: &str,
         password: String,
         seen: Seen,
-    ) -> Result<Welcome, ServiceError> {
+    ) -> Result<SignIn, ServiceError> {
         permission::check(principal, Action::UseAccount)?;
         let found = match Email::parse(email) {
             Ok(email) => self.find_by_email(&principal.project, email).await?,
@@ -141,13 +150,15 @@ impl Users {
             Verdict::Outdated(rehashed) => Some(rehashed),
         };
         let session = self.new_session("password", seen)?;
-        let operation = UserOperation::SignIn { user: found.key.user, password, rehashed, session };
+        let Secret { text: ticket, hash: ticket_hash } = Secret::token().map_err(ServiceError::Token)?;
+        let operation =
+            UserOperation::SignIn { user: found.key.user, password, rehashed, session, ticket_hash };
         match self.submit(principal, operation).await {
             // Meanwhile the user was deleted, or has another password.
             Err(ServiceError::Write(WriteError::CredentialsChanged | WriteError::UnknownDocument)) => {
                 Err(ServiceError::Credentials)
             }
-            outcome => self.welcome(outcome?),
+            outcome => self.welcome_or_ask(outcome?, ticket),
         }
     }
 
@@ -279,9 +290,7 @@ impl Users {
         principal: &Principal,
         password: Option<String>,
     ) -> Result<(), ServiceError> {
-        if password.is_some() || !is_recent(principal) {
-            self.prove(principal, password).await?;
-        }
+        self.prove_recently(principal, password).await?;
         let operation = Operation::DeleteDocument {
             collection: USERS.to_owned(),
             id: signed_in(principal)?.id.clone(),
@@ -295,7 +304,7 @@ impl Users {
 
     /// Makes sure that the caller is the user and not somebody who found the device: by the password, or where the user has none
     /// by a recent sign-in. Returns the password's hash.
-    async fn prove(
+    pub(super) async fn prove(
         &self,
         principal: &Principal,
         password: Option<String>,
@@ -313,6 +322,18 @@ impl Users {
         }
     }
 
+    /// Makes sure of the same, and takes a recent sign-in for a password that is not given.
+    pub(super) async fn prove_recently(
+        &self,
+        principal: &Principal,
+        password: Option<String>,
+    ) -> Result<(), ServiceError> {
+        if password.is_none() && is_recent(principal) {
+            return Ok(());
+        }
+        self.prove(principal, password).await.map(drop)
+    }
+
     async fn end_sessions(
         &self,
         principal: &Principal,
@@ -323,7 +344,7 @@ impl Users {
         self.submit(principal, UserOperation::EndSessions { user, which }).await.map(drop)
     }
 
-    async fn find_by_email(
+    pub(super) async fn find_by_email(
         &self,
         project: &ProjectId,
         email: Email,
@@ -340,7 +361,7 @@ impl Users {
         self.documents.db.read(Lane::Point, read).await?.ok_or(ServiceError::UnknownDocument)
     }
 
-    fn new_session(&self, method: &'static str, seen: Seen) -> Result<NewSession, ServiceError> {
+    pub(super) fn new_session(&self, method: &'static str, seen: Seen) -> Result<NewSession, ServiceError> {
         let id = SessionId::generate();
         let token = self.tokens.refresh_token(&id, 1).map_err(ServiceError::Token)?;
         Ok(NewSession {
@@ -360,7 +381,11 @@ impl Users {
         Timestamp(Timestamp::now().0.saturating_add(times(refresh_days, MILLISECONDS_OF_A_DAY).max(token)))
     }
 
-    async fn submit(&self, principal: &Principal, operation: UserOperation) -> Result<Outcome, ServiceError> {
+    pub(super) async fn submit(
+        &self,
+        principal: &Principal,
+        operation: UserOperation,
+    ) -> Result<Outcome, ServiceError> {
         permission::check(principal, Action::UseAccount)?;
         let (project, caller, session) = principal.callers();
         let operations = vec![Operation::User(Box::new(operation))];
@@ -379,7 +404,7 @@ impl Users {
             .ok_or(ServiceError::Write(WriteError::Unavailable(Trouble::Away)))
     }
 
-    fn welcome(&self, outcome: Outcome) -> Result<Welcome, ServiceError> {
+    pub(super) fn welcome(&self, outcome: Outcome) -> Result<Welcome, ServiceError> {
         let Outcome::SignedIn { user, session } = outcome else {
             return Err(ServiceError::Token(TokenError::NotSigned));
         };
@@ -391,6 +416,13 @@ impl Users {
         let refresh_token = self.tokens.refresh_token(&session.id, session.generation);
         let refresh_token = refresh_token.map_err(ServiceError::Token)?;
         Ok(Welcome { user, access_token, refresh_token, expires_at })
+    }
+
+    pub(super) fn welcome_or_ask(&self, outcome: Outcome, ticket: String) -> Result<SignIn, ServiceError> {
+        match outcome {
+            Outcome::SecondFactor => Ok(SignIn::SecondFactor(ticket)),
+            outcome => Ok(SignIn::Done(Box::new(self.welcome(outcome)?))),
+        }
     }
 
     fn changed(&self, outcome: Outcome) -> Result<Arc<Document>, ServiceError> {

@@ -1,10 +1,10 @@
-//! The credentials and sessions of users, as the database has them, and as mutations leave them.
+//! The credentials, sessions and codes of users, as the database has them, and as mutations leave them.
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::domain::{Credentials, DocumentId, Email, ProjectId, Session, SessionId, UserKey};
+use crate::domain::{Code, Credentials, DocumentId, Email, ProjectId, Session, SessionId, UserKey};
 
-/// Credentials and sessions by their keys. `None` stands for what doesn't exist any more.
+/// Credentials, sessions and codes by their keys. `None` stands for what doesn't exist any more.
 ///
 /// A batch has three layers of them: what the database holds, what the mutations so far make of it, and what the mutation at hand
 /// does. The upper ones hide the lower ones.
@@ -12,6 +12,8 @@ use crate::domain::{Credentials, DocumentId, Email, ProjectId, Session, SessionI
 pub struct Accounts {
     pub credentials: HashMap<UserKey, Option<Arc<Credentials>>>,
     pub sessions: HashMap<SessionId, Option<Arc<Session>>>,
+    /// By the hashes of their tokens.
+    pub codes: HashMap<String, Option<Arc<Code>>>,
     /// Whose an address is.
     pub owners: HashMap<(ProjectId, Email), Option<DocumentId>>,
 }
@@ -25,6 +27,11 @@ impl Accounts {
         for found in sessions {
             self.sessions.insert(found.id.clone(), Some(Arc::new(found)));
         }
+    }
+
+    /// Adds codes that were found in the database.
+    pub fn add_codes(&mut self, codes: Vec<Code>) {
+        self.codes.extend(codes.into_iter().map(|code| (code.hash.clone(), Some(Arc::new(code)))));
     }
 
     /// Sets the credentials of a user, who had the address `before`.
@@ -51,10 +58,11 @@ impl Accounts {
     pub fn extend(&mut self, upper: Self) {
         self.credentials.extend(upper.credentials);
         self.sessions.extend(upper.sessions);
+        self.codes.extend(upper.codes);
         self.owners.extend(upper.owners);
     }
 
     pub fn is_empty(&self) -> bool {
-        self.credentials.is_empty() && self.sessions.is_empty()
+        self.credentials.is_empty() && self.sessions.is_empty() && self.codes.is_empty()
     }
 }

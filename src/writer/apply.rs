@@ -14,7 +14,7 @@ use crate::{
     domain::{Change, DocumentKey, Entry},
     store::{
         StoreError, WriteOrder, WriteTx,
-        access::{credentials, keys, sessions},
+        access::{codes, credentials, keys, mails, sessions},
         collections::{indexes, rows},
         documents::writes::{self, DocumentWrite, DocumentWrites},
         log::{changes, ends, idempotency},
@@ -281,6 +281,7 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
         }
     }
     write_accounts(tx, work);
+    mails::insert_many(tx, &plan.mails);
     for key in &plan.revoked_keys {
         keys::revoke(tx, key, now);
     }
@@ -291,16 +292,19 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Sessions refer to credentials, so they go first and come last.
+/// Sessions and codes refer to credentials, so they go first and come last.
 fn write_accounts(tx: &mut WriteTx, work: &Batch) {
     let accounts = work.next_accounts();
     let ended = accounts.sessions.iter().filter(|(_, session)| session.is_none()).map(|(id, _)| id);
     sessions::delete_many(tx, ended);
+    let used = accounts.codes.iter().filter(|(_, code)| code.is_none()).map(|(hash, _)| hash);
+    codes::delete_many(tx, used);
     let gone =
         accounts.credentials.iter().filter(|(_, credentials)| credentials.is_none()).map(|(key, _)| key);
     credentials::delete_many(tx, gone);
     credentials::put_many(tx, accounts.credentials.values().flatten().map(|credentials| &**credentials));
     sessions::put_many(tx, accounts.sessions.values().flatten().map(|session| &**session));
+    codes::put_many(tx, accounts.codes.values().flatten().map(|code| &**code));
 }
 
 fn write_change(tx: &mut WriteTx, change: &Change) {

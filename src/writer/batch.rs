@@ -184,7 +184,8 @@ impl Batch {
 
     /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.plan.changes.is_empty() && self.plan.outcomes.is_empty() && self.next.accounts.is_empty()
+        let Plan { changes, outcomes, mails, .. } = &self.plan;
+        changes.is_empty() && outcomes.is_empty() && mails.is_empty() && self.next.accounts.is_empty()
     }
 
     /// Makes the applied mutations part of the base, after they were written.
@@ -323,6 +324,7 @@ impl Batch {
             new_indexes,
             index_states,
             revoked_keys,
+            mails,
             outcomes,
             corrected,
         } = staged.plan;
@@ -334,6 +336,7 @@ impl Batch {
         self.plan.new_indexes.extend(new_indexes);
         self.plan.index_states.extend(index_states);
         self.plan.revoked_keys.extend(revoked_keys);
+        self.plan.mails.extend(mails);
         self.plan.outcomes.extend(outcomes);
         self.plan.corrected.extend(corrected);
     }
@@ -372,6 +375,10 @@ impl Batch {
                 Ok(Outcome::Revoked)
             }
             Operation::User(operation) => self.apply_user_operation(staged, operation),
+            Operation::KeepMail(mail) => {
+                staged.plan.mails.push((**mail).clone());
+                Ok(Outcome::Done)
+            }
             Operation::AcceptClock => {
                 staged.accept_clock(self.base.now);
                 Ok(Outcome::ClockAccepted)

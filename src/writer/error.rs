@@ -91,6 +91,19 @@ pub enum WriteError {
     /// The password was changed between its comparison and this write.
     #[error("the password was changed meanwhile")]
     CredentialsChanged,
+    /// A code or the token of a link. Which of these it is, is not told.
+    #[error(
+        "this code or link is not valid: it was used, has expired, or was never sent; ask for another one"
+    )]
+    WrongCode,
+    #[error("too many mails were sent to this address; use the last one, or try again in an hour")]
+    TooManyCodes,
+    #[error("this user has a second factor; DELETE /users/me/totp turns it off")]
+    SecondFactorExists,
+    #[error("this user has no second factor; POST /users/me/totp begins one")]
+    NoSecondFactor,
+    #[error("too many wrong codes; try again in 15 minutes, or take a recovery code")]
+    TooManyTries,
     /// The session is unknown, has expired or was ended.
     #[error("the session has ended")]
     SessionEnded,

@@ -270,7 +270,7 @@ async fn read_accounts(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> 
             }
         }
     }
-    for (project, Wanted { users, sessions, emails }) in wanted {
+    for (project, Wanted { users, sessions, emails, has_codes }) in wanted {
         let mut users: Vec<_> = users.iter().collect();
         let found = if sessions.is_empty() {
             Vec::new()
@@ -282,6 +282,9 @@ async fn read_accounts(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> 
         let credentials = access::credentials::get_many(tx, project, &users, &emails).await?;
         let sessions = access::sessions::get_many(tx, project, &[], &users).await?;
         base.accounts.add_found(credentials, sessions);
+        if has_codes {
+            base.accounts.add_codes(access::codes::get_many(tx, project, &users, &emails).await?);
+        }
         base.refreshed.extend(found.into_iter().map(|session| (session.id, session.user)));
     }
     Ok(())
@@ -293,6 +296,8 @@ struct Wanted<'a> {
     users: HashSet<DocumentId>,
     sessions: Vec<&'a SessionId>,
     emails: HashSet<Email>,
+    /// Whether some of them are about codes.
+    has_codes: bool,
 }
 
 impl<'a> Wanted<'a> {
@@ -302,7 +307,10 @@ impl<'a> Wanted<'a> {
             Operation::User(operation) => {
                 self.sessions.extend(operation.session());
                 self.emails.extend(operation.email().cloned());
+                self.has_codes |= operation.concerns_codes();
             }
+            // Codes go with their user.
+            Operation::DeleteDocument { .. } => self.has_codes = true,
             operation => self.emails.extend(operation.given_email()),
         }
     }

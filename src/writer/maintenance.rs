@@ -1,4 +1,4 @@
-//! The writer's work between batches: deletes documents of removed collections, old log entries and old outcomes.
+//! The writer's work between batches: deletes documents of removed collections, old log entries, old outcomes, and what has expired.
 //!
 //! Each job is one short transaction with a few rows, since writes wait for it. As long as there is more, the same job comes
 //! again, and batches come between. A job that fails is tried again later.
@@ -9,6 +9,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::{
     clock::Clock,
+    expired::{Expiring, delete_expired},
     failures::Failures,
     portion::Portion,
     removed::{Emptying, Swept, sweep_removed},
@@ -24,7 +25,7 @@ use crate::{
     },
 };
 
-/// How often old outcomes and removed collections are searched for.
+/// How often old outcomes, removed collections and expired rows are searched for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// When removed collections are looked at again that another node was emptying. It may have died.
 const BUSY_INTERVAL: Duration = Duration::from_secs(5);
@@ -55,6 +56,8 @@ pub(super) struct Maintenance {
     emptying: Option<Emptying>,
     /// Outcomes from this time on may be too old; `None` if there are none.
     old_outcomes: Option<Timestamp>,
+    /// The kinds of rows of which some may have expired.
+    expired: Vec<Expiring>,
     /// Projects whose log has grown since it was last compared with the retention.
     grown: HashSet<ProjectId>,
     comparisons: u64,
@@ -67,6 +70,7 @@ pub(super) struct Maintenance {
     failures: Failures,
     documents: Portion,
     outcomes: Portion,
+    rows: Portion,
     entries: Portion,
 }
 
@@ -81,7 +85,9 @@ pub(super) enum Job {
     FindDue,
     /// Delete some outcomes that are too old to count.
     SweepOutcomes,
-    /// It is time to look for old outcomes and removed collections.
+    /// Delete some rows that have expired.
+    SweepExpired,
+    /// It is time to look for old outcomes, removed collections and expired rows.
     Look,
 }
 
@@ -102,6 +108,7 @@ impl Maintenance {
             busy_until: None,
             emptying: None,
             old_outcomes: None,
+            expired: Vec::new(),
             grown: HashSet::new(),
             comparisons: 0,
             compared: None,
@@ -110,6 +117,7 @@ impl Maintenance {
             failures: Failures::default(),
             documents: Portion::default(),
             outcomes: Portion::default(),
+            rows: Portion::default(),
             entries: Portion::default(),
         }
     }
@@ -137,6 +145,7 @@ impl Maintenance {
             () = std::future::ready(()), if !self.due.is_empty() => Job::Prune,
             () = std::future::ready(()), if self.compared.is_some() && self.due.is_empty() => Job::FindDue,
             () = std::future::ready(()), if self.old_outcomes.is_some() => Job::SweepOutcomes,
+            () = std::future::ready(()), if !self.expired.is_empty() => Job::SweepExpired,
             _ = self.prune.tick(), if self.compared.is_none() && self.due.is_empty() => Job::FindDue,
             _ = self.sweep.tick() => Job::Look,
         }
@@ -149,7 +158,11 @@ impl Maintenance {
             Job::Prune => self.prune_some(clock).await,
             Job::FindDue => self.find_due(clock).await,
             Job::SweepOutcomes => self.sweep_outcomes(clock).await,
-            Job::Look => (self.has_removed, self.old_outcomes) = (true, Some(Timestamp(i64::MIN))),
+            Job::SweepExpired => self.sweep_expired(clock).await,
+            Job::Look => {
+                (self.has_removed, self.old_outcomes) = (true, Some(Timestamp(i64::MIN)));
+                self.expired = Expiring::ALL.to_vec();
+            }
         }
     }
 
@@ -273,6 +286,21 @@ impl Maintenance {
                 self.outcomes.adapt(begun.elapsed());
             }
             Err(err) => self.failures.begin("delete old idempotency keys", &err),
+        }
+    }
+
+    async fn sweep_expired(&mut self, clock: &mut Clock) {
+        let Some(kind) = self.expired.pop() else { return };
+        let begun = Instant::now();
+        match in_time(delete_expired(&self.db, clock, kind, self.rows.rows())).await {
+            Ok(has_more) => {
+                self.failures.end("delete expired sessions, codes and mails");
+                if has_more {
+                    self.expired.push(kind);
+                    self.rows.adapt(begun.elapsed());
+                }
+            }
+            Err(err) => self.failures.begin("delete expired sessions, codes and mails", &err),
         }
     }
 }

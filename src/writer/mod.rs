@@ -6,8 +6,8 @@
 //!
 //! Reading order: [`mutation`], [`user_operation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the
 //! writer), [`turns`] with [`cost`] and [`rest`] (who is next), [`state`], [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
-//! [`collections`], [`indexes`] and `users` with [`accounts`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
-//! (written to the database), [`maintenance`] with [`portion`] and [`removed`] (between batches), [`clock`] with [`clock_trouble`], [`activity`], [`health`], [`failures`], [`indexer`] with
+//! [`collections`], [`indexes`] and `users` with `codes`, `second_factor` and [`accounts`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
+//! (written to the database), [`maintenance`] with [`portion`], [`removed`] and [`expired`] (between batches), [`clock`] with [`clock_trouble`], [`activity`], [`health`], [`failures`], [`indexer`] with
 //! [`index_session`].
 
 mod accounts;
@@ -17,10 +17,12 @@ mod apply;
 pub mod batch;
 pub mod clock;
 pub mod clock_trouble;
+mod codes;
 mod collections;
 mod cost;
 mod documents;
 pub mod error;
+mod expired;
 mod failures;
 pub mod health;
 mod index_session;
@@ -35,6 +37,7 @@ mod queue;
 mod removed;
 mod request;
 mod rest;
+mod second_factor;
 mod staged;
 mod state;
 mod stored_outcome;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{error::WriteError, user_operation::UserOperation};
 use crate::{
     domain::{
-        CollectionName, Data, Document, DocumentId, Email, IndexId, KeyId, Patch, Position, ProjectId,
+        CollectionName, Data, Document, DocumentId, Email, IndexId, KeyId, Mail, Patch, Position, ProjectId,
         Schema, SessionId, USERS, Violation,
     },
     query::index_definition::{IndexDefinition, IndexState},
@@ -101,6 +101,8 @@ pub enum Operation {
     },
     /// Changes a user's account.
     User(Box<UserOperation>),
+    /// Puts a mail into the outbox.
+    KeepMail(Box<Mail>),
     /// Confirms that the clock is right: appends an entry with its time to the log, also if that ends later. Such a mutation is a
     /// batch of its own.
     AcceptClock,
@@ -188,7 +190,7 @@ impl Operation {
             | Self::RemoveCollection { collection } => Some(collection),
             Self::CreateCollection { name, .. } => Some(name.as_str()),
             Self::User(_) => Some(USERS),
-            Self::RevokeKey { .. } | Self::AcceptClock => None,
+            Self::RevokeKey { .. } | Self::KeepMail(_) | Self::AcceptClock => None,
         }
     }
 
@@ -216,6 +218,7 @@ impl Operation {
             Self::RemoveCollection { .. } => "removal of a collection",
             Self::RevokeKey { .. } => "revocation of a key",
             Self::User(_) => "change of an account",
+            Self::KeepMail(_) => "mail for the outbox",
             Self::AcceptClock => "confirmation of the clock",
         }
     }

@@ -61,6 +61,12 @@ pub enum Outcome {
     SessionsEnded {
         count: usize,
     },
+    /// The first factor of a user is proven. The second is asked for, and a ticket was noted.
+    SecondFactor,
+    /// A code that was presented is wrong, which was counted.
+    WrongCode,
+    /// It changed something that is not shown.
+    Done,
     ClockAccepted,
 }
 

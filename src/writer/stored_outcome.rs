@@ -116,7 +116,10 @@ fn to_whole_text(committed: &Committed) -> serde_json::Result<String> {
         Outcome::Revoked
         | Outcome::SignedIn { .. }
         | Outcome::Stolen { .. }
-        | Outcome::SessionsEnded { .. } => Stored::Revoked,
+        | Outcome::SessionsEnded { .. }
+        | Outcome::SecondFactor
+        | Outcome::WrongCode
+        | Outcome::Done => Stored::Revoked,
         Outcome::ClockAccepted => Stored::ClockAccepted,
     });
     serde_json::to_string(&StoredCommitted {

@@ -1,11 +1,13 @@
 //! The writes to users' accounts that can be asked for.
 
+use std::fmt;
+
 use crate::domain::{
-    DocumentId, Email, PasswordHash, Patch, SessionId, Timestamp, UserData, session::PresentedToken,
+    DocumentId, Email, PasswordHash, Patch, Purpose, SessionId, Timestamp, UserData, session::PresentedToken,
 };
 
 /// A write to a user's account.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum UserOperation {
     /// Creates a user and signs them in.
     SignUp { user: Box<UserData>, password: Option<PasswordHash>, session: NewSession },
@@ -16,6 +18,8 @@ pub enum UserOperation {
         /// The same password with the parameters of now, if it was hashed with others.
         rehashed: Option<PasswordHash>,
         session: NewSession,
+        /// The hash of the ticket that stands for the session until the second factor is proven, if there is one.
+        ticket_hash: String,
     },
     /// Merges a patch into a user's profile, and applies operators whose fields are in it.
     ChangeProfile { user: DocumentId, profile: Option<Patch>, operators: Option<Patch> },
@@ -40,6 +44,36 @@ pub enum UserOperation {
     },
     /// Ends sessions. Those that have ended are no error.
     EndSessions { user: DocumentId, which: Which },
+    /// Notes a code that is about to be sent.
+    MakeCode(NewCode),
+    /// Sets a new password by the link of a mail, and ends all sessions.
+    ResetPassword { user: DocumentId, token_hash: String, new: PasswordHash },
+    /// Verifies the address that the link of a mail was sent to, which becomes the user's if it is not yet.
+    ConfirmEmail { user: DocumentId, token_hash: String, email: Email },
+    /// Signs a user in by a code or a link from a mail.
+    SignInByCode { user: DocumentId, proof: CodeProof, session: NewSession, ticket_hash: String },
+    /// Signs a user in by a ticket and the code of a second factor.
+    AnswerSecondFactor { user: DocumentId, ticket_hash: String, code: String, session: NewSession },
+    /// Notes the secret of an authenticator app.
+    BeginTotp { user: DocumentId, secret: String },
+    /// Turns the second factor on.
+    ConfirmTotp {
+        user: DocumentId,
+        code: String,
+        /// The hashes of the recovery codes.
+        recovery: Vec<String>,
+        /// The session that goes on.
+        keep: SessionId,
+    },
+    /// Turns the second factor off.
+    RemoveTotp { user: DocumentId, code: String },
+}
+
+/// Hides what it is about, such as secrets, which must not reach a log.
+impl fmt::Debug for UserOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserOperation(…)")
+    }
 }
 
 /// Some of a user's sessions.
@@ -48,6 +82,26 @@ pub enum Which {
     /// This one. An unknown one is an error.
     One(SessionId),
     All,
+}
+
+/// A code that is about to be sent.
+#[derive(Clone, Debug)]
+pub struct NewCode {
+    pub user: DocumentId,
+    pub purpose: Purpose,
+    /// The address that it is sent to.
+    pub email: Option<Email>,
+    pub token_hash: String,
+    pub digits_hash: Option<String>,
+}
+
+/// The secret of a code that was presented.
+#[derive(Clone)]
+pub enum CodeProof {
+    /// The token of a link.
+    Token { hash: String },
+    /// Six digits.
+    Digits { digits: String },
 }
 
 /// A session that is about to begin.
@@ -72,7 +126,15 @@ impl UserOperation {
             | Self::Upgrade { user, .. }
             | Self::ChangeProfile { user, .. }
             | Self::ChangePassword { user, .. }
-            | Self::EndSessions { user, .. } => Some(user),
+            | Self::EndSessions { user, .. }
+            | Self::MakeCode(NewCode { user, .. })
+            | Self::ResetPassword { user, .. }
+            | Self::ConfirmEmail { user, .. }
+            | Self::SignInByCode { user, .. }
+            | Self::AnswerSecondFactor { user, .. }
+            | Self::BeginTotp { user, .. }
+            | Self::ConfirmTotp { user, .. }
+            | Self::RemoveTotp { user, .. } => Some(user),
         }
     }
 
@@ -84,12 +146,27 @@ impl UserOperation {
         }
     }
 
-    /// Returns the address that it gives to a user.
+    /// Returns the address that it gives to a user, or sends a code to.
     pub fn email(&self) -> Option<&Email> {
         match self {
             Self::SignUp { user, .. } => user.email.as_ref(),
-            Self::Upgrade { email, .. } => Some(email),
+            Self::Upgrade { email, .. } | Self::ConfirmEmail { email, .. } => Some(email),
+            Self::MakeCode(code) => code.email.as_ref(),
             _ => None,
         }
+    }
+
+    /// Whether it reads the user's codes.
+    pub fn concerns_codes(&self) -> bool {
+        matches!(
+            self,
+            Self::SignIn { .. }
+                | Self::ChangePassword { .. }
+                | Self::MakeCode(_)
+                | Self::ResetPassword { .. }
+                | Self::ConfirmEmail { .. }
+                | Self::SignInByCode { .. }
+                | Self::AnswerSecondFactor { .. }
+        )
     }
 }

@@ -33,8 +33,8 @@ impl Batch {
             UserOperation::SignUp { user, password, session } => {
                 self.sign_up(staged, user, password.as_ref(), session)
             }
-            UserOperation::SignIn { user, password, rehashed, session } => {
-                self.sign_in(staged, user, password, rehashed.as_ref(), session)
+            UserOperation::SignIn { user, password, rehashed, session, ticket_hash } => {
+                self.sign_in(staged, user, (password, rehashed.as_ref()), session, ticket_hash)
             }
             UserOperation::ChangeProfile { user, profile, operators } => {
                 self.change_profile(staged, user, profile.as_ref(), operators.as_ref())
@@ -48,6 +48,24 @@ impl Batch {
                 self.change_password(staged, user, current.as_ref(), new, keep.as_ref())
             }
             UserOperation::EndSessions { user, which } => self.end_some(staged, user, which),
+            UserOperation::MakeCode(code) => self.make_code(staged, code),
+            UserOperation::ResetPassword { user, token_hash, new } => {
+                self.reset_password(staged, user, token_hash, new)
+            }
+            UserOperation::ConfirmEmail { user, token_hash, email } => {
+                self.confirm_email(staged, user, token_hash, email)
+            }
+            UserOperation::SignInByCode { user, proof, session, ticket_hash } => {
+                self.sign_in_by_code(staged, user, proof, session, ticket_hash)
+            }
+            UserOperation::AnswerSecondFactor { user, ticket_hash, code, session } => {
+                self.answer_second_factor(staged, user, ticket_hash, code, session)
+            }
+            UserOperation::BeginTotp { user, secret } => self.begin_totp(staged, user, secret),
+            UserOperation::ConfirmTotp { user, code, recovery, keep } => {
+                self.confirm_totp(staged, user, code, recovery, keep)
+            }
+            UserOperation::RemoveTotp { user, code } => self.remove_totp(staged, user, code),
         }
     }
 
@@ -72,7 +90,7 @@ impl Batch {
         let credentials = match self.credentials(staged, &key) {
             Some(old) if old.email == user.email => return Ok(data),
             Some(old) => Credentials { email: user.email, ..(*old).clone() },
-            None => Credentials { key, email: user.email, password: None, created_at: staged.at },
+            None => Credentials { key, email: user.email, password: None, totp: None, created_at: staged.at },
         };
         self.put_credentials(staged, credentials);
         Ok(data)
@@ -86,6 +104,7 @@ impl Batch {
         let key = UserKey { project: staged.project.clone(), user: user.clone() };
         let sessions = self.sessions_of(staged, &key);
         self.end_sessions(staged, &sessions);
+        self.drop_codes(staged, &key);
         if let Some(credentials) = self.credentials(staged, &key) {
             staged.accounts.remove_credentials(&credentials);
         }
@@ -117,9 +136,9 @@ impl Batch {
         &self,
         staged: &mut Staged,
         user: &DocumentId,
-        password: &PasswordHash,
-        rehashed: Option<&PasswordHash>,
+        (password, rehashed): (&PasswordHash, Option<&PasswordHash>),
         session: &NewSession,
+        ticket_hash: &str,
     ) -> Result<Outcome, WriteError> {
         let key = UserKey { project: staged.project.clone(), user: user.clone() };
         let document = self.user_document(staged, user)?;
@@ -134,8 +153,7 @@ impl Batch {
                 Credentials { password: Some(rehashed.clone()), ..(*credentials).clone() },
             );
         }
-        let session = self.begin_session(staged, &key, session);
-        Ok(Outcome::SignedIn { user: document, session })
+        self.begin_or_ask(staged, &key, document, session, ticket_hash)
     }
 
     fn upgrade(
@@ -243,6 +261,8 @@ impl Batch {
         let mut others = self.sessions_of(staged, &key);
         others.retain(|session| Some(&session.id) != keep);
         self.end_sessions(staged, &others);
+        // Whoever knew the old one may have asked for them.
+        self.drop_codes(staged, &key);
         Ok(Outcome::SessionsEnded { count: others.len() })
     }
 
@@ -259,7 +279,7 @@ impl Batch {
         Ok(Outcome::SessionsEnded { count: sessions.len() })
     }
 
-    fn write_user(
+    pub(super) fn write_user(
         &self,
         staged: &mut Staged,
         before: Arc<Document>,
@@ -270,7 +290,7 @@ impl Batch {
         self.write(staged, &collection, key, Some(before), to_data(data)?)
     }
 
-    fn begin_session(&self, staged: &mut Staged, key: &UserKey, new: &NewSession) -> Arc<Session> {
+    pub(super) fn begin_session(&self, staged: &mut Staged, key: &UserKey, new: &NewSession) -> Arc<Session> {
         let mut old = self.sessions_of(staged, key);
         if old.len() >= MAX_SESSIONS {
             old.sort_by_key(|session| std::cmp::Reverse((session.used_at, session.id.clone())));
@@ -296,7 +316,7 @@ impl Batch {
     }
 
     /// Ends sessions, with an entry in the log that ends their streams on every node.
-    fn end_sessions(&self, staged: &mut Staged, sessions: &[Arc<Session>]) {
+    pub(super) fn end_sessions(&self, staged: &mut Staged, sessions: &[Arc<Session>]) {
         if sessions.is_empty() {
             return;
         }
@@ -309,7 +329,7 @@ impl Batch {
     }
 
     /// Checks that no other user has an address.
-    fn check_free(&self, staged: &Staged, key: &UserKey, email: &Email) -> Result<(), WriteError> {
+    pub(super) fn check_free(&self, staged: &Staged, key: &UserKey, email: &Email) -> Result<(), WriteError> {
         let place = (key.project.clone(), email.clone());
         let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
         let owner = layers.iter().find_map(|layer| layer.owners.get(&place)).cloned().flatten();
@@ -319,12 +339,12 @@ impl Batch {
         }
     }
 
-    fn put_credentials(&self, staged: &mut Staged, credentials: Credentials) {
+    pub(super) fn put_credentials(&self, staged: &mut Staged, credentials: Credentials) {
         let before = self.credentials(staged, &credentials.key).and_then(|old| old.email.clone());
         staged.accounts.put_credentials(before.as_ref(), Arc::new(credentials));
     }
 
-    fn credentials(&self, staged: &Staged, key: &UserKey) -> Option<Arc<Credentials>> {
+    pub(super) fn credentials(&self, staged: &Staged, key: &UserKey) -> Option<Arc<Credentials>> {
         let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
         layers.iter().find_map(|layer| layer.credentials.get(key)).cloned().flatten()
     }
@@ -334,7 +354,7 @@ impl Batch {
         layers.iter().find_map(|layer| layer.sessions.get(id)).cloned().flatten()
     }
 
-    fn sessions_of(&self, staged: &Staged, key: &UserKey) -> Vec<Arc<Session>> {
+    pub(super) fn sessions_of(&self, staged: &Staged, key: &UserKey) -> Vec<Arc<Session>> {
         let (mut seen, mut found) = (HashSet::new(), Vec::new());
         for layer in [&staged.accounts, self.next_accounts(), self.base_accounts()] {
             for (id, session) in &layer.sessions {
@@ -352,7 +372,11 @@ impl Batch {
         found
     }
 
-    fn user_document(&self, staged: &Staged, user: &DocumentId) -> Result<Arc<Document>, WriteError> {
+    pub(super) fn user_document(
+        &self,
+        staged: &Staged,
+        user: &DocumentId,
+    ) -> Result<Arc<Document>, WriteError> {
         let collection = self.find(staged, USERS)?;
         let key = DocumentKey { collection: collection.id.clone(), id: user.clone() };
         self.document(staged, &key).ok_or(WriteError::UnknownDocument)

@@ -95,6 +95,9 @@ fn written_document(outcome: &Outcome) -> Option<WrittenDocument<'_>> {
         | Outcome::SignedIn { .. }
         | Outcome::Stolen { .. }
         | Outcome::SessionsEnded { .. }
+        | Outcome::SecondFactor
+        | Outcome::WrongCode
+        | Outcome::Done
         | Outcome::ClockAccepted => None,
     }
 }

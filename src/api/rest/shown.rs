@@ -103,6 +103,9 @@ impl<'a> WrittenBody<'a> {
             | Outcome::SignedIn { .. }
             | Outcome::Stolen { .. }
             | Outcome::SessionsEnded { .. }
+            | Outcome::SecondFactor
+            | Outcome::WrongCode
+            | Outcome::Done
             | Outcome::ClockAccepted => None,
         }
     }

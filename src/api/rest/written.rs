@@ -110,6 +110,9 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
         | Outcome::SignedIn { .. }
         | Outcome::Stolen { .. }
         | Outcome::SessionsEnded { .. }
+        | Outcome::SecondFactor
+        | Outcome::WrongCode
+        | Outcome::Done
         | Outcome::ClockAccepted => 0,
     }
 }

@@ -7,27 +7,27 @@ use entity::credential;
 use crate::{
     domain::{Credentials, DocumentId, Email, PasswordHash, ProjectId, Timestamp, UserKey},
     store::{
-        Result, Sql, WriteTx,
+        Result, Sql, StoreError, WriteTx,
         db::rows::{Rows, RowsSql},
     },
 };
 
 /// A row for each user that is asked for by id ($2) or by address ($3).
 const GET_MANY: Sql = Sql {
-    sqlite: "SELECT user_id, email, password, created_at FROM credentials \
+    sqlite: "SELECT user_id, email, password, totp, created_at FROM credentials \
              WHERE project_id = ?1 AND user_id IN (SELECT value FROM json_each(?2)) \
-             UNION SELECT user_id, email, password, created_at FROM credentials \
+             UNION SELECT user_id, email, password, totp, created_at FROM credentials \
              WHERE project_id = ?1 AND email IN (SELECT value FROM json_each(?3))",
-    postgres: "SELECT user_id, email, password, created_at FROM credentials \
+    postgres: "SELECT user_id, email, password, totp, created_at FROM credentials \
                WHERE project_id = $1 AND user_id = ANY(ARRAY(SELECT json_array_elements_text($2::json))) \
-               UNION SELECT user_id, email, password, created_at FROM credentials \
+               UNION SELECT user_id, email, password, totp, created_at FROM credentials \
                WHERE project_id = $1 AND email = ANY(ARRAY(SELECT json_array_elements_text($3::json)))",
 };
 const PUT: RowsSql = RowsSql::same(
-    "INSERT INTO credentials (project_id, user_id, email, password, created_at) \
-     SELECT column1, column2, column3, column4, column5 FROM {rows} \
+    "INSERT INTO credentials (project_id, user_id, email, password, totp, created_at) \
+     SELECT column1, column2, column3, column4, column5, column6 FROM {rows} \
      WHERE column1 IS NOT NULL ON CONFLICT (project_id, user_id) DO UPDATE \
-     SET email = excluded.email, password = excluded.password",
+     SET email = excluded.email, password = excluded.password, totp = excluded.totp",
 );
 const DELETE: RowsSql = RowsSql {
     sqlite: "DELETE FROM credentials WHERE (project_id, user_id) IN (SELECT column1, column2 FROM {rows})",
@@ -48,7 +48,7 @@ pub async fn find_by_email(
         .filter(credential::Column::Email.eq(email.as_str()))
         .one(db)
         .await?;
-    Ok(row.map(to_credentials))
+    row.map(to_credentials).transpose()
 }
 
 /// Finds the credentials of a user.
@@ -57,7 +57,7 @@ pub async fn find_by_email(
 /// A database failure.
 pub async fn find(db: &impl ConnectionTrait, key: &UserKey) -> Result<Option<Credentials>> {
     let id = (key.project.as_str().to_owned(), key.user.as_str().to_owned());
-    Ok(credential::Entity::find_by_id(id).one(db).await?.map(to_credentials))
+    credential::Entity::find_by_id(id).one(db).await?.map(to_credentials).transpose()
 }
 
 /// Reads the credentials of the users of a project that have one of these ids, or one of these addresses, in no order.
@@ -80,12 +80,15 @@ pub async fn get_many(
 /// Writes the credentials of users, new ones and others. Deferred. A unique violation if another user has an address.
 pub fn put_many<'a>(tx: &mut WriteTx, credentials: impl IntoIterator<Item = &'a Credentials>) {
     let mut rows = Rows::default();
-    for Credentials { key, email, password, created_at } in credentials {
+    for Credentials { key, email, password, totp, created_at } in credentials {
+        // Texts and numbers can always be written.
+        let totp = totp.as_ref().and_then(|totp| serde_json::to_string(totp).ok());
         rows.row()
             .text(key.project.as_str())
             .text(key.user.as_str())
             .optional_text(email.as_ref().map(Email::as_str))
             .optional_text(password.as_ref().map(PasswordHash::as_str))
+            .optional_text(totp)
             .integer(created_at.0);
     }
     tx.defer_rows(PUT, rows);
@@ -100,24 +103,29 @@ pub fn delete_many<'a>(tx: &mut WriteTx, users: impl IntoIterator<Item = &'a Use
     tx.defer_rows(DELETE, rows);
 }
 
-fn to_credentials(row: credential::Model) -> Credentials {
-    Credentials {
+fn to_credentials(row: credential::Model) -> Result<Credentials> {
+    // A user whose second factor can't be read must not get in without it.
+    let unread = |_| StoreError::custom("the second factor of a user can't be read by this version");
+    let totp = row.totp.as_deref().map(serde_json::from_str).transpose().map_err(unread)?;
+    Ok(Credentials {
         key: UserKey {
             project: ProjectId::from_stored(&row.project_id),
             user: DocumentId::from_stored(&row.user_id),
         },
         email: row.email.as_deref().map(Email::from_stored),
         password: row.password.as_deref().map(PasswordHash::from_text),
+        totp,
         created_at: Timestamp(row.created_at),
-    }
+    })
 }
 
 fn from_row(project: &ProjectId, row: &QueryResult) -> Result<Credentials> {
-    Ok(to_credentials(credential::Model {
+    to_credentials(credential::Model {
         project_id: project.to_string(),
         user_id: row.try_get_by_index(0)?,
         email: row.try_get_by_index(1)?,
         password: row.try_get_by_index(2)?,
-        created_at: row.try_get_by_index(3)?,
-    }))
+        totp: row.try_get_by_index(3)?,
+        created_at: row.try_get_by_index(4)?,
+    })
 }

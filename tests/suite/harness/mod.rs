@@ -2,12 +2,13 @@
 //!
 //! [`TestApp`] is a server inside this process; [`Process`](process::Process) is the built binary, for tests that kill
 //! it. [`on_both_databases`] runs one test on SQLite and on PostgreSQL. [`Replica`] and [`View`] use `coir-client` to keep
-//! the documents that a subscriber sees; [`peer`] compares them with the list. [`SilentProxy`] lets a network go silent. [`corpus`] generates documents; [`questions`] generates filters and sorts for them.
+//! the documents that a subscriber sees; [`peer`] compares them with the list. [`SilentProxy`] lets a network go silent. [`MailServer`] takes mails. [`corpus`] generates documents; [`questions`] generates filters and sorts for them.
 
 pub mod app;
 pub mod corpus;
 pub mod dice;
 pub mod indexes;
+pub mod mail_server;
 pub mod peer;
 pub mod pgbouncer;
 pub mod postgres;
@@ -23,6 +24,7 @@ pub mod view;
 
 pub use app::{Answer, PUBLISHABLE_KEY, SECRET_KEY, TestApp, path_with};
 pub use dice::Dice;
+pub use mail_server::{MailServer, Manners};
 pub use raw::RawSocket;
 pub use replica::Replica;
 pub use silent_proxy::SilentProxy;

@@ -1,6 +1,10 @@
 //! Users: accounts, sessions and tokens.
 
 mod accounts;
+mod expiry;
+mod mails;
+mod outbox;
+mod second_factor;
 mod sessions;
 mod tokens;
 
@@ -52,6 +56,39 @@ pub async fn sign_up(app: &TestApp, email: &str) -> Signed {
 /// Signs a user in with [`PASSWORD`].
 pub async fn sign_in(app: &TestApp, email: &str) -> Signed {
     Signed::read(&post(app, "/users/login", json!({ "email": email, "password": PASSWORD })).await)
+}
+
+/// Waits until so many mails wait in the outbox, and returns them, the oldest first.
+pub async fn mails(app: &TestApp, count: usize) -> Vec<Value> {
+    let begun = std::time::Instant::now();
+    loop {
+        let mut mails = app.get("/outbox").await.data().as_array().unwrap().clone();
+        if mails.len() >= count {
+            mails.reverse();
+            assert_eq!(mails.len(), count, "{mails:?}");
+            return mails;
+        }
+        assert!(begun.elapsed().as_secs() < 20, "only {mails:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Returns the token in the link of a mail.
+pub fn token_of(mail: &Value) -> String {
+    let text = mail["text"].as_str().unwrap();
+    text.split_once("&token=")
+        .unwrap_or_else(|| panic!("{mail}"))
+        .1
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+/// Returns the six digits in a mail.
+pub fn digits_of(mail: &Value) -> String {
+    let text = mail["text"].as_str().unwrap();
+    text.split_once("Your code is ").unwrap_or_else(|| panic!("{mail}")).1[..6].to_owned()
 }
 
 /// Exchanges a refresh token, without a key.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
-use super::shape::welcome;
+use super::shape::{asked, welcome};
 use crate::{
     api::{
         cocobase::error::NoFiles,
@@ -16,7 +16,10 @@ use crate::{
     },
     auth::Principal,
     domain::UserData,
-    service::{ServiceError, Users, users::Lifetimes},
+    service::{
+        ServiceError, Users,
+        users::{Lifetimes, SignIn},
+    },
     writer::WriteError,
 };
 
@@ -46,7 +49,8 @@ pub async fn sign_up(
     Ok(welcome(&principal, &signed_up.map_err(taken)?))
 }
 
-/// `POST /auth-collections/login` `{"email","password"}` → 200 with the user and a token; 401 if they fit no user.
+/// `POST /auth-collections/login` `{"email","password"}` → 200 with the user and a token; 401 if they fit no user. Who has
+/// a second factor is asked for it, and gets no token.
 pub async fn sign_in(
     state: State,
     request: HttpRequest,
@@ -57,7 +61,10 @@ pub async fn sign_in(
     let mut members = Members::read(&body, &["email", "password"])?;
     let (email, password) = (members.text("email")?, members.text("password")?);
     let signed_in = users(&state).sign_in(&principal, &email, password, seen(&request)).await?;
-    Ok(welcome(&principal, &signed_in))
+    Ok(match signed_in {
+        SignIn::Done(signed_in) => welcome(&principal, &signed_in),
+        SignIn::SecondFactor(_) => asked(),
+    })
 }
 
 /// `google-verify`, `github-verify` and `login-google` → 404.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     body::{Members, seen},
-    welcome::answer,
+    welcome::{answer, answer_sign_in},
 };
 use crate::{
     api::{
@@ -48,7 +48,8 @@ pub async fn sign_up_anonymously(
     Ok(answer(HttpResponse::Created(), &welcome))
 }
 
-/// `POST /users/login` `{"email","password"}` → 200 as a sign-up; 401 if they fit no user.
+/// `POST /users/login` `{"email","password"}` → 200 as a sign-up; 401 if they fit no user. Who has a second factor gets a ticket for
+/// `POST /users/login/mfa`: `{"mfa":{"ticket","methods"}}`.
 pub async fn sign_in(
     state: State,
     request: HttpRequest,
@@ -57,8 +58,7 @@ pub async fn sign_in(
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["email", "password"])?;
     let (email, password) = (members.text("email")?, members.text("password")?);
-    let welcome = state.users.sign_in(&principal, &email, password, seen(&request)).await?;
-    Ok(answer(HttpResponse::Ok(), &welcome))
+    Ok(answer_sign_in(&state.users.sign_in(&principal, &email, password, seen(&request)).await?))
 }
 
 /// `POST /users/refresh` `{"refreshToken"}` → 200 with the next pair of tokens. The refresh token is enough; a key may stand

@@ -2,11 +2,12 @@
 
 use actix_web::{HttpResponse, HttpResponseBuilder, http::header};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     api::rest::{shown::DocumentBody, success::Success},
     domain::{Document, USERS},
-    service::users::Welcome,
+    service::users::{SignIn, Welcome},
 };
 
 #[derive(Serialize)]
@@ -27,6 +28,17 @@ pub(super) fn answer(mut response: HttpResponseBuilder, welcome: &Welcome) -> Ht
         expires_at: welcome.expires_at.to_string(),
     };
     response.insert_header((header::CACHE_CONTROL, "no-store")).json(Success::new(body))
+}
+
+/// Answers with a user and the tokens of the session, or asks for the second factor.
+pub(super) fn answer_sign_in(sign_in: &SignIn) -> HttpResponse {
+    match sign_in {
+        SignIn::Done(welcome) => answer(HttpResponse::Ok(), welcome),
+        SignIn::SecondFactor(ticket) => {
+            let body = json!({ "mfa": { "ticket": ticket, "methods": ["totp"] } });
+            HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Success::new(body))
+        }
+    }
 }
 
 /// Answers with a user's document.

@@ -1,0 +1,85 @@
+//! What mails say.
+
+use crate::domain::{Email, Mail, ProjectId, Purpose, Timestamp};
+
+/// A reason to write to a user.
+pub enum Letter {
+    /// Somebody asked for a new password. Has the token of the link.
+    ResetPassword { token: String },
+    /// A user is to show that they read mail to their address.
+    VerifyEmail { token: String },
+    /// The same for the address that a user wants to have.
+    ChangeEmail { token: String },
+    /// A user signs in. Has six digits, and the token of the link.
+    SignIn { digits: String, token: String },
+    /// Goes to the old address when a user has another one.
+    EmailChanged,
+}
+
+impl Letter {
+    /// Returns the word in the outbox and in the log.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ResetPassword { .. } => Purpose::ResetPassword.as_str(),
+            Self::VerifyEmail { .. } => Purpose::VerifyEmail.as_str(),
+            Self::ChangeEmail { .. } => Purpose::ChangeEmail.as_str(),
+            Self::SignIn { .. } => Purpose::SignIn.as_str(),
+            Self::EmailChanged => "email-changed",
+        }
+    }
+
+    /// Writes the mail. `public_url` is where the links lead, without a slash at its end.
+    pub(super) fn write(&self, project: ProjectId, to: Email, public_url: &str) -> Mail {
+        // A browser keeps what is behind `#` to itself, so that no server's log gets the token.
+        let link = |token: &str| format!("{public_url}/#coir={}&token={token}", self.kind());
+        let (subject, text) = match self {
+            Self::ResetPassword { token } => (
+                "Reset your password",
+                format!(
+                    "Somebody asked for a new password for your account. To choose one, follow this link within an hour:\n\n\
+                     {}\n\nIf it was not you, you need not do anything.\n",
+                    link(token)
+                ),
+            ),
+            Self::VerifyEmail { token } => (
+                "Confirm your e-mail address",
+                format!(
+                    "To confirm that this is your e-mail address, follow this link within a day:\n\n{}\n\n\
+                     If you have no account with us, you need not do anything.\n",
+                    link(token)
+                ),
+            ),
+            Self::ChangeEmail { token } => (
+                "Confirm your new e-mail address",
+                format!(
+                    "Somebody asked to use this e-mail address for their account. If it was you, follow this link within a day:\n\n\
+                     {}\n\nIf it was not you, do not follow it.\n",
+                    link(token)
+                ),
+            ),
+            Self::SignIn { digits, token } => (
+                "Your sign-in code",
+                format!(
+                    "Your code is {digits}. It is good for ten minutes. You may follow this link instead:\n\n{}\n\n\
+                     If you did not want to sign in, you need not do anything. Tell nobody the code.\n",
+                    link(token)
+                ),
+            ),
+            Self::EmailChanged => (
+                "Your e-mail address was changed",
+                "Your account has another e-mail address now, and this one is no longer used for it. If it was not you, \
+                 please tell us.\n"
+                    .to_owned(),
+            ),
+        };
+        Mail {
+            id: uuid::Uuid::now_v7().to_string(),
+            project,
+            kind: self.kind().to_owned(),
+            to,
+            subject: subject.to_owned(),
+            text,
+            created_at: Timestamp::now(),
+        }
+    }
+}

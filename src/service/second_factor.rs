@@ -1,0 +1,109 @@
+//! Second factors: an authenticator app and its recovery codes, and the second step of a sign-in.
+
+use super::{
+    ServiceError,
+    users::{Seen, Users, Welcome, signed_in},
+};
+use crate::{
+    auth::{Action, Principal, permission, totp},
+    domain::{Purpose, UserData},
+    writer::{Outcome, UserOperation, WriteError},
+};
+
+/// The secret of an app that is about to be confirmed. It is shown this once.
+pub struct NewTotp {
+    /// In base32.
+    pub secret: String,
+    /// For a QR code.
+    pub url: String,
+}
+
+impl Users {
+    /// Makes the secret of an authenticator app. It counts once it is confirmed.
+    ///
+    /// # Errors
+    /// [`WriteError::SecondFactorExists`]; [`ServiceError::Credentials`] if `password` is wrong; without one, [`ServiceError::RecentSignIn`]
+    /// unless the sign-in is recent.
+    pub async fn begin_totp(
+        &self,
+        principal: &Principal,
+        password: Option<String>,
+    ) -> Result<NewTotp, ServiceError> {
+        self.prove_recently(principal, password).await?;
+        let me = self.me(principal).await?;
+        let data = UserData::parse(&me.data).map_err(WriteError::User)?;
+        let secret = totp::new_secret().map_err(ServiceError::Token)?;
+        let account = data.email.as_ref().map_or(me.id.as_str(), |email| email.as_str());
+        let url = totp::url(&secret, self.mailer.public_host(), account);
+        let operation = UserOperation::BeginTotp { user: me.id.clone(), secret: secret.clone() };
+        self.submit(principal, operation).await?;
+        Ok(NewTotp { secret, url })
+    }
+
+    /// Turns the second factor on, and returns the recovery codes, which are shown this once. The user's other sessions end.
+    ///
+    /// # Errors
+    /// [`WriteError::WrongCode`]; [`WriteError::NoSecondFactor`] without a secret.
+    pub async fn confirm_totp(&self, principal: &Principal, code: &str) -> Result<Vec<String>, ServiceError> {
+        let user = signed_in(principal)?;
+        let recovery = totp::new_recovery_codes().map_err(ServiceError::Token)?;
+        let operation = UserOperation::ConfirmTotp {
+            user: user.id.clone(),
+            code: without_spaces(code),
+            recovery: recovery.iter().map(|code| totp::hash_recovery_code(code)).collect(),
+            keep: user.session.clone(),
+        };
+        self.submit(principal, operation).await?;
+        Ok(recovery)
+    }
+
+    /// Turns the second factor off. A recovery code is as good as one of the app.
+    ///
+    /// # Errors
+    /// [`WriteError::WrongCode`]; [`WriteError::TooManyTries`]; [`WriteError::NoSecondFactor`].
+    pub async fn remove_totp(&self, principal: &Principal, code: &str) -> Result<(), ServiceError> {
+        let user = signed_in(principal)?.id.clone();
+        let operation = UserOperation::RemoveTotp { user, code: without_spaces(code) };
+        match self.submit(principal, operation).await? {
+            Outcome::WrongCode => Err(WriteError::WrongCode.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Signs a user in by the ticket of the first step and a code.
+    ///
+    /// # Errors
+    /// [`WriteError::WrongCode`]; [`WriteError::TooManyTries`].
+    pub async fn sign_in_second(
+        &self,
+        principal: &Principal,
+        ticket: &str,
+        code: &str,
+        seen: Seen,
+    ) -> Result<Welcome, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
+        let ticket = self.find_code(principal, ticket).await?;
+        if ticket.purpose != Purpose::SecondFactor {
+            return Err(WriteError::WrongCode.into());
+        }
+        let operation = UserOperation::AnswerSecondFactor {
+            user: ticket.key.user,
+            ticket_hash: ticket.hash,
+            code: without_spaces(code),
+            session: self.new_session("mfa", seen)?,
+        };
+        match self.submit(principal, operation).await {
+            Ok(Outcome::WrongCode)
+            // The user is gone, or has turned the second factor off.
+            | Err(ServiceError::Write(WriteError::UnknownDocument | WriteError::NoSecondFactor)) => {
+                Err(WriteError::WrongCode.into())
+            }
+            outcome => self.welcome(outcome?),
+        }
+    }
+}
+
+/// Apps show codes in groups.
+fn without_spaces(code: &str) -> String {
+    code.split_whitespace().collect()
+}

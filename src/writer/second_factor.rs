@@ -1,0 +1,162 @@
+//! The operations on second factors. Where a user has one, a sign-in gives a ticket, and the ticket with a code gives a session.
+
+use std::sync::Arc;
+
+use super::{batch::Batch, error::WriteError, outcome::Outcome, staged::Staged, user_operation::NewSession};
+use crate::{
+    auth::totp,
+    domain::{Code, Credentials, Document, DocumentId, Purpose, SessionId, Timestamp, Totp, UserKey},
+};
+
+/// The most tickets of a user that are good. The oldest gives way.
+const MAX_TICKETS: usize = 5;
+
+impl Batch {
+    /// Begins a session for a user whose first factor is proven, or notes a ticket for one who has a second.
+    pub(super) fn begin_or_ask(
+        &self,
+        staged: &mut Staged,
+        key: &UserKey,
+        user: Arc<Document>,
+        session: &NewSession,
+        ticket_hash: &str,
+    ) -> Result<Outcome, WriteError> {
+        let credentials = self.credentials(staged, key).ok_or(WriteError::UnknownDocument)?;
+        if !credentials.has_second_factor() {
+            let session = self.begin_session(staged, key, session);
+            return Ok(Outcome::SignedIn { user, session });
+        }
+        let old = self.codes_of(staged, |code| code.key == *key && code.purpose == Purpose::SecondFactor);
+        for old in old.iter().skip(MAX_TICKETS - 1) {
+            staged.accounts.codes.insert(old.hash.clone(), None);
+        }
+        let now = self.now();
+        let ticket = Code {
+            hash: ticket_hash.to_owned(),
+            key: key.clone(),
+            purpose: Purpose::SecondFactor,
+            email: None,
+            digits_hash: None,
+            tries: 0,
+            created_at: now,
+            expires_at: Timestamp(now.0 + Purpose::SecondFactor.lifetime()),
+        };
+        staged.accounts.codes.insert(ticket.hash.clone(), Some(Arc::new(ticket)));
+        Ok(Outcome::SecondFactor)
+    }
+
+    /// Exchanges a ticket and a code for a session.
+    pub(super) fn answer_second_factor(
+        &self,
+        staged: &mut Staged,
+        user: &DocumentId,
+        ticket_hash: &str,
+        code: &str,
+        session: &NewSession,
+    ) -> Result<Outcome, WriteError> {
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let now = self.now();
+        let mut found = self.codes_of(staged, |ticket| {
+            ticket.hash == ticket_hash && ticket.key == key && ticket.purpose == Purpose::SecondFactor
+        });
+        let ticket = found.pop().filter(|ticket| ticket.has_good_digits(now));
+        let ticket = ticket.ok_or(WriteError::WrongCode)?;
+        if !self.try_second_factor(staged, &key, code)? {
+            let tried = Code { tries: ticket.tries + 1, ..(*ticket).clone() };
+            staged.accounts.codes.insert(tried.hash.clone(), Some(Arc::new(tried)));
+            return Ok(Outcome::WrongCode);
+        }
+        staged.accounts.codes.insert(ticket.hash.clone(), None);
+        let user = self.user_document(staged, user)?;
+        let session = self.begin_session(staged, &key, session);
+        Ok(Outcome::SignedIn { user, session })
+    }
+
+    /// Notes the secret of an app that is not confirmed yet. It takes the place of another one that is not.
+    pub(super) fn begin_totp(
+        &self,
+        staged: &mut Staged,
+        user: &DocumentId,
+        secret: &str,
+    ) -> Result<Outcome, WriteError> {
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        if credentials.has_second_factor() {
+            return Err(WriteError::SecondFactorExists);
+        }
+        self.put_totp(staged, &credentials, Some(Totp::new(secret.to_owned())));
+        Ok(Outcome::Done)
+    }
+
+    /// Turns the second factor on, by the first code of the app. The user's other sessions, which began without it, end.
+    pub(super) fn confirm_totp(
+        &self,
+        staged: &mut Staged,
+        user: &DocumentId,
+        code: &str,
+        recovery: &[String],
+        keep: &SessionId,
+    ) -> Result<Outcome, WriteError> {
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        let mut totp = credentials.totp.clone().ok_or(WriteError::NoSecondFactor)?;
+        if totp.is_confirmed {
+            return Err(WriteError::SecondFactorExists);
+        }
+        let step = totp::find_step(&totp.secret, code, self.now(), totp.last_step);
+        totp.note_use(step.ok_or(WriteError::WrongCode)?);
+        totp.is_confirmed = true;
+        totp.recovery = recovery.to_vec();
+        self.put_totp(staged, &credentials, Some(totp));
+        let mut others = self.sessions_of(staged, &key);
+        others.retain(|session| session.id != *keep);
+        self.end_sessions(staged, &others);
+        Ok(Outcome::SessionsEnded { count: others.len() })
+    }
+
+    /// Turns the second factor off, by one more code.
+    pub(super) fn remove_totp(
+        &self,
+        staged: &mut Staged,
+        user: &DocumentId,
+        code: &str,
+    ) -> Result<Outcome, WriteError> {
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        if !self.try_second_factor(staged, &key, code)? {
+            return Ok(Outcome::WrongCode);
+        }
+        let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        self.put_totp(staged, &credentials, None);
+        Ok(Outcome::Done)
+    }
+
+    /// Compares a code of the app, or a recovery code, and uses it up. A wrong one is counted.
+    fn try_second_factor(&self, staged: &mut Staged, key: &UserKey, code: &str) -> Result<bool, WriteError> {
+        let credentials = self.credentials(staged, key).ok_or(WriteError::UnknownDocument)?;
+        let totp = credentials.totp.clone().filter(|totp| totp.is_confirmed);
+        let mut totp = totp.ok_or(WriteError::NoSecondFactor)?;
+        let now = self.now();
+        let is_good = if totp::is_code(code) {
+            if totp.is_blocked(now) {
+                return Err(WriteError::TooManyTries);
+            }
+            let step = totp::find_step(&totp.secret, code, now, totp.last_step);
+            match step {
+                Some(step) => totp.note_use(step),
+                None => totp.note_failure(now),
+            }
+            step.is_some()
+        } else {
+            let hash = totp::hash_recovery_code(code);
+            let before = totp.recovery.len();
+            totp.recovery.retain(|left| *left != hash);
+            totp.recovery.len() < before
+        };
+        self.put_totp(staged, &credentials, Some(totp));
+        Ok(is_good)
+    }
+
+    fn put_totp(&self, staged: &mut Staged, credentials: &Credentials, totp: Option<Totp>) {
+        self.put_credentials(staged, Credentials { totp, ..credentials.clone() });
+    }
+}
