@@ -295,6 +295,7 @@ impl From<LiveError> for ApiError {
         match err {
             LiveError::Forbidden(err) => Self::new(ErrorCode::Forbidden, err.to_string()),
             LiveError::UnknownCollection => Self::new(ErrorCode::InvalidCollection, UNKNOWN_COLLECTION),
+            LiveError::SessionEnded => AuthError::SessionEnded.into(),
             LiveError::Removed => Self::new(ErrorCode::InvalidCollection, err.to_string()),
             LiveError::TooManySubscriptions { .. }
             | LiveError::TooManyFilters

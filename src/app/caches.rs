@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     auth::{KeyRing, Sessions},
-    domain::{Control, KeyId, ProjectId},
+    domain::{Control, KeyId, Position, ProjectId},
     hub::relay::ControlObserver,
     store::collections::catalog::Catalogs,
     writer::indexer::IndexerBell,
@@ -20,8 +20,11 @@ pub(super) struct Caches {
 }
 
 impl ControlObserver for Caches {
-    fn observe(&self, project: &ProjectId, sequence: u64, control: &Control) {
-        self.catalogs.require(project, sequence);
+    fn observe(&self, project: &ProjectId, position: Position, control: &Control) {
+        match control.concerns_collections() {
+            true => self.catalogs.require(project, position.sequence),
+            false => self.catalogs.pass(project, position),
+        }
         if control.concerns_indexes() {
             self.bell.ring();
         }
@@ -29,7 +32,7 @@ impl ControlObserver for Caches {
             self.keys.forget(&key);
         }
         self.sessions.forget(&control.ended_sessions());
-        self.keys.note_heard_of(project, sequence);
+        self.keys.note_heard_of(project, position.sequence);
     }
 
     fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]) {

@@ -178,7 +178,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let connections = ConnectionCount::new(limits.streams);
     let realtime = Realtime {
         streams: Streams::new(
-            Arc::new(StoredStreams { db: db.clone(), catalogs: catalogs.clone(), keys: keys.clone() }),
+            Arc::new(StoredStreams {
+                db: db.clone(),
+                catalogs: catalogs.clone(),
+                keys: keys.clone(),
+                sessions: authenticator.sessions.clone(),
+            }),
             relay,
             writer.activity(),
             config.limits.subscriptions,

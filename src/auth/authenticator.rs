@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{AuthError, KeyKind, KeyRing, Principal, Scopes, Sessions, SignedIn, Tokens, principal::keyless};
+use super::{
+    AuthError, KeyKind, KeyRing, Principal, Scopes, Sessions, SignedIn, Tokens,
+    principal::keyless,
+    tickets::{Holder, TicketUser},
+};
+use crate::domain::ProjectId;
 
 /// Knows keys, sessions and tokens. Cheap to clone.
 #[derive(Clone)]
@@ -49,21 +54,58 @@ impl Authenticator {
         let holder = match key {
             Some(key) if key.project != access.project => return Err(AuthError::OtherProject),
             Some(key) => Principal::clone(&key),
-            None => Principal {
-                project: access.project.clone(),
-                key: keyless(),
-                kind: KeyKind::Publishable,
-                scopes: Scopes::all(),
-                collection: None,
-                user: None,
-            },
+            None => without_key(&access.project),
         };
         let user = SignedIn {
             id: access.user,
             session: access.session,
             expires_at: access.expires_at,
             signed_in_at: session.signed_in_at,
+            round: session.round,
         };
         Ok(Arc::new(Principal { user: Some(user), ..holder }))
+    }
+
+    /// Returns who a ticket stands for.
+    ///
+    /// # Errors
+    /// [`AuthError`], also if the key was revoked or the session has ended since the ticket was made.
+    pub async fn find_holder(&self, holder: Holder) -> Result<Arc<Principal>, AuthError> {
+        let Holder { key, collection, user } = holder;
+        let Some(TicketUser { id, session }) = user else {
+            let principal = self.keys.find(&key).await?;
+            return Ok(match collection {
+                None => principal,
+                collection => Arc::new(Principal { collection, ..Principal::clone(&principal) }),
+            });
+        };
+        let known = self.sessions.find(&session).await?;
+        let principal = match key == keyless() {
+            true => without_key(&known.project),
+            false => Principal::clone(&*self.keys.find(&key).await?),
+        };
+        if known.project != principal.project || known.user != id {
+            return Err(AuthError::Unknown);
+        }
+        let user = SignedIn {
+            id,
+            session,
+            expires_at: known.expires_at,
+            signed_in_at: known.signed_in_at,
+            round: known.round,
+        };
+        Ok(Arc::new(Principal { collection, user: Some(user), ..principal }))
+    }
+}
+
+/// Returns a user of a project who has no key, as yet without the user.
+fn without_key(project: &ProjectId) -> Principal {
+    Principal {
+        project: project.clone(),
+        key: keyless(),
+        kind: KeyKind::Publishable,
+        scopes: Scopes::all(),
+        collection: None,
+        user: None,
     }
 }

@@ -1,7 +1,12 @@
 //! The permissions of a principal: one table of actions, and the check against it.
 
+use serde_json::Value;
+
 use super::Principal;
-use crate::domain::Collection;
+use crate::{
+    domain::{Collection, Document, DocumentId, Patch},
+    query::{Field, Filter},
+};
 
 /// Something that takes a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub enum Forbidden {
     OtherUser,
     #[error("a user may change only their `profile` here")]
     ProfileOnly,
+    #[error("somebody else is asking now, who may read other documents of this collection; subscribe again")]
+    OtherReader,
     #[error("this ticket is for another collection; POST /realtime/tickets gives one for this collection")]
     Collection,
 }
@@ -62,15 +69,82 @@ pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
     Ok(())
 }
 
-/// Checks that a principal may read the documents of a collection.
-pub fn check_readable(principal: &Principal, collection: &Collection) -> Result<(), Forbidden> {
-    match collection.name.is_users() && !principal.is_server() {
-        true => Err(Forbidden::OtherUser),
-        false => Ok(()),
+/// The documents of a collection that a principal may read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readable {
+    Everything,
+    /// Those that match. To this principal the others don't exist.
+    Matching(Filter),
+    Nothing(Forbidden),
+}
+
+impl Readable {
+    /// Narrows a filter to the documents that may be read.
+    ///
+    /// # Errors
+    /// [`Forbidden`] if there are none whatever the collection holds.
+    pub fn narrow(self, filter: Filter) -> Result<Filter, Forbidden> {
+        match self {
+            Self::Everything => Ok(filter),
+            Self::Matching(rule) => Ok(filter.and(rule)),
+            Self::Nothing(why) => Err(why),
+        }
+    }
+
+    /// Whether a document may be read.
+    pub fn admits(&self, document: &Document) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Matching(rule) => rule.matches(document),
+            Self::Nothing(_) => false,
+        }
     }
 }
 
-/// Checks that a principal may write the documents of a collection.
+/// Returns what a principal may read of a collection. Every door asks here: a list, a stream or an export narrows its own filter
+/// by the answer.
+///
+/// A user sees exactly themselves in the collection of users, a server sees everybody, and a key alone nobody.
+pub fn readable(principal: &Principal, collection: &Collection) -> Readable {
+    if !collection.name.is_users() || principal.is_server() {
+        return Readable::Everything;
+    }
+    match &principal.user {
+        Some(user) => Readable::Matching(Filter::Equals(Field::Id, vec![Value::from(user.id.as_str())])),
+        None => Readable::Nothing(Forbidden::OtherUser),
+    }
+}
+
+/// Why a principal may not change a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwritable {
+    /// The principal may not read it either, so that it doesn't exist to them.
+    Unknown,
+    Forbidden(Forbidden),
+}
+
+/// Checks that a principal may merge a patch into a document. Users may change their own profiles.
+///
+/// # Errors
+/// [`Unwritable`].
+pub fn check_merge(
+    principal: &Principal,
+    collection: &Collection,
+    id: &DocumentId,
+    patch: &Patch,
+) -> Result<(), Unwritable> {
+    if !collection.name.is_users() || principal.is_server() {
+        return Ok(());
+    }
+    match &principal.user {
+        None => Err(Unwritable::Forbidden(Forbidden::OtherUser)),
+        Some(user) if user.id != *id => Err(Unwritable::Unknown),
+        Some(_) if patch.top_level_fields().all(|field| field == "profile") => Ok(()),
+        Some(_) => Err(Unwritable::Forbidden(Forbidden::ProfileOnly)),
+    }
+}
+
+/// Checks that a principal may create, replace or delete documents of a collection.
 pub fn check_writable(principal: &Principal, collection: &Collection) -> Result<(), Forbidden> {
     match collection.name.is_users() && !principal.is_server() {
         true => Err(Forbidden::OtherUser),

@@ -28,10 +28,13 @@ pub struct SignedIn {
     /// The id of the user's document.
     pub id: DocumentId,
     pub session: SessionId,
-    /// The first moment at which the token is good for nothing.
+    /// The first moment at which the token is good for nothing. A stream that was opened with a ticket goes on after the ticket,
+    /// so for a ticket this is the end of the session.
     pub expires_at: Timestamp,
     /// When the user last proved who they are.
     pub signed_in_at: Timestamp,
+    /// The round of [`Sessions`](super::Sessions) in which the session was found.
+    pub round: u64,
 }
 
 /// Stands for the key of users who send none. They share its account.

@@ -32,6 +32,10 @@ pub struct KnownSession {
     pub project: ProjectId,
     pub user: DocumentId,
     pub signed_in_at: Timestamp,
+    /// From here on it can't be refreshed any more, as far as was known when it was read.
+    pub expires_at: Timestamp,
+    /// For [`Sessions::is_in_doubt`].
+    pub round: u64,
 }
 
 #[derive(Default)]
@@ -56,8 +60,8 @@ impl Sessions {
     /// [`AuthError::SessionEnded`] if there is none, or if it has expired.
     pub async fn find(&self, id: &SessionId) -> Result<KnownSession, AuthError> {
         let (known, round) = self.read(|cache| (cache.fresh(id), cache.round));
-        if let Some(known) = known {
-            return Ok(known);
+        if let Some(known) = known.filter(|known| known.expires_at > Timestamp::now()) {
+            return Ok(KnownSession { round, ..known });
         }
         if self.has_ended(id) {
             return Err(AuthError::SessionEnded);
@@ -66,8 +70,13 @@ impl Sessions {
         let found = self.db.read(Lane::Point, |db| async move { sessions::find(&db, &wanted).await }).await?;
         let found = found.filter(|session| session.expires_at > Timestamp::now());
         let session = found.ok_or(AuthError::SessionEnded)?;
-        let known =
-            KnownSession { project: session.project, user: session.user, signed_in_at: session.signed_in_at };
+        let known = KnownSession {
+            project: session.project,
+            user: session.user,
+            signed_in_at: session.signed_in_at,
+            expires_at: session.expires_at,
+            round,
+        };
         let mut cache = self.write();
         if cache.ended.contains(id) {
             return Err(AuthError::SessionEnded);
@@ -84,6 +93,11 @@ impl Sessions {
     /// Whether this process knows that a session has ended.
     pub fn has_ended(&self, id: &SessionId) -> bool {
         self.read(|cache| cache.ended.contains(id))
+    }
+
+    /// Whether sessions may have ended without being named since one was found in this round.
+    pub fn is_in_doubt(&self, round: u64) -> bool {
+        self.read(|cache| cache.round != round)
     }
 
     /// Drops sessions from the cache, and refuses them from now on. Called when the log says that they have ended.

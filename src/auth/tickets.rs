@@ -1,4 +1,5 @@
-//! Stream tickets: signed tokens that open live streams for an hour, with the rights of the key that asked for them.
+//! Stream tickets: signed tokens that open live streams for an hour, with the rights of the key, and of the user, that asked for
+//! them.
 //!
 //! A browser's `EventSource` cannot send headers, so its credential stands in the URL, which ends up in logs and histories. A
 //! ticket that leaks there soon opens nothing. The server stores nothing about a ticket.
@@ -9,7 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, erro
 use serde::{Deserialize, Serialize};
 
 use super::{Principal, TicketCollection};
-use crate::domain::{CollectionId, CollectionName, KeyId, Timestamp};
+use crate::domain::{CollectionId, CollectionName, DocumentId, KeyId, SessionId, Timestamp};
 
 /// The name of the signing secret in the table `secrets`.
 pub const SECRET: &str = "tickets";
@@ -20,6 +21,8 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 const AWAITED: &str = "name:";
 /// Distinguishes tickets from other tokens that this server signs.
 const AUDIENCE: &str = "realtime";
+/// The same for the ticket of a user. An earlier version would ignore the user, so it must not know this audience.
+const USER_AUDIENCE: &str = "realtime-user";
 
 /// Signs and reads tickets. Cheap to clone.
 #[derive(Clone)]
@@ -35,13 +38,23 @@ pub struct Ticket {
     pub expires_at: Timestamp,
 }
 
-/// The key and the limits that a ticket stands for.
+/// The key, the user and the limits that a ticket stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The key that asked for the ticket. It may have been revoked since.
     pub key: KeyId,
+    /// The user who asked for the ticket, if a user was signed in.
+    pub user: Option<TicketUser>,
     /// The only collection that the ticket opens; `None` opens all of them.
     pub collection: Option<TicketCollection>,
+}
+
+/// The user of a ticket.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TicketUser {
+    pub id: DocumentId,
+    /// The session that asked for the ticket. It may have ended since.
+    pub session: SessionId,
 }
 
 /// Why a ticket opens no stream, or could not be made.
@@ -66,6 +79,11 @@ struct Claims {
     key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     collection: Option<String>,
+    /// Of a ticket with [`USER_AUDIENCE`]; both or neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
 }
 
 impl Tickets {
@@ -83,8 +101,9 @@ impl Tickets {
         collection: Option<&TicketCollection>,
     ) -> Result<Ticket, TicketError> {
         let now = Timestamp::now().0.unsigned_abs() / 1000;
+        let user = principal.user.as_ref();
         let claims = Claims {
-            aud: AUDIENCE.to_owned(),
+            aud: if user.is_some() { USER_AUDIENCE } else { AUDIENCE }.to_owned(),
             exp: now + LIFETIME.as_secs(),
             iat: now,
             key: principal.key.to_string(),
@@ -92,6 +111,8 @@ impl Tickets {
                 TicketCollection::Existing(id) => id.to_string(),
                 TicketCollection::Awaited(name) => format!("{AWAITED}{name}"),
             }),
+            user: user.map(|user| user.id.to_string()),
+            session: user.map(|user| user.session.to_string()),
         };
         let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
             .map_err(|_| TicketError::NotSigned)?;
@@ -109,7 +130,7 @@ impl Tickets {
     /// [`TicketError::Expired`] and [`TicketError::Unknown`].
     pub fn read(&self, text: &str) -> Result<Holder, TicketError> {
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_audience(&[AUDIENCE]);
+        validation.set_audience(&[AUDIENCE, USER_AUDIENCE]);
         validation.set_required_spec_claims(&["aud", "exp"]);
         validation.leeway = 0;
         let read = jsonwebtoken::decode::<Claims>(text, &self.reading, &validation);
@@ -117,12 +138,20 @@ impl Tickets {
             ErrorKind::ExpiredSignature => TicketError::Expired,
             _ => TicketError::Unknown,
         })?;
-        let Claims { key, collection, .. } = claims.claims;
+        let Claims { aud, key, collection, user, session, .. } = claims.claims;
+        let user = match (aud == USER_AUDIENCE, user, session) {
+            (false, None, None) => None,
+            (true, Some(user), Some(session)) => Some(TicketUser {
+                id: DocumentId::from_stored(&user),
+                session: SessionId::from_stored(&session),
+            }),
+            _ => return Err(TicketError::Unknown),
+        };
         let to_collection = |claim: String| match claim.strip_prefix(AWAITED) {
             None => Ok(TicketCollection::Existing(CollectionId::from_stored(&claim))),
             Some(name) => CollectionName::parse(name).map(TicketCollection::Awaited),
         };
         let collection = collection.map(to_collection).transpose().map_err(|_| TicketError::Unknown)?;
-        Ok(Holder { key: KeyId::from_stored(&key), collection })
+        Ok(Holder { key: KeyId::from_stored(&key), user, collection })
     }
 }

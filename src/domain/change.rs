@@ -101,12 +101,22 @@ impl Control {
         matches!(self, Self::IndexesChanged { .. } | Self::CollectionRemoved { .. } | Self::Unknown)
     }
 
+    /// Whether what is known of collections and indexes may be outdated after this.
+    pub fn concerns_collections(&self) -> bool {
+        !matches!(self, Self::KeyRevoked { .. } | Self::SessionsEnded { .. })
+    }
+
     /// Returns the key that this entry revokes, if it does.
     pub fn revoked_key(&self) -> Option<KeyId> {
         match self {
             Self::KeyRevoked { key } => Some(KeyId::from_stored(key)),
             _ => None,
         }
+    }
+
+    /// Whether this entry ends a session.
+    pub fn ends_session(&self, session: &SessionId) -> bool {
+        matches!(self, Self::SessionsEnded { sessions } if sessions.iter().any(|id| id == session.as_str()))
     }
 
     /// Returns the sessions that this entry ends.

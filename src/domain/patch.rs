@@ -122,6 +122,16 @@ impl Patch {
         self.members.fields()
     }
 
+    /// Returns the top-level fields that this may change, some of them several times.
+    pub fn top_level_fields(&self) -> impl Iterator<Item = &str> {
+        let members = self.members.fields().keys().map(String::as_str);
+        members.chain(self.operators.iter().map(|operator| match operator.path.segments() {
+            [Segment::Key(key), ..] => key.as_str(),
+            // A path begins with a name.
+            _ => "",
+        }))
+    }
+
     /// Returns the length of the request's canonical text.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -21,7 +21,7 @@ use super::{
     to_shard::ToShard,
 };
 use crate::{
-    domain::{Change, KeyId, Position, ProjectId, cursor::Epoch},
+    domain::{Change, KeyId, Position, ProjectId, SessionId, cursor::Epoch},
     supervision::{Part, Supervisor},
 };
 
@@ -122,6 +122,17 @@ impl HubHandle {
     /// Ends the streams of revoked keys. Changes that are published later are sent after that.
     pub fn revoke(&self, keys: &[KeyId]) {
         self.hub.shared.shards.revoke(keys);
+    }
+
+    /// Ends the streams of sessions that have ended. Changes that are published later are sent after that.
+    pub fn end_sessions(&self, sessions: &Arc<[SessionId]>) {
+        self.hub.shared.shards.tell_all(|| ToShard::SessionsEnded { sessions: sessions.clone() });
+    }
+
+    /// Ends the streams of all users of a project, whose sessions may have ended. Their clients come back, and then the database
+    /// is asked.
+    pub fn doubt_sessions(&self, project: &ProjectId) {
+        self.hub.shared.shards.tell_all(|| ToShard::SessionsInDoubt { project: project.clone() });
     }
 
     fn backlog(&self, project: &ProjectId) -> Option<Arc<Backlog>> {

@@ -38,7 +38,7 @@ pub trait LogReader: Send + Sync + 'static {
 /// Hears of each control entry before the hub does. `app` hands the implementation in.
 pub trait ControlObserver: Send + Sync + 'static {
     /// Called once for each, in order.
-    fn observe(&self, project: &ProjectId, sequence: u64, control: &Control);
+    fn observe(&self, project: &ProjectId, position: Position, control: &Control);
     /// Called where entries are missing, so that any control entry may be among them. Gets the sequence of the log's last
     /// control entry, and every revoked key.
     fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]);

@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`interest`] and [`joining`] (how a subscription comes to the hub), [`filter_index`], `recent_changes` with `replay`, `fan_out`,
 //! `backlog` with [`bounds`], `project`, [`actor`](HubHandle), [`delivery`], `deliveries`, [`shard`] with its channel `shards` and its messages
-//! `to_shard`, [`outbox`], [`relay`] with `commits`, `log_reader`, `log_behind` and `polls` (how
+//! `to_shard`, [`outbox`] with `outboxes`, [`relay`] with `commits`, `log_reader`, `log_behind` and `polls` (how
 //! changes come to the hub).
 
 mod actor;
@@ -24,6 +24,7 @@ pub mod joining;
 mod log_behind;
 mod log_reader;
 pub mod outbox;
+mod outboxes;
 mod polls;
 mod project;
 mod recent_changes;
@@ -38,5 +39,5 @@ pub use bounds::Bounds;
 pub use delivery::{Delivery, DeliveryState};
 pub use interest::{Audience, Interest, Interests, TooManyBytes};
 pub use joining::{Joining, SubscriptionId};
-pub use outbox::{CloseReason, Frame, Outbox};
+pub use outbox::{CloseReason, Frame, Outbox, Owner};
 pub use shard::Shard;

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::domain::KeyId;
+use crate::domain::{KeyId, ProjectId, SessionId};
 
 /// The most frames that wait for a peer.
 pub const MAX_FRAMES: usize = 256;
@@ -24,6 +24,10 @@ const PIECE: usize = 32 * 1024;
 pub enum CloseReason {
     /// The key of its principal was revoked.
     NotAllowed,
+    /// The session of its user has ended.
+    SessionEnded,
+    /// Entries of the log are missing, and the session of its user may have ended in one of them.
+    SessionInDoubt,
     /// Changes that it missed can't be sent any more.
     Behind,
     /// There are too many connections.
@@ -39,6 +43,25 @@ pub struct Frame {
     pub head: Bytes,
     /// The part that is often shared with other connections.
     pub rest: Bytes,
+}
+
+impl CloseReason {
+    /// Whether its principal may not be sent what waits.
+    fn drops_frames(self) -> bool {
+        match self {
+            Self::NotAllowed | Self::SessionEnded | Self::SessionInDoubt => true,
+            Self::Behind | Self::Full | Self::Unchecked => false,
+        }
+    }
+}
+
+/// Whose a connection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub project: ProjectId,
+    pub key: KeyId,
+    /// The session of the user, if a user is signed in.
+    pub session: Option<SessionId>,
 }
 
 impl Frame {
@@ -62,8 +85,8 @@ pub struct Outbox {
     queue: RefCell<Queue>,
     /// Wakes the connection's task when there is room again, when a subscription fell back to the log, or when it must end.
     changed: Notify,
-    /// The key of the connection's principal, so that its revocation finds the connection.
-    key: RefCell<Option<KeyId>>,
+    /// Whose connection this is, so that the end of a key or of a session finds it.
+    owner: RefCell<Option<Owner>>,
     /// Whether the shard has added a frame during this batch.
     pub(super) touched: Cell<bool>,
 }
@@ -141,12 +164,12 @@ impl Outbox {
         }
     }
 
-    /// Asks the connection's task to end. If its key was revoked, the waiting frames are dropped at once.
+    /// Asks the connection's task to end. If its key was revoked or its session has ended, the waiting frames are dropped at once.
     pub fn close(&self, reason: CloseReason) {
         let mut queue = self.queue.borrow_mut();
         if queue.close.is_none() {
             queue.close = Some(reason);
-            if reason == CloseReason::NotAllowed {
+            if reason.drops_frames() {
                 // But a frame whose head was taken needs its rest.
                 queue.frames.clear();
                 queue.bytes = queue.rest.as_ref().map_or(0, Bytes::len);
@@ -222,18 +245,13 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Notes whose connection this is.
-    pub fn set_key(&self, key: KeyId) {
-        *self.key.borrow_mut() = Some(key);
+    pub(super) fn set_owner(&self, owner: Option<Owner>) {
+        *self.owner.borrow_mut() = owner;
     }
 
-    /// Returns the key of the connection's principal, once it is known.
-    pub fn key(&self) -> Option<KeyId> {
-        self.key.borrow().clone()
-    }
-
-    pub(super) fn belongs_to(&self, key: &KeyId) -> bool {
-        self.key.borrow().as_ref() == Some(key)
+    /// Returns whose connection this is, once it is known.
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner.borrow().clone()
     }
 
     /// Takes the next bytes; `None` when the body ends.

@@ -328,6 +328,7 @@ impl Relay {
                 self.observer.observe_gap(&ends.project, ends.control.sequence, revoked);
                 self.begin(&ends.project, ends.epoch, ends.last);
                 self.hub.revoke(revoked);
+                self.hub.doubt_sessions(&ends.project);
                 behind.goal = Goal::Read(ends.last);
             }
             Goal::Pass { unknown, until } => {
@@ -339,6 +340,7 @@ impl Relay {
                 );
                 self.observer.observe_gap(&behind.project, sequence, revoked);
                 self.hub.revoke(revoked);
+                self.hub.doubt_sessions(&behind.project);
                 let goal = Goal::Read(*until);
                 self.publish(vec![unknown.clone()]);
                 behind.goal = goal;
@@ -365,9 +367,13 @@ impl Relay {
         let (project, last) = (last.project.clone(), last.position);
         for change in &changes {
             if let Entry::Control(control) = &change.entry {
-                self.observer.observe(&project, change.position.sequence, control);
+                self.observer.observe(&project, change.position, control);
                 if let Some(key) = control.revoked_key() {
                     self.hub.revoke(&[key]);
+                }
+                let ended = control.ended_sessions();
+                if !ended.is_empty() {
+                    self.hub.end_sessions(&ended.into());
                 }
             }
         }

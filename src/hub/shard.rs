@@ -1,17 +1,14 @@
 //! The hub's part on one worker thread: it owns the deliveries of that thread's subscriptions, and fills their queues.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use super::{
     actor::HubHandle,
     deliveries::Deliveries,
     delivery::{Delivery, DeliveryState},
     joining::{Joining, SubscriptionId},
-    outbox::{CloseReason, Outbox},
+    outbox::{CloseReason, Outbox, Owner},
+    outboxes::Outboxes,
     shards::{ShardReceiver, part_of},
     to_shard::ToShard,
 };
@@ -50,9 +47,8 @@ pub struct Shard {
     id: u32,
     hub: HubHandle,
     deliveries: RefCell<Deliveries>,
-    outboxes: RefCell<HashMap<u64, Rc<Outbox>>>,
+    outboxes: Outboxes,
     marks: RefCell<HashMap<ProjectId, (Epoch, Position)>>,
-    next_outbox: Cell<u64>,
 }
 
 impl Shard {
@@ -64,9 +60,8 @@ impl Shard {
             id,
             hub,
             deliveries: RefCell::default(),
-            outboxes: RefCell::default(),
+            outboxes: Outboxes::default(),
             marks: RefCell::default(),
-            next_outbox: Cell::new(1),
         });
         (shard.clone(), run(shard, receiver))
     }
@@ -81,16 +76,20 @@ impl Shard {
         format!("worker thread {}", self.id).into()
     }
 
-    /// Makes a connection known, so that the revocation of its key finds it. Returns a serial for [`Shard::remove_outbox`].
+    /// Makes a connection known, so that the end of its key or its session finds it. Returns its serial.
     pub fn add_outbox(&self, outbox: &Rc<Outbox>) -> u64 {
-        let serial = self.next_outbox.replace(self.next_outbox.get() + 1);
-        self.outboxes.borrow_mut().insert(serial, outbox.clone());
-        serial
+        self.outboxes.add(outbox)
+    }
+
+    /// Notes whose a connection is. Ends of which the relay has heard before have not found it, so the caller asks for them
+    /// afterwards.
+    pub fn set_owner(&self, serial: u64, owner: Option<Owner>) {
+        self.outboxes.set_owner(serial, owner);
     }
 
     /// Forgets a connection.
     pub fn remove_outbox(&self, serial: u64) {
-        self.outboxes.borrow_mut().remove(&serial);
+        self.outboxes.remove(serial);
     }
 
     /// Asks the hub to serve a subscription from its position on, and waits for the answer. It is the new state: `Live`,
@@ -214,10 +213,16 @@ impl Shard {
                 self.marks.borrow_mut().insert(project, (epoch, position));
             }
             ToShard::Revoked { key } => {
-                let outboxes: Vec<_> = self.outboxes.borrow().values().cloned().collect();
-                for outbox in outboxes.iter().filter(|outbox| outbox.belongs_to(&key)) {
-                    outbox.close(CloseReason::NotAllowed);
-                }
+                let outboxes = self.outboxes.of_key(&key);
+                outboxes.iter().for_each(|outbox| outbox.close(CloseReason::NotAllowed));
+            }
+            ToShard::SessionsEnded { sessions } => {
+                let outboxes = sessions.iter().flat_map(|session| self.outboxes.of_session(session));
+                outboxes.for_each(|outbox| outbox.close(CloseReason::SessionEnded));
+            }
+            ToShard::SessionsInDoubt { project } => {
+                let outboxes = self.outboxes.of_users(&project);
+                outboxes.iter().for_each(|outbox| outbox.close(CloseReason::SessionInDoubt));
             }
         }
     }

@@ -1,8 +1,10 @@
 //! The messages of the hub to its shards.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::domain::{KeyId, Position, ProjectId, cursor::Epoch};
+use crate::domain::{KeyId, Position, ProjectId, SessionId, cursor::Epoch};
 
 /// A message of the hub to a shard. Messages about one project come in the order in which things happened.
 pub(super) enum ToShard {
@@ -22,4 +24,8 @@ pub(super) enum ToShard {
     Mark { project: ProjectId, epoch: Epoch, position: Position },
     /// A key was revoked.
     Revoked { key: KeyId },
+    /// Sessions of users have ended.
+    SessionsEnded { sessions: Arc<[SessionId]> },
+    /// Any session of this project may have ended, in entries of the log that are missing.
+    SessionsInDoubt { project: ProjectId },
 }

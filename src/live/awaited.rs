@@ -28,6 +28,7 @@ impl Subscriptions {
         end: Cursor,
     ) -> Result<Begun, LiveError> {
         let begin = self.find_begin(principal, new.since.as_deref()).await?;
+        self.check_session(principal).await?;
         let head = new.id.as_deref().map(NamedHead::new);
         let waited = self.waiting.find(head.as_ref(), &new.collection);
         let is_same = |other: &Subscription| head.is_some() && other.delivery.head() == head.as_ref();

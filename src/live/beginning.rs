@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::{
-    auth::Principal,
+    auth::{Principal, permission},
     domain::{Collection, CollectionId, cursor::Cursor},
     hub::{Audience, CloseReason, Delivery, DeliveryState},
     live::{
@@ -61,6 +61,7 @@ impl Subscriptions {
                 delivery.restart_from(begin);
             }
         }
+        self.check_session(principal).await?;
         let state = match old {
             None => self.shard.join(delivery).await,
             Some(index) => self.replace(delivery, &self.all[index].delivery).await,
@@ -88,6 +89,7 @@ impl Subscriptions {
     ) -> Result<(), LiveError> {
         let begin = self.find_begin(principal, new.since.as_deref()).await?;
         let end = self.streams.find_end(&principal.project).await?.ok_or(LiveError::UnknownCollection)?;
+        self.check_session(principal).await?;
         let subscription = self.new_subscription(principal, Target::Existing(collection), new, old)?;
         let delivery = &subscription.delivery;
         self.check_collection(principal, delivery).await?;
@@ -153,6 +155,17 @@ impl Subscriptions {
         })
     }
 
+    /// Makes sure that the session of the user goes on, after it was found out where a subscription begins. A session that ended
+    /// before that would not meet its end in the log, and this node may not have heard of it. One that ends later does.
+    pub(super) async fn check_session(&self, principal: &Principal) -> Result<(), LiveError> {
+        let Some(user) = &principal.user else { return Ok(()) };
+        if self.streams.has_session(&user.session).await? {
+            return Ok(());
+        }
+        self.outbox.close(CloseReason::SessionEnded);
+        Err(LiveError::SessionEnded)
+    }
+
     /// Makes sure that the collection of a new subscription exists, and that the subscription has a position. If it isn't
     /// live yet, [`Subscriptions::serve`] brings it up to date.
     async fn settle(&self, principal: &Principal, delivery: &Delivery) -> Result<(), LiveError> {
@@ -185,9 +198,13 @@ impl Subscriptions {
     ) -> Result<Subscription, LiveError> {
         let head = new.id.as_deref().map(NamedHead::new);
         let form = if new.id.is_some() { Form::Named } else { self.form };
-        let (collection, label) = match target {
-            Target::Existing(collection) => (collection.id.clone(), form.label(collection, &new.collection)),
-            Target::Awaited => (CollectionId::from_stored(&new.collection), new.collection),
+        let (collection, label, filter) = match target {
+            Target::Existing(collection) => {
+                let filter = permission::readable(principal, collection).narrow(new.filter)?;
+                (collection.id.clone(), form.label(collection, &new.collection), filter)
+            }
+            // The one collection with a rule is built in, so it is never awaited.
+            Target::Awaited => (CollectionId::from_stored(&new.collection), new.collection, new.filter),
         };
         let audience = Audience {
             project: principal.project.clone(),
@@ -196,7 +213,7 @@ impl Subscriptions {
             label: label.into(),
             key: principal.key.clone(),
         };
-        let interest = self.streams.interests().get(audience, new.filter)?;
+        let interest = self.streams.interests().get(audience, filter)?;
         let delivery = Delivery::new(interest, self.outbox.clone(), head, new.snapshot)?;
         let extra = delivery.extra_bytes();
         let limit = self.streams.max_subscriptions() * EXTRA_BYTES;

@@ -11,6 +11,9 @@ use crate::{
 pub enum LiveError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// The session of the user who asks has ended, which the relay may not have heard of yet.
+    #[error("the session has ended")]
+    SessionEnded,
     #[error("collection does not exist")]
     UnknownCollection,
     /// The collection was removed while the subscription was live.

@@ -13,7 +13,7 @@ use crate::{
     },
     hub::{CloseReason, Delivery, Interest},
     shares::{Account, BudgetExhausted},
-    store::log::changes::LogPage,
+    store::{StoreError, log::changes::LogPage},
     wire::{Event, EventKind, event_for},
 };
 
@@ -72,7 +72,7 @@ enum Passed {
 
 /// Returns the account on which a subscription reads.
 pub(super) fn account_of(delivery: &Delivery) -> Account {
-    let key = delivery.outbox().key().unwrap_or(Account::anonymous().key);
+    let key = delivery.outbox().owner().map_or(Account::anonymous().key, |owner| owner.key);
     Account { project: delivery.project.clone(), key }
 }
 
@@ -135,9 +135,22 @@ pub(super) async fn find_out_why(
         streams.hub_knows_log_end().await;
     }
     loop {
-        match streams.has_collection(&delivery.collection).await {
-            Ok(true) => return CaughtUp::Expired(end),
-            Ok(false) => return CaughtUp::Removed,
+        let found = async {
+            let has_collection = streams.has_collection(&delivery.collection).await?;
+            // One of the missing entries may also have ended the owner's key or session.
+            let why = match delivery.outbox().owner() {
+                Some(owner) => streams.find_end_of(&owner).await?,
+                None => None,
+            };
+            Ok::<_, StoreError>((has_collection, why))
+        };
+        match found.await {
+            Ok((_, Some(why))) => {
+                delivery.outbox().close(why);
+                return CaughtUp::Ended;
+            }
+            Ok((true, None)) => return CaughtUp::Expired(end),
+            Ok((false, None)) => return CaughtUp::Removed,
             Err(err) => {
                 tracing::debug!("a stream waits for the database: {err}");
                 tokio::time::sleep(RETRY).await;
@@ -201,17 +214,14 @@ async fn send_change(
         {
             return Passed::Over(CaughtUp::Removed);
         }
-        // This stream may be ahead of the relay, which tells the others.
-        Entry::Control(control)
-            if control.revoked_key().is_some_and(|key| delivery.outbox().key() == Some(key)) =>
-        {
-            if let Some(key) = control.revoked_key() {
-                streams.note_revoked(&key);
+        Entry::Control(control) => {
+            if let Some(why) = find_end_in(control, streams, delivery) {
+                delivery.outbox().close(why);
+                return Passed::Over(CaughtUp::Ended);
             }
-            delivery.outbox().close(CloseReason::NotAllowed);
-            return Passed::Over(CaughtUp::Ended);
+            (None, None)
         }
-        Entry::Document { .. } | Entry::Control(_) | Entry::Unreadable { .. } => (None, None),
+        Entry::Document { .. } | Entry::Unreadable { .. } => (None, None),
     };
     let kind = match images {
         (None, None) => None,
@@ -247,6 +257,18 @@ async fn send_change(
         }
     }
     Passed::Taken
+}
+
+/// Returns why the stream ends with a control entry, if it does. It may be ahead of the relay, which tells the other streams.
+fn find_end_in(control: &Control, streams: &Streams, delivery: &Delivery) -> Option<CloseReason> {
+    let owner = delivery.outbox().owner()?;
+    if control.revoked_key().is_some_and(|key| key == owner.key) {
+        streams.note_revoked(&owner.key);
+        return Some(CloseReason::NotAllowed);
+    }
+    let session = owner.session.filter(|session| control.ends_session(session))?;
+    streams.note_session_ended(&session);
+    Some(CloseReason::SessionEnded)
 }
 
 /// Returns the kind of event that a change is to a subscription. Where that takes long, a thread finds it on which nobody

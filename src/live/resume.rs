@@ -60,6 +60,8 @@ pub enum Lost {
     Behind,
     /// A change that it needs can't be read from the log.
     Unreadable,
+    /// The token of the user expired in the middle of a snapshot.
+    Interrupted,
     /// The collection that the client's view is of does not exist any more.
     NoCollection,
     /// The name that the client waited for was given to a collection that existed before.
@@ -72,9 +74,12 @@ impl Lost {
     /// Returns the code on the wire.
     pub fn code(self) -> &'static str {
         match self {
-            Self::Expired(_) | Self::Behind | Self::Unreadable | Self::NoCollection | Self::Renamed => {
-                "CURSOR_EXPIRED"
-            }
+            Self::Expired(_)
+            | Self::Behind
+            | Self::Unreadable
+            | Self::Interrupted
+            | Self::NoCollection
+            | Self::Renamed => "CURSOR_EXPIRED",
             Self::Invalid(_) => "INVALID_CURSOR",
         }
     }
@@ -93,6 +98,7 @@ impl Lost {
                 "another change has the place of this cursor; the database was put back to an older copy"
             }
             Self::Unreadable => "a change in the log can't be read by this version of the server",
+            Self::Interrupted => "the user token expired in the middle of the snapshot, which begins anew",
             Self::Behind => "what comes next is not in the log any more",
             Self::NoCollection => "the collection does not exist; the first write to it creates it",
             Self::Renamed => "another collection was given this name, with the documents that it has",

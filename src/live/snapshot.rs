@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{Change, DocumentId, Entry, LogEnds, Position, cursor::Cursor},
-    hub::CloseReason,
+    hub::Owner,
     store::documents::snapshots::DocumentPage,
     wire::messages,
 };
@@ -93,14 +93,13 @@ pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription
         if delivery.is_over() {
             return Err(CaughtUp::Ended);
         }
-        if control.is_some_and(|known| known != page.ends.control)
-            && let Some(key) = delivery.outbox().key()
+        if let Some(owner) = delivery.outbox().owner()
+            && may_have_ended(&owner, control, page.ends.control)
         {
-            // A key may have been revoked since the page before.
-            match streams.is_revoked(&key).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    delivery.outbox().close(CloseReason::NotAllowed);
+            match streams.find_end_of(&owner).await {
+                Ok(None) => {}
+                Ok(Some(why)) => {
+                    delivery.outbox().close(why);
                     return Err(CaughtUp::Ended);
                 }
                 Err(err) => {
@@ -143,6 +142,16 @@ pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription
             subscription.end_snapshot();
             return Ok(());
         }
+    }
+}
+
+/// Whether a key may have been revoked, or a session have ended, since the page before, whose last control entry was `before`.
+/// Before the first page, a session may also have ended while this node had not heard of it; the log is read from this page's
+/// end on, and does not tell it.
+fn may_have_ended(owner: &Owner, before: Option<Position>, now: Position) -> bool {
+    match before {
+        Some(before) => before != now,
+        None => owner.session.is_some(),
     }
 }
 

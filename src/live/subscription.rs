@@ -89,6 +89,13 @@ impl Subscription {
         self.outbox().send(frame);
     }
 
+    /// Tells the client that its snapshot was interrupted, and begins anew.
+    pub fn say_interrupted(&self) {
+        let (form, lost) = (self.delivery.form, Lost::Interrupted);
+        let frame = messages::resync(form, self.id().as_deref(), lost.code(), &lost.message(), None);
+        self.outbox().send(frame);
+    }
+
     /// Tells the client of a named subscription its position, if the client doesn't know it. Left out when the queue is
     /// full, since the next heartbeat says it again.
     pub fn say_progress(&self) {

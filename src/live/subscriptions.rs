@@ -48,7 +48,7 @@ pub struct Subscriptions {
     pub(super) all: Vec<Subscription>,
     /// Those whose collection doesn't exist yet.
     pub(super) waiting: Waiting,
-    catching_up: FuturesUnordered<LocalBoxFuture<'static, (Subscription, CaughtUp)>>,
+    pub(super) catching_up: FuturesUnordered<LocalBoxFuture<'static, (Subscription, CaughtUp)>>,
 }
 
 /// Why [`Subscriptions::serve`] returned.

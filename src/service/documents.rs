@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use super::{error::ServiceError, lookup::get_readable, scans::Scans};
 use crate::{
-    auth::{Action, Principal, permission},
+    auth::{
+        Action, Principal,
+        permission::{self, Unwritable},
+    },
     domain::{Collection, Data, Document, DocumentId, Patch},
+    query::Filter,
     store::{
         Db, Lane,
         collections::catalog::Catalogs,
@@ -103,10 +107,11 @@ impl Documents {
         id: &DocumentId,
     ) -> Result<(Arc<Collection>, Document), ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = get_readable(&self.catalogs, principal, collection).await?;
+        let (collection, rule) = get_readable(&self.catalogs, principal, collection, Filter::all()).await?;
         let key = (collection.id.clone(), id.clone());
         let found =
             self.db.read(Lane::Point, |db| async move { one::find(&db, &key.0, &key.1).await }).await?;
+        let found = found.filter(|document| rule.matches(document));
         Ok((collection, found.ok_or(ServiceError::UnknownDocument)?))
     }
 
@@ -151,9 +156,20 @@ impl Documents {
             return Ok(());
         }
         let catalog = self.catalogs.get(&principal.project).await?;
-        let found = operations.iter().filter_map(|operation| catalog.find(operation.collection()?));
-        for collection in found {
-            permission::check_writable(principal, collection)?;
+        for operation in operations {
+            let Some(collection) = operation.collection().and_then(|name| catalog.find(name)) else {
+                continue;
+            };
+            match operation {
+                Operation::MergeDocument { id, patch, .. } => {
+                    let checked = permission::check_merge(principal, collection, id, patch);
+                    checked.map_err(|why| match why {
+                        Unwritable::Unknown => ServiceError::UnknownDocument,
+                        Unwritable::Forbidden(why) => why.into(),
+                    })?;
+                }
+                _ => permission::check_writable(principal, collection)?,
+            }
         }
         Ok(())
     }

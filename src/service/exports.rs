@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    documents::Documents, error::ServiceError, lookup::get_readable, populate::Relations, scans::Scan,
+    documents::Documents,
+    error::ServiceError,
+    lookup::{get_collection, get_readable},
+    populate::Relations,
+    scans::Scan,
 };
 use crate::{
     auth::{Action, Principal, permission},
@@ -81,7 +85,10 @@ impl Exports {
         wanted: Wanted,
     ) -> Result<Export, ServiceError> {
         permission::check(&principal, Action::ReadDocuments)?;
-        let collection = get_readable(&self.documents.catalogs, &principal, collection).await?;
+        let filter = wanted.filter.clone();
+        let (collection, filter) =
+            get_readable(&self.documents.catalogs, &principal, collection, filter).await?;
+        let wanted = Wanted { filter, ..wanted };
         let documents = self.documents.clone();
         let entries = size_of(&wanted).entries;
         Ok(Export { collection, documents, principal, wanted, after: None, entries })
@@ -180,6 +187,7 @@ impl Export {
 
     /// Checks that the collection still exists.
     async fn check(&self) -> Result<(), ServiceError> {
-        get_readable(&self.documents.catalogs, &self.principal, self.collection.id.as_str()).await.map(|_| ())
+        let (catalogs, project) = (&self.documents.catalogs, &self.principal.project);
+        get_collection(catalogs, project, self.collection.id.as_str()).await.map(|_| ())
     }
 }

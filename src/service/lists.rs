@@ -43,9 +43,9 @@ impl Documents {
         page: Page,
     ) -> Result<DocumentList, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = get_readable(&self.catalogs, principal, collection).await?;
-        let catalog = self.catalogs.get(&principal.project).await?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
+        let (collection, filter) = get_readable(&self.catalogs, principal, collection, filter).await?;
+        let catalog = self.catalogs.get(&principal.project).await?;
         let (project, id) = (principal.project.clone(), collection.id.clone());
         let scan = self.scans.begin(principal).await?;
         let room = scan.room();
@@ -76,9 +76,9 @@ impl Documents {
         page: Page,
     ) -> Result<Explanation, ServiceError> {
         permission::check(principal, Action::ExplainQuery)?;
-        let collection = get_readable(&self.catalogs, principal, collection).await?;
-        let catalog = self.catalogs.get(&principal.project).await?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
+        let (collection, filter) = get_readable(&self.catalogs, principal, collection, filter).await?;
+        let catalog = self.catalogs.get(&principal.project).await?;
         let scan = self.scans.begin(principal).await?;
         let read = move |db| async move {
             let indexes = catalog.indexes_of(&collection.id);

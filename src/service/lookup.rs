@@ -6,6 +6,7 @@ use super::error::ServiceError;
 use crate::{
     auth::{Principal, permission},
     domain::{Collection, ProjectId},
+    query::Filter,
     store::collections::catalog::Catalogs,
 };
 
@@ -21,7 +22,7 @@ pub(super) async fn get_collection(
     catalogs.find(project, name_or_id).await?.ok_or(ServiceError::UnknownCollection)
 }
 
-/// Gets a collection that the principal may read.
+/// Gets a collection of which the principal may read something, and narrows a filter to that.
 ///
 /// # Errors
 /// [`ServiceError::UnknownCollection`] and [`ServiceError::Forbidden`].
@@ -29,8 +30,9 @@ pub(super) async fn get_readable(
     catalogs: &Catalogs,
     principal: &Principal,
     name_or_id: &str,
-) -> Result<Arc<Collection>, ServiceError> {
+    filter: Filter,
+) -> Result<(Arc<Collection>, Filter), ServiceError> {
     let collection = get_collection(catalogs, &principal.project, name_or_id).await?;
-    permission::check_readable(principal, &collection)?;
-    Ok(collection)
+    let filter = permission::readable(principal, &collection).narrow(filter)?;
+    Ok((collection, filter))
 }

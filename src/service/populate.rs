@@ -18,10 +18,13 @@ use super::{
     scans::{NO_ROOM, Scan},
 };
 use crate::{
-    auth::{Action, Principal, permission},
+    auth::{
+        Action, Principal,
+        permission::{self, Readable},
+    },
     domain::{Collection, Document, DocumentId, FieldPath, nearest},
     query::{
-        Field,
+        Field, Filter,
         parse::Names,
         populate::{Populate, Relation, singulars},
     },
@@ -232,7 +235,9 @@ impl Join<'_> {
         ids: Vec<DocumentId>,
         relation: &Relation,
     ) -> Result<HashMap<DocumentId, Arc<Joined>>, ServiceError> {
-        let Some(collection) = self.find_readable(&relation.sources()) else { return Ok(HashMap::new()) };
+        let Some((collection, readable)) = self.find_readable(&relation.sources()) else {
+            return Ok(HashMap::new());
+        };
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
@@ -241,7 +246,10 @@ impl Join<'_> {
         }
         let (id, bytes) = (collection.id.clone(), self.most_bytes());
         let read = move |db| async move { several::find_many(&db, &id, &ids, bytes).await };
-        let found = self.scan.read(read).await?;
+        let mut found = self.scan.read(read).await?;
+        if let Some(found) = &mut found {
+            found.retain(|document| readable.admits(document));
+        }
         let joined = self.joined(collection, found, relation).await?;
         Ok(joined.into_iter().map(|joined| (joined.document.id.clone(), joined)).collect())
     }
@@ -259,7 +267,11 @@ impl Join<'_> {
             Some(_) => return Ok(None),
             None => &relation.name,
         };
-        let Some(source) = self.find_readable(std::slice::from_ref(name)) else { return Ok(None) };
+        let Some((source, readable)) = self.find_readable(std::slice::from_ref(name)) else {
+            return Ok(None);
+        };
+        // It is narrowed where the newest are chosen, so that documents which may not be read take no place.
+        let Ok(rule) = readable.narrow(Filter::all()) else { return Ok(None) };
         if ends.is_empty() {
             return Ok(Some(HashMap::new()));
         }
@@ -273,7 +285,8 @@ impl Join<'_> {
         let (id, bytes, asked) = (source.id.clone(), self.most_bytes(), fields.clone());
         let wanted: BTreeSet<_> = ends.iter().cloned().collect();
         let read = move |db| async move {
-            let referring = Referring { collection: &id, fields: &asked, ids: &ends, most: MAX_REFERRING };
+            let (collection, fields, most) = (&id, &*asked, MAX_REFERRING);
+            let referring = Referring { collection, fields, ids: &ends, rule: &rule, most };
             relations::find_referring(&db, &referring, bytes).await
         };
         let found = self.scan.read(read).await?;
@@ -314,12 +327,14 @@ impl Join<'_> {
         self.bytes.min(self.scan.room().free_bytes())
     }
 
-    /// Finds the first of these collections that exists, if the principal may read documents.
-    fn find_readable(&self, names: &[String]) -> Option<Arc<Collection>> {
+    /// Finds the first of these collections that exists, and what the principal may read of it, if that is anything.
+    fn find_readable(&self, names: &[String]) -> Option<(Arc<Collection>, Readable)> {
         permission::check(self.principal, Action::ReadDocuments).ok()?;
         let found = names.iter().find_map(|name| self.catalog.find(name))?;
-        permission::check_readable(self.principal, found).ok()?;
-        Some(found.clone())
+        match permission::readable(self.principal, found) {
+            Readable::Nothing(_) => None,
+            readable => Some((found.clone(), readable)),
+        }
     }
 }
 

@@ -26,8 +26,8 @@ impl Documents {
         filter: Filter,
     ) -> Result<u64, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = get_readable(&self.catalogs, principal, collection).await?;
         let helpful = helpful_fields(&filter, None);
+        let (collection, filter) = get_readable(&self.catalogs, principal, collection, filter).await?;
         let read = move |db| async move { aggregates::count(&db, &collection.id, &filter).await };
         let count = self.scans.begin(principal).await?.read(read).await;
         count.map_err(|err| ServiceError::of_query(err, helpful))
@@ -54,8 +54,9 @@ impl Documents {
             Operation::Greatest => Direction::Descending,
             Operation::Sum | Operation::Average => {
                 permission::check(principal, Action::ReadDocuments)?;
-                let collection = get_readable(&self.catalogs, principal, collection).await?;
                 let helpful = helpful_fields(&filter, None);
+                let (collection, filter) =
+                    get_readable(&self.catalogs, principal, collection, filter).await?;
                 let read = move |db| async move {
                     aggregates::total(&db, &collection.id, &filter, &field, operation).await
                 };
@@ -86,8 +87,8 @@ impl Documents {
         grouping: Grouping,
     ) -> Result<Vec<Group>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let collection = get_readable(&self.catalogs, principal, collection).await?;
         let helpful = helpful_fields(&filter, None);
+        let (collection, filter) = get_readable(&self.catalogs, principal, collection, filter).await?;
         let read = move |db| async move {
             aggregates::group(&db, &collection.id, &filter, &grouping, MAX_GROUP_BYTES).await
         };

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use coir::{
     domain::{
         Change, Collection, CollectionId, CollectionName, Control, Data, Document, DocumentId, Entry, KeyId,
-        LogEnds, Position, ProjectId, Timestamp,
+        LogEnds, Position, ProjectId, SessionId, Timestamp,
         cursor::{Cursor, Epoch},
     },
     hub::relay::{LogError, LogPart, LogReader},
@@ -349,6 +349,10 @@ impl StreamReader for Log {
 
     fn is_revoked(&self, _: &KeyId) -> BoxFuture<'_, ReadResult<bool>> {
         self.ask(|_, _| false)
+    }
+
+    fn has_session(&self, _: &SessionId) -> BoxFuture<'_, ReadResult<bool>> {
+        self.ask(|_, _| true)
     }
 
     fn find_end(&self, _: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>> {

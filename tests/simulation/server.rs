@@ -20,7 +20,7 @@ use coir::{
         sockets::{SocketHandle, SocketLimits, Sockets},
     },
     auth::{Authenticator, KeyRing, Sessions, Tickets, Tokens, tokens::Secrets},
-    domain::{Control, KeyId, ProjectId},
+    domain::{Control, KeyId, Position, ProjectId},
     hub::{
         self, Bounds, Shard,
         relay::{self, ControlObserver, RelayHandle},
@@ -66,7 +66,7 @@ struct Nobody;
 impl ControlObserver for Nobody {
     fn confirm(&self, _: std::time::Instant) {}
 
-    fn observe(&self, _: &ProjectId, _: u64, _: &Control) {}
+    fn observe(&self, _: &ProjectId, _: Position, _: &Control) {}
     fn observe_gap(&self, _: &ProjectId, _: u64, _: &[KeyId]) {}
 }
 

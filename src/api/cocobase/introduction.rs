@@ -117,7 +117,10 @@ impl<T: Topic> Introduction<T> {
         };
         match self.connection.set_principal(&principal) {
             Ok(()) => Ok(principal),
-            Err(NotAdmitted::Revoked) => Err(invalid_key()),
+            // The keys of this door come without a user.
+            Err(NotAdmitted::Revoked | NotAdmitted::SessionEnded | NotAdmitted::SessionInDoubt) => {
+                Err(invalid_key())
+            }
             Err(NotAdmitted::Full) => Err(too_many_connections()),
         }
     }
@@ -170,7 +173,9 @@ impl<T: Topic> Dialect for Introduction<T> {
 
     fn closed(&self, reason: CloseReason) -> End {
         match reason {
-            CloseReason::NotAllowed => invalid_key(),
+            CloseReason::NotAllowed | CloseReason::SessionEnded | CloseReason::SessionInDoubt => {
+                invalid_key()
+            }
             CloseReason::Behind => behind(),
             CloseReason::Full => too_many_connections(),
             CloseReason::Unchecked => unchecked(),

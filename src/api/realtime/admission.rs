@@ -68,13 +68,7 @@ impl Admission {
             return Err(ApiError::unauthorized().with_hint(TWO_CREDENTIALS));
         }
         let holder = self.tickets.read(ticket)?;
-        let principal = self.authenticator.keys.find(&holder.key).await?;
-        Ok(match holder.collection {
-            None => principal,
-            Some(collection) => {
-                Arc::new(Principal { collection: Some(collection), ..Principal::clone(&principal) })
-            }
-        })
+        Ok(self.authenticator.find_holder(holder).await?)
     }
 
     /// Finds out who opens a stream, by header, `?token=pk_…` or `?ticket=`. `None` if the request has no credential.

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use super::{admission::ConnectionPermit, local_shard::Parts, state::Realtime};
 use crate::{
     api::sockets::SocketHandle,
-    auth::Principal,
-    hub::{Outbox, Shard},
+    auth::{Authenticator, Principal},
+    hub::{Outbox, Owner, Shard},
     wire::Form,
 };
 
@@ -45,12 +45,16 @@ pub struct Connection {
 pub enum NotAdmitted {
     /// The key was revoked meanwhile.
     Revoked,
+    /// The session has ended meanwhile.
+    SessionEnded,
+    /// Meanwhile this node missed entries of the log, which may have ended the session.
+    SessionInDoubt,
     /// There are too many connections, or too many of its key.
     Full,
 }
 
 impl Connection {
-    /// Opens a connection, and makes it known to the shard, so that a revoked key finds it.
+    /// Opens a connection, and makes it known to the shard, so that the end of a key or a session finds it.
     pub fn open(Parts { realtime, shard, socket }: Parts, form: Form) -> Rc<Self> {
         let outbox = Rc::new(Outbox::default());
         let outbox_serial = shard.add_outbox(&outbox);
@@ -75,16 +79,35 @@ impl Connection {
         if !self.socket.authenticate(&account) {
             return Err(NotAdmitted::Full);
         }
-        self.outbox.set_key(principal.key.clone());
-        // A revocation that came before the key was noted has not found this connection.
-        if self.realtime.admission.authenticator.keys.is_revoked(&principal.key) {
+        self.set_owner(Some(principal));
+        // An end of the key or the session that came before the owner was noted has not found this connection.
+        let Authenticator { keys, sessions, .. } = &self.realtime.admission.authenticator;
+        if keys.is_revoked(&principal.key) {
             return Err(NotAdmitted::Revoked);
+        }
+        if let Some(user) = &principal.user {
+            if sessions.has_ended(&user.session) {
+                return Err(NotAdmitted::SessionEnded);
+            }
+            if sessions.is_in_doubt(user.round) {
+                return Err(NotAdmitted::SessionInDoubt);
+            }
         }
         let mut permit = self.permit.borrow_mut();
         if permit.is_none() {
             *permit = self.realtime.admission.connections.acquire(&account);
         }
         if permit.is_some() { Ok(()) } else { Err(NotAdmitted::Full) }
+    }
+
+    /// Notes whose connection this is, without any check.
+    pub(super) fn set_owner(&self, principal: Option<&Principal>) {
+        let owner = principal.map(|principal| Owner {
+            project: principal.project.clone(),
+            key: principal.key.clone(),
+            session: principal.user.as_ref().map(|user| user.session.clone()),
+        });
+        self.shard.set_owner(self.outbox_serial, owner);
     }
 }
 

@@ -2,7 +2,7 @@
 //! door run in.
 //!
 //! Reading order: [`state`], [`local_shard`] and [`admission`] (what a stream needs, and who may open one), [`connection`], [`conversation`]
-//! (the subject of a stream) and [`session`] (the loop) with [`pace`], [`protocol`] with [`messages`] (the documented
+//! (the subject of a stream) and [`session`] (the loop) with [`pace`], [`protocol`] with [`messages`] and `validity` (the documented
 //! conversation); then the transports: [`ws`] with [`guard`], and [`sse`].
 
 pub mod admission;
@@ -16,6 +16,7 @@ pub mod protocol;
 pub mod session;
 pub mod sse;
 pub mod state;
+mod validity;
 pub mod ws;
 
 pub use admission::{Admission, ConnectionCount};

@@ -9,10 +9,11 @@ use super::{
     connection::{Connection, NotAdmitted},
     conversation::{Conversation, Dialect, End},
     messages::{ClientMessage, Refusal, parse_message},
+    validity::Validity,
 };
 use crate::{
     api::error::{ApiError, ErrorCode},
-    auth::{Credentials, Forbidden, Principal, Tokens},
+    auth::{AuthError, Credentials, Forbidden, Principal, TokenError, Tokens},
     hub::CloseReason,
     live::{Begun, Ended, LiveError, NewSubscription, Subscription, Subscriptions},
     query::{
@@ -40,6 +41,17 @@ pub struct Protocol {
     principal: Option<Arc<Principal>>,
     failed_auth: u32,
     subscriptions: Subscriptions,
+    validity: Validity,
+}
+
+/// An event on the server's side of the documented protocol.
+pub enum News {
+    /// A subscription has ended, or all of them.
+    Ended(Ended),
+    /// The token of the user has expired.
+    Expired,
+    /// The pause after that is over.
+    NotRenewed,
 }
 
 impl Protocol {
@@ -51,25 +63,31 @@ impl Protocol {
             connection.outbox.clone(),
             connection.form,
         );
-        Self { connection, principal: None, failed_auth: 0, subscriptions }
+        Self { connection, principal: None, failed_auth: 0, subscriptions, validity: Validity::Unlimited }
     }
 
     /// Notes who is asking from now on. Ends each subscription that the new principal may not have.
     ///
     /// # Errors
-    /// `UNAUTHORIZED` if the connection belongs to another project already, or the key was revoked meanwhile; `OVERLOADED` if
-    /// there are too many connections, and then it ends.
+    /// `UNAUTHORIZED` if the connection belongs to another project already, or the key was revoked or the session ended meanwhile;
+    /// `OVERLOADED` if there are too many connections, and then it ends, or if it is unknown whether the session goes on.
     pub fn set_principal(&mut self, principal: Arc<Principal>) -> Result<(), ApiError> {
         if self.principal.as_ref().is_some_and(|known| known.project != principal.project) {
             return Err(ApiError::unauthorized().with_hint(OTHER_PROJECT));
         }
         match self.connection.set_principal(&principal) {
             Ok(()) => {}
-            Err(NotAdmitted::Revoked) => {
-                if let Some(known) = &self.principal {
-                    self.connection.outbox.set_key(known.key.clone());
-                }
-                return Err(ApiError::unauthorized());
+            Err(
+                refused @ (NotAdmitted::Revoked | NotAdmitted::SessionEnded | NotAdmitted::SessionInDoubt),
+            ) => {
+                self.connection.set_owner(self.principal.as_deref());
+                return Err(match refused {
+                    NotAdmitted::SessionEnded => AuthError::SessionEnded.into(),
+                    NotAdmitted::SessionInDoubt => {
+                        ApiError::new(ErrorCode::Overloaded, "the session cannot be checked now; try again")
+                    }
+                    NotAdmitted::Revoked | NotAdmitted::Full => ApiError::unauthorized(),
+                });
             }
             Err(NotAdmitted::Full) => {
                 self.connection.outbox.close(CloseReason::Full);
@@ -82,7 +100,33 @@ impl Protocol {
         if let Some(only) = &principal.collection {
             say_forbidden(&self.subscriptions.end_others(only), Forbidden::Collection);
         }
+        self.validity = Validity::of(&principal);
         self.principal = Some(principal);
+        Ok(())
+    }
+
+    /// Notes that somebody says who is asking, once more or for the first time. Subscriptions that are paused go on, and those of
+    /// which the new principal may read other documents end.
+    ///
+    /// # Errors
+    /// As [`Protocol::set_principal`].
+    async fn change_principal(&mut self, principal: Arc<Principal>) -> Result<(), ApiError> {
+        let Some(known) = self.principal.clone().filter(|known| known.project == principal.project) else {
+            return self.set_principal(principal);
+        };
+        // A subscription that reads the log may be past the end of the new session already, of which this node has not heard.
+        if let Some(user) = &principal.user
+            && !self.connection.realtime.streams.has_session(&user.session).await.map_err(LiveError::from)?
+        {
+            return Err(AuthError::SessionEnded.into());
+        }
+        let rebound = self.subscriptions.find_rebound(&known, &principal).await?;
+        let was_paused = self.validity.is_paused();
+        self.set_principal(principal)?;
+        say_forbidden(&self.subscriptions.end_these(&rebound), Forbidden::OtherReader);
+        if was_paused {
+            self.subscriptions.end_pause();
+        }
         Ok(())
     }
 
@@ -136,12 +180,15 @@ impl Protocol {
                     }
                     None => Err(ApiError::unauthorized().with_hint(NO_TOKEN)),
                 };
-                known
-                    .and_then(|principal| self.set_principal(principal))
-                    .inspect_err(|error| self.count_failed_auth(error))?;
+                let changed = match known {
+                    Ok(principal) => self.change_principal(principal).await,
+                    Err(error) => Err(error),
+                };
+                changed.inspect_err(|error| self.count_failed_auth(error))?;
             }
             // An unknown client learns nothing about collections, so this comes before anything is looked up.
             _ if self.principal.is_none() => return Err(ApiError::unauthorized().with_hint(AUTH_FIRST)),
+            ClientMessage::Subscribe { .. } if self.validity.is_paused() => return Err(expired()),
             ClientMessage::Subscribe { collection, filters, named } => {
                 let filter = match filters {
                     None => Filter::all(),
@@ -180,6 +227,10 @@ impl Protocol {
         self.connection.outbox.send(frame);
     }
 
+    fn not_renewed(&self) -> End {
+        self.end_with(&expired(), CloseCode::NotAllowed, "the user token has expired")
+    }
+
     fn end_with(&self, error: &ApiError, code: CloseCode, reason: &'static str) -> End {
         let (word, hint) = (error.code.as_str(), error.hint.as_deref());
         let last = messages::error(self.connection.form, word, &error.message, hint, None);
@@ -188,7 +239,7 @@ impl Protocol {
 }
 
 impl Conversation for Protocol {
-    type News = Ended;
+    type News = News;
 
     async fn hear(&mut self, text: String) -> Result<(), End> {
         if self.principal.is_none() && text.len() > MAX_ANONYMOUS_MESSAGE {
@@ -206,16 +257,35 @@ impl Conversation for Protocol {
         Ok(())
     }
 
-    async fn serve(&mut self) -> Ended {
-        self.subscriptions.serve().await
+    async fn serve(&mut self) -> News {
+        match self.validity {
+            Validity::Unlimited => News::Ended(self.subscriptions.serve().await),
+            Validity::Until(end) => tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(end) => News::Expired,
+                ended = self.subscriptions.serve() => News::Ended(ended),
+            },
+            Validity::Paused(end) => {
+                tokio::time::sleep_until(end).await;
+                News::NotRenewed
+            }
+        }
     }
 
-    async fn react(&mut self, news: Ended) -> Result<(), End> {
+    async fn react(&mut self, news: News) -> Result<(), End> {
         match news {
-            Ended::Behind => Err(behind()),
+            // On SSE, a client can't send another token.
+            News::Expired if !self.connection.form.hears() => Err(self.not_renewed()),
+            News::Expired => {
+                self.subscriptions.pause();
+                self.validity = Validity::paused();
+                Ok(())
+            }
+            News::NotRenewed => Err(self.not_renewed()),
+            News::Ended(Ended::Behind) => Err(behind()),
             // The session sees why.
-            Ended::All => Ok(()),
-            Ended::One(subscription, error) => {
+            News::Ended(Ended::All) => Ok(()),
+            News::Ended(Ended::One(subscription, error)) => {
                 let error = ApiError::from(error);
                 if self.connection.form.carries_one_subscription() {
                     return Err(self.end_with(&error, CloseCode::Normal, ""));
@@ -227,7 +297,7 @@ impl Conversation for Protocol {
     }
 
     fn beat(&mut self) -> Option<String> {
-        self.subscriptions.beat()
+        if self.validity.is_paused() { None } else { self.subscriptions.beat() }
     }
 }
 
@@ -251,6 +321,11 @@ impl Dialect for Protocol {
             CloseReason::NotAllowed => {
                 self.end_with(&ApiError::unauthorized(), CloseCode::NotAllowed, "the key was revoked")
             }
+            CloseReason::SessionEnded => {
+                let error = AuthError::SessionEnded.into();
+                self.end_with(&error, CloseCode::NotAllowed, "the session has ended")
+            }
+            CloseReason::SessionInDoubt => in_doubt(),
             CloseReason::Behind => behind(),
             CloseReason::Full => too_many_connections(),
             CloseReason::Unchecked => unchecked(),
@@ -266,6 +341,15 @@ pub fn too_many_connections() -> End {
 /// Returns the end of a connection whose key could not be looked up.
 pub fn unchecked() -> End {
     End::new(CloseCode::TryAgain, "the key cannot be checked now; reconnect")
+}
+
+/// Returns the end of a user's connection whose session may have ended without this node hearing of it.
+fn in_doubt() -> End {
+    End::new(CloseCode::TryAgain, "the session cannot be checked now; reconnect")
+}
+
+fn expired() -> ApiError {
+    AuthError::Token(TokenError::Expired).into()
 }
 
 fn say_forbidden(ended: &[Subscription], why: Forbidden) {

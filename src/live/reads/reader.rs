@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::{
-    domain::{Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, cursor::Cursor},
+    domain::{Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, SessionId, cursor::Cursor},
     live::resume::Resume,
     query::Filter,
     store::{
@@ -51,6 +51,12 @@ pub trait StreamReader: Send + Sync + 'static {
 
     /// Notes that a key is revoked, where a stream hears of it before the relay does. Requests with the key are refused then.
     fn note_revoked(&self, _key: &KeyId) {}
+
+    /// Returns whether a session of a user goes on, where the relay may not have heard of its end yet.
+    fn has_session(&self, session: &SessionId) -> BoxFuture<'_, ReadResult<bool>>;
+
+    /// Notes that a session has ended, where a stream hears of it before the relay does. Requests of it are refused then.
+    fn note_session_ended(&self, _session: &SessionId) {}
 
     /// Finds the end of a project's log. `None` if there is no such project.
     fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>>;

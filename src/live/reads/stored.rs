@@ -6,8 +6,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::{
-    auth::KeyRing,
-    domain::{Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, cursor::Cursor},
+    auth::{KeyRing, Sessions, principal::keyless},
+    domain::{
+        Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, SessionId, Timestamp,
+        cursor::Cursor,
+    },
     live::{
         reads::reader::{ReadResult, StreamReader},
         resume::{Gone, Resume},
@@ -15,7 +18,7 @@ use crate::{
     query::Filter,
     store::{
         Db, Lane,
-        access::keys,
+        access::{keys, sessions},
         collections::{catalog::Catalogs, rows},
         documents::snapshots::{self, AccessPath, DocumentPage, SnapshotQuery},
         log::{
@@ -38,6 +41,8 @@ pub struct StoredStreams {
     pub catalogs: Catalogs,
     /// The keys that this process knows.
     pub keys: KeyRing,
+    /// The sessions that this process knows.
+    pub sessions: Sessions,
 }
 
 impl StreamReader for StoredStreams {
@@ -73,14 +78,29 @@ impl StreamReader for StoredStreams {
 
     fn is_revoked(&self, key: &KeyId) -> BoxFuture<'_, ReadResult<bool>> {
         let key = key.clone();
+        // A user without a key has none that could be revoked.
+        let has_key = key != keyless();
         let read = |db| async move { keys::find(&db, &key).await };
         Box::pin(async move {
-            Ok(self.db.read(Lane::Stream, read).await?.is_none_or(|key| key.revoked_at.is_some()))
+            Ok(has_key && self.db.read(Lane::Stream, read).await?.is_none_or(|key| key.revoked_at.is_some()))
         })
     }
 
     fn note_revoked(&self, key: &KeyId) {
         self.keys.forget(key);
+    }
+
+    fn has_session(&self, session: &SessionId) -> BoxFuture<'_, ReadResult<bool>> {
+        let session = session.clone();
+        let read = |db| async move { sessions::find(&db, &session).await };
+        Box::pin(async move {
+            let found = self.db.read(Lane::Stream, read).await?;
+            Ok(found.is_some_and(|session| session.expires_at > Timestamp::now()))
+        })
+    }
+
+    fn note_session_ended(&self, session: &SessionId) {
+        self.sessions.forget(std::slice::from_ref(session));
     }
 
     fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>> {

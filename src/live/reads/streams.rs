@@ -12,8 +12,10 @@ use super::{
 };
 use crate::{
     auth::{Action, Forbidden, Principal, permission},
-    domain::{Change, Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, cursor::Cursor},
-    hub::{Interests, relay::RelayHandle},
+    domain::{
+        Change, Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, SessionId, cursor::Cursor,
+    },
+    hub::{CloseReason, Interests, Owner, relay::RelayHandle},
     live::{error::LiveError, resume::Resume},
     query::Filter,
     shares::{Account, Budget, BudgetExhausted, BudgetPermit, FairPermit, FairPermits, PermitLimits},
@@ -212,7 +214,7 @@ impl Streams {
         permission::check(principal, Action::ReadDocuments)
     }
 
-    /// Finds the collection that a principal wants to watch.
+    /// Finds a collection of which a principal may watch something.
     ///
     /// # Errors
     /// [`LiveError::Forbidden`], [`LiveError::UnknownCollection`] or [`LiveError::Store`].
@@ -221,7 +223,8 @@ impl Streams {
         let found = self.reader.find_collection(&principal.project, collection).await?;
         let found = found.ok_or(LiveError::UnknownCollection)?;
         permission::check_collection(principal, &found)?;
-        permission::check_readable(principal, &found)?;
+        // What else a principal may not read, its filter leaves out.
+        permission::readable(principal, &found).narrow(Filter::all())?;
         Ok(found)
     }
 
@@ -251,16 +254,37 @@ impl Streams {
         self.reader.has_collection(collection).await
     }
 
-    /// Returns whether a key is revoked, where the relay may not have heard of it yet. One that is gets refused from then on.
+    /// Returns why the owner of a connection is not to be served any more, where the relay may not have heard of it yet. A key or a
+    /// session that has ended is refused from then on.
     ///
     /// # Errors
     /// The database's own.
-    pub async fn is_revoked(&self, key: &KeyId) -> Result<bool, StoreError> {
-        let is_revoked = self.reader.is_revoked(key).await?;
-        if is_revoked {
-            self.note_revoked(key);
+    pub async fn find_end_of(&self, owner: &Owner) -> Result<Option<CloseReason>, StoreError> {
+        if self.reader.is_revoked(&owner.key).await? {
+            self.note_revoked(&owner.key);
+            return Ok(Some(CloseReason::NotAllowed));
         }
-        Ok(is_revoked)
+        match &owner.session {
+            Some(session) if !self.has_session(session).await? => Ok(Some(CloseReason::SessionEnded)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns whether a session goes on, by the database.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn has_session(&self, session: &SessionId) -> Result<bool, StoreError> {
+        let goes_on = self.reader.has_session(session).await?;
+        if !goes_on {
+            self.reader.note_session_ended(session);
+        }
+        Ok(goes_on)
+    }
+
+    /// Notes that a session has ended, before its stream ends.
+    pub fn note_session_ended(&self, session: &SessionId) {
+        self.reader.note_session_ended(session);
     }
 
     /// Notes that a key is revoked, before its stream ends: a client that was told so must not be served any more.
@@ -397,54 +421,4 @@ fn log_page_bytes(page: &LogPage) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{Control, Entry, LogEnds, Timestamp, cursor::Epoch};
-
-    fn at(sequence: u64) -> Position {
-        Position { sequence, at: Timestamp(0) }
-    }
-
-    /// The page after a sequence, up to and with `last`, of a log that ends there or later.
-    fn page(project: &str, (after, last): (u64, u64), end: u64) -> Option<Arc<Held<LogPage>>> {
-        let project = ProjectId::from_stored(project);
-        let change = |sequence| {
-            let entry = Entry::Control(Control::KeyRevoked { key: String::new() });
-            Arc::new(Change { project: project.clone(), position: at(sequence), entry })
-        };
-        let entries = (after + 1..=last).map(change).collect();
-        let ends = LogEnds {
-            project: project.clone(),
-            epoch: Epoch(1),
-            first: at(0),
-            last: at(end),
-            control: at(0),
-        };
-        let page = LogPage { ends, entries, is_last: last == end, begin: Some(at(after)) };
-        Some(Arc::new(Held { page, _memory: None }))
-    }
-
-    #[test]
-    fn a_log_page_covers_every_position_that_it_goes_on_from() {
-        for (why, end, after, expected) in [
-            ("it begins after that", 30, 9, false),
-            ("the same", 30, 10, true),
-            ("a part of it", 30, 19, true),
-            ("it ends there, and the log goes on", 30, 20, false),
-            ("the log ends there, too", 20, 20, true),
-        ] {
-            let page = page("p", (10, 20), end);
-            assert_eq!(page.covers(&at(10), &at(after)), expected, "{why}");
-            assert_eq!(page.is_immutable(), end == 30, "{why}");
-        }
-        assert!(!None::<Arc<Held<LogPage>>>.covers(&at(0), &at(0)), "there is no such project");
-    }
-
-    #[test]
-    fn a_log_that_ends_before_a_page_contradicts_it() {
-        let older = page("p", (10, 20), 30);
-        assert!(page("p", (5, 8), 8).contradicts(&older));
-        assert!(!page("p", (20, 25), 25).contradicts(&older));
-        assert!(!page("another", (5, 8), 8).contradicts(&older));
-    }
-}
+mod tests;

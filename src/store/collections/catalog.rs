@@ -310,6 +310,19 @@ impl Catalogs {
         }
     }
 
+    /// Notes a control entry that is about neither collections nor indexes. Must be called in the order of the log, as
+    /// [`Catalogs::require`] is for all other entries.
+    ///
+    /// A cached catalog is at least as new as the last entry that was required. The entries since then are all of this kind, so
+    /// the catalog is complete up to this one as it is.
+    pub fn pass(&self, project: &ProjectId, control: Position) {
+        let mut cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = cached_by_project.get_mut(project).and_then(|cached| cached.catalog.as_mut());
+        if let Some(catalog) = cached.filter(|catalog| catalog.control.sequence < control.sequence) {
+            Arc::make_mut(catalog).control = control;
+        }
+    }
+
     /// Drops the catalog, and sets the sequence of the log's last control entry. The log may have gone back to an older copy.
     pub fn restart(&self, project: &ProjectId, sequence: u64) {
         let mut cached_by_project = self.cached_by_project.lock().unwrap_or_else(PoisonError::into_inner);

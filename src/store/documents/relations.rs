@@ -22,6 +22,8 @@ pub struct Referring<'a> {
     /// The fields that may name a document. A document counts by the first of them.
     pub fields: &'a [Field],
     pub ids: &'a [DocumentId],
+    /// What the documents must match besides.
+    pub rule: &'a Filter,
     /// The most documents for each id: the newest.
     pub most: u64,
 }
@@ -56,6 +58,7 @@ fn referring_statement(backend: DbBackend, referring: &Referring<'_>, max_bytes:
             .from(TABLE)
             .and_where(Expr::col("collection_id").eq(literal(referring.collection.as_str())))
             .and_where(condition(&names, backend))
+            .and_where(condition(referring.rule, backend))
             .and_where(condition(&others.clone().negate(), backend));
         if let Filter::Or(before) = &mut others {
             before.push(names);

@@ -1,11 +1,14 @@
 //! Users: accounts, sessions and tokens.
 
 mod accounts;
+mod doors;
 mod expiry;
 mod mails;
+mod nodes;
 mod outbox;
 mod second_factor;
 mod sessions;
+mod streams;
 mod tokens;
 
 use reqwest::Method;

@@ -1,4 +1,4 @@
-//! Every user, for a server: the collection `_users` by a shorter path.
+//! The collection `_users` by a shorter path. A server sees everybody there, and a user themselves.
 
 use actix_web::{HttpRequest, HttpResponse, web::Path};
 
@@ -12,12 +12,12 @@ use crate::{
     domain::USERS,
 };
 
-/// `GET /users` with a secret key → 200 with a page of users, as `GET /collections/_users`.
+/// `GET /users` → 200 with a page of users, as `GET /collections/_users`.
 pub async fn list(state: State, caller: Caller, parameters: Parameters) -> Result<HttpResponse, ApiError> {
     documents::list(state, caller, Path::from(USERS.to_owned()), parameters).await
 }
 
-/// `GET /users/{id}` with a secret key → 200 with the user.
+/// `GET /users/{id}` → 200 with the user.
 pub async fn get(
     state: State,
     request: HttpRequest,
@@ -28,7 +28,7 @@ pub async fn get(
     documents::get(state, request, caller, of_users(id), parameters).await
 }
 
-/// `PATCH /users/{id}` with a secret key → 200 with the user.
+/// `PATCH /users/{id}` → 200 with the user.
 pub async fn merge(
     state: State,
     request: HttpRequest,

@@ -1,0 +1,64 @@
+//! Pauses the subscriptions of a connection, and changes for whom they are.
+
+use futures_util::stream::FuturesUnordered;
+
+use super::{error::LiveError, subscription::Subscription, subscriptions::Subscriptions};
+use crate::auth::{Principal, permission};
+
+impl Subscriptions {
+    /// Pauses all subscriptions: nothing more is sent until [`Subscriptions::serve`] is called again, and then each goes on from its
+    /// position. A snapshot that is interrupted begins anew, which its client is told by [`Subscriptions::end_pause`].
+    pub fn pause(&mut self) {
+        for subscription in &self.all {
+            self.shard.fall_back(&subscription.delivery);
+        }
+        // They may hold permits, which nobody would give back during the pause.
+        self.catching_up = FuturesUnordered::new();
+        for subscription in &self.all {
+            subscription.delivery.end_catching_up();
+        }
+    }
+
+    /// Tells the clients of interrupted snapshots.
+    pub fn end_pause(&self) {
+        self.all.iter().filter(|other| other.needs_snapshot()).for_each(Subscription::say_interrupted);
+    }
+
+    /// Finds the subscriptions of which another principal may read other documents than the one who began them.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn find_rebound(
+        &self,
+        before: &Principal,
+        after: &Principal,
+    ) -> Result<Vec<Subscription>, LiveError> {
+        let mut found = Vec::new();
+        let is_same_reader = |one: &Principal, other: &Principal| {
+            let ids = [one, other].map(|principal| principal.user.as_ref().map(|user| &user.id));
+            ids[0] == ids[1] && one.is_server() == other.is_server()
+        };
+        if is_same_reader(before, after) {
+            return Ok(found);
+        }
+        for subscription in &self.all {
+            let (project, id) = (&subscription.delivery.project, &subscription.delivery.collection);
+            let collection = self.streams.reader().find_known_collection(project, id.as_str()).await?;
+            let is_other = collection.is_some_and(|collection| {
+                permission::readable(before, &collection) != permission::readable(after, &collection)
+            });
+            if is_other {
+                found.push(subscription.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Ends those of these subscriptions that have not ended yet, and returns them.
+    pub fn end_these(&mut self, these: &[Subscription]) -> Vec<Subscription> {
+        let is_meant = |other: &mut Subscription| these.iter().any(|one| one.is(other));
+        let ended: Vec<_> = self.all.extract_if(.., is_meant).collect();
+        ended.iter().for_each(|subscription| self.shard.end(&subscription.delivery));
+        ended
+    }
+}
