@@ -1,10 +1,10 @@
-//! Changes of one's own account that come all at once, as the client libraries send them.
+//! Changes of one's own account that come all at once, as the client libraries send them, and tokens that last as these expect.
 
 use serde_json::json;
 
 use super::{
     ServiceError, Users,
-    users::{is_recent, own_key, signed_in},
+    users::{Lifetimes, is_recent, own_key, signed_in},
 };
 use crate::{
     auth::{Action, Passwords, Principal, permission},
@@ -23,6 +23,11 @@ pub struct AccountChange {
 }
 
 impl Users {
+    /// Returns the same use cases with other lifetimes for the tokens that they give.
+    pub fn with_lifetimes(&self, lifetimes: Lifetimes) -> Self {
+        Self { lifetimes, ..self.clone() }
+    }
+
     /// Changes the user's own profile, address and password in one write, and returns the document. A new address is not
     /// verified, and a new password ends the other sessions.
     ///

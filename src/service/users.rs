@@ -80,11 +80,6 @@ pub struct ProfileChange {
 }
 
 impl Users {
-    /// Returns the same use cases with other lifetimes for the tokens that they give.
-    pub fn with_lifetimes(&self, lifetimes: Lifetimes) -> Self {
-        Self { lifetimes, ..self.clone() }
-    }
-
     /// Creates a user with a password, and signs them in.
     ///
     /// # Errors

@@ -178,6 +178,48 @@ fn of_users(config: &mut ServiceConfig) {
                 .wrap(detail()),
         )
         .service(
+            resource("/auth-collections/forgot-password")
+                .route(post().to(users::by_mail::forgot_password))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/reset-password")
+                .route(post().to(users::by_mail::reset_password))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource(["/auth-collections/verify-email/send", "/auth-collections/verify-email/resend"])
+                .route(post().to(users::by_mail::send_verification))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/verify-email/verify")
+                .route(post().to(users::by_mail::verify_email))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/2fa/send-code")
+                .route(post().to(users::by_mail::send_code))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/2fa/verify")
+                .route(post().to(users::by_mail::sign_in))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource(["/auth-collections/2fa/enable", "/auth-collections/2fa/disable"])
+                .route(post().to(users::by_mail::no_second_factor))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
             resource([
                 "/auth-collections/google-verify",
                 "/auth-collections/github-verify",

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { client, fresh, KEY, library, SECRET } from "./coir.mjs";
+import { client, fresh, KEY, library, SECRET, soon, URL_ } from "./coir.mjs";
 
 const PASSWORD = "correct horse";
 
@@ -153,6 +153,40 @@ test("documents are written and read with a user's token beside the key", async 
 	await refusal(db.listDocuments(posts), library.UnauthorizedError);
 	await db.auth.login({ email: user.email, password: PASSWORD });
 	assert.equal((await db.listDocuments(posts)).length, 1);
+});
+
+/** Waits for the newest mail to an address, and returns what stands behind a text in it. */
+async function mailed(email, behind) {
+	const find = async () => {
+		for (;;) {
+			const answer = await fetch(`${URL_}/outbox`, { headers: { "x-api-key": SECRET } });
+			const mail = (await answer.json()).data.find(({ to, text }) => to === email && text.includes(behind));
+			if (mail) return mail.text.split(behind)[1].match(/^\S+/)[0];
+		}
+	};
+	return soon(find(), `a mail to ${email}`);
+}
+
+test("a user verifies the address, and gets a link for a new password and a code", async () => {
+	const { db, email, user } = await signedUp();
+	assert.equal((await db.auth.requestEmailVerification()).expires_in_hours, 24);
+	assert.ok((await db.auth.resendVerificationEmail()).message);
+	const verified = await db.auth.verifyEmail(await mailed(email, "coir=verify-email&token="));
+	assert.equal(verified.email_verified, true);
+	assert.equal((await db.auth.getCurrentUser()).email_verified, true);
+	assert.equal((await refusal(db.auth.verifyEmail("x"), library.CocobaseError)).statusCode, 400);
+
+	const guest = client();
+	assert.ok((await guest.auth.send2FACode(email)).message);
+	const code = (await mailed(email, "Your code is ")).slice(0, 6);
+	assert.equal((await guest.auth.verify2FALogin({ email, code })).id, user.id);
+	assert.equal((await guest.auth.getCurrentUser()).id, user.id);
+	assert.equal((await refusal(guest.auth.verify2FALogin({ email, code }), library.CocobaseError)).statusCode, 400);
+	assert.equal((await refusal(db.auth.enable2FA(), library.CocobaseError)).statusCode, 400);
+	assert.equal((await refusal(db.auth.disable2FA(), library.CocobaseError)).statusCode, 400);
+
+	assert.deepEqual(await guest.auth.requestPasswordReset(email), await guest.auth.requestPasswordReset(address()));
+	assert.ok(await mailed(email, "coir=reset-password&token="));
 });
 
 test("what is not there yet is an error that the library shows", async () => {

@@ -3,9 +3,11 @@
 import io
 import itertools
 import os
+import time
 import unittest
 from datetime import datetime, timezone
 
+import requests
 from cocobase_client import CocobaseError, CocoBaseClient, QueryBuilder
 
 URL, KEY, SECRET = (os.environ[name] for name in ("COIR_URL", "COIR_KEY", "COIR_SECRET"))
@@ -233,6 +235,34 @@ class Users(LibraryTest):
         self.assertEqual(self.admin.auth.get_user_by_id(bob.id).to_dict(), bob.to_dict())
         with self.assertRaisesRegex(CocobaseError, "404 - .*User not found"):
             self.admin.auth.get_user_by_id("nobody")
+
+    def mailed(self, email, behind):
+        """Waits for the newest mail to an address, and returns what stands behind a text in it."""
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            for mail in requests.get(f"{URL}/outbox", headers={"x-api-key": SECRET}).json()["data"]:
+                if mail["to"] == email and behind in mail["text"]:
+                    return mail["text"].split(behind)[1].split()[0]
+        self.fail(f"no mail to {email}")
+
+    def test_a_user_verifies_the_address_and_signs_in_by_a_code(self):
+        db, user = self.sign_up()
+        self.assertEqual(db.auth.request_email_verification()["expires_in_hours"], 24)
+        db.auth.resend_verification_email()
+        verified = db.auth.verify_email(self.mailed(user.email, "coir=verify-email&token="))
+        self.assertIs(verified["email_verified"], True)
+        self.assertIs(db.auth.get_current_user().to_dict()["email_verified"], True)
+        self.db.auth.send_2fa_code(user.email)
+        code = self.mailed(user.email, "Your code is ")[:6]
+        self.assertEqual(self.db.auth.verify_2fa_login(user.email, code).id, user.id)
+        for call in [
+            lambda: db.auth.verify_email("x"),
+            lambda: self.db.auth.verify_2fa_login(user.email, code),
+            lambda: db.auth.enable_2fa(),
+            lambda: db.auth.disable_2fa(),
+        ]:
+            with self.assertRaisesRegex(CocobaseError, "400"):
+                call()
 
     def test_documents_are_written_with_a_users_token_beside_the_key(self):
         db, user = self.sign_up({"name": "Ada"})

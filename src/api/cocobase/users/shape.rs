@@ -85,14 +85,6 @@ pub(super) fn welcome(principal: &Principal, welcome: &Welcome) -> HttpResponse 
     }))
 }
 
-/// Answers a sign-in that takes a second factor, too.
-pub(super) fn asked() -> HttpResponse {
-    HttpResponse::Ok().json(json!({
-        "requires_2fa": true,
-        "message": "this user has an authenticator app; sign in with POST /users/login and POST /users/login/mfa",
-    }))
-}
-
 /// Answers that something was done.
 pub(super) fn done(message: &str) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "message": message }))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 
-use super::shape::{asked, welcome};
+use super::shape::welcome;
 use crate::{
     api::{
         cocobase::error::NoFiles,
@@ -49,8 +49,8 @@ pub async fn sign_up(
     Ok(welcome(&principal, &signed_up.map_err(taken)?))
 }
 
-/// `POST /auth-collections/login` `{"email","password"}` → 200 with the user and a token; 401 if they fit no user. Who has
-/// a second factor is asked for it, and gets no token.
+/// `POST /auth-collections/login` `{"email","password"}` → 200 with the user and a token; 401 if they fit no user, and 403 if the
+/// user has a second factor.
 pub async fn sign_in(
     state: State,
     request: HttpRequest,
@@ -61,10 +61,19 @@ pub async fn sign_in(
     let mut members = Members::read(&body, &["email", "password"])?;
     let (email, password) = (members.text("email")?, members.text("password")?);
     let signed_in = users(&state).sign_in(&principal, &email, password, seen(&request)).await?;
-    Ok(match signed_in {
-        SignIn::Done(signed_in) => welcome(&principal, &signed_in),
-        SignIn::SecondFactor(_) => asked(),
-    })
+    answer(&principal, &signed_in)
+}
+
+/// Answers a sign-in. The libraries send a code without what shows that the first factor was proven, so they can't ask for a
+/// second one.
+pub(super) fn answer(principal: &Principal, signed_in: &SignIn) -> Result<HttpResponse, ApiError> {
+    match signed_in {
+        SignIn::Done(done) => Ok(welcome(principal, done)),
+        SignIn::SecondFactor(_) => Err(ApiError::new(
+            ErrorCode::Forbidden,
+            "this user has a second factor, for which the client libraries can't ask; sign in with POST /users/login",
+        )),
+    }
 }
 
 /// `google-verify`, `github-verify` and `login-google` → 404.
@@ -75,7 +84,7 @@ pub async fn no_provider() -> Result<HttpResponse, ApiError> {
 }
 
 /// Returns the use cases of users, with tokens that last as the libraries expect.
-fn users(state: &State) -> Users {
+pub(super) fn users(state: &State) -> Users {
     state.users.with_lifetimes(LIFETIMES)
 }
 

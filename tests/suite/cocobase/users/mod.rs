@@ -1,6 +1,7 @@
 //! Users through the client libraries' door: the exact requests of Flutter and Go, and what no library shows.
 
 mod account;
+mod by_mail;
 mod list;
 
 use reqwest::Method;
