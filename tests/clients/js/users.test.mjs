@@ -110,9 +110,9 @@ test("a user changes the account", async () => {
 	await refusal(client().auth.login({ email: next, password: PASSWORD }), library.UnauthorizedError);
 });
 
-test("a server lists and finds users, and a key alone does not", async () => {
+test("a server lists and finds users, and a user only themselves", async () => {
 	const team = fresh("team");
-	const [{ user: ada }, { user: bob }] = [await signedUp({ team, age: 36 }), await signedUp({ team, age: 9 })];
+	const [{ db, user: ada }, { user: bob }] = [await signedUp({ team, age: 36 }), await signedUp({ team, age: 9 })];
 	const server = client(SECRET);
 	const ids = async (filters, query = {}) =>
 		(await server.auth.listUsers({ filters: { "data.team": team, ...filters }, ...query })).data.map(({ id }) => id);
@@ -138,6 +138,10 @@ test("a server lists and finds users, and a key alone does not", async () => {
 	assert.deepEqual(await server.auth.getUserById(ada.id), ada);
 	await refusal(server.auth.getUserById("nobody"), library.NotFoundError);
 
+	const own = await db.auth.listUsers({ filters: { "data.team": team } });
+	assert.deepEqual([own.data, own.total, own.has_more], [[ada], 1, false]);
+	assert.deepEqual(await db.auth.getUserById(ada.id), ada);
+	await refusal(db.auth.getUserById(bob.id), library.NotFoundError);
 	await refusal(client().auth.listUsers(), library.ForbiddenError);
 });
 
@@ -145,7 +149,7 @@ test("documents are written and read with a user's token beside the key", async 
 	const { db, user } = await signedUp({ name: "Ada" });
 	const posts = fresh("posts");
 	const post = await db.createDocument(posts, { author_id: user.id });
-	const [joined] = await client(SECRET).listDocuments(posts, { populate: "author:appuser" });
+	const [joined] = await db.listDocuments(posts, { populate: "author:appuser" });
 	assert.deepEqual([joined.id, joined.author.email, joined.data.author.name], [post.id, user.email, "Ada"]);
 	const guest = await client().listDocuments(posts, { populate: "author:appuser" });
 	assert.equal(guest[0].data.author, null, "a key alone sees no user");

@@ -218,9 +218,9 @@ class Users(LibraryTest):
         with self.assertRaisesRegex(CocobaseError, "files yet"):
             db.auth.update_user_with_files({"n": 3}, files={"photo": io.BytesIO(b"x")})
 
-    def test_a_server_lists_and_finds_users(self):
+    def test_a_server_lists_and_finds_users_and_a_user_only_themselves(self):
         team = fresh("team")
-        (_, ada), (_, bob) = self.sign_up({"team": team, "age": 36}), self.sign_up({"team": team, "age": 9})
+        (db, ada), (_, bob) = self.sign_up({"team": team, "age": 36}), self.sign_up({"team": team, "age": 9})
         for query, expected in [
             ({}, [bob, ada]),
             ({"sort": "data.age", "order": "desc"}, [ada, bob]),
@@ -233,8 +233,10 @@ class Users(LibraryTest):
             self.assertEqual(found["data"], [user.to_dict() for user in expected], query)
             self.assertEqual((found["total"], found["offset"], found["has_more"]), (len(expected), 0, False))
         self.assertEqual(self.admin.auth.get_user_by_id(bob.id).to_dict(), bob.to_dict())
+        self.assertEqual(db.auth.list_users()["data"], [ada.to_dict()])
+        self.assertEqual(db.auth.get_user_by_id(ada.id).email, ada.email)
         with self.assertRaisesRegex(CocobaseError, "404 - .*User not found"):
-            self.admin.auth.get_user_by_id("nobody")
+            db.auth.get_user_by_id(bob.id)
 
     def mailed(self, email, behind):
         """Waits for the newest mail to an address, and returns what stands behind a text in it."""
@@ -268,7 +270,7 @@ class Users(LibraryTest):
         db, user = self.sign_up({"name": "Ada"})
         posts = fresh("posts")
         db.create_document(posts, {"author_id": user.id})
-        [record] = self.admin.list_documents(posts, QueryBuilder().from_dict({"populate": "author:appuser"}))
+        [record] = db.list_documents(posts, QueryBuilder().from_dict({"populate": "author:appuser"}))
         self.assertEqual((record["author"]["email"], record["author"]["name"]), (user.email, "Ada"))
 
 

@@ -99,6 +99,46 @@ on_both_databases! {
         }
     }
 
+    async fn a_user_sees_only_themselves_and_a_key_alone_nobody(app: &TestApp) {
+        let (token, ada) = sign_up(app, "ada@example.com", json!({ "n": 1 })).await;
+        let (_, bob) = sign_up(app, "bob@example.com", json!({ "n": 2 })).await;
+        for id in [&ada["id"], &bob["id"]] {
+            app.create("posts", json!({ "author_id": id })).await;
+        }
+        let get = async |credentials, path: &str| call(app, credentials, Method::GET, path, Value::Null).await;
+        for (credentials, who) in [
+            ((PUBLISHABLE_KEY, token.as_str()), "a user"),
+            (("", token.as_str()), "a token alone"),
+            ((SECRET_KEY, token.as_str()), "a server for the user"),
+        ] {
+            for (query, seen) in [
+                ("", json!([ada])),
+                ("sort=email", json!([ada])),
+                ("data.n_gte=1", json!([ada])),
+                ("email=bob@example.com", json!([])),
+                ("[or]email=bob@example.com&[or]data.n=2", json!([])),
+            ] {
+                let list = get(credentials, &format!("/auth-collections/users?{query}")).await;
+                let total = seen.as_array().unwrap().len();
+                assert_eq!((&list.body["data"], &list.body["total"]), (&seen, &json!(total)), "{who}: {query}");
+            }
+            let one = async |user: &Value| {
+                get(credentials, &format!("/auth-collections/users/{}", user["id"].as_str().unwrap())).await
+            };
+            assert_eq!(one(&ada).await.body, ada, "{who}");
+            assert_eq!(detail(&one(&bob).await), (404, "User not found"), "{who}");
+            let posts = get(credentials, "/collections/posts/documents?populate=author:appuser&order=asc").await;
+            let authors: Vec<_> = posts.body.as_array().unwrap().iter().map(|post| &post["author"]["email"]).collect();
+            assert_eq!(authors, [&ada["email"], &Value::Null], "{who}");
+        }
+        let guest = (PUBLISHABLE_KEY, "");
+        for path in ["/auth-collections/users", &format!("/auth-collections/users/{}", ada["id"].as_str().unwrap())] {
+            assert_eq!(detail(&get(guest, path).await).0, 403, "{path}");
+        }
+        let posts = get(guest, "/collections/posts/documents?populate=author:appuser").await;
+        assert_eq!(posts.body[0]["author"], Value::Null, "{posts:?}");
+    }
+
     async fn an_author_who_is_a_user_is_joined(app: &TestApp) {
         let (_, ada) = sign_up(app, "ada@example.com", json!({ "name": "Ada", "email": "other" })).await;
         let post = app.create("posts", json!({ "author_id": ada["id"], "user_id": ada["id"], "reader_ids": [ada["id"]] })).await;
