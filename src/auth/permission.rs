@@ -106,8 +106,13 @@ impl Readable {
 ///
 /// A user sees exactly themselves in the collection of users, a server sees everybody, and a key alone nobody.
 pub fn readable(principal: &Principal, collection: &Collection) -> Readable {
-    if !collection.name.is_users() || principal.is_server() {
+    if !collection.name.is_users() {
         return Readable::Everything;
+    }
+    match check(principal, Action::UseAccount) {
+        Err(why) => return Readable::Nothing(why),
+        Ok(()) if principal.is_server() => return Readable::Everything,
+        Ok(()) => {}
     }
     match &principal.user {
         Some(user) => Readable::Matching(Filter::Equals(Field::Id, vec![Value::from(user.id.as_str())])),
@@ -133,10 +138,12 @@ pub fn check_merge(
     id: &DocumentId,
     patch: &Patch,
 ) -> Result<(), Unwritable> {
-    if !collection.name.is_users() || principal.is_server() {
+    if !collection.name.is_users() {
         return Ok(());
     }
+    check(principal, Action::UseAccount).map_err(Unwritable::Forbidden)?;
     match &principal.user {
+        None if principal.is_server() => Ok(()),
         None => Err(Unwritable::Forbidden(Forbidden::OtherUser)),
         Some(user) if user.id != *id => Err(Unwritable::Unknown),
         Some(_) if patch.top_level_fields().all(|field| field == "profile") => Ok(()),
@@ -146,10 +153,11 @@ pub fn check_merge(
 
 /// Checks that a principal may create, replace or delete documents of a collection.
 pub fn check_writable(principal: &Principal, collection: &Collection) -> Result<(), Forbidden> {
-    match collection.name.is_users() && !principal.is_server() {
-        true => Err(Forbidden::OtherUser),
-        false => Ok(()),
+    if !collection.name.is_users() {
+        return Ok(());
     }
+    check(principal, Action::UseAccount)?;
+    if principal.is_server() { Ok(()) } else { Err(Forbidden::OtherUser) }
 }
 
 /// Checks that a principal's ticket, if it has one, is not for another collection.

@@ -65,6 +65,14 @@ impl Principal {
         Account { project: self.project.clone(), key: self.key.clone() }
     }
 
+    /// Returns the name under which what it has sent is remembered: its key, and its user if it has one.
+    pub fn caller_name(&self) -> String {
+        match &self.user {
+            Some(user) => format!("{}/{}", self.key, user.id),
+            None => self.key.to_string(),
+        }
+    }
+
     /// Whether it is a server that acts for itself, whom no rule binds.
     pub fn is_server(&self) -> bool {
         self.kind == KeyKind::Secret && self.user.is_none()

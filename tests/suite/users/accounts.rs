@@ -170,6 +170,45 @@ on_both_databases! {
         assert_eq!(app.get(path).await.data()[0]["data"]["author"]["data"]["email"], "ada@example.com");
     }
 
+    async fn two_users_who_send_one_idempotency_key_get_two_documents(app: &TestApp) {
+        let (ada, bob) = (sign_up(app, "ada@example.com").await, sign_up(app, "bob@example.com").await);
+        let mut ids = Vec::new();
+        for token in [&ada.access, &bob.access, &ada.access] {
+            let request = app.request_as(token, Method::POST, "/collections/posts");
+            let request = request.header("x-api-key", PUBLISHABLE_KEY).header("Idempotency-Key", "same");
+            let answer = app.send(request.json(&json!({ "n": 1 }))).await;
+            assert_eq!(answer.status, 201);
+            ids.push(answer.data()["id"].clone());
+        }
+        assert_ne!(ids[0], ids[1]);
+        assert_eq!(ids[0], ids[2], "the same user repeats");
+    }
+
+    async fn a_key_without_the_scope_of_users_sees_none_and_writes_none(app: &TestApp) {
+        let ada = sign_up(app, "ada@example.com").await;
+        let project = app.sql().await.texts("SELECT id FROM projects").await.remove(0);
+        let key = "sk_abcdefghijklmnop0123456789";
+        let hash = coir::auth::keys::hash_key(key);
+        app.sql()
+            .await
+            .execute(&format!(
+                "INSERT INTO api_keys (id, project_id, kind, prefix, hash, scopes, created_at) \
+                 VALUES ('limited', '{project}', 'secret', 'sk_abcdefgh', '{hash}', 'documents:read,documents:write,realtime', 0)"
+            ))
+            .await;
+        for (method, path, body) in [
+            (Method::GET, "/users".to_owned(), Value::Null),
+            (Method::GET, "/collections/_users".to_owned(), Value::Null),
+            (Method::GET, "/realtime/sse/_users".to_owned(), Value::Null),
+            (Method::POST, "/collections/_users".to_owned(), json!({ "email": "eve@example.com" })),
+            (Method::PATCH, format!("/users/{}", ada.id), json!({ "roles": ["admin"] })),
+            (Method::DELETE, format!("/users/{}", ada.id), Value::Null),
+        ] {
+            let answer = ask(app, key, method.clone(), &path, body).await;
+            assert_eq!(answer.error(), (403, "FORBIDDEN"), "{method} {path}: {answer:?}");
+        }
+    }
+
     async fn a_server_manages_every_user(app: &TestApp) {
         let ada = sign_up(app, "ada@example.com").await;
         let path = format!("/users/{}", ada.id);
