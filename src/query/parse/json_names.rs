@@ -71,5 +71,6 @@ fn sign_at_the_end(key: &str) -> Option<(&str, &'static str)> {
         ("=", "eq"),
     ];
     let split = |(sign, word): &(&str, &'static str)| Some((key.strip_suffix(sign)?.trim_end(), *word));
-    SIGNS.iter().find_map(split).filter(|(name, _)| !name.is_empty())
+    // A name with other signs in it is somebody's text, such as markup.
+    SIGNS.iter().find_map(split).filter(|(name, _)| !name.is_empty() && !name.contains(['<', '>', '=']))
 }
