@@ -33,8 +33,12 @@ function start(server, apiKey) {
 
 	form.addEventListener("submit", async (event) => {
 		event.preventDefault();
-		const text = form.elements.text.value;
-		if (await attempt(db.createDocument("todos", { text, done: false }))) form.reset();
+		const field = form.elements.text;
+		const text = field.value;
+		// At once: the next task may be typed before the answer is here.
+		form.reset();
+		const isStored = await attempt(db.createDocument("todos", { text, done: false }));
+		if (!isStored && field.value === "") field.value = text;
 	});
 
 	const row = ({ id, data }) => {
