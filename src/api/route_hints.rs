@@ -32,7 +32,7 @@ const ELSEWHERE: [(&[&str], &str); 3] = [
     ),
 ];
 
-/// What to say where other products have their users.
+/// The hint where other products have their users.
 const USERS: &str = "users sign up with `POST /users`, sign in with `POST /users/login`, and `GET /users/me` says who they are; docs/reference/users.md lists the routes";
 
 /// Returns what to tell the sender of a request whose path no route has; `None` if nothing is likely.

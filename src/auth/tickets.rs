@@ -79,7 +79,7 @@ struct Claims {
     key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     collection: Option<String>,
-    /// Of a ticket with [`USER_AUDIENCE`]; both or neither.
+    /// A ticket with [`USER_AUDIENCE`] has both, and any other ticket neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

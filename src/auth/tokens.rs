@@ -47,7 +47,7 @@ struct AccessKey {
     reading: DecodingKey,
 }
 
-/// What an access token says.
+/// The content of an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     pub project: ProjectId,

@@ -212,7 +212,7 @@ fn quote(path: &Path) -> String {
     }
 }
 
-/// Who stops the server.
+/// The signal that stops the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stop {
     /// A person, with Ctrl-C.

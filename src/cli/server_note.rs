@@ -59,7 +59,7 @@ impl NoteFile {
     pub(super) fn write(&self, note: &ServerNote) -> io::Result<()> {
         let mut new = self.0.clone().into_os_string();
         new.push("-new");
-        // One that was left may have another mode, or be a link.
+        // A file that was left may have another mode, or be a link.
         match fs::remove_file(&new) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
             _ => {}

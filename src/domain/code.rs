@@ -11,7 +11,7 @@ pub const MAX_RECENT: usize = 5;
 pub const RECENT: i64 = 60 * MINUTE;
 const MINUTE: i64 = 60_000;
 
-/// What a code is good for.
+/// The purpose of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// Sets a new password.

@@ -43,12 +43,12 @@ pub struct PresentedToken {
     pub arrived: Timestamp,
 }
 
-/// What a refresh token is worth.
+/// The worth of a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenWorth {
     /// The current one: the session gets the next.
     Current,
-    /// One that was current a moment ago: the session's current one is the answer.
+    /// It was current a moment ago: the session's current one is the answer.
     JustReplaced,
     /// One that was replaced before. Somebody has a copy, so nobody knows whose the session is.
     Stolen,

@@ -1,4 +1,4 @@
-//! What users do by mail: a new password, a verified or another address, and a sign-in by code.
+//! Users get a new password, verify or change an address, and sign in by a code, all by mail.
 //!
 //! A request that names an address is answered before anyone looks whether a user has it, so that nobody learns that from the
 //! answer or from the time it takes.

@@ -10,7 +10,7 @@ use crate::{
 /// The hint for a request without a credential.
 pub const NO_CREDENTIAL: &str =
     "the request has no key; send it in the header `Authorization: Bearer <key>` or `x-api-key: <key>`";
-/// What is added to the hints of a stream, for pages whose `EventSource` sends no headers.
+/// A stream adds this to its hints, for pages whose `EventSource` sends no headers.
 pub const IN_A_PAGE: &str = "an `EventSource` sends no headers: give it a publishable key as `?token=pk_…`, or a ticket as `?ticket=…`";
 /// The hint for a request whose headers or parameters hold several.
 pub const TWO_CREDENTIALS: &str = "the request has two different keys; send one";

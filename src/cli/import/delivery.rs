@@ -27,7 +27,7 @@ pub(super) struct Refusal {
     pub(super) is_final: bool,
 }
 
-/// What becomes of the records.
+/// The fate of the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Write,

@@ -1,4 +1,4 @@
-//! What users do by mail: a new password, a verified address, and a sign-in by code.
+//! Users get a new password, verify an address, and sign in by a code, all by mail.
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
