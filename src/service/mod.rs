@@ -3,7 +3,7 @@
 //! Never does: know of HTTP, or print an answer.
 //!
 //! Reading order: [`error`], [`documents`], [`lists`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`],
-//! [`schemas`], [`users`], [`own_account`], [`codes`], [`second_factor`], [`keys`]. [`scans`] and `lookup` have what several of them share.
+//! [`schemas`], [`users`], `sessions`, [`own_account`], [`codes`], [`second_factor`], [`keys`]. [`scans`] and `lookup` have what several of them share.
 
 pub mod batches;
 pub mod codes;
@@ -20,6 +20,7 @@ pub mod queries;
 pub mod scans;
 pub mod schemas;
 pub mod second_factor;
+mod sessions;
 pub mod users;
 
 pub use collections::Collections;

@@ -1,4 +1,6 @@
-//! Changes of one's own account that come all at once, as the client libraries send them, and tokens that last as these expect.
+//! One's own account: it is read, changed and deleted, by the member or all at once, as the client libraries do.
+
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -7,10 +9,10 @@ use super::{
     users::{Lifetimes, is_recent, own_key, signed_in},
 };
 use crate::{
-    auth::{Action, Passwords, Principal, permission},
-    domain::{Data, Document, Email, Patch, USERS},
+    auth::{Action, Passwords, Principal, passwords::Verdict, permission},
+    domain::{Data, Document, Email, PasswordHash, Patch, USERS},
     store::{Lane, access::credentials},
-    writer::{Mutation, Operation, Outcome, Precondition, UserOperation, WriteError},
+    writer::{Missing, Mutation, Operation, Outcome, Precondition, UserOperation, WriteError},
 };
 
 /// A change of one's own account. What is `None` stays as it is.
@@ -22,7 +24,115 @@ pub struct AccountChange {
     pub password: Option<String>,
 }
 
+/// A change of one's own profile.
+pub struct ProfileChange {
+    /// Merged into the profile.
+    pub profile: Option<Patch>,
+    /// Operators on fields of the profile, whose paths begin with `profile`.
+    pub operators: Option<Patch>,
+}
+
 impl Users {
+    /// Returns the user's own document.
+    pub async fn me(&self, principal: &Principal) -> Result<Document, ServiceError> {
+        self.read_user(&principal.project, &signed_in(principal)?.id).await
+    }
+
+    /// Changes the user's own profile, and returns the document.
+    pub async fn change_profile(
+        &self,
+        principal: &Principal,
+        change: ProfileChange,
+    ) -> Result<Arc<Document>, ServiceError> {
+        let user = signed_in(principal)?.id.clone();
+        let ProfileChange { profile, operators } = change;
+        self.changed(self.submit(principal, UserOperation::ChangeProfile { user, profile, operators }).await?)
+    }
+
+    /// Gives an anonymous user an address and a password. The id stays the same.
+    pub async fn upgrade(
+        &self,
+        principal: &Principal,
+        email: Email,
+        password: String,
+    ) -> Result<Arc<Document>, ServiceError> {
+        let user = signed_in(principal)?.id.clone();
+        let password = self.passwords.hash(&principal.account(), password).await?;
+        self.changed(self.submit(principal, UserOperation::Upgrade { user, email, password }).await?)
+    }
+
+    /// Replaces the user's own password. The other sessions end.
+    ///
+    /// # Errors
+    /// [`ServiceError::Credentials`] if `current` is wrong. Who has no password yet needs a recent sign-in instead.
+    pub async fn change_password(
+        &self,
+        principal: &Principal,
+        current: Option<String>,
+        new: String,
+    ) -> Result<(), ServiceError> {
+        Passwords::check(&new)?;
+        let stored = self.prove(principal, current).await?;
+        let new = self.passwords.hash(&principal.account(), new).await?;
+        let user = signed_in(principal)?;
+        let (user, keep) = (user.id.clone(), Some(user.session.clone()));
+        let operation = UserOperation::ChangePassword { user, current: stored, new, keep };
+        self.submit(principal, operation).await.map(drop)
+    }
+
+    /// Deletes the user's own account: the document, the credentials and the sessions.
+    ///
+    /// # Errors
+    /// [`ServiceError::Credentials`] if `password` is wrong; without one, [`ServiceError::RecentSignIn`].
+    pub async fn delete_me(
+        &self,
+        principal: &Principal,
+        password: Option<String>,
+    ) -> Result<(), ServiceError> {
+        self.prove_recently(principal, password).await?;
+        let operation = Operation::DeleteDocument {
+            collection: USERS.to_owned(),
+            id: signed_in(principal)?.id.clone(),
+            precondition: Precondition::None,
+            missing: Missing::Refused,
+        };
+        let (project, caller, session) = principal.callers();
+        let mutation = Mutation { project, caller, session, operations: vec![operation], idempotency: None };
+        self.run(mutation).await.map(drop)
+    }
+
+    /// Makes sure that the caller is the user and not somebody who found the device: by the password, or where the user has none
+    /// by a recent sign-in. Returns the password's hash.
+    pub(super) async fn prove(
+        &self,
+        principal: &Principal,
+        password: Option<String>,
+    ) -> Result<Option<PasswordHash>, ServiceError> {
+        let key = own_key(principal)?;
+        let read = |db| async move { credentials::find(&db, &key).await };
+        let found = self.documents.db.read(Lane::Point, read).await?.ok_or(ServiceError::UnknownDocument)?;
+        match (&found.password, password) {
+            (None, None) if is_recent(principal) => Ok(None),
+            (_, None) => Err(ServiceError::RecentSignIn),
+            (stored, Some(password)) => {
+                let verdict = self.passwords.compare(&principal.account(), password, stored.as_ref()).await?;
+                if verdict == Verdict::Wrong { Err(ServiceError::Credentials) } else { Ok(found.password) }
+            }
+        }
+    }
+
+    /// Makes sure of the same, and takes a recent sign-in for a password that is not given.
+    pub(super) async fn prove_recently(
+        &self,
+        principal: &Principal,
+        password: Option<String>,
+    ) -> Result<(), ServiceError> {
+        if password.is_none() && is_recent(principal) {
+            return Ok(());
+        }
+        self.prove(principal, password).await.map(drop)
+    }
+
     /// Returns the same use cases with other lifetimes for the tokens that they give.
     pub fn with_lifetimes(&self, lifetimes: Lifetimes) -> Self {
         Self { lifetimes, ..self.clone() }

@@ -1,4 +1,4 @@
-//! Users: sign-up, sign-in, sessions, passwords, and one's own account.
+//! Users: sign-up, sign-in, and the tokens of a session.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::{
         permission, tokens::hash_token,
     },
     domain::{
-        Credentials, Document, DocumentId, Email, PasswordHash, Patch, ProjectId, Session, SessionId,
-        Timestamp, USERS, UserData, UserKey,
+        Credentials, Document, DocumentId, Email, PasswordHash, ProjectId, SessionId, Timestamp, USERS,
+        UserData, UserKey,
     },
     mail::Mailer,
     store::{
@@ -18,10 +18,7 @@ use crate::{
         access::{credentials, sessions},
         documents::one,
     },
-    writer::{
-        Missing, Mutation, Operation, Outcome, Precondition, UserOperation, WriteError,
-        user_operation::{NewSession, Which},
-    },
+    writer::{Mutation, Operation, Outcome, UserOperation, WriteError, user_operation::NewSession},
 };
 
 /// A sign-in that is younger than this allows what else takes the password, in milliseconds.
@@ -69,14 +66,6 @@ pub enum SignIn {
     Done(Box<Welcome>),
     /// The user has a second factor, too. [`Users::sign_in_second`] takes this ticket within five minutes.
     SecondFactor(String),
-}
-
-/// A change of one's own profile.
-pub struct ProfileChange {
-    /// Merged into the profile.
-    pub profile: Option<Patch>,
-    /// Operators on fields of the profile, whose paths begin with `profile`.
-    pub operators: Option<Patch>,
 }
 
 impl Users {
@@ -198,147 +187,6 @@ impl Users {
         }
     }
 
-    /// Ends the session of the request.
-    pub async fn sign_out(&self, principal: &Principal) -> Result<(), ServiceError> {
-        let user = signed_in(principal)?;
-        self.end_sessions(principal, &user.id, Which::One(user.session.clone())).await
-    }
-
-    /// Ends one of the user's own sessions.
-    pub async fn end_session(&self, principal: &Principal, session: &str) -> Result<(), ServiceError> {
-        let user = signed_in(principal)?.id.clone();
-        match self.end_sessions(principal, &user, Which::One(SessionId::from_stored(session))).await {
-            Err(ServiceError::Write(WriteError::SessionEnded)) => Err(ServiceError::UnknownSession),
-            outcome => outcome,
-        }
-    }
-
-    /// Ends all sessions of any user.
-    pub async fn sign_out_user(&self, principal: &Principal, user: &DocumentId) -> Result<(), ServiceError> {
-        permission::check(principal, Action::ManageUsers)?;
-        self.read_user(&principal.project, user).await?;
-        self.end_sessions(principal, user, Which::All).await
-    }
-
-    /// Lists the user's own sessions, the last used first.
-    pub async fn sessions(&self, principal: &Principal) -> Result<Vec<Session>, ServiceError> {
-        let key = own_key(principal)?;
-        let read = move |db| async move { sessions::list(&db, &key).await };
-        let mut found = self.documents.db.read(Lane::Point, read).await?;
-        found.retain(|session| session.expires_at > Timestamp::now());
-        Ok(found)
-    }
-
-    /// Returns the user's own document.
-    pub async fn me(&self, principal: &Principal) -> Result<Document, ServiceError> {
-        self.read_user(&principal.project, &signed_in(principal)?.id).await
-    }
-
-    /// Changes the user's own profile, and returns the document.
-    pub async fn change_profile(
-        &self,
-        principal: &Principal,
-        change: ProfileChange,
-    ) -> Result<Arc<Document>, ServiceError> {
-        let user = signed_in(principal)?.id.clone();
-        let ProfileChange { profile, operators } = change;
-        self.changed(self.submit(principal, UserOperation::ChangeProfile { user, profile, operators }).await?)
-    }
-
-    /// Gives an anonymous user an address and a password. The id stays the same.
-    pub async fn upgrade(
-        &self,
-        principal: &Principal,
-        email: Email,
-        password: String,
-    ) -> Result<Arc<Document>, ServiceError> {
-        let user = signed_in(principal)?.id.clone();
-        let password = self.passwords.hash(&principal.account(), password).await?;
-        self.changed(self.submit(principal, UserOperation::Upgrade { user, email, password }).await?)
-    }
-
-    /// Replaces the user's own password. The other sessions end.
-    ///
-    /// # Errors
-    /// [`ServiceError::Credentials`] if `current` is wrong. Who has no password yet needs a recent sign-in instead.
-    pub async fn change_password(
-        &self,
-        principal: &Principal,
-        current: Option<String>,
-        new: String,
-    ) -> Result<(), ServiceError> {
-        Passwords::check(&new)?;
-        let stored = self.prove(principal, current).await?;
-        let new = self.passwords.hash(&principal.account(), new).await?;
-        let user = signed_in(principal)?;
-        let (user, keep) = (user.id.clone(), Some(user.session.clone()));
-        let operation = UserOperation::ChangePassword { user, current: stored, new, keep };
-        self.submit(principal, operation).await.map(drop)
-    }
-
-    /// Deletes the user's own account: the document, the credentials and the sessions.
-    ///
-    /// # Errors
-    /// [`ServiceError::Credentials`] if `password` is wrong; without one, [`ServiceError::RecentSignIn`].
-    pub async fn delete_me(
-        &self,
-        principal: &Principal,
-        password: Option<String>,
-    ) -> Result<(), ServiceError> {
-        self.prove_recently(principal, password).await?;
-        let operation = Operation::DeleteDocument {
-            collection: USERS.to_owned(),
-            id: signed_in(principal)?.id.clone(),
-            precondition: Precondition::None,
-            missing: Missing::Refused,
-        };
-        let (project, caller, session) = principal.callers();
-        let mutation = Mutation { project, caller, session, operations: vec![operation], idempotency: None };
-        self.run(mutation).await.map(drop)
-    }
-
-    /// Makes sure that the caller is the user and not somebody who found the device: by the password, or where the user has none
-    /// by a recent sign-in. Returns the password's hash.
-    pub(super) async fn prove(
-        &self,
-        principal: &Principal,
-        password: Option<String>,
-    ) -> Result<Option<PasswordHash>, ServiceError> {
-        let key = own_key(principal)?;
-        let read = |db| async move { credentials::find(&db, &key).await };
-        let found = self.documents.db.read(Lane::Point, read).await?.ok_or(ServiceError::UnknownDocument)?;
-        match (&found.password, password) {
-            (None, None) if is_recent(principal) => Ok(None),
-            (_, None) => Err(ServiceError::RecentSignIn),
-            (stored, Some(password)) => {
-                let verdict = self.passwords.compare(&principal.account(), password, stored.as_ref()).await?;
-                if verdict == Verdict::Wrong { Err(ServiceError::Credentials) } else { Ok(found.password) }
-            }
-        }
-    }
-
-    /// Makes sure of the same, and takes a recent sign-in for a password that is not given.
-    pub(super) async fn prove_recently(
-        &self,
-        principal: &Principal,
-        password: Option<String>,
-    ) -> Result<(), ServiceError> {
-        if password.is_none() && is_recent(principal) {
-            return Ok(());
-        }
-        self.prove(principal, password).await.map(drop)
-    }
-
-    async fn end_sessions(
-        &self,
-        principal: &Principal,
-        user: &DocumentId,
-        which: Which,
-    ) -> Result<(), ServiceError> {
-        let user = user.clone();
-        self.submit(principal, UserOperation::EndSessions { user, which }).await.map(drop)
-    }
-
     pub(super) async fn find_by_email(
         &self,
         project: &ProjectId,
@@ -349,7 +197,11 @@ impl Users {
         Ok(self.documents.db.read(Lane::Point, read).await?)
     }
 
-    async fn read_user(&self, project: &ProjectId, user: &DocumentId) -> Result<Document, ServiceError> {
+    pub(super) async fn read_user(
+        &self,
+        project: &ProjectId,
+        user: &DocumentId,
+    ) -> Result<Document, ServiceError> {
         let collection = get_collection(&self.documents.catalogs, project, USERS).await?;
         let user = user.clone();
         let read = |db| async move { one::find(&db, &collection.id, &user).await };
@@ -387,7 +239,7 @@ impl Users {
         self.run(Mutation { project, caller, session, operations, idempotency: None }).await
     }
 
-    async fn run(&self, mutation: Mutation) -> Result<Outcome, ServiceError> {
+    pub(super) async fn run(&self, mutation: Mutation) -> Result<Outcome, ServiceError> {
         let committed = self.documents.writer.submit(mutation).await.map_err(|err| match err {
             WriteError::AtOperation { cause, .. } => *cause,
             err => err,
@@ -420,7 +272,7 @@ impl Users {
         }
     }
 
-    fn changed(&self, outcome: Outcome) -> Result<Arc<Document>, ServiceError> {
+    pub(super) fn changed(&self, outcome: Outcome) -> Result<Arc<Document>, ServiceError> {
         match outcome {
             Outcome::Document { document, .. } => Ok(document),
             _ => Err(ServiceError::UnknownDocument),

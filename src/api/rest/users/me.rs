@@ -15,7 +15,7 @@ use crate::{
         state::State,
     },
     domain::{Data, Patch},
-    service::users::ProfileChange,
+    service::own_account::ProfileChange,
 };
 
 /// `GET /users/me` → 200 with the document of the user who asks.
