@@ -11,6 +11,8 @@ pub struct Model {
     pub id: String,
     /// Unique in the database.
     pub name: String,
+    /// The settings of the project as JSON; none if nobody has set any.
+    pub settings: Option<String>,
     pub created_at: i64,
 }
 

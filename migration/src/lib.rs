@@ -20,6 +20,7 @@ mod m20261127_000011_correct_times;
 mod m20261127_000012_create_users;
 mod m20261127_000013_create_codes;
 mod m20261127_000014_add_totp;
+mod m20261127_000015_add_project_settings;
 
 /// The table in which the steps that have run are remembered.
 const APPLIED: &str = "seaql_migrations";
@@ -74,6 +75,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000012_create_users::Migration),
             Box::new(m20261127_000013_create_codes::Migration),
             Box::new(m20261127_000014_add_totp::Migration),
+            Box::new(m20261127_000015_add_project_settings::Migration),
         ]
     }
 }

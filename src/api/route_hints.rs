@@ -12,7 +12,7 @@ const DOCUMENT_WORDS: [&str; 7] = ["documents", "document", "docs", "records", "
 const STREAM_WORDS: [&str; 8] =
     ["sse", "stream", "events", "subscribe", "watch", "ws", "websocket", "socket"];
 /// The first words of the other routes.
-const OTHER_ROUTES: [&str; 3] = ["realtime", "transactions", "health"];
+const OTHER_ROUTES: [&str; 4] = ["realtime", "transactions", "health", "settings"];
 /// The words of what is elsewhere or not there yet, and what to say of it.
 const ELSEWHERE: [(&[&str], &str); 3] = [
     (

@@ -10,7 +10,7 @@ use super::{
     health,
     public::files,
     realtime,
-    rest::{batches, collections, documents, export, queries, tickets, transactions, users},
+    rest::{batches, collections, documents, export, projects, queries, tickets, transactions, users},
     site,
 };
 
@@ -173,6 +173,12 @@ fn api(config: &mut ServiceConfig) {
             resource("/health/ready")
                 .route(get().to(health::ready))
                 .default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/settings")
+                .route(get().to(projects::get))
+                .route(patch().to(projects::change))
+                .default_service(other_methods("GET, HEAD, PATCH")),
         )
         .service(
             resource("/realtime")

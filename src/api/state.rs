@@ -8,7 +8,7 @@ use crate::{
     api::{readiness::Health, realtime::Realtime},
     auth::Authenticator,
     config::Limits,
-    service::{Collections, Documents, Exports, Users},
+    service::{Collections, Documents, Exports, Projects, Users},
     shares::Budget,
     store::Db,
 };
@@ -19,6 +19,7 @@ pub struct ServerState {
     pub collections: Collections,
     pub exports: Exports,
     pub users: Users,
+    pub projects: Projects,
     pub realtime: web::Data<Realtime>,
     pub authenticator: Authenticator,
     pub health: Health,

@@ -55,7 +55,7 @@ use crate::{
     },
     mail,
     service::{
-        Collections, Documents, Exports, Scans, Users,
+        Collections, Documents, Exports, Projects, Scans, Users,
         keys::{self, NewKeys},
         users::Lifetimes,
     },
@@ -218,6 +218,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             },
             mailer,
         },
+        projects: Projects { catalogs: catalogs.clone(), writer: writer.clone() },
         exports: Exports::new(documents.clone()),
         documents,
         collections: Collections { db: db.clone(), catalogs, writer, scans },

@@ -29,6 +29,8 @@ pub enum Action {
     UseAccount,
     /// See and change every user's account.
     ManageUsers,
+    /// See and change the settings of the project.
+    ManageProject,
 }
 
 /// Why a known principal may not do something. The message can be shown to the caller.
@@ -59,6 +61,7 @@ pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
         Action::ChangeCollection | Action::RemoveCollection => ("collections:write", true),
         Action::UseAccount => ("users", false),
         Action::ManageUsers => ("users", true),
+        Action::ManageProject => ("settings", true),
     };
     if secret && !principal.is_server() {
         return Err(Forbidden::SecretKeyOnly);

@@ -75,10 +75,12 @@ pub enum Control {
     SessionsEnded {
         sessions: Vec<String>,
     },
+    /// The settings of the project changed. The project's row has them.
+    SettingsChanged,
     /// An operator confirmed the clock. The times of this entry and of those after it may be before those of earlier entries.
     ClockAccepted,
     /// A control entry that only a newer version understands, or that can't be read. Anything may have changed, so that all
-    /// that is known of collections and keys is read anew.
+    /// that is known of collections, settings and keys is read anew.
     #[serde(other)]
     Unknown,
 }
@@ -101,7 +103,7 @@ impl Control {
         matches!(self, Self::IndexesChanged { .. } | Self::CollectionRemoved { .. } | Self::Unknown)
     }
 
-    /// Whether what is known of collections and indexes may be outdated after this.
+    /// Whether what is known of collections, indexes and settings may be outdated after this.
     pub fn concerns_collections(&self) -> bool {
         !matches!(self, Self::KeyRevoked { .. } | Self::SessionsEnded { .. })
     }

@@ -1,7 +1,7 @@
 //! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
 //! Reading order: [`name`], [`time`] with [`clock`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost` and `schema_keywords`, [`collection`],
-//! [`user`], [`session`], [`code`], [`totp`], [`mail`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
+//! [`user`], [`session`], [`code`], [`totp`], [`mail`], [`project_settings`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
 
 pub mod change;
 pub mod checksum;
@@ -18,6 +18,7 @@ pub mod mail;
 pub mod name;
 mod nearest;
 pub mod patch;
+pub mod project_settings;
 pub mod schema;
 mod schema_cost;
 mod schema_keywords;
@@ -39,6 +40,7 @@ pub use name::{
 };
 pub use nearest::nearest;
 pub use patch::{ApplyError, Patch, PatchError};
+pub use project_settings::ProjectSettings;
 pub use schema::{Schema, SchemaError, Violation};
 pub use session::Session;
 pub use time::Timestamp;

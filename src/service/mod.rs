@@ -3,7 +3,8 @@
 //! Never does: know of HTTP, or print an answer.
 //!
 //! Reading order: [`error`], [`documents`], [`lists`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`],
-//! [`schemas`], [`users`], `sessions`, [`own_account`], [`codes`], [`second_factor`], [`keys`]. [`scans`] and `lookup` have what several of them share.
+//! [`schemas`], [`users`], [`sign_up`], `sessions`, [`own_account`], [`codes`], [`second_factor`], [`projects`],
+//! [`keys`]. [`scans`] and `lookup` have what several of them share.
 
 pub mod batches;
 pub mod codes;
@@ -16,16 +17,19 @@ pub mod lists;
 mod lookup;
 pub mod own_account;
 pub mod populate;
+pub mod projects;
 pub mod queries;
 pub mod scans;
 pub mod schemas;
 pub mod second_factor;
 mod sessions;
+pub mod sign_up;
 pub mod users;
 
 pub use collections::Collections;
 pub use documents::Documents;
 pub use error::ServiceError;
 pub use exports::Exports;
+pub use projects::Projects;
 pub use scans::Scans;
 pub use users::Users;

@@ -157,6 +157,10 @@ impl Users {
         if (email.is_some() || change.password.is_some()) && !is_recent(principal) {
             return Err(ServiceError::RecentSignIn);
         }
+        if let Some(email) = &email {
+            let settings = self.settings(principal).await?;
+            settings.signup.check_address(email).map_err(WriteError::SignUp)?;
+        }
         let user = signed_in.id.clone();
         let mut operations = Vec::new();
         if let Some(profile) = change.profile {

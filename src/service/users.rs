@@ -1,4 +1,4 @@
-//! Users: sign-up, sign-in, and the tokens of a session.
+//! Users: sign-in, and the tokens of a session.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::{
         permission, tokens::hash_token,
     },
     domain::{
-        Credentials, Document, DocumentId, Email, PasswordHash, ProjectId, SessionId, Timestamp, USERS,
-        UserData, UserKey,
+        Credentials, Document, DocumentId, Email, ProjectId, ProjectSettings, SessionId, Timestamp, USERS,
+        UserKey,
     },
     mail::Mailer,
     store::{
@@ -69,46 +69,6 @@ pub enum SignIn {
 }
 
 impl Users {
-    /// Creates a user with a password, and signs them in.
-    ///
-    /// # Errors
-    /// [`WriteError::EmailTaken`], and the errors of passwords.
-    pub async fn sign_up(
-        &self,
-        principal: &Principal,
-        user: UserData,
-        password: String,
-        seen: Seen,
-    ) -> Result<Welcome, ServiceError> {
-        permission::check(principal, Action::UseAccount)?;
-        let password = self.passwords.hash(&principal.account(), password).await?;
-        self.create(principal, user, Some(password), "password", seen).await
-    }
-
-    /// Creates a user without an address, and signs them in.
-    pub async fn sign_up_anonymously(
-        &self,
-        principal: &Principal,
-        user: UserData,
-        seen: Seen,
-    ) -> Result<Welcome, ServiceError> {
-        permission::check(principal, Action::UseAccount)?;
-        self.create(principal, user, None, "anonymous", seen).await
-    }
-
-    async fn create(
-        &self,
-        principal: &Principal,
-        user: UserData,
-        password: Option<PasswordHash>,
-        method: &'static str,
-        seen: Seen,
-    ) -> Result<Welcome, ServiceError> {
-        let session = self.new_session(method, seen)?;
-        let operation = UserOperation::SignUp { user: Box::new(user), password, session };
-        self.welcome(self.submit(principal, operation).await?)
-    }
-
     /// Signs a user in by address and password. An unknown address takes as long as a wrong password.
     ///
     /// # Errors
@@ -187,6 +147,11 @@ impl Users {
         }
     }
 
+    /// Returns the settings of the principal's project.
+    pub(super) async fn settings(&self, principal: &Principal) -> Result<Arc<ProjectSettings>, ServiceError> {
+        Ok(self.documents.catalogs.get(&principal.project).await?.settings().clone())
+    }
+
     pub(super) async fn find_by_email(
         &self,
         project: &ProjectId,
@@ -240,10 +205,7 @@ impl Users {
     }
 
     pub(super) async fn run(&self, mutation: Mutation) -> Result<Outcome, ServiceError> {
-        let committed = self.documents.writer.submit(mutation).await.map_err(|err| match err {
-            WriteError::AtOperation { cause, .. } => *cause,
-            err => err,
-        })?;
+        let committed = self.documents.writer.submit(mutation).await.map_err(WriteError::without_place)?;
         committed
             .outcomes
             .into_iter()

@@ -14,7 +14,7 @@ use crate::{
     domain::{Change, DocumentKey, Entry},
     store::{
         StoreError, WriteOrder, WriteTx,
-        access::{codes, credentials, keys, mails, sessions},
+        access::{codes, credentials, keys, mails, projects, sessions},
         collections::{indexes, rows},
         documents::writes::{self, DocumentWrite, DocumentWrites},
         log::{changes, ends, idempotency},
@@ -282,6 +282,9 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     }
     write_accounts(tx, work);
     mails::insert_many(tx, &plan.mails);
+    for (project, settings) in &plan.settings {
+        projects::set_settings(tx, project, settings);
+    }
     for key in &plan.revoked_keys {
         keys::revoke(tx, key, now);
     }

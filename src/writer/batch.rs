@@ -324,6 +324,7 @@ impl Batch {
             new_indexes,
             index_states,
             revoked_keys,
+            settings,
             mails,
             outcomes,
             corrected,
@@ -336,6 +337,7 @@ impl Batch {
         self.plan.new_indexes.extend(new_indexes);
         self.plan.index_states.extend(index_states);
         self.plan.revoked_keys.extend(revoked_keys);
+        self.plan.settings.extend(settings);
         self.plan.mails.extend(mails);
         self.plan.outcomes.extend(outcomes);
         self.plan.corrected.extend(corrected);
@@ -374,6 +376,7 @@ impl Batch {
                 staged.plan.revoked_keys.push(key.clone());
                 Ok(Outcome::Revoked)
             }
+            Operation::ChangeSettings(change) => self.change_settings(staged, change),
             Operation::User(operation) => self.apply_user_operation(staged, operation),
             Operation::KeepMail(mail) => {
                 staged.plan.mails.push((**mail).clone());

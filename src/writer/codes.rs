@@ -24,7 +24,10 @@ impl Batch {
         let key = UserKey { project: staged.project.clone(), user: new.user.clone() };
         let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
         match (new.purpose, &new.email) {
-            (Purpose::ChangeEmail, Some(email)) => self.check_free(staged, &key, email)?,
+            (Purpose::ChangeEmail, Some(email)) => {
+                self.catalog(staged).settings().signup.check_address(email)?;
+                self.check_free(staged, &key, email)?;
+            }
             // It was changed since it was looked up.
             (_, email) if *email != credentials.email => return Err(WriteError::UnknownDocument),
             _ => {}
@@ -91,6 +94,7 @@ impl Batch {
         let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
         data.email_verified = true;
         if code.purpose == Purpose::ChangeEmail {
+            self.catalog(staged).settings().signup.check_address(email)?;
             data.email = Some(email.clone());
             // The other codes went to the old address.
             self.drop_codes(staged, &key);

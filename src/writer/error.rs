@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use super::clock_trouble::ClockTrouble;
 use crate::{
-    domain::{CollectionName, DataError, DocumentId, UserDataError, Violation, name::NameError},
+    domain::{
+        CollectionName, DataError, DocumentId, UserDataError, Violation,
+        name::NameError,
+        project_settings::{SettingsError, SignUpRefusal},
+    },
     store::{StoreError, Trouble},
 };
 
@@ -82,6 +86,10 @@ pub enum WriteError {
     /// The document of a user has members that it can't have.
     #[error("{0}")]
     User(UserDataError),
+    #[error(transparent)]
+    Settings(SettingsError),
+    #[error(transparent)]
+    SignUp(#[from] SignUpRefusal),
     #[error("another user has this e-mail address")]
     EmailTaken,
     #[error("a user may change only their `profile` here")]
@@ -127,6 +135,16 @@ pub enum WriteError {
     /// The database rejects this mutation alone.
     #[error(transparent)]
     Store(StoreError),
+}
+
+impl WriteError {
+    /// Leaves out which operation failed, for a mutation that has one.
+    pub fn without_place(self) -> Self {
+        match self {
+            Self::AtOperation { cause, .. } => *cause,
+            err => err,
+        }
+    }
 }
 
 fn describe(trouble: &Trouble) -> String {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::{error::WriteError, user_operation::UserOperation};
 use crate::{
     domain::{
@@ -101,6 +103,8 @@ pub enum Operation {
     },
     /// Changes a user's account.
     User(Box<UserOperation>),
+    /// Merges a change into the settings of the project.
+    ChangeSettings(Map<String, Value>),
     /// Puts a mail into the outbox.
     KeepMail(Box<Mail>),
     /// Confirms that the clock is right: appends an entry with its time to the log, also if that ends later. Such a mutation is a
@@ -190,7 +194,7 @@ impl Operation {
             | Self::RemoveCollection { collection } => Some(collection),
             Self::CreateCollection { name, .. } => Some(name.as_str()),
             Self::User(_) => Some(USERS),
-            Self::RevokeKey { .. } | Self::KeepMail(_) | Self::AcceptClock => None,
+            Self::RevokeKey { .. } | Self::ChangeSettings(_) | Self::KeepMail(_) | Self::AcceptClock => None,
         }
     }
 
@@ -218,6 +222,7 @@ impl Operation {
             Self::RemoveCollection { .. } => "removal of a collection",
             Self::RevokeKey { .. } => "revocation of a key",
             Self::User(_) => "change of an account",
+            Self::ChangeSettings(_) => "change of a project's settings",
             Self::KeepMail(_) => "mail for the outbox",
             Self::AcceptClock => "confirmation of the clock",
         }

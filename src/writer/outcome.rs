@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Collection, CollectionId, CollectionName, Document, DocumentId, DocumentStamp, Session, cursor::Cursor,
+    Collection, CollectionId, CollectionName, Document, DocumentId, DocumentStamp, ProjectSettings, Session,
+    cursor::Cursor,
 };
 
 /// The outcome of a committed mutation.
@@ -49,6 +50,8 @@ pub enum Outcome {
         collection: CollectionId,
     },
     Revoked,
+    /// The settings of the project after the operation.
+    Settings(Arc<ProjectSettings>),
     /// A user is signed in, in this session.
     SignedIn {
         user: Arc<Document>,

@@ -10,7 +10,7 @@ use super::{accounts::Accounts, error::WriteError, state::MAX_MUTATION_BYTES};
 use crate::{
     domain::{
         Change, Collection, CollectionId, Control, Document, DocumentKey, Entry, IndexId, KeyId, LogEnds,
-        Mail, Position, ProjectId, Timestamp,
+        Mail, Position, ProjectId, ProjectSettings, Timestamp,
     },
     query::index_definition::{Index, IndexState},
     store::{
@@ -32,6 +32,8 @@ pub struct Plan {
     /// New states of indexes; `None` for one that is no longer declared.
     pub index_states: Vec<(IndexId, Option<IndexState>)>,
     pub revoked_keys: Vec<KeyId>,
+    /// The new settings of projects.
+    pub settings: Vec<(ProjectId, Arc<ProjectSettings>)>,
     /// Mails for the outbox.
     pub mails: Vec<Mail>,
     /// Outcomes to store under their idempotency keys.

@@ -118,6 +118,7 @@ fn to_whole_text(committed: &Committed) -> serde_json::Result<String> {
         | Outcome::Stolen { .. }
         | Outcome::SessionsEnded { .. }
         | Outcome::SecondFactor
+        | Outcome::Settings(_)
         | Outcome::WrongCode
         | Outcome::Done => Stored::Revoked,
         Outcome::ClockAccepted => Stored::ClockAccepted,

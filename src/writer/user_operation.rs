@@ -10,7 +10,7 @@ use crate::domain::{
 #[derive(Clone)]
 pub enum UserOperation {
     /// Creates a user and signs them in.
-    SignUp { user: Box<UserData>, password: Option<PasswordHash>, session: NewSession },
+    SignUp { user: Box<UserData>, password: Option<PasswordHash>, session: NewSession, admission: Admission },
     /// Signs a user in whose password was compared with `password`.
     SignIn {
         user: DocumentId,
@@ -74,6 +74,15 @@ impl fmt::Debug for UserOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("UserOperation(…)")
     }
+}
+
+/// Why somebody may make an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The settings of the project must allow it.
+    Settings,
+    /// A server asks.
+    Server,
 }
 
 /// Some of a user's sessions.

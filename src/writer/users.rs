@@ -11,7 +11,7 @@ use super::{
     error::WriteError,
     outcome::Outcome,
     staged::Staged,
-    user_operation::{NewSession, UserOperation, Which},
+    user_operation::{Admission, NewSession, UserOperation, Which},
 };
 use crate::domain::{
     Collection, Control, Credentials, Data, Document, DocumentId, DocumentKey, Email, PasswordHash, Patch,
@@ -30,8 +30,8 @@ impl Batch {
         operation: &UserOperation,
     ) -> Result<Outcome, WriteError> {
         match operation {
-            UserOperation::SignUp { user, password, session } => {
-                self.sign_up(staged, user, password.as_ref(), session)
+            UserOperation::SignUp { user, password, session, admission } => {
+                self.sign_up(staged, user, password.as_ref(), session, *admission)
             }
             UserOperation::SignIn { user, password, rehashed, session, ticket_hash } => {
                 self.sign_in(staged, user, (password, rehashed.as_ref()), session, ticket_hash)
@@ -116,7 +116,11 @@ impl Batch {
         user: &UserData,
         password: Option<&PasswordHash>,
         session: &NewSession,
+        admission: Admission,
     ) -> Result<Outcome, WriteError> {
+        if admission == Admission::Settings {
+            self.catalog(staged).settings().signup.check(user.email.as_ref())?;
+        }
         let created = self.create_document(staged, USERS, &to_data(user)?, None)?;
         let Outcome::Document { document, .. } = &created else {
             return Err(WriteError::Unavailable(Trouble::Away));
@@ -169,6 +173,7 @@ impl Batch {
         if data.email.is_some() {
             return Err(WriteError::NotAnonymous);
         }
+        self.catalog(staged).settings().signup.check(Some(email))?;
         data.email = Some(email.clone());
         data.email_verified = false;
         let outcome = self.write_user(staged, document, &data)?;

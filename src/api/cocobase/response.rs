@@ -97,6 +97,7 @@ fn written_document(outcome: &Outcome) -> Option<WrittenDocument<'_>> {
         | Outcome::SessionsEnded { .. }
         | Outcome::SecondFactor
         | Outcome::WrongCode
+        | Outcome::Settings(_)
         | Outcome::Done
         | Outcome::ClockAccepted => None,
     }

@@ -2,12 +2,13 @@
 //! other answers.
 //!
 //! Reading order: [`success`], [`shown`], [`written`] and [`settings`] (what is answered), [`documents`], [`batches`], [`transactions`],
-//! [`queries`], [`export`], [`collections`], [`tickets`].
+//! [`queries`], [`export`], [`collections`], [`tickets`], [`users`], [`projects`].
 
 pub mod batches;
 pub mod collections;
 pub mod documents;
 pub mod export;
+pub mod projects;
 pub mod queries;
 pub mod settings;
 pub mod shown;

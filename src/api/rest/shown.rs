@@ -105,6 +105,7 @@ impl<'a> WrittenBody<'a> {
             | Outcome::SessionsEnded { .. }
             | Outcome::SecondFactor
             | Outcome::WrongCode
+            | Outcome::Settings(_)
             | Outcome::Done
             | Outcome::ClockAccepted => None,
         }

@@ -112,6 +112,7 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
         | Outcome::SessionsEnded { .. }
         | Outcome::SecondFactor
         | Outcome::WrongCode
+        | Outcome::Settings(_)
         | Outcome::Done
         | Outcome::ClockAccepted => 0,
     }

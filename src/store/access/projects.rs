@@ -5,8 +5,10 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use entity::project;
 
 use crate::{
-    domain::{Collection, CollectionId, CollectionName, ProjectId, Timestamp, USERS, cursor::Epoch},
-    store::{Result, Sql, WriteTx, collections::rows},
+    domain::{
+        Collection, CollectionId, CollectionName, ProjectId, ProjectSettings, Timestamp, USERS, cursor::Epoch,
+    },
+    store::{Result, Sql, StoreError, WriteTx, collections::rows},
 };
 
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ const INSERT: Sql = Sql::same("INSERT INTO projects (id, name, created_at) VALUE
 const INSERT_LOG_ENDS: Sql = Sql::same(
     "INSERT INTO heads (project_id, epoch, head, head_at, floor, floor_at, control) VALUES ($1, $2, 0, 0, 0, 0, 0)",
 );
+const GET_SETTINGS: Sql = Sql::same("SELECT settings FROM projects WHERE id = $1");
+const SET_SETTINGS: Sql = Sql::same("UPDATE projects SET settings = $2 WHERE id = $1");
 
 /// Finds a project by its name.
 ///
@@ -52,6 +56,36 @@ pub fn insert(tx: &mut WriteTx, project: &Project, epoch: Epoch) {
         schema: None,
     };
     rows::insert_many(tx, &[(project.id.clone(), users)]);
+}
+
+/// Reads the settings of a project.
+///
+/// # Errors
+/// A database failure, or settings that this version can't read.
+pub async fn find_settings(db: &impl ConnectionTrait, project: &ProjectId) -> Result<ProjectSettings> {
+    let row = project::Entity::find_by_id(project.as_str()).one(db).await?;
+    to_settings(row.and_then(|row| row.settings).as_deref())
+}
+
+/// Reads like [`find_settings`], in a write transaction.
+///
+/// # Errors
+/// As [`find_settings`].
+pub async fn find_settings_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<ProjectSettings> {
+    let rows = tx.query(GET_SETTINGS, [project.as_str().into()]).await?;
+    let text = rows.first().map(|row| row.try_get_by_index::<Option<String>>(0)).transpose()?;
+    to_settings(text.flatten().as_deref())
+}
+
+/// Writes the settings of a project. Deferred.
+pub fn set_settings(tx: &mut WriteTx, project: &ProjectId, settings: &ProjectSettings) {
+    tx.defer(SET_SETTINGS, [project.as_str().into(), settings.to_value().to_string().into()]);
+}
+
+fn to_settings(stored: Option<&str>) -> Result<ProjectSettings> {
+    let Some(stored) = stored else { return Ok(ProjectSettings::default()) };
+    let unread = |_| StoreError::custom("the settings of a project can't be read by this version");
+    ProjectSettings::from_stored(stored).map_err(unread)
 }
 
 fn to_project(row: project::Model) -> Project {

@@ -1,4 +1,4 @@
-//! A cache of each project's collections and indexes, which is as fresh as the log.
+//! A cache of each project's collections, indexes and settings, which is as fresh as the log.
 
 use std::{
     collections::HashMap,
@@ -10,16 +10,17 @@ use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use tokio::sync::watch;
 
 use crate::{
-    domain::{Collection, CollectionId, CollectionName, Position, ProjectId},
+    domain::{Collection, CollectionId, CollectionName, Position, ProjectId, ProjectSettings},
     query::index_definition::Index,
     store::{
         Db, Lane, Result, StoreError, WriteTx,
+        access::projects,
         collections::{indexes, last_controls::LastControls, rows},
         log::ends,
     },
 };
 
-/// The collections and indexes of a project, at one control sequence.
+/// The collections, indexes and settings of a project, at one control sequence.
 ///
 /// The maps are persistent: a copy shares all that is not changed, so a change costs the same whatever the number of
 /// collections.
@@ -32,12 +33,18 @@ pub struct Catalog {
     by_id: HashTrieMapSync<CollectionId, Arc<Collection>>,
     /// Collections without indexes have no entry.
     indexes: HashTrieMapSync<CollectionId, Vec<Arc<Index>>>,
+    settings: Arc<ProjectSettings>,
 }
 
 impl Catalog {
     /// Makes a catalog of rows that were read after `control`.
-    pub fn new(control: Position, collections: Vec<Collection>, indexes: Vec<(CollectionId, Index)>) -> Self {
-        let mut catalog = Self { control, ..Self::default() };
+    pub fn new(
+        control: Position,
+        collections: Vec<Collection>,
+        indexes: Vec<(CollectionId, Index)>,
+        settings: ProjectSettings,
+    ) -> Self {
+        let mut catalog = Self { control, settings: Arc::new(settings), ..Self::default() };
         for collection in collections {
             catalog.insert(Arc::new(collection));
         }
@@ -57,7 +64,19 @@ impl Catalog {
     /// A database failure.
     pub async fn read_locked(tx: &mut WriteTx, project: &ProjectId, control: Position) -> Result<Self> {
         let collections = rows::list_locked(tx, project).await?;
-        Ok(Self::new(control, collections, indexes::list_locked(tx, project).await?))
+        let indexes = indexes::list_locked(tx, project).await?;
+        let settings = projects::find_settings_locked(tx, project).await?;
+        Ok(Self::new(control, collections, indexes, settings))
+    }
+
+    /// Returns the settings of the project.
+    pub fn settings(&self) -> &Arc<ProjectSettings> {
+        &self.settings
+    }
+
+    /// Replaces the settings of the project.
+    pub fn set_settings(&mut self, settings: Arc<ProjectSettings>) {
+        self.settings = settings;
     }
 
     /// Finds a collection by its name or its id.
@@ -274,7 +293,8 @@ impl Catalogs {
             // The position is read first, so the rows may be newer than it but never older.
             let control = ends::find(&db, &id).await?.map_or_else(Position::default, |ends| ends.control);
             let collections = rows::list(&db, &id).await?;
-            Ok(Catalog::new(control, collections, indexes::list(&db, &id).await?))
+            let indexes = indexes::list(&db, &id).await?;
+            Ok(Catalog::new(control, collections, indexes, projects::find_settings(&db, &id).await?))
         };
         self.db.read(Lane::Point, read).await
     }
