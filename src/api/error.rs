@@ -268,12 +268,15 @@ impl From<ServiceError> for ApiError {
             ServiceError::UnknownRelation(message) => Self::new(ErrorCode::InvalidFilter, message),
             ServiceError::TooLarge(message) => Self::new(ErrorCode::InvalidFilter, message),
             ServiceError::Credentials => Self::new(ErrorCode::Unauthorized, err.to_string()),
+            ServiceError::WrongPassword | ServiceError::RecentSignIn => {
+                Self::new(ErrorCode::Forbidden, err.to_string())
+            }
+            ServiceError::OtherProject => AuthError::OtherProject.into(),
             ServiceError::Stolen => Self::unauthorized().with_hint(err.to_string()),
             ServiceError::NoUser => Self::unauthorized().with_hint(err.to_string()),
             ServiceError::UnknownSession => Self::new(ErrorCode::NotFound, err.to_string()),
             ServiceError::NoAddress => Self::new(ErrorCode::Conflict, err.to_string()),
             ServiceError::Mails(err) => Self::new(ErrorCode::RateLimited, err.to_string()),
-            ServiceError::RecentSignIn => Self::new(ErrorCode::Forbidden, err.to_string()),
             ServiceError::Token(err) => AuthError::Token(err).into(),
             ServiceError::Password(PasswordError::Crowded) => {
                 Self::new(ErrorCode::RateLimited, err.to_string())
@@ -325,12 +328,14 @@ impl From<WriteError> for ApiError {
             WriteError::SessionEnded => return Self::unauthorized().with_hint(SESSION_ENDED),
             WriteError::BuiltIn(_) | WriteError::ProfileOnly | WriteError::SignUp(_) => ErrorCode::Forbidden,
             WriteError::User(_) | WriteError::Settings(_) => ErrorCode::InvalidBody,
-            WriteError::WrongCode => ErrorCode::Unauthorized,
+            // A sign-in answers 401. Whoever is signed in stays so.
+            WriteError::WrongCode => ErrorCode::Forbidden,
             WriteError::TooManyCodes | WriteError::TooManyTries => ErrorCode::RateLimited,
             WriteError::SecondFactorExists | WriteError::NoSecondFactor => ErrorCode::Conflict,
-            WriteError::EmailTaken | WriteError::NotAnonymous | WriteError::CredentialsChanged => {
-                ErrorCode::Conflict
-            }
+            WriteError::EmailTaken
+            | WriteError::NotAnonymous
+            | WriteError::HasPassword
+            | WriteError::CredentialsChanged => ErrorCode::Conflict,
             WriteError::AtOperation { cause, .. } => return (**cause).clone().into(),
             WriteError::UniqueViolation { name: Some(name), fields } => {
                 let details = Some(json!({ "index": name, "fields": fields }));

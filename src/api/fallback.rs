@@ -31,7 +31,9 @@ const MAX_SHOWN: usize = 60;
 /// Answers a path that no route has.
 pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let message = format!("there is no route `{}`; docs/reference/rest.md lists the routes", request.path());
-    Err(ApiError { hint: route_hints::hint(request.path()), ..ApiError::new(ErrorCode::NotFound, message) })
+    let hint = route_hints::account_hint(request.method().as_str(), request.path());
+    let hint = hint.or_else(|| route_hints::hint(request.path()));
+    Err(ApiError { hint, ..ApiError::new(ErrorCode::NotFound, message) })
 }
 
 /// Returns the route of all methods that a path does not have. It has `methods`, separated by commas.

@@ -35,6 +35,70 @@ const ELSEWHERE: [(&[&str], &str); 3] = [
 /// The hint where other products have their users.
 const USERS: &str = "users sign up with `POST /users`, sign in with `POST /users/login`, and `GET /users/me` says who they are; docs/reference/users.md lists the routes";
 
+/// Words that other products have in paths about users, without `-` and `_`, each with the route that was meant.
+const ACCOUNT_WORDS: [(&[&str], &str); 15] = [
+    (&["register", "registration", "signup", "create", "new"], "POST /users"),
+    (&["anonymous", "guest", "signinanonymously"], "POST /users/anonymous"),
+    (
+        &["login", "signin", "session", "sessions", "authenticate", "password", "authwithpassword"],
+        "POST /users/login",
+    ),
+    (&["loginmfa", "mfa", "2fa", "totp", "twofactor", "verifytotp"], "POST /users/login/mfa"),
+    (&["otp", "magiclink", "passwordless", "logincode", "sendcode"], "POST /users/login/code"),
+    (&["verifyotp", "verifycode", "logincodeverify"], "POST /users/login/code/verify"),
+    (
+        &["refresh", "token", "tokenrefresh", "refreshtoken", "authrefresh", "sessionrefresh"],
+        "POST /users/refresh",
+    ),
+    (&["logout", "signout"], "POST /users/logout"),
+    (
+        &[
+            "forgotpassword",
+            "forgot",
+            "recover",
+            "passwordforgot",
+            "requestpasswordreset",
+            "sendpasswordreset",
+        ],
+        "POST /users/password/forgot",
+    ),
+    (&["resetpassword", "passwordreset", "confirmpasswordreset"], "POST /users/password/reset"),
+    (
+        &["verifyemail", "verify", "emailverify", "confirmemail", "confirm", "confirmverification"],
+        "POST /users/email/verify",
+    ),
+    (
+        &["sendverification", "resendverification", "requestverification", "emailverifysend"],
+        "POST /users/email/verify/send",
+    ),
+    (&["changepassword", "updatepassword", "mepassword"], "POST /users/me/password"),
+    (&["changeemail", "updateemail", "meemail"], "POST /users/me/email"),
+    (&["current", "self", "user", "whoami", "profile", "currentuser", "userinfo"], "GET /users/me"),
+];
+
+/// Returns what to tell the sender of a request about users that no route answers; `None` if nothing is likely.
+pub fn account_hint(method: &str, path: &str) -> Option<String> {
+    let mut all: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    if all.is_empty() || all.len() > 8 {
+        return None;
+    }
+    all.retain(|segment| !is_of(&PREFIXES, segment));
+    if !all.first().is_some_and(|first| is_of(ELSEWHERE[0].0, first)) || matches!(all[..], ["users" | "user"])
+    {
+        return None;
+    }
+    while all.len() > 1 && is_of(&["auth", "user", "users", "account", "accounts"], all[0]) {
+        all.remove(0);
+    }
+    let word: String = all.concat().chars().filter(|c| !matches!(c, '-' | '_')).collect();
+    let route = match word.to_ascii_lowercase().as_str() {
+        "me" if matches!(method, "PUT" | "POST") => "PATCH /users/me",
+        "me" => "GET /users/me",
+        word => ACCOUNT_WORDS.iter().find(|(words, _)| words.contains(&word))?.1,
+    };
+    Some(format!("did you mean `{route}`? docs/reference/users.md lists the routes"))
+}
+
 /// Returns what to tell the sender of a request whose path no route has; `None` if nothing is likely.
 pub fn hint(path: &str) -> Option<String> {
     let mut all: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();

@@ -41,6 +41,7 @@ use crate::{
         fallback::{head_as_get, name_unknown_collection},
         readiness::Health,
         realtime::{Admission, ConnectionCount, LocalShard, Realtime},
+        request::ignored::refuse_ignored,
         response::bound_answers,
         routes::routes,
         sockets::Sockets,
@@ -256,6 +257,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             .app_data(state.clone())
             .wrap(from_fn(bound_answers))
             .wrap(from_fn(name_unknown_collection))
+            .wrap(from_fn(refuse_ignored))
             .wrap(from_fn(head_as_get))
             .wrap(cors(allowed_origins.as_deref()))
             .configure(|config| routes(config, public.as_deref(), database.as_deref()))

@@ -26,7 +26,7 @@ pub enum AuthError {
     #[error("the session has ended")]
     SessionEnded,
     /// A key and a user's token are of different projects.
-    #[error("the key and the user token belong to different projects")]
+    #[error("the key and the token of the user belong to different projects")]
     OtherProject,
     #[error(transparent)]
     Token(#[from] super::TokenError),

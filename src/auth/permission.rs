@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Principal;
 use crate::{
     domain::{Collection, Document, DocumentId, Patch},
-    query::{Field, Filter},
+    query::{Field, Filter, of_users},
 };
 
 /// Something that takes a permission.
@@ -121,6 +121,15 @@ pub fn readable(principal: &Principal, collection: &Collection) -> Readable {
         Some(user) => Readable::Matching(Filter::Equals(Field::Id, vec![Value::from(user.id.as_str())])),
         None => Readable::Nothing(Forbidden::OtherUser),
     }
+}
+
+/// Narrows a filter on a collection to the documents that a principal may read.
+///
+/// # Errors
+/// [`Forbidden`] if there are none whatever the collection holds.
+pub fn narrow(principal: &Principal, collection: &Collection, filter: Filter) -> Result<Filter, Forbidden> {
+    let filter = if collection.name.is_users() { of_users(filter) } else { filter };
+    readable(principal, collection).narrow(filter)
 }
 
 /// Why a principal may not change a document.

@@ -200,7 +200,7 @@ impl Subscriptions {
         let form = if new.id.is_some() { Form::Named } else { self.form };
         let (collection, label, filter) = match target {
             Target::Existing(collection) => {
-                let filter = permission::readable(principal, collection).narrow(new.filter)?;
+                let filter = permission::narrow(principal, collection, new.filter)?;
                 (collection.id.clone(), form.label(collection, &new.collection), filter)
             }
             // The one collection with a rule is built in, so it is never awaited.

@@ -21,13 +21,14 @@
 //! `eq ne in notin isnull gt gte lt lte`.
 //!
 //! Reading order: this file, [`parse`], `matches`, `size`, `compact`, [`key`], [`page`], [`index_definition`], [`planner`], [`select`],
-//! [`populate`], [`aggregate`] with [`sum`].
+//! [`populate`], [`aggregate`] with [`sum`], `of_users`.
 
 pub mod aggregate;
 mod compact;
 pub mod index_definition;
 pub mod key;
 mod matches;
+mod of_users;
 pub mod page;
 pub mod parse;
 pub mod planner;
@@ -41,6 +42,7 @@ use std::{cmp::Ordering, fmt};
 use serde_json::Value;
 
 pub use matches::Lookup;
+pub use of_users::of_users;
 pub use size::FilterSize;
 
 use crate::domain::{FieldPath, Segment};

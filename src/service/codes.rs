@@ -88,7 +88,7 @@ impl Users {
     /// Sends a link to the address that the user wants to have, once the password is proven. They get it by following the link.
     ///
     /// # Errors
-    /// [`ServiceError::Credentials`] if `password` is wrong; [`WriteError::EmailTaken`], [`WriteError::TooManyCodes`].
+    /// [`ServiceError::WrongPassword`] if `password` is wrong; [`WriteError::EmailTaken`], [`WriteError::TooManyCodes`].
     pub async fn change_email(
         &self,
         principal: &Principal,

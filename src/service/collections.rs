@@ -139,7 +139,11 @@ impl Collections {
     ) -> Result<Arc<Collection>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let catalog = self.catalogs.get_latest(&principal.project).await?;
-        catalog.find(name_or_id).cloned().ok_or(ServiceError::UnknownCollection)
+        let found = catalog.find(name_or_id).cloned().ok_or(ServiceError::UnknownCollection)?;
+        if found.name.is_users() {
+            permission::check(principal, Action::ManageUsers)?;
+        }
+        Ok(found)
     }
 
     /// Finds the collection of a document that the principal has just written, without asking for permission to read. `None` if

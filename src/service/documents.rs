@@ -132,6 +132,16 @@ impl Documents {
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::WriteDocuments)?;
         self.check_writes(principal, &operations).await?;
+        self.submit(principal, operations, request_key).await
+    }
+
+    /// Does the same for a principal who was found to be allowed to.
+    pub(super) async fn submit(
+        &self,
+        principal: &Principal,
+        operations: Vec<Operation>,
+        request_key: Option<RequestKey>,
+    ) -> Result<Committed, ServiceError> {
         let idempotency = request_key.map(|RequestKey { key, request }| Idempotency {
             key: IdempotencyKey {
                 project: principal.project.clone(),

@@ -31,6 +31,12 @@ pub enum ServiceError {
     /// The e-mail address and the password fit no user. Whether the user exists is not told.
     #[error("Invalid e-mail address or password")]
     Credentials,
+    /// The user who is signed in gave a password that isn't theirs. The session goes on.
+    #[error("`password` is not the password of this user")]
+    WrongPassword,
+    /// A refresh token is of another project than the key beside it.
+    #[error("the key and the token of the user belong to different projects")]
+    OtherProject,
     /// A refresh token was used that had been replaced. Its session has ended.
     #[error("this refresh token was used before, so its session was ended; sign in again")]
     Stolen,

@@ -33,6 +33,6 @@ pub(super) async fn get_readable(
     filter: Filter,
 ) -> Result<(Arc<Collection>, Filter), ServiceError> {
     let collection = get_collection(catalogs, &principal.project, name_or_id).await?;
-    let filter = permission::readable(principal, &collection).narrow(filter)?;
+    let filter = permission::narrow(principal, &collection, filter)?;
     Ok((collection, filter))
 }

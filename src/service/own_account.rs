@@ -6,13 +6,14 @@ use serde_json::json;
 
 use super::{
     ServiceError, Users,
+    documents::RequestKey,
     users::{Lifetimes, is_recent, own_key, signed_in},
 };
 use crate::{
     auth::{Action, Passwords, Principal, passwords::Verdict, permission},
     domain::{Data, Document, Email, PasswordHash, Patch, USERS},
     store::{Lane, access::credentials},
-    writer::{Missing, Mutation, Operation, Outcome, Precondition, UserOperation, WriteError},
+    writer::{Committed, Missing, Mutation, Operation, Outcome, Precondition, UserOperation, WriteError},
 };
 
 /// A change of one's own account. What is `None` stays as it is.
@@ -38,15 +39,23 @@ impl Users {
         self.read_user(&principal.project, &signed_in(principal)?.id).await
     }
 
-    /// Changes the user's own profile, and returns the document.
+    /// Changes the user's own profile.
+    ///
+    /// # Errors
+    /// [`WriteError::PreconditionFailed`].
     pub async fn change_profile(
         &self,
         principal: &Principal,
         change: ProfileChange,
-    ) -> Result<Arc<Document>, ServiceError> {
+        precondition: Precondition,
+        request_key: Option<RequestKey>,
+    ) -> Result<Committed, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
         let user = signed_in(principal)?.id.clone();
         let ProfileChange { profile, operators } = change;
-        self.changed(self.submit(principal, UserOperation::ChangeProfile { user, profile, operators }).await?)
+        let operation = UserOperation::ChangeProfile { user, profile, operators, precondition };
+        let operations = vec![Operation::User(Box::new(operation))];
+        self.documents.submit(principal, operations, request_key).await
     }
 
     /// Gives an anonymous user an address and a password. The id stays the same.
@@ -64,7 +73,7 @@ impl Users {
     /// Replaces the user's own password. The other sessions end.
     ///
     /// # Errors
-    /// [`ServiceError::Credentials`] if `current` is wrong. Who has no password yet needs a recent sign-in instead.
+    /// [`ServiceError::WrongPassword`] if `current` is wrong. Who has no password yet needs a recent sign-in instead.
     pub async fn change_password(
         &self,
         principal: &Principal,
@@ -83,17 +92,18 @@ impl Users {
     /// Deletes the user's own account: the document, the credentials and the sessions.
     ///
     /// # Errors
-    /// [`ServiceError::Credentials`] if `password` is wrong; without one, [`ServiceError::RecentSignIn`].
+    /// [`ServiceError::WrongPassword`] if `password` is wrong; without one, [`ServiceError::RecentSignIn`].
     pub async fn delete_me(
         &self,
         principal: &Principal,
         password: Option<String>,
+        precondition: Precondition,
     ) -> Result<(), ServiceError> {
         self.prove_recently(principal, password).await?;
         let operation = Operation::DeleteDocument {
             collection: USERS.to_owned(),
             id: signed_in(principal)?.id.clone(),
-            precondition: Precondition::None,
+            precondition,
             missing: Missing::Refused,
         };
         let (project, caller, session) = principal.callers();
@@ -116,7 +126,7 @@ impl Users {
             (_, None) => Err(ServiceError::RecentSignIn),
             (stored, Some(password)) => {
                 let verdict = self.passwords.compare(&principal.account(), password, stored.as_ref()).await?;
-                if verdict == Verdict::Wrong { Err(ServiceError::Credentials) } else { Ok(found.password) }
+                if verdict == Verdict::Wrong { Err(ServiceError::WrongPassword) } else { Ok(found.password) }
             }
         }
     }
@@ -165,7 +175,12 @@ impl Users {
         let mut operations = Vec::new();
         if let Some(profile) = change.profile {
             let (user, profile) = (user.clone(), Some(profile));
-            let operation = UserOperation::ChangeProfile { user, profile, operators: None };
+            let operation = UserOperation::ChangeProfile {
+                user,
+                profile,
+                operators: None,
+                precondition: Precondition::None,
+            };
             operations.push(Operation::User(Box::new(operation)));
         }
         if let Some(email) = email {

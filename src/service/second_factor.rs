@@ -22,7 +22,7 @@ impl Users {
     /// Makes the secret of an authenticator app. It counts once it is confirmed.
     ///
     /// # Errors
-    /// [`WriteError::SecondFactorExists`]; [`ServiceError::Credentials`] if `password` is wrong; without one, [`ServiceError::RecentSignIn`]
+    /// [`WriteError::SecondFactorExists`]; [`ServiceError::WrongPassword`] if `password` is wrong; without one, [`ServiceError::RecentSignIn`]
     /// unless the sign-in is recent.
     pub async fn begin_totp(
         &self,

@@ -130,6 +130,7 @@ impl Users {
                 found.ok_or(WriteError::SessionEnded)?.project
             }
         };
+        let session = token.session.clone();
         let next = self.tokens.refresh_token(&token.session, token.generation.saturating_add(1));
         let operation = UserOperation::Refresh {
             token,
@@ -140,10 +141,21 @@ impl Users {
         };
         let caller = principal.map(|principal| principal.key.clone());
         let operations = vec![Operation::User(Box::new(operation))];
-        let mutation = Mutation { project, caller, session: None, operations, idempotency: None };
-        match self.run(mutation).await? {
-            Outcome::Stolen { .. } => Err(ServiceError::Stolen),
-            outcome => self.welcome(outcome),
+        let mutation =
+            Mutation { project: project.clone(), caller, session: None, operations, idempotency: None };
+        match self.run(mutation).await {
+            Ok(Outcome::Stolen { .. }) => Err(ServiceError::Stolen),
+            Err(ServiceError::Write(WriteError::SessionEnded)) if principal.is_some() => {
+                let read = |db| async move { sessions::find(&db, &session).await };
+                let is_foreign = self
+                    .documents
+                    .db
+                    .read(Lane::Point, read)
+                    .await?
+                    .is_some_and(|other| other.project != project);
+                Err(if is_foreign { ServiceError::OtherProject } else { WriteError::SessionEnded.into() })
+            }
+            outcome => self.welcome(outcome?),
         }
     }
 

@@ -9,8 +9,9 @@ use super::{
     batch::Batch,
     error::WriteError,
     indexes::check_indexes,
-    mutation::{Checked, Missing, Precondition},
+    mutation::{Checked, Missing},
     outcome::Outcome,
+    precondition::Precondition,
     staged::Staged,
 };
 use crate::domain::{
@@ -67,7 +68,7 @@ impl Batch {
         let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
         precondition.check(Some(&before))?;
-        let data = apply_patch(patch, &before.data)?;
+        let data = self.merge_user(&collection, patch, &before.data)?;
         check_schema(staged, &collection, &data, None)?;
         self.write(staged, &collection, key, Some(before), data)
     }

@@ -96,6 +96,8 @@ pub enum WriteError {
     ProfileOnly,
     #[error("this user has an e-mail address already")]
     NotAnonymous,
+    #[error("this user has a password, which POST /users/me/email takes to give them an e-mail address")]
+    HasPassword,
     /// The password was changed between its comparison and this write.
     #[error("the password was changed meanwhile")]
     CredentialsChanged,

@@ -311,7 +311,16 @@ impl<'a> Wanted<'a> {
             }
             // Codes go with their user.
             Operation::DeleteDocument { .. } => self.has_codes = true,
-            operation => self.emails.extend(operation.given_email()),
+            operation => {
+                self.emails.extend(operation.given_email());
+                // And with the address.
+                self.has_codes |= match operation {
+                    Operation::MergeDocument { patch, .. } => {
+                        patch.top_level_fields().any(|field| field == "email")
+                    }
+                    operation => matches!(operation, Operation::PutDocument { .. }),
+                };
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! is no timer: a lone mutation commits at once. The writer is a task of its own, so a client that hangs up cannot stop its
 //! mutation half-way.
 //!
-//! Reading order: [`mutation`], [`user_operation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the
+//! Reading order: [`mutation`] with `precondition`, [`user_operation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the
 //! writer), [`turns`] with [`cost`] and [`rest`] (who is next), [`state`], [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
 //! [`collections`], [`indexes`], `settings` and `users` with `codes`, `second_factor` and [`accounts`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
 //! (written to the database), [`maintenance`] with [`portion`], [`removed`] and [`expired`] (between batches), [`clock`] with [`clock_trouble`], [`activity`], [`health`], [`failures`], [`indexer`] with
@@ -33,6 +33,7 @@ mod maintenance;
 pub mod mutation;
 pub mod outcome;
 mod portion;
+mod precondition;
 mod queue;
 mod removed;
 mod request;
@@ -49,8 +50,9 @@ mod users;
 pub use activity::Activity;
 pub use actor::start;
 pub use error::WriteError;
-pub use mutation::{Checked, Missing, Mutation, Operation, Precondition};
+pub use mutation::{Checked, Missing, Mutation, Operation};
 pub use outcome::{Committed, Outcome};
+pub use precondition::Precondition;
 pub use queue::WriterHandle;
 pub use state::{MAX_MUTATION_BYTES, WriterConfig};
 pub use user_operation::UserOperation;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{error::WriteError, user_operation::UserOperation};
+use super::{error::WriteError, precondition::Precondition, user_operation::UserOperation};
 use crate::{
     domain::{
-        CollectionName, Data, Document, DocumentId, Email, IndexId, KeyId, Mail, Patch, Position, ProjectId,
-        Schema, SessionId, USERS, Violation,
+        CollectionName, Data, DocumentId, Email, IndexId, KeyId, Mail, Patch, Position, ProjectId, Schema,
+        SessionId, USERS, Violation,
     },
     query::index_definition::{IndexDefinition, IndexState},
     store::log::idempotency::IdempotencyKey,
@@ -142,23 +142,6 @@ impl Checked {
     }
 }
 
-/// The state that a document must be in for an operation to happen (RFC 9110, section 13).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Precondition {
-    #[default]
-    None,
-    /// `If-Match: *`: it exists.
-    Exists,
-    /// `If-Match`: it has one of these entity tags.
-    Tag(Vec<String>),
-    /// `If-None-Match: *`: it does not exist.
-    Absent,
-    /// It does not exist. Unlike [`Precondition::Absent`], an existing document is a conflict.
-    Free,
-    /// It has this version; 0 means that it does not exist.
-    Version(u64),
-}
-
 /// The treatment of a document to delete that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -256,26 +239,5 @@ impl Mutation {
     /// Returns the bytes of memory that it takes while it waits, with some for each operation.
     pub fn bytes(&self) -> usize {
         self.operations.iter().map(|operation| operation.bytes() + 200).sum()
-    }
-}
-
-impl Precondition {
-    /// Checks the precondition against the current document.
-    ///
-    /// # Errors
-    /// [`WriteError::PreconditionFailed`], or [`WriteError::DocumentExists`] for an id that should be free.
-    pub fn check(&self, document: Option<&Document>) -> Result<(), WriteError> {
-        let holds = match self {
-            Self::None => true,
-            Self::Exists => document.is_some(),
-            Self::Absent => document.is_none(),
-            Self::Free => match document {
-                Some(document) => return Err(WriteError::DocumentExists(document.id.clone())),
-                None => true,
-            },
-            Self::Version(version) => document.map_or(0, |document| document.version) == *version,
-            Self::Tag(tags) => document.is_some_and(|document| tags.contains(&document.entity_tag())),
-        };
-        if holds { Ok(()) } else { Err(WriteError::PreconditionFailed) }
     }
 }

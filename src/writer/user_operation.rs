@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::precondition::Precondition;
 use crate::domain::{
     DocumentId, Email, PasswordHash, Patch, Purpose, SessionId, Timestamp, UserData, session::PresentedToken,
 };
@@ -22,7 +23,12 @@ pub enum UserOperation {
         ticket_hash: String,
     },
     /// Merges a patch into a user's profile, and applies operators whose fields are in it.
-    ChangeProfile { user: DocumentId, profile: Option<Patch>, operators: Option<Patch> },
+    ChangeProfile {
+        user: DocumentId,
+        profile: Option<Patch>,
+        operators: Option<Patch>,
+        precondition: Precondition,
+    },
     /// Gives an anonymous user an address and a password.
     Upgrade { user: DocumentId, email: Email, password: PasswordHash },
     /// Exchanges a refresh token for the next one.
@@ -170,6 +176,7 @@ impl UserOperation {
         matches!(
             self,
             Self::SignIn { .. }
+                | Self::Upgrade { .. }
                 | Self::ChangePassword { .. }
                 | Self::MakeCode(_)
                 | Self::ResetPassword { .. }

@@ -10,6 +10,7 @@ use super::{
     documents::apply_patch,
     error::WriteError,
     outcome::Outcome,
+    precondition::Precondition,
     staged::Staged,
     user_operation::{Admission, NewSession, UserOperation, Which},
 };
@@ -36,8 +37,8 @@ impl Batch {
             UserOperation::SignIn { user, password, rehashed, session, ticket_hash } => {
                 self.sign_in(staged, user, (password, rehashed.as_ref()), session, ticket_hash)
             }
-            UserOperation::ChangeProfile { user, profile, operators } => {
-                self.change_profile(staged, user, profile.as_ref(), operators.as_ref())
+            UserOperation::ChangeProfile { user, profile, operators, precondition } => {
+                self.change_profile(staged, user, profile.as_ref(), operators.as_ref(), precondition)
             }
             UserOperation::Upgrade { user, email, password } => self.upgrade(staged, user, email, password),
             UserOperation::Refresh { token, next_hash, expires_at, device, address } => {
@@ -81,7 +82,8 @@ impl Batch {
         if !collection.name.is_users() {
             return Ok(data);
         }
-        let user = UserData::parse(&data).map_err(WriteError::User)?;
+        let mut user = UserData::parse(&data).map_err(WriteError::User)?;
+        user.email_verified &= user.email.is_some();
         let data = to_data(&user)?;
         let key = UserKey { project: staged.project.clone(), user: id.clone() };
         if let Some(email) = &user.email {
@@ -89,11 +91,35 @@ impl Batch {
         }
         let credentials = match self.credentials(staged, &key) {
             Some(old) if old.email == user.email => return Ok(data),
-            Some(old) => Credentials { email: user.email, ..(*old).clone() },
+            Some(old) => {
+                // They went to the old address, or were asked for by who had it.
+                self.drop_codes(staged, &key);
+                Credentials { email: user.email, ..(*old).clone() }
+            }
             None => Credentials { key, email: user.email, password: None, totp: None, created_at: staged.at },
         };
         self.put_credentials(staged, credentials);
         Ok(data)
+    }
+
+    /// Returns what a patch makes of the data of a document. Where it changes the address of a user and doesn't say whether the
+    /// new one is verified, it isn't.
+    pub(super) fn merge_user(
+        &self,
+        collection: &Collection,
+        patch: &Patch,
+        before: &Data,
+    ) -> Result<Data, WriteError> {
+        let data = apply_patch(patch, before)?;
+        if !collection.name.is_users() || patch.top_level_fields().any(|field| field == "emailVerified") {
+            return Ok(data);
+        }
+        let mut user = UserData::parse(&data).map_err(WriteError::User)?;
+        if UserData::parse(before).is_ok_and(|before| before.email == user.email) {
+            return Ok(data);
+        }
+        user.email_verified = false;
+        to_data(&user)
     }
 
     /// Deletes what is kept beside the document of a user, who is about to be deleted.
@@ -174,6 +200,11 @@ impl Batch {
             return Err(WriteError::NotAnonymous);
         }
         self.catalog(staged).settings().signup.check(Some(email))?;
+        // A server took the address away. Who has the session may be somebody else, who doesn't know the password.
+        let credentials = self.credentials(staged, &key);
+        if credentials.is_some_and(|credentials| credentials.password.is_some()) {
+            return Err(WriteError::HasPassword);
+        }
         data.email = Some(email.clone());
         data.email_verified = false;
         let outcome = self.write_user(staged, document, &data)?;
@@ -192,8 +223,10 @@ impl Batch {
         user: &DocumentId,
         profile: Option<&Patch>,
         operators: Option<&Patch>,
+        precondition: &Precondition,
     ) -> Result<Outcome, WriteError> {
         let document = self.user_document(staged, user)?;
+        precondition.check(Some(&document))?;
         let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
         if let Some(patch) = profile {
             let before = Data::from_value(Value::Object(data.profile)).map_err(Arc::new)?;

@@ -3,7 +3,7 @@
 //!
 //! Never does: decide anything, or keep a credential longer than it takes to find its principal.
 //!
-//! Reading order: [`credential`], [`caller`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`unknown`], [`list`] with `list_body`,
+//! Reading order: [`credential`], [`caller`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`unknown`], [`ignored`], [`list`] with `list_body`,
 //! [`batch`].
 
 pub mod batch;
@@ -11,6 +11,7 @@ pub mod body;
 pub mod caller;
 pub mod credential;
 pub mod idempotency;
+pub mod ignored;
 pub mod list;
 mod list_body;
 pub mod parameters;

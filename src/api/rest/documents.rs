@@ -207,7 +207,7 @@ fn end_page(listed: &mut Listed, page: &Page) -> Result<Option<String>, ApiError
     Ok(last.map(|last| page.sort.cursor_after(last)).transpose()?)
 }
 
-fn written(
+pub(super) fn written(
     state: &State,
     request: &HttpRequest,
     principal: &Principal,

@@ -267,7 +267,7 @@ on_both_databases! {
     async fn a_user_who_deletes_the_account_leaves_nothing(app: &TestApp) {
         let ada = sign_up(app, "ada@example.com").await;
         let delete = async |body| ask(app, &ada.access, Method::DELETE, "/users/me", body).await;
-        assert_eq!(delete(json!({ "password": "wrong horse" })).await.error(), (401, "UNAUTHORIZED"));
+        assert_eq!(delete(json!({ "password": "wrong horse" })).await.error(), (403, "FORBIDDEN"));
         assert_eq!(delete(json!({ "password": PASSWORD })).await.status, 200);
         assert_eq!(status_of(app, &ada.access).await, 401);
         assert_eq!(app.get("/users").await.data(), &json!([]));

@@ -59,10 +59,10 @@ on_both_databases! {
         let link = format!("{}/#coir=reset-password&token={token}", app.url);
         assert!(mail["text"].as_str().unwrap().contains(&link), "{mail}");
         assert_eq!(reset(app, &token, "short").await, 400);
-        assert_eq!(reset(app, &token[1..], NEW).await, 401);
+        assert_eq!(reset(app, &token[1..], NEW).await, 403);
         assert_eq!(reset(app, &token, NEW).await, 200);
         let again = post(app, "/users/password/reset", json!({ "token": token, "password": PASSWORD })).await;
-        assert_eq!(again.error(), (401, "UNAUTHORIZED"));
+        assert_eq!(again.error(), (403, "FORBIDDEN"));
         assert_eq!((status_of(app, &ada.access).await, refresh(app, &ada.refresh).await.status.as_u16()), (401, 401));
         assert_eq!((login(app, "ada@example.com", PASSWORD).await, login(app, "ada@example.com", NEW).await), (401, 200));
         assert_eq!(data_of(app, &ada).await["emailVerified"], true);
@@ -74,14 +74,14 @@ on_both_databases! {
         sign_up(app, "ada@example.com").await;
         forgot(app, "ada@example.com").await;
         let token = token_of(&mails(app, 1).await[0]);
-        assert_eq!(post(app, "/users/email/verify", json!({ "token": token })).await.error(), (401, "UNAUTHORIZED"));
+        assert_eq!(post(app, "/users/email/verify", json!({ "token": token })).await.error(), (403, "FORBIDDEN"));
         let link = json!({ "token": token });
         assert_eq!(post(app, "/users/login/code/verify", link).await.error(), (401, "UNAUTHORIZED"));
         age(app, 59 * 60_000).await;
         forgot(app, "ada@example.com").await;
         let second = token_of(&mails(app, 2).await[1]);
         age(app, 61_000).await;
-        assert_eq!(reset(app, &token, NEW).await, 401);
+        assert_eq!(reset(app, &token, NEW).await, 403);
         assert_eq!(reset(app, &second, NEW).await, 200);
     }
 
@@ -93,7 +93,7 @@ on_both_databases! {
         let change = json!({ "current": PASSWORD, "new": NEW });
         assert_eq!(ask(app, &ada.access, Method::POST, "/users/me/password", change).await.status, 200);
         for mail in &sent {
-            assert_eq!(reset(app, &token_of(mail), PASSWORD).await, 401);
+            assert_eq!(reset(app, &token_of(mail), PASSWORD).await, 403);
         }
     }
 
@@ -121,7 +121,7 @@ on_both_databases! {
         assert_eq!(data_of(app, &ada).await["emailVerified"], false);
         assert_eq!(post(app, "/users/email/verify", json!({ "token": token })).await.status, 200);
         assert_eq!(data_of(app, &ada).await["emailVerified"], true);
-        assert_eq!(post(app, "/users/email/verify", json!({ "token": token })).await.error(), (401, "UNAUTHORIZED"));
+        assert_eq!(post(app, "/users/email/verify", json!({ "token": token })).await.error(), (403, "FORBIDDEN"));
         // Who signed up with the password keeps it.
         assert_eq!(login(app, "ada@example.com", PASSWORD).await, 200);
         assert_eq!((status_of(app, &ada.access).await, send().await.status.as_u16()), (200, 200));
@@ -136,7 +136,7 @@ on_both_databases! {
         ask(app, &ada.access, Method::POST, "/users/email/verify/send", Value::Null).await;
         let token = token_of(&mails(app, 1).await[0]);
         app.patch(&format!("/users/{}", ada.id), json!({ "email": "lovelace@example.com" })).await;
-        assert_eq!(post(app, "/users/email/verify", json!({ "token": token })).await.error(), (401, "UNAUTHORIZED"));
+        assert_eq!(post(app, "/users/email/verify", json!({ "token": token })).await.error(), (403, "FORBIDDEN"));
         assert_eq!(data_of(app, &ada).await["emailVerified"], false);
     }
 
@@ -147,7 +147,7 @@ on_both_databases! {
             let body = json!({ "email": email, "password": password });
             ask(app, &ada.access, Method::POST, "/users/me/email", body).await
         };
-        assert_eq!(change("lovelace@example.com", "wrong horse").await.error(), (401, "UNAUTHORIZED"));
+        assert_eq!(change("lovelace@example.com", "wrong horse").await.error(), (403, "FORBIDDEN"));
         assert_eq!(change("bob@example.com", PASSWORD).await.error(), (409, "CONFLICT"));
         assert_eq!(change("Lovelace@example.com", PASSWORD).await.status, 200);
         let mail = mails(app, 1).await.remove(0);
@@ -160,7 +160,7 @@ on_both_databases! {
         assert_eq!((&data["email"], &data["emailVerified"]), (&json!("lovelace@example.com"), &json!(true)));
         let told = mails(app, 3).await.remove(2);
         assert_eq!((&told["to"], &told["kind"]), (&json!("ada@example.com"), &json!("email-changed")));
-        assert_eq!(reset(app, &old_link, NEW).await, 401, "the old address has no say any more");
+        assert_eq!(reset(app, &old_link, NEW).await, 403, "the old address has no say any more");
         assert_eq!(login(app, "lovelace@example.com", PASSWORD).await, 200);
         assert_eq!(login(app, "ada@example.com", PASSWORD).await, 401);
     }
@@ -258,7 +258,7 @@ on_both_databases! {
         assert_eq!((status_of(app, &thief.access).await, status_of(app, &second.access).await), (401, 401));
         assert_eq!(refresh(app, &second.refresh).await.status, 401);
         assert_eq!(login(app, "ada@example.com", PASSWORD).await, 401);
-        assert_eq!(post(app, "/users/email/verify", json!({ "token": trap })).await.error(), (401, "UNAUTHORIZED"));
+        assert_eq!(post(app, "/users/email/verify", json!({ "token": trap })).await.error(), (403, "FORBIDDEN"));
         assert_eq!(status_of(app, &ada.access).await, 200);
         let data = data_of(app, &ada).await;
         assert_eq!((&data["email"], &data["emailVerified"]), (&json!("ada@example.com"), &json!(true)));
@@ -275,6 +275,6 @@ on_both_databases! {
         assert_eq!(app.delete(&format!("/users/{}", ada.id)).await.status, 200);
         assert_eq!(app.sql().await.integers("SELECT COUNT(*) FROM codes").await, [0]);
         let reset_mail = sent.iter().find(|mail| mail["kind"] == "reset-password").unwrap();
-        assert_eq!(reset(app, &token_of(reset_mail), NEW).await, 401);
+        assert_eq!(reset(app, &token_of(reset_mail), NEW).await, 403);
     }
 }

@@ -6,6 +6,7 @@ mod expiry;
 mod mails;
 mod nodes;
 mod outbox;
+mod requests;
 mod second_factor;
 mod sessions;
 mod streams;

@@ -93,7 +93,7 @@ on_both_databases! {
         let step = current_step();
         let code = totp::code_of(secret, step).unwrap();
         let wrong = format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000);
-        assert_eq!(confirm(&wrong).await.status, 401);
+        assert_eq!(confirm(&wrong).await.status, 403);
         let confirmed = confirm(&format!("{} {}", &code[..3], &code[3..])).await;
         assert_eq!(confirmed.data()["recoveryCodes"].as_array().unwrap().len(), 10, "{confirmed:?}");
         // Sessions that began without it have ended.
@@ -133,12 +133,12 @@ on_both_databases! {
         let mut ada = Guarded::new(app).await;
         let ticket = ticket(app).await;
         let link = json!({ "token": ticket });
-        for (path, body) in [
-            ("/users/login/code/verify", link.clone()),
-            ("/users/email/verify", link),
-            ("/users/password/reset", json!({ "token": ticket, "password": "battery staple" })),
+        for (path, body, error) in [
+            ("/users/login/code/verify", link.clone(), (401, "UNAUTHORIZED")),
+            ("/users/email/verify", link, (403, "FORBIDDEN")),
+            ("/users/password/reset", json!({ "token": ticket, "password": "battery staple" }), (403, "FORBIDDEN")),
         ] {
-            assert_eq!(post(app, path, body).await.error(), (401, "UNAUTHORIZED"), "{path}");
+            assert_eq!(post(app, path, body).await.error(), error, "{path}");
         }
         post(app, "/users/password/forgot", json!({ "email": "ada@example.com" })).await;
         let token = token_of(&mails(app, 1).await[0]);
@@ -194,7 +194,7 @@ on_both_databases! {
         let mut ada = Guarded::new(app).await;
         let (wrong, code) = (json!({ "code": ada.wrong_code() }), ada.code());
         let remove = async |body: Value| ask(app, &ada.user.access, Method::DELETE, "/users/me/totp", body).await;
-        assert_eq!(remove(wrong).await.error(), (401, "UNAUTHORIZED"));
+        assert_eq!(remove(wrong).await.error(), (403, "FORBIDDEN"));
         assert_eq!(remove(json!({ "code": code })).await.status, 200);
         assert_eq!(remove(json!({ "code": "123456" })).await.error(), (409, "CONFLICT"));
         assert_eq!(sign_in(app, "ada@example.com").await.id, ada.user.id);

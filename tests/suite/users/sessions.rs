@@ -96,7 +96,7 @@ on_both_databases! {
         let second = sign_in(app, "ada@example.com").await;
         let change = async |body| ask(app, &second.access, Method::POST, "/users/me/password", body).await;
         let wrong = json!({ "current": "wrong horse", "new": "battery staple" });
-        assert_eq!(change(wrong).await.error(), (401, "UNAUTHORIZED"));
+        assert_eq!(change(wrong).await.error(), (403, "FORBIDDEN"));
         let short = json!({ "current": PASSWORD, "new": "short" });
         assert_eq!(change(short).await.error(), (400, "INVALID_BODY"));
         assert_eq!(change(json!({ "new": "battery staple" })).await.error(), (403, "FORBIDDEN"));

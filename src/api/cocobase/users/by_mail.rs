@@ -11,7 +11,7 @@ use crate::{
     api::{
         error::{ApiError, ErrorCode},
         request::{Body, Caller, caller::KeyHolder},
-        rest::users::body::{Members, refuse, seen},
+        rest::users::body::{Members, about_passwords, refuse, seen},
         state::State,
     },
     domain::Timestamp,
@@ -32,7 +32,11 @@ pub async fn reset_password(state: State, holder: KeyHolder, body: Body) -> Resu
     let principal = key_holder(holder)?;
     let mut members = Members::read(&body, &["token", "new_password"])?;
     let (token, password) = (members.text("token")?, members.text("new_password")?);
-    state.users.reset_password(&principal, &token, password).await.map_err(wrong_code)?;
+    let reset = state.users.reset_password(&principal, &token, password).await;
+    reset.map_err(|err| match err {
+        ServiceError::Password(_) => about_passwords(err, "token", "new_password"),
+        err => wrong_code(err),
+    })?;
     Ok(done("Password reset successfully"))
 }
 

@@ -12,7 +12,7 @@ use crate::{
         cocobase::error::NoFiles,
         error::{ApiError, ErrorCode},
         request::{Body, Caller},
-        rest::users::body::Members,
+        rest::users::body::{Members, about_passwords},
         state::State,
     },
     domain::{Data, Patch},
@@ -64,8 +64,8 @@ pub async fn change_password(
     let changed = state.users.change_password(&principal, Some(old), new).await;
     // The token is good, so the libraries must not take the user for signed out.
     changed.map_err(|err| match err {
-        ServiceError::Credentials => ApiError::new(ErrorCode::InvalidBody, "`old_password` is wrong"),
-        err => err.into(),
+        ServiceError::WrongPassword => ApiError::new(ErrorCode::InvalidBody, "`old_password` is wrong"),
+        err => about_passwords(err, "old_password", "new_password"),
     })?;
     Ok(done("Password changed successfully"))
 }

@@ -8,8 +8,10 @@ use crate::{
         error::{ApiError, ErrorCode},
         request::Body,
     },
+    auth::PasswordError,
     domain::{Data, Email, nearest},
-    service::users::Seen,
+    service::{ServiceError, users::Seen},
+    writer::WriteError,
 };
 
 /// The most characters of a `User-Agent` that are kept.
@@ -114,6 +116,26 @@ fn unknown_member(unknown: &str, known: &[&str]) -> String {
 
 pub fn refuse(message: String) -> ApiError {
     ApiError::new(ErrorCode::InvalidBody, message)
+}
+
+/// Names the member of the body that an error is about, where the current password and the new one have these names.
+pub fn about_passwords(err: ServiceError, current: &str, new: &str) -> ApiError {
+    let (told, member) = match &err {
+        ServiceError::Password(PasswordError::Length) => (err.to_string(), new),
+        ServiceError::WrongPassword | ServiceError::RecentSignIn => (err.to_string(), current),
+        _ => return err.into(),
+    };
+    ApiError { message: told.replacen("`password`", &format!("`{member}`"), 1), ..err.into() }
+}
+
+/// Answers 401 to a code or a link that signs nobody in.
+pub fn not_signed_in(err: ServiceError) -> ApiError {
+    match err {
+        ServiceError::Write(WriteError::WrongCode) => {
+            ApiError { code: ErrorCode::Unauthorized, ..err.into() }
+        }
+        err => err.into(),
+    }
 }
 
 /// Returns the device from which a request comes.

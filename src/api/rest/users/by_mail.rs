@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
 use super::{
-    body::{Members, refuse, seen},
+    body::{Members, not_signed_in, refuse, seen},
     welcome::answer_sign_in,
 };
 use crate::{
@@ -101,7 +101,8 @@ pub async fn sign_in(
             ));
         }
     };
-    Ok(answer_sign_in(&state.users.sign_in_by_code(&principal, proof, seen(&request)).await?))
+    let signed_in = state.users.sign_in_by_code(&principal, proof, seen(&request)).await;
+    Ok(answer_sign_in(&signed_in.map_err(not_signed_in)?))
 }
 
 fn done() -> HttpResponse {

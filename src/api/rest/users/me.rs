@@ -1,31 +1,48 @@
 //! One's own account.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::{Value, json};
 
 use super::{
-    body::{Members, refuse},
+    body::{Members, about_passwords, refuse},
     welcome::user,
 };
 use crate::{
     api::{
         error::ApiError,
-        request::{Body, Caller},
-        rest::success::Success,
+        request::{
+            Body, Caller,
+            idempotency::request_key,
+            precondition::{is_unchanged, precondition},
+        },
+        rest::{documents, success::Success},
         state::State,
     },
     domain::{Data, Patch},
     service::own_account::ProfileChange,
 };
 
-/// `GET /users/me` → 200 with the document of the user who asks.
-pub async fn get(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
-    Ok(user(&state.users.me(&principal).await?))
+/// `GET /users/me` → 200 with the document of the user who asks, or 304 if `If-None-Match` names its entity tag.
+pub async fn get(
+    state: State,
+    request: HttpRequest,
+    Caller(principal): Caller,
+) -> Result<HttpResponse, ApiError> {
+    let me = state.users.me(&principal).await?;
+    if is_unchanged(&request, &me.entity_tag())? {
+        return Ok(HttpResponse::NotModified().insert_header((header::ETAG, me.entity_tag())).finish());
+    }
+    Ok(user(&me))
 }
 
 /// `PATCH /users/me` `{"profile"?}` → 200 with the document. The members are merged into the profile. Operators may stand in the
 /// profile, or beside it with paths that begin with `profile`.
-pub async fn change(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn change(
+    state: State,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["profile", "$inc", "$append", "$remove", "$unset"])?;
     let profile = members.object("profile")?;
     let operators = members.into_data()?;
@@ -42,14 +59,22 @@ pub async fn change(state: State, Caller(principal): Caller, body: Body) -> Resu
         true => None,
         false => Some(Patch::from_data(operators)?),
     };
-    Ok(user(&*state.users.change_profile(&principal, ProfileChange { profile, operators }).await?))
+    let change = ProfileChange { profile, operators };
+    let (precondition, key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
+    let committed = state.users.change_profile(&principal, change, precondition, key).await?;
+    Ok(documents::written(&state, &request, &principal, committed))
 }
 
 /// `DELETE /users/me` `{"password"?}` → 200; deletes the account. Without the password, the sign-in must be younger than 10
 /// minutes.
-pub async fn delete(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn delete(
+    state: State,
+    request: HttpRequest,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
     let password = Members::read_optional(&body, &["password"])?.optional_text("password")?;
-    state.users.delete_me(&principal, password).await?;
+    state.users.delete_me(&principal, password, precondition(&request)?).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({}))))
 }
 
@@ -62,7 +87,8 @@ pub async fn change_password(
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["current", "new"])?;
     let (current, new) = (members.optional_text("current")?, members.text("new")?);
-    state.users.change_password(&principal, current, new).await?;
+    let changed = state.users.change_password(&principal, current, new).await;
+    changed.map_err(|err| about_passwords(err, "current", "new"))?;
     Ok(HttpResponse::Ok().json(Success::new(json!({}))))
 }
 

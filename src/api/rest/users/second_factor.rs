@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::{Value, json};
 
 use super::{
-    body::{Members, seen},
+    body::{Members, not_signed_in, seen},
     welcome::answer,
 };
 use crate::api::{
@@ -46,8 +46,8 @@ pub async fn sign_in(
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["ticket", "code"])?;
     let (ticket, code) = (members.text("ticket")?, members.text("code")?);
-    let welcome = state.users.sign_in_second(&principal, &ticket, &code, seen(&request)).await?;
-    Ok(answer(HttpResponse::Ok(), &welcome))
+    let welcome = state.users.sign_in_second(&principal, &ticket, &code, seen(&request)).await;
+    Ok(answer(HttpResponse::Ok(), &welcome.map_err(not_signed_in)?))
 }
 
 fn shown_once(body: Value) -> HttpResponse {

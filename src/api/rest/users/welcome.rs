@@ -41,9 +41,10 @@ pub(super) fn answer_sign_in(sign_in: &SignIn) -> HttpResponse {
     }
 }
 
-/// Answers with a user's document.
+/// Answers with a user's document and its entity tag.
 pub(super) fn user(document: &Document) -> HttpResponse {
     HttpResponse::Ok()
+        .insert_header((header::ETAG, document.entity_tag()))
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(Success::new(DocumentBody::new(USERS, document)))
 }

@@ -1,0 +1,46 @@
+//! Filters on users, read as they are meant.
+
+use serde_json::Value;
+
+use super::{Field, Filter, parse::parse_field};
+
+/// Reads a filter on users as it is meant. An address is one in any case, and "the roles equal `admin`" means that `admin` is one
+/// of the roles, which are a list.
+pub fn of_users(filter: Filter) -> Filter {
+    let fields = (parse_field("email"), parse_field("roles"));
+    match fields {
+        (Ok(email), Ok(roles)) => read(filter, &email, &roles),
+        _ => filter,
+    }
+}
+
+fn read(filter: Filter, email: &Field, roles: &Field) -> Filter {
+    let each = |filters: Vec<Filter>| filters.into_iter().map(|filter| read(filter, email, roles)).collect();
+    match filter {
+        Filter::And(all) => Filter::And(each(all)),
+        Filter::Or(any) => Filter::Or(each(any)),
+        Filter::Not(inner) => Filter::Not(Box::new(read(*inner, email, roles))),
+        Filter::Equals(field, values) if field == *email => Filter::Equals(field, in_lower_case(values)),
+        Filter::Compares(field, comparison, values) if field == *email => {
+            Filter::Compares(field, comparison, in_lower_case(values))
+        }
+        Filter::HasText(field, part, text) if field == *email => {
+            Filter::HasText(field, part, text.to_lowercase())
+        }
+        // Null is what `isnull` asks for, and a list is compared as a whole.
+        Filter::Equals(field, values)
+            if field == *roles && values.iter().all(|value| value.is_string() || value.is_number()) =>
+        {
+            Filter::HasElement(field, values)
+        }
+        other => other,
+    }
+}
+
+fn in_lower_case(values: Vec<Value>) -> Vec<Value> {
+    let fold = |value| match value {
+        Value::String(text) => Value::String(text.to_lowercase()),
+        other => other,
+    };
+    values.into_iter().map(fold).collect()
+}
