@@ -330,7 +330,7 @@ on_both_databases! {
         }
     }
 
-    async fn a_socket_whose_token_is_not_renewed_is_closed(app: &TestApp, |config| config.access_token_seconds = 1) {
+    async fn a_socket_whose_token_is_not_renewed_is_closed(app: &TestApp, |config| config.access_token_seconds = 4) {
         app.create("posts", json!({})).await;
         let ada = sign_up(app, "ada@example.com").await;
         let mut socket = socket(app, &ada.access).await;
