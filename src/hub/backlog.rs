@@ -20,6 +20,13 @@ use crate::domain::{Change, CollectionId, Position, cursor::Epoch};
 /// Subscriptions that may wait for the answer to their request to join. The next one reads the log and asks again.
 const MAX_JOINS: usize = 65_536;
 
+/// Changes that may wait for a task that rests, and their bytes, before they wake it. It has little to do with them, and waking a
+/// thread costs more than that.
+const REST_CHANGES: usize = 512;
+const REST_BYTES: usize = 256 * 1024;
+/// The same bytes for the tasks of all projects together.
+const ALL_REST_BYTES: usize = 16 * 1024 * 1024;
+
 /// A request to a project's task.
 pub(super) enum Command {
     Join(Box<Joining>),
@@ -35,8 +42,8 @@ pub(super) enum Command {
 /// The next changes of a log, in order and without gap.
 pub(super) struct Published {
     pub(super) changes: Vec<Arc<Change>>,
-    /// When they were handed over.
-    pub(super) at: Instant,
+    /// When they were handed over; `None` if that was while the task rested.
+    pub(super) at: Option<Instant>,
     bytes: usize,
 }
 
@@ -47,6 +54,7 @@ pub(super) struct Published {
 pub(super) struct Backlog {
     bounds: Bounds,
     waiting: Mutex<Waiting>,
+    /// Rung to wake the task.
     bell: Notify,
     /// Whether the changes before the next [`Command::SetLogEnd`] are dropped, also those that the task has taken already.
     is_skipping: AtomicBool,
@@ -59,11 +67,23 @@ struct Waiting {
     changes: usize,
     bytes: usize,
     joins: usize,
-    /// When the task last took a step, or the first command came that waits; `None` while none waits.
+    task: Task,
+    /// When the task last took a step, or the first command came that waits for it; `None` while none does, and while it rests.
     moved_at: Option<Instant>,
     /// Where the log ends, as far as it was handed over.
     end: (Epoch, Position),
     is_closed: bool,
+}
+
+/// What a project's task does.
+#[derive(Clone, Copy, PartialEq)]
+enum Task {
+    /// It looks for the next command before it sleeps.
+    Awake,
+    /// Any command wakes it.
+    Asleep,
+    /// As asleep, but changes wake it only when many wait.
+    Resting,
 }
 
 impl Backlog {
@@ -76,6 +96,7 @@ impl Backlog {
                 changes: 0,
                 bytes: 0,
                 joins: 0,
+                task: Task::Awake,
                 moved_at: None,
                 end,
                 is_closed: false,
@@ -104,8 +125,17 @@ impl Backlog {
         }
         waiting.changes += changes.len();
         waiting.bytes += bytes;
-        self.all_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.push(waiting, Command::Publish(Published { changes, at: Instant::now(), bytes }));
+        let all_bytes = self.all_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if waiting.task == Task::Resting
+            && waiting.changes <= REST_CHANGES
+            && waiting.bytes <= REST_BYTES
+            && all_bytes <= ALL_REST_BYTES
+        {
+            waiting.commands.push_back(Command::Publish(Published { changes, at: None, bytes }));
+        } else {
+            let at = Some(Instant::now());
+            self.push(waiting, Command::Publish(Published { changes, at, bytes }));
+        }
         true
     }
 
@@ -161,10 +191,11 @@ impl Backlog {
         self.is_skipping.load(Ordering::Relaxed)
     }
 
-    /// Waits for the next command; `None` when it was closed. Can be dropped at any await.
-    pub(super) async fn next(&self) -> Option<Command> {
+    /// Waits for the next command; `None` when it was closed. Can be dropped at any await. If the task `may_rest`, changes wake it
+    /// only when many wait: it comes back by itself.
+    pub(super) async fn next(&self, may_rest: bool) -> Option<Command> {
         loop {
-            if let Some(command) = self.try_next() {
+            if let Some(command) = self.try_next(may_rest) {
                 return Some(command);
             }
             if self.lock().is_closed {
@@ -174,13 +205,16 @@ impl Backlog {
         }
     }
 
-    /// Returns the next command, if one waits.
-    pub(super) fn try_next(&self) -> Option<Command> {
+    /// Returns the next command, if one waits. Otherwise the next one rings the bell, as [`Backlog::next`] says.
+    pub(super) fn try_next(&self, may_rest: bool) -> Option<Command> {
         let mut waiting = self.lock();
         if waiting.is_closed {
             return None;
         }
-        let command = waiting.commands.pop_front()?;
+        let Some(command) = waiting.commands.pop_front() else {
+            waiting.task = if may_rest { Task::Resting } else { Task::Asleep };
+            return None;
+        };
         waiting.moved_at = (!waiting.commands.is_empty()).then(Instant::now);
         match &command {
             Command::Join(_) => waiting.joins -= 1,
@@ -207,9 +241,9 @@ impl Backlog {
     fn push(&self, mut waiting: MutexGuard<'_, Waiting>, command: Command) {
         waiting.commands.push_back(command);
         waiting.moved_at.get_or_insert_with(Instant::now);
-        let is_first = waiting.commands.len() == 1;
+        let sleeps = std::mem::replace(&mut waiting.task, Task::Awake) != Task::Awake;
         drop(waiting);
-        if is_first {
+        if sleeps {
             self.bell.notify_one();
         }
     }

@@ -99,6 +99,7 @@ impl Project {
     pub(super) async fn run(mut self) {
         let backlog = self.backlog.clone();
         loop {
+            let may_rest = self.may_rest();
             // In one order, so that the simulation can repeat a run. Marks are due once a second, so that they can go first.
             tokio::select! {
                 biased;
@@ -106,7 +107,7 @@ impl Project {
                     self.is_mark_due = false;
                     self.say_mark();
                 }
-                command = backlog.next() => match command {
+                command = backlog.next(may_rest) => match command {
                     Some(command) => self.work(command).await,
                     None => return,
                 },
@@ -127,8 +128,13 @@ impl Project {
                 self.flush();
                 return tokio::task::yield_now().await;
             }
-            next = self.backlog.try_next();
+            next = self.backlog.try_next(self.may_rest());
         }
+    }
+
+    /// Whether changes may wait until the next mark, because nobody gets events from them.
+    fn may_rest(&self) -> bool {
+        self.collections.is_empty() && self.is_mark_due
     }
 
     async fn handle(&mut self, command: Command) {
@@ -142,7 +148,7 @@ impl Project {
     }
 
     async fn publish(&mut self, published: Published) {
-        if published.at.elapsed() > self.shared.bounds.delay {
+        if published.at.is_some_and(|at| at.elapsed() > self.shared.bounds.delay) {
             let project = &self.id;
             tracing::warn!(%project, "matching takes too long in project {project}; its subscriptions go back to the log");
             self.backlog.skip_waiting();
