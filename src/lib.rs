@@ -13,6 +13,7 @@
 //! - [`hub`]: fans committed changes out to subscriptions
 //! - [`writer`]: commits mutations in groups and publishes their changes
 //! - [`mail`]: mails to users: the queue, SMTP and the outbox
+//! - [`providers`]: what other providers of sign-ins are asked, and what is believed of their answers
 //! - [`live`]: a subscription's life between the hub and its client
 //! - [`service`]: use cases: what a request means
 //! - [`api`]: HTTP, WebSocket and server-sent events
@@ -30,6 +31,7 @@ pub mod domain;
 pub mod hub;
 pub mod live;
 pub mod mail;
+pub mod providers;
 pub mod query;
 pub mod service;
 pub mod shares;

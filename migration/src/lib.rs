@@ -21,6 +21,8 @@ mod m20261127_000012_create_users;
 mod m20261127_000013_create_codes;
 mod m20261127_000014_add_totp;
 mod m20261127_000015_add_project_settings;
+mod m20261127_000018_create_identities;
+mod m20261127_000019_create_used_states;
 
 /// The table in which the steps that have run are remembered.
 const APPLIED: &str = "seaql_migrations";
@@ -76,6 +78,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000013_create_codes::Migration),
             Box::new(m20261127_000014_add_totp::Migration),
             Box::new(m20261127_000015_add_project_settings::Migration),
+            Box::new(m20261127_000018_create_identities::Migration),
+            Box::new(m20261127_000019_create_used_states::Migration),
         ]
     }
 }

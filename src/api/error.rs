@@ -15,6 +15,7 @@ use crate::{
     auth::{AuthError, PasswordError, TicketError},
     domain::{DataError, DocumentId, PatchError, SchemaError, Violation, name::NameError},
     live::LiveError,
+    providers::{ProviderError, error::StateError},
     query::{index_definition::IndexError, page::KeyTooLong, parse::FilterError},
     service::ServiceError,
     store::{StoreError, Trouble},
@@ -276,6 +277,27 @@ impl From<ServiceError> for ApiError {
             ServiceError::NoUser => Self::unauthorized().with_hint(err.to_string()),
             ServiceError::UnknownSession => Self::new(ErrorCode::NotFound, err.to_string()),
             ServiceError::NoAddress => Self::new(ErrorCode::Conflict, err.to_string()),
+            ServiceError::Provider(err) => {
+                let code = match &err {
+                    ProviderError::Crowded | ProviderError::Away | ProviderError::BadAnswer(_) => {
+                        ErrorCode::Overloaded
+                    }
+                    ProviderError::Address { .. } | ProviderError::ClientRefused => ErrorCode::Conflict,
+                    ProviderError::State(StateError::Challenge) => ErrorCode::InvalidFilter,
+                    ProviderError::State(StateError::NotSigned) => return Self::internal(&err),
+                    ProviderError::CodeRefused
+                    | ProviderError::Token(_)
+                    | ProviderError::State(_)
+                    | ProviderError::OtherIssuer
+                    | ProviderError::NoIssuer
+                    | ProviderError::WrongVerifier
+                    | ProviderError::NoVerifier => ErrorCode::Unauthorized,
+                };
+                Self::new(code, err.to_string())
+            }
+            ServiceError::UnknownProvider(_) => Self::new(ErrorCode::NotFound, err.to_string()),
+            ServiceError::Redirect => Self::new(ErrorCode::InvalidFilter, err.to_string()),
+            ServiceError::StaleSignIn => Self::new(ErrorCode::Forbidden, err.to_string()),
             ServiceError::Mails(err) => Self::new(ErrorCode::RateLimited, err.to_string()),
             ServiceError::Token(err) => AuthError::Token(err).into(),
             ServiceError::Password(PasswordError::Crowded) => {
@@ -330,6 +352,13 @@ impl From<WriteError> for ApiError {
             WriteError::User(_) | WriteError::Settings(_) => ErrorCode::InvalidBody,
             // A sign-in answers 401. Whoever is signed in stays so.
             WriteError::WrongCode => ErrorCode::Forbidden,
+            WriteError::StateUsed => ErrorCode::Unauthorized,
+            WriteError::EmailNotVerified => ErrorCode::Forbidden,
+            WriteError::UnknownIdentity => ErrorCode::NotFound,
+            WriteError::AccountChanged
+            | WriteError::IdentityTaken
+            | WriteError::ProviderLinked
+            | WriteError::LastWayIn => ErrorCode::Conflict,
             WriteError::TooManyCodes | WriteError::TooManyTries => ErrorCode::RateLimited,
             WriteError::SecondFactorExists | WriteError::NoSecondFactor => ErrorCode::Conflict,
             WriteError::EmailTaken

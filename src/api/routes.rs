@@ -111,6 +111,31 @@ fn accounts(config: &mut ServiceConfig) {
                 .default_service(other_methods("POST")),
         )
         .service(
+            resource("/users/oauth")
+                .route(get().to(users::providers::list))
+                .default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/users/oauth/{provider}/start")
+                .route(get().to(users::providers::start))
+                .default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/users/oauth/{provider}")
+                .route(post().to(users::providers::finish))
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            resource("/users/me/identities")
+                .route(get().to(users::providers::identities))
+                .default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/users/me/identities/{provider}")
+                .route(delete().to(users::providers::unlink))
+                .default_service(other_methods("DELETE")),
+        )
+        .service(
             resource("/users/refresh")
                 .route(post().to(users::sign_in::refresh))
                 .default_service(other_methods("POST")),

@@ -55,6 +55,7 @@ use crate::{
         stored_log::StoredLog,
     },
     mail,
+    providers::{self, Fetcher, Hosts, Providers, States, state},
     service::{
         Collections, Documents, Exports, Projects, Scans, Users,
         keys::{self, NewKeys},
@@ -124,6 +125,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         database::when_there(async || keys::ensure_secrets(&db, tokens::ACCESS_SECRET).await).await?;
     let refresh =
         database::when_there(async || keys::ensure_secrets(&db, tokens::REFRESH_SECRET).await).await?;
+    let oauth_secret = database::when_there(async || keys::ensure_secret(&db, state::SECRET).await).await?;
     let listener = listener::bind(config.listen)?;
     let address = listener.local_addr().map_err(|err| StartError::Listen(config.listen, err))?;
 
@@ -168,6 +170,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         &supervisor,
     );
 
+    let fetcher = Fetcher::new(Hosts::new(&config.private_providers));
+    let providers =
+        Providers { documents: providers::Documents::new(fetcher), states: States::new(&oauth_secret) };
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let (mailer, mail_task) = mail::start(config.smtp.clone(), writer.clone(), &public_url, &supervisor);
 
@@ -218,6 +223,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
                 refresh_days: config.refresh_token_days,
             },
             mailer,
+            providers,
         },
         projects: Projects { catalogs: catalogs.clone(), writer: writer.clone() },
         exports: Exports::new(documents.clone()),

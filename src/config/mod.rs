@@ -45,6 +45,8 @@ pub struct Config {
     pub smtp: Option<Smtp>,
     /// Where the links in mails lead; `None` for this server.
     pub public_url: Option<String>,
+    /// Hosts of providers of sign-ins that may have private addresses, in lower case; `*` stands for all.
+    pub private_providers: Vec<String>,
     pub durability: Durability,
     /// A level, or directives such as `coir=debug,warn`.
     pub log: String,
@@ -132,6 +134,7 @@ impl Config {
             refresh_token_days: given.required_number("COIR_REFRESH_TOKEN_DAYS")?,
             smtp: read_smtp(given)?,
             public_url: read_public_url(given)?,
+            private_providers: read_private_providers(given)?,
             durability: given
                 .choice("COIR_DURABILITY", &[("full", Durability::Full), ("normal", Durability::Normal)])?,
             log: given.text("COIR_LOG")?.unwrap_or_default().to_owned(),
@@ -247,6 +250,25 @@ fn read_public_url(given: &Given) -> Result<Option<String>, ConfigError> {
     Err(given.error(settings::setting("COIR_PUBLIC_URL"), reason))
 }
 
+/// Names and addresses, without ports.
+fn read_private_providers(given: &Given) -> Result<Vec<String>, ConfigError> {
+    let Some(text) = given.text("COIR_PRIVATE_PROVIDERS")? else { return Ok(Vec::new()) };
+    let hosts: Vec<_> = text.split(',').map(|host| host.trim().to_lowercase()).collect();
+    let is_host = |host: &String| {
+        let is_address = host.parse::<std::net::Ipv6Addr>().is_ok();
+        is_address || (!host.is_empty() && !host.contains(['/', ':', '@', ' ']))
+    };
+    match hosts.iter().find(|host| !is_host(host)) {
+        None => Ok(hosts),
+        Some(wrong) => {
+            let reason = format!(
+                "`{wrong}` is no host; write names or addresses with commas between them, such as keycloak.internal,127.0.0.1"
+            );
+            Err(given.error(settings::setting("COIR_PRIVATE_PROVIDERS"), reason))
+        }
+    }
+}
+
 /// `None` for `*`, which allows every origin.
 fn read_origins(given: &Given) -> Result<Option<Vec<String>>, ConfigError> {
     let text = given.text("COIR_ALLOWED_ORIGINS")?.unwrap_or("*");
@@ -307,6 +329,7 @@ mod tests {
             ("COIR_ALLOWED_ORIGINS", "https://*.example.com"),
             ("COIR_ALLOWED_ORIGINS", "https://a.example/path"),
             ("COIR_HEARTBEAT_SECONDS", "-1"),
+            ("COIR_PRIVATE_PROVIDERS", "http://keycloak.internal"),
             ("COIR_PUBLIC_URL", "app.example.com"),
             ("COIR_PUBLIC_URL", "https://app.example.com/#/"),
             ("COIR_LOG_RETENTION_CHANGES", "0"),

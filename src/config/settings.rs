@@ -191,6 +191,14 @@ pub const SETTINGS: &[Setting] = &[
         "Where the links in mails lead, such as https://app.example.com. Unset: this server's address",
     ),
     text(
+        "COIR_PRIVATE_PROVIDERS",
+        "private-providers",
+        "HOSTS",
+        None,
+        Group::Users,
+        "Hosts of providers of sign-ins that may have private addresses, such as keycloak.internal,127.0.0.1; * for all. Unset: none",
+    ),
+    text(
         "COIR_DATA_DIR",
         "data-dir",
         "DIRECTORY",

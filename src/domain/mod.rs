@@ -1,7 +1,7 @@
 //! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
 //! Reading order: [`name`], [`time`] with [`clock`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost` and `schema_keywords`, [`collection`],
-//! [`user`], [`session`], [`code`], [`totp`], [`mail`], [`project_settings`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
+//! [`user`], [`session`], [`code`], [`totp`], [`identity`], [`provider`], [`mail`], [`project_settings`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
 
 pub mod change;
 pub mod checksum;
@@ -11,6 +11,7 @@ pub mod collection;
 pub mod cursor;
 pub mod data;
 pub mod document;
+pub mod identity;
 pub mod json;
 pub mod json_mistake;
 pub mod log_ends;
@@ -19,6 +20,7 @@ pub mod name;
 mod nearest;
 pub mod patch;
 pub mod project_settings;
+pub mod provider;
 pub mod schema;
 mod schema_cost;
 mod schema_keywords;
@@ -33,6 +35,7 @@ pub use code::{Code, Purpose};
 pub use collection::Collection;
 pub use data::{Data, DataError};
 pub use document::{Document, DocumentKey, DocumentStamp};
+pub use identity::{Claimed, Identity, IdentityKey};
 pub use log_ends::LogEnds;
 pub use mail::Mail;
 pub use name::{

@@ -5,7 +5,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Email, json_mistake::explain_alone, nearest};
+use super::{
+    Email,
+    json_mistake::explain_alone,
+    nearest,
+    provider::{HIDDEN, Issuer, Providers, check_issuers, check_providers, check_redirects},
+};
 
 /// The most bytes of a project's settings, as JSON.
 const MAX_BYTES: usize = 64 * 1024;
@@ -19,6 +24,13 @@ const MAX_SHOWN: usize = 60;
 #[serde(default, rename_all = "camelCase")]
 pub struct ProjectSettings {
     pub signup: SignUp,
+    /// The providers of sign-ins, by their names.
+    pub oauth: Providers,
+    /// The origins of the pages on which a sign-in with a provider may end. Empty for the user's own machine and the public URL of
+    /// the server.
+    pub redirects: Vec<String>,
+    /// Other issuers, whose tokens are taken for users' tokens.
+    pub issuers: Vec<Issuer>,
 }
 
 /// Who may make an account.
@@ -123,18 +135,31 @@ impl ProjectSettings {
         serde_json::to_value(self).unwrap_or_default()
     }
 
+    /// Returns the settings with every member, and with a sign in the place of each secret.
+    pub fn to_shown(&self) -> Value {
+        let mut shown = self.to_value();
+        let providers = shown.get_mut("oauth").and_then(Value::as_object_mut);
+        for provider in providers.into_iter().flat_map(|providers| providers.values_mut()) {
+            if let Some(secret) = provider.get_mut("clientSecret").filter(|secret| secret.is_string()) {
+                *secret = HIDDEN.into();
+            }
+        }
+        shown
+    }
+
     /// Merges a change into the settings (RFC 7396): a member that is null has its default again.
     ///
     /// # Errors
     /// [`SettingsError`], which names the first member that is unknown or not valid.
     pub fn merge(&self, change: &Map<String, Value>) -> Result<Self, SettingsError> {
         let before = self.to_value();
+        let change = &without_hidden(change);
         let mut merged = before.clone();
         merge(&mut merged, change);
         let mut settings: Self = serde_path_to_error::deserialize(merged).map_err(|err| invalid(&err))?;
+        find_unknown("", change, &before, &settings.to_value())?;
         settings.check()?;
         let after = settings.to_value();
-        find_unknown("", change, &before, &after)?;
         if after.to_string().len() > MAX_BYTES {
             return Err(SettingsError::TooLarge);
         }
@@ -158,8 +183,25 @@ impl ProjectSettings {
             };
             *domain = email.domain().to_owned();
         }
-        Ok(())
+        let refused = |(path, problem)| SettingsError::Invalid { path, problem };
+        check_providers(&self.oauth).map_err(refused)?;
+        check_redirects(&mut self.redirects).map_err(refused)?;
+        check_issuers(&self.issuers).map_err(refused)
     }
+}
+
+/// Leaves out the signs that stand for secrets, which stay as they are.
+fn without_hidden(change: &Map<String, Value>) -> Map<String, Value> {
+    let mut change = change.clone();
+    let providers = change.get_mut("oauth").and_then(Value::as_object_mut);
+    for provider in providers.into_iter().flat_map(|providers| providers.values_mut()) {
+        if let Some(members) = provider.as_object_mut()
+            && members.get("clientSecret").is_some_and(|secret| secret == HIDDEN)
+        {
+            members.remove("clientSecret");
+        }
+    }
+    change
 }
 
 fn merge(target: &mut Value, change: &Map<String, Value>) {
@@ -193,6 +235,13 @@ fn find_unknown(
         let old = before.get(name).unwrap_or(&Value::Null);
         match (known.get(name), value) {
             (Some(new), Value::Object(inner)) => find_unknown(&own, inner, old, new)?,
+            (Some(Value::Array(news)), Value::Array(values)) => {
+                for (place, (new, value)) in news.iter().zip(values).enumerate() {
+                    if let Value::Object(inner) = value {
+                        find_unknown(&format!("{own}[{place}]"), inner, &Value::Null, new)?;
+                    }
+                }
+            }
             (Some(_), _) => {}
             (None, Value::Null) if before.get(name).is_some() => {}
             (None, _) => {

@@ -60,6 +60,11 @@ pub fn start(
 }
 
 impl Mailer {
+    /// Returns the URL to which the links in mails lead.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
     /// Returns the host to which the links in mails lead. Authenticator apps show it.
     pub fn public_host(&self) -> &str {
         let url = self.public_url.split_once("://").map_or(&*self.public_url, |(_, rest)| rest);

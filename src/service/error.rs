@@ -6,6 +6,7 @@ use crate::{
     auth::{Forbidden, PasswordError, TokenError},
     domain::{DocumentId, Violation},
     mail::MailsWait,
+    providers::ProviderError,
     store::StoreError,
     writer::WriteError,
 };
@@ -51,6 +52,18 @@ pub enum ServiceError {
     /// An anonymous user asks for what takes an address.
     #[error("this user has no e-mail address; give one with POST /users/me/upgrade")]
     NoAddress,
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(
+        "this project has no provider `{0}`; GET /users/oauth lists them, and PATCH /settings adds one in `oauth`"
+    )]
+    UnknownProvider(String),
+    #[error(
+        "`redirectTo` must be a URL of a page, without a fragment, whose origin is in the `redirects` of the project's settings"
+    )]
+    Redirect,
+    #[error("linking an account takes a sign-in within the last 10 minutes; sign in again first")]
+    StaleSignIn,
     #[error(transparent)]
     Mails(#[from] MailsWait),
     #[error(transparent)]

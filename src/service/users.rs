@@ -13,6 +13,7 @@ use crate::{
         UserKey,
     },
     mail::Mailer,
+    providers::Providers,
     store::{
         Lane, Trouble,
         access::{credentials, sessions},
@@ -43,6 +44,7 @@ pub struct Users {
     pub passwords: Passwords,
     pub lifetimes: Lifetimes,
     pub mailer: Mailer,
+    pub providers: Providers,
 }
 
 /// The device from which a request comes, for the list of sessions.

@@ -10,6 +10,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Returns the account of a project, whichever key asks.
+    pub fn of_project(project: &ProjectId) -> Self {
+        Self { project: project.clone(), key: KeyId::from_stored(project.as_str()) }
+    }
+
     /// Returns the account of everyone who has no key.
     pub fn anonymous() -> Self {
         Self { project: ProjectId::from_stored(""), key: KeyId::from_stored("") }

@@ -1,10 +1,13 @@
-//! The credentials, sessions and codes of users, as the database has them, and as mutations leave them.
+//! The credentials, sessions, codes and identities of users, as the database has them, and as mutations leave them.
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::domain::{Code, Credentials, DocumentId, Email, ProjectId, Session, SessionId, UserKey};
+use crate::domain::{
+    Code, Credentials, DocumentId, Email, Identity, IdentityKey, ProjectId, Session, SessionId, Timestamp,
+    UserKey,
+};
 
-/// Credentials, sessions and codes by their keys. `None` stands for what doesn't exist any more.
+/// Credentials, sessions, codes and identities by their keys. `None` stands for what doesn't exist any more.
 ///
 /// A batch has three layers of them: what the database holds, what the mutations so far make of it, and what the mutation at hand
 /// does. The upper ones hide the lower ones.
@@ -14,6 +17,9 @@ pub struct Accounts {
     pub sessions: HashMap<SessionId, Option<Arc<Session>>>,
     /// By the hashes of their tokens.
     pub codes: HashMap<String, Option<Arc<Code>>>,
+    pub identities: HashMap<IdentityKey, Option<Arc<Identity>>>,
+    /// The states of sign-ins that were used, by their hashes, with the times at which they expire.
+    pub states: HashMap<String, Timestamp>,
     /// Whose an address is.
     pub owners: HashMap<(ProjectId, Email), Option<DocumentId>>,
 }
@@ -32,6 +38,12 @@ impl Accounts {
     /// Adds codes that were found in the database.
     pub fn add_codes(&mut self, codes: Vec<Code>) {
         self.codes.extend(codes.into_iter().map(|code| (code.hash.clone(), Some(Arc::new(code)))));
+    }
+
+    /// Adds identities that were found in the database.
+    pub fn add_identities(&mut self, identities: Vec<Identity>) {
+        let identities = identities.into_iter().map(Arc::new);
+        self.identities.extend(identities.map(|identity| (identity.key.clone(), Some(identity))));
     }
 
     /// Sets the credentials of a user, who had the address `before`.
@@ -59,10 +71,16 @@ impl Accounts {
         self.credentials.extend(upper.credentials);
         self.sessions.extend(upper.sessions);
         self.codes.extend(upper.codes);
+        self.identities.extend(upper.identities);
+        self.states.extend(upper.states);
         self.owners.extend(upper.owners);
     }
 
     pub fn is_empty(&self) -> bool {
-        self.credentials.is_empty() && self.sessions.is_empty() && self.codes.is_empty()
+        self.credentials.is_empty()
+            && self.sessions.is_empty()
+            && self.codes.is_empty()
+            && self.identities.is_empty()
+            && self.states.is_empty()
     }
 }

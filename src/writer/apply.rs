@@ -14,7 +14,7 @@ use crate::{
     domain::{Change, DocumentKey, Entry},
     store::{
         StoreError, WriteOrder, WriteTx,
-        access::{codes, credentials, keys, mails, projects, sessions},
+        access::{codes, credentials, identities, keys, mails, projects, sessions, used_states},
         collections::{indexes, rows},
         documents::writes::{self, DocumentWrite, DocumentWrites},
         log::{changes, ends, idempotency},
@@ -295,19 +295,23 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Sessions and codes refer to credentials, so they go first and come last.
+/// Sessions, codes and identities refer to credentials, so they go first and come last.
 fn write_accounts(tx: &mut WriteTx, work: &Batch) {
     let accounts = work.next_accounts();
     let ended = accounts.sessions.iter().filter(|(_, session)| session.is_none()).map(|(id, _)| id);
     sessions::delete_many(tx, ended);
     let used = accounts.codes.iter().filter(|(_, code)| code.is_none()).map(|(hash, _)| hash);
     codes::delete_many(tx, used);
+    let unlinked = accounts.identities.iter().filter(|(_, identity)| identity.is_none()).map(|(key, _)| key);
+    identities::delete_many(tx, unlinked);
     let gone =
         accounts.credentials.iter().filter(|(_, credentials)| credentials.is_none()).map(|(key, _)| key);
     credentials::delete_many(tx, gone);
     credentials::put_many(tx, accounts.credentials.values().flatten().map(|credentials| &**credentials));
     sessions::put_many(tx, accounts.sessions.values().flatten().map(|session| &**session));
     codes::put_many(tx, accounts.codes.values().flatten().map(|code| &**code));
+    identities::put_many(tx, accounts.identities.values().flatten().map(|identity| &**identity));
+    used_states::put_many(tx, &accounts.states);
 }
 
 fn write_change(tx: &mut WriteTx, change: &Change) {

@@ -181,8 +181,8 @@ impl Batch {
     }
 
     /// Notes that a user reads mail to their address. If nobody had shown that before, somebody else may have made the account
-    /// to wait for its owner: the password, the second factor, the sessions and the codes are dropped.
-    fn take_over(
+    /// to wait for its owner: the password, the second factor, the sessions, the identities and the codes are dropped.
+    pub(super) fn take_over(
         &self,
         staged: &mut Staged,
         key: &UserKey,
@@ -197,6 +197,7 @@ impl Batch {
         let sessions = self.sessions_of(staged, key);
         self.end_sessions(staged, &sessions);
         self.drop_codes(staged, key);
+        self.drop_identities(staged, key);
         data.email_verified = true;
         match self.write_user(staged, document, &data)? {
             Outcome::Document { document, .. } => Ok(document),

@@ -114,6 +114,26 @@ pub enum WriteError {
     NoSecondFactor,
     #[error("too many wrong codes; try again in 15 minutes, or take a recovery code")]
     TooManyTries,
+    /// A state was used, or has expired.
+    #[error("this sign-in was finished before, or took longer than 10 minutes; begin it again")]
+    StateUsed,
+    /// Whose an identity or an address is has changed since it was looked up. The service looks again.
+    #[error("the account was changed meanwhile; try again")]
+    AccountChanged,
+    #[error("the provider has not verified this e-mail address; verify it there, and sign in again")]
+    EmailNotVerified,
+    #[error("another user has this account of the provider")]
+    IdentityTaken,
+    #[error(
+        "the user is linked to another account of this provider; DELETE /users/me/identities/{{provider}} unlinks it"
+    )]
+    ProviderLinked,
+    #[error("the user has no identity of this provider; GET /users/me/identities lists them")]
+    UnknownIdentity,
+    #[error(
+        "this is the user's last way to sign in; set a password or verify the e-mail address before you remove it"
+    )]
+    LastWayIn,
     /// The session is unknown, has expired or was ended.
     #[error("the session has ended")]
     SessionEnded,

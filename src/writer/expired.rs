@@ -1,4 +1,4 @@
-//! Deletes what has expired: sessions that nobody refreshed, codes that nobody used, and mails that nobody looked at.
+//! Deletes what has expired: sessions that nobody refreshed, codes that nobody used, states of sign-ins, and mails that nobody looked at.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::{
     domain::{Timestamp, code::RECENT},
     store::{
         Db, StoreError,
-        access::{codes, mails, sessions},
+        access::{codes, mails, sessions, used_states},
     },
 };
 
@@ -21,11 +21,13 @@ pub(super) enum Expiring {
     /// They stay for an hour longer than they are good, so that they count when the next ones are made.
     Codes,
     Mails,
+    /// States of sign-ins that were used. They stay for an hour longer than they are good.
+    States,
 }
 
 impl Expiring {
     /// Every kind. The last one is looked at first.
-    pub(super) const ALL: [Self; 3] = [Self::Mails, Self::Codes, Self::Sessions];
+    pub(super) const ALL: [Self; 4] = [Self::States, Self::Mails, Self::Codes, Self::Sessions];
 }
 
 /// Deletes at most `limit` rows, and returns whether there may be more. Deletes nothing while the clock can't tell the time.
@@ -43,6 +45,7 @@ pub(super) async fn delete_expired(
     let has_more = match kind {
         Expiring::Sessions => sessions::delete_expired(&mut tx, now, limit).await?,
         Expiring::Codes => codes::delete_expired(&mut tx, Timestamp(now.0 - RECENT), limit).await?,
+        Expiring::States => used_states::delete_expired(&mut tx, Timestamp(now.0 - RECENT), limit).await?,
         Expiring::Mails => {
             let before = Timestamp(now.0 - OUTBOX_AGE.as_millis() as i64);
             mails::delete_old(&mut tx, before, limit).await?

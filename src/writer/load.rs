@@ -270,7 +270,10 @@ async fn read_accounts(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> 
             }
         }
     }
-    for (project, Wanted { users, sessions, emails, has_codes }) in wanted {
+    let mut states = HashSet::new();
+    for (project, wanted) in wanted {
+        let Wanted { users, sessions, emails, has_codes, has_identities, subjects, states: own } = wanted;
+        states.extend(own);
         let mut users: Vec<_> = users.iter().collect();
         let found = if sessions.is_empty() {
             Vec::new()
@@ -285,7 +288,14 @@ async fn read_accounts(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> 
         if has_codes {
             base.accounts.add_codes(access::codes::get_many(tx, project, &users, &emails).await?);
         }
+        if has_identities {
+            base.accounts.add_identities(access::identities::get_many(tx, project, &subjects, &users).await?);
+        }
         base.refreshed.extend(found.into_iter().map(|session| (session.id, session.user)));
+    }
+    if !states.is_empty() {
+        let used = access::used_states::find_used(tx, &states).await?;
+        base.accounts.states.extend(used.into_iter().map(|hash| (hash, Timestamp::default())));
     }
     Ok(())
 }
@@ -298,6 +308,11 @@ struct Wanted<'a> {
     emails: HashSet<Email>,
     /// Whether some of them are about codes.
     has_codes: bool,
+    /// Whether some of them are about identities.
+    has_identities: bool,
+    /// The subjects of the identities that they name.
+    subjects: Vec<&'a str>,
+    states: HashSet<&'a str>,
 }
 
 impl<'a> Wanted<'a> {
@@ -308,9 +323,12 @@ impl<'a> Wanted<'a> {
                 self.sessions.extend(operation.session());
                 self.emails.extend(operation.email().cloned());
                 self.has_codes |= operation.concerns_codes();
+                self.has_identities |= operation.concerns_identities();
+                self.subjects.extend(operation.claimed().map(|claimed| &*claimed.subject));
+                self.states.extend(operation.state().map(|state| state.hash.as_str()));
             }
-            // Codes go with their user.
-            Operation::DeleteDocument { .. } => self.has_codes = true,
+            // Codes and identities go with their user.
+            Operation::DeleteDocument { .. } => (self.has_codes, self.has_identities) = (true, true),
             operation => {
                 self.emails.extend(operation.given_email());
                 // And with the address.

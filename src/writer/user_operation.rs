@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::precondition::Precondition;
 use crate::domain::{
-    DocumentId, Email, PasswordHash, Patch, Purpose, SessionId, Timestamp, UserData, session::PresentedToken,
+    Claimed, DocumentId, Email, PasswordHash, Patch, Purpose, SessionId, Timestamp, UserData,
+    session::PresentedToken,
 };
 
 /// A write to a user's account.
@@ -73,6 +74,18 @@ pub enum UserOperation {
     },
     /// Turns the second factor off.
     RemoveTotp { user: DocumentId, code: String },
+    /// Signs in whoever has an identity at another provider.
+    SignInByProvider(Box<ProviderSignIn>),
+    /// Gives an identity to a user who is signed in.
+    LinkIdentity { user: DocumentId, claimed: Box<Claimed>, state: UsedState },
+    /// Takes the identity at a provider from a user.
+    UnlinkIdentity { user: DocumentId, provider: String },
+    /// Makes sure that the holder of a token of another issuer is a user with the roles that it names.
+    Adopt {
+        claimed: Box<Claimed>,
+        /// The user who has the identity, as far as is known.
+        found: Option<DocumentId>,
+    },
 }
 
 /// Hides what it is about, such as secrets, which must not reach a log.
@@ -89,6 +102,27 @@ pub enum Admission {
     Settings,
     /// A server asks.
     Server,
+}
+
+/// A sign-in with another provider.
+#[derive(Clone)]
+pub struct ProviderSignIn {
+    pub claimed: Claimed,
+    /// The user who has the identity, or else its verified address, as far as is known. `None` makes a new user.
+    pub found: Option<DocumentId>,
+    /// Why there may be a new user.
+    pub admission: Admission,
+    pub state: UsedState,
+    pub session: NewSession,
+    pub ticket_hash: String,
+}
+
+/// What was signed for one sign-in with another provider, and is used with it.
+#[derive(Clone)]
+pub struct UsedState {
+    pub hash: String,
+    /// From here on it is good for nothing.
+    pub expires_at: Timestamp,
 }
 
 /// Some of a user's sessions.
@@ -137,6 +171,8 @@ impl UserOperation {
     pub fn user(&self) -> Option<&DocumentId> {
         match self {
             Self::SignUp { .. } | Self::Refresh { .. } => None,
+            Self::SignInByProvider(sign_in) => sign_in.found.as_ref(),
+            Self::Adopt { found, .. } => found.as_ref(),
             Self::SignIn { user, .. }
             | Self::Upgrade { user, .. }
             | Self::ChangeProfile { user, .. }
@@ -149,7 +185,9 @@ impl UserOperation {
             | Self::AnswerSecondFactor { user, .. }
             | Self::BeginTotp { user, .. }
             | Self::ConfirmTotp { user, .. }
-            | Self::RemoveTotp { user, .. } => Some(user),
+            | Self::RemoveTotp { user, .. }
+            | Self::LinkIdentity { user, .. }
+            | Self::UnlinkIdentity { user, .. } => Some(user),
         }
     }
 
@@ -167,8 +205,35 @@ impl UserOperation {
             Self::SignUp { user, .. } => user.email.as_ref(),
             Self::Upgrade { email, .. } | Self::ConfirmEmail { email, .. } => Some(email),
             Self::MakeCode(code) => code.email.as_ref(),
+            _ => self.claimed().and_then(|claimed| claimed.email.as_ref()),
+        }
+    }
+
+    /// Returns the identity that it is about.
+    pub fn claimed(&self) -> Option<&Claimed> {
+        match self {
+            Self::SignInByProvider(sign_in) => Some(&sign_in.claimed),
+            Self::LinkIdentity { claimed, .. } | Self::Adopt { claimed, .. } => Some(claimed),
             _ => None,
         }
+    }
+
+    /// Returns the state that it uses.
+    pub fn state(&self) -> Option<&UsedState> {
+        match self {
+            Self::SignInByProvider(sign_in) => Some(&sign_in.state),
+            Self::LinkIdentity { state, .. } => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Whether it reads the user's identities.
+    pub fn concerns_identities(&self) -> bool {
+        let drops_them = matches!(
+            self,
+            Self::SignInByCode { .. } | Self::ResetPassword { .. } | Self::UnlinkIdentity { .. }
+        );
+        drops_them || self.claimed().is_some()
     }
 
     /// Whether it reads the user's codes.
@@ -183,6 +248,7 @@ impl UserOperation {
                 | Self::ConfirmEmail { .. }
                 | Self::SignInByCode { .. }
                 | Self::AnswerSecondFactor { .. }
+                | Self::SignInByProvider(_)
         )
     }
 }

@@ -67,6 +67,12 @@ impl Batch {
                 self.confirm_totp(staged, user, code, recovery, keep)
             }
             UserOperation::RemoveTotp { user, code } => self.remove_totp(staged, user, code),
+            UserOperation::SignInByProvider(sign_in) => self.sign_in_by_provider(staged, sign_in),
+            UserOperation::LinkIdentity { user, claimed, state } => {
+                self.link_identity(staged, user, claimed, state)
+            }
+            UserOperation::UnlinkIdentity { user, provider } => self.unlink_identity(staged, user, provider),
+            UserOperation::Adopt { claimed, found } => self.adopt(staged, claimed, found.as_ref()),
         }
     }
 
@@ -131,6 +137,7 @@ impl Batch {
         let sessions = self.sessions_of(staged, &key);
         self.end_sessions(staged, &sessions);
         self.drop_codes(staged, &key);
+        self.drop_identities(staged, &key);
         if let Some(credentials) = self.credentials(staged, &key) {
             staged.accounts.remove_credentials(&credentials);
         }
@@ -421,6 +428,6 @@ impl Batch {
     }
 }
 
-fn to_data(user: &UserData) -> Result<Data, WriteError> {
+pub(super) fn to_data(user: &UserData) -> Result<Data, WriteError> {
     Ok(user.to_data().map_err(Arc::new)?)
 }

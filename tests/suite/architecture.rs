@@ -113,7 +113,7 @@ fn the_front_pages_stay_short() {
 }
 
 /// The calls of a `spawn` that are not of a supervised part: the file, how many there are, and why they need none.
-const UNSUPERVISED: [(&str, usize, &str); 18] = [
+const UNSUPERVISED: [(&str, usize, &str); 20] = [
     ("src/api/cocobase/socket.rs", 1, "a session cuts its own connection if it panics"),
     ("src/api/realtime/sse.rs", 1, "the same"),
     ("src/api/realtime/ws.rs", 1, "the same"),
@@ -126,6 +126,8 @@ const UNSUPERVISED: [(&str, usize, &str); 18] = [
     ("src/cli/serve.rs", 1, "awaited"),
     ("src/live/log_reading.rs", 1, "awaited"),
     ("src/mail/delivery.rs", 1, "a mail, which its supervised task waits for"),
+    ("src/providers/documents.rs", 1, "asks for a newer document, while the old one is good"),
+    ("src/providers/fetch.rs", 1, "a request that is awaited, and has a deadline"),
     ("src/service/codes.rs", 1, "looks whether an address is known, after the answer; it has one end"),
     ("src/service/schemas.rs", 1, "awaited by its request"),
     ("src/store/collections/catalog.rs", 1, "if it panics, the next to ask starts another one"),

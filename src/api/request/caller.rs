@@ -55,7 +55,8 @@ impl FromRequest for KeyHolder {
     }
 }
 
-async fn authenticate(
+/// Returns who has these credentials, on whose account the connection counts from now on.
+pub async fn authenticate(
     request: &HttpRequest,
     credentials: Credentials<'_>,
 ) -> Result<Arc<Principal>, ApiError> {

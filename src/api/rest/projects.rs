@@ -45,5 +45,5 @@ pub async fn change(
 fn answer(settings: &ProjectSettings) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(Success::new(settings.to_value()))
+        .json(Success::new(settings.to_shown()))
 }

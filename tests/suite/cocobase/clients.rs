@@ -27,7 +27,8 @@ async fn run(database: Database, program: PathBuf, arguments: Vec<PathBuf>) {
             Database::Sqlite => format!("sqlite://{}", directory.path().join("coir.db").display()),
             Database::Postgres => postgres::database_url(),
         };
-        let server = Process::start(&url, "127.0.0.1:0");
+        let server =
+            Process::start_with(&url, "127.0.0.1:0", &[("COIR_PRIVATE_PROVIDERS", "localhost,127.0.0.1")]);
         Command::new(&program)
             .args(arguments)
             .current_dir(clients(""))

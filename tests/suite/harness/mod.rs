@@ -13,6 +13,7 @@ pub mod peer;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
+pub mod provider;
 pub mod questions;
 pub mod raw;
 pub mod replica;

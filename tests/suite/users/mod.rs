@@ -3,9 +3,11 @@
 mod accounts;
 mod doors;
 mod expiry;
+mod linking;
 mod mails;
 mod nodes;
 mod outbox;
+mod providers;
 mod requests;
 mod second_factor;
 mod sessions;

@@ -9,8 +9,8 @@ use super::{PASSWORD, Signed, ask, digits_of, mails, post, refresh, sign_in, sig
 use crate::harness::{Answer, TestApp, on_both_databases};
 
 /// A user with an app and recovery codes.
-struct Guarded {
-    user: Signed,
+pub struct Guarded {
+    pub user: Signed,
     secret: String,
     recovery: Vec<String>,
     /// The step of the last code that was used.
@@ -19,7 +19,7 @@ struct Guarded {
 
 impl Guarded {
     /// Signs a user up, whose second factor is on.
-    async fn new(app: &TestApp) -> Self {
+    pub async fn new(app: &TestApp) -> Self {
         let user = sign_up(app, "ada@example.com").await;
         app.patch(&format!("/users/{}", user.id), json!({ "emailVerified": true })).await;
         let begun = ask(app, &user.access, Method::POST, "/users/me/totp", Value::Null).await;
@@ -39,7 +39,7 @@ impl Guarded {
     }
 
     /// Returns a code that was not used yet. There are two of them.
-    fn code(&mut self) -> String {
+    pub fn code(&mut self) -> String {
         self.step += 1;
         totp::code_of(&self.secret, self.step).unwrap()
     }

@@ -1,0 +1,167 @@
+//! The state of a sign-in, which travels with the browser to the provider and back.
+//!
+//! It is signed and not stored, so that beginning a sign-in writes nothing and any node can finish it. What only the server and
+//! the provider may know is made from its id and the secret.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::error::StateError;
+use crate::domain::{DocumentId, ProjectId, Timestamp};
+
+/// The name of the secret that signs states.
+pub const SECRET: &str = "oauth";
+/// For how long a state is good, in seconds.
+const LIFETIME: u64 = 600;
+/// Distinguishes states from other tokens that this server signs.
+const AUDIENCE: &str = "oauth-state";
+/// Characters of a code challenge: a SHA-256 hash in base64.
+const CHALLENGE: usize = 43;
+
+/// Signs and reads states. Cheap to clone.
+#[derive(Clone)]
+pub struct States {
+    secret: std::sync::Arc<[u8]>,
+    signing: EncodingKey,
+    reading: DecodingKey,
+}
+
+/// A sign-in that has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Random.
+    pub id: String,
+    pub project: ProjectId,
+    pub provider: String,
+    /// Where the provider sends the browser.
+    pub redirect: String,
+    /// The hash of a text that only the browser knows, if it has one.
+    pub challenge: Option<String>,
+    /// The user who links an account of the provider.
+    pub user: Option<DocumentId>,
+    pub expires_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    aud: String,
+    exp: u64,
+    jti: String,
+    pid: String,
+    prv: String,
+    uri: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chl: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    usr: Option<String>,
+}
+
+impl States {
+    pub fn new(secret: &[u8]) -> Self {
+        Self {
+            secret: secret.into(),
+            signing: EncodingKey::from_secret(secret),
+            reading: DecodingKey::from_secret(secret),
+        }
+    }
+
+    /// Begins a sign-in, and returns its state with the signed text.
+    ///
+    /// # Errors
+    /// [`StateError::Challenge`]; [`StateError::NotSigned`].
+    pub fn begin(
+        &self,
+        (project, provider): (&ProjectId, &str),
+        redirect: &str,
+        challenge: Option<String>,
+        user: Option<DocumentId>,
+    ) -> Result<(State, String), StateError> {
+        let is_hash = |text: &String| {
+            text.len() == CHALLENGE && URL_SAFE_NO_PAD.decode(text).is_ok_and(|hash| hash.len() == 32)
+        };
+        if challenge.as_ref().is_some_and(|challenge| !is_hash(challenge)) {
+            return Err(StateError::Challenge);
+        }
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|_| StateError::NotSigned)?;
+        let exp = Timestamp::now().0.unsigned_abs() / 1000 + LIFETIME;
+        let state = State {
+            id: URL_SAFE_NO_PAD.encode(id),
+            project: project.clone(),
+            provider: provider.to_owned(),
+            redirect: redirect.to_owned(),
+            challenge,
+            user,
+            expires_at: Timestamp(exp as i64 * 1000),
+        };
+        let claims = Claims {
+            aud: AUDIENCE.to_owned(),
+            exp,
+            jti: state.id.clone(),
+            pid: project.to_string(),
+            prv: state.provider.clone(),
+            uri: state.redirect.clone(),
+            chl: state.challenge.clone(),
+            usr: state.user.as_ref().map(DocumentId::to_string),
+        };
+        let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing);
+        Ok((state, text.map_err(|_| StateError::NotSigned)?))
+    }
+
+    /// Checks the signature and the age of a state of this project and provider.
+    ///
+    /// # Errors
+    /// [`StateError::Unknown`] and [`StateError::Expired`].
+    pub fn read(&self, (project, provider): (&ProjectId, &str), text: &str) -> Result<State, StateError> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["aud", "exp"]);
+        validation.leeway = 0;
+        let read = jsonwebtoken::decode::<Claims>(text, &self.reading, &validation);
+        let claims = read.map_err(|err| match err.kind() {
+            ErrorKind::ExpiredSignature => StateError::Expired,
+            _ => StateError::Unknown,
+        })?;
+        let Claims { exp, jti, pid, prv, uri, chl, usr, .. } = claims.claims;
+        if pid != project.as_str() || prv != provider {
+            return Err(StateError::Unknown);
+        }
+        Ok(State {
+            id: jti,
+            project: project.clone(),
+            provider: prv,
+            redirect: uri,
+            challenge: chl,
+            user: usr.as_deref().map(DocumentId::from_stored),
+            expires_at: Timestamp(i64::try_from(exp).unwrap_or_default().saturating_mul(1000)),
+        })
+    }
+
+    /// Returns the nonce that the ID token of this sign-in must have.
+    pub fn nonce(&self, state: &State) -> String {
+        self.derive("nonce", state)
+    }
+
+    /// Returns the code verifier of a sign-in whose browser has none.
+    pub fn verifier(&self, state: &State) -> String {
+        self.derive("verifier", state)
+    }
+
+    fn derive(&self, purpose: &str, state: &State) -> String {
+        // HMAC takes keys of any length.
+        let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(&self.secret) else { return String::new() };
+        mac.update(b"coir oauth ");
+        mac.update(purpose.as_bytes());
+        mac.update(b"\0");
+        mac.update(state.id.as_bytes());
+        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    }
+}
+
+/// Returns the challenge of a code verifier (RFC 7636, S256).
+pub fn challenge_of(verifier: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()))
+}

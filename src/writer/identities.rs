@@ -1,0 +1,268 @@
+//! The operations on identities: sign-ins with other providers, and which account an identity belongs to.
+//!
+//! An identity joins an account that exists only if the person is signed in to it, or if both sides have verified the address. An
+//! account whose address nobody has verified may be somebody else's trap: the first verified sign-in takes it over.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    batch::Batch,
+    error::WriteError,
+    outcome::Outcome,
+    staged::Staged,
+    user_operation::{Admission, ProviderSignIn, UsedState},
+    users::to_data,
+};
+use crate::{
+    domain::{Claimed, Document, DocumentId, Email, Identity, IdentityKey, USERS, UserData, UserKey},
+    store::Trouble,
+};
+
+impl Batch {
+    /// Signs in whoever has the identity. It joins the account with its address, or makes a new one.
+    pub(super) fn sign_in_by_provider(
+        &self,
+        staged: &mut Staged,
+        sign_in: &ProviderSignIn,
+    ) -> Result<Outcome, WriteError> {
+        let ProviderSignIn { claimed, found, admission, state, session, ticket_hash } = sign_in;
+        self.use_state(staged, state)?;
+        let document = match self.owner_of_identity(staged, claimed, found.as_ref())? {
+            Some(document) => document,
+            None => self.join_by_address(staged, claimed, found.as_ref(), *admission)?,
+        };
+        let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
+        self.begin_or_ask(staged, &key, document, session, ticket_hash)
+    }
+
+    /// Lets the holder of a token of another issuer be a user, whose roles are those that the token names.
+    pub(super) fn adopt(
+        &self,
+        staged: &mut Staged,
+        claimed: &Claimed,
+        found: Option<&DocumentId>,
+    ) -> Result<Outcome, WriteError> {
+        let document = match self.owner_of_identity(staged, claimed, found)? {
+            Some(document) => document,
+            None if found.is_some() => return Err(WriteError::AccountChanged),
+            None => {
+                // A token shows no second factor, so it never joins an account that exists.
+                let is_free = |email: &&Email| self.owner_of_address(staged, email).is_none();
+                let email = claimed.verified_email().filter(is_free).cloned();
+                self.create_with_identity(staged, claimed, email, Admission::Settings)?
+            }
+        };
+        let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
+        match &claimed.roles {
+            Some(roles) if *roles != data.roles => {
+                data.roles.clone_from(roles);
+                self.write_user(staged, document, &data)
+            }
+            _ => self.unchanged(staged, document),
+        }
+    }
+
+    /// Gives an identity to a user who is signed in.
+    pub(super) fn link_identity(
+        &self,
+        staged: &mut Staged,
+        user: &DocumentId,
+        claimed: &Claimed,
+        state: &UsedState,
+    ) -> Result<Outcome, WriteError> {
+        self.use_state(staged, state)?;
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let document = self.user_document(staged, user)?;
+        match self.identity(staged, &claimed.key(&staged.project)) {
+            Some(identity) if identity.user == *user => return self.unchanged(staged, document),
+            Some(_) => return Err(WriteError::IdentityTaken),
+            None => self.put_identity(staged, &key, claimed)?,
+        }
+        let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
+        let Some(email) = claimed.verified_email() else { return self.unchanged(staged, document) };
+        match &data.email {
+            Some(own) if own == email && !data.email_verified => {}
+            None if self.may_take(staged, email) => data.email = Some(email.clone()),
+            _ => return self.unchanged(staged, document),
+        }
+        data.email_verified = true;
+        self.write_user(staged, document, &data)
+    }
+
+    /// Takes an identity from its user, who must have another way to sign in.
+    pub(super) fn unlink_identity(
+        &self,
+        staged: &mut Staged,
+        user: &DocumentId,
+        provider: &str,
+    ) -> Result<Outcome, WriteError> {
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let document = self.user_document(staged, user)?;
+        let data = UserData::parse(&document.data).map_err(WriteError::User)?;
+        let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        let (gone, left): (Vec<_>, Vec<_>) = self
+            .identities_of(staged, &key)
+            .into_iter()
+            .partition(|identity| *identity.provider == *provider);
+        if gone.is_empty() {
+            return Err(WriteError::UnknownIdentity);
+        }
+        if credentials.password.is_none() && !data.email_verified && left.is_empty() {
+            return Err(WriteError::LastWayIn);
+        }
+        for identity in gone {
+            staged.accounts.identities.insert(identity.key.clone(), None);
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Forgets the identities of a user.
+    pub(super) fn drop_identities(&self, staged: &mut Staged, key: &UserKey) {
+        for identity in self.identities_of(staged, key) {
+            staged.accounts.identities.insert(identity.key.clone(), None);
+        }
+    }
+
+    /// Returns the user who has the identity, if anybody has.
+    ///
+    /// # Errors
+    /// [`WriteError::AccountChanged`] if it is not the one that was found before.
+    fn owner_of_identity(
+        &self,
+        staged: &Staged,
+        claimed: &Claimed,
+        found: Option<&DocumentId>,
+    ) -> Result<Option<Arc<Document>>, WriteError> {
+        match self.identity(staged, &claimed.key(&staged.project)) {
+            None => Ok(None),
+            Some(identity) if Some(&identity.user) == found => {
+                self.user_document(staged, &identity.user).map(Some)
+            }
+            Some(_) => Err(WriteError::AccountChanged),
+        }
+    }
+
+    fn join_by_address(
+        &self,
+        staged: &mut Staged,
+        claimed: &Claimed,
+        found: Option<&DocumentId>,
+        admission: Admission,
+    ) -> Result<Arc<Document>, WriteError> {
+        if claimed.email.is_some() && !claimed.is_verified {
+            return Err(WriteError::EmailNotVerified);
+        }
+        let owner = claimed.email.as_ref().and_then(|email| self.owner_of_address(staged, email));
+        if owner.as_ref() != found {
+            return Err(WriteError::AccountChanged);
+        }
+        let Some(user) = owner else {
+            return self.create_with_identity(staged, claimed, claimed.email.clone(), admission);
+        };
+        let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let document = self.user_document(staged, &user)?;
+        let document = self.take_over(staged, &key, document)?;
+        self.put_identity(staged, &key, claimed)?;
+        Ok(document)
+    }
+
+    fn create_with_identity(
+        &self,
+        staged: &mut Staged,
+        claimed: &Claimed,
+        email: Option<Email>,
+        admission: Admission,
+    ) -> Result<Arc<Document>, WriteError> {
+        if admission == Admission::Settings {
+            self.catalog(staged).settings().signup.check(email.as_ref())?;
+        }
+        let user = UserData {
+            email_verified: email.is_some(),
+            email,
+            roles: claimed.roles.clone().unwrap_or_default(),
+            profile: claimed.profile.clone(),
+        };
+        let created = self.create_document(staged, USERS, &to_data(&user)?, None)?;
+        let Outcome::Document { document, .. } = created else {
+            return Err(WriteError::Unavailable(Trouble::Away));
+        };
+        let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
+        self.put_identity(staged, &key, claimed)?;
+        Ok(document)
+    }
+
+    /// Gives an identity that nobody has to a user.
+    ///
+    /// # Errors
+    /// [`WriteError::ProviderLinked`] if the user is somebody else there. Providers give addresses to others.
+    fn put_identity(&self, staged: &mut Staged, key: &UserKey, claimed: &Claimed) -> Result<(), WriteError> {
+        let is_rival = |identity: &Arc<Identity>| {
+            identity.key.issuer == claimed.issuer || identity.provider == claimed.provider
+        };
+        if self.identities_of(staged, key).iter().any(is_rival) {
+            return Err(WriteError::ProviderLinked);
+        }
+        let identity = Identity {
+            key: claimed.key(&staged.project),
+            user: key.user.clone(),
+            provider: claimed.provider.clone(),
+            email: claimed.email.clone(),
+            created_at: self.now(),
+        };
+        staged.accounts.identities.insert(identity.key.clone(), Some(Arc::new(identity)));
+        Ok(())
+    }
+
+    /// Notes that a state was used.
+    ///
+    /// # Errors
+    /// [`WriteError::StateUsed`] if it was used before, and if it expired while it waited.
+    fn use_state(&self, staged: &mut Staged, state: &UsedState) -> Result<(), WriteError> {
+        let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
+        if layers.iter().any(|layer| layer.states.contains_key(&state.hash)) || state.expires_at <= self.now()
+        {
+            return Err(WriteError::StateUsed);
+        }
+        staged.accounts.states.insert(state.hash.clone(), state.expires_at);
+        Ok(())
+    }
+
+    fn may_take(&self, staged: &Staged, email: &Email) -> bool {
+        let signup = &self.catalog(staged).settings().signup;
+        self.owner_of_address(staged, email).is_none() && signup.check_address(email).is_ok()
+    }
+
+    fn owner_of_address(&self, staged: &Staged, email: &Email) -> Option<DocumentId> {
+        let place = (staged.project.clone(), email.clone());
+        let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
+        layers.iter().find_map(|layer| layer.owners.get(&place)).cloned().flatten()
+    }
+
+    fn identity(&self, staged: &Staged, key: &IdentityKey) -> Option<Arc<Identity>> {
+        let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
+        layers.iter().find_map(|layer| layer.identities.get(key)).cloned().flatten()
+    }
+
+    fn identities_of(&self, staged: &Staged, key: &UserKey) -> Vec<Arc<Identity>> {
+        let (mut seen, mut found) = (HashSet::new(), Vec::new());
+        for layer in [&staged.accounts, self.next_accounts(), self.base_accounts()] {
+            for (place, identity) in &layer.identities {
+                if seen.insert(place)
+                    && let Some(identity) = identity
+                    && place.project == key.project
+                    && identity.user == key.user
+                {
+                    found.push(identity.clone());
+                }
+            }
+        }
+        found
+    }
+
+    /// Answers with a document that stays as it is.
+    fn unchanged(&self, staged: &Staged, document: Arc<Document>) -> Result<Outcome, WriteError> {
+        let collection = self.find(staged, USERS)?.name.clone();
+        let sequence = staged.ends.last.sequence;
+        Ok(Outcome::Document { collection, document, is_new: false, sequence })
+    }
+}
