@@ -220,13 +220,21 @@ fn of_users(config: &mut ServiceConfig) {
                 .wrap(detail()),
         )
         .service(
-            resource([
-                "/auth-collections/google-verify",
-                "/auth-collections/github-verify",
-                "/auth-collections/login-google",
-            ])
-            .default_service(web::route().to(users::sign_in::no_provider))
-            .wrap(detail()),
+            resource("/auth-collections/google-verify")
+                .route(post().to(users::sign_in::verify_google))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/github-verify")
+                .route(post().to(users::sign_in::verify_github))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/login-google")
+                .default_service(web::route().to(users::sign_in::no_redirect))
+                .wrap(detail()),
         )
         .service(
             resource("/auth-collections/{rest:.*}")

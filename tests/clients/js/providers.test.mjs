@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 
 import { OAuth2Server } from "oauth2-mock-server";
 
-import { fresh, KEY, SECRET, URL_ } from "./coir.mjs";
+import { client, fresh, KEY, SECRET, URL_ } from "./coir.mjs";
 
 const PAGE = "http://localhost:5173/in";
 const CLIENT = "client-of-the-mock";
@@ -20,7 +20,7 @@ before(async () => {
 	await provider.start(0, "localhost");
 	provider.service.on("beforeTokenSigning", (token) => Object.assign(token.payload, claims));
 	const settings = { issuer: provider.issuer.url, clientId: CLIENT, clientSecret: "a secret" };
-	const answer = await send(SECRET, "PATCH", "/settings", { oauth: { [name]: settings } });
+	const answer = await send(SECRET, "PATCH", "/settings", { oauth: { [name]: settings, google: settings } });
 	assert.equal(answer.status, 200);
 });
 
@@ -83,4 +83,19 @@ test("what the provider signs for another sign-in, client or issuer is refused",
 	assert.equal((await send(KEY, "POST", `/users/oauth/${name}`, await goThrough())).status, 403);
 	const { state } = await goThrough();
 	assert.equal((await send(KEY, "POST", `/users/oauth/${name}`, { code: "of nobody", state })).status, 401);
+});
+
+test("the library signs in with an ID token of Google, once", async () => {
+	const email = `${fresh("ada")}@example.com`;
+	claims = { aud: CLIENT, sub: fresh("subject"), email, email_verified: true };
+	const idToken = await provider.issuer.buildToken({
+		scopesOrTransform: (_, payload) => Object.assign(payload, claims),
+	});
+	const db = client();
+	const user = await db.auth.loginWithGoogle({ idToken });
+	assert.equal(user.email, email);
+	assert.equal(user.email_verified, true);
+	assert.equal((await db.auth.getCurrentUser()).id, user.id);
+	await assert.rejects(client().auth.loginWithGoogle({ idToken }));
+	await assert.rejects(client().auth.loginWithGoogle({ idToken: "nothing" }));
 });

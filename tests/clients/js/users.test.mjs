@@ -196,7 +196,6 @@ test("a user verifies the address, and gets a link for a new password and a code
 test("what is not there yet is an error that the library shows", async () => {
 	const { db } = await signedUp();
 	for (const [call, part] of [
-		[() => db.auth.loginWithGoogle({ idToken: "x", platform: "web" }), /Google/],
 		[() => db.auth.loginWithGithub({ code: "x", redirectUri: "http://127.0.0.1/", platform: "web" }), /GitHub/],
 		[() => db.auth.registerWithFiles({ email: address(), password: PASSWORD, data: {}, files: {} }), /files yet/],
 		[() => db.auth.updateUserWithFiles({ data: {}, files: { photo: new Blob(["x"]) } }), /files yet/],

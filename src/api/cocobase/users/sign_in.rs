@@ -18,6 +18,7 @@ use crate::{
     domain::UserData,
     service::{
         ServiceError, Users,
+        identities::AppProof,
         users::{Lifetimes, SignIn},
     },
     writer::WriteError,
@@ -76,11 +77,48 @@ pub(super) fn answer(principal: &Principal, signed_in: &SignIn) -> Result<HttpRe
     }
 }
 
-/// `google-verify`, `github-verify` and `login-google` → 404.
-pub async fn no_provider() -> Result<HttpResponse, ApiError> {
-    let message =
-        "this server has no sign-in with Google or GitHub yet; sign in with e-mail address and password";
+/// `POST /auth-collections/google-verify` `{"id_token","platform"?}` → 200 with the user and a token. The ID token is good once.
+pub async fn verify_google(
+    state: State,
+    request: HttpRequest,
+    holder: KeyHolder,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let principal = key_holder(holder)?;
+    let proof = AppProof::IdToken(Members::read(&body, &["id_token", "platform"])?.text("id_token")?);
+    let signed_in = users(&state).sign_in_by_app(&principal, "google", proof, seen(&request)).await;
+    answer(&principal, &signed_in.map_err(without_provider)?)
+}
+
+/// `POST /auth-collections/github-verify` `{"code","redirect_uri","platform"?}` → 200 with the user and a token.
+pub async fn verify_github(
+    state: State,
+    request: HttpRequest,
+    holder: KeyHolder,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    let principal = key_holder(holder)?;
+    let mut members = Members::read(&body, &["code", "redirect_uri", "platform"])?;
+    let proof = AppProof::Code { code: members.text("code")?, redirect: members.text("redirect_uri")? };
+    let signed_in = users(&state).sign_in_by_app(&principal, "github", proof, seen(&request)).await;
+    answer(&principal, &signed_in.map_err(without_provider)?)
+}
+
+/// `login-google` → 404: its answer would have the token in a URL.
+pub async fn no_redirect() -> Result<HttpResponse, ApiError> {
+    let message = "this server puts no token into a URL; for Google in a browser, send an ID token to google-verify, or begin with \
+                   GET /users/oauth/google/start";
     Err(ApiError::new(ErrorCode::NotFound, message))
+}
+
+fn without_provider(err: ServiceError) -> ApiError {
+    match err {
+        ServiceError::UnknownProvider(_) => {
+            let message = "this project has no sign-in with this provider; a server adds Google or GitHub with PATCH /settings, in `oauth`";
+            ApiError::new(ErrorCode::NotFound, message)
+        }
+        err => err.into(),
+    }
 }
 
 /// Returns the use cases of users, with tokens that last as the libraries expect.

@@ -3,6 +3,7 @@
 mod account;
 mod by_mail;
 mod list;
+mod providers;
 
 use reqwest::Method;
 use serde_json::{Value, json};
