@@ -236,6 +236,8 @@ impl From<AuthError> for ApiError {
             AuthError::Unknown => Self::unauthorized().with_hint(UNKNOWN_KEY),
             AuthError::SessionEnded => Self::unauthorized().with_hint(SESSION_ENDED),
             AuthError::OtherProject | AuthError::Token(_) => Self::unauthorized().with_hint(err.to_string()),
+            AuthError::Foreign(hint) => Self::unauthorized().with_hint(hint),
+            AuthError::Awaited(_) => Self::new(ErrorCode::Overloaded, err.to_string()),
             AuthError::Store(err) => err.into(),
         }
     }

@@ -58,6 +58,7 @@ use crate::{
     providers::{self, Fetcher, Hosts, Providers, States, state},
     service::{
         Collections, Documents, Exports, Projects, Scans, Users,
+        foreign_tokens::IssuedTokens,
         keys::{self, NewKeys},
         users::Lifetimes,
     },
@@ -137,6 +138,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         keys: keys.clone(),
         sessions: sessions.clone(),
         tokens: Tokens::new(&access, &refresh),
+        foreign: Arc::default(),
     };
     let hub_threads = Threads::start("coir-hub").map_err(StartError::Threads)?;
     let hash_threads = Threads::start("coir-hash").map_err(StartError::Threads)?;
@@ -213,18 +215,22 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         writer: writer.clone(),
         scans: scans.clone(),
     };
-    let state = web::Data::new(ServerState {
-        users: Users {
-            documents: documents.clone(),
-            tokens: authenticator.tokens.clone(),
-            passwords,
-            lifetimes: Lifetimes {
-                access_seconds: config.access_token_seconds,
-                refresh_days: config.refresh_token_days,
-            },
-            mailer,
-            providers,
+    let users = Users {
+        documents: documents.clone(),
+        tokens: authenticator.tokens.clone(),
+        passwords,
+        lifetimes: Lifetimes {
+            access_seconds: config.access_token_seconds,
+            refresh_days: config.refresh_token_days,
         },
+        mailer,
+        providers,
+    };
+    let issued = IssuedTokens::new(users.clone(), authenticator.sessions.clone());
+    // Nobody has set it before.
+    let _ = authenticator.foreign.set(Arc::new(issued));
+    let state = web::Data::new(ServerState {
+        users,
         projects: Projects { catalogs: catalogs.clone(), writer: writer.clone() },
         exports: Exports::new(documents.clone()),
         documents,

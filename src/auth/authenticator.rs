@@ -1,9 +1,10 @@
 //! Finds out who is asking, by a key, by a user's token, or by both.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{
     AuthError, KeyKind, KeyRing, Principal, Scopes, Sessions, SignedIn, Tokens,
+    foreign::{ForeignTokens, issuer_of},
     principal::keyless,
     tickets::{Holder, TicketUser},
 };
@@ -15,6 +16,8 @@ pub struct Authenticator {
     pub keys: KeyRing,
     pub sessions: Sessions,
     pub tokens: Tokens,
+    /// Set once the server can make users of those who hold them.
+    pub foreign: Arc<OnceLock<Arc<dyn ForeignTokens>>>,
 }
 
 /// The credentials of a request, as texts: a key, a user's access token, or both.
@@ -46,6 +49,9 @@ impl Authenticator {
         key: Option<Arc<Principal>>,
         token: &str,
     ) -> Result<Arc<Principal>, AuthError> {
+        if issuer_of(token).is_some() {
+            return self.authenticate_foreign(key, token).await;
+        }
         let access = self.tokens.read(token)?;
         let session = self.sessions.find(&access.session).await?;
         if session.project != access.project || session.user != access.user {
@@ -64,6 +70,20 @@ impl Authenticator {
             round: session.round,
         };
         Ok(Arc::new(Principal { user: Some(user), ..holder }))
+    }
+
+    /// A token of another issuer names no project, so a key stands beside it.
+    async fn authenticate_foreign(
+        &self,
+        key: Option<Arc<Principal>>,
+        token: &str,
+    ) -> Result<Arc<Principal>, AuthError> {
+        let no_key =
+            || AuthError::Foreign("send a key (`pk_…`) beside the token of another issuer".to_owned());
+        let key = key.ok_or_else(no_key)?;
+        let foreign = self.foreign.get().ok_or(AuthError::Unknown)?;
+        let user = foreign.read(&key, token).await?;
+        Ok(Arc::new(Principal { user: Some(user), ..Principal::clone(&key) }))
     }
 
     /// Returns who a ticket stands for.

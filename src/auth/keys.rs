@@ -28,6 +28,12 @@ pub enum AuthError {
     /// A key and a user's token are of different projects.
     #[error("the key and the token of the user belong to different projects")]
     OtherProject,
+    /// A token of another issuer is good for nothing. The sentence says why.
+    #[error("{0}")]
+    Foreign(String),
+    /// A token of another issuer can't be judged now. The sentence says why.
+    #[error("{0}; try again")]
+    Awaited(String),
     #[error(transparent)]
     Token(#[from] super::TokenError),
     #[error(transparent)]

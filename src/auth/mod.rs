@@ -2,11 +2,12 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`sessions`] and [`codes`], [`authenticator`], [`passwords`], [`totp`], [`tickets`],
+//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`], [`totp`], [`tickets`],
 //! [`permission`].
 
 pub mod authenticator;
 pub mod codes;
+pub mod foreign;
 pub mod keys;
 mod lookups;
 pub mod passwords;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{Data, DataError, DocumentId, ProjectId, Timestamp, Totp};
 
 /// The most roles of a user, and the most bytes of one.
-const MAX_ROLES: usize = 64;
-const MAX_ROLE_BYTES: usize = 64;
+pub const MAX_ROLES: usize = 64;
+pub const MAX_ROLE_BYTES: usize = 64;
 /// The most bytes of an e-mail address (RFC 5321, section 4.5.3.1.3, without the angle brackets).
 const MAX_EMAIL_BYTES: usize = 254;
 

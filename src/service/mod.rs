@@ -12,6 +12,7 @@ pub mod collections;
 pub mod documents;
 pub mod error;
 pub mod exports;
+pub mod foreign_tokens;
 pub mod identities;
 pub mod keys;
 pub mod lists;

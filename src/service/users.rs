@@ -200,7 +200,7 @@ impl Users {
         })
     }
 
-    fn session_end(&self) -> Timestamp {
+    pub(super) fn session_end(&self) -> Timestamp {
         let Lifetimes { access_seconds, refresh_days } = self.lifetimes;
         let times = |count: u64, unit| i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(unit);
         let token = times(access_seconds, 1000).saturating_add(LONGER_THAN_TOKEN);

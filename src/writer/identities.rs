@@ -10,11 +10,13 @@ use super::{
     error::WriteError,
     outcome::Outcome,
     staged::Staged,
-    user_operation::{Admission, ProviderSignIn, UsedState},
+    user_operation::{Admission, NewSession, ProviderSignIn, UsedState},
     users::to_data,
 };
 use crate::{
-    domain::{Claimed, Document, DocumentId, Email, Identity, IdentityKey, USERS, UserData, UserKey},
+    domain::{
+        Claimed, Document, DocumentId, Email, Identity, IdentityKey, Session, USERS, UserData, UserKey,
+    },
     store::Trouble,
 };
 
@@ -35,14 +37,16 @@ impl Batch {
         self.begin_or_ask(staged, &key, document, session, ticket_hash)
     }
 
-    /// Lets the holder of a token of another issuer be a user, whose roles are those that the token names.
+    /// Lets the holder of a token of another issuer be a user, whose roles are those that the token names, and who has a session for
+    /// as long as the token is good.
     pub(super) fn adopt(
         &self,
         staged: &mut Staged,
         claimed: &Claimed,
         found: Option<&DocumentId>,
+        session: &NewSession,
     ) -> Result<Outcome, WriteError> {
-        let document = match self.owner_of_identity(staged, claimed, found)? {
+        let mut document = match self.owner_of_identity(staged, claimed, found)? {
             Some(document) => document,
             None if found.is_some() => return Err(WriteError::AccountChanged),
             None => {
@@ -52,14 +56,31 @@ impl Batch {
                 self.create_with_identity(staged, claimed, email, Admission::Settings)?
             }
         };
+        let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
         let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
-        match &claimed.roles {
-            Some(roles) if *roles != data.roles => {
-                data.roles.clone_from(roles);
-                self.write_user(staged, document, &data)
+        if let Some(roles) = &claimed.roles
+            && *roles != data.roles
+        {
+            data.roles.clone_from(roles);
+            if let Outcome::Document { document: changed, .. } =
+                self.write_user(staged, document.clone(), &data)?
+            {
+                document = changed;
             }
-            _ => self.unchanged(staged, document),
         }
+        let now = self.now();
+        let mut own = self.sessions_of(staged, &key).into_iter();
+        let session = match own.find(|own| *own.method == *session.method && own.expires_at > now) {
+            Some(own) if own.expires_at >= session.expires_at => own,
+            Some(own) => {
+                let longer =
+                    Arc::new(Session { used_at: now, expires_at: session.expires_at, ..(*own).clone() });
+                staged.accounts.sessions.insert(longer.id.clone(), Some(longer.clone()));
+                longer
+            }
+            None => self.begin_session(staged, &key, session),
+        };
+        Ok(Outcome::SignedIn { user: document, session })
     }
 
     /// Gives an identity to a user who is signed in.

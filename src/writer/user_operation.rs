@@ -85,6 +85,8 @@ pub enum UserOperation {
         claimed: Box<Claimed>,
         /// The user who has the identity, as far as is known.
         found: Option<DocumentId>,
+        /// Begins if the user has none that lasts as long.
+        session: NewSession,
     },
 }
 

@@ -72,7 +72,9 @@ impl Batch {
                 self.link_identity(staged, user, claimed, state)
             }
             UserOperation::UnlinkIdentity { user, provider } => self.unlink_identity(staged, user, provider),
-            UserOperation::Adopt { claimed, found } => self.adopt(staged, claimed, found.as_ref()),
+            UserOperation::Adopt { claimed, found, session } => {
+                self.adopt(staged, claimed, found.as_ref(), session)
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
             credential::{TWO_CREDENTIALS, credentials},
         },
     },
-    auth::{Authenticator, Credentials, KeyKind, Principal, Tickets, Tokens},
+    auth::{Authenticator, Credentials, KeyKind, Principal, Tickets, foreign::is_user_token},
     shares::{Account, Budget, BudgetPermit},
 };
 
@@ -59,7 +59,7 @@ impl Admission {
     /// # Errors
     /// `UNAUTHORIZED`. The hint of an expired ticket or token says that it has expired.
     pub async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Arc<Principal>, ApiError> {
-        let is_other = |token: &&str| Tickets::is_ticket(token) && !Tokens::is_access(token);
+        let is_other = |token: &&str| Tickets::is_ticket(token) && !is_user_token(token);
         let ticket = [credentials.key, credentials.user].into_iter().flatten().find(is_other);
         let Some(ticket) = ticket else {
             return Ok(self.authenticator.authenticate(credentials).await?);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::error::{ApiError, ErrorCode},
-    auth::{AuthError, Credentials, Forbidden, Principal, TokenError, Tokens},
+    auth::{AuthError, Credentials, Forbidden, Principal, TokenError, foreign::is_user_token},
     hub::CloseReason,
     live::{Begun, Ended, LiveError, NewSubscription, Subscription, Subscriptions},
     query::{
@@ -172,7 +172,7 @@ impl Protocol {
                 let admission = &self.connection.realtime.admission;
                 let known = match &token {
                     Some(token) => {
-                        let credentials = match (Tokens::is_access(token), user.as_deref()) {
+                        let credentials = match (is_user_token(token), user.as_deref()) {
                             (true, None) => Credentials { key: None, user: Some(token) },
                             (_, user) => Credentials { key: Some(token), user },
                         };

@@ -11,7 +11,7 @@ use crate::{
         sockets::SocketHandle,
         state::{ServerState, State},
     },
-    auth::{Credentials, KeyKind, Principal, Tokens},
+    auth::{Credentials, KeyKind, Principal, foreign::is_user_token},
     shares::Account,
 };
 
@@ -91,7 +91,7 @@ fn no_credential(request: &HttpRequest) -> String {
 /// Returns what is wrong with a token that can't be a user's.
 fn hint_about_token(token: &str) -> Option<&'static str> {
     let hint = "this is a stream ticket, which opens streams only, or a token of another server; send a key (`pk_…` or `sk_…`), or the access token of a user";
-    (!Tokens::is_access(token)).then_some(hint)
+    (!is_user_token(token)).then_some(hint)
 }
 
 /// Returns what is wrong with a text that can't be a key.

@@ -3,6 +3,7 @@
 mod accounts;
 mod doors;
 mod expiry;
+mod foreign;
 mod linking;
 mod mails;
 mod nodes;
