@@ -17,6 +17,7 @@ pub mod idempotency;
 pub mod idempotency_size;
 pub mod identity;
 pub mod index;
+pub mod invitation;
 pub mod mail;
 pub mod project;
 pub mod secret;

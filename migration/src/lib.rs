@@ -21,6 +21,7 @@ mod m20261127_000012_create_users;
 mod m20261127_000013_create_codes;
 mod m20261127_000014_add_totp;
 mod m20261127_000015_add_project_settings;
+mod m20261127_000016_create_invitations;
 mod m20261127_000018_create_identities;
 mod m20261127_000019_create_used_states;
 
@@ -78,6 +79,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000013_create_codes::Migration),
             Box::new(m20261127_000014_add_totp::Migration),
             Box::new(m20261127_000015_add_project_settings::Migration),
+            Box::new(m20261127_000016_create_invitations::Migration),
             Box::new(m20261127_000018_create_identities::Migration),
             Box::new(m20261127_000019_create_used_states::Migration),
         ]

@@ -12,7 +12,7 @@ use actix_web::{
 use serde_json::{Value, json};
 
 use crate::{
-    auth::{AuthError, PasswordError, TicketError},
+    auth::{AuthError, PasswordError, TicketError, limits::Limited},
     domain::{DataError, DocumentId, PatchError, SchemaError, Violation, name::NameError},
     live::LiveError,
     providers::{ProviderError, error::StateError},
@@ -107,6 +107,8 @@ pub struct ApiError {
     pub hint: Option<String>,
     /// The methods that the route has, for the header `Allow`.
     pub allow: Option<&'static str>,
+    /// The limit that is reached, for the headers.
+    pub limited: Option<Box<Limited>>,
 }
 
 /// The message of the specification for missing and for bad credentials.
@@ -121,7 +123,7 @@ const UNKNOWN_KEY: &str = "this server has no such key, or it was revoked; `coir
 
 impl ApiError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None, hint: None, allow: None }
+        Self { code, message: message.into(), details: None, hint: None, allow: None, limited: None }
     }
 
     /// Adds a sentence to a message that the specification fixes.
@@ -174,6 +176,7 @@ impl ApiError {
             details: Some(json!({ "requestId": id })),
             hint: None,
             allow: None,
+            limited: None,
         }
     }
 }
@@ -191,7 +194,14 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
-        if matches!(self.code, ErrorCode::Overloaded | ErrorCode::RateLimited) {
+        if let Some(limited) = &self.limited {
+            let Limited { limit, retry_after, reset, .. } = &**limited;
+            response
+                .insert_header((header::RETRY_AFTER, retry_after.as_secs()))
+                .insert_header(("X-RateLimit-Limit", limit.to_string()))
+                .insert_header(("X-RateLimit-Remaining", "0"))
+                .insert_header(("X-RateLimit-Reset", reset.as_secs().to_string()));
+        } else if matches!(self.code, ErrorCode::Overloaded | ErrorCode::RateLimited) {
             response.insert_header((header::RETRY_AFTER, "1"));
         }
         if let Some(allow) = self.allow {
@@ -277,7 +287,10 @@ impl From<ServiceError> for ApiError {
             ServiceError::OtherProject => AuthError::OtherProject.into(),
             ServiceError::Stolen => Self::unauthorized().with_hint(err.to_string()),
             ServiceError::NoUser => Self::unauthorized().with_hint(err.to_string()),
-            ServiceError::UnknownSession => Self::new(ErrorCode::NotFound, err.to_string()),
+            ServiceError::Concealed => Self::new(ErrorCode::Forbidden, err.to_string()),
+            ServiceError::UnknownSession | ServiceError::UnknownInvitation => {
+                Self::new(ErrorCode::NotFound, err.to_string())
+            }
             ServiceError::NoAddress => Self::new(ErrorCode::Conflict, err.to_string()),
             ServiceError::Provider(err) => {
                 let code = match &err {
@@ -309,6 +322,10 @@ impl From<ServiceError> for ApiError {
                 Self::new(ErrorCode::InvalidBody, err.to_string())
             }
             ServiceError::Password(PasswordError::Failed) => Self::internal(&err),
+            ServiceError::Limited(limited) => Self {
+                limited: Some(Box::new(limited)),
+                ..Self::new(ErrorCode::RateLimited, limited.to_string())
+            },
             ServiceError::Busy(message) => Self::new(ErrorCode::Overloaded, message),
             ServiceError::TooCostly(fields) => Self::too_costly(&fields),
             ServiceError::Write(err) => err.into(),
@@ -403,44 +420,23 @@ impl From<WriteError> for ApiError {
     }
 }
 
-impl From<DataError> for ApiError {
-    fn from(err: DataError) -> Self {
-        Self::new(ErrorCode::InvalidBody, err.to_string())
-    }
+/// Mistakes of callers, whose messages say all there is to say.
+macro_rules! mistakes {
+    ($($error:ty => $code:ident),* $(,)?) => {
+        $(impl From<$error> for ApiError {
+            fn from(err: $error) -> Self {
+                Self::new(ErrorCode::$code, err.to_string())
+            }
+        })*
+    };
 }
 
-impl From<IndexError> for ApiError {
-    fn from(err: IndexError) -> Self {
-        Self::new(ErrorCode::InvalidBody, err.to_string())
-    }
-}
-
-impl From<KeyTooLong> for ApiError {
-    fn from(err: KeyTooLong) -> Self {
-        Self::new(ErrorCode::InvalidFilter, err.to_string())
-    }
-}
-
-impl From<PatchError> for ApiError {
-    fn from(err: PatchError) -> Self {
-        Self::new(ErrorCode::InvalidBody, err.to_string())
-    }
-}
-
-impl From<SchemaError> for ApiError {
-    fn from(err: SchemaError) -> Self {
-        Self::new(ErrorCode::InvalidBody, err.to_string())
-    }
-}
-
-impl From<FilterError> for ApiError {
-    fn from(err: FilterError) -> Self {
-        Self::new(ErrorCode::InvalidFilter, err.to_string())
-    }
-}
-
-impl From<NameError> for ApiError {
-    fn from(err: NameError) -> Self {
-        Self::new(ErrorCode::InvalidBody, err.to_string())
-    }
+mistakes! {
+    DataError => InvalidBody,
+    IndexError => InvalidBody,
+    PatchError => InvalidBody,
+    SchemaError => InvalidBody,
+    NameError => InvalidBody,
+    KeyTooLong => InvalidFilter,
+    FilterError => InvalidFilter,
 }

@@ -173,6 +173,17 @@ fn accounts(config: &mut ServiceConfig) {
                 .default_service(other_methods("DELETE")),
         )
         .service(
+            resource("/users/invitations")
+                .route(get().to(users::invitations::list))
+                .route(post().to(users::invitations::create))
+                .default_service(other_methods("GET, HEAD, POST")),
+        )
+        .service(
+            resource("/users/invitations/{id}")
+                .route(delete().to(users::invitations::withdraw))
+                .default_service(other_methods("DELETE")),
+        )
+        .service(
             resource("/users/{id}")
                 .route(get().to(users::all::get))
                 .route(patch().to(users::all::merge))

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use actix_web::web;
 
 use crate::{
-    api::{readiness::Health, realtime::Realtime},
+    api::{readiness::Health, realtime::Realtime, request::proxies::Proxies},
     auth::Authenticator,
     config::Limits,
     service::{Collections, Documents, Exports, Projects, Users},
@@ -26,6 +26,8 @@ pub struct ServerState {
     /// For the health check alone; everything else asks a service.
     pub db: Db,
     pub limits: Limits,
+    /// Whose word about the address of a client is taken.
+    pub proxies: Proxies,
     /// Bounds the bodies of all requests in progress.
     pub request_bodies: Budget,
     /// Bounds the large answers that wait for their peers.

@@ -41,13 +41,13 @@ use crate::{
         fallback::{head_as_get, name_unknown_collection},
         readiness::Health,
         realtime::{Admission, ConnectionCount, LocalShard, Realtime},
-        request::ignored::refuse_ignored,
+        request::{ignored::refuse_ignored, proxies::Proxies},
         response::bound_answers,
         routes::routes,
         sockets::Sockets,
         state::ServerState,
     },
-    auth::{Authenticator, KeyRing, Passwords, Sessions, Tickets, Tokens, tickets, tokens},
+    auth::{Authenticator, KeyRing, Passwords, RateLimits, Sessions, Tickets, Tokens, tickets, tokens},
     config::Config,
     hub::{self, Bounds, Shard, relay},
     live::{
@@ -225,6 +225,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         },
         mailer,
         providers,
+        limits: RateLimits::new(config.rate_limits),
     };
     let issued = IssuedTokens::new(users.clone(), authenticator.sessions.clone());
     // Nobody has set it before.
@@ -240,6 +241,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         health,
         db: db.clone(),
         limits: config.limits,
+        proxies: Proxies::new(config.trusted_proxies.clone()),
         request_bodies: Budget::new(BODY_BUDGET.max(8 * config.limits.body_bytes)),
         response_bodies,
         is_draining: Arc::default(),
@@ -372,7 +374,15 @@ fn cors(allowed_origins: Option<&[String]>) -> Cors {
     let cors = Cors::default()
         .allow_any_method()
         .allow_any_header()
-        .expose_headers(["ETag", "X-Cursor", "Retry-After", "Preference-Applied"])
+        .expose_headers([
+            "ETag",
+            "X-Cursor",
+            "Retry-After",
+            "Preference-Applied",
+            "X-RateLimit-Limit",
+            "X-RateLimit-Remaining",
+            "X-RateLimit-Reset",
+        ])
         .max_age(3600);
     match allowed_origins {
         None => cors.allow_any_origin().send_wildcard(),

@@ -127,5 +127,6 @@ fn without_key(project: &ProjectId) -> Principal {
         scopes: Scopes::all(),
         collection: None,
         user: None,
+        seen: None,
     }
 }

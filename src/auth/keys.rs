@@ -204,6 +204,7 @@ fn to_principal(stored: StoredKey) -> Option<Principal> {
         scopes,
         collection: None,
         user: None,
+        seen: None,
     })
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`], [`totp`], [`tickets`],
-//! [`permission`].
+//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`], [`totp`], [`limits`],
+//! [`tickets`], [`permission`].
 
 pub mod authenticator;
 pub mod codes;
 pub mod foreign;
 pub mod keys;
+pub mod limits;
 mod lookups;
 pub mod passwords;
 pub mod permission;
@@ -20,6 +21,7 @@ pub mod totp;
 
 pub use authenticator::{Authenticator, Credentials};
 pub use keys::{AuthError, KeyRing};
+pub use limits::RateLimits;
 pub use passwords::{PasswordError, Passwords};
 pub use permission::{Action, Forbidden};
 pub use principal::{KeyKind, Principal, Scopes, SignedIn, TicketCollection};

@@ -14,8 +14,9 @@ use crate::{
 
 /// Bytes of a password. The bound is checked before anything is hashed.
 const LENGTH: std::ops::RangeInclusive<usize> = 8..=256;
-/// How many hashes of one key may wait, and how many in all. All of them together take about two seconds.
-const WAITING: (usize, usize) = (32, 64);
+/// How many hashes may wait: those of one key from one address, those of one project, and all. A project's take about two seconds.
+/// An address that floods a project has its own share only, so an honest user waits for one hash of each address that does.
+const WAITING: (usize, usize, usize) = (16, 64, 128);
 /// The parameters that OWASP's Password Storage Cheat Sheet recommends: 19 MiB, 2 passes, 1 lane.
 const PARAMETERS: (u32, u32, u32) = (19 * 1024, 2, 1);
 
@@ -60,7 +61,8 @@ impl Passwords {
             permits: (count / 2).max(1),
             for_newcomers: 0,
             waiting_of_a_key: WAITING.0,
-            waiting: WAITING.1,
+            waiting_of_a_project: WAITING.1,
+            waiting: WAITING.2,
         });
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(|_| PasswordError::Failed)?;

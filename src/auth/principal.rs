@@ -1,9 +1,12 @@
 //! Principals, and the kinds and scopes of their keys.
 
-use std::fmt;
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{
-    domain::{Collection, CollectionId, CollectionName, DocumentId, KeyId, ProjectId, SessionId, Timestamp},
+    domain::{
+        Collection, CollectionId, CollectionName, DocumentId, KeyId, ProjectId, Seen, SessionId, Timestamp,
+        seen::network_of,
+    },
     shares::Account,
 };
 
@@ -20,6 +23,8 @@ pub struct Principal {
     pub collection: Option<TicketCollection>,
     /// The user who is signed in. Whoever has a key as well acts as this user, with the scopes of the key.
     pub user: Option<SignedIn>,
+    /// The device from which the request comes. Only requests about users look for it.
+    pub seen: Option<Arc<Seen>>,
 }
 
 /// A user who is signed in.
@@ -63,6 +68,28 @@ impl Principal {
     /// Returns the account on which its requests hold what is bounded.
     pub fn account(&self) -> Account {
         Account { project: self.project.clone(), key: self.key.clone() }
+    }
+
+    /// Returns the account on which one visitor holds what all visitors of a key share: the key and the address. So a client that
+    /// floods an app with its public key does not keep the app's other users out.
+    pub fn visitor_account(&self) -> Account {
+        match self.address() {
+            Some(address) => {
+                let key = KeyId::from_stored(&format!("{}@{}", self.key, network_of(address)));
+                Account { project: self.project.clone(), key }
+            }
+            None => self.account(),
+        }
+    }
+
+    /// Returns the address from which the request comes, if it was looked for.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.seen.as_ref().and_then(|seen| seen.address)
+    }
+
+    /// Returns the same principal with the device from which the request comes.
+    pub fn seen_from(&self, seen: Seen) -> Arc<Self> {
+        Arc::new(Self { seen: Some(Arc::new(seen)), ..self.clone() })
     }
 
     /// Returns the name under which what it has sent is remembered: its key, and its user if it has one.

@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
+
 use crate::{
     auth::KeyKind,
     mail::{Smtp, smtp::SmtpError},
@@ -55,6 +57,10 @@ pub struct Config {
     pub public: Option<PathBuf>,
     /// `None` allows the pages of every origin.
     pub allowed_origins: Option<Vec<String>>,
+    /// The proxies whose word about the address of a client is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether sign-in, sign-up, mail and refresh have limits.
+    pub rate_limits: bool,
     pub heartbeat: Duration,
     /// How long the server says that it is not ready before it stops.
     pub drain: Duration,
@@ -142,6 +148,8 @@ impl Config {
                 .choice("COIR_LOG_FORMAT", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
             public: read_public(given)?,
             allowed_origins: read_origins(given)?,
+            trusted_proxies: read_proxies(given)?,
+            rate_limits: given.choice("COIR_RATE_LIMITS", &[("on", true), ("off", false)])?,
             heartbeat: seconds("COIR_HEARTBEAT_SECONDS")?,
             drain: seconds("COIR_DRAIN_SECONDS")?,
             workers: match given.number("COIR_WORKERS")? {
@@ -269,6 +277,21 @@ fn read_private_providers(given: &Given) -> Result<Vec<String>, ConfigError> {
     }
 }
 
+/// Addresses and networks with commas between them.
+fn read_proxies(given: &Given) -> Result<Vec<IpNet>, ConfigError> {
+    let text = given.text("COIR_TRUSTED_PROXIES")?.unwrap_or_default();
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let parse = |word: &str| {
+        let address = word.parse::<std::net::IpAddr>().map(IpNet::from);
+        word.parse::<IpNet>().or(address).map_err(|_| {
+            let reason =
+                format!("`{word}` is not a valid network; write each as 10.0.0.0/8, fd00::/8 or 127.0.0.1");
+            given.error(settings::setting("COIR_TRUSTED_PROXIES"), reason)
+        })
+    };
+    words.map(parse).collect()
+}
+
 /// `None` for `*`, which allows every origin.
 fn read_origins(given: &Given) -> Result<Option<Vec<String>>, ConfigError> {
     let text = given.text("COIR_ALLOWED_ORIGINS")?.unwrap_or("*");
@@ -332,6 +355,9 @@ mod tests {
             ("COIR_PRIVATE_PROVIDERS", "http://keycloak.internal"),
             ("COIR_PUBLIC_URL", "app.example.com"),
             ("COIR_PUBLIC_URL", "https://app.example.com/#/"),
+            ("COIR_TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("COIR_TRUSTED_PROXIES", "proxy.example.com"),
+            ("COIR_RATE_LIMITS", "yes"),
             ("COIR_LOG_RETENTION_CHANGES", "0"),
             ("COIR_LOG_RETENTION_DAYS", "1.5"),
             ("COIR_LOG_RETENTION_BYTES", "8GiB"),

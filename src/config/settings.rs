@@ -199,6 +199,23 @@ pub const SETTINGS: &[Setting] = &[
         "Hosts of providers of sign-ins that may have private addresses, such as keycloak.internal,127.0.0.1; * for all. Unset: none",
     ),
     text(
+        "COIR_TRUSTED_PROXIES",
+        "trusted-proxies",
+        "NETWORKS",
+        None,
+        Group::Users,
+        "Proxies whose header X-Forwarded-For is believed: networks with commas between them, such as 10.0.0.0/8,127.0.0.1",
+    ),
+    Setting {
+        variable: "COIR_RATE_LIMITS",
+        flag: "rate-limits",
+        value_name: "ON",
+        default: Some("on"),
+        bounds: Bounds::Choice(&["on", "off"]),
+        help: "Whether sign-in, sign-up, mail and refresh are limited by address and account: on or off",
+        group: Group::Users,
+    },
+    text(
         "COIR_DATA_DIR",
         "data-dir",
         "DIRECTORY",

@@ -1,7 +1,7 @@
 //! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
 //! Reading order: [`name`], [`time`] with [`clock`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost` and `schema_keywords`, [`collection`],
-//! [`user`], [`session`], [`code`], [`totp`], [`identity`], [`provider`], [`mail`], [`project_settings`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
+//! [`user`], [`seen`], [`session`], [`code`], [`invitation`], [`totp`], [`identity`], [`provider`], [`mail`], [`project_settings`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
 
 pub mod change;
 pub mod checksum;
@@ -12,6 +12,7 @@ pub mod cursor;
 pub mod data;
 pub mod document;
 pub mod identity;
+pub mod invitation;
 pub mod json;
 pub mod json_mistake;
 pub mod log_ends;
@@ -24,6 +25,7 @@ pub mod provider;
 pub mod schema;
 mod schema_cost;
 mod schema_keywords;
+pub mod seen;
 pub mod session;
 mod survey;
 pub mod time;
@@ -36,6 +38,7 @@ pub use collection::Collection;
 pub use data::{Data, DataError};
 pub use document::{Document, DocumentKey, DocumentStamp};
 pub use identity::{Claimed, Identity, IdentityKey};
+pub use invitation::Invitation;
 pub use log_ends::LogEnds;
 pub use mail::Mail;
 pub use name::{
@@ -45,6 +48,7 @@ pub use nearest::nearest;
 pub use patch::{ApplyError, Patch, PatchError};
 pub use project_settings::ProjectSettings;
 pub use schema::{Schema, SchemaError, Violation};
+pub use seen::Seen;
 pub use session::Session;
 pub use time::Timestamp;
 pub use totp::Totp;

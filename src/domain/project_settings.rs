@@ -108,6 +108,14 @@ impl SignUp {
         }
     }
 
+    /// Checks that somebody who was invited may make an account.
+    ///
+    /// # Errors
+    /// [`SignUpRefusal::Closed`].
+    pub fn check_invited(&self) -> Result<(), SignUpRefusal> {
+        if self.mode == SignUpMode::Closed { Err(SignUpRefusal::Closed) } else { Ok(()) }
+    }
+
     /// Checks that a user may take this address.
     ///
     /// # Errors

@@ -12,6 +12,12 @@ pub enum Letter {
     ChangeEmail { token: String },
     /// A user signs in. Has six digits, and the token of the link.
     SignIn { digits: String, token: String },
+    /// Somebody was invited.
+    Invitation { token: String },
+    /// A sign-up is to be confirmed, before which there is no account.
+    ConfirmSignUp { token: String },
+    /// Somebody wanted to have an address that the recipient has.
+    AddressTaken,
     /// Goes to the old address when a user has another one.
     EmailChanged,
 }
@@ -21,7 +27,10 @@ impl Letter {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::ResetPassword { .. } => Purpose::ResetPassword.as_str(),
-            Self::VerifyEmail { .. } => Purpose::VerifyEmail.as_str(),
+            // A page does the same with both links.
+            Self::VerifyEmail { .. } | Self::ConfirmSignUp { .. } => Purpose::VerifyEmail.as_str(),
+            Self::Invitation { .. } => "invitation",
+            Self::AddressTaken => "address-taken",
             Self::ChangeEmail { .. } => Purpose::ChangeEmail.as_str(),
             Self::SignIn { .. } => Purpose::SignIn.as_str(),
             Self::EmailChanged => "email-changed",
@@ -64,6 +73,27 @@ impl Letter {
                      If you did not want to sign in, you need not do anything. Tell nobody the code.\n",
                     link(token)
                 ),
+            ),
+            Self::Invitation { token } => (
+                "You are invited",
+                format!(
+                    "You are invited to have an account with us. To make it, follow this link within a week:\n\n{}\n",
+                    link(token)
+                ),
+            ),
+            Self::ConfirmSignUp { token } => (
+                "Confirm your sign-up",
+                format!(
+                    "Somebody signed up with this e-mail address. If it was you, follow this link within a day:\n\n{}\n\n\
+                     If it was not you, do not follow it.\n",
+                    link(token)
+                ),
+            ),
+            Self::AddressTaken => (
+                "You have an account already",
+                "Somebody wants to use this e-mail address for an account, and you have an account with it. If it was you, sign in, \
+                 or ask for a new password. If it was not you, you need not do anything.\n"
+                    .to_owned(),
             ),
             Self::EmailChanged => (
                 "Your e-mail address was changed",

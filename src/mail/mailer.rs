@@ -16,9 +16,14 @@ use crate::{
     writer::WriterHandle,
 };
 
-/// How many mails may wait or be on their way. The last ones are only for keys that have none there.
-const WAITING: PermitLimits =
-    PermitLimits { permits: 256, for_newcomers: 32, waiting_of_a_key: 0, waiting: 0 };
+/// How many mails may wait or be on their way. The last ones are only for visitors that have none there.
+const WAITING: PermitLimits = PermitLimits {
+    permits: 256,
+    for_newcomers: 32,
+    waiting_of_a_key: 0,
+    waiting_of_a_project: 0,
+    waiting: 0,
+};
 
 /// The way to the queue. Cheap to clone.
 #[derive(Clone)]

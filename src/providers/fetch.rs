@@ -30,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const MAX_ANSWER: usize = 256 * 1024;
 /// How many requests may be on their way. The last ones are only for projects that have none.
 const AT_ONCE: PermitLimits =
-    PermitLimits { permits: 64, for_newcomers: 16, waiting_of_a_key: 0, waiting: 0 };
+    PermitLimits { permits: 64, for_newcomers: 16, waiting_of_a_key: 0, waiting_of_a_project: 0, waiting: 0 };
 
 type HttpClient = Client<HttpsConnector<HttpConnector<Hosts>>, Full<Bytes>>;
 

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::{
     ServiceError,
-    users::{Seen, SignIn, Users, own_key},
+    users::{SignIn, Users, own_key},
 };
 use crate::{
-    auth::{Action, Passwords, Principal, codes::Secret, permission, tokens::hash_token},
-    domain::{Code, DocumentId, Email, Mail, Purpose, UserData},
+    auth::{Action, Passwords, Principal, codes::Secret, limits::Class, permission, tokens::hash_token},
+    domain::{Code, DocumentId, Email, Mail, Purpose, Seen, UserData},
     mail::Letter,
     store::{
         Lane,
@@ -65,8 +65,9 @@ impl Users {
     ) -> Result<(), ServiceError> {
         permission::check(principal, Action::UseAccount)?;
         Passwords::check(&password)?;
+        self.limits.check(Class::SignIn, principal)?;
         let code = self.find_code(principal, token).await?;
-        let new = self.passwords.hash(&principal.account(), password).await?;
+        let new = self.passwords.hash(&principal.visitor_account(), password).await?;
         let operation = UserOperation::ResetPassword { user: code.key.user, token_hash: code.hash, new };
         self.submit(principal, operation).await.map(drop).map_err(as_wrong_code)
     }
@@ -97,7 +98,14 @@ impl Users {
     ) -> Result<(), ServiceError> {
         self.prove(principal, password).await?;
         let user = own_key(principal)?.user;
-        self.send_code(principal, user, email, Purpose::ChangeEmail).await
+        match self.send_code(principal, user, email.clone(), Purpose::ChangeEmail).await {
+            Err(ServiceError::Write(WriteError::EmailTaken)) if self.conceals(principal).await? => {
+                let place = self.mailer.reserve(&principal.visitor_account()).await?;
+                place.send(principal.project.clone(), email, &Letter::AddressTaken);
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     /// Verifies an address by the token of a link. If the user asked for another address, they have it now, and the old one is
@@ -107,7 +115,12 @@ impl Users {
     /// [`WriteError::WrongCode`]; [`WriteError::EmailTaken`].
     pub async fn verify_email(&self, principal: &Principal, token: &str) -> Result<(), ServiceError> {
         permission::check(principal, Action::UseAccount)?;
-        let code = self.find_code(principal, token).await?;
+        let code = match self.find_code(principal, token).await {
+            Err(ServiceError::Write(WriteError::WrongCode)) => {
+                return self.confirm_sign_up(principal, token).await;
+            }
+            found => found?,
+        };
         let Some(email) = code.email.clone() else { return Err(WriteError::WrongCode.into()) };
         let is_change = code.purpose == Purpose::ChangeEmail;
         let key = code.key.clone();
@@ -117,7 +130,7 @@ impl Users {
         let operation = UserOperation::ConfirmEmail { user, token_hash: code.hash, email };
         self.submit(principal, operation).await.map_err(as_wrong_code)?;
         if let (true, Some(old)) = (is_change, old)
-            && let Ok(place) = self.mailer.reserve(&principal.account()).await
+            && let Ok(place) = self.mailer.reserve(&principal.visitor_account()).await
         {
             place.send(principal.project.clone(), old, &Letter::EmailChanged);
         }
@@ -135,6 +148,7 @@ impl Users {
         seen: Seen,
     ) -> Result<SignIn, ServiceError> {
         permission::check(principal, Action::UseAccount)?;
+        self.limits.check(Class::SignIn, principal)?;
         let begun = Instant::now();
         let outcome = self.try_code(principal, proof, seen).await;
         if matches!(outcome, Err(ServiceError::Write(WriteError::WrongCode))) {
@@ -188,7 +202,8 @@ impl Users {
         purpose: Purpose,
     ) -> Result<(), ServiceError> {
         permission::check(principal, Action::UseAccount)?;
-        let place = self.mailer.reserve(&principal.account()).await?;
+        self.limits.check(Class::Mail, principal)?;
+        let place = self.mailer.reserve(&principal.visitor_account()).await?;
         let (users, principal) = (self.clone(), principal.clone());
         tokio::spawn(async move {
             let prepare = async {
@@ -220,7 +235,8 @@ impl Users {
         email: Email,
         purpose: Purpose,
     ) -> Result<(), ServiceError> {
-        let place = self.mailer.reserve(&principal.account()).await?;
+        self.limits.check(Class::Mail, principal)?;
+        let place = self.mailer.reserve(&principal.visitor_account()).await?;
         let letter = self.make_code(principal, user, email.clone(), purpose).await?;
         place.send(principal.project.clone(), email, &letter);
         Ok(())

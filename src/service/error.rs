@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    auth::{Forbidden, PasswordError, TokenError},
+    auth::{Forbidden, PasswordError, TokenError, limits::Limited},
     domain::{DocumentId, Violation},
     mail::MailsWait,
     providers::ProviderError,
@@ -47,6 +47,13 @@ pub enum ServiceError {
         "this request needs a user token: sign in with POST /users/login, and send the access token as `Authorization: Bearer …`"
     )]
     NoUser,
+    #[error("invitation does not exist")]
+    UnknownInvitation,
+    /// The answer would tell whether an address is taken.
+    #[error(
+        "this project conceals which addresses are taken; sign up with POST /users, or ask for the address with POST /users/me/email, and follow the link in the mail"
+    )]
+    Concealed,
     #[error("session does not exist")]
     UnknownSession,
     /// An anonymous user asks for what takes an address.
@@ -70,6 +77,8 @@ pub enum ServiceError {
     Token(TokenError),
     #[error(transparent)]
     Password(#[from] PasswordError),
+    #[error(transparent)]
+    Limited(#[from] Limited),
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The answer would take more memory than it may. The sentence says what to ask for instead.

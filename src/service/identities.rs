@@ -6,12 +6,12 @@ use url::Url;
 
 use super::{
     ServiceError, Users,
-    users::{Seen, SignIn, is_recent, own_key, signed_in},
+    users::{SignIn, is_recent, own_key, signed_in},
 };
 use crate::{
-    auth::{Action, Principal, codes::Secret, permission, tokens::hash_token},
+    auth::{Action, Principal, codes::Secret, limits::Class, permission, tokens::hash_token},
     domain::{
-        Claimed, Document, DocumentId, Identity, ProjectId, ProjectSettings, Timestamp,
+        Claimed, Document, DocumentId, Identity, ProjectId, ProjectSettings, Seen, Timestamp,
         provider::{GITHUB, Provider, is_local, page_origin},
     },
     providers::{
@@ -222,6 +222,7 @@ impl Users {
         state: UsedState,
         seen: Seen,
     ) -> Result<SignIn, ServiceError> {
+        self.limits.check(Class::SignIn, principal)?;
         let admission = if principal.is_server() { Admission::Server } else { Admission::Settings };
         // The person who signs in is another one than the user of the request, if it has one.
         let principal = &Principal { user: None, ..principal.clone() };
@@ -230,7 +231,7 @@ impl Users {
             let operation = UserOperation::SignInByProvider(Box::new(ProviderSignIn {
                 found: self.find_claimed(&principal.project, &claimed).await?,
                 claimed: claimed.clone(),
-                admission,
+                admission: admission.clone(),
                 state: state.clone(),
                 session: self.new_session("oauth", seen.clone())?,
                 ticket_hash,

@@ -3,7 +3,7 @@
 //! Never does: know of HTTP, or print an answer.
 //!
 //! Reading order: [`error`], [`documents`], [`lists`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`],
-//! [`schemas`], [`users`], [`sign_up`], `sessions`, [`own_account`], [`codes`], [`second_factor`], [`projects`],
+//! [`schemas`], [`users`], [`sign_up`], [`invitations`], `sessions`, [`own_account`], [`codes`], [`second_factor`], [`projects`],
 //! [`keys`]. [`scans`] and `lookup` have what several of them share.
 
 pub mod batches;
@@ -14,6 +14,7 @@ pub mod error;
 pub mod exports;
 pub mod foreign_tokens;
 pub mod identities;
+pub mod invitations;
 pub mod keys;
 pub mod lists;
 mod lookup;

@@ -66,7 +66,10 @@ impl Users {
         password: String,
     ) -> Result<Arc<Document>, ServiceError> {
         let user = signed_in(principal)?.id.clone();
-        let password = self.passwords.hash(&principal.account(), password).await?;
+        if self.conceals(principal).await? {
+            return Err(ServiceError::Concealed);
+        }
+        let password = self.passwords.hash(&principal.visitor_account(), password).await?;
         self.changed(self.submit(principal, UserOperation::Upgrade { user, email, password }).await?)
     }
 
@@ -82,7 +85,7 @@ impl Users {
     ) -> Result<(), ServiceError> {
         Passwords::check(&new)?;
         let stored = self.prove(principal, current).await?;
-        let new = self.passwords.hash(&principal.account(), new).await?;
+        let new = self.passwords.hash(&principal.visitor_account(), new).await?;
         let user = signed_in(principal)?;
         let (user, keep) = (user.id.clone(), Some(user.session.clone()));
         let operation = UserOperation::ChangePassword { user, current: stored, new, keep };
@@ -125,8 +128,20 @@ impl Users {
             (None, None) if is_recent(principal) => Ok(None),
             (_, None) => Err(ServiceError::RecentSignIn),
             (stored, Some(password)) => {
-                let verdict = self.passwords.compare(&principal.account(), password, stored.as_ref()).await?;
-                if verdict == Verdict::Wrong { Err(ServiceError::WrongPassword) } else { Ok(found.password) }
+                // Whoever has stolen a token must not guess the password with it.
+                let attempt = match &found.email {
+                    Some(email) => Some(self.begin_attempt(principal, email).await?),
+                    None => None,
+                };
+                let verdict =
+                    self.passwords.compare(&principal.visitor_account(), password, stored.as_ref()).await?;
+                if verdict != Verdict::Wrong {
+                    return Ok(found.password);
+                }
+                if let Some(attempt) = &attempt {
+                    self.limits.note_wrong(attempt);
+                }
+                Err(ServiceError::WrongPassword)
             }
         }
     }
@@ -170,6 +185,9 @@ impl Users {
         if let Some(email) = &email {
             let settings = self.settings(principal).await?;
             settings.signup.check_address(email).map_err(WriteError::SignUp)?;
+            if settings.signup.conceal {
+                return Err(ServiceError::Concealed);
+            }
         }
         let user = signed_in.id.clone();
         let mut operations = Vec::new();
@@ -200,7 +218,7 @@ impl Users {
             let read = |db| async move { credentials::find(&db, &key).await };
             let stored = self.documents.db.read(Lane::Point, read).await?;
             let current = stored.ok_or(ServiceError::UnknownDocument)?.password;
-            let new = self.passwords.hash(&principal.account(), new).await?;
+            let new = self.passwords.hash(&principal.visitor_account(), new).await?;
             let keep = Some(signed_in.session.clone());
             let operation = UserOperation::ChangePassword { user, current, new, keep };
             operations.push(Operation::User(Box::new(operation)));

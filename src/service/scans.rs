@@ -63,6 +63,7 @@ impl Scans {
             permits: db.connections(Lane::Scan),
             for_newcomers: 1,
             waiting_of_a_key: WAITING.0,
+            waiting_of_a_project: usize::MAX,
             waiting: WAITING.1,
         });
         Self { db, permits, memory }

@@ -2,11 +2,11 @@
 
 use super::{
     ServiceError,
-    users::{Seen, Users, Welcome, signed_in},
+    users::{Users, Welcome, signed_in},
 };
 use crate::{
-    auth::{Action, Principal, permission, totp},
-    domain::{Purpose, UserData},
+    auth::{Action, Principal, limits::Class, permission, totp},
+    domain::{Purpose, Seen, UserData},
     writer::{Outcome, UserOperation, WriteError},
 };
 
@@ -82,6 +82,7 @@ impl Users {
         seen: Seen,
     ) -> Result<Welcome, ServiceError> {
         permission::check(principal, Action::UseAccount)?;
+        self.limits.check(Class::SignIn, principal)?;
         let ticket = self.find_code(principal, ticket).await?;
         if ticket.purpose != Purpose::SecondFactor {
             return Err(WriteError::WrongCode.into());

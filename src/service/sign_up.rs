@@ -2,11 +2,11 @@
 
 use super::{
     ServiceError,
-    users::{Seen, Users, Welcome},
+    users::{Users, Welcome},
 };
 use crate::{
-    auth::{Action, Principal, permission},
-    domain::{Email, PasswordHash, UserData},
+    auth::{Action, Principal, limits::Class, permission},
+    domain::{Email, PasswordHash, Seen, UserData},
     writer::{UserOperation, WriteError, user_operation::Admission},
 };
 
@@ -14,7 +14,7 @@ impl Users {
     /// Creates a user with a password, and signs them in.
     ///
     /// # Errors
-    /// [`WriteError::EmailTaken`], and the errors of passwords.
+    /// [`WriteError::EmailTaken`], and the errors of passwords; [`ServiceError::Concealed`].
     pub async fn sign_up(
         &self,
         principal: &Principal,
@@ -23,7 +23,10 @@ impl Users {
         seen: Seen,
     ) -> Result<Welcome, ServiceError> {
         self.check_sign_up(principal, user.email.as_ref()).await?;
-        let password = self.passwords.hash(&principal.account(), password).await?;
+        if self.conceals(principal).await? {
+            return Err(ServiceError::Concealed);
+        }
+        let password = self.passwords.hash(&principal.visitor_account(), password).await?;
         self.create(principal, user, Some(password), "password", seen).await
     }
 
@@ -43,8 +46,13 @@ impl Users {
     ///
     /// # Errors
     /// [`WriteError::SignUp`].
-    async fn check_sign_up(&self, principal: &Principal, email: Option<&Email>) -> Result<(), ServiceError> {
+    pub(super) async fn check_sign_up(
+        &self,
+        principal: &Principal,
+        email: Option<&Email>,
+    ) -> Result<(), ServiceError> {
         permission::check(principal, Action::UseAccount)?;
+        self.limits.check(Class::SignUp, principal)?;
         if admission(principal) == Admission::Settings {
             let settings = self.settings(principal).await?;
             settings.signup.check(email).map_err(WriteError::SignUp)?;

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use super::{Documents, ServiceError, lookup::get_collection};
 use crate::{
     auth::{
-        Action, Passwords, Principal, SignedIn, TokenError, Tokens, codes::Secret, passwords::Verdict,
-        permission, tokens::hash_token,
+        Action, Passwords, Principal, RateLimits, SignedIn, TokenError, Tokens,
+        codes::Secret,
+        limits::{Attempt, Class},
+        passwords::Verdict,
+        permission,
+        tokens::hash_token,
     },
     domain::{
-        Credentials, Document, DocumentId, Email, ProjectId, ProjectSettings, SessionId, Timestamp, USERS,
-        UserKey,
+        Credentials, Document, DocumentId, Email, ProjectId, ProjectSettings, Seen, SessionId, Timestamp,
+        USERS, UserKey,
     },
     mail::Mailer,
     providers::Providers,
@@ -45,13 +49,7 @@ pub struct Users {
     pub lifetimes: Lifetimes,
     pub mailer: Mailer,
     pub providers: Providers,
-}
-
-/// The device from which a request comes, for the list of sessions.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    pub device: Option<String>,
-    pub address: Option<String>,
+    pub limits: RateLimits,
 }
 
 /// A user who is signed in, with the tokens of the session.
@@ -83,12 +81,25 @@ impl Users {
         seen: Seen,
     ) -> Result<SignIn, ServiceError> {
         permission::check(principal, Action::UseAccount)?;
-        let found = match Email::parse(email) {
-            Ok(email) => self.find_by_email(&principal.project, email).await?,
-            Err(_) => None,
+        self.limits.check(Class::SignIn, principal)?;
+        // What is no address is nobody's, and takes as long.
+        let email = Email::parse(email).ok();
+        let attempt = match &email {
+            Some(email) => Some(self.begin_attempt(principal, email).await?),
+            None => None,
+        };
+        let found = match email {
+            Some(email) => self.find_by_email(&principal.project, email).await?,
+            None => None,
         };
         let stored = found.as_ref().and_then(|found| found.password.clone());
-        let verdict = self.passwords.compare(&principal.account(), password, stored.as_ref()).await?;
+        let verdict = self.passwords.compare(&principal.visitor_account(), password, stored.as_ref()).await?;
+        if let Some(attempt) = &attempt {
+            match verdict {
+                Verdict::Wrong => self.limits.note_wrong(attempt),
+                _ => self.limits.note_known(attempt),
+            }
+        }
         let (Some(found), Some(password)) = (found, stored) else { return Err(ServiceError::Credentials) };
         let rehashed = match verdict {
             Verdict::Wrong => return Err(ServiceError::Credentials),
@@ -106,6 +117,32 @@ impl Users {
             }
             outcome => self.welcome_or_ask(outcome?, ticket),
         }
+    }
+
+    /// Begins a try to sign in, unless too many passwords were wrong. If these came from other addresses, the account's owner still
+    /// gets in from an address that has a session.
+    pub(super) async fn begin_attempt(
+        &self,
+        principal: &Principal,
+        email: &Email,
+    ) -> Result<Attempt, ServiceError> {
+        let (limited, attempt) = match self.limits.begin_sign_in(principal, email) {
+            Ok(attempt) => return Ok(attempt),
+            Err((limited, None)) => return Err(limited.into()),
+            Err((limited, Some(attempt))) => (limited, attempt),
+        };
+        let Some(address) = principal.address() else { return Err(limited.into()) };
+        let Some(found) = self.find_by_email(&principal.project, email.clone()).await? else {
+            return Err(limited.into());
+        };
+        let read = |db| async move { sessions::list(&db, &found.key).await };
+        let sessions = self.documents.db.read(Lane::Point, read).await?;
+        let address = address.to_string();
+        if sessions.iter().any(|session| session.address.as_ref() == Some(&address)) {
+            self.limits.note_known(&attempt);
+            return Ok(attempt);
+        }
+        Err(limited.into())
     }
 
     /// Exchanges a refresh token for the next pair of tokens. `principal` is the holder of the request's key, if it has one.
@@ -132,14 +169,15 @@ impl Users {
                 found.ok_or(WriteError::SessionEnded)?.project
             }
         };
+        self.limits.check_address(Class::Refresh, &project, seen.address)?;
         let session = token.session.clone();
         let next = self.tokens.refresh_token(&token.session, token.generation.saturating_add(1));
         let operation = UserOperation::Refresh {
             token,
             next_hash: hash_token(&next.map_err(ServiceError::Token)?),
             expires_at: self.session_end(),
+            address: seen.address_text(),
             device: seen.device,
-            address: seen.address,
         };
         let caller = principal.map(|principal| principal.key.clone());
         let operations = vec![Operation::User(Box::new(operation))];
@@ -195,8 +233,8 @@ impl Users {
             id,
             method,
             expires_at: self.session_end(),
+            address: seen.address_text(),
             device: seen.device,
-            address: seen.address,
         })
     }
 

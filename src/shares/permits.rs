@@ -19,6 +19,7 @@ pub struct PermitLimits {
     /// work of another one. Fewer than `permits`.
     pub for_newcomers: usize,
     pub waiting_of_a_key: usize,
+    pub waiting_of_a_project: usize,
     pub waiting: usize,
 }
 
@@ -93,7 +94,10 @@ impl FairPermits {
             state.take(&account.key);
             return Ok(Ok(FairPermit { permits: self.clone(), account: account.clone() }));
         }
-        if state.queue.len() >= limits.waiting || state.queue.len_of(account) >= limits.waiting_of_a_key {
+        if state.queue.len() >= limits.waiting
+            || state.queue.len_of(account) >= limits.waiting_of_a_key
+            || state.queue.len_of_project(&account.project) >= limits.waiting_of_a_project
+        {
             return Err(Crowded);
         }
         let (sender, granted) = oneshot::channel();
@@ -186,7 +190,13 @@ mod tests {
     }
 
     fn permits(permits: usize, for_newcomers: usize) -> FairPermits {
-        FairPermits::new(PermitLimits { permits, for_newcomers, waiting_of_a_key: 10, waiting: 12 })
+        FairPermits::new(PermitLimits {
+            permits,
+            for_newcomers,
+            waiting_of_a_key: 10,
+            waiting_of_a_project: 12,
+            waiting: 12,
+        })
     }
 
     /// Lets each account work for 10 ms, and returns the keys in the order of their beginning.

@@ -39,6 +39,12 @@ impl Queue {
         key.map_or(0, |line| line.waiters.len())
     }
 
+    /// Returns how many wait on all accounts of a project.
+    pub(super) fn len_of_project(&self, project: &ProjectId) -> usize {
+        let line = self.projects.iter().find(|line| line.project == *project);
+        line.map_or(0, |line| line.keys.iter().map(|line| line.waiters.len()).sum())
+    }
+
     /// Adds a waiter to the line of its account.
     pub(super) fn push(&mut self, account: &Account, ticket: u64, granted: oneshot::Sender<()>) {
         self.len += 1;

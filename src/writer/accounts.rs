@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::domain::{
-    Code, Credentials, DocumentId, Email, Identity, IdentityKey, ProjectId, Session, SessionId, Timestamp,
-    UserKey,
+    Code, Credentials, DocumentId, Email, Identity, IdentityKey, Invitation, ProjectId, Session, SessionId,
+    Timestamp, UserKey,
 };
 
 /// Credentials, sessions, codes and identities by their keys. `None` stands for what doesn't exist any more.
@@ -20,6 +20,8 @@ pub struct Accounts {
     pub identities: HashMap<IdentityKey, Option<Arc<Identity>>>,
     /// The states of sign-ins that were used, by their hashes, with the times at which they expire.
     pub states: HashMap<String, Timestamp>,
+    /// Accounts that wait for their owners, by the hashes of their tokens.
+    pub invitations: HashMap<String, Option<Arc<Invitation>>>,
     /// Whose an address is.
     pub owners: HashMap<(ProjectId, Email), Option<DocumentId>>,
 }
@@ -44,6 +46,12 @@ impl Accounts {
     pub fn add_identities(&mut self, identities: Vec<Identity>) {
         let identities = identities.into_iter().map(Arc::new);
         self.identities.extend(identities.map(|identity| (identity.key.clone(), Some(identity))));
+    }
+
+    /// Adds invitations that were found in the database.
+    pub fn add_invitations(&mut self, invitations: Vec<Invitation>) {
+        let found = invitations.into_iter().map(|found| (found.hash.clone(), Some(Arc::new(found))));
+        self.invitations.extend(found);
     }
 
     /// Sets the credentials of a user, who had the address `before`.
@@ -73,6 +81,7 @@ impl Accounts {
         self.codes.extend(upper.codes);
         self.identities.extend(upper.identities);
         self.states.extend(upper.states);
+        self.invitations.extend(upper.invitations);
         self.owners.extend(upper.owners);
     }
 
@@ -82,5 +91,6 @@ impl Accounts {
             && self.codes.is_empty()
             && self.identities.is_empty()
             && self.states.is_empty()
+            && self.invitations.is_empty()
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     domain::{Change, DocumentKey, Entry},
     store::{
         StoreError, WriteOrder, WriteTx,
-        access::{codes, credentials, identities, keys, mails, projects, sessions, used_states},
+        access::{codes, credentials, identities, invitations, keys, mails, projects, sessions, used_states},
         collections::{indexes, rows},
         documents::writes::{self, DocumentWrite, DocumentWrites},
         log::{changes, ends, idempotency},
@@ -309,6 +309,9 @@ fn write_accounts(tx: &mut WriteTx, work: &Batch) {
     credentials::delete_many(tx, gone);
     credentials::put_many(tx, accounts.credentials.values().flatten().map(|credentials| &**credentials));
     sessions::put_many(tx, accounts.sessions.values().flatten().map(|session| &**session));
+    let gone = accounts.invitations.iter().filter(|(_, left)| left.is_none()).map(|(hash, _)| hash);
+    invitations::delete_many(tx, gone);
+    invitations::insert_many(tx, accounts.invitations.values().flatten().map(|invitation| &**invitation));
     codes::put_many(tx, accounts.codes.values().flatten().map(|code| &**code));
     identities::put_many(tx, accounts.identities.values().flatten().map(|identity| &**identity));
     used_states::put_many(tx, &accounts.states);

@@ -7,7 +7,7 @@ use crate::{
     domain::{Timestamp, code::RECENT},
     store::{
         Db, StoreError,
-        access::{codes, mails, sessions, used_states},
+        access::{codes, invitations, mails, sessions, used_states},
     },
 };
 
@@ -23,11 +23,13 @@ pub(super) enum Expiring {
     Mails,
     /// States of sign-ins that were used. They stay for an hour longer than they are good.
     States,
+    Invitations,
 }
 
 impl Expiring {
     /// Every kind. The last one is looked at first.
-    pub(super) const ALL: [Self; 4] = [Self::States, Self::Mails, Self::Codes, Self::Sessions];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Invitations, Self::States, Self::Mails, Self::Codes, Self::Sessions];
 }
 
 /// Deletes at most `limit` rows, and returns whether there may be more. Deletes nothing while the clock can't tell the time.
@@ -46,6 +48,7 @@ pub(super) async fn delete_expired(
         Expiring::Sessions => sessions::delete_expired(&mut tx, now, limit).await?,
         Expiring::Codes => codes::delete_expired(&mut tx, Timestamp(now.0 - RECENT), limit).await?,
         Expiring::States => used_states::delete_expired(&mut tx, Timestamp(now.0 - RECENT), limit).await?,
+        Expiring::Invitations => invitations::delete_expired(&mut tx, now, limit).await?,
         Expiring::Mails => {
             let before = Timestamp(now.0 - OUTBOX_AGE.as_millis() as i64);
             mails::delete_old(&mut tx, before, limit).await?

@@ -31,7 +31,7 @@ impl Batch {
         self.use_state(staged, state)?;
         let document = match self.owner_of_identity(staged, claimed, found.as_ref())? {
             Some(document) => document,
-            None => self.join_by_address(staged, claimed, found.as_ref(), *admission)?,
+            None => self.join_by_address(staged, claimed, found.as_ref(), admission)?,
         };
         let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
         self.begin_or_ask(staged, &key, document, session, ticket_hash)
@@ -53,7 +53,7 @@ impl Batch {
                 // A token shows no second factor, so it never joins an account that exists.
                 let is_free = |email: &&Email| self.owner_of_address(staged, email).is_none();
                 let email = claimed.verified_email().filter(is_free).cloned();
-                self.create_with_identity(staged, claimed, email, Admission::Settings)?
+                self.create_with_identity(staged, claimed, email, &Admission::Settings)?
             }
         };
         let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
@@ -168,7 +168,7 @@ impl Batch {
         staged: &mut Staged,
         claimed: &Claimed,
         found: Option<&DocumentId>,
-        admission: Admission,
+        admission: &Admission,
     ) -> Result<Arc<Document>, WriteError> {
         if claimed.email.is_some() && !claimed.is_verified {
             return Err(WriteError::EmailNotVerified);
@@ -192,9 +192,9 @@ impl Batch {
         staged: &mut Staged,
         claimed: &Claimed,
         email: Option<Email>,
-        admission: Admission,
+        admission: &Admission,
     ) -> Result<Arc<Document>, WriteError> {
-        if admission == Admission::Settings {
+        if *admission == Admission::Settings {
             self.catalog(staged).settings().signup.check(email.as_ref())?;
         }
         let user = UserData {

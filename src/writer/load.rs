@@ -272,7 +272,8 @@ async fn read_accounts(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> 
     }
     let mut states = HashSet::new();
     for (project, wanted) in wanted {
-        let Wanted { users, sessions, emails, has_codes, has_identities, subjects, states: own } = wanted;
+        let Wanted { users, sessions, emails, has_codes, has_identities, subjects, states: own, invitations } =
+            wanted;
         states.extend(own);
         let mut users: Vec<_> = users.iter().collect();
         let found = if sessions.is_empty() {
@@ -290,6 +291,10 @@ async fn read_accounts(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> 
         }
         if has_identities {
             base.accounts.add_identities(access::identities::get_many(tx, project, &subjects, &users).await?);
+        }
+        if !invitations.is_empty() {
+            let found = access::invitations::get_many(tx, project, &invitations, &emails).await?;
+            base.accounts.add_invitations(found);
         }
         base.refreshed.extend(found.into_iter().map(|session| (session.id, session.user)));
     }
@@ -313,6 +318,8 @@ struct Wanted<'a> {
     /// The subjects of the identities that they name.
     subjects: Vec<&'a str>,
     states: HashSet<&'a str>,
+    /// The hashes of invitations. Those to the addresses come along.
+    invitations: Vec<&'a str>,
 }
 
 impl<'a> Wanted<'a> {
@@ -322,6 +329,7 @@ impl<'a> Wanted<'a> {
             Operation::User(operation) => {
                 self.sessions.extend(operation.session());
                 self.emails.extend(operation.email().cloned());
+                self.invitations.extend(operation.invitation());
                 self.has_codes |= operation.concerns_codes();
                 self.has_identities |= operation.concerns_identities();
                 self.subjects.extend(operation.claimed().map(|claimed| &*claimed.subject));

@@ -68,6 +68,8 @@ pub enum Outcome {
     SecondFactor,
     /// A code that was presented is wrong, which was counted.
     WrongCode,
+    /// A sign-up was noted, whose address another user has.
+    EmailTaken,
     /// It changed something that is not shown.
     Done,
     ClockAccepted,

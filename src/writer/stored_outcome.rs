@@ -119,6 +119,7 @@ fn to_whole_text(committed: &Committed) -> serde_json::Result<String> {
         | Outcome::SessionsEnded { .. }
         | Outcome::SecondFactor
         | Outcome::Settings(_)
+        | Outcome::EmailTaken
         | Outcome::WrongCode
         | Outcome::Done => Stored::Revoked,
         Outcome::ClockAccepted => Stored::ClockAccepted,

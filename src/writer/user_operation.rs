@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::precondition::Precondition;
 use crate::domain::{
-    Claimed, DocumentId, Email, PasswordHash, Patch, Purpose, SessionId, Timestamp, UserData,
+    Claimed, DocumentId, Email, Invitation, PasswordHash, Patch, Purpose, SessionId, Timestamp, UserData,
     session::PresentedToken,
 };
 
@@ -88,6 +88,12 @@ pub enum UserOperation {
         /// Begins if the user has none that lasts as long.
         session: NewSession,
     },
+    /// Notes an account that waits for its owner.
+    Invite(Box<Invitation>),
+    /// Takes an invitation away. Has the hash of its token.
+    Withdraw { hash: String },
+    /// Makes the account of a sign-up that was confirmed.
+    ConfirmSignUp { hash: String, email: Email },
 }
 
 /// Hides what it is about, such as secrets, which must not reach a log.
@@ -98,12 +104,14 @@ impl fmt::Debug for UserOperation {
 }
 
 /// Why somebody may make an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// The settings of the project must allow it.
     Settings,
     /// A server asks.
     Server,
+    /// They were invited. Has the hash of the invitation's token.
+    Invited(String),
 }
 
 /// A sign-in with another provider.
@@ -172,7 +180,11 @@ impl UserOperation {
     /// Returns the user it is about, if that is known before.
     pub fn user(&self) -> Option<&DocumentId> {
         match self {
-            Self::SignUp { .. } | Self::Refresh { .. } => None,
+            Self::SignUp { .. }
+            | Self::Refresh { .. }
+            | Self::Invite(_)
+            | Self::Withdraw { .. }
+            | Self::ConfirmSignUp { .. } => None,
             Self::SignInByProvider(sign_in) => sign_in.found.as_ref(),
             Self::Adopt { found, .. } => found.as_ref(),
             Self::SignIn { user, .. }
@@ -205,7 +217,10 @@ impl UserOperation {
     pub fn email(&self) -> Option<&Email> {
         match self {
             Self::SignUp { user, .. } => user.email.as_ref(),
-            Self::Upgrade { email, .. } | Self::ConfirmEmail { email, .. } => Some(email),
+            Self::Upgrade { email, .. }
+            | Self::ConfirmEmail { email, .. }
+            | Self::ConfirmSignUp { email, .. } => Some(email),
+            Self::Invite(invitation) => Some(&invitation.email),
             Self::MakeCode(code) => code.email.as_ref(),
             _ => self.claimed().and_then(|claimed| claimed.email.as_ref()),
         }
@@ -225,6 +240,17 @@ impl UserOperation {
         match self {
             Self::SignInByProvider(sign_in) => Some(&sign_in.state),
             Self::LinkIdentity { state, .. } => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Returns the hash of the token of the invitation that it is about, if there is one.
+    pub fn invitation(&self) -> Option<&str> {
+        match self {
+            Self::SignUp { admission: Admission::Invited(hash), .. }
+            | Self::Withdraw { hash }
+            | Self::ConfirmSignUp { hash, .. } => Some(hash),
+            Self::Invite(invitation) => Some(&invitation.hash),
             _ => None,
         }
     }

@@ -32,7 +32,7 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         match operation {
             UserOperation::SignUp { user, password, session, admission } => {
-                self.sign_up(staged, user, password.as_ref(), session, *admission)
+                self.sign_up(staged, user, password.as_ref(), session, admission)
             }
             UserOperation::SignIn { user, password, rehashed, session, ticket_hash } => {
                 self.sign_in(staged, user, (password, rehashed.as_ref()), session, ticket_hash)
@@ -75,6 +75,9 @@ impl Batch {
             UserOperation::Adopt { claimed, found, session } => {
                 self.adopt(staged, claimed, found.as_ref(), session)
             }
+            UserOperation::Invite(invitation) => self.invite(staged, invitation),
+            UserOperation::Withdraw { hash } => self.withdraw(staged, hash),
+            UserOperation::ConfirmSignUp { hash, .. } => self.confirm_sign_up(staged, hash),
         }
     }
 
@@ -151,12 +154,17 @@ impl Batch {
         user: &UserData,
         password: Option<&PasswordHash>,
         session: &NewSession,
-        admission: Admission,
+        admission: &Admission,
     ) -> Result<Outcome, WriteError> {
-        if admission == Admission::Settings {
-            self.catalog(staged).settings().signup.check(user.email.as_ref())?;
-        }
-        let created = self.create_document(staged, USERS, &to_data(user)?, None)?;
+        let user = match admission {
+            Admission::Server => user.clone(),
+            Admission::Settings => {
+                self.catalog(staged).settings().signup.check(user.email.as_ref())?;
+                user.clone()
+            }
+            Admission::Invited(hash) => self.accept_invitation(staged, hash, user)?,
+        };
+        let created = self.create_document(staged, USERS, &to_data(&user)?, None)?;
         let Outcome::Document { document, .. } = &created else {
             return Err(WriteError::Unavailable(Trouble::Away));
         };

@@ -207,5 +207,6 @@ pub fn principal() -> Arc<Principal> {
         scopes: Scopes::all(),
         collection: None,
         user: None,
+        seen: None,
     })
 }

@@ -87,6 +87,7 @@ fn authenticator() -> Authenticator {
                 keys: KeyRing::new(db.clone()),
                 sessions: Sessions::new(db),
                 tokens: Tokens::new(&secrets, &secrets),
+                foreign: std::sync::Arc::default(),
             };
             sender.send(authenticator).unwrap();
         });

@@ -113,7 +113,7 @@ fn the_front_pages_stay_short() {
 }
 
 /// The calls of a `spawn` that are not of a supervised part: the file, how many there are, and why they need none.
-const UNSUPERVISED: [(&str, usize, &str); 20] = [
+const UNSUPERVISED: [(&str, usize, &str); 21] = [
     ("src/api/cocobase/socket.rs", 1, "a session cuts its own connection if it panics"),
     ("src/api/realtime/sse.rs", 1, "the same"),
     ("src/api/realtime/ws.rs", 1, "the same"),
@@ -129,6 +129,7 @@ const UNSUPERVISED: [(&str, usize, &str); 20] = [
     ("src/providers/documents.rs", 1, "asks for a newer document, while the old one is good"),
     ("src/providers/fetch.rs", 1, "a request that is awaited, and has a deadline"),
     ("src/service/codes.rs", 1, "looks whether an address is known, after the answer; it has one end"),
+    ("src/service/invitations.rs", 1, "looks whether an address is taken, after the answer; it has one end"),
     ("src/service/schemas.rs", 1, "awaited by its request"),
     ("src/store/collections/catalog.rs", 1, "if it panics, the next to ask starts another one"),
     ("src/store/db/checkpoints.rs", 1, "if it ends, the writer copies the log itself"),

@@ -98,6 +98,7 @@ fn written_document(outcome: &Outcome) -> Option<WrittenDocument<'_>> {
         | Outcome::SecondFactor
         | Outcome::WrongCode
         | Outcome::Settings(_)
+        | Outcome::EmailTaken
         | Outcome::Done
         | Outcome::ClockAccepted => None,
     }

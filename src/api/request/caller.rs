@@ -4,7 +4,10 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
-use super::credential::{NO_CREDENTIAL, credentials};
+use super::{
+    client::seen,
+    credential::{NO_CREDENTIAL, credentials},
+};
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
@@ -34,7 +37,21 @@ impl FromRequest for Caller {
     }
 }
 
-/// The holder of the request's key, if it has one. A user's token is not looked at: it may have expired.
+/// The same as [`Caller`], with the device from which the request comes: for requests about users, whose limits and audit entries
+/// name it.
+pub struct Visitor(pub Arc<Principal>);
+
+impl FromRequest for Visitor {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (seen, caller) = (seen(request), Caller::from_request(request, payload));
+        Box::pin(async move { caller.await.map(|Caller(principal)| Self(principal.seen_from(seen))) })
+    }
+}
+
+/// The holder of the request's key, if it has one, with the device from which the request comes. A user's token is not looked at: it may have expired.
 pub struct KeyHolder(pub Option<Arc<Principal>>);
 
 impl FromRequest for KeyHolder {
@@ -48,7 +65,8 @@ impl FromRequest for KeyHolder {
                 Credentials { key: None, .. } => Ok(Self(None)),
                 key => {
                     let key = Credentials { user: None, ..key };
-                    authenticate(&request, key).await.map(|holder| Self(Some(holder)))
+                    let holder = authenticate(&request, key).await?;
+                    Ok(Self(Some(holder.seen_from(seen(&request)))))
                 }
             }
         })

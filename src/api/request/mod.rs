@@ -3,12 +3,13 @@
 //!
 //! Never does: decide anything, or keep a credential longer than it takes to find its principal.
 //!
-//! Reading order: [`credential`], [`caller`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`unknown`], [`ignored`], [`list`] with `list_body`,
+//! Reading order: [`credential`], [`proxies`], [`client`], [`caller`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`unknown`], [`ignored`], [`list`] with `list_body`,
 //! [`batch`].
 
 pub mod batch;
 pub mod body;
 pub mod caller;
+pub mod client;
 pub mod credential;
 pub mod idempotency;
 pub mod ignored;
@@ -18,8 +19,9 @@ pub mod parameters;
 pub mod path;
 pub mod precondition;
 pub mod preference;
+pub mod proxies;
 pub mod unknown;
 
 pub use body::Body;
-pub use caller::Caller;
+pub use caller::{Caller, Visitor};
 pub use parameters::Parameters;

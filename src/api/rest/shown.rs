@@ -106,6 +106,7 @@ impl<'a> WrittenBody<'a> {
             | Outcome::SecondFactor
             | Outcome::WrongCode
             | Outcome::Settings(_)
+            | Outcome::EmailTaken
             | Outcome::Done
             | Outcome::ClockAccepted => None,
         }

@@ -113,6 +113,7 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
         | Outcome::SecondFactor
         | Outcome::WrongCode
         | Outcome::Settings(_)
+        | Outcome::EmailTaken
         | Outcome::Done
         | Outcome::ClockAccepted => 0,
     }

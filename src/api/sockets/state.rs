@@ -1,7 +1,7 @@
 //! The part of a socket that others than its reader and writer see.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-use crate::shares::BudgetPermit;
+use crate::{domain::seen::network_of, shares::BudgetPermit};
 
 /// The part of a socket that others see: the requests on it, and whoever has to decide which socket must go.
 ///
@@ -51,13 +51,7 @@ pub(super) struct Origin(Option<IpAddr>);
 
 impl Origin {
     pub(super) fn of(address: Option<IpAddr>) -> Self {
-        Self(address.map(|address| match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let network = address.to_bits() & !u128::from(u64::MAX);
-                IpAddr::V6(Ipv6Addr::from_bits(network))
-            }
-            address => address,
-        }))
+        Self(address.map(network_of))
     }
 }
 

@@ -172,6 +172,7 @@ impl Streams {
                 permits,
                 for_newcomers,
                 waiting_of_a_key: usize::MAX,
+                waiting_of_a_project: usize::MAX,
                 waiting: usize::MAX,
             })
         };

@@ -5,6 +5,7 @@
 pub mod codes;
 pub mod credentials;
 pub mod identities;
+pub mod invitations;
 pub mod keys;
 pub mod mails;
 pub mod projects;

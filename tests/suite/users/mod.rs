@@ -4,6 +4,8 @@ mod accounts;
 mod doors;
 mod expiry;
 mod foreign;
+mod invitations;
+mod limits;
 mod linking;
 mod mails;
 mod nodes;

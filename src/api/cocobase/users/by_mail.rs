@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        request::{Body, Caller, caller::KeyHolder},
+        request::{Body, Visitor, caller::KeyHolder},
         rest::users::body::{Members, about_passwords, refuse, seen},
         state::State,
     },
@@ -41,7 +41,7 @@ pub async fn reset_password(state: State, holder: KeyHolder, body: Body) -> Resu
 }
 
 /// `POST /auth-collections/verify-email/send` and `/resend` → 200; sends the user who asks a link.
-pub async fn send_verification(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+pub async fn send_verification(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
     state.users.send_verification(&principal).await?;
     let message = "A mail with a link is on its way, unless the address is verified already";
     Ok(HttpResponse::Ok().json(json!({ "message": message, "expires_in_hours": 24 })))
@@ -83,7 +83,7 @@ pub async fn sign_in(
 }
 
 /// `POST /auth-collections/2fa/enable` and `/disable` → 400, which the libraries know from projects that have it off.
-pub async fn no_second_factor(Caller(_): Caller) -> Result<HttpResponse, ApiError> {
+pub async fn no_second_factor(Visitor(_): Visitor) -> Result<HttpResponse, ApiError> {
     let message = "this server doesn't ask for a code by mail after the password; a code alone signs in, with 2fa/send-code and \
                    2fa/verify";
     Err(ApiError::new(ErrorCode::InvalidBody, message))

@@ -11,7 +11,7 @@ use crate::{
     api::{
         cocobase::error::NoFiles,
         error::{ApiError, ErrorCode},
-        request::{Body, Caller},
+        request::{Body, Visitor},
         rest::users::body::{Members, about_passwords},
         state::State,
     },
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// `GET /auth-collections/user` → 200 with the user who asks; 401 without a token that is good.
-pub async fn get(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+pub async fn get(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
     Ok(user(&principal, &state.users.me(&principal).await?))
 }
 
@@ -29,7 +29,7 @@ pub async fn get(state: State, Caller(principal): Caller) -> Result<HttpResponse
 pub async fn change(
     _: NoFiles,
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read_optional(&body, &["data", "email", "password", "roles"])?;
@@ -56,7 +56,7 @@ pub async fn change(
 /// `POST /auth-collections/change-password` `{"old_password","new_password"}` → 200; the user's other sessions end.
 pub async fn change_password(
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["old_password", "new_password"])?;

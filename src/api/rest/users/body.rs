@@ -1,6 +1,5 @@
 //! The bodies of requests about users.
 
-use actix_web::{HttpRequest, http::header};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -10,12 +9,12 @@ use crate::{
     },
     auth::PasswordError,
     domain::{Data, Email, nearest},
-    service::{ServiceError, users::Seen},
+    service::ServiceError,
     writer::WriteError,
 };
 
-/// The most characters of a `User-Agent` that are kept.
-const MAX_DEVICE: usize = 200;
+pub use crate::api::request::client::seen;
+
 /// The most characters of an unknown member that an error repeats.
 const MAX_SHOWN: usize = 60;
 /// The advice for what a user's document has, and the user can't change.
@@ -135,14 +134,5 @@ pub fn not_signed_in(err: ServiceError) -> ApiError {
             ApiError { code: ErrorCode::Unauthorized, ..err.into() }
         }
         err => err.into(),
-    }
-}
-
-/// Returns the device from which a request comes.
-pub fn seen(request: &HttpRequest) -> Seen {
-    let device = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    Seen {
-        device: device.map(|text| text.chars().take(MAX_DEVICE).collect()),
-        address: request.peer_addr().map(|address| address.ip().to_string()),
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::{
         error::ApiError,
-        request::{Body, Caller},
+        request::{Body, Visitor},
         rest::success::Success,
         state::State,
     },
@@ -20,7 +20,7 @@ use crate::{
 /// `POST /users/password/forgot` `{"email"}` → 200, whether or not a user has the address.
 pub async fn forgot_password(
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let email = Members::read(&body, &["email"])?.email()?;
@@ -31,7 +31,7 @@ pub async fn forgot_password(
 /// `POST /users/password/reset` `{"token","password"}` → 200; all sessions of the user end.
 pub async fn reset_password(
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["token", "password"])?;
@@ -41,7 +41,7 @@ pub async fn reset_password(
 }
 
 /// `POST /users/email/verify/send` → 200; sends the user who asks a link.
-pub async fn send_verification(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+pub async fn send_verification(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
     state.users.send_verification(&principal).await?;
     Ok(done())
 }
@@ -50,7 +50,7 @@ pub async fn send_verification(state: State, Caller(principal): Caller) -> Resul
 /// asked for that.
 pub async fn verify_email(
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let token = Members::read(&body, &["token"])?.text("token")?;
@@ -62,7 +62,7 @@ pub async fn verify_email(
 /// must have signed in within the last 10 minutes.
 pub async fn change_email(
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["email", "password"])?;
@@ -74,7 +74,7 @@ pub async fn change_email(
 /// `POST /users/login/code` `{"email"}` → 200, whether or not a user has the address.
 pub async fn send_sign_in_code(
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let email = Members::read(&body, &["email"])?.email()?;
@@ -86,7 +86,7 @@ pub async fn send_sign_in_code(
 pub async fn sign_in(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["email", "code", "token"])?;

@@ -11,7 +11,7 @@ use crate::{
     api::{
         error::ApiError,
         request::{
-            Body, Caller,
+            Body, Visitor,
             idempotency::request_key,
             precondition::{is_unchanged, precondition},
         },
@@ -26,7 +26,7 @@ use crate::{
 pub async fn get(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
 ) -> Result<HttpResponse, ApiError> {
     let me = state.users.me(&principal).await?;
     if is_unchanged(&request, &me.entity_tag())? {
@@ -40,7 +40,7 @@ pub async fn get(
 pub async fn change(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["profile", "$inc", "$append", "$remove", "$unset"])?;
@@ -70,7 +70,7 @@ pub async fn change(
 pub async fn delete(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let password = Members::read_optional(&body, &["password"])?.optional_text("password")?;
@@ -82,7 +82,7 @@ pub async fn delete(
 /// and must have signed in within the last 10 minutes.
 pub async fn change_password(
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["current", "new"])?;
@@ -93,7 +93,11 @@ pub async fn change_password(
 }
 
 /// `POST /users/me/upgrade` `{"email","password"}` → 200 with the document; an anonymous user gets an address and a password.
-pub async fn upgrade(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn upgrade(
+    state: State,
+    Visitor(principal): Visitor,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["email", "password"])?;
     let (email, password) = (members.email()?, members.text("password")?);
     Ok(user(&*state.users.upgrade(&principal, email, password).await?))

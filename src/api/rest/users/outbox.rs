@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, http::header};
 use serde::Serialize;
 
 use crate::{
-    api::{error::ApiError, request::Caller, rest::success::Success, state::State},
+    api::{error::ApiError, request::Visitor, rest::success::Success, state::State},
     domain::Mail,
 };
 
@@ -20,7 +20,7 @@ struct MailBody {
 }
 
 /// `GET /outbox` with a secret key → 200 with the last mails that were not sent, the newest first.
-pub async fn list(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+pub async fn list(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
     let mails = state.users.outbox(&principal).await?;
     let body = |mail: Mail| MailBody {
         id: mail.id,

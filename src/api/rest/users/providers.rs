@@ -11,7 +11,7 @@ use crate::{
     api::{
         error::ApiError,
         request::{
-            Body, Caller, Parameters, caller::authenticate, credential::credentials,
+            Body, Parameters, Visitor, caller::authenticate, credential::credentials,
             parameters::missing_parameter, unknown::refuse_unknown,
         },
         rest::{shown::DocumentBody, success::Success},
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// `GET /users/oauth` → 200 with the providers of the project: `[{"id","name"}]`.
-pub async fn list(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+pub async fn list(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
     let providers = state.users.list_providers(&principal).await?;
     let body = |ShownProvider { id, name }| json!({ "id": id, "name": name });
     Ok(HttpResponse::Ok().json(Success::new(providers.into_iter().map(body).collect::<Vec<_>>())))
@@ -69,7 +69,7 @@ pub async fn start(
 pub async fn finish(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     provider: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -92,7 +92,7 @@ pub async fn finish(
 }
 
 /// `GET /users/me/identities` → 200 with the identities of the user who asks, the oldest first.
-pub async fn identities(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+pub async fn identities(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
     let identities = state.users.identities(&principal).await?;
     let bodies: Vec<_> = identities.iter().map(identity_body).collect();
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Success::new(bodies)))
@@ -101,7 +101,7 @@ pub async fn identities(state: State, Caller(principal): Caller) -> Result<HttpR
 /// `DELETE /users/me/identities/{provider}` → 200; the user signs in with this provider no more.
 pub async fn unlink(
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     provider: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     state.users.unlink(&principal, &provider).await?;

@@ -9,14 +9,14 @@ use super::{
 };
 use crate::api::{
     error::ApiError,
-    request::{Body, Caller},
+    request::{Body, Visitor},
     rest::success::Success,
     state::State,
 };
 
 /// `POST /users/me/totp` `{"password"?}` → 200 with the secret for an authenticator app. Without the password, the sign-in must be
 /// younger than 10 minutes.
-pub async fn begin(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn begin(state: State, Visitor(principal): Visitor, body: Body) -> Result<HttpResponse, ApiError> {
     let password = Members::read_optional(&body, &["password"])?.optional_text("password")?;
     let totp = state.users.begin_totp(&principal, password).await?;
     Ok(shown_once(json!({ "secret": totp.secret, "url": totp.url })))
@@ -24,14 +24,18 @@ pub async fn begin(state: State, Caller(principal): Caller, body: Body) -> Resul
 
 /// `POST /users/me/totp/confirm` `{"code"}` → 200 with the recovery codes; the second factor is on, and the user's other sessions
 /// end.
-pub async fn confirm(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn confirm(
+    state: State,
+    Visitor(principal): Visitor,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
     let code = Members::read(&body, &["code"])?.text("code")?;
     let recovery = state.users.confirm_totp(&principal, &code).await?;
     Ok(shown_once(json!({ "recoveryCodes": recovery })))
 }
 
 /// `DELETE /users/me/totp` `{"code"}` → 200; the second factor is off.
-pub async fn remove(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
+pub async fn remove(state: State, Visitor(principal): Visitor, body: Body) -> Result<HttpResponse, ApiError> {
     let code = Members::read(&body, &["code"])?.text("code")?;
     state.users.remove_totp(&principal, &code).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({}))))
@@ -41,7 +45,7 @@ pub async fn remove(state: State, Caller(principal): Caller, body: Body) -> Resu
 pub async fn sign_in(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["ticket", "code"])?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    api::{error::ApiError, request::Caller, rest::success::Success, state::State},
+    api::{error::ApiError, request::Visitor, rest::success::Success, state::State},
     domain::{DocumentId, Session},
     service::ServiceError,
 };
@@ -25,7 +25,7 @@ struct SessionBody {
 }
 
 /// `GET /users/me/sessions` → 200 with the sessions of the user who asks, the last used first.
-pub async fn list(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+pub async fn list(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
     let sessions = state.users.sessions(&principal).await?;
     let current = principal.user.as_ref().map(|user| &user.session);
     let body = |session: &Session| SessionBody {
@@ -45,7 +45,7 @@ pub async fn list(state: State, Caller(principal): Caller) -> Result<HttpRespons
 /// `DELETE /users/me/sessions/{id}` → 200; ends one of one's own sessions, with its streams.
 pub async fn end(
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     state.users.end_session(&principal, &id).await?;
@@ -55,7 +55,7 @@ pub async fn end(
 /// `POST /users/{id}/logout` with a secret key → 200; ends all sessions of a user.
 pub async fn end_all(
     state: State,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let user = DocumentId::parse(&id).map_err(|_| ServiceError::UnknownDocument)?;

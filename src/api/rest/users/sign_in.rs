@@ -1,6 +1,6 @@
 //! Sign-up, sign-in, refresh and sign-out.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
 
 use super::{
@@ -10,27 +10,39 @@ use super::{
 use crate::{
     api::{
         error::ApiError,
-        request::{Body, Caller, caller::KeyHolder},
+        request::{Body, Visitor, caller::KeyHolder},
         rest::success::Success,
         state::State,
     },
     domain::{Timestamp, UserData},
 };
 
-/// `POST /users` `{"email","password","profile"?}` → 201 with the user and the tokens of a session; 409 if the address is taken.
+/// `POST /users` `{"email","password","profile"?,"invitation"?}` → 201 with the user and the tokens of a session; 409 if the address is
+/// taken. Where the project conceals that, the answer is 201 without a user and tokens, and a mail has a link.
 pub async fn sign_up(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let mut members = Members::read(&body, &["email", "password", "profile"])?;
+    let mut members = Members::read(&body, &["email", "password", "profile", "invitation"])?;
     let user = UserData {
         email: Some(members.email()?),
         profile: members.object("profile")?.unwrap_or_default(),
         ..UserData::default()
     };
     let password = members.text("password")?;
+    if let Some(token) = members.optional_text("invitation")? {
+        let invited = state.users.sign_up_invited(&principal, user, password, &token, seen(&request)).await;
+        return Ok(answer(HttpResponse::Created(), &invited?));
+    }
+    if let Some(email) = user.email.clone()
+        && state.users.conceals(&principal).await?
+    {
+        state.users.sign_up_concealed(&principal, email, user, password).await?;
+        let body = Success::new(json!({ "confirm": "mail" }));
+        return Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(body));
+    }
     let welcome = state.users.sign_up(&principal, user, password, seen(&request)).await?;
     Ok(answer(HttpResponse::Created(), &welcome))
 }
@@ -39,7 +51,7 @@ pub async fn sign_up(
 pub async fn sign_up_anonymously(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read_optional(&body, &["profile"])?;
@@ -53,7 +65,7 @@ pub async fn sign_up_anonymously(
 pub async fn sign_in(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["email", "password"])?;
@@ -76,7 +88,7 @@ pub async fn refresh(
 }
 
 /// `POST /users/logout` → 200; ends the session of the request, with its streams.
-pub async fn sign_out(state: State, Caller(principal): Caller) -> Result<HttpResponse, ApiError> {
+pub async fn sign_out(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
     state.users.sign_out(&principal).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({}))))
 }

@@ -1,0 +1,31 @@
+//! Accounts that wait for their owners: invitations, and sign-ups that are to be confirmed.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `invitations`. One that was accepted has none.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "invitations")]
+pub struct Model {
+    /// A UUIDv7.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub project_id: String,
+    /// The SHA-256 hash of the link's token, in 64 hexadecimal digits.
+    pub hash: String,
+    /// The address that it was sent to, in lower case.
+    pub email: String,
+    /// The hash of the password of a sign-up; none for an invitation.
+    pub password: Option<String>,
+    /// A JSON array of texts.
+    pub roles: String,
+    /// A JSON object.
+    pub profile: String,
+    pub created_at: i64,
+    pub expires_at: i64,
+}
+
+/// No relations are declared. Joins are written where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,293 @@
+//! Limits of how often somebody may try: to sign in, to sign up, to have a mail sent, to refresh.
+//!
+//! Each limit is a token bucket. Buckets are by address, so that one client takes nothing from others, and by account, so that
+//! nobody guesses a password. A stranger must not lock the owner of an account out: wrong passwords count for the account *and*
+//! the address that they come from, and the bound on an account over all addresses does not hold for an address from which the
+//! account was signed in before.
+//!
+//! The tables are bounded. Of more keys than fit, those that were not used for the longest time are forgotten, so that random
+//! addresses cost no more memory than others. (Crate `governor` keeps every key until somebody sweeps the table.)
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::Principal;
+use crate::domain::{Email, ProjectId, seen::network_of};
+
+/// The most keys of a table's younger half. Both halves of all tables take some 12 MiB.
+const MAX_KEYS: usize = 50_000;
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    SignIn,
+    SignUp,
+    Mail,
+    Refresh,
+}
+
+/// How often something may happen: at once, and one more each time that this passes.
+#[derive(Clone, Copy, Debug)]
+struct Quota {
+    burst: u32,
+    each: Duration,
+}
+
+/// Wrong passwords for one account from one address.
+const WRONG_BY_ADDRESS: Quota = Quota { burst: 10, each: Duration::from_secs(30) };
+/// Wrong passwords for one account from all addresses.
+const WRONG: Quota = Quota { burst: 100, each: Duration::from_secs(10) };
+
+impl Class {
+    /// The quota of one address in one project.
+    fn quota(self) -> Quota {
+        match self {
+            Self::SignIn => Quota { burst: 200, each: Duration::from_secs(1) },
+            Self::SignUp => Quota { burst: 100, each: Duration::from_secs(5) },
+            Self::Mail => Quota { burst: 30, each: Duration::from_secs(20) },
+            Self::Refresh => Quota { burst: 3000, each: Duration::from_millis(20) },
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign-ins",
+            Self::SignUp => "sign-ups",
+            Self::Mail => "mails",
+            Self::Refresh => "refreshes",
+        }
+    }
+}
+
+/// A limit is reached. The message is for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many {what}; try again in {} s", .retry_after.as_secs())]
+pub struct Limited {
+    what: &'static str,
+    /// How often it may happen at once.
+    pub limit: u32,
+    /// When it may happen again, in whole seconds, at least one.
+    pub retry_after: Duration,
+    /// When it may happen as often as `limit` says, in whole seconds.
+    pub reset: Duration,
+}
+
+/// The limits of all projects. Cheap to clone.
+#[derive(Clone)]
+pub struct RateLimits(Option<Arc<Shared>>);
+
+struct Shared {
+    begun: Instant,
+    hasher: RandomState,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Default)]
+struct Tables {
+    by_address: Buckets,
+    by_account: Buckets,
+    /// Accounts and the addresses from which they were signed in.
+    known: Buckets,
+}
+
+/// Token buckets by the hashes of their keys. Each has the time at which it is full again (GCRA), in nanoseconds. When the
+/// younger half is full, it becomes the older one, and what was in that is forgotten.
+#[derive(Default)]
+struct Buckets {
+    young: HashMap<u64, u64>,
+    old: HashMap<u64, u64>,
+}
+
+/// A try to sign in to an account.
+pub struct Attempt {
+    account: u64,
+    pair: u64,
+}
+
+impl RateLimits {
+    /// Makes limits, or none.
+    pub fn new(are_on: bool) -> Self {
+        let shared =
+            || Shared { begun: Instant::now(), hasher: RandomState::new(), tables: Mutex::default() };
+        Self(are_on.then(|| Arc::new(shared())))
+    }
+
+    /// Counts a try of a project's visitor. A server is not bound, as its address is that of all its users.
+    ///
+    /// # Errors
+    /// [`Limited`].
+    pub fn check(&self, class: Class, principal: &Principal) -> Result<(), Limited> {
+        if principal.is_server() {
+            return Ok(());
+        }
+        self.check_address(class, &principal.project, principal.address())
+    }
+
+    /// Counts a try that comes from an address.
+    ///
+    /// # Errors
+    /// [`Limited`].
+    pub fn check_address(
+        &self,
+        class: Class,
+        project: &ProjectId,
+        address: Option<IpAddr>,
+    ) -> Result<(), Limited> {
+        let Some(shared) = &self.0 else { return Ok(()) };
+        let key = shared.hasher.hash_one((class as u8, project, address.map(network_of)));
+        let now = shared.now();
+        let quota = class.quota();
+        let mut tables = shared.lock();
+        tables.by_address.judge(key, quota, now, class.name())?;
+        tables.by_address.count(key, quota, now);
+        Ok(())
+    }
+
+    /// Begins a try to sign in to an account. Wrong passwords are counted by [`RateLimits::note_wrong`].
+    ///
+    /// # Errors
+    /// [`Limited`] if too many passwords were wrong. `Err((limited, Some(attempt)))` if these came from other addresses: the caller
+    /// goes on with the attempt if it knows this address.
+    pub fn begin_sign_in(
+        &self,
+        principal: &Principal,
+        email: &Email,
+    ) -> Result<Attempt, (Limited, Option<Attempt>)> {
+        let Some(shared) = &self.0 else { return Ok(Attempt { account: 0, pair: 0 }) };
+        let account = shared.hasher.hash_one((&principal.project, email));
+        let pair = shared.hasher.hash_one((account, principal.address().map(network_of)));
+        let attempt = Attempt { account, pair };
+        let now = shared.now();
+        let mut tables = shared.lock();
+        let what = "wrong passwords for this account";
+        tables.by_account.judge(pair, WRONG_BY_ADDRESS, now, what).map_err(|limited| (limited, None))?;
+        if tables.known.find(pair).is_some() {
+            return Ok(attempt);
+        }
+        match tables.by_account.judge(account, WRONG, now, what) {
+            Ok(()) => Ok(attempt),
+            Err(limited) => Err((limited, Some(attempt))),
+        }
+    }
+
+    /// Counts a wrong password.
+    pub fn note_wrong(&self, attempt: &Attempt) {
+        let Some(shared) = &self.0 else { return };
+        let now = shared.now();
+        let mut tables = shared.lock();
+        tables.by_account.count(attempt.pair, WRONG_BY_ADDRESS, now);
+        tables.by_account.count(attempt.account, WRONG, now);
+    }
+
+    /// Notes that an account was signed in from this address.
+    pub fn note_known(&self, attempt: &Attempt) {
+        let Some(shared) = &self.0 else { return };
+        shared.lock().known.set(attempt.pair, 0);
+    }
+}
+
+impl Shared {
+    fn now(&self) -> u64 {
+        nanoseconds(self.begun.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Buckets {
+    fn find(&mut self, key: u64) -> Option<u64> {
+        if let Some(found) = self.young.get(&key) {
+            return Some(*found);
+        }
+        let found = self.old.remove(&key)?;
+        self.set(key, found);
+        Some(found)
+    }
+
+    fn set(&mut self, key: u64, value: u64) {
+        if self.young.len() >= MAX_KEYS && !self.young.contains_key(&key) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+
+    /// Says whether there is a token, without taking it.
+    fn judge(&mut self, key: u64, quota: Quota, now: u64, what: &'static str) -> Result<(), Limited> {
+        let each = nanoseconds(quota.each);
+        let full_at = self.find(key).unwrap_or(now).max(now);
+        let missing = (full_at - now + each).saturating_sub(each * u64::from(quota.burst));
+        if missing == 0 {
+            return Ok(());
+        }
+        Err(Limited {
+            what,
+            limit: quota.burst,
+            retry_after: whole_seconds(missing),
+            reset: whole_seconds(full_at - now),
+        })
+    }
+
+    /// Takes a token. A bucket is never emptier than empty.
+    fn count(&mut self, key: u64, quota: Quota, now: u64) {
+        let each = nanoseconds(quota.each);
+        let full_at = self.find(key).unwrap_or(now).max(now) + each;
+        self.set(key, full_at.min(now + each * u64::from(quota.burst)));
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn whole_seconds(nanoseconds: u64) -> Duration {
+    Duration::from_secs(Duration::from_nanos(nanoseconds).as_secs_f64().ceil().max(1.0) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUOTA: Quota = Quota { burst: 3, each: Duration::from_secs(10) };
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_bucket_allows_its_burst_and_then_one_more_each_time() {
+        let mut buckets = Buckets::default();
+        let now = 5 * SECOND;
+        for _ in 0..3 {
+            assert_eq!(buckets.judge(7, QUOTA, now, "x"), Ok(()));
+            buckets.count(7, QUOTA, now);
+        }
+        let limited = buckets.judge(7, QUOTA, now, "x").unwrap_err();
+        assert_eq!((limited.retry_after.as_secs(), limited.reset.as_secs()), (10, 30));
+        // One that is not heeded makes it no worse.
+        buckets.count(7, QUOTA, now);
+        assert_eq!(buckets.judge(7, QUOTA, now, "x").unwrap_err(), limited);
+        assert_eq!(buckets.judge(8, QUOTA, now, "x"), Ok(()));
+        assert!(buckets.judge(7, QUOTA, now + 10 * SECOND, "x").is_ok());
+        buckets.count(7, QUOTA, now + 10 * SECOND);
+        assert!(buckets.judge(7, QUOTA, now + 10 * SECOND, "x").is_err());
+    }
+
+    #[test]
+    fn random_keys_take_no_more_memory_and_a_busy_one_is_remembered() {
+        let mut buckets = Buckets::default();
+        for _ in 0..3 {
+            buckets.count(7, QUOTA, 0);
+        }
+        for key in 100..100 + 4 * MAX_KEYS as u64 {
+            buckets.count(key, QUOTA, 0);
+            if key % 10_000 == 0 {
+                assert!(buckets.judge(7, QUOTA, 0, "x").is_err(), "{key}");
+            }
+        }
+        assert!(buckets.young.len() <= MAX_KEYS && buckets.old.len() <= MAX_KEYS);
+    }
+}
