@@ -107,6 +107,10 @@ impl TestApp {
                  WHERE documents.id NOT IN (SELECT user_id FROM credentials)",
             ),
             (
+                "identities without credentials",
+                "SELECT COUNT(*) FROM identities WHERE user_id NOT IN (SELECT user_id FROM credentials)",
+            ),
+            (
                 "sessions without credentials",
                 "SELECT COUNT(*) FROM sessions WHERE user_id NOT IN (SELECT user_id FROM credentials)",
             ),
