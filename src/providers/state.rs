@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::StateError;
-use crate::domain::{DocumentId, ProjectId, Timestamp};
+use crate::domain::{DocumentId, KeyId, ProjectId, Timestamp};
 
 /// The name of the secret that signs states.
 pub const SECRET: &str = "oauth";
@@ -42,7 +42,17 @@ pub struct State {
     pub challenge: Option<String>,
     /// The user who links an account of the provider.
     pub user: Option<DocumentId>,
+    /// Where this server sends the browser, if the provider sends it to this server.
+    pub home: Option<Home>,
     pub expires_at: Timestamp,
+}
+
+/// A page that gets the outcome of a sign-in in its URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    pub page: String,
+    /// The key with which the sign-in began.
+    pub key: KeyId,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,6 +67,11 @@ struct Claims {
     chl: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     usr: Option<String>,
+    /// A state has both of these or neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    app: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
 }
 
 impl States {
@@ -78,6 +93,7 @@ impl States {
         redirect: &str,
         challenge: Option<String>,
         user: Option<DocumentId>,
+        home: Option<Home>,
     ) -> Result<(State, String), StateError> {
         let is_hash = |text: &String| {
             text.len() == CHALLENGE && URL_SAFE_NO_PAD.decode(text).is_ok_and(|hash| hash.len() == 32)
@@ -95,6 +111,7 @@ impl States {
             redirect: redirect.to_owned(),
             challenge,
             user,
+            home,
             expires_at: Timestamp(exp as i64 * 1000),
         };
         let claims = Claims {
@@ -106,6 +123,8 @@ impl States {
             uri: state.redirect.clone(),
             chl: state.challenge.clone(),
             usr: state.user.as_ref().map(DocumentId::to_string),
+            app: state.home.as_ref().map(|home| home.page.clone()),
+            key: state.home.as_ref().map(|home| home.key.to_string()),
         };
         let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing);
         Ok((state, text.map_err(|_| StateError::NotSigned)?))
@@ -116,6 +135,16 @@ impl States {
     /// # Errors
     /// [`StateError::Unknown`] and [`StateError::Expired`].
     pub fn read(&self, (project, provider): (&ProjectId, &str), text: &str) -> Result<State, StateError> {
+        let state = self.read_any(text)?;
+        let is_meant = state.project == *project && state.provider == provider;
+        if is_meant { Ok(state) } else { Err(StateError::Unknown) }
+    }
+
+    /// Checks the signature and the age of a state of any project and provider.
+    ///
+    /// # Errors
+    /// As [`States::read`].
+    pub fn read_any(&self, text: &str) -> Result<State, StateError> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["aud", "exp"]);
@@ -125,17 +154,16 @@ impl States {
             ErrorKind::ExpiredSignature => StateError::Expired,
             _ => StateError::Unknown,
         })?;
-        let Claims { exp, jti, pid, prv, uri, chl, usr, .. } = claims.claims;
-        if pid != project.as_str() || prv != provider {
-            return Err(StateError::Unknown);
-        }
+        let Claims { exp, jti, pid, prv, uri, chl, usr, app, key, .. } = claims.claims;
+        let home = app.zip(key).map(|(page, key)| Home { page, key: KeyId::from_stored(&key) });
         Ok(State {
             id: jti,
-            project: project.clone(),
+            project: ProjectId::from_stored(&pid),
             provider: prv,
             redirect: uri,
             challenge: chl,
             user: usr.as_deref().map(DocumentId::from_stored),
+            home,
             expires_at: Timestamp(i64::try_from(exp).unwrap_or_default().saturating_mul(1000)),
         })
     }

@@ -19,7 +19,7 @@ use crate::{
         error::StateError,
         github::GitHub,
         openid::{Arrival, Departure, OpenId},
-        state::{State, challenge_of},
+        state::{Home, State, challenge_of},
     },
     store::{
         Lane,
@@ -94,14 +94,45 @@ impl Users {
     ) -> Result<Url, ServiceError> {
         permission::check(principal, Action::UseAccount)?;
         let settings = self.settings(principal).await?;
-        let provider = find(&settings, name)?;
+        find(&settings, name)?;
         self.check_redirect(&settings, redirect)?;
         if principal.user.is_some() {
             self.check_may_link(principal).await?;
         }
+        self.depart(principal, (name, redirect), challenge, None).await
+    }
+
+    /// Begins a sign-in that ends on this server, at `callback`, from where the browser is sent to a page.
+    ///
+    /// # Errors
+    /// As [`Users::begin_at_provider`].
+    pub async fn begin_for_page(
+        &self,
+        principal: &Principal,
+        (name, callback): (&str, &str),
+        page: &str,
+    ) -> Result<Url, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
+        let settings = self.settings(principal).await?;
+        find(&settings, name)?;
+        self.check_redirect(&settings, page)?;
+        let principal = Principal { user: None, ..principal.clone() };
+        let home = Home { page: page.to_owned(), key: principal.key.clone() };
+        self.depart(&principal, (name, callback), None, Some(home)).await
+    }
+
+    async fn depart(
+        &self,
+        principal: &Principal,
+        (name, redirect): (&str, &str),
+        challenge: Option<String>,
+        home: Option<Home>,
+    ) -> Result<Url, ServiceError> {
+        let settings = self.settings(principal).await?;
+        let provider = find(&settings, name)?;
         let user = principal.user.as_ref().map(|user| user.id.clone());
         let states = &self.providers.states;
-        let begun = states.begin((&principal.project, name), redirect, challenge, user);
+        let begun = states.begin((&principal.project, name), redirect, challenge, user, home);
         let (state, text) = begun.map_err(ProviderError::State)?;
         let challenge = match &state.challenge {
             Some(challenge) => challenge.clone(),

@@ -233,7 +233,14 @@ fn of_users(config: &mut ServiceConfig) {
         )
         .service(
             resource("/auth-collections/login-google")
-                .default_service(web::route().to(users::sign_in::no_redirect))
+                .route(get().to(users::redirect::begin))
+                .default_service(other_methods("GET, HEAD"))
+                .wrap(detail()),
+        )
+        .service(
+            resource(users::redirect::CALLBACK)
+                .route(get().to(users::redirect::finish))
+                .default_service(other_methods("GET, HEAD"))
                 .wrap(detail()),
         )
         .service(

@@ -104,14 +104,8 @@ pub async fn verify_github(
     answer(&principal, &signed_in.map_err(without_provider)?)
 }
 
-/// `login-google` → 404: its answer would have the token in a URL.
-pub async fn no_redirect() -> Result<HttpResponse, ApiError> {
-    let message = "this server puts no token into a URL; for Google in a browser, send an ID token to google-verify, or begin with \
-                   GET /users/oauth/google/start";
-    Err(ApiError::new(ErrorCode::NotFound, message))
-}
-
-fn without_provider(err: ServiceError) -> ApiError {
+/// Says which providers there may be, if the project has not the one that a library asks for.
+pub(super) fn without_provider(err: ServiceError) -> ApiError {
     match err {
         ServiceError::UnknownProvider(_) => {
             let message = "this project has no sign-in with this provider; a server adds Google or GitHub with PATCH /settings, in `oauth`";
