@@ -3,11 +3,19 @@
 
 import { ApiError, unreachable } from "./error.js";
 import { parse, stringify } from "./json.js";
+import { User } from "./user.js";
 import { Watch } from "./watch.js";
 
 /** @import { View } from "./types" */
 
+/** Between two looks whether a socket needs another token, in milliseconds. */
+const RENEWAL = 5000;
+
 export class Api {
+	/** Who is signed in. @type {User | null} */
+	user;
+	/** Called when the session of the user has ended elsewhere. */
+	signedOut = () => {};
 	#key;
 	#base;
 
@@ -15,16 +23,82 @@ export class Api {
 	constructor(key, base = new URL(location.pathname.endsWith("/_/") ? "../" : "./", location.href)) {
 		this.#key = key;
 		this.#base = base;
+		this.user = User.stored(this.#post);
 	}
 
-	/** Like the browser's `fetch`, with the key. Throws `ApiError`. @param {string} path @param {RequestInit} init */
-	async fetch(path, { headers, ...rest }) {
-		headers = { ...headers, authorization: `Bearer ${this.#key}` };
+	/** Like the browser's `fetch`, with the key and as the user. Throws `ApiError`. @param {string} path @param {RequestInit} init */
+	async fetch(path, init) {
+		const token = await this.#token();
+		return this.#send(path, init, token);
+	}
+
+	/** @param {string} path @param {RequestInit} init @param {string} [token] the user's */
+	async #send(path, { headers, ...rest }, token) {
+		const credentials = token ? { "x-api-key": this.#key } : {};
+		headers = { ...headers, ...credentials, authorization: `Bearer ${token ?? this.#key}` };
 		const url = new URL(path, this.#base);
 		const response = await fetch(url, { ...rest, headers, cache: "no-store" }).catch(unreachable);
 		if (response.ok) return response;
 		const { error } = await response.json().catch(unreachable);
 		throw new ApiError(error.code, error.message);
+	}
+
+	/** Whether the key may do everything. */
+	get isSecret() {
+		return this.#key.startsWith("sk_");
+	}
+
+	/** Posts with the key alone. */
+	#post = async (path, body) => {
+		const response = await this.#send(path, { method: "POST", body: stringify(body) });
+		return parse(await response.text().catch(unreachable)).data;
+	};
+
+	/**
+	 * Signs in, or up. Resolves to the ticket for `users/login/mfa`, if the user has a second factor.
+	 *
+	 * @param {string} path @param {object} body
+	 */
+	async signIn(path, body) {
+		const answer = await this.#post(path, body);
+		if (answer.mfa) return answer.mfa.ticket;
+		this.user = new User(this.#post, answer);
+	}
+
+	/** The user is signed out at once, before the server ends the streams. Resolves when the server has ended the session. */
+	async signOut() {
+		const { user } = this;
+		this.#forget();
+		const token = await user.token().catch(() => null);
+		if (token) await this.#send("users/logout", { method: "POST" }, token).catch(() => {});
+	}
+
+	/** Gets another token after one was refused. Resolves to false if nobody is signed in any more. */
+	async renew() {
+		if (!this.user) return false;
+		return this.#token(true).then(
+			() => this.user !== null,
+			({ isPassing }) => isPassing,
+		);
+	}
+
+	/** The user's token, if there is a user. A session that has ended leaves the key alone. */
+	async #token(mustRenew = false) {
+		const { user } = this;
+		try {
+			return await user?.token(mustRenew);
+		} catch (error) {
+			if (error.code !== "UNAUTHORIZED") throw error;
+			if (user === this.user) {
+				this.#forget();
+				this.signedOut();
+			}
+		}
+	}
+
+	#forget() {
+		this.user?.forget();
+		this.user = null;
 	}
 
 	/** Resolves to `{ data, etag }`. @param {string} method @param {string} path @param {RequestInit} [options] */
@@ -104,11 +178,17 @@ export class Api {
 			socket.send(text);
 			frame?.("out", shown);
 		};
-		socket.onopen = () => {
-			const auth = (token) => stringify({ type: "auth", token });
-			send(auth(this.#key), auth(`${this.#key.slice(0, 6)}…`));
-			opened(send);
+		let sent;
+		const authenticate = async () => {
+			const user = await this.#token();
+			if (sent && user === sent.user) return;
+			sent = { user };
+			const shown = { type: "auth", token: `${this.#key.slice(0, 6)}…`, ...(user && { user: `${user.slice(0, 6)}…` }) };
+			send(stringify({ type: "auth", token: this.#key, ...(user && { user }) }), stringify(shown));
 		};
+		// Another token in time lets a user's stream go on without a gap.
+		const renewal = setInterval(() => sent && authenticate().catch(fail), RENEWAL);
+		socket.onopen = () => authenticate().then(() => opened(send), fail);
 		socket.onmessage = ({ data }) => {
 			frame?.("in", data);
 			const message = parse(data);
@@ -116,10 +196,14 @@ export class Api {
 			else received(message);
 		};
 		socket.onclose = ({ code, reason }) => {
+			clearInterval(renewal);
 			frame?.("end", `closed, ${code} ${reason}`);
 			fail(closeError(code));
 		};
-		signal?.addEventListener("abort", () => abandon(socket));
+		signal?.addEventListener("abort", () => {
+			clearInterval(renewal);
+			abandon(socket);
+		});
 		return socket;
 	}
 }

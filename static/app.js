@@ -1,6 +1,7 @@
 // @ts-check
 // The page: which key, which collection, and which panes show it.
 
+import { Account } from "./account.js";
 import { Api } from "./api.js";
 import { copy, toCurl, toFetch } from "./copy.js";
 import { Editor } from "./editor.js";
@@ -8,7 +9,10 @@ import { say } from "./element.js";
 import { Filters } from "./filters.js";
 import { Pane } from "./pane.js";
 import { Sample } from "./sample.js";
+import { User } from "./user.js";
 
+/** The built-in collection of users. No list of collections names it. */
+const USERS = "_users";
 const SAMPLE = "coffee-orders";
 const REFUSED =
 	"This server does not know that key. It may belong to another server, or was revoked. “coir keys list” lists the keys.";
@@ -33,6 +37,7 @@ const filters = new Filters($("filters"), () => {
 	write(true);
 	for (const pane of panes) pane.refilter(filters.text);
 });
+const account = new Account({ form: $("account"), button: $("sign"), name: $("user") }, () => api, userChanged);
 const editor = new Editor($("editor"), () => panes[0]?.list.element.focus());
 
 /** Shows one of the three views. */
@@ -42,6 +47,7 @@ function show(view) {
 	$("where").hidden = view === "enter";
 	$("who").hidden = view === "enter";
 	$("making").hidden = true;
+	account.close();
 }
 
 /** Unsaved text stays in the editor, for the next key. */
@@ -51,6 +57,7 @@ function askForKey(error = "") {
 	if (sample) sample.isStopped = true;
 	api = null;
 	sessionStorage.removeItem("key");
+	User.forgetStored();
 	show("enter");
 	$("key-error").textContent = error;
 	$("key-input").focus();
@@ -58,15 +65,23 @@ function askForKey(error = "") {
 
 async function useKey(key) {
 	if (!/^[ps]k_\w{16,128}$/.test(key)) return askForKey(MALFORMED);
+	// A user belongs to the key's project.
+	if (sessionStorage.getItem("key") !== key) User.forgetStored();
 	sessionStorage.setItem("key", key);
 	closePanes();
 	const asked = new Api(key);
 	api = asked;
+	api.signedOut = () => {
+		if (asked !== api) return;
+		userChanged();
+		say("You were signed out.");
+	};
 	try {
 		await asked.check();
 	} catch (error) {
 		if (error.code === "UNAUTHORIZED") return askForKey(REFUSED);
 	}
+	account.show();
 	$("key").textContent = `${key.slice(0, 8)}…`;
 	$("key-input").value = "";
 	findCollections(asked);
@@ -92,12 +107,19 @@ async function findCollections(asked) {
 	}, LOOK);
 }
 
+/** Another user may read other documents, so all are read anew. */
+function userChanged() {
+	account.show();
+	if (panes.length) open(collection);
+}
+
 /** Fills the menu of collections. */
 function list(names) {
 	const select = $("collection");
-	const known = [...select.options].map(({ value }) => value);
+	const known = [...select.options].map(({ value }) => value).filter((name) => name !== USERS);
 	const current = collection ?? names?.[0] ?? [];
-	const all = [...new Set([names ?? known, current].flat())].sort();
+	const users = api.user || api.isSecret ? USERS : [];
+	const all = [...new Set([names ?? known, current, users].flat())].sort();
 	if (`${all}` !== `${known}`) select.replaceChildren(...all.map((name) => new Option(name)));
 	select.value = collection;
 }

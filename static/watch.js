@@ -63,16 +63,18 @@ export class Watch {
 	async #run() {
 		for (let failures = 0; !this.#isClosed; ) {
 			const error = await this.#connect();
+			// The access token of a user expires; the key does not.
+			const isPassing = error?.isPassing || (error?.code === "UNAUTHORIZED" && (await this.#api.renew()));
 			if (this.#isClosed) return;
 			failures = this.#isLive ? 1 : failures + 1;
 			this.#isLive = false;
 			// The next collection of this name may be another one.
-			if (!error.isPassing) this.cursor = "";
-			this.#on.state(error.isPassing ? "waiting" : "ended", error);
+			if (!isPassing) this.cursor = "";
+			this.#on.state(isPassing ? "waiting" : "ended", error);
 			const delay = Math.min(RETRY_MOST, 250 * 2 ** failures) * (0.75 + Math.random() / 4);
 			await new Promise((wake) => {
 				this.#wake = wake;
-				if (error.isPassing) setTimeout(wake, delay);
+				if (isPassing) setTimeout(wake, delay);
 			});
 		}
 	}

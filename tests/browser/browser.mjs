@@ -41,7 +41,7 @@ const ARGUMENTS = [
 
 /**
  * Tests a claim with a fresh server and a fresh browser: `pageTest("…", async ({ t, server, open }) => …)`.
- * Browser options, and the server's `args`, may stand before the claim.
+ * Browser options, and the server's `args` and `settings`, may stand before the claim.
  *
  * `open(hash)` opens the page. After `expectDown()`, the console may say that the server is down. After
  * `expectStatus(412)`, it may say that an answer had this status.
@@ -50,8 +50,8 @@ export function pageTest(name, ...rest) {
 	const claim = rest.pop();
 	const [options = {}] = rest;
 	test(name, async (t) => {
-		const { args, ...browserOptions } = options;
-		const server = await Server.start(args);
+		const { args, settings, ...browserOptions } = options;
+		const server = await Server.start(args, settings);
 		const profile = await mkdtemp(join(tmpdir(), "coir-profile-"));
 		const context = await openBrowser(profile, browserOptions);
 		const errors = [];

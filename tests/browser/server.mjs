@@ -12,10 +12,11 @@ export const KEY = "pk_0123456789abcdefPUBLISHABLE";
 export const SECRET = "sk_0123456789abcdefSECRET";
 
 export class Server {
-	/** `args` are the command's; without them it serves. @param {string[]} args */
-	static async start(args = []) {
+	/** `args` are the command's; without them it serves. `settings` are the server's. @param {string[]} args */
+	static async start(args = [], settings = {}) {
 		const server = new Server();
 		server.args = args;
+		server.settings = settings;
 		server.directory = await mkdtemp(join(tmpdir(), "coir-browser-"));
 		server.port = await freePort();
 		server.url = `http://127.0.0.1:${server.port}`;
@@ -47,6 +48,7 @@ export class Server {
 			COIR_API_KEY: SECRET,
 			COIR_PUBLISHABLE_KEY: KEY,
 			COIR_LOG: "warn",
+			...this.settings,
 		};
 	}
 
