@@ -159,6 +159,8 @@ impl Users {
         seen: Seen,
     ) -> Result<Finished, ServiceError> {
         permission::check(principal, Action::UseAccount)?;
+        // Before the provider is asked, who is no target for floods.
+        self.limits.check(Class::SignIn, principal)?;
         let settings = self.settings(principal).await?;
         let provider = find(&settings, name)?;
         let state = self.providers.states.read((&principal.project, name), &answer.state);
@@ -203,6 +205,7 @@ impl Users {
         seen: Seen,
     ) -> Result<SignIn, ServiceError> {
         permission::check(principal, Action::UseAccount)?;
+        self.limits.check(Class::SignIn, principal)?;
         let settings = self.settings(principal).await?;
         let provider = find(&settings, name)?;
         let (claimed, used) = match proof {
@@ -253,7 +256,6 @@ impl Users {
         state: UsedState,
         seen: Seen,
     ) -> Result<SignIn, ServiceError> {
-        self.limits.check(Class::SignIn, principal)?;
         let admission = if principal.is_server() { Admission::Server } else { Admission::Settings };
         // The person who signs in is another one than the user of the request, if it has one.
         let principal = &Principal { user: None, ..principal.clone() };

@@ -9,8 +9,15 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{PASSWORD, Signed, ask, sign_up};
-use crate::harness::{Answer, PUBLISHABLE_KEY, TestApp, on_both_databases};
+use super::{
+    PASSWORD, Signed, ask,
+    providers::{ada, begin, finish, local, provide, url_of},
+    sign_up,
+};
+use crate::harness::{
+    Answer, PUBLISHABLE_KEY, TestApp, on_both_databases,
+    provider::{Returned, TestProvider},
+};
 
 /// A client whose connections come from another address of this machine.
 fn client_at(last: u8) -> reqwest::Client {
@@ -152,6 +159,32 @@ on_both_databases! {
             let sessions = ask(app, &signed.access, Method::GET, "/users/me/sessions", Value::Null).await;
             assert_eq!(sessions.data()[0]["address"], expected, "{sessions:?}");
         }
+    }
+
+    async fn a_flood_of_sign_ins_reaches_no_provider(app: &TestApp, local) {
+        let provider = TestProvider::start().await;
+        provide(app, &provider).await;
+        let url = url_of(&begin(app, PUBLISHABLE_KEY, "acme", &[]).await);
+        let returned = Returned { code: "of nobody".to_owned(), ..provider.approve(&url, &ada()) };
+        let mut refused = 0;
+        while refused == 0 {
+            let answer = finish(app, PUBLISHABLE_KEY, "acme", &returned).await;
+            match answer.status.as_u16() {
+                401 => assert!(provider.asked("/token") < 1000, "nothing bounds the sign-ins"),
+                _ => {
+                    assert_eq!(answer.error(), (429, "RATE_LIMITED"), "{answer:?}");
+                    refused = provider.asked("/token");
+                }
+            }
+        }
+        // A token comes back each second, and what is refused is not asked for.
+        let answers = join_all(
+            (0..20).map(|_| async { finish(app, PUBLISHABLE_KEY, "acme", &returned).await.status.as_u16() }),
+        )
+        .await;
+        let asked = answers.iter().filter(|status| **status == 401).count();
+        assert_eq!(provider.asked("/token"), refused + asked);
+        assert!(asked < 20, "{answers:?}");
     }
 
     async fn limits_can_be_turned_off(app: &TestApp, |config| config.rate_limits = false) {

@@ -64,14 +64,15 @@ pub async fn finish(
     let Some(Home { page, key }) = begun.home else {
         return Err(unknown(StateError::Unknown));
     };
-    let principal = state.authenticator.keys.find(&key).await?;
+    let seen = seen(&request);
+    let principal = state.authenticator.keys.find(&key).await?.seen_from(seen.clone());
     if principal.project != begun.project {
         return Err(AuthError::OtherProject.into());
     }
     let outcome = match text("code")? {
         Some(code) => {
             let answer = ProviderAnswer { code, state: signed, verifier: None, issuer: text("iss")? };
-            users(&state).finish_at_provider(&principal, GOOGLE, answer, seen(&request)).await
+            users(&state).finish_at_provider(&principal, GOOGLE, answer, seen).await
         }
         None => {
             let error = text("error")?.unwrap_or_else(|| "the provider sent no code".to_owned());
