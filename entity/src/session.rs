@@ -27,6 +27,8 @@ pub struct Model {
     /// The beginning of a `User-Agent`.
     pub device: Option<String>,
     pub address: Option<String>,
+    /// The key with which it began, or was last refreshed.
+    pub key_id: Option<String>,
 }
 
 /// No relations are declared. Joins are written where they are used.

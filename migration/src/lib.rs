@@ -24,6 +24,7 @@ mod m20261127_000015_add_project_settings;
 mod m20261127_000016_create_invitations;
 mod m20261127_000018_create_identities;
 mod m20261127_000019_create_used_states;
+mod m20261127_000020_add_session_keys;
 
 /// The table in which the steps that have run are remembered.
 const APPLIED: &str = "seaql_migrations";
@@ -82,6 +83,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000016_create_invitations::Migration),
             Box::new(m20261127_000018_create_identities::Migration),
             Box::new(m20261127_000019_create_used_states::Migration),
+            Box::new(m20261127_000020_add_session_keys::Migration),
         ]
     }
 }

@@ -116,9 +116,9 @@ pub const UNAUTHORIZED: &str = "Invalid or missing authentication token";
 /// The message of the specification for an unknown collection.
 pub const UNKNOWN_COLLECTION: &str = "Collection does not exist";
 pub const UNKNOWN_DOCUMENT: &str = "Document does not exist";
-/// The hint for a key that no project has.
 /// The hint for a token whose session has ended.
 const SESSION_ENDED: &str = "the session of this token has ended; sign in again";
+/// The hint for a key that no project has.
 const UNKNOWN_KEY: &str = "this server has no such key, or it was revoked; `coir keys list` shows the keys, `coir keys create` makes one";
 
 impl ApiError {
@@ -245,7 +245,9 @@ impl From<AuthError> for ApiError {
         match err {
             AuthError::Unknown => Self::unauthorized().with_hint(UNKNOWN_KEY),
             AuthError::SessionEnded => Self::unauthorized().with_hint(SESSION_ENDED),
-            AuthError::OtherProject | AuthError::Token(_) => Self::unauthorized().with_hint(err.to_string()),
+            AuthError::OtherProject | AuthError::KeyRevoked | AuthError::Token(_) => {
+                Self::unauthorized().with_hint(err.to_string())
+            }
             AuthError::Foreign(hint) => Self::unauthorized().with_hint(hint),
             AuthError::Awaited(_) => Self::new(ErrorCode::Overloaded, err.to_string()),
             AuthError::Store(err) => err.into(),
@@ -285,6 +287,7 @@ impl From<ServiceError> for ApiError {
                 Self::new(ErrorCode::Forbidden, err.to_string())
             }
             ServiceError::OtherProject => AuthError::OtherProject.into(),
+            ServiceError::Auth(err) => err.into(),
             ServiceError::Stolen => Self::unauthorized().with_hint(err.to_string()),
             ServiceError::NoUser => Self::unauthorized().with_hint(err.to_string()),
             ServiceError::Concealed => Self::new(ErrorCode::Forbidden, err.to_string()),
@@ -339,6 +342,7 @@ impl From<LiveError> for ApiError {
         match err {
             LiveError::Forbidden(err) => Self::new(ErrorCode::Forbidden, err.to_string()),
             LiveError::UnknownCollection => Self::new(ErrorCode::InvalidCollection, UNKNOWN_COLLECTION),
+            LiveError::KeyRevoked => AuthError::Unknown.into(),
             LiveError::SessionEnded => AuthError::SessionEnded.into(),
             LiveError::Removed => Self::new(ErrorCode::InvalidCollection, err.to_string()),
             LiveError::TooManySubscriptions { .. }
@@ -367,7 +371,10 @@ impl From<WriteError> for ApiError {
             WriteError::Store(err) => return Self::internal(err),
             WriteError::KeyRevoked => return Self::unauthorized().with_hint(UNKNOWN_KEY),
             WriteError::SessionEnded => return Self::unauthorized().with_hint(SESSION_ENDED),
-            WriteError::BuiltIn(_) | WriteError::ProfileOnly | WriteError::SignUp(_) => ErrorCode::Forbidden,
+            WriteError::BuiltIn(_)
+            | WriteError::ProfileOnly
+            | WriteError::Disabled
+            | WriteError::SignUp(_) => ErrorCode::Forbidden,
             WriteError::User(_) | WriteError::Settings(_) => ErrorCode::InvalidBody,
             // A sign-in answers 401. Whoever is signed in stays so.
             WriteError::WrongCode => ErrorCode::Forbidden,

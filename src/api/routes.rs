@@ -191,6 +191,11 @@ fn accounts(config: &mut ServiceConfig) {
                 .default_service(other_methods("GET, HEAD, PATCH, DELETE")),
         )
         .service(
+            resource("/users/{id}/totp")
+                .route(delete().to(users::second_factor::remove_of))
+                .default_service(other_methods("DELETE")),
+        )
+        .service(
             resource("/users/{id}/logout")
                 .route(post().to(users::sessions::end_all))
                 .default_service(other_methods("POST")),

@@ -233,7 +233,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let state = web::Data::new(ServerState {
         users,
         projects: Projects { catalogs: catalogs.clone(), writer: writer.clone() },
-        exports: Exports::new(documents.clone()),
+        exports: Exports::new(documents.clone(), authenticator.clone()),
         documents,
         collections: Collections { db: db.clone(), catalogs, writer, scans },
         realtime: web::Data::new(realtime),

@@ -7,8 +7,9 @@ use super::{
     foreign::{ForeignTokens, issuer_of},
     principal::keyless,
     tickets::{Holder, TicketUser},
+    tokens::Access,
 };
-use crate::domain::ProjectId;
+use crate::{domain::ProjectId, shares::Account};
 
 /// Knows keys, sessions and tokens. Cheap to clone.
 #[derive(Clone)]
@@ -28,7 +29,8 @@ pub struct Credentials<'a> {
 }
 
 impl Authenticator {
-    /// Returns who has these credentials. A user's token names its project, so it is enough by itself.
+    /// Returns who has these credentials. A user's token names its project and the key with which its session began, so it is enough
+    /// by itself.
     ///
     /// # Errors
     /// [`AuthError`]; [`AuthError::Unknown`] without credentials.
@@ -60,7 +62,7 @@ impl Authenticator {
         let holder = match key {
             Some(key) if key.project != access.project => return Err(AuthError::OtherProject),
             Some(key) => Principal::clone(&key),
-            None => without_key(&access.project),
+            None => self.without_key(&access).await?,
         };
         let user = SignedIn {
             id: access.user,
@@ -86,6 +88,45 @@ impl Authenticator {
         Ok(Arc::new(Principal { user: Some(user), ..Principal::clone(&key) }))
     }
 
+    /// Returns the rights of a user who sends no key, which are those of the key with which the session began.
+    async fn without_key(&self, access: &Access) -> Result<Principal, AuthError> {
+        let Some(key) = &access.key else { return Ok(keyless_in(&access.project)) };
+        let holder = self.keys.find(key).await.map_err(|err| match err {
+            AuthError::Unknown => AuthError::KeyRevoked,
+            err => err,
+        })?;
+        if holder.project != access.project {
+            return Err(AuthError::Unknown);
+        }
+        // What only a server may do takes the key itself.
+        Ok(Principal { kind: KeyKind::Publishable, ..Principal::clone(&holder) })
+    }
+
+    /// Makes sure that a principal who was authenticated a while ago would be so now.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub async fn recheck(&self, principal: &Principal) -> Result<(), AuthError> {
+        if principal.key != keyless() {
+            self.keys.find(&principal.key).await?;
+        }
+        if let Some(user) = &principal.user {
+            self.sessions.find(&user.session).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the account of the sender of these credentials, if they were used before. The database is not asked.
+    pub fn find_account(&self, credentials: Credentials<'_>) -> Option<Account> {
+        match (credentials.key, credentials.user) {
+            (Some(key), _) => self.keys.find_cached(key).map(|principal| principal.account()),
+            (None, user) => {
+                let access = self.tokens.read(user?).ok()?;
+                Some(Account { project: access.project, key: access.key.unwrap_or_else(keyless) })
+            }
+        }
+    }
+
     /// Returns who a ticket stands for.
     ///
     /// # Errors
@@ -101,7 +142,7 @@ impl Authenticator {
         };
         let known = self.sessions.find(&session).await?;
         let principal = match key == keyless() {
-            true => without_key(&known.project),
+            true => keyless_in(&known.project),
             false => Principal::clone(&*self.keys.find(&key).await?),
         };
         if known.project != principal.project || known.user != id {
@@ -118,8 +159,8 @@ impl Authenticator {
     }
 }
 
-/// Returns a user of a project who has no key, as yet without the user.
-fn without_key(project: &ProjectId) -> Principal {
+/// Returns a user of a project whose token names no key, as yet without the user.
+fn keyless_in(project: &ProjectId) -> Principal {
     Principal {
         project: project.clone(),
         key: keyless(),

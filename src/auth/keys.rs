@@ -25,6 +25,11 @@ pub enum AuthError {
     Unknown,
     #[error("the session has ended")]
     SessionEnded,
+    /// A user's token came alone, and the key with which its session began is no good any more.
+    #[error(
+        "the key with which this session began was revoked; send a key that is good beside the token, as `x-api-key`"
+    )]
+    KeyRevoked,
     /// A key and a user's token are of different projects.
     #[error("the key and the token of the user belong to different projects")]
     OtherProject,

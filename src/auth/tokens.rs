@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, erro
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::domain::{DocumentId, ProjectId, SessionId, Timestamp, session::PresentedToken};
+use crate::domain::{DocumentId, KeyId, ProjectId, SessionId, Timestamp, session::PresentedToken};
 
 /// The name of the secret that signs access tokens.
 pub const ACCESS_SECRET: &str = "access";
@@ -53,6 +53,8 @@ pub struct Access {
     pub project: ProjectId,
     pub user: DocumentId,
     pub session: SessionId,
+    /// The key with which the session began.
+    pub key: Option<KeyId>,
     /// From here on it is good for nothing.
     pub expires_at: Timestamp,
 }
@@ -76,6 +78,9 @@ struct Claims {
     user_id: String,
     sid: String,
     pid: String,
+    /// The id of the key with which the session began. The token alone can do what this key can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     /// In seconds since 1970, as `exp`.
     iat: u64,
     exp: u64,
@@ -107,7 +112,7 @@ impl Tokens {
     pub fn sign(
         &self,
         (project, user): (&ProjectId, &DocumentId),
-        session: &SessionId,
+        (session, api_key): (&SessionId, Option<&KeyId>),
         seconds: u64,
     ) -> Result<(String, Timestamp), TokenError> {
         let key = self.access.first().ok_or(TokenError::NotSigned)?;
@@ -117,6 +122,7 @@ impl Tokens {
             user_id: user.to_string(),
             sid: session.to_string(),
             pid: project.to_string(),
+            key: api_key.map(ToString::to_string),
             iat: now,
             exp: now + seconds,
         };
@@ -144,7 +150,7 @@ impl Tokens {
         validation.validate_aud = false;
         validation.leeway = 0;
         let read = jsonwebtoken::decode::<Claims>(text, &key.reading, &validation);
-        let Claims { sub, user_id, sid, pid, iat, exp } = read
+        let Claims { sub, user_id, sid, pid, key: api_key, iat, exp } = read
             .map_err(|err| match err.kind() {
                 ErrorKind::ExpiredSignature => TokenError::Expired,
                 _ => TokenError::Unknown,
@@ -158,6 +164,7 @@ impl Tokens {
             project: ProjectId::from_stored(&pid),
             user: DocumentId::from_stored(&sub),
             session: SessionId::from_stored(&sid),
+            key: api_key.as_deref().map(KeyId::from_stored),
             expires_at: Timestamp(i64::try_from(exp).unwrap_or(i64::MAX / 1000).saturating_mul(1000)),
         })
     }
@@ -242,9 +249,9 @@ mod tests {
     #[test]
     fn a_token_is_read_by_its_own_secret_and_by_the_next_one() {
         let (project, user, session) = (ProjectId::from_stored("p"), DocumentId::from_stored("u"), session());
-        let old = tokens(&[1; 32], None);
-        let (text, expires_at) = old.sign((&project, &user), &session, 60).unwrap();
-        let access = Access { project, user, session: session.clone(), expires_at };
+        let (old, key) = (tokens(&[1; 32], None), KeyId::from_stored("k"));
+        let (text, expires_at) = old.sign((&project, &user), (&session, Some(&key)), 60).unwrap();
+        let access = Access { project, user, session: session.clone(), key: Some(key), expires_at };
         let refresh = old.refresh_token(&session, 7).unwrap();
         for (tokens, is_good) in
             [(&old, true), (&tokens(&[2; 32], Some(&[1; 32])), true), (&tokens(&[2; 32], None), false)]

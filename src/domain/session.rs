@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DocumentId, ProjectId, SessionId, Timestamp};
+use super::{DocumentId, KeyId, ProjectId, SessionId, Timestamp};
 
 /// For how long the refresh token before the current one still gives the current one, in milliseconds. Several tabs of a browser
 /// refresh at once, and only one of them is the first.
@@ -31,6 +31,8 @@ pub struct Session {
     pub device: Option<String>,
     /// The peer's address at its last sign-in or refresh.
     pub address: Option<String>,
+    /// The key of its sign-in, or of the last refresh that had one. Its tokens alone can do what this key can.
+    pub key: Option<KeyId>,
 }
 
 /// A refresh token that was presented, as far as it could be read.
@@ -90,6 +92,7 @@ mod tests {
             token_hash: "five".to_owned(),
             device: None,
             address: None,
+            key: None,
         }
     }
 

@@ -122,6 +122,8 @@ pub struct UserData {
     pub email_verified: bool,
     /// Words that the app gives a meaning.
     pub roles: Vec<String>,
+    /// Whether a server has shut the user out. In the document only while it is true.
+    pub disabled: bool,
     /// The app's own data.
     pub profile: Map<String, Value>,
 }
@@ -157,6 +159,8 @@ impl UserData {
                 ("emailVerified", _) => {
                     return Err(UserDataError::WrongType("emailVerified", "true or false"));
                 }
+                ("disabled", Value::Bool(is_disabled)) => user.disabled = *is_disabled,
+                ("disabled", _) => return Err(UserDataError::WrongType("disabled", "true or false")),
                 ("roles", Value::Array(roles)) => user.roles = parse_roles(roles)?,
                 ("roles", _) => return Err(UserDataError::WrongType("roles", "a list of texts")),
                 ("profile", Value::Object(profile)) => user.profile = profile.clone(),
@@ -172,12 +176,16 @@ impl UserData {
     /// # Errors
     /// [`DataError`] if the profile is nested too deep.
     pub fn to_data(&self) -> Result<Data, DataError> {
-        Data::from_value(json!({
+        let mut members = json!({
             "email": self.email.as_ref().map(Email::as_str),
             "emailVerified": self.email_verified,
             "roles": self.roles,
             "profile": self.profile,
-        }))
+        });
+        if self.disabled {
+            members["disabled"] = Value::Bool(true);
+        }
+        Data::from_value(members)
     }
 }
 
@@ -233,6 +241,7 @@ mod tests {
             json!({"roles":"editor"}),
             json!({"roles":[7]}),
             json!({"profile":[]}),
+            json!({"disabled":"yes"}),
         ] {
             assert!(UserData::parse(&data(bad.clone())).is_err(), "{bad}");
         }

@@ -7,13 +7,14 @@
 use super::{
     beginning::{Begin, Target},
     error::LiveError,
+    reads::LogEnd,
     resume::Lost,
     subscription::Subscription,
     subscriptions::{Begun, Ended, NewSubscription, Subscriptions},
     waiting::Found,
 };
 use crate::{
-    auth::Principal,
+    auth::{Principal, permission},
     domain::{Collection, cursor::Cursor},
     hub::{Audience, Delivery},
     wire::NamedHead,
@@ -25,11 +26,13 @@ impl Subscriptions {
         &mut self,
         principal: &Principal,
         new: NewSubscription,
-        end: Cursor,
+        end: LogEnd,
     ) -> Result<Begun, LiveError> {
         let begin = self.find_begin(principal, new.since.as_deref()).await?;
-        self.check_session(principal).await?;
+        self.check_owner(principal, Some(end.control)).await?;
+        let end = end.cursor;
         let head = new.id.as_deref().map(NamedHead::new);
+        self.asker = Some(principal.clone());
         let waited = self.waiting.find(head.as_ref(), &new.collection);
         let is_same = |other: &Subscription| head.is_some() && other.delivery.head() == head.as_ref();
         let old = self.all.iter().position(is_same);
@@ -120,7 +123,13 @@ impl Subscriptions {
             label: old.form.label(collection, &old.label).into(),
             key: old.key.clone(),
         };
-        let interest = self.streams.interests().get(audience, (*old.filter).clone())?;
+        let mut filter = (*old.filter).clone();
+        if let Some(principal) = &self.asker {
+            self.streams.check(principal)?;
+            permission::check_collection(principal, collection)?;
+            filter = permission::narrow(principal, collection, filter)?;
+        }
+        let interest = self.streams.interests().get(audience, filter)?;
         let head = waited.id().as_deref().map(NamedHead::new);
         let delivery = Delivery::new(interest, self.outbox.clone(), head, old.wants_snapshot)?;
         if let Some(cursor) = old.cursor() {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::{
     auth::{Principal, permission},
     domain::{Collection, CollectionId, cursor::Cursor},
-    hub::{Audience, CloseReason, Delivery, DeliveryState},
+    hub::{Audience, CloseReason, Delivery, DeliveryState, Owner},
     live::{
         error::LiveError,
         resume::{Lost, Resume},
@@ -52,16 +52,21 @@ impl Subscriptions {
         let delivery = &subscription.delivery;
         // "Now" is where the log ends, and not how far this node's hub has heard. On several nodes, a change that was
         // acknowledged before must not come as an event.
+        let mut control = None;
         if old.is_none() {
             let begin = match since {
                 Some(since) => Some(since),
-                None => self.streams.find_end(&principal.project).await?,
+                None => {
+                    let end = self.streams.find_end(&principal.project).await?;
+                    control = end.map(|end| end.control);
+                    end.map(|end| end.cursor)
+                }
             };
             if let Some(begin) = begin {
                 delivery.restart_from(begin);
             }
         }
-        self.check_session(principal).await?;
+        self.check_owner(principal, control).await?;
         let state = match old {
             None => self.shard.join(delivery).await,
             Some(index) => self.replace(delivery, &self.all[index].delivery).await,
@@ -89,7 +94,8 @@ impl Subscriptions {
     ) -> Result<(), LiveError> {
         let begin = self.find_begin(principal, new.since.as_deref()).await?;
         let end = self.streams.find_end(&principal.project).await?.ok_or(LiveError::UnknownCollection)?;
-        self.check_session(principal).await?;
+        self.check_owner(principal, Some(end.control)).await?;
+        let end = end.cursor;
         let subscription = self.new_subscription(principal, Target::Existing(collection), new, old)?;
         let delivery = &subscription.delivery;
         self.check_collection(principal, delivery).await?;
@@ -155,15 +161,22 @@ impl Subscriptions {
         })
     }
 
-    /// Makes sure that the session of the user goes on, after it was found out where a subscription begins. A session that ended
-    /// before that would not meet its end in the log, and this node may not have heard of it. One that ends later does.
-    pub(super) async fn check_session(&self, principal: &Principal) -> Result<(), LiveError> {
-        let Some(user) = &principal.user else { return Ok(()) };
-        if self.streams.has_session(&user.session).await? {
-            return Ok(());
-        }
-        self.outbox.close(CloseReason::SessionEnded);
-        Err(LiveError::SessionEnded)
+    /// Makes sure that the key is good and that the session of the user goes on, after it was found out where a subscription begins.
+    /// A key or a session that ended before that would not meet its end in the log, and this node may not have heard of it. One
+    /// that ends later does. `control` is the sequence of the log's last control entry then.
+    pub(super) async fn check_owner(
+        &self,
+        principal: &Principal,
+        control: Option<u64>,
+    ) -> Result<(), LiveError> {
+        let owner = Owner {
+            project: principal.project.clone(),
+            key: principal.key.clone(),
+            session: principal.user.as_ref().map(|user| user.session.clone()),
+        };
+        let Some(why) = self.streams.find_end_of(&owner, control).await? else { return Ok(()) };
+        self.outbox.close(why);
+        Err(if why == CloseReason::NotAllowed { LiveError::KeyRevoked } else { LiveError::SessionEnded })
     }
 
     /// Makes sure that the collection of a new subscription exists, and that the subscription has a position. If it isn't
@@ -174,7 +187,7 @@ impl Subscriptions {
         if delivery.cursor().is_none()
             && let Some(end) = self.streams.find_end(&delivery.project).await?
         {
-            delivery.restart_from(end);
+            delivery.restart_from(end.cursor);
         }
         Ok(())
     }
@@ -203,7 +216,7 @@ impl Subscriptions {
                 let filter = permission::narrow(principal, collection, new.filter)?;
                 (collection.id.clone(), form.label(collection, &new.collection), filter)
             }
-            // The one collection with a rule is built in, so it is never awaited.
+            // Its rule is asked when it exists.
             Target::Awaited => (CollectionId::from_stored(&new.collection), new.collection, new.filter),
         };
         let audience = Audience {

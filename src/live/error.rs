@@ -11,6 +11,9 @@ use crate::{
 pub enum LiveError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// The key of the one who asks was revoked, which the relay may not have heard of yet.
+    #[error("the key was revoked")]
+    KeyRevoked,
     /// The session of the user who asks has ended, which the relay may not have heard of yet.
     #[error("the session has ended")]
     SessionEnded,

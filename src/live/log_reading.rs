@@ -139,7 +139,7 @@ pub(super) async fn find_out_why(
             let has_collection = streams.has_collection(&delivery.collection).await?;
             // One of the missing entries may also have ended the owner's key or session.
             let why = match delivery.outbox().owner() {
-                Some(owner) => streams.find_end_of(&owner).await?,
+                Some(owner) => streams.find_end_of(&owner, None).await?,
                 None => None,
             };
             Ok::<_, StoreError>((has_collection, why))

@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
     domain::{Change, DocumentId, Entry, LogEnds, Position, cursor::Cursor},
-    hub::Owner,
     store::documents::snapshots::DocumentPage,
     wire::messages,
 };
@@ -93,10 +92,12 @@ pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription
         if delivery.is_over() {
             return Err(CaughtUp::Ended);
         }
+        // A key may have been revoked, or a session have ended, since the page before. Before the first page, that may have
+        // happened without this node hearing of it; the log is read from this page's end on, and does not tell it.
         if let Some(owner) = delivery.outbox().owner()
-            && may_have_ended(&owner, control, page.ends.control)
+            && control != Some(page.ends.control)
         {
-            match streams.find_end_of(&owner).await {
+            match streams.find_end_of(&owner, Some(page.ends.control.sequence)).await {
                 Ok(None) => {}
                 Ok(Some(why)) => {
                     delivery.outbox().close(why);
@@ -142,16 +143,6 @@ pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription
             subscription.end_snapshot();
             return Ok(());
         }
-    }
-}
-
-/// Whether a key may have been revoked, or a session have ended, since the page before, whose last control entry was `before`.
-/// Before the first page, a session may also have ended while this node had not heard of it; the log is read from this page's
-/// end on, and does not tell it.
-fn may_have_ended(owner: &Owner, before: Option<Position>, now: Position) -> bool {
-    match before {
-        Some(before) => before != now,
-        None => owner.session.is_some(),
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Subscriptions {
     pub(super) all: Vec<Subscription>,
     /// Those whose collection doesn't exist yet.
     pub(super) waiting: Waiting,
+    /// Whoever asked for the last one. Those that waited begin with these rights.
+    pub(super) asker: Option<Principal>,
     pub(super) catching_up: FuturesUnordered<LocalBoxFuture<'static, (Subscription, CaughtUp)>>,
 }
 
@@ -66,7 +68,8 @@ impl Subscriptions {
     /// Makes an empty set for a connection.
     pub fn new(streams: Streams, shard: Rc<Shard>, outbox: Rc<Outbox>, form: Form) -> Self {
         let waiting = Waiting::default();
-        Self { streams, shard, outbox, form, all: Vec::new(), waiting, catching_up: FuturesUnordered::new() }
+        let (all, catching_up) = (Vec::new(), FuturesUnordered::new());
+        Self { streams, shard, outbox, form, all, waiting, asker: None, catching_up }
     }
 
     /// Begins a subscription. It replaces the one with the same `id`, or, without an `id`, the one of the same collection. If

@@ -185,7 +185,7 @@ impl Users {
                 (user, CodeProof::Digits { digits })
             }
         };
-        let session = self.new_session("code", seen)?;
+        let session = self.new_session(principal, "code", seen)?;
         let Secret { text: ticket, hash: ticket_hash } = Secret::token().map_err(ServiceError::Token)?;
         let operation = UserOperation::SignInByCode { user, proof, session, ticket_hash };
         match self.submit(principal, operation).await.map_err(as_wrong_code)? {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    auth::{Forbidden, PasswordError, TokenError, limits::Limited},
+    auth::{AuthError, Forbidden, PasswordError, TokenError, limits::Limited},
     domain::{DocumentId, Violation},
     mail::MailsWait,
     providers::ProviderError,
@@ -35,6 +35,9 @@ pub enum ServiceError {
     /// The user who is signed in gave a password that isn't theirs. The session goes on.
     #[error("`password` is not the password of this user")]
     WrongPassword,
+    /// Whoever asks has no rights any more.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// A refresh token is of another project than the key beside it.
     #[error("the key and the token of the user belong to different projects")]
     OtherProject,

@@ -10,7 +10,7 @@ use super::{
     scans::Scan,
 };
 use crate::{
-    auth::{Action, Principal, permission},
+    auth::{Action, Authenticator, Principal, permission},
     domain::{Collection, Document},
     query::{
         Filter,
@@ -40,6 +40,7 @@ const MAX_COLUMNS: usize = 1000;
 #[derive(Clone)]
 pub struct Exports {
     documents: Documents,
+    authenticator: Authenticator,
 }
 
 /// The documents to export, their order, and the documents that are joined to them.
@@ -54,6 +55,7 @@ pub struct Wanted {
 pub struct Export {
     pub collection: Arc<Collection>,
     documents: Documents,
+    authenticator: Authenticator,
     principal: Arc<Principal>,
     wanted: Wanted,
     after: Option<Place>,
@@ -70,8 +72,8 @@ pub struct ExportPage {
 }
 
 impl Exports {
-    pub fn new(documents: Documents) -> Self {
-        Self { documents }
+    pub fn new(documents: Documents, authenticator: Authenticator) -> Self {
+        Self { documents, authenticator }
     }
 
     /// Begins an export.
@@ -89,9 +91,9 @@ impl Exports {
         let (collection, filter) =
             get_readable(&self.documents.catalogs, &principal, collection, filter).await?;
         let wanted = Wanted { filter, ..wanted };
-        let documents = self.documents.clone();
+        let (documents, authenticator) = (self.documents.clone(), self.authenticator.clone());
         let entries = size_of(&wanted).entries;
-        Ok(Export { collection, documents, principal, wanted, after: None, entries })
+        Ok(Export { collection, documents, authenticator, principal, wanted, after: None, entries })
     }
 }
 
@@ -104,7 +106,8 @@ impl Export {
     /// read again with fewer documents.
     ///
     /// # Errors
-    /// [`ServiceError::UnknownCollection`] if the collection was removed meanwhile; [`ServiceError::Busy`] if the turn or the
+    /// [`ServiceError::UnknownCollection`] if the collection was removed meanwhile; [`ServiceError::Auth`] if the key was revoked or
+    /// the session has ended; [`ServiceError::Busy`] if the turn or the
     /// memory doesn't come in time; [`ServiceError::TooLarge`] if one document joins too many.
     pub async fn next_page(&mut self) -> Result<ExportPage, ServiceError> {
         self.check().await?;
@@ -185,8 +188,9 @@ impl Export {
         }
     }
 
-    /// Checks that the collection still exists.
+    /// Checks that the collection still exists, and that the caller's key and session are still good.
     async fn check(&self) -> Result<(), ServiceError> {
+        self.authenticator.recheck(&self.principal).await?;
         let (catalogs, project) = (&self.documents.catalogs, &self.principal.project);
         get_collection(catalogs, project, self.collection.id.as_str()).await.map(|_| ())
     }

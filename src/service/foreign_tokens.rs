@@ -146,7 +146,7 @@ impl IssuedTokens {
             let wanted = place.clone();
             let read = |db| async move { identities::find(&db, &wanted).await };
             let found = self.users.documents.db.read(Lane::Point, read).await?;
-            let mut session = self.users.new_session(METHOD, Default::default())?;
+            let mut session = self.users.new_session(&principal, METHOD, Default::default())?;
             session.expires_at = session.expires_at.min(expires_at);
             // No refresh token has it.
             session.token_hash.clear();

@@ -266,7 +266,7 @@ impl Users {
                 claimed: claimed.clone(),
                 admission: admission.clone(),
                 state: state.clone(),
-                session: self.new_session("oauth", seen.clone())?,
+                session: self.new_session(principal, "oauth", seen.clone())?,
                 ticket_hash,
             }));
             match self.submit(principal, operation).await {

@@ -76,7 +76,7 @@ impl Users {
             return Err(WriteError::WrongCode.into());
         }
         let password = self.passwords.hash(&principal.visitor_account(), password).await?;
-        let session = self.new_session("invitation", seen)?;
+        let session = self.new_session(principal, "invitation", seen)?;
         let (user, admission) = (Box::new(user), Admission::Invited(hash));
         let operation = UserOperation::SignUp { user, password: Some(password), session, admission };
         self.welcome(self.submit(principal, operation).await?)

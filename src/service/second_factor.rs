@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     auth::{Action, Principal, limits::Class, permission, totp},
-    domain::{Purpose, Seen, UserData},
+    domain::{DocumentId, Purpose, Seen, UserData},
     writer::{Outcome, UserOperation, WriteError},
 };
 
@@ -63,11 +63,21 @@ impl Users {
     /// [`WriteError::WrongCode`]; [`WriteError::TooManyTries`]; [`WriteError::NoSecondFactor`].
     pub async fn remove_totp(&self, principal: &Principal, code: &str) -> Result<(), ServiceError> {
         let user = signed_in(principal)?.id.clone();
-        let operation = UserOperation::RemoveTotp { user, code: without_spaces(code) };
+        let operation = UserOperation::RemoveTotp { user, code: Some(without_spaces(code)) };
         match self.submit(principal, operation).await? {
             Outcome::WrongCode => Err(WriteError::WrongCode.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Turns any user's second factor off, for a server.
+    ///
+    /// # Errors
+    /// [`WriteError::NoSecondFactor`].
+    pub async fn remove_totp_of(&self, principal: &Principal, user: &DocumentId) -> Result<(), ServiceError> {
+        permission::check(principal, Action::ManageUsers)?;
+        let operation = UserOperation::RemoveTotp { user: user.clone(), code: None };
+        self.submit(principal, operation).await.map(drop)
     }
 
     /// Signs a user in by the ticket of the first step and a code.
@@ -91,7 +101,7 @@ impl Users {
             user: ticket.key.user,
             ticket_hash: ticket.hash,
             code: without_spaces(code),
-            session: self.new_session("mfa", seen)?,
+            session: self.new_session(principal, "mfa", seen)?,
         };
         match self.submit(principal, operation).await {
             Ok(Outcome::WrongCode)

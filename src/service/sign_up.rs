@@ -68,7 +68,7 @@ impl Users {
         method: &'static str,
         seen: Seen,
     ) -> Result<Welcome, ServiceError> {
-        let session = self.new_session(method, seen)?;
+        let session = self.new_session(principal, method, seen)?;
         let operation = UserOperation::SignUp {
             user: Box::new(user),
             password,

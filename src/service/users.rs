@@ -106,7 +106,7 @@ impl Users {
             Verdict::Right => None,
             Verdict::Outdated(rehashed) => Some(rehashed),
         };
-        let session = self.new_session("password", seen)?;
+        let session = self.new_session(principal, "password", seen)?;
         let Secret { text: ticket, hash: ticket_hash } = Secret::token().map_err(ServiceError::Token)?;
         let operation =
             UserOperation::SignIn { user: found.key.user, password, rehashed, session, ticket_hash };
@@ -178,6 +178,7 @@ impl Users {
             expires_at: self.session_end(),
             address: seen.address_text(),
             device: seen.device,
+            key: principal.map(|principal| principal.key.clone()),
         };
         let caller = principal.map(|principal| principal.key.clone());
         let operations = vec![Operation::User(Box::new(operation))];
@@ -225,12 +226,18 @@ impl Users {
         self.documents.db.read(Lane::Point, read).await?.ok_or(ServiceError::UnknownDocument)
     }
 
-    pub(super) fn new_session(&self, method: &'static str, seen: Seen) -> Result<NewSession, ServiceError> {
+    pub(super) fn new_session(
+        &self,
+        principal: &Principal,
+        method: &'static str,
+        seen: Seen,
+    ) -> Result<NewSession, ServiceError> {
         let id = SessionId::generate();
         let token = self.tokens.refresh_token(&id, 1).map_err(ServiceError::Token)?;
         Ok(NewSession {
             token_hash: hash_token(&token),
             id,
+            key: principal.key.clone(),
             method,
             expires_at: self.session_end(),
             address: seen.address_text(),
@@ -272,7 +279,7 @@ impl Users {
         let holder = (&session.project, &session.user);
         let (access_token, expires_at) = self
             .tokens
-            .sign(holder, &session.id, self.lifetimes.access_seconds)
+            .sign(holder, (&session.id, session.key.as_ref()), self.lifetimes.access_seconds)
             .map_err(ServiceError::Token)?;
         let refresh_token = self.tokens.refresh_token(&session.id, session.generation);
         let refresh_token = refresh_token.map_err(ServiceError::Token)?;

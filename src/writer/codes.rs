@@ -23,6 +23,9 @@ impl Batch {
     pub(super) fn make_code(&self, staged: &mut Staged, new: &NewCode) -> Result<Outcome, WriteError> {
         let key = UserKey { project: staged.project.clone(), user: new.user.clone() };
         let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        if self.check_enabled(&*self.user_document(staged, &new.user)?).is_err() {
+            return Err(WriteError::UnknownDocument);
+        }
         match (new.purpose, &new.email) {
             (Purpose::ChangeEmail, Some(email)) => {
                 self.catalog(staged).settings().signup.check_address(email)?;

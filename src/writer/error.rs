@@ -90,6 +90,9 @@ pub enum WriteError {
     Settings(SettingsError),
     #[error(transparent)]
     SignUp(#[from] SignUpRefusal),
+    /// A server has shut the user out.
+    #[error("this user is disabled")]
+    Disabled,
     #[error("another user has this e-mail address")]
     EmailTaken,
     #[error("a user may change only their `profile` here")]

@@ -56,6 +56,7 @@ impl Batch {
                 self.create_with_identity(staged, claimed, email, &Admission::Settings)?
             }
         };
+        self.check_enabled(&document)?;
         let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
         let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
         if let Some(roles) = &claimed.roles
@@ -78,7 +79,7 @@ impl Batch {
                 staged.accounts.sessions.insert(longer.id.clone(), Some(longer.clone()));
                 longer
             }
-            None => self.begin_session(staged, &key, session),
+            None => self.begin_session(staged, &key, session)?,
         };
         Ok(Outcome::SignedIn { user: document, session })
     }
@@ -202,6 +203,7 @@ impl Batch {
             email,
             roles: claimed.roles.clone().unwrap_or_default(),
             profile: claimed.profile.clone(),
+            disabled: false,
         };
         let created = self.create_document(staged, USERS, &to_data(&user)?, None)?;
         let Outcome::Document { document, .. } = created else {

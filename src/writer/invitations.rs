@@ -83,6 +83,7 @@ impl Batch {
             email_verified: true,
             roles: invitation.user.roles.clone(),
             profile,
+            disabled: false,
         })
     }
 

@@ -342,7 +342,7 @@ impl<'a> Wanted<'a> {
                 // And with the address.
                 self.has_codes |= match operation {
                     Operation::MergeDocument { patch, .. } => {
-                        patch.top_level_fields().any(|field| field == "email")
+                        patch.top_level_fields().any(|field| matches!(field, "email" | "disabled"))
                     }
                     operation => matches!(operation, Operation::PutDocument { .. }),
                 };

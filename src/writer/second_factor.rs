@@ -21,9 +21,10 @@ impl Batch {
         session: &NewSession,
         ticket_hash: &str,
     ) -> Result<Outcome, WriteError> {
+        self.check_enabled(&user)?;
         let credentials = self.credentials(staged, key).ok_or(WriteError::UnknownDocument)?;
         if !credentials.has_second_factor() {
-            let session = self.begin_session(staged, key, session);
+            let session = self.begin_session(staged, key, session)?;
             return Ok(Outcome::SignedIn { user, session });
         }
         let old = self.codes_of(staged, |code| code.key == *key && code.purpose == Purpose::SecondFactor);
@@ -68,7 +69,7 @@ impl Batch {
         }
         staged.accounts.codes.insert(ticket.hash.clone(), None);
         let user = self.user_document(staged, user)?;
-        let session = self.begin_session(staged, &key, session);
+        let session = self.begin_session(staged, &key, session)?;
         Ok(Outcome::SignedIn { user, session })
     }
 
@@ -114,18 +115,23 @@ impl Batch {
         Ok(Outcome::SessionsEnded { count: others.len() })
     }
 
-    /// Turns the second factor off, by one more code.
+    /// Turns the second factor off: by one more code, or by a server, which has none.
     pub(super) fn remove_totp(
         &self,
         staged: &mut Staged,
         user: &DocumentId,
-        code: &str,
+        code: Option<&str>,
     ) -> Result<Outcome, WriteError> {
         let key = UserKey { project: staged.project.clone(), user: user.clone() };
-        if !self.try_second_factor(staged, &key, code)? {
+        if let Some(code) = code
+            && !self.try_second_factor(staged, &key, code)?
+        {
             return Ok(Outcome::WrongCode);
         }
         let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        if !credentials.has_second_factor() {
+            return Err(WriteError::NoSecondFactor);
+        }
         self.put_totp(staged, &credentials, None);
         Ok(Outcome::Done)
     }

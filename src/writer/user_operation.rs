@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::precondition::Precondition;
 use crate::domain::{
-    Claimed, DocumentId, Email, Invitation, PasswordHash, Patch, Purpose, SessionId, Timestamp, UserData,
-    session::PresentedToken,
+    Claimed, DocumentId, Email, Invitation, KeyId, PasswordHash, Patch, Purpose, SessionId, Timestamp,
+    UserData, session::PresentedToken,
 };
 
 /// A write to a user's account.
@@ -40,6 +40,8 @@ pub enum UserOperation {
         expires_at: Timestamp,
         device: Option<String>,
         address: Option<String>,
+        /// The key beside the token, if there is one.
+        key: Option<KeyId>,
     },
     /// Replaces a password that was compared with `current`, and ends the user's other sessions.
     ChangePassword {
@@ -72,8 +74,8 @@ pub enum UserOperation {
         /// The session that goes on.
         keep: SessionId,
     },
-    /// Turns the second factor off.
-    RemoveTotp { user: DocumentId, code: String },
+    /// Turns the second factor off. A server has no code.
+    RemoveTotp { user: DocumentId, code: Option<String> },
     /// Signs in whoever has an identity at another provider.
     SignInByProvider(Box<ProviderSignIn>),
     /// Gives an identity to a user who is signed in.
@@ -167,6 +169,8 @@ pub enum CodeProof {
 #[derive(Clone, Debug)]
 pub struct NewSession {
     pub id: SessionId,
+    /// The key of the sign-in.
+    pub key: KeyId,
     /// How its user signs in, such as `password`.
     pub method: &'static str,
     /// The hash of its first refresh token.

@@ -15,7 +15,7 @@ use super::{
     user_operation::{Admission, NewSession, UserOperation, Which},
 };
 use crate::domain::{
-    Collection, Control, Credentials, Data, Document, DocumentId, DocumentKey, Email, PasswordHash, Patch,
+    Control, Credentials, Data, Document, DocumentId, DocumentKey, Email, KeyId, PasswordHash, Patch,
     Session, SessionId, Timestamp, USERS, UserData, UserKey,
     session::{PresentedToken, TokenWorth},
 };
@@ -41,8 +41,8 @@ impl Batch {
                 self.change_profile(staged, user, profile.as_ref(), operators.as_ref(), precondition)
             }
             UserOperation::Upgrade { user, email, password } => self.upgrade(staged, user, email, password),
-            UserOperation::Refresh { token, next_hash, expires_at, device, address } => {
-                let seen = (device.clone(), address.clone());
+            UserOperation::Refresh { token, next_hash, expires_at, device, address, key } => {
+                let seen = (device.clone(), address.clone(), key.clone());
                 self.refresh(staged, token, next_hash, *expires_at, seen)
             }
             UserOperation::ChangePassword { user, current, new, keep } => {
@@ -66,7 +66,7 @@ impl Batch {
             UserOperation::ConfirmTotp { user, code, recovery, keep } => {
                 self.confirm_totp(staged, user, code, recovery, keep)
             }
-            UserOperation::RemoveTotp { user, code } => self.remove_totp(staged, user, code),
+            UserOperation::RemoveTotp { user, code } => self.remove_totp(staged, user, code.as_deref()),
             UserOperation::SignInByProvider(sign_in) => self.sign_in_by_provider(staged, sign_in),
             UserOperation::LinkIdentity { user, claimed, state } => {
                 self.link_identity(staged, user, claimed, state)
@@ -78,73 +78,6 @@ impl Batch {
             UserOperation::Invite(invitation) => self.invite(staged, invitation),
             UserOperation::Withdraw { hash } => self.withdraw(staged, hash),
             UserOperation::ConfirmSignUp { hash, .. } => self.confirm_sign_up(staged, hash),
-        }
-    }
-
-    /// Checks data that is about to be written, if the collection is that of users, and keeps the credentials beside the document
-    /// as they should be. Returns the data of the document, which for a user has every member.
-    pub(super) fn stage_user(
-        &self,
-        staged: &mut Staged,
-        collection: &Collection,
-        id: &DocumentId,
-        data: Data,
-    ) -> Result<Data, WriteError> {
-        if !collection.name.is_users() {
-            return Ok(data);
-        }
-        let mut user = UserData::parse(&data).map_err(WriteError::User)?;
-        user.email_verified &= user.email.is_some();
-        let data = to_data(&user)?;
-        let key = UserKey { project: staged.project.clone(), user: id.clone() };
-        if let Some(email) = &user.email {
-            self.check_free(staged, &key, email)?;
-        }
-        let credentials = match self.credentials(staged, &key) {
-            Some(old) if old.email == user.email => return Ok(data),
-            Some(old) => {
-                // They went to the old address, or were asked for by who had it.
-                self.drop_codes(staged, &key);
-                Credentials { email: user.email, ..(*old).clone() }
-            }
-            None => Credentials { key, email: user.email, password: None, totp: None, created_at: staged.at },
-        };
-        self.put_credentials(staged, credentials);
-        Ok(data)
-    }
-
-    /// Returns what a patch makes of the data of a document. Where it changes the address of a user and doesn't say whether the
-    /// new one is verified, it isn't.
-    pub(super) fn merge_user(
-        &self,
-        collection: &Collection,
-        patch: &Patch,
-        before: &Data,
-    ) -> Result<Data, WriteError> {
-        let data = apply_patch(patch, before)?;
-        if !collection.name.is_users() || patch.top_level_fields().any(|field| field == "emailVerified") {
-            return Ok(data);
-        }
-        let mut user = UserData::parse(&data).map_err(WriteError::User)?;
-        if UserData::parse(before).is_ok_and(|before| before.email == user.email) {
-            return Ok(data);
-        }
-        user.email_verified = false;
-        to_data(&user)
-    }
-
-    /// Deletes what is kept beside the document of a user, who is about to be deleted.
-    pub(super) fn unstage_user(&self, staged: &mut Staged, collection: &Collection, user: &DocumentId) {
-        if !collection.name.is_users() {
-            return;
-        }
-        let key = UserKey { project: staged.project.clone(), user: user.clone() };
-        let sessions = self.sessions_of(staged, &key);
-        self.end_sessions(staged, &sessions);
-        self.drop_codes(staged, &key);
-        self.drop_identities(staged, &key);
-        if let Some(credentials) = self.credentials(staged, &key) {
-            staged.accounts.remove_credentials(&credentials);
         }
     }
 
@@ -175,7 +108,7 @@ impl Batch {
                 Credentials { password: Some(password.clone()), ..(*credentials).clone() },
             );
         }
-        let session = self.begin_session(staged, &key, session);
+        let session = self.begin_session(staged, &key, session)?;
         Ok(Outcome::SignedIn { user: document.clone(), session })
     }
 
@@ -252,8 +185,8 @@ impl Batch {
         if let Some(patch) = operators {
             let changed = apply_patch(patch, &to_data(&data)?)?;
             let changed = UserData::parse(&changed).map_err(WriteError::User)?;
-            if (&changed.email, changed.email_verified, &changed.roles)
-                != (&data.email, data.email_verified, &data.roles)
+            if (&changed.email, changed.email_verified, &changed.roles, changed.disabled)
+                != (&data.email, data.email_verified, &data.roles, data.disabled)
             {
                 return Err(WriteError::ProfileOnly);
             }
@@ -268,7 +201,7 @@ impl Batch {
         token: &PresentedToken,
         next_hash: &str,
         expires_at: Timestamp,
-        (device, address): (Option<String>, Option<String>),
+        (device, address, key): (Option<String>, Option<String>, Option<KeyId>),
     ) -> Result<Outcome, WriteError> {
         let now = self.now();
         let session = self.session(staged, &token.session).ok_or(WriteError::SessionEnded)?;
@@ -291,6 +224,7 @@ impl Batch {
                     token_hash: next_hash.to_owned(),
                     device,
                     address,
+                    key: key.or_else(|| session.key.clone()),
                     ..(*session).clone()
                 });
                 staged.accounts.sessions.insert(next.id.clone(), Some(next.clone()));
@@ -345,7 +279,14 @@ impl Batch {
         self.write(staged, &collection, key, Some(before), to_data(data)?)
     }
 
-    pub(super) fn begin_session(&self, staged: &mut Staged, key: &UserKey, new: &NewSession) -> Arc<Session> {
+    /// Begins a session of a user who is not disabled. Every sign-in ends here.
+    pub(super) fn begin_session(
+        &self,
+        staged: &mut Staged,
+        key: &UserKey,
+        new: &NewSession,
+    ) -> Result<Arc<Session>, WriteError> {
+        self.check_enabled(&*self.user_document(staged, &key.user)?)?;
         let mut old = self.sessions_of(staged, key);
         if old.len() >= MAX_SESSIONS {
             old.sort_by_key(|session| std::cmp::Reverse((session.used_at, session.id.clone())));
@@ -365,9 +306,16 @@ impl Batch {
             token_hash: new.token_hash.clone(),
             device: new.device.clone(),
             address: new.address.clone(),
+            key: Some(new.key.clone()),
         });
         staged.accounts.sessions.insert(session.id.clone(), Some(session.clone()));
-        session
+        Ok(session)
+    }
+
+    /// Checks that a server has not shut a user out.
+    pub(super) fn check_enabled(&self, user: &Document) -> Result<(), WriteError> {
+        let data = UserData::parse(&user.data).map_err(WriteError::User)?;
+        if data.disabled { Err(WriteError::Disabled) } else { Ok(()) }
     }
 
     /// Ends sessions, with an entry in the log that ends their streams on every node.

@@ -18,7 +18,7 @@ use coir::{
     hub::relay::{LogError, LogPart, LogReader},
     live::{
         Gone, Resume,
-        reads::{AccessPath, ReadResult, StreamReader},
+        reads::{AccessPath, LogEnd, ReadResult, StreamReader},
     },
     query::Filter,
     store::{StoreError, documents::snapshots::DocumentPage, log::changes::LogPage},
@@ -355,8 +355,12 @@ impl StreamReader for Log {
         self.ask(|_, _| true)
     }
 
-    fn find_end(&self, _: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>> {
-        self.ask(|state, _| Some(state.cursor()))
+    fn knows_revoked(&self, _: &ProjectId, _: &KeyId, _: u64) -> Option<bool> {
+        Some(false)
+    }
+
+    fn find_end(&self, _: &ProjectId) -> BoxFuture<'_, ReadResult<Option<LogEnd>>> {
+        self.ask(|state, _| Some(LogEnd { cursor: state.cursor(), control: 0 }))
     }
 
     fn resume(&self, _: &ProjectId, cursor: Cursor) -> BoxFuture<'_, ReadResult<Resume>> {

@@ -67,7 +67,7 @@ impl Topic for Watched {
             Some(since) => Some(find_known(streams, &principal, since).await?),
             None => None,
         };
-        let since = known.flatten().unwrap_or(end);
+        let since = known.flatten().unwrap_or(end.cursor);
         let beginning = asked.map(|_| Beginning {
             cursor: since.encode(&principal.project),
             is_resumed: known.map(|known| known.is_some()),

@@ -131,7 +131,7 @@ fn hint_about_key(key: &str) -> Option<&'static str> {
 
 /// Returns the account of a request whose caller was authenticated, or else the anonymous one. The database is not asked.
 pub fn account_of(state: &ServerState, request: &HttpRequest) -> Account {
-    let key = credentials(request.headers()).ok().and_then(|credentials| credentials.key);
-    let principal = key.and_then(|key| state.authenticator.keys.find_cached(key));
-    principal.map_or_else(Account::anonymous, |principal| principal.account())
+    let found = credentials(request.headers()).ok();
+    let account = found.and_then(|credentials| state.authenticator.find_account(credentials));
+    account.unwrap_or_else(Account::anonymous)
 }

@@ -19,6 +19,14 @@ use crate::{
 /// The outcome of a read.
 pub type ReadResult<T> = Result<T, StoreError>;
 
+/// The end of a project's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEnd {
+    pub cursor: Cursor,
+    /// The sequence of the last control entry.
+    pub control: u64,
+}
+
 /// Reads the database for live streams. `app` hands the implementation in. Every future can be dropped at any await.
 pub trait StreamReader: Send + Sync + 'static {
     /// Returns how many pages may be read at the same time.
@@ -49,6 +57,12 @@ pub trait StreamReader: Send + Sync + 'static {
     /// Returns whether a key is revoked, where the relay may not have heard of it yet.
     fn is_revoked(&self, key: &KeyId) -> BoxFuture<'_, ReadResult<bool>>;
 
+    /// Returns whether a key is revoked, if this process has heard of the log's control entries up to the sequence `control`. The
+    /// database is not asked.
+    fn knows_revoked(&self, _project: &ProjectId, _key: &KeyId, _control: u64) -> Option<bool> {
+        None
+    }
+
     /// Notes that a key is revoked, where a stream hears of it before the relay does. Requests with the key are refused then.
     fn note_revoked(&self, _key: &KeyId) {}
 
@@ -59,7 +73,7 @@ pub trait StreamReader: Send + Sync + 'static {
     fn note_session_ended(&self, _session: &SessionId) {}
 
     /// Finds the end of a project's log. `None` if there is no such project.
-    fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>>;
+    fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<LogEnd>>>;
 
     /// Returns whether a stream can go on from a cursor.
     fn resume(&self, project: &ProjectId, cursor: Cursor) -> BoxFuture<'_, ReadResult<Resume>>;

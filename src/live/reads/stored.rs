@@ -12,7 +12,7 @@ use crate::{
         cursor::Cursor,
     },
     live::{
-        reads::reader::{ReadResult, StreamReader},
+        reads::reader::{LogEnd, ReadResult, StreamReader},
         resume::{Gone, Resume},
     },
     query::Filter,
@@ -86,6 +86,10 @@ impl StreamReader for StoredStreams {
         })
     }
 
+    fn knows_revoked(&self, project: &ProjectId, key: &KeyId, control: u64) -> Option<bool> {
+        (self.keys.heard_of(project) >= control).then(|| self.keys.is_revoked(key))
+    }
+
     fn note_revoked(&self, key: &KeyId) {
         self.keys.forget(key);
     }
@@ -103,12 +107,12 @@ impl StreamReader for StoredStreams {
         self.sessions.forget(std::slice::from_ref(session));
     }
 
-    fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<Cursor>>> {
+    fn find_end(&self, project: &ProjectId) -> BoxFuture<'_, ReadResult<Option<LogEnd>>> {
         let project = project.clone();
         Box::pin(async move {
             let read = move |db| async move { ends::find(&db, &project).await };
             let ends = self.db.read(Lane::Stream, read).await?;
-            Ok(ends.map(|ends| ends.cursor()))
+            Ok(ends.map(|ends| LogEnd { cursor: ends.cursor(), control: ends.control.sequence }))
         })
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    reader::StreamReader,
+    reader::{LogEnd, StreamReader},
     shared_reads::{Answer, SharedReads},
     throttle::{Throttle, WorkPermit},
 };
@@ -255,13 +255,23 @@ impl Streams {
         self.reader.has_collection(collection).await
     }
 
-    /// Returns why the owner of a connection is not to be served any more, where the relay may not have heard of it yet. A key or a
-    /// session that has ended is refused from then on.
+    /// Returns why the owner of a connection is not to be served any more, where the relay may not have heard of it yet. The last
+    /// control entry of the log had the sequence `control`, if that is known. A key or a session that has ended is refused from then on.
     ///
     /// # Errors
     /// The database's own.
-    pub async fn find_end_of(&self, owner: &Owner) -> Result<Option<CloseReason>, StoreError> {
-        if self.reader.is_revoked(&owner.key).await? {
+    pub async fn find_end_of(
+        &self,
+        owner: &Owner,
+        control: Option<u64>,
+    ) -> Result<Option<CloseReason>, StoreError> {
+        let known =
+            control.and_then(|control| self.reader.knows_revoked(&owner.project, &owner.key, control));
+        let is_revoked = match known {
+            Some(is_revoked) => is_revoked,
+            None => self.reader.is_revoked(&owner.key).await?,
+        };
+        if is_revoked {
             self.note_revoked(&owner.key);
             return Ok(Some(CloseReason::NotAllowed));
         }
@@ -297,7 +307,7 @@ impl Streams {
     ///
     /// # Errors
     /// The database's own.
-    pub async fn find_end(&self, project: &ProjectId) -> Result<Option<Cursor>, StoreError> {
+    pub async fn find_end(&self, project: &ProjectId) -> Result<Option<LogEnd>, StoreError> {
         self.reader.find_end(project).await
     }
 

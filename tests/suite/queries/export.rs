@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use crate::harness::{PUBLISHABLE_KEY, TestApp, data_of, list_all, on_both_databases, path_with, process};
+use crate::users::{ask, keys::run, sign_up};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The number of readers that stall: more than read at a time.
@@ -183,6 +184,26 @@ on_both_databases! {
                 assert!(output.status.success(), "{output:?}");
                 assert_eq!(data_of(&list_all(&app.http, &app.url, &collection).await), expected, "{format}");
             }
+        }
+    }
+
+    /// What was read of it is shown, and no page after that.
+    async fn an_export_ends_when_its_key_is_revoked_or_its_session_ends(app: &TestApp) {
+        write_many(app, 8000, 2000).await;
+        let ada = sign_up(app, "ada@example.com").await;
+        let key = run(app, &["keys", "create", "publishable"]).await;
+        let mut readers = Vec::new();
+        for credential in [&ada.access, &key] {
+            readers.push(stall(app, credential, "format=ndjson&orderBy=createdAt").await.unwrap());
+        }
+        ask(app, &ada.access, Method::POST, "/users/logout", Value::Null).await;
+        run(app, &["keys", "revoke", &key]).await;
+        for mut reader in readers {
+            let mut rest = Vec::new();
+            // The connection is cut, so that the client knows that the export is incomplete.
+            let _ = reader.read_to_end(&mut rest).await;
+            let text = String::from_utf8_lossy(&rest);
+            assert!(text.contains("\"n\":0,") && !text.contains("\"n\":7999,"), "{} bytes came", rest.len());
         }
     }
 }

@@ -5,6 +5,7 @@ mod filter_bounds;
 mod malformed_websocket;
 mod named;
 mod nodes;
+mod revoked;
 mod seam;
 mod slow_reader;
 mod snapshot;

@@ -1,10 +1,12 @@
 //! Users: accounts, sessions and tokens.
 
 mod accounts;
+mod disabled;
 mod doors;
 mod expiry;
 mod foreign;
 mod invitations;
+pub mod keys;
 mod limits;
 mod linking;
 mod mails;

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{PASSWORD, Signed, ask, digits_of, mails, post, refresh, sign_in, sign_up, status_of, token_of};
-use crate::harness::{Answer, TestApp, on_both_databases};
+use crate::harness::{Answer, PUBLISHABLE_KEY, TestApp, on_both_databases};
 
 /// A user with an app and recovery codes.
 pub struct Guarded {
@@ -209,5 +209,18 @@ on_both_databases! {
         let body = json!({ "email": "ada@example.com", "code": digits });
         let owner = Signed::read(&post(app, "/users/login/code/verify", body).await);
         assert_eq!((&owner.id, status_of(app, &ada.user.access).await), (&ada.user.id, 401));
+    }
+
+    async fn a_server_turns_off_the_second_factor_of_a_user(app: &TestApp) {
+        let ada = Guarded::new(app).await;
+        let path = format!("/users/{}/totp", ada.user.id);
+        for token in [PUBLISHABLE_KEY, &ada.user.access] {
+            assert_eq!(ask(app, token, Method::DELETE, &path, Value::Null).await.error(), (403, "FORBIDDEN"));
+        }
+        assert_eq!(app.delete(&path).await.status, 200);
+        assert_eq!(status_of(app, &ada.user.access).await, 200);
+        sign_in(app, "ada@example.com").await;
+        assert_eq!(app.delete(&path).await.error(), (409, "CONFLICT"));
+        assert_eq!(app.delete("/users/nobody/totp").await.error(), (404, "DOCUMENT_NOT_FOUND"));
     }
 }

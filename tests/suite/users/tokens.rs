@@ -41,7 +41,7 @@ on_both_databases! {
         assert_eq!(lifetime, 900);
         let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["exp", "iat", "pid", "sid", "sub", "userId"]);
+        assert_eq!(names, ["exp", "iat", "key", "pid", "sid", "sub", "userId"]);
         // The helper that forges tokens below makes good ones, too.
         assert_eq!(status_of(app, &sign(app, "access", &header, &claims).await).await, 200);
     }

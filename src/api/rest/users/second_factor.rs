@@ -1,17 +1,21 @@
 //! Second factors: an authenticator app, its recovery codes, and the second step of a sign-in.
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{HttpRequest, HttpResponse, http::header, web::Path};
 use serde_json::{Value, json};
 
 use super::{
     body::{Members, not_signed_in, seen},
     welcome::answer,
 };
-use crate::api::{
-    error::ApiError,
-    request::{Body, Visitor},
-    rest::success::Success,
-    state::State,
+use crate::{
+    api::{
+        error::ApiError,
+        request::{Body, Visitor},
+        rest::success::Success,
+        state::State,
+    },
+    domain::DocumentId,
+    service::ServiceError,
 };
 
 /// `POST /users/me/totp` `{"password"?}` → 200 with the secret for an authenticator app. Without the password, the sign-in must be
@@ -39,6 +43,17 @@ pub async fn remove(state: State, Visitor(principal): Visitor, body: Body) -> Re
     let code = Members::read(&body, &["code"])?.text("code")?;
     state.users.remove_totp(&principal, &code).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({}))))
+}
+
+/// `DELETE /users/{id}/totp` with a secret key → 200; the user's second factor is off.
+pub async fn remove_of(
+    state: State,
+    Visitor(principal): Visitor,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let user = DocumentId::parse(&id).map_err(|_| ServiceError::UnknownDocument)?;
+    state.users.remove_totp_of(&principal, &user).await?;
+    Ok(HttpResponse::Ok().json(Success::new(json!({ "id": id.as_str() }))))
 }
 
 /// `POST /users/login/mfa` `{"ticket","code"}` → 200 as a sign-in; 401 if the code is wrong.

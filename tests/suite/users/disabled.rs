@@ -1,0 +1,91 @@
+//! Users whom a server has shut out.
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    PASSWORD, ask, digits_of, mails, post, refresh, sign_in, sign_up, status_of,
+    streams::{Streams, ticket},
+};
+use crate::harness::{Database, PUBLISHABLE_KEY, TestApp, on_both_databases};
+
+on_both_databases! {
+    async fn a_user_whom_a_server_disables_gets_in_nowhere_until_it_enables_them(app: &TestApp) {
+        app.create("posts", json!({})).await;
+        let ada = sign_up(app, "ada@example.com").await;
+        let path = format!("/users/{}", ada.id);
+        let login = json!({ "email": "ada@example.com", "password": PASSWORD });
+        post(app, "/users/login/code", json!({ "email": "ada@example.com" })).await;
+        let digits = digits_of(&mails(app, 1).await[0]);
+        let ways: [(&str, fn(bool) -> Value); 2] = [
+            ("PATCH", |is_disabled| json!({ "disabled": is_disabled })),
+            ("PUT", |is_disabled| json!({ "email": "ada@example.com", "disabled": is_disabled })),
+        ];
+        for (method, body) in ways {
+            let set = async |is_disabled| {
+                let path = format!("/collections/_users/{}", ada.id);
+                app.send(app.request(method.parse().unwrap(), &path).json(&body(is_disabled))).await
+            };
+            let ada = sign_in(app, "ada@example.com").await;
+            let streams = Streams::open(app, &ada).await;
+            let stream_ticket = ticket(app, &ada.access).await;
+            let disabled = set(true).await;
+            assert_eq!(disabled.data()["data"]["disabled"], true, "{disabled:?}");
+            app.create("posts", json!({ "late": true })).await;
+            streams.must_end().await;
+            assert_eq!(status_of(app, &ada.access).await, 401);
+            assert_eq!(refresh(app, &ada.refresh).await.status, 401);
+            let stream = app.http.get(format!("{}/realtime/sse/posts?ticket={stream_ticket}", app.url));
+            assert_eq!(app.send(stream).await.status, 401);
+            let refused = post(app, "/users/login", login.clone()).await;
+            assert_eq!(refused.error(), (403, "FORBIDDEN"));
+            assert!(refused.body["error"]["message"].as_str().unwrap().contains("disabled"));
+            let wrong = json!({ "email": "ada@example.com", "password": "wrong horse" });
+            assert_eq!(post(app, "/users/login", wrong).await.error(), (401, "UNAUTHORIZED"), "nobody else is told");
+            let code = json!({ "email": "ada@example.com", "code": digits });
+            assert_eq!(post(app, "/users/login/code/verify", code).await.error(), (401, "UNAUTHORIZED"));
+            let library = app.request_as(PUBLISHABLE_KEY, Method::POST, "/auth-collections/login").json(&login);
+            assert_eq!(app.send(library).await.status, 403);
+            // What follows needs nothing of the user.
+            assert_eq!(post(app, "/users/password/forgot", json!({ "email": "ada@example.com" })).await.status, 200);
+            let found = app.get("/users?disabled=true").await;
+            assert_eq!(found.data().as_array().unwrap().len(), 1);
+            let enabled = set(false).await;
+            assert_eq!(enabled.data()["data"].get("disabled"), None);
+            assert_eq!(status_of(app, &ada.access).await, 401, "the session stays ended");
+            sign_in(app, "ada@example.com").await;
+        }
+        assert_eq!(mails(app, 1).await.len(), 1, "a disabled user gets no mails");
+        for body in [json!({ "disabled": "yes" }), json!({ "disabled": null })] {
+            assert_eq!(app.patch(&path, body).await.error(), (400, "INVALID_BODY"));
+        }
+        let bob = sign_up(app, "bob@example.com").await;
+        for (path, body) in [
+            (format!("/users/{}", bob.id), json!({ "disabled": true })),
+            ("/users/me".to_owned(), json!({ "disabled": true })),
+            (path, json!({ "disabled": true })),
+        ] {
+            let status = ask(app, &bob.access, Method::PATCH, &path, body).await.status.as_u16();
+            assert!([400, 403, 404].contains(&status), "{path}: {status}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_is_disabled_on_one_node_is_shut_out_on_the_other() {
+    let app = TestApp::start(Database::Postgres).await;
+    let other = app.start_second_node().await;
+    app.create("posts", json!({})).await;
+    for round in 0..5 {
+        let ada = sign_up(&app, &format!("ada{round}@example.com")).await;
+        let streams = Streams::open(&other, &ada).await;
+        let path = format!("/users/{}", ada.id);
+        assert_eq!(app.patch(&path, json!({ "disabled": true })).await.status, 200);
+        join_all((0..20).map(|n| app.create("posts", json!({ "late": n })))).await;
+        streams.must_end().await;
+        assert_eq!(status_of(&other, &ada.access).await, 401);
+    }
+    other.stop_without_looking().await;
+    app.stop().await;
+}
