@@ -7,6 +7,7 @@
 //! All times are milliseconds since the Unix epoch, in UTC. All ids are text, compared by code point.
 
 pub mod api_key;
+pub mod audit;
 pub mod change;
 pub mod code;
 pub mod collection;

@@ -22,6 +22,7 @@ mod m20261127_000013_create_codes;
 mod m20261127_000014_add_totp;
 mod m20261127_000015_add_project_settings;
 mod m20261127_000016_create_invitations;
+mod m20261127_000017_create_audit;
 mod m20261127_000018_create_identities;
 mod m20261127_000019_create_used_states;
 mod m20261127_000020_add_session_keys;
@@ -81,6 +82,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000014_add_totp::Migration),
             Box::new(m20261127_000015_add_project_settings::Migration),
             Box::new(m20261127_000016_create_invitations::Migration),
+            Box::new(m20261127_000017_create_audit::Migration),
             Box::new(m20261127_000018_create_identities::Migration),
             Box::new(m20261127_000019_create_used_states::Migration),
             Box::new(m20261127_000020_add_session_keys::Migration),

@@ -10,7 +10,7 @@ use super::{
     health,
     public::files,
     realtime,
-    rest::{batches, collections, documents, export, projects, queries, tickets, transactions, users},
+    rest::{audit, batches, collections, documents, export, projects, queries, tickets, transactions, users},
     site,
 };
 
@@ -215,6 +215,7 @@ fn api(config: &mut ServiceConfig) {
                 .route(get().to(health::ready))
                 .default_service(other_methods("GET, HEAD")),
         )
+        .service(resource("/audit").route(get().to(audit::list)).default_service(other_methods("GET, HEAD")))
         .service(
             resource("/settings")
                 .route(get().to(projects::get))

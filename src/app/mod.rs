@@ -57,7 +57,7 @@ use crate::{
     mail,
     providers::{self, Fetcher, Hosts, Providers, States, state},
     service::{
-        Collections, Documents, Exports, Projects, Scans, Users,
+        Collections, Documents, Exports, FailedSignIns, Projects, Scans, Users,
         foreign_tokens::IssuedTokens,
         keys::{self, NewKeys},
         users::Lifetimes,
@@ -226,13 +226,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         mailer,
         providers,
         limits: RateLimits::new(config.rate_limits),
+        failed: FailedSignIns::default(),
     };
+    let failed = users.failed.clone().run(writer.clone(), stopped.clone());
+    tokio::spawn(supervisor.watch("audit", failed));
     let issued = IssuedTokens::new(users.clone(), authenticator.sessions.clone());
     // Nobody has set it before.
     let _ = authenticator.foreign.set(Arc::new(issued));
     let state = web::Data::new(ServerState {
         users,
-        projects: Projects { catalogs: catalogs.clone(), writer: writer.clone() },
+        projects: Projects { db: db.clone(), catalogs: catalogs.clone(), writer: writer.clone() },
         exports: Exports::new(documents.clone(), authenticator.clone()),
         documents,
         collections: Collections { db: db.clone(), catalogs, writer, scans },

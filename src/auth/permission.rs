@@ -31,6 +31,8 @@ pub enum Action {
     ManageUsers,
     /// See and change the settings of the project.
     ManageProject,
+    /// Read the security events of the project.
+    ReadAudit,
 }
 
 /// Why a known principal may not do something. The message can be shown to the caller.
@@ -62,6 +64,7 @@ pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
         Action::UseAccount => ("users", false),
         Action::ManageUsers => ("users", true),
         Action::ManageProject => ("settings", true),
+        Action::ReadAudit => ("audit", true),
     };
     if secret && !principal.is_server() {
         return Err(Forbidden::SecretKeyOnly);

@@ -157,8 +157,8 @@ impl KeyKind {
 }
 
 /// The words that a key can be limited to.
-const SCOPES: [&str; 6] =
-    ["documents:read", "documents:write", "collections:write", "realtime", "users", "settings"];
+const SCOPES: [&str; 7] =
+    ["documents:read", "documents:write", "collections:write", "realtime", "users", "settings", "audit"];
 
 /// The scopes of a key: a list, or `None` for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ pub struct Scopes(Option<Vec<&'static str>>);
 /// A word that is not a scope.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a scope; the scopes are documents:read, documents:write, collections:write, realtime, users, settings"
+    "`{0}` is not a scope; the scopes are documents:read, documents:write, collections:write, realtime, users, settings, audit"
 )]
 pub struct UnknownScope(String);
 

@@ -104,8 +104,14 @@ async fn write(db: &Db, operations: Vec<(ProjectId, Operation)>) -> Result<(), C
     supervisor.stop();
     let mut outcome = Ok(());
     for (project, operation) in operations {
-        let mutation =
-            Mutation { project, caller: None, session: None, operations: vec![operation], idempotency: None };
+        let mutation = Mutation {
+            project,
+            caller: None,
+            session: None,
+            operations: vec![operation],
+            idempotency: None,
+            seen: None,
+        };
         outcome = outcome.and(writer.submit(mutation).await.map(drop));
     }
     drop(writer);

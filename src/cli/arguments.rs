@@ -61,7 +61,7 @@ pub(super) enum KeyCommand {
         /// The project whose data the key opens
         #[arg(long, default_value = DEFAULT_PROJECT)]
         project: String,
-        /// Limit the key to these scopes: documents:read, documents:write, collections:write, realtime, users, settings (comma-separated)
+        /// Limit the key to these scopes: documents:read, documents:write, collections:write, realtime, users, settings, audit (comma-separated)
         #[arg(long, value_name = "SCOPES")]
         scope: Option<String>,
     },

@@ -1,8 +1,9 @@
 //! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
 //! Reading order: [`name`], [`time`] with [`clock`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost` and `schema_keywords`, [`collection`],
-//! [`user`], [`seen`], [`session`], [`code`], [`invitation`], [`totp`], [`identity`], [`provider`], [`mail`], [`project_settings`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
+//! [`user`], [`seen`], [`session`], [`code`], [`invitation`], [`totp`], [`identity`], [`provider`], [`mail`], [`project_settings`], [`audit`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
 
+pub mod audit;
 pub mod change;
 pub mod checksum;
 pub mod clock;

@@ -80,6 +80,7 @@ async fn deliver(way: Arc<Way>, Queued { mail, place }: Queued) {
                 session: None,
                 operations,
                 idempotency: None,
+                seen: None,
             };
             match writer.submit(mutation).await {
                 Ok(_) => tracing::info!(

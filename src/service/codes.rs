@@ -152,6 +152,7 @@ impl Users {
         let begun = Instant::now();
         let outcome = self.try_code(principal, proof, seen).await;
         if matches!(outcome, Err(ServiceError::Write(WriteError::WrongCode))) {
+            self.failed.note(principal, None);
             tokio::time::sleep_until(begun + WRONG_CODE).await;
         }
         outcome

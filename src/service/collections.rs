@@ -193,7 +193,7 @@ impl Collections {
         operations: Vec<Operation>,
     ) -> Result<Committed, ServiceError> {
         let (project, caller, session) = principal.callers();
-        let mutation = Mutation { project, caller, session, operations, idempotency: None };
+        let mutation = Mutation { project, caller, session, operations, idempotency: None, seen: None };
         Ok(self.writer.submit(mutation).await?)
     }
 }

@@ -152,7 +152,8 @@ impl Documents {
             request,
         });
         let (project, caller, session) = principal.callers();
-        let mutation = Mutation { project, caller, session, operations, idempotency };
+        let mutation =
+            Mutation { project, caller, session, operations, idempotency, seen: principal.seen.clone() };
         let committed = self.writer.submit(mutation).await?;
         if committed.lacks_data() { self.add_data(principal, committed).await } else { Ok(committed) }
     }

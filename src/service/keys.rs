@@ -5,6 +5,7 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::json;
 
 use crate::{
     auth::{
@@ -12,10 +13,15 @@ use crate::{
         keys::{generate_key, hash_key, shown_part, stored_key},
         tokens::Secrets,
     },
-    domain::{ProjectId, Timestamp, cursor::Epoch},
+    domain::{
+        ProjectId, Timestamp,
+        audit::{AuditEntry, AuditEvent},
+        cursor::Epoch,
+    },
     store::{
         Db, Lane, StoreError, WriteTx,
         access::{
+            audit,
             keys::{self, StoredKey},
             projects::{self, Project},
             secrets,
@@ -169,6 +175,11 @@ pub async fn create_key(
     let stored = stored_key(project, kind, scopes, &key);
     let mut tx = db.begin_write().await?;
     keys::insert(&mut tx, &stored);
+    let made = AuditEntry {
+        details: Some(json!({ "key": stored.id.as_str(), "kind": kind.as_str() })),
+        ..AuditEntry::new(project.clone(), AuditEvent::KeyCreated, stored.created_at)
+    };
+    audit::insert_many(&mut tx, &[made]);
     let id = stored.id.clone();
     let find = db.read(Lane::Point, |db| async move { keys::find(&db, &id).await });
     commit(tx, async || Ok(find.await?.is_some())).await?;

@@ -3,7 +3,7 @@
 //! Never does: know of HTTP, or print an answer.
 //!
 //! Reading order: [`error`], [`documents`], [`lists`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`],
-//! [`schemas`], [`users`], [`sign_up`], [`invitations`], `sessions`, [`own_account`], [`codes`], [`second_factor`], [`projects`],
+//! [`schemas`], [`users`], [`sign_up`], [`invitations`], `sessions`, [`own_account`], [`codes`], [`second_factor`], [`failed_sign_ins`], [`projects`],
 //! [`keys`]. [`scans`] and `lookup` have what several of them share.
 
 pub mod batches;
@@ -12,6 +12,7 @@ pub mod collections;
 pub mod documents;
 pub mod error;
 pub mod exports;
+pub mod failed_sign_ins;
 pub mod foreign_tokens;
 pub mod identities;
 pub mod invitations;
@@ -33,6 +34,7 @@ pub use collections::Collections;
 pub use documents::Documents;
 pub use error::ServiceError;
 pub use exports::Exports;
+pub use failed_sign_ins::FailedSignIns;
 pub use projects::Projects;
 pub use scans::Scans;
 pub use users::Users;

@@ -110,7 +110,14 @@ impl Users {
             missing: Missing::Refused,
         };
         let (project, caller, session) = principal.callers();
-        let mutation = Mutation { project, caller, session, operations: vec![operation], idempotency: None };
+        let mutation = Mutation {
+            project,
+            caller,
+            session,
+            operations: vec![operation],
+            idempotency: None,
+            seen: principal.seen.clone(),
+        };
         self.run(mutation).await.map(drop)
     }
 
@@ -227,7 +234,14 @@ impl Users {
             return Ok(before);
         }
         let (project, caller, session) = principal.callers();
-        let mutation = Mutation { project, caller, session, operations, idempotency: None };
+        let mutation = Mutation {
+            project,
+            caller,
+            session,
+            operations,
+            idempotency: None,
+            seen: principal.seen.clone(),
+        };
         let committed = self.documents.writer.submit(mutation).await?;
         let written = committed.outcomes.into_iter().rev().find_map(|outcome| match outcome {
             Outcome::Document { document, .. } => Some(Document::clone(&document)),

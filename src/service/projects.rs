@@ -7,14 +7,19 @@ use serde_json::{Map, Value};
 use super::ServiceError;
 use crate::{
     auth::{Action, Principal, permission},
-    domain::ProjectSettings,
-    store::{Trouble, collections::catalog::Catalogs},
+    domain::{ProjectSettings, audit::AuditEntry},
+    store::{
+        Db, Lane, Trouble,
+        access::audit::{self, AuditQuery},
+        collections::catalog::Catalogs,
+    },
     writer::{Mutation, Operation, Outcome, WriteError, WriterHandle},
 };
 
 /// The use cases of projects. Cheap to clone.
 #[derive(Clone)]
 pub struct Projects {
+    pub db: Db,
     pub catalogs: Catalogs,
     pub writer: WriterHandle,
 }
@@ -24,6 +29,18 @@ impl Projects {
     pub async fn settings(&self, principal: &Principal) -> Result<Arc<ProjectSettings>, ServiceError> {
         permission::check(principal, Action::ManageProject)?;
         Ok(self.catalogs.get_latest(&principal.project).await?.settings().clone())
+    }
+
+    /// Lists security events, the newest first.
+    pub async fn audit(
+        &self,
+        principal: &Principal,
+        query: AuditQuery,
+    ) -> Result<Vec<AuditEntry>, ServiceError> {
+        permission::check(principal, Action::ReadAudit)?;
+        let project = principal.project.clone();
+        let read = move |db| async move { audit::list(&db, &project, &query).await };
+        Ok(self.db.read(Lane::Point, read).await?)
     }
 
     /// Merges a change into the settings, and returns them as they are then.
@@ -38,7 +55,14 @@ impl Projects {
         permission::check(principal, Action::ManageProject)?;
         let (project, caller, session) = principal.callers();
         let operations = vec![Operation::ChangeSettings(change)];
-        let mutation = Mutation { project, caller, session, operations, idempotency: None };
+        let mutation = Mutation {
+            project,
+            caller,
+            session,
+            operations,
+            idempotency: None,
+            seen: principal.seen.clone(),
+        };
         let committed = self.writer.submit(mutation).await.map_err(WriteError::without_place)?;
         match committed.outcomes.into_iter().next() {
             Some(Outcome::Settings(settings)) => Ok(settings),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Documents, ServiceError, lookup::get_collection};
+use super::{Documents, FailedSignIns, ServiceError, lookup::get_collection};
 use crate::{
     auth::{
         Action, Passwords, Principal, RateLimits, SignedIn, TokenError, Tokens,
@@ -50,6 +50,7 @@ pub struct Users {
     pub mailer: Mailer,
     pub providers: Providers,
     pub limits: RateLimits,
+    pub failed: FailedSignIns,
 }
 
 /// A user who is signed in, with the tokens of the session.
@@ -94,6 +95,9 @@ impl Users {
         };
         let stored = found.as_ref().and_then(|found| found.password.clone());
         let verdict = self.passwords.compare(&principal.visitor_account(), password, stored.as_ref()).await?;
+        if verdict == Verdict::Wrong {
+            self.failed.note(principal, found.as_ref().map(|found| found.key.user.clone()));
+        }
         if let Some(attempt) = &attempt {
             match verdict {
                 Verdict::Wrong => self.limits.note_wrong(attempt),
@@ -177,13 +181,19 @@ impl Users {
             next_hash: hash_token(&next.map_err(ServiceError::Token)?),
             expires_at: self.session_end(),
             address: seen.address_text(),
-            device: seen.device,
+            device: seen.device.clone(),
             key: principal.map(|principal| principal.key.clone()),
         };
         let caller = principal.map(|principal| principal.key.clone());
         let operations = vec![Operation::User(Box::new(operation))];
-        let mutation =
-            Mutation { project: project.clone(), caller, session: None, operations, idempotency: None };
+        let mutation = Mutation {
+            project: project.clone(),
+            caller,
+            session: None,
+            operations,
+            idempotency: None,
+            seen: Some(Arc::new(seen)),
+        };
         match self.run(mutation).await {
             Ok(Outcome::Stolen { .. }) => Err(ServiceError::Stolen),
             Err(ServiceError::Write(WriteError::SessionEnded)) if principal.is_some() => {
@@ -260,7 +270,15 @@ impl Users {
         permission::check(principal, Action::UseAccount)?;
         let (project, caller, session) = principal.callers();
         let operations = vec![Operation::User(Box::new(operation))];
-        self.run(Mutation { project, caller, session, operations, idempotency: None }).await
+        self.run(Mutation {
+            project,
+            caller,
+            session,
+            operations,
+            idempotency: None,
+            seen: principal.seen.clone(),
+        })
+        .await
     }
 
     pub(super) async fn run(&self, mutation: Mutation) -> Result<Outcome, ServiceError> {

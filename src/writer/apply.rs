@@ -14,7 +14,9 @@ use crate::{
     domain::{Change, DocumentKey, Entry},
     store::{
         StoreError, WriteOrder, WriteTx,
-        access::{codes, credentials, identities, invitations, keys, mails, projects, sessions, used_states},
+        access::{
+            audit, codes, credentials, identities, invitations, keys, mails, projects, sessions, used_states,
+        },
         collections::{indexes, rows},
         documents::writes::{self, DocumentWrite, DocumentWrites},
         log::{changes, ends, idempotency},
@@ -282,6 +284,7 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     }
     write_accounts(tx, work);
     mails::insert_many(tx, &plan.mails);
+    audit::insert_many(tx, &plan.audit);
     for (project, settings) in &plan.settings {
         projects::set_settings(tx, project, settings);
     }

@@ -5,16 +5,21 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use serde_json::json;
+
 use super::{
     accounts::Accounts,
     error::WriteError,
     mutation::{Mutation, Operation},
     outcome::{Committed, Outcome},
-    staged::{Plan, Staged},
+    staged::{Asker, Plan, Staged},
     stored_outcome,
 };
 use crate::{
-    domain::{Change, Control, Document, DocumentId, DocumentKey, LogEnds, ProjectId, SessionId, Timestamp},
+    domain::{
+        Change, Control, Document, DocumentId, DocumentKey, LogEnds, ProjectId, SessionId, Timestamp,
+        audit::AuditEvent,
+    },
     store::{
         Trouble,
         collections::catalog::Catalog,
@@ -111,6 +116,11 @@ impl Batch {
         let ends = self.log_ends(&mutation.project).cloned().ok_or(WriteError::Unavailable(Trouble::Away))?;
         let mut staged = Staged {
             project: mutation.project.clone(),
+            asker: Asker {
+                key: mutation.caller.clone(),
+                session: mutation.session.clone(),
+                seen: mutation.seen.clone(),
+            },
             // Log order and time order agree, even if the clock goes back a little.
             at: self.base.now.max(ends.last.at),
             ends,
@@ -184,8 +194,12 @@ impl Batch {
 
     /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        let Plan { changes, outcomes, mails, .. } = &self.plan;
-        changes.is_empty() && outcomes.is_empty() && mails.is_empty() && self.next.accounts.is_empty()
+        let Plan { changes, outcomes, mails, audit, .. } = &self.plan;
+        changes.is_empty()
+            && outcomes.is_empty()
+            && mails.is_empty()
+            && audit.is_empty()
+            && self.next.accounts.is_empty()
     }
 
     /// Makes the applied mutations part of the base, after they were written.
@@ -325,6 +339,7 @@ impl Batch {
             index_states,
             revoked_keys,
             settings,
+            audit,
             mails,
             outcomes,
             corrected,
@@ -338,6 +353,7 @@ impl Batch {
         self.plan.index_states.extend(index_states);
         self.plan.revoked_keys.extend(revoked_keys);
         self.plan.settings.extend(settings);
+        self.plan.audit.extend(audit);
         self.plan.mails.extend(mails);
         self.plan.outcomes.extend(outcomes);
         self.plan.corrected.extend(corrected);
@@ -373,11 +389,16 @@ impl Batch {
             Operation::RemoveCollection { collection } => self.remove_collection(staged, collection),
             Operation::RevokeKey { key } => {
                 staged.control(Control::KeyRevoked { key: key.to_string() });
+                staged.audit(AuditEvent::KeyRevoked, None, Some(json!({ "key": key.as_str() })));
                 staged.plan.revoked_keys.push(key.clone());
                 Ok(Outcome::Revoked)
             }
             Operation::ChangeSettings(change) => self.change_settings(staged, change),
             Operation::User(operation) => self.apply_user_operation(staged, operation),
+            Operation::Audit(entries) => {
+                staged.plan.audit.extend(entries.iter().cloned());
+                Ok(Outcome::Done)
+            }
             Operation::KeepMail(mail) => {
                 staged.plan.mails.push((**mail).clone());
                 Ok(Outcome::Done)

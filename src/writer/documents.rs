@@ -16,6 +16,7 @@ use super::{
 };
 use crate::domain::{
     ApplyError, Collection, Data, Document, DocumentId, DocumentKey, Entry, Patch, Position, Timestamp,
+    audit::AuditEvent,
 };
 
 /// How long one mutation may check documents against schemas before it is refused.
@@ -95,6 +96,9 @@ impl Batch {
             staged.at = Timestamp(staged.at.0 + 1);
         }
         self.unstage_user(staged, &collection, id);
+        if collection.name.is_users() {
+            staged.audit(AuditEvent::UserDeleted, Some(id), None);
+        }
         staged.log(Entry::Document { collection: collection.id.clone(), before: Some(before), after: None });
         staged.check_weight()?;
         staged.set_document(key, None);
@@ -111,6 +115,7 @@ impl Batch {
         data: Data,
     ) -> Result<Outcome, WriteError> {
         let data = self.stage_user(staged, collection, &key.id, data)?;
+        self.audit_document(staged, collection, &key.id, before.as_ref(), &data);
         let (actual, limit) = (data.text().len(), self.max_document_bytes());
         if actual > limit {
             return Err(WriteError::TooLarge { actual, limit });

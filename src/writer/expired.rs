@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use crate::{
-    domain::{Timestamp, code::RECENT},
+    domain::{Timestamp, audit::AUDIT_AGE, code::RECENT},
     store::{
         Db, StoreError,
-        access::{codes, invitations, mails, sessions, used_states},
+        access::{audit, codes, invitations, mails, sessions, used_states},
     },
 };
 
@@ -24,12 +24,13 @@ pub(super) enum Expiring {
     /// States of sign-ins that were used. They stay for an hour longer than they are good.
     States,
     Invitations,
+    Audit,
 }
 
 impl Expiring {
     /// Every kind. The last one is looked at first.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Invitations, Self::States, Self::Mails, Self::Codes, Self::Sessions];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Audit, Self::Invitations, Self::States, Self::Mails, Self::Codes, Self::Sessions];
 }
 
 /// Deletes at most `limit` rows, and returns whether there may be more. Deletes nothing while the clock can't tell the time.
@@ -48,6 +49,7 @@ pub(super) async fn delete_expired(
         Expiring::Sessions => sessions::delete_expired(&mut tx, now, limit).await?,
         Expiring::Codes => codes::delete_expired(&mut tx, Timestamp(now.0 - RECENT), limit).await?,
         Expiring::States => used_states::delete_expired(&mut tx, Timestamp(now.0 - RECENT), limit).await?,
+        Expiring::Audit => audit::delete_old(&mut tx, Timestamp(now.0 - AUDIT_AGE), limit).await?,
         Expiring::Invitations => invitations::delete_expired(&mut tx, now, limit).await?,
         Expiring::Mails => {
             let before = Timestamp(now.0 - OUTBOX_AGE.as_millis() as i64);

@@ -164,8 +164,14 @@ async fn do_one(
         state,
     };
     let project = task.project.clone();
-    let mutation =
-        Mutation { project, caller: None, session: None, operations: vec![finish], idempotency: None };
+    let mutation = Mutation {
+        project,
+        caller: None,
+        session: None,
+        operations: vec![finish],
+        idempotency: None,
+        seen: None,
+    };
     Ok(match writer.submit(mutation).await {
         // With an error at the operation: the collection was removed meanwhile, with its indexes.
         Ok(_) | Err(WriteError::AtOperation { .. }) => Round::Done,

@@ -8,7 +8,7 @@ use super::{error::WriteError, precondition::Precondition, user_operation::UserO
 use crate::{
     domain::{
         CollectionName, Data, DocumentId, Email, IndexId, KeyId, Mail, Patch, Position, ProjectId, Schema,
-        SessionId, USERS, Violation,
+        Seen, SessionId, USERS, Violation, audit::AuditEntry,
     },
     query::index_definition::{IndexDefinition, IndexState},
     store::log::idempotency::IdempotencyKey,
@@ -22,6 +22,8 @@ pub struct Mutation {
     pub caller: Option<KeyId>,
     /// The session of the user who asks for it, if there is one.
     pub session: Option<SessionId>,
+    /// The device from which it comes, for the audit.
+    pub seen: Option<Arc<Seen>>,
     pub operations: Vec<Operation>,
     /// Set if repetitions of this request are to be answered without being done again.
     pub idempotency: Option<Idempotency>,
@@ -105,6 +107,8 @@ pub enum Operation {
     User(Box<UserOperation>),
     /// Merges a change into the settings of the project.
     ChangeSettings(Map<String, Value>),
+    /// Notes security events that no other operation is.
+    Audit(Vec<AuditEntry>),
     /// Puts a mail into the outbox.
     KeepMail(Box<Mail>),
     /// Confirms that the clock is right: appends an entry with its time to the log, also if that ends later. Such a mutation is a
@@ -177,7 +181,11 @@ impl Operation {
             | Self::RemoveCollection { collection } => Some(collection),
             Self::CreateCollection { name, .. } => Some(name.as_str()),
             Self::User(_) => Some(USERS),
-            Self::RevokeKey { .. } | Self::ChangeSettings(_) | Self::KeepMail(_) | Self::AcceptClock => None,
+            Self::RevokeKey { .. }
+            | Self::ChangeSettings(_)
+            | Self::Audit(_)
+            | Self::KeepMail(_)
+            | Self::AcceptClock => None,
         }
     }
 
@@ -206,6 +214,7 @@ impl Operation {
             Self::RevokeKey { .. } => "revocation of a key",
             Self::User(_) => "change of an account",
             Self::ChangeSettings(_) => "change of a project's settings",
+            Self::Audit(_) => "entries of the audit",
             Self::KeepMail(_) => "mail for the outbox",
             Self::AcceptClock => "confirmation of the clock",
         }

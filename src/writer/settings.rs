@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{batch::Batch, error::WriteError, outcome::Outcome, staged::Staged};
-use crate::domain::Control;
+use crate::domain::{Control, audit::AuditEvent};
 
 impl Batch {
     /// Merges a change into the settings. One that changes nothing leaves no entry in the log.
@@ -17,6 +17,8 @@ impl Batch {
         let before = self.catalog(staged).settings().clone();
         let after = Arc::new(before.merge(change).map_err(WriteError::Settings)?);
         if after != before {
+            let sections: Vec<_> = change.keys().cloned().collect();
+            staged.audit(AuditEvent::SettingsChanged, None, Some(json!({ "sections": sections })));
             staged.control(Control::SettingsChanged);
             self.change_catalog(staged, |catalog| catalog.set_settings(after.clone()));
             staged.plan.settings.push((staged.project.clone(), after.clone()));

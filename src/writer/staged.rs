@@ -9,8 +9,9 @@ use std::{
 use super::{accounts::Accounts, error::WriteError, state::MAX_MUTATION_BYTES};
 use crate::{
     domain::{
-        Change, Collection, CollectionId, Control, Document, DocumentKey, Entry, IndexId, KeyId, LogEnds,
-        Mail, Position, ProjectId, ProjectSettings, Timestamp,
+        Change, Collection, CollectionId, Control, Document, DocumentId, DocumentKey, Entry, IndexId, KeyId,
+        LogEnds, Mail, Position, ProjectId, ProjectSettings, Seen, SessionId, Timestamp,
+        audit::{AuditEntry, AuditEvent},
     },
     query::index_definition::{Index, IndexState},
     store::{
@@ -34,6 +35,8 @@ pub struct Plan {
     pub revoked_keys: Vec<KeyId>,
     /// The new settings of projects.
     pub settings: Vec<(ProjectId, Arc<ProjectSettings>)>,
+    /// Security events.
+    pub audit: Vec<AuditEntry>,
     /// Mails for the outbox.
     pub mails: Vec<Mail>,
     /// Outcomes to store under their idempotency keys.
@@ -53,9 +56,18 @@ impl Plan {
     }
 }
 
+/// Who asks for a mutation, and from where.
+#[derive(Clone, Debug, Default)]
+pub struct Asker {
+    pub key: Option<KeyId>,
+    pub session: Option<SessionId>,
+    pub seen: Option<Arc<Seen>>,
+}
+
 /// The effects of one mutation, until it is known that all of its operations succeed.
 pub(super) struct Staged {
     pub(super) project: ProjectId,
+    pub(super) asker: Asker,
     pub(super) ends: LogEnds,
     pub(super) at: Timestamp,
     pub(super) catalog: Option<Catalog>,
@@ -93,6 +105,28 @@ impl Staged {
             return Err(WriteError::TooManyBytes { limit: MAX_MUTATION_BYTES });
         }
         Ok(())
+    }
+
+    /// Notes a security event. `details` never has a secret or an address of a user.
+    pub(super) fn audit(
+        &mut self,
+        event: AuditEvent,
+        user: Option<&DocumentId>,
+        details: Option<serde_json::Value>,
+    ) {
+        let Asker { key, session, seen } = &self.asker;
+        // Whoever replays a refresh token may be anybody.
+        let is_own = session.is_some() || matches!(event, AuditEvent::SignUp | AuditEvent::SignIn);
+        let entry = AuditEntry {
+            user: user.cloned(),
+            by_user: user.filter(|_| is_own).cloned(),
+            by_key: key.clone(),
+            address: seen.as_ref().and_then(|seen| seen.address_text()),
+            device: seen.as_ref().and_then(|seen| seen.device.clone()),
+            details,
+            ..AuditEntry::new(self.project.clone(), event, self.at)
+        };
+        self.plan.audit.push(entry);
     }
 
     pub(super) fn control(&mut self, control: Control) {

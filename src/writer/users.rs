@@ -30,7 +30,7 @@ impl Batch {
         staged: &mut Staged,
         operation: &UserOperation,
     ) -> Result<Outcome, WriteError> {
-        match operation {
+        let outcome = match operation {
             UserOperation::SignUp { user, password, session, admission } => {
                 self.sign_up(staged, user, password.as_ref(), session, admission)
             }
@@ -78,7 +78,9 @@ impl Batch {
             UserOperation::Invite(invitation) => self.invite(staged, invitation),
             UserOperation::Withdraw { hash } => self.withdraw(staged, hash),
             UserOperation::ConfirmSignUp { hash, .. } => self.confirm_sign_up(staged, hash),
-        }
+        }?;
+        self.audit_operation(staged, operation, &outcome);
+        Ok(outcome)
     }
 
     fn sign_up(

@@ -160,7 +160,7 @@ fn the_reference_lists_every_route() {
         let declared = source.split("resource(\"").skip(1).filter_map(|rest| rest.split('"').next());
         routes.extend(declared.map(|route| route.replace("{collection}", "{c}").replace("{file:.*}", "…")));
     }
-    let pages = ["rest", "collections", "users", "project-settings", "realtime"]
+    let pages = ["rest", "collections", "users", "project-settings", "audit", "realtime"]
         .map(|name| read(&format!("docs/reference/{name}.md")));
     let spans: Vec<_> = pages.iter().flat_map(|page| code_spans(page)).collect();
     let is_listed = |route: &&String| spans.iter().any(|span| span.ends_with(&format!(" {route}")));

@@ -2,8 +2,9 @@
 //! other answers.
 //!
 //! Reading order: [`success`], [`shown`], [`written`] and [`settings`] (what is answered), [`documents`], [`batches`], [`transactions`],
-//! [`queries`], [`export`], [`collections`], [`tickets`], [`users`], [`projects`].
+//! [`queries`], [`export`], [`collections`], [`tickets`], [`users`], [`projects`], [`audit`].
 
+pub mod audit;
 pub mod batches;
 pub mod collections;
 pub mod documents;

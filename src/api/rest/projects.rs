@@ -7,7 +7,7 @@ use crate::{
     api::{
         error::{ApiError, ErrorCode},
         request::{
-            Body, Caller, Parameters,
+            Body, Caller, Parameters, Visitor,
             unknown::{refuse_in_write, refuse_unknown},
         },
         state::State,
@@ -30,7 +30,7 @@ pub async fn get(
 pub async fn change(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     refuse_in_write(&request)?;

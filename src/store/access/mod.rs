@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`projects`], [`keys`], [`credentials`], [`sessions`], [`codes`], [`identities`] with [`used_states`], [`mails`], [`secrets`].
 
+pub mod audit;
 pub mod codes;
 pub mod credentials;
 pub mod identities;

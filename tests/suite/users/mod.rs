@@ -1,6 +1,7 @@
 //! Users: accounts, sessions and tokens.
 
 mod accounts;
+mod audit;
 mod disabled;
 mod doors;
 mod expiry;

@@ -1,0 +1,114 @@
+//! The audit: security events, and who may read them.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{PASSWORD, Signed, ask, mails, post, refresh, sign_in, sign_up, token_of};
+use crate::harness::{PUBLISHABLE_KEY, TestApp, on_both_databases};
+
+/// Returns the events of a list, the oldest first.
+async fn events(app: &TestApp, query: &str) -> Vec<String> {
+    let answer = app.get(&format!("/audit{query}")).await;
+    let entries = answer.data().as_array().unwrap();
+    entries.iter().rev().map(|entry| entry["event"].as_str().unwrap().to_owned()).collect()
+}
+
+on_both_databases! {
+    async fn every_event_of_an_account_has_an_entry(app: &TestApp) {
+        let ada = sign_up(app, "ada@example.com").await;
+        let request = app.request_as(PUBLISHABLE_KEY, Method::POST, "/users/login").header("user-agent", "Lynx");
+        let signed = app.send(request.json(&json!({ "email": "ada@example.com", "password": PASSWORD }))).await;
+        let ada_again = Signed::read(&signed);
+        let change = json!({ "current": PASSWORD, "new": "another horse" });
+        assert_eq!(ask(app, &ada.access, Method::POST, "/users/me/password", change).await.status, 200);
+        let path = format!("/users/{}", ada.id);
+        assert_eq!(app.patch(&path, json!({ "roles": ["editor"] })).await.status, 200);
+        assert_eq!(app.patch(&path, json!({ "email": "lovelace@example.com" })).await.status, 200);
+        // Nothing that is of the app's own.
+        assert_eq!(app.patch(&path, json!({ "profile": { "name": "Ada" } })).await.status, 200);
+        assert_eq!(ask(app, &ada.access, Method::POST, "/users/logout", Value::Null).await.status, 200);
+        assert_eq!(app.post(&format!("{path}/logout"), json!({})).await.status, 200);
+        assert_eq!(app.delete(&path).await.status, 200);
+        let expected = [
+            "signUp", "signIn", "passwordChanged", "rolesChanged", "emailChanged", "signOut", "sessionsRevoked",
+            "userDeleted",
+        ];
+        assert_eq!(events(app, &format!("?user={}", ada.id)).await, expected);
+        let entries = app.get(&format!("/audit?user={}&event=signIn", ada.id)).await.data().clone();
+        assert_eq!(entries.as_array().unwrap().len(), 1);
+        let entry = &entries[0];
+        assert_eq!((&entry["device"], &entry["address"]), (&json!("Lynx"), &json!("127.0.0.1")), "{entry}");
+        assert_eq!((&entry["user"], &entry["byUser"]), (&json!(ada.id), &json!(ada_again.id)), "{entry}");
+        assert_eq!((&entry["details"], &entry["count"]), (&json!({ "method": "password" }), &json!(1)));
+        let roles = app.get("/audit?event=rolesChanged").await.data()[0].clone();
+        assert_eq!(roles["details"], json!({ "before": [], "after": ["editor"] }));
+        assert_eq!((&roles["byUser"], roles["byKey"].is_string()), (&Value::Null, true), "{roles}");
+        // Pages go on where the last one ended.
+        let (mut after, mut seen) = (String::new(), Vec::new());
+        loop {
+            let page = app.get(&format!("/audit?limit=3{after}")).await;
+            seen.extend(page.data().as_array().unwrap().iter().map(|entry| entry["event"].clone()));
+            let Some(cursor) = page.body["nextCursor"].as_str() else { break };
+            after = format!("&after={cursor}");
+        }
+        let all = expected.iter().rev().map(|event| json!(event)).collect::<Vec<_>>();
+        assert_eq!(seen, all);
+        assert_eq!(events(app, "?at__lt=2020-01-01").await, Vec::<String>::new());
+        assert_eq!(events(app, "?at__gte=2020-01-01&limit=1").await, ["userDeleted"]);
+        assert_eq!(events(app, "?address=198.51.100.1").await, Vec::<String>::new());
+    }
+
+    async fn failed_sign_ins_and_stolen_tokens_are_noted_and_no_secret_is(app: &TestApp) {
+        let ada = sign_up(app, "ada@example.com").await;
+        for password in ["wrong horse", "wronger horse", "wrongest horse"] {
+            let body = json!({ "email": "ada@example.com", "password": password });
+            assert_eq!(post(app, "/users/login", body).await.status, 401);
+        }
+        let second = Signed::read(&refresh(app, &ada.refresh).await);
+        Signed::read(&refresh(app, &second.refresh).await);
+        assert_eq!(refresh(app, &ada.refresh).await.status, 401);
+        assert_eq!(app.patch("/settings", json!({ "signup": { "mode": "closed" } })).await.status, 200);
+        let begun = std::time::Instant::now();
+        let failed = loop {
+            let entries = app.get("/audit?event=signInFailed").await.data().clone();
+            if entries.as_array().unwrap().is_empty() {
+                assert!(begun.elapsed().as_secs() < 20);
+                tokio::task::yield_now().await;
+                continue;
+            }
+            break entries;
+        };
+        assert_eq!(failed[0]["user"], json!(ada.id), "{failed}");
+        assert!(failed[0]["count"].as_u64().unwrap() >= 1, "{failed}");
+        let all = app.get("/audit").await.body.to_string();
+        for event in ["refreshTokenReplayed", "settingsChanged"] {
+            assert!(all.contains(event), "{event}: {all}");
+        }
+        for secret in ["horse", "rt_", "eyJ", "argon2", "ada@example.com"] {
+            assert!(!all.contains(secret), "{secret}: {all}");
+        }
+    }
+
+    async fn the_audit_is_a_servers_and_refuses_what_it_does_not_know(app: &TestApp) {
+        let ada = sign_up(app, "ada@example.com").await;
+        sign_in(app, "ada@example.com").await;
+        for credential in [PUBLISHABLE_KEY, &ada.access] {
+            assert_eq!(ask(app, credential, Method::GET, "/audit", Value::Null).await.error(), (403, "FORBIDDEN"));
+        }
+        for (query, expected) in [
+            ("?events=signIn", (400, "INVALID_FILTER")),
+            ("?event=signin", (400, "INVALID_FILTER")),
+            ("?at__gte=yesterday", (400, "INVALID_FILTER")),
+            ("?limit=0", (400, "INVALID_FILTER")),
+            ("?after=nonsense", (400, "INVALID_CURSOR")),
+        ] {
+            assert_eq!(app.get(&format!("/audit{query}")).await.error(), expected, "{query}");
+        }
+        // A write that fails has no entry.
+        assert_eq!(post(app, "/users", json!({ "email": "ada@example.com", "password": PASSWORD })).await.status, 409);
+        assert_eq!(events(app, "").await, ["signUp", "signIn"]);
+        assert_eq!(app.post("/users/invitations", json!({ "email": "bob@example.com" })).await.status, 201);
+        let token = token_of(&mails(app, 1).await[0]);
+        assert!(!app.get("/audit").await.body.to_string().contains(&token));
+    }
+}
