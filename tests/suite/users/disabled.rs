@@ -5,10 +5,15 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    PASSWORD, ask, digits_of, mails, post, refresh, sign_in, sign_up, status_of,
+    PASSWORD, Signed, ask, digits_of, foreign, mails, post,
+    providers::{ada, assert_refused, enter, local, provide},
+    refresh, sign_in, sign_up, status_of,
     streams::{Streams, ticket},
 };
-use crate::harness::{Database, PUBLISHABLE_KEY, TestApp, on_both_databases};
+use crate::harness::{
+    Database, PUBLISHABLE_KEY, TestApp, on_both_databases,
+    provider::{TestKey, TestProvider, merged},
+};
 
 on_both_databases! {
     async fn a_user_whom_a_server_disables_gets_in_nowhere_until_it_enables_them(app: &TestApp) {
@@ -69,6 +74,41 @@ on_both_databases! {
             let status = ask(app, &bob.access, Method::PATCH, &path, body).await.status.as_u16();
             assert!([400, 403, 404].contains(&status), "{path}: {status}");
         }
+    }
+
+    async fn a_disabled_user_gets_in_neither_by_a_provider_nor_by_a_token_of_another_issuer(app: &TestApp, local) {
+        let provider = TestProvider::start().await;
+        provide(app, &provider).await;
+        foreign::take(app, json!({ "issuer": provider.url })).await;
+        // One is known to the provider, and another one has a verified address that is a user's.
+        let known = Signed::read(&enter(app, &provider, &ada()).await);
+        let joining = sign_up(app, "bob@example.com").await;
+        let bob = merged(&ada(), &json!({ "sub": "1843", "email": "bob@example.com" }));
+        let by_token = |subject: &str, roles: &[&str]| {
+            let change = json!({ "sub": subject, "realm": { "roles": roles } });
+            foreign::token(&provider.url, TestKey::Ec, &change)
+        };
+        let held = by_token("1852", &["editor"]);
+        let holder = foreign::me(app, &held).await.data()["id"].as_str().unwrap().to_owned();
+        for id in [&known.id, &joining.id, &holder] {
+            assert_eq!(app.patch(&format!("/users/{id}"), json!({ "disabled": true })).await.status, 200);
+        }
+        for person in [ada(), bob.clone()] {
+            assert_refused(&enter(app, &provider, &person).await, (403, "FORBIDDEN"), "disabled");
+        }
+        assert_eq!(app.sql().await.integers("SELECT COUNT(*) FROM identities").await, [2], "nothing is linked");
+        // The one who was seen before, with a token that says something new, and of who came by the provider.
+        for token in [&held, &by_token("1852", &["admin"]), &by_token("1815", &["editor"])] {
+            foreign::assert_hint(&foreign::me(app, token).await, "this user is disabled");
+        }
+        let roles = app.get(&format!("/users/{holder}")).await.data()["data"]["roles"].clone();
+        assert_eq!(roles, json!(["editor"]), "a refused token changes nothing");
+        for id in [&known.id, &joining.id, &holder] {
+            assert_eq!(app.patch(&format!("/users/{id}"), json!({ "disabled": false })).await.status, 200);
+        }
+        assert_eq!(Signed::read(&enter(app, &provider, &ada()).await).id, known.id);
+        assert_eq!(Signed::read(&enter(app, &provider, &bob).await).id, joining.id);
+        assert_eq!(foreign::me(app, &held).await.data()["id"], holder);
     }
 }
 

@@ -15,19 +15,19 @@ use crate::harness::{
 const AUDIENCE: &str = "api-of-the-test";
 
 /// Signs a token that is good for five minutes.
-fn token(issuer: &str, key: TestKey, change: &Value) -> String {
+pub fn token(issuer: &str, key: TestKey, change: &Value) -> String {
     let claims = json!({ "iss": issuer, "aud": AUDIENCE, "sub": "1815", "iat": now(), "exp": now() + 300 });
     sign(key, &merged(&claims, change))
 }
 
 /// Lets the project take tokens of an issuer.
-async fn take(app: &TestApp, issuer: Value) {
+pub async fn take(app: &TestApp, issuer: Value) {
     let issuer = merged(&json!({ "audience": AUDIENCE, "claims": { "roles": "realm.roles" } }), &issuer);
     let answer = app.patch("/settings", json!({ "issuers": [issuer] })).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-async fn me(app: &TestApp, token: &str) -> Answer {
+pub async fn me(app: &TestApp, token: &str) -> Answer {
     let request = app.request_as(token, Method::GET, "/users/me").header("x-api-key", PUBLISHABLE_KEY);
     app.send(request).await
 }
@@ -153,7 +153,7 @@ on_both_databases! {
 
 /// The message for a bad token is fixed, and the hint says what is wrong.
 #[track_caller]
-fn assert_hint(answer: &Answer, told: &str) {
+pub fn assert_hint(answer: &Answer, told: &str) {
     assert_eq!(answer.error(), (401, "UNAUTHORIZED"), "{told}: {answer:?}");
     let hint = answer.body["error"]["hint"].as_str().unwrap_or_default();
     assert!(hint.contains(told), "{told}: {hint}");
