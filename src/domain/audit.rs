@@ -23,7 +23,11 @@ pub enum AuditEvent {
     RolesChanged,
     TotpOn,
     TotpOff,
+    IdentityLinked,
+    IdentityUnlinked,
     UserInvited,
+    UserDisabled,
+    UserEnabled,
     UserDeleted,
     KeyCreated,
     KeyRevoked,
@@ -31,7 +35,7 @@ pub enum AuditEvent {
 }
 
 impl AuditEvent {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 20] = [
         Self::SignUp,
         Self::SignIn,
         Self::SignInFailed,
@@ -43,7 +47,11 @@ impl AuditEvent {
         Self::RolesChanged,
         Self::TotpOn,
         Self::TotpOff,
+        Self::IdentityLinked,
+        Self::IdentityUnlinked,
         Self::UserInvited,
+        Self::UserDisabled,
+        Self::UserEnabled,
         Self::UserDeleted,
         Self::KeyCreated,
         Self::KeyRevoked,
@@ -64,7 +72,11 @@ impl AuditEvent {
             Self::RolesChanged => "rolesChanged",
             Self::TotpOn => "totpOn",
             Self::TotpOff => "totpOff",
+            Self::IdentityLinked => "identityLinked",
+            Self::IdentityUnlinked => "identityUnlinked",
             Self::UserInvited => "userInvited",
+            Self::UserDisabled => "userDisabled",
+            Self::UserEnabled => "userEnabled",
             Self::UserDeleted => "userDeleted",
             Self::KeyCreated => "keyCreated",
             Self::KeyRevoked => "keyRevoked",

@@ -29,7 +29,9 @@ impl Batch {
             (UserOperation::Refresh { .. }, Outcome::Stolen { session }) => {
                 staged.audit(AuditEvent::RefreshTokenReplayed, Some(&session.user), None);
             }
-            (UserOperation::Refresh { .. } | UserOperation::Adopt { .. }, _) => {}
+            // They note themselves what they find out on the way.
+            (UserOperation::SignInByProvider(_) | UserOperation::Adopt { .. }, _) => {}
+            (UserOperation::Refresh { .. }, _) => {}
             (_, Outcome::SignedIn { user, session }) => {
                 staged.audit(AuditEvent::SignIn, Some(&user.id), method(&session.method));
             }
@@ -74,6 +76,10 @@ impl Batch {
         if old.roles != new.roles {
             let details = json!({ "before": old.roles, "after": new.roles });
             staged.audit(AuditEvent::RolesChanged, Some(id), Some(details));
+        }
+        if old.disabled != new.disabled {
+            let event = if new.disabled { AuditEvent::UserDisabled } else { AuditEvent::UserEnabled };
+            staged.audit(event, Some(id), None);
         }
     }
 }

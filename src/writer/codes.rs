@@ -3,6 +3,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use serde_json::json;
+
 use super::{
     batch::Batch,
     error::WriteError,
@@ -14,6 +16,7 @@ use crate::{
     auth::codes::hash_digits,
     domain::{
         Code, Credentials, Document, DocumentId, Email, PasswordHash, Purpose, Timestamp, UserData, UserKey,
+        audit::AuditEvent,
         code::{MAX_RECENT, RECENT},
     },
 };
@@ -196,11 +199,18 @@ impl Batch {
             return Ok(document);
         }
         let credentials = self.credentials(staged, key).ok_or(WriteError::UnknownDocument)?;
+        if credentials.has_second_factor() {
+            let details = json!({ "method": "takeover" });
+            staged.audit(AuditEvent::TotpOff, Some(&key.user), Some(details));
+        }
         self.put_credentials(staged, Credentials { password: None, totp: None, ..(*credentials).clone() });
         let sessions = self.sessions_of(staged, key);
         self.end_sessions(staged, &sessions);
         self.drop_codes(staged, key);
-        self.drop_identities(staged, key);
+        for identity in self.drop_identities(staged, key) {
+            let details = json!({ "provider": identity.provider, "method": "takeover" });
+            staged.audit(AuditEvent::IdentityUnlinked, Some(&key.user), Some(details));
+        }
         data.email_verified = true;
         match self.write_user(staged, document, &data)? {
             Outcome::Document { document, .. } => Ok(document),

@@ -5,6 +5,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use serde_json::json;
+
 use super::{
     batch::Batch,
     error::WriteError,
@@ -16,6 +18,7 @@ use super::{
 use crate::{
     domain::{
         Claimed, Document, DocumentId, Email, Identity, IdentityKey, Session, USERS, UserData, UserKey,
+        audit::AuditEvent,
     },
     store::Trouble,
 };
@@ -29,12 +32,16 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let ProviderSignIn { claimed, found, admission, state, session, ticket_hash } = sign_in;
         self.use_state(staged, state)?;
-        let document = match self.owner_of_identity(staged, claimed, found.as_ref())? {
-            Some(document) => document,
-            None => self.join_by_address(staged, claimed, found.as_ref(), admission)?,
+        let (document, is_new) = match self.owner_of_identity(staged, claimed, found.as_ref())? {
+            Some(document) => (document, false),
+            None => self.join_by_address(staged, claimed, found.as_ref(), (admission, session))?,
         };
         let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
-        self.begin_or_ask(staged, &key, document, session, ticket_hash)
+        let outcome = self.begin_or_ask(staged, &key, document, session, ticket_hash)?;
+        if !is_new && matches!(outcome, Outcome::SignedIn { .. }) {
+            note_entry(staged, AuditEvent::SignIn, &key.user, claimed, session);
+        }
+        Ok(outcome)
     }
 
     /// Lets the holder of a token of another issuer be a user, whose roles are those that the token names, and who has a session for
@@ -46,14 +53,14 @@ impl Batch {
         found: Option<&DocumentId>,
         session: &NewSession,
     ) -> Result<Outcome, WriteError> {
-        let mut document = match self.owner_of_identity(staged, claimed, found)? {
-            Some(document) => document,
+        let (mut document, is_new) = match self.owner_of_identity(staged, claimed, found)? {
+            Some(document) => (document, false),
             None if found.is_some() => return Err(WriteError::AccountChanged),
             None => {
                 // A token shows no second factor, so it never joins an account that exists.
                 let is_free = |email: &&Email| self.owner_of_address(staged, email).is_none();
                 let email = claimed.verified_email().filter(is_free).cloned();
-                self.create_with_identity(staged, claimed, email, &Admission::Settings)?
+                (self.create_with_identity(staged, claimed, email, (&Admission::Settings, session))?, true)
             }
         };
         self.check_enabled(&document)?;
@@ -79,7 +86,12 @@ impl Batch {
                 staged.accounts.sessions.insert(longer.id.clone(), Some(longer.clone()));
                 longer
             }
-            None => self.begin_session(staged, &key, session)?,
+            None => {
+                if !is_new {
+                    note_entry(staged, AuditEvent::SignIn, &key.user, claimed, session);
+                }
+                self.begin_session(staged, &key, session)?
+            }
         };
         Ok(Outcome::SignedIn { user: document, session })
     }
@@ -100,6 +112,7 @@ impl Batch {
             Some(_) => return Err(WriteError::IdentityTaken),
             None => self.put_identity(staged, &key, claimed)?,
         }
+        note_identity(staged, AuditEvent::IdentityLinked, user, &claimed.provider);
         let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
         let Some(email) = claimed.verified_email() else { return self.unchanged(staged, document) };
         match &data.email {
@@ -133,16 +146,18 @@ impl Batch {
             return Err(WriteError::LastWayIn);
         }
         for identity in gone {
+            note_identity(staged, AuditEvent::IdentityUnlinked, user, &identity.provider);
             staged.accounts.identities.insert(identity.key.clone(), None);
         }
         Ok(Outcome::Done)
     }
 
-    /// Forgets the identities of a user.
-    pub(super) fn drop_identities(&self, staged: &mut Staged, key: &UserKey) {
-        for identity in self.identities_of(staged, key) {
-            staged.accounts.identities.insert(identity.key.clone(), None);
-        }
+    /// Forgets the identities of a user, and returns them.
+    pub(super) fn drop_identities(&self, staged: &mut Staged, key: &UserKey) -> Vec<Arc<Identity>> {
+        let identities = self.identities_of(staged, key);
+        let places = identities.iter().map(|identity| (identity.key.clone(), None));
+        staged.accounts.identities.extend(places);
+        identities
     }
 
     /// Returns the user who has the identity, if anybody has.
@@ -164,13 +179,14 @@ impl Batch {
         }
     }
 
+    /// Returns the account that an identity joins, and whether it is new.
     fn join_by_address(
         &self,
         staged: &mut Staged,
         claimed: &Claimed,
         found: Option<&DocumentId>,
-        admission: &Admission,
-    ) -> Result<Arc<Document>, WriteError> {
+        (admission, session): (&Admission, &NewSession),
+    ) -> Result<(Arc<Document>, bool), WriteError> {
         if claimed.email.is_some() && !claimed.is_verified {
             return Err(WriteError::EmailNotVerified);
         }
@@ -179,13 +195,15 @@ impl Batch {
             return Err(WriteError::AccountChanged);
         }
         let Some(user) = owner else {
-            return self.create_with_identity(staged, claimed, claimed.email.clone(), admission);
+            let email = claimed.email.clone();
+            return Ok((self.create_with_identity(staged, claimed, email, (admission, session))?, true));
         };
         let key = UserKey { project: staged.project.clone(), user: user.clone() };
         let document = self.user_document(staged, &user)?;
         let document = self.take_over(staged, &key, document)?;
         self.put_identity(staged, &key, claimed)?;
-        Ok(document)
+        note_identity(staged, AuditEvent::IdentityLinked, &user, &claimed.provider);
+        Ok((document, false))
     }
 
     fn create_with_identity(
@@ -193,7 +211,7 @@ impl Batch {
         staged: &mut Staged,
         claimed: &Claimed,
         email: Option<Email>,
-        admission: &Admission,
+        (admission, session): (&Admission, &NewSession),
     ) -> Result<Arc<Document>, WriteError> {
         if *admission == Admission::Settings {
             self.catalog(staged).settings().signup.check(email.as_ref())?;
@@ -211,6 +229,7 @@ impl Batch {
         };
         let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
         self.put_identity(staged, &key, claimed)?;
+        note_entry(staged, AuditEvent::SignUp, &document.id, claimed, session);
         Ok(document)
     }
 
@@ -288,4 +307,20 @@ impl Batch {
         let sequence = staged.ends.last.sequence;
         Ok(Outcome::Document { collection, document, is_new: false, sequence })
     }
+}
+
+/// Notes that somebody got in by an identity.
+fn note_entry(
+    staged: &mut Staged,
+    event: AuditEvent,
+    user: &DocumentId,
+    claimed: &Claimed,
+    session: &NewSession,
+) {
+    let details = json!({ "method": session.method, "provider": claimed.provider });
+    staged.audit(event, Some(user), Some(details));
+}
+
+fn note_identity(staged: &mut Staged, event: AuditEvent, user: &DocumentId, provider: &str) {
+    staged.audit(event, Some(user), Some(json!({ "provider": provider })));
 }

@@ -116,7 +116,9 @@ impl Staged {
     ) {
         let Asker { key, session, seen } = &self.asker;
         // Whoever replays a refresh token may be anybody.
-        let is_own = session.is_some() || matches!(event, AuditEvent::SignUp | AuditEvent::SignIn);
+        let is_sign_in =
+            matches!(event, AuditEvent::SignUp | AuditEvent::SignIn | AuditEvent::IdentityLinked);
+        let is_own = session.is_some() || is_sign_in;
         let entry = AuditEntry {
             user: user.cloned(),
             by_user: user.filter(|_| is_own).cloned(),

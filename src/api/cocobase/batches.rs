@@ -13,7 +13,7 @@ use crate::{
         error::{ApiError, ErrorCode},
         headers::add_cursor,
         request::{
-            Body, Caller,
+            Body, Visitor,
             batch::{Items, Members, Patches, name_item, place_in},
             body::invalid_body,
             idempotency::request_key,
@@ -60,7 +60,7 @@ struct Ids<'a> {
 pub async fn create(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -81,7 +81,7 @@ pub async fn create(
 pub async fn merge(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -98,7 +98,7 @@ pub async fn merge(
 pub async fn merge_listed(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -142,7 +142,7 @@ fn listed_update(raw: &RawValue) -> Result<(String, Box<RawValue>), ApiError> {
 pub async fn delete(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {

@@ -14,7 +14,7 @@ use crate::{
         error::{ApiError, ErrorCode},
         headers::add_cursor,
         request::{
-            Body, Caller, Parameters,
+            Body, Caller, Parameters, Visitor,
             idempotency::request_key,
             list::{ListParameters, ListStyle, View},
             path::existing_key,
@@ -55,7 +55,7 @@ pub async fn create_named(
     _: NoFiles,
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     parameters: Parameters,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -71,7 +71,7 @@ pub async fn create(
     _: NoFiles,
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -157,7 +157,7 @@ pub async fn merge(
     _: NoFiles,
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     path: Path<(String, String)>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -172,7 +172,7 @@ pub async fn merge(
 pub async fn delete(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let key = existing_key(path)?;

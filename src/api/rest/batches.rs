@@ -8,7 +8,7 @@ use crate::{
     api::{
         error::ApiError,
         request::{
-            Body, Caller,
+            Body, Visitor,
             batch::{Items, Members, Patches, name_item, place_in},
             body::{check_new, check_patch},
             idempotency::request_key,
@@ -53,7 +53,7 @@ struct Deleted<'a> {
 pub async fn create(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -71,7 +71,7 @@ pub async fn create(
 pub async fn merge(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -90,7 +90,7 @@ pub async fn merge(
 pub async fn delete(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {

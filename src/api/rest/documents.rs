@@ -13,7 +13,7 @@ use crate::{
         error::ApiError,
         headers::add_entity_tag,
         request::{
-            Body, Caller, Parameters,
+            Body, Caller, Parameters, Visitor,
             idempotency::request_key,
             list::{ListParameters, ListStyle, View},
             path::existing_key,
@@ -57,7 +57,7 @@ pub(super) const LIST_STYLE: ListStyle = ListStyle {
 pub async fn create(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     collection: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -113,7 +113,7 @@ pub async fn get(
 pub async fn put(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     path: Path<(String, String)>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -130,7 +130,7 @@ pub async fn put(
 pub async fn merge(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     path: Path<(String, String)>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
@@ -146,7 +146,7 @@ pub async fn merge(
 pub async fn delete(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     refuse_in_write(&request)?;

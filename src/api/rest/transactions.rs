@@ -10,7 +10,7 @@ use crate::{
         error::{ApiError, ErrorCode},
         fallback::unknown_collection,
         request::{
-            Body, Caller,
+            Body, Visitor,
             batch::{self, Items, name_item, place_in},
             body::{check_new, check_patch},
             idempotency::request_key,
@@ -66,7 +66,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 pub async fn run(
     state: State,
     request: HttpRequest,
-    Caller(principal): Caller,
+    Visitor(principal): Visitor,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     refuse_precondition(&request)?;

@@ -3,8 +3,17 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{PASSWORD, Signed, ask, mails, post, refresh, sign_in, sign_up, token_of};
-use crate::harness::{PUBLISHABLE_KEY, TestApp, on_both_databases};
+use super::{
+    PASSWORD, Signed, ask, foreign, linking, mails, post,
+    providers::{ada, enter, local, provide},
+    refresh,
+    second_factor::Guarded,
+    sign_in, sign_up, token_of,
+};
+use crate::harness::{
+    PUBLISHABLE_KEY, TestApp, on_both_databases,
+    provider::{TestKey, TestProvider},
+};
 
 /// Returns the events of a list, the oldest first.
 async fn events(app: &TestApp, query: &str) -> Vec<String> {
@@ -13,7 +22,95 @@ async fn events(app: &TestApp, query: &str) -> Vec<String> {
     entries.iter().rev().map(|entry| entry["event"].as_str().unwrap().to_owned()).collect()
 }
 
+/// Returns the events of a user with their details, the oldest first.
+async fn details(app: &TestApp, user: &str) -> Vec<(String, Value)> {
+    let answer = app.get(&format!("/audit?user={user}")).await;
+    let entries = answer.data().as_array().unwrap();
+    let shown = |entry: &Value| (entry["event"].as_str().unwrap().to_owned(), entry["details"].clone());
+    entries.iter().rev().map(shown).collect()
+}
+
 on_both_databases! {
+    async fn a_server_that_disables_a_user_is_noted_on_every_door_with_its_address(app: &TestApp) {
+        let ada = sign_up(app, "ada@example.com").await;
+        let update = |is_disabled| json!({ "disabled": is_disabled });
+        let of_users = format!("/collections/_users/{}", ada.id);
+        let operation = json!({ "op": "update", "collection": "_users", "id": ada.id, "data": update(true) });
+        let steps = [
+            (Method::PATCH, format!("/users/{}", ada.id), update(true)),
+            (Method::PATCH, of_users.clone(), update(false)),
+            (Method::POST, "/transactions".to_owned(), json!({ "operations": [operation] })),
+            (Method::PATCH, "/collections/_users/batch".to_owned(), json!({ "updates": { &ada.id: update(false) } })),
+            (Method::PUT, of_users, json!({ "email": "ada@example.com", "disabled": true, "roles": ["a"] })),
+            (Method::DELETE, format!("/users/{}", ada.id), Value::Null),
+        ];
+        for (method, path, body) in steps {
+            let request = app.request(method, &path).header("user-agent", "Lynx");
+            let request = if body.is_null() { request } else { request.json(&body) };
+            let answer = app.send(request).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        }
+        let expected = [
+            "signUp", "userDisabled", "userEnabled", "userDisabled", "userEnabled", "rolesChanged", "userDisabled",
+            "userDeleted",
+        ];
+        assert_eq!(events(app, &format!("?user={}", ada.id)).await, expected);
+        let entries = app.get("/audit?limit=7").await.data().clone();
+        for entry in entries.as_array().unwrap() {
+            assert_eq!((&entry["device"], &entry["address"]), (&json!("Lynx"), &json!("127.0.0.1")), "{entry}");
+            assert_eq!((&entry["byUser"], entry["byKey"].is_string()), (&Value::Null, true), "{entry}");
+        }
+    }
+
+    async fn sign_ins_by_providers_and_by_tokens_of_other_issuers_are_noted(app: &TestApp, local) {
+        let provider = TestProvider::start().await;
+        provide(app, &provider).await;
+        let new = Signed::read(&enter(app, &provider, &ada()).await);
+        Signed::read(&enter(app, &provider, &ada()).await);
+        let oauth = json!({ "method": "oauth", "provider": "acme" });
+        assert_eq!(details(app, &new.id).await, [("signUp".to_owned(), oauth.clone()), ("signIn".to_owned(), oauth.clone())]);
+        let bob = sign_up(app, "bob@example.com").await;
+        let person = |subject: &str| json!({ "sub": subject, "email": "bob@example.com", "email_verified": true });
+        assert_eq!(linking::link(app, &provider, &bob, &person("1843")).await.status, 200);
+        assert_eq!(linking::link(app, &provider, &bob, &person("1843")).await.status, 200, "nothing new");
+        assert_eq!(linking::unlink(app, &bob, "acme").await.status, 200);
+        Signed::read(&enter(app, &provider, &person("1843")).await);
+        let acme = json!({ "provider": "acme" });
+        let expected = [
+            ("signUp", json!({ "method": "password" })), ("identityLinked", acme.clone()),
+            ("identityUnlinked", acme.clone()), ("identityLinked", acme), ("signIn", oauth),
+        ];
+        assert_eq!(details(app, &bob.id).await, expected.map(|(event, details)| (event.to_owned(), details)));
+        foreign::take(app, json!({ "issuer": provider.url })).await;
+        let token = foreign::token(&provider.url, TestKey::Ec, &json!({ "sub": "1852" }));
+        let holder = foreign::me(app, &token).await.data()["id"].as_str().unwrap().to_owned();
+        foreign::me(app, &token).await;
+        let by_token = json!({ "method": "token", "provider": provider.url });
+        assert_eq!(details(app, &holder).await, [("signUp".to_owned(), by_token.clone())]);
+        assert_eq!(app.post(&format!("/users/{holder}/logout"), json!({})).await.status, 200);
+        assert_eq!(foreign::me(app, &token).await.status, 200);
+        assert_eq!(details(app, &holder).await.last().unwrap(), &("signIn".to_owned(), by_token));
+        let linked = app.get("/audit?event=identityLinked").await.data()[0].clone();
+        assert_eq!((&linked["byUser"], &linked["address"]), (&json!(bob.id), &json!("127.0.0.1")));
+    }
+
+    async fn what_the_owner_of_an_address_takes_over_is_noted(app: &TestApp, local) {
+        let provider = TestProvider::start().await;
+        provide(app, &provider).await;
+        let trap = Guarded::new(app).await.user;
+        let eve = json!({ "sub": "eve", "email": "eve@example.com", "email_verified": true });
+        assert_eq!(linking::link(app, &provider, &trap, &eve).await.status, 200);
+        app.patch(&format!("/users/{}", trap.id), json!({ "emailVerified": false })).await;
+        Signed::read(&linking::by_code(app, "ada@example.com").await);
+        let found = details(app, &trap.id).await;
+        let expected = [
+            ("totpOff", json!({ "method": "takeover" })),
+            ("identityUnlinked", json!({ "provider": "acme", "method": "takeover" })),
+            ("signIn", json!({ "method": "code" })),
+        ];
+        assert_eq!(found[found.len() - 3..], expected.map(|(event, details)| (event.to_owned(), details)));
+    }
+
     async fn every_event_of_an_account_has_an_entry(app: &TestApp) {
         let ada = sign_up(app, "ada@example.com").await;
         let request = app.request_as(PUBLISHABLE_KEY, Method::POST, "/users/login").header("user-agent", "Lynx");

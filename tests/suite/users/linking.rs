@@ -92,7 +92,7 @@ const MATRIX: [(First, Then, Left); 24] = {
 };
 
 /// Links a person's account at the provider to a user who is signed in.
-async fn link(app: &TestApp, provider: &TestProvider, user: &Signed, person: &Value) -> Answer {
+pub async fn link(app: &TestApp, provider: &TestProvider, user: &Signed, person: &Value) -> Answer {
     let url = url_of(&begin(app, &user.access, "acme", &[]).await);
     finish(app, &user.access, "acme", &provider.approve(&url, person)).await
 }
@@ -101,7 +101,7 @@ async fn login(app: &TestApp, email: &str) -> u16 {
     post(app, "/users/login", json!({ "email": email, "password": PASSWORD })).await.status.as_u16()
 }
 
-async fn unlink(app: &TestApp, user: &Signed, provider: &str) -> Answer {
+pub async fn unlink(app: &TestApp, user: &Signed, provider: &str) -> Answer {
     let path = format!("/users/me/identities/{provider}");
     ask(app, &user.access, Method::DELETE, &path, Value::Null).await
 }
@@ -124,7 +124,7 @@ async fn mail_to(app: &TestApp, email: &str, kind: &str) -> Value {
     }
 }
 
-async fn by_code(app: &TestApp, email: &str) -> Answer {
+pub async fn by_code(app: &TestApp, email: &str) -> Answer {
     post(app, "/users/login/code", json!({ "email": email })).await;
     let code = digits_of(&mail_to(app, email, "sign-in").await);
     post(app, "/users/login/code/verify", json!({ "email": email, "code": code })).await

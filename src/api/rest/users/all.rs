@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web::Path};
 use crate::{
     api::{
         error::ApiError,
-        request::{Body, Caller, Parameters},
+        request::{Body, Caller, Parameters, Visitor},
         rest::documents,
         state::State,
     },
@@ -32,21 +32,21 @@ pub async fn get(
 pub async fn merge(
     state: State,
     request: HttpRequest,
-    caller: Caller,
+    visitor: Visitor,
     id: Path<String>,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    documents::merge(state, request, caller, of_users(id), body).await
+    documents::merge(state, request, visitor, of_users(id), body).await
 }
 
 /// `DELETE /users/{id}` with a secret key → 200 with the id. The credentials and sessions go along.
 pub async fn delete(
     state: State,
     request: HttpRequest,
-    caller: Caller,
+    visitor: Visitor,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    documents::delete(state, request, caller, of_users(id)).await
+    documents::delete(state, request, visitor, of_users(id)).await
 }
 
 fn of_users(id: Path<String>) -> Path<(String, String)> {
