@@ -4,7 +4,7 @@
 //! Never does: decide what a request means. The services do that.
 //!
 //! Reading order: [`sockets`], [`routes`], [`state`], [`error`], [`request`], [`rest`], [`realtime`], [`cocobase`]; then
-//! [`response`], [`headers`], [`fallback`] with [`route_hints`], [`health`], [`site`] and [`public`].
+//! [`response`], [`headers`], [`fallback`] with [`route_hints`], [`health`], [`token_keys`], [`site`] and [`public`].
 
 pub mod cocobase;
 pub mod error;
@@ -22,3 +22,4 @@ pub mod routes;
 pub mod site;
 pub mod sockets;
 pub mod state;
+pub mod token_keys;

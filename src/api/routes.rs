@@ -11,7 +11,7 @@ use super::{
     public::files,
     realtime,
     rest::{audit, batches, collections, documents, export, projects, queries, tickets, transactions, users},
-    site,
+    site, token_keys,
 };
 
 /// Registers every route of the server. The client libraries' door comes first: the patterns of the documented API, such as
@@ -213,6 +213,11 @@ fn api(config: &mut ServiceConfig) {
         .service(
             resource("/health/ready")
                 .route(get().to(health::ready))
+                .default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/.well-known/jwks.json")
+                .route(get().to(token_keys::get))
                 .default_service(other_methods("GET, HEAD")),
         )
         .service(resource("/audit").route(get().to(audit::list)).default_service(other_methods("GET, HEAD")))

@@ -47,7 +47,10 @@ use crate::{
         sockets::Sockets,
         state::ServerState,
     },
-    auth::{Authenticator, KeyRing, Passwords, RateLimits, Sessions, Tickets, Tokens, tickets, tokens},
+    auth::{
+        AccessKeys, Authenticator, KeyRing, Passwords, RateLimits, Sessions, Tickets, Tokens, access_keys,
+        tickets, tokens,
+    },
     config::Config,
     hub::{self, Bounds, Shard, relay},
     live::{
@@ -59,7 +62,7 @@ use crate::{
     service::{
         Collections, Documents, Exports, FailedSignIns, Projects, Scans, Users,
         foreign_tokens::IssuedTokens,
-        keys::{self, NewKeys},
+        keys::{self, NewKeys, SetupError},
         users::Lifetimes,
     },
     shares::Budget,
@@ -122,8 +125,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let db = db.with_long_reads_on(read_threads.handle());
     let durability = database::when_there(async || db.durability_report().await).await?;
     let secret = database::when_there(async || keys::ensure_secret(&db, tickets::SECRET).await).await?;
-    let access =
-        database::when_there(async || keys::ensure_secrets(&db, tokens::ACCESS_SECRET).await).await?;
+    let hs256 =
+        database::when_there(async || keys::ensure_secrets(&db, access_keys::HS256_SECRET).await).await?;
+    // With either algorithm, so that nodes that start one after the other with another algorithm read each other's tokens.
+    let eddsa =
+        database::when_there(async || keys::ensure_secrets(&db, access_keys::EDDSA_SECRET).await).await?;
+    let access = AccessKeys::new(config.jwt_algorithm, &hs256, &eddsa)
+        .map_err(|_| SetupError::NoSecret(access_keys::EDDSA_SECRET))?;
     let refresh =
         database::when_there(async || keys::ensure_secrets(&db, tokens::REFRESH_SECRET).await).await?;
     let oauth_secret = database::when_there(async || keys::ensure_secret(&db, state::SECRET).await).await?;
@@ -137,7 +145,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let authenticator = Authenticator {
         keys: keys.clone(),
         sessions: sessions.clone(),
-        tokens: Tokens::new(&access, &refresh),
+        tokens: Tokens::new(access, &refresh),
         foreign: Arc::default(),
     };
     let hub_threads = Threads::start("coir-hub").map_err(StartError::Threads)?;

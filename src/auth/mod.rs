@@ -2,9 +2,10 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`], [`totp`], [`limits`],
+//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`access_keys`] over [`secrets`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`], [`totp`], [`limits`],
 //! [`tickets`], [`permission`].
 
+pub mod access_keys;
 pub mod authenticator;
 pub mod codes;
 pub mod foreign;
@@ -14,11 +15,13 @@ mod lookups;
 pub mod passwords;
 pub mod permission;
 pub mod principal;
+pub mod secrets;
 pub mod sessions;
 pub mod tickets;
 pub mod tokens;
 pub mod totp;
 
+pub use access_keys::{AccessKeys, TokenAlgorithm};
 pub use authenticator::{Authenticator, Credentials};
 pub use keys::{AuthError, KeyRing};
 pub use limits::RateLimits;

@@ -2,21 +2,24 @@
 //!
 //! A token is good only while its session is, which [`Sessions`](super::Sessions) knows.
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use jsonwebtoken::{Validation, errors::ErrorKind, jwk::JwkSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::{
+    access_keys::{AccessKeys, TYPE},
+    secrets::Secrets,
+};
 use crate::domain::{DocumentId, KeyId, ProjectId, SessionId, Timestamp, session::PresentedToken};
 
-/// The name of the secret that signs access tokens.
-pub const ACCESS_SECRET: &str = "access";
 /// The name of the secret that makes refresh tokens.
 pub const REFRESH_SECRET: &str = "refresh";
 
-/// The `typ` of an access token (RFC 9068, section 2.1).
-const TYPE: &str = "at+jwt";
 /// How far a token's `iat` may be ahead of this clock, in seconds: two nodes' clocks differ.
 const CLOCK_LEEWAY: u64 = 60;
 /// The beginning of every refresh token.
@@ -24,27 +27,11 @@ const REFRESH_PREFIX: &str = "rt_";
 /// Bytes of a refresh token's session, generation and signature.
 const REFRESH_BYTES: (usize, usize, usize) = (16, 8, 32);
 
-/// A secret, and the one before it, with which tokens may still be signed.
-#[derive(Clone)]
-pub struct Secrets {
-    pub current: Vec<u8>,
-    pub previous: Option<Vec<u8>>,
-}
-
 /// Signs and reads the tokens of users. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokens {
-    access: Vec<AccessKey>,
+    access: Arc<AccessKeys>,
     refresh: Vec<Vec<u8>>,
-}
-
-/// A secret that signs access tokens, the current one first.
-#[derive(Clone)]
-struct AccessKey {
-    /// Names the secret in a token's header.
-    id: String,
-    signing: EncodingKey,
-    reading: DecodingKey,
 }
 
 /// The content of an access token.
@@ -87,16 +74,13 @@ struct Claims {
 }
 
 impl Tokens {
-    pub fn new(access: &Secrets, refresh: &Secrets) -> Self {
-        let both = |secrets: &Secrets| -> Vec<Vec<u8>> {
-            std::iter::once(&secrets.current).chain(&secrets.previous).cloned().collect()
-        };
-        let key = |secret: Vec<u8>| AccessKey {
-            id: hex(&Sha256::digest(&secret))[..16].to_owned(),
-            signing: EncodingKey::from_secret(&secret),
-            reading: DecodingKey::from_secret(&secret),
-        };
-        Self { access: both(access).into_iter().map(key).collect(), refresh: both(refresh) }
+    pub fn new(access: AccessKeys, refresh: &Secrets) -> Self {
+        Self { access: Arc::new(access), refresh: refresh.all().cloned().collect() }
+    }
+
+    /// Returns the public keys by which other services verify access tokens.
+    pub fn published_keys(&self) -> &JwkSet {
+        self.access.published()
     }
 
     /// Whether a text looks like an access token, and not like another kind of token.
@@ -115,7 +99,7 @@ impl Tokens {
         (session, api_key): (&SessionId, Option<&KeyId>),
         seconds: u64,
     ) -> Result<(String, Timestamp), TokenError> {
-        let key = self.access.first().ok_or(TokenError::NotSigned)?;
+        let key = self.access.signing().ok_or(TokenError::NotSigned)?;
         let now = Timestamp::now().0.unsigned_abs() / 1000;
         let claims = Claims {
             sub: user.to_string(),
@@ -126,26 +110,19 @@ impl Tokens {
             iat: now,
             exp: now + seconds,
         };
-        let header =
-            Header { typ: Some(TYPE.to_owned()), kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
-        let text = jsonwebtoken::encode(&header, &claims, &key.signing).map_err(|_| TokenError::NotSigned)?;
+        let text =
+            jsonwebtoken::encode(&key.header, &claims, &key.signing).map_err(|_| TokenError::NotSigned)?;
         Ok((text, Timestamp(claims.exp as i64 * 1000)))
     }
 
-    /// Checks the signature and the age of an access token, and returns what it says. Only this server's own secrets are
-    /// looked at, whatever the header names.
+    /// Checks the signature and the age of an access token, and returns what it says. Only this server's own keys are looked at.
     ///
     /// # Errors
     /// [`TokenError::Expired`] and [`TokenError::Unknown`].
     pub fn read(&self, text: &str) -> Result<Access, TokenError> {
         let header = jsonwebtoken::decode_header(text).map_err(|_| TokenError::Unknown)?;
-        let names_other_keys = header.jku.is_some() || header.jwk.is_some() || header.x5u.is_some();
-        if header.alg != Algorithm::HS256 || header.typ.as_deref() != Some(TYPE) || names_other_keys {
-            return Err(TokenError::Unknown);
-        }
-        let is_meant = |key: &&AccessKey| header.kid.as_deref() == Some(key.id.as_str());
-        let key = self.access.iter().find(is_meant).ok_or(TokenError::Unknown)?;
-        let mut validation = Validation::new(Algorithm::HS256);
+        let key = self.access.find(&header).ok_or(TokenError::Unknown)?;
+        let mut validation = Validation::new(key.header.alg);
         validation.set_required_spec_claims(&["exp", "sub"]);
         validation.validate_aud = false;
         validation.leeway = 0;
@@ -214,7 +191,7 @@ impl Tokens {
 
 /// Hashes a token as it is stored. It has a signature of 256 bits, so a fast hash without salt is enough.
 pub fn hash_token(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes()))
+    HEXLOWER.encode(&Sha256::digest(text.as_bytes()))
 }
 
 fn sign(secret: &[u8], bytes: &[u8]) -> Option<Hmac<Sha256>> {
@@ -224,22 +201,16 @@ fn sign(secret: &[u8], bytes: &[u8]) -> Option<Hmac<Sha256>> {
     Some(mac)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::access_keys::TokenAlgorithm;
 
     fn tokens(access: &[u8], previous: Option<&[u8]>) -> Tokens {
         let secrets =
             |current: &[u8]| Secrets { current: current.to_vec(), previous: previous.map(<[u8]>::to_vec) };
-        Tokens::new(&secrets(access), &secrets(access))
+        let keys = AccessKeys::new(TokenAlgorithm::Hs256, &secrets(access), &secrets(access));
+        Tokens::new(keys.unwrap(), &secrets(access))
     }
 
     fn session() -> SessionId {

@@ -19,7 +19,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    auth::KeyKind,
+    auth::{KeyKind, TokenAlgorithm},
     mail::{Smtp, smtp::SmtpError},
     store::{DatabaseUrl, Durability, log::retention::Retention},
 };
@@ -41,6 +41,8 @@ pub struct Config {
     pub publishable_key: Option<String>,
     /// For how long an access token of a user is good.
     pub access_token_seconds: u64,
+    /// What signs new access tokens of users.
+    pub jwt_algorithm: TokenAlgorithm,
     /// How long a session lasts that isn't used.
     pub refresh_token_days: u64,
     /// The mail server; `None` leaves mails in the outbox.
@@ -137,6 +139,10 @@ impl Config {
             api_key: given.key("COIR_API_KEY", KeyKind::Secret)?,
             publishable_key: given.key("COIR_PUBLISHABLE_KEY", KeyKind::Publishable)?,
             access_token_seconds: given.required_number("COIR_ACCESS_TOKEN_SECONDS")?,
+            jwt_algorithm: given.choice(
+                "COIR_JWT_ALGORITHM",
+                &[("HS256", TokenAlgorithm::Hs256), ("EdDSA", TokenAlgorithm::EdDsa)],
+            )?,
             refresh_token_days: given.required_number("COIR_REFRESH_TOKEN_DAYS")?,
             smtp: read_smtp(given)?,
             public_url: read_public_url(given)?,

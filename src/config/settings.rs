@@ -158,6 +158,15 @@ pub const SETTINGS: &[Setting] = &[
         Group::Users,
         "Seconds for which an access token of a user is good",
     ),
+    Setting {
+        variable: "COIR_JWT_ALGORITHM",
+        flag: "jwt-algorithm",
+        value_name: "ALGORITHM",
+        default: Some("HS256"),
+        bounds: Bounds::Choice(&["HS256", "EdDSA"]),
+        help: "What signs access tokens: HS256, or EdDSA with a key pair, whose public key is at /.well-known/jwks.json",
+        group: Group::Users,
+    },
     number(
         "COIR_REFRESH_TOKEN_DAYS",
         "refresh-token-days",

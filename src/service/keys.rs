@@ -11,7 +11,7 @@ use crate::{
     auth::{
         KeyKind, Scopes,
         keys::{generate_key, hash_key, shown_part, stored_key},
-        tokens::Secrets,
+        secrets::Secrets,
     },
     domain::{
         ProjectId, Timestamp,

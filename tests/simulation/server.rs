@@ -19,7 +19,7 @@ use coir::{
         realtime::{Admission, ConnectionCount, Realtime, local_shard::Parts},
         sockets::{SocketHandle, SocketLimits, Sockets},
     },
-    auth::{Authenticator, KeyRing, Sessions, Tickets, Tokens, tokens::Secrets},
+    auth::{AccessKeys, Authenticator, KeyRing, Sessions, Tickets, TokenAlgorithm, Tokens, secrets::Secrets},
     domain::{Control, KeyId, Position, ProjectId},
     hub::{
         self, Bounds, Shard,
@@ -86,7 +86,10 @@ fn authenticator() -> Authenticator {
             let authenticator = Authenticator {
                 keys: KeyRing::new(db.clone()),
                 sessions: Sessions::new(db),
-                tokens: Tokens::new(&secrets, &secrets),
+                tokens: Tokens::new(
+                    AccessKeys::new(TokenAlgorithm::Hs256, &secrets, &secrets).unwrap(),
+                    &secrets,
+                ),
                 foreign: std::sync::Arc::default(),
             };
             sender.send(authenticator).unwrap();

@@ -18,6 +18,7 @@ mod requests;
 mod second_factor;
 mod sessions;
 mod streams;
+mod token_algorithms;
 mod tokens;
 
 use reqwest::Method;

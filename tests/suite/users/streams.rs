@@ -20,7 +20,7 @@ pub async fn ticket(app: &TestApp, token: &str) -> String {
     answer.data()["ticket"].as_str().unwrap().to_owned()
 }
 
-fn sse_by_ticket(app: &TestApp, ticket: &str, collection: &str) -> RequestBuilder {
+pub fn sse_by_ticket(app: &TestApp, ticket: &str, collection: &str) -> RequestBuilder {
     app.http.get(format!("{}/realtime/sse/{collection}?ticket={ticket}", app.url))
 }
 

@@ -9,13 +9,13 @@ use super::{ask, sign_up, status_of};
 use crate::harness::{TestApp, on_both_databases};
 
 /// Returns the parts of a token as JSON: header and claims.
-fn parts(token: &str) -> (Value, Value) {
+pub fn parts(token: &str) -> (Value, Value) {
     let part = |text: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap();
     let mut parts = token.split('.');
     (part(parts.next().unwrap()), part(parts.next().unwrap()))
 }
 
-fn encode(value: &Value) -> String {
+pub fn encode(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
@@ -28,6 +28,29 @@ async fn sign(app: &TestApp, name: &str, header: &Value, claims: &Value) -> Stri
     let key = EncodingKey::from_secret(&secret);
     let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::HS256).unwrap();
     format!("{signed}.{signature}")
+}
+
+/// Tries tokens on every door.
+pub async fn must_be_refused(app: &TestApp, forged: &[(&str, String)]) {
+    for (why, token) in forged {
+        let answer = ask(app, token, Method::GET, "/users/me", Value::Null).await;
+        assert_eq!(answer.error(), (401, "UNAUTHORIZED"), "{why}: {answer:?}");
+        let ticket = ask(app, token, Method::POST, "/realtime/tickets", json!({})).await;
+        assert_eq!(ticket.error(), (401, "UNAUTHORIZED"), "{why}");
+        let stream = ask(app, token, Method::GET, "/realtime/sse/posts", Value::Null).await;
+        assert_eq!(stream.error(), (401, "UNAUTHORIZED"), "{why}");
+        let dialect = ask(app, token, Method::GET, "/collections/posts/documents", Value::Null).await;
+        assert_eq!(dialect.status, 401, "{why}");
+    }
+    // A connection allows five failures.
+    for tokens in forged.chunks(4) {
+        let mut socket = app.anonymous_socket().await;
+        for (why, token) in tokens {
+            socket.send(json!({ "type": "auth", "token": token })).await;
+            let error = socket.next().await;
+            assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("UNAUTHORIZED")), "{why}");
+        }
+    }
 }
 
 on_both_databases! {
@@ -104,25 +127,7 @@ on_both_databases! {
         ] {
             forged.push((name, signed(with(&header, name, value), claims.clone()).await));
         }
-        for (why, token) in &forged {
-            let answer = ask(app, token, Method::GET, "/users/me", Value::Null).await;
-            assert_eq!(answer.error(), (401, "UNAUTHORIZED"), "{why}: {answer:?}");
-            let ticket = ask(app, token, Method::POST, "/realtime/tickets", json!({})).await;
-            assert_eq!(ticket.error(), (401, "UNAUTHORIZED"), "{why}");
-            let stream = ask(app, token, Method::GET, "/realtime/sse/posts", Value::Null).await;
-            assert_eq!(stream.error(), (401, "UNAUTHORIZED"), "{why}");
-            let dialect = ask(app, token, Method::GET, "/collections/posts/documents", Value::Null).await;
-            assert_eq!(dialect.status, 401, "{why}");
-        }
-        // A connection allows five failures.
-        for tokens in forged.chunks(4) {
-            let mut socket = app.anonymous_socket().await;
-            for (why, token) in tokens {
-                socket.send(json!({ "type": "auth", "token": token })).await;
-                let error = socket.next().await;
-                assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("UNAUTHORIZED")), "{why}");
-            }
-        }
+        must_be_refused(app, &forged).await;
         assert_eq!(status_of(app, &ada.access).await, 200);
     }
 }
