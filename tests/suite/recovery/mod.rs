@@ -4,6 +4,7 @@ mod clock;
 mod convergence;
 mod crash;
 mod crash_transactions;
+mod crash_users;
 mod durability;
 mod faults;
 mod hostile;
