@@ -6,7 +6,7 @@
 //!
 //! In reading order: [`http`] (one connection), [`load`] (many clients at once), [`create`] (the requests that create
 //! documents), [`report`] (counts and how they are printed), [`api`] (JSON requests for setting up), [`stream`] (one stream of
-//! events), then a module per subcommand: [`writes`] with its [`mod@reference`], [`reads`], [`indexed`], [`unique`], [`fanout`], and
+//! events), then a module per subcommand: [`writes`] with its [`mod@reference`], [`reads`], [`indexed`], [`unique`], [`sign_in`], [`fanout`], and
 //! [`reconnects`] and [`subscriptions`], which also print the server's [`memory`].
 
 mod api;
@@ -20,6 +20,7 @@ mod reads;
 mod reconnects;
 mod reference;
 mod report;
+mod sign_in;
 mod stream;
 mod subscriptions;
 mod unique;
@@ -54,6 +55,8 @@ enum Command {
     Unique(unique::UniqueArgs),
     /// Measure writers while many clients return at once, and check that every client gets what it missed
     Reconnects(reconnects::ReconnectsArgs),
+    /// Compare the times of sign-ins with a wrong password and with an unknown address, which must not tell them apart
+    SignIn(sign_in::SignInArgs),
     /// Measure what a subscription takes of the server's memory, with a million of them
     Subscriptions(subscriptions::SubscriptionsArgs),
 }
@@ -99,6 +102,7 @@ fn run(command: Command) -> Result<Verdict, Box<dyn Error>> {
             Command::Reads(args) => reads::run(args).await,
             Command::Indexed(args) => indexed::run(args).await,
             Command::Unique(args) => unique::run(args).await,
+            Command::SignIn(args) => sign_in::run(args).await,
             Command::Subscriptions(args) => subscriptions::run(args).await,
             Command::Reconnects(args) => reconnects::run(args).await,
         }
