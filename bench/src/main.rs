@@ -6,7 +6,8 @@
 //!
 //! In reading order: [`http`] (one connection), [`load`] (many clients at once), [`create`] (the requests that create
 //! documents), [`report`] (counts and how they are printed), [`api`] (JSON requests for setting up), [`stream`] (one stream of
-//! events), then a module per subcommand: [`writes`] with its [`mod@reference`], [`reads`], [`indexed`], [`unique`], [`sign_in`], [`fanout`], and
+//! events), then a module per subcommand: [`writes`] with its [`mod@reference`], [`reads`], [`indexed`], [`unique`],
+//! [`sign_in`], [`logins`], [`fanout`], and
 //! [`reconnects`] and [`subscriptions`], which also print the server's [`memory`].
 
 mod api;
@@ -15,6 +16,7 @@ mod fanout;
 mod http;
 mod indexed;
 mod load;
+mod logins;
 mod memory;
 mod reads;
 mod reconnects;
@@ -45,6 +47,8 @@ struct Cli {
 enum Command {
     /// Measure clients that each create one document after the other
     Writes(writes::WritesArgs),
+    /// Measure writers alone, and beside clients that try to sign in
+    Logins(logins::LoginsArgs),
     /// Measure how subscribers receive what writers create: events per second, losses, latency from send to event
     Fanout(fanout::FanoutArgs),
     /// Measure clients that read documents by id, or lists of 20
@@ -103,6 +107,7 @@ fn run(command: Command) -> Result<Verdict, Box<dyn Error>> {
             Command::Indexed(args) => indexed::run(args).await,
             Command::Unique(args) => unique::run(args).await,
             Command::SignIn(args) => sign_in::run(args).await,
+            Command::Logins(args) => logins::run(args).await,
             Command::Subscriptions(args) => subscriptions::run(args).await,
             Command::Reconnects(args) => reconnects::run(args).await,
         }
