@@ -48,8 +48,8 @@ use crate::{
         state::ServerState,
     },
     auth::{
-        AccessKeys, Authenticator, KeyRing, Passwords, RateLimits, Sessions, Tickets, Tokens, access_keys,
-        tickets, tokens,
+        AccessKeys, Authenticator, KeyRing, Lanes, Passwords, RateLimits, Sessions, Tickets, Tokens,
+        access_keys, tickets, tokens,
     },
     config::Config,
     hub::{self, Bounds, Shard, relay},
@@ -105,7 +105,7 @@ pub struct Running {
     indexer_task: JoinHandle<()>,
     connections: ConnectionCount,
     sockets: Arc<Sockets>,
-    _threads: [Threads; 3],
+    _threads: [Threads; 4],
 }
 
 /// Starts the server on the calling runtime, which must have several threads.
@@ -150,7 +150,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let hub_threads = Threads::start("coir-hub").map_err(StartError::Threads)?;
     let hash_threads = Threads::start("coir-hash").map_err(StartError::Threads)?;
-    let passwords = Passwords::new(hash_threads.handle()).map_err(StartError::Passwords)?;
+    let idle_threads = Threads::start_idle("coir-hash-idle").map_err(StartError::Threads)?;
+    let lanes = Lanes::new(hash_threads.handle(), idle_threads.handle());
+    let passwords = Passwords::new(lanes).map_err(StartError::Passwords)?;
     let supervisor = Supervisor::start().map_err(StartError::Threads)?;
     let hub = {
         let _context = hub_threads.handle().enter();
@@ -311,7 +313,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         indexer_task: indexer,
         connections,
         sockets,
-        _threads: [hub_threads, read_threads, hash_threads],
+        _threads: [hub_threads, read_threads, hash_threads, idle_threads],
     })
 }
 

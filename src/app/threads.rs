@@ -19,11 +19,20 @@ pub(super) struct Threads {
 impl Threads {
     /// Starts a thread for each processor, and at least two, so that two projects never wait for each other.
     pub(super) fn start(name: &str) -> io::Result<Self> {
+        Self::start_with(name, processor::yield_to_others)
+    }
+
+    /// Starts as many threads, which run only while a processor has nothing else to do.
+    pub(super) fn start_idle(name: &str) -> io::Result<Self> {
+        Self::start_with(name, processor::use_idle_time)
+    }
+
+    fn start_with(name: &str, on_start: fn()) -> io::Result<Self> {
         let count = thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 64);
         let runtime = Builder::new_multi_thread()
             .worker_threads(count)
             .thread_name(name)
-            .on_thread_start(processor::yield_to_others)
+            .on_thread_start(on_start)
             .enable_all()
             .build()?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })

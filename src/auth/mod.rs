@@ -2,14 +2,15 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`access_keys`] over [`secrets`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`], [`totp`], [`limits`],
-//! [`tickets`], [`permission`].
+//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`access_keys`] over [`secrets`], [`sessions`] and
+//! [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`].
 
 pub mod access_keys;
 pub mod authenticator;
 pub mod codes;
 pub mod foreign;
 pub mod keys;
+pub mod lanes;
 pub mod limits;
 mod lookups;
 pub mod passwords;
@@ -24,6 +25,7 @@ pub mod totp;
 pub use access_keys::{AccessKeys, TokenAlgorithm};
 pub use authenticator::{Authenticator, Credentials};
 pub use keys::{AuthError, KeyRing};
+pub use lanes::Lanes;
 pub use limits::RateLimits;
 pub use passwords::{PasswordError, Passwords};
 pub use permission::{Action, Forbidden};

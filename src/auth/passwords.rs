@@ -1,15 +1,14 @@
 //! Passwords, hashed with argon2id on threads of their own. A hash takes 19 MiB and tens of milliseconds, so there are few at a
 //! time, and few that wait.
 
-use argon2::{
-    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
-    password_hash::{PasswordHash as ParsedHash, SaltString},
-};
-use tokio::runtime::Handle;
-
+use super::lanes::Lanes;
 use crate::{
     domain::PasswordHash,
     shares::{Account, FairPermits, PermitLimits},
+};
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
+    password_hash::{PasswordHash as ParsedHash, SaltString},
 };
 
 /// Bytes of a password. The bound is checked before anything is hashed.
@@ -23,7 +22,7 @@ const PARAMETERS: (u32, u32, u32) = (19 * 1024, 2, 1);
 /// Hashes and compares passwords. Cheap to clone.
 #[derive(Clone)]
 pub struct Passwords {
-    threads: Handle,
+    lanes: Lanes,
     permits: FairPermits,
     /// The hash of a password that nobody knows. It is compared where there is no user, so that the answer takes as long.
     nobodys: PasswordHash,
@@ -50,15 +49,13 @@ pub enum Verdict {
 }
 
 impl Passwords {
-    /// Makes a pool on a runtime whose threads do nothing else.
+    /// Makes a pool on threads that do nothing else.
     ///
     /// # Errors
     /// [`PasswordError::Failed`] if the operating system has no random numbers.
-    pub fn new(threads: Handle) -> Result<Self, PasswordError> {
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
-        // Half of the processors, so that reads and writes have the rest.
+    pub fn new(lanes: Lanes) -> Result<Self, PasswordError> {
         let permits = FairPermits::new(PermitLimits {
-            permits: (count / 2).max(1),
+            permits: lanes.places(),
             for_newcomers: 0,
             waiting_of_a_key: WAITING.0,
             waiting_of_a_project: WAITING.1,
@@ -67,7 +64,7 @@ impl Passwords {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(|_| PasswordError::Failed)?;
         let nobodys = hash(&secret)?;
-        Ok(Self { threads, permits, nobodys })
+        Ok(Self { lanes, permits, nobodys })
     }
 
     /// Checks the length of a password that a user chooses.
@@ -113,12 +110,12 @@ impl Passwords {
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
         let permit = self.permits.acquire(account).await.map_err(|_| PasswordError::Crowded)?;
-        let task = self.threads.spawn(async move {
+        let work = move || {
             // Held until the work is done, also if the caller has gone.
             let _permit = permit;
             work()
-        });
-        task.await.unwrap_or(Err(PasswordError::Failed))
+        };
+        self.lanes.run(work).await.unwrap_or(Err(PasswordError::Failed))
     }
 }
 
@@ -153,11 +150,14 @@ fn hash_parameters(parsed: &ParsedHash<'_>) -> Option<(u32, u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::runtime::Handle;
+
     use super::*;
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_and_an_outdated_one_is_hashed_anew() {
-        let (pool, account) = (Passwords::new(Handle::current()).unwrap(), Account::anonymous());
+        let lanes = Lanes::new(Handle::current(), Handle::current());
+        let (pool, account) = (Passwords::new(lanes).unwrap(), Account::anonymous());
         let stored = pool.hash(&account, "correct horse".to_owned()).await.unwrap();
         for (password, stored, expected) in [
             ("correct horse", Some(&stored), Verdict::Right),

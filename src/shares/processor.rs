@@ -14,3 +14,20 @@ pub fn yield_to_others() {
         tracing::debug!("a thread keeps its priority: {err}");
     }
 }
+
+/// Lets the calling thread run, for good, only while a processor has nothing else to do. A lower priority is not enough where the
+/// kernel shares the processors between groups of processes first: there it counts only within the group. Does nothing where
+/// threads have no such policy.
+pub fn use_idle_time() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy,
+            set_thread_priority_and_policy, thread_native_id,
+        };
+        let policy = ThreadSchedulePolicy::Normal(Idle);
+        if let Err(err) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
+            tracing::debug!("a thread keeps its priority: {err}");
+        }
+    }
+}
