@@ -86,7 +86,12 @@ export class Account {
 		const fields = Object.fromEntries(new FormData(this.#form));
 		if (this.#ticket) fields.ticket = this.#ticket;
 		try {
-			this.#ticket = await this.#api().signIn(path, fields);
+			const missing = await this.#api().signIn(path, fields);
+			if (missing?.confirm) {
+				this.#error.textContent = "A link is on its way. Follow it, and then sign in.";
+				return;
+			}
+			this.#ticket = missing?.mfa.ticket;
 			if (this.#ticket) this.#ask();
 			else this.#changed();
 		} catch (error) {

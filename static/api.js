@@ -55,13 +55,14 @@ export class Api {
 	};
 
 	/**
-	 * Signs in, or up. Resolves to the ticket for `users/login/mfa`, if the user has a second factor.
+	 * Signs in, or up. Resolves to what is missing, if anything is: `{ mfa: { ticket } }` for `users/login/mfa`, or
+	 * `{ confirm: "mail" }`.
 	 *
 	 * @param {string} path @param {object} body
 	 */
 	async signIn(path, body) {
 		const answer = await this.#post(path, body);
-		if (answer.mfa) return answer.mfa.ticket;
+		if (!answer.user) return answer;
 		this.user = new User(this.#post, answer);
 	}
 

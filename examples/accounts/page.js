@@ -47,9 +47,11 @@ function onClick(selector, action) {
 	$(selector).addEventListener("click", () => run(action));
 }
 
-/** Signs in, or asks for the second factor. */
+/** Signs in, or asks for what is missing. */
 async function signIn(path, body) {
-	ticket = await session.signIn(path, body);
+	const missing = await session.signIn(path, body);
+	if (missing?.confirm) return "A link is on its way. Follow it, and then sign in.";
+	ticket = missing?.mfa.ticket;
 	if (ticket) show("#second-factor");
 }
 
@@ -69,6 +71,8 @@ async function followLink() {
 		case "change-email":
 			await session.request("POST", "/users/email/verify", { token });
 			return "Your address is verified.";
+		case "invitation":
+			return "You are invited. Choose a password, and create an account with the address of the mail.";
 		case "reset-password":
 			return show("#new-password");
 	}
@@ -124,6 +128,7 @@ onSubmit("#sign-in", async (fields, button) => {
 	email = fields.email;
 	switch (button) {
 		case "sign-up":
+			if (link.get("coir") === "invitation") fields.invitation = link.get("token");
 			return signIn("/users", fields);
 		case "code":
 			await session.request("POST", "/users/login/code", { email });

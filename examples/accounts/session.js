@@ -49,12 +49,12 @@ export class Session extends EventTarget {
 	}
 
 	/**
-	 * Does a request that signs in. Resolves to undefined when the user is signed in, or to the ticket for
-	 * `POST /users/login/mfa`, if the user has a second factor.
+	 * Does a request that signs in, or up. Resolves to undefined when the user is signed in. Otherwise resolves to what is missing:
+	 * `{ mfa: { ticket } }` for `POST /users/login/mfa`, or `{ confirm: "mail" }`, if a link in a mail ends the sign-up.
 	 */
 	async signIn(path, body) {
 		const data = await this.#send("POST", path, body);
-		if (data.mfa) return data.mfa.ticket;
+		if (!data.user) return data;
 		this.#store(data);
 	}
 

@@ -113,6 +113,28 @@ pageTest("links and codes of mails work", ACCOUNTS, async ({ server, open, expec
 	await isSignedIn(reset);
 });
 
+pageTest("an invitation is taken, and a sign-up may end by mail", ACCOUNTS, async ({ server, open }) => {
+	const known = new Set();
+	await server.request("PATCH", "/settings", { signup: { mode: "invitation" } });
+	await server.request("POST", "/users/invitations", { email: EMAIL, roles: ["editor"] });
+	const invited = await open(`accounts/#${fragment(await mail(server, known))}`);
+	await invited.getByLabel("Publishable key").fill(KEY);
+	await button(invited, "Open").click();
+	await invited.getByText("You are invited.").waitFor();
+	await enter(invited, "Create an account");
+	await isSignedIn(invited);
+	assert.deepEqual((await server.request("GET", "/users"))[0].data.roles, ["editor"]);
+	await button(invited, "Sign out").click();
+	await isSignedOut(invited);
+	await server.request("PATCH", "/settings", { signup: { mode: "open", conceal: true } });
+	await invited.getByLabel("E-mail").fill("bob@example.com");
+	await invited.locator("#sign-in").getByLabel("Password").fill(PASSWORD);
+	await button(invited, "Create an account").click();
+	await invited.getByText("A link is on its way").waitFor();
+	const link = await open(`accounts/#${fragment(await mail(server, known))}`);
+	await link.getByText("Your address is verified.").waitFor();
+});
+
 pageTest("a second factor is asked for, and a recovery code stands for it", ACCOUNTS, async ({ open }) => {
 	const page = await openPage(open);
 	await enter(page, "Create an account");
