@@ -18,6 +18,7 @@ pub mod json;
 pub mod json_mistake;
 pub mod log_ends;
 pub mod mail;
+pub mod mail_templates;
 pub mod name;
 mod nearest;
 pub mod patch;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     Email,
     json_mistake::explain_alone,
+    mail_templates::MailTemplates,
     nearest,
     provider::{HIDDEN, Issuer, Providers, check_issuers, check_providers, check_redirects},
 };
@@ -31,6 +32,7 @@ pub struct ProjectSettings {
     pub redirects: Vec<String>,
     /// Other issuers, whose tokens are taken for users' tokens.
     pub issuers: Vec<Issuer>,
+    pub mails: MailTemplates,
 }
 
 /// Who may make an account.
@@ -194,7 +196,8 @@ impl ProjectSettings {
         let refused = |(path, problem)| SettingsError::Invalid { path, problem };
         check_providers(&self.oauth).map_err(refused)?;
         check_redirects(&mut self.redirects).map_err(refused)?;
-        check_issuers(&self.issuers).map_err(refused)
+        check_issuers(&self.issuers).map_err(refused)?;
+        self.mails.check().map_err(refused)
     }
 }
 

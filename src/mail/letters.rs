@@ -1,6 +1,9 @@
 //! What mails say.
 
-use crate::domain::{Email, Mail, ProjectId, Purpose, Timestamp};
+use crate::domain::{
+    Email, Mail, ProjectId, Purpose, Timestamp,
+    mail_templates::{Filling, MailTemplates, Template},
+};
 
 /// A reason to write to a user.
 pub enum Letter {
@@ -37,8 +40,40 @@ impl Letter {
         }
     }
 
-    /// Writes the mail. `public_url` is where the links lead, without a slash at its end.
-    pub(super) fn write(&self, project: ProjectId, to: Email, public_url: &str) -> Mail {
+    fn token(&self) -> Option<&str> {
+        match self {
+            Self::ResetPassword { token }
+            | Self::VerifyEmail { token }
+            | Self::ChangeEmail { token }
+            | Self::SignIn { token, .. }
+            | Self::Invitation { token }
+            | Self::ConfirmSignUp { token } => Some(token),
+            Self::AddressTaken | Self::EmailChanged => None,
+        }
+    }
+
+    fn template<'a>(&self, mails: &'a MailTemplates) -> &'a Template {
+        match self {
+            Self::ResetPassword { .. } => &mails.reset_password,
+            Self::VerifyEmail { .. } => &mails.verify_email,
+            Self::ChangeEmail { .. } => &mails.change_email,
+            Self::SignIn { .. } => &mails.sign_in,
+            Self::Invitation { .. } => &mails.invitation,
+            Self::ConfirmSignUp { .. } => &mails.confirm_sign_up,
+            Self::AddressTaken => &mails.address_taken,
+            Self::EmailChanged => &mails.email_changed,
+        }
+    }
+
+    /// Writes the mail, with the project's texts where it has any. `public_url` is where the links lead, without a slash at its
+    /// end. Without a name of its own, the product is called by its host.
+    pub(super) fn write(
+        &self,
+        project: ProjectId,
+        to: Email,
+        (public_url, public_host): (&str, &str),
+        mails: &MailTemplates,
+    ) -> Mail {
         // A browser keeps what is behind `#` to itself, so that no server's log gets the token.
         let link = |token: &str| format!("{public_url}/#coir={}&token={token}", self.kind());
         let (subject, text) = match self {
@@ -102,12 +137,23 @@ impl Letter {
                     .to_owned(),
             ),
         };
+        let own_link = self.token().map(link);
+        let filling = Filling {
+            link: own_link.as_deref(),
+            code: if let Self::SignIn { digits, .. } = self { Some(digits) } else { None },
+            email: to.as_str(),
+            product: mails.product.as_deref().unwrap_or(public_host),
+        };
+        let template = self.template(mails);
+        let own = |template: &Option<String>| template.as_deref().map(|template| filling.fill(template));
+        let subject = own(&template.subject).unwrap_or_else(|| subject.to_owned());
+        let text = own(&template.text).unwrap_or(text);
         Mail {
             id: uuid::Uuid::now_v7().to_string(),
             project,
             kind: self.kind().to_owned(),
             to,
-            subject: subject.to_owned(),
+            subject,
             text,
             created_at: Timestamp::now(),
         }

@@ -10,7 +10,7 @@ use super::{
     queued::Queued,
 };
 use crate::{
-    domain::{Email, ProjectId},
+    domain::{Email, ProjectId, ProjectSettings},
     shares::{Account, FairPermit, FairPermits, PermitLimits},
     supervision::Supervisor,
     writer::WriterHandle,
@@ -37,6 +37,8 @@ pub struct Mailer {
 /// A place in the queue for one mail.
 pub struct Place {
     mailer: Mailer,
+    /// Those of the project that sends it.
+    settings: Arc<ProjectSettings>,
     permit: FairPermit,
 }
 
@@ -80,16 +82,25 @@ impl Mailer {
     ///
     /// # Errors
     /// [`MailsWait`], at once.
-    pub async fn reserve(&self, account: &Account) -> Result<Place, MailsWait> {
+    pub async fn reserve(
+        &self,
+        account: &Account,
+        settings: Arc<ProjectSettings>,
+    ) -> Result<Place, MailsWait> {
         let permit = self.places.acquire(account).await.map_err(|_| MailsWait)?;
-        Ok(Place { mailer: self.clone(), permit })
+        Ok(Place { mailer: self.clone(), settings, permit })
     }
 }
 
 impl Place {
     /// Writes a mail and puts it into the queue.
     pub fn send(self, project: ProjectId, to: Email, letter: &Letter) {
-        let mail = letter.write(project, to, &self.mailer.public_url);
+        let mail = letter.write(
+            project,
+            to,
+            (self.mailer.public_url(), self.mailer.public_host()),
+            &self.settings.mails,
+        );
         // The task is gone only if the server stops. Whoever misses the mail asks for another one.
         let _ = self.mailer.queue.send(Queued { mail, place: self.permit });
     }

@@ -14,5 +14,5 @@ mod queued;
 pub mod smtp;
 
 pub use letters::Letter;
-pub use mailer::{Mailer, MailsWait, start};
+pub use mailer::{Mailer, MailsWait, Place, start};
 pub use smtp::Smtp;

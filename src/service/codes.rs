@@ -14,7 +14,7 @@ use super::{
 use crate::{
     auth::{Action, Passwords, Principal, codes::Secret, limits::Class, permission, tokens::hash_token},
     domain::{Code, DocumentId, Email, Mail, Purpose, Seen, UserData},
-    mail::Letter,
+    mail::{Letter, Place},
     store::{
         Lane,
         access::{codes, credentials, mails},
@@ -100,7 +100,7 @@ impl Users {
         let user = own_key(principal)?.user;
         match self.send_code(principal, user, email.clone(), Purpose::ChangeEmail).await {
             Err(ServiceError::Write(WriteError::EmailTaken)) if self.conceals(principal).await? => {
-                let place = self.mailer.reserve(&principal.visitor_account()).await?;
+                let place = self.place_of_mail(principal).await?;
                 place.send(principal.project.clone(), email, &Letter::AddressTaken);
                 Ok(())
             }
@@ -130,7 +130,7 @@ impl Users {
         let operation = UserOperation::ConfirmEmail { user, token_hash: code.hash, email };
         self.submit(principal, operation).await.map_err(as_wrong_code)?;
         if let (true, Some(old)) = (is_change, old)
-            && let Ok(place) = self.mailer.reserve(&principal.visitor_account()).await
+            && let Ok(place) = self.place_of_mail(principal).await
         {
             place.send(principal.project.clone(), old, &Letter::EmailChanged);
         }
@@ -204,7 +204,7 @@ impl Users {
     ) -> Result<(), ServiceError> {
         permission::check(principal, Action::UseAccount)?;
         self.limits.check(Class::Mail, principal)?;
-        let place = self.mailer.reserve(&principal.visitor_account()).await?;
+        let place = self.place_of_mail(principal).await?;
         let (users, principal) = (self.clone(), principal.clone());
         tokio::spawn(async move {
             let prepare = async {
@@ -228,6 +228,12 @@ impl Users {
         Ok(())
     }
 
+    /// Takes a place in the queue of mails, for one that says what the project wants it to.
+    pub(super) async fn place_of_mail(&self, principal: &Principal) -> Result<Place, ServiceError> {
+        let settings = self.settings(principal).await?;
+        Ok(self.mailer.reserve(&principal.visitor_account(), settings).await?)
+    }
+
     /// Makes a code and sends it.
     async fn send_code(
         &self,
@@ -237,7 +243,7 @@ impl Users {
         purpose: Purpose,
     ) -> Result<(), ServiceError> {
         self.limits.check(Class::Mail, principal)?;
-        let place = self.mailer.reserve(&principal.visitor_account()).await?;
+        let place = self.place_of_mail(principal).await?;
         let letter = self.make_code(principal, user, email.clone(), purpose).await?;
         place.send(principal.project.clone(), email, &letter);
         Ok(())

@@ -26,7 +26,7 @@ impl Users {
     ) -> Result<Invitation, ServiceError> {
         permission::check(principal, Action::ManageUsers)?;
         self.settings(principal).await?.signup.check_invited().map_err(WriteError::SignUp)?;
-        let place = self.mailer.reserve(&principal.visitor_account()).await?;
+        let place = self.place_of_mail(principal).await?;
         let Secret { text: token, hash } = Secret::token().map_err(ServiceError::Token)?;
         let invitation = Invitation::new(principal.project.clone(), hash, email.clone(), None, user);
         self.submit(principal, UserOperation::Invite(Box::new(invitation.clone()))).await?;
@@ -101,7 +101,7 @@ impl Users {
     ) -> Result<(), ServiceError> {
         self.check_sign_up(principal, Some(&email)).await?;
         self.limits.check(Class::Mail, principal)?;
-        let place = self.mailer.reserve(&principal.visitor_account()).await?;
+        let place = self.place_of_mail(principal).await?;
         let password = self.passwords.hash(&principal.visitor_account(), password).await?;
         let Secret { text: token, hash } = Secret::token().map_err(ServiceError::Token)?;
         let (users, principal) = (self.clone(), principal.clone());

@@ -112,7 +112,7 @@ async fn identities_of(app: &TestApp, user: &str) -> usize {
 }
 
 /// Waits for a mail of this kind to an address, and returns it.
-async fn mail_to(app: &TestApp, email: &str, kind: &str) -> Value {
+pub async fn mail_to(app: &TestApp, email: &str, kind: &str) -> Value {
     let begun = std::time::Instant::now();
     loop {
         let mails = app.get("/outbox").await.data().as_array().unwrap().clone();

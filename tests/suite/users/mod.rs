@@ -21,6 +21,7 @@ mod second_factor;
 mod sessions;
 mod streams;
 mod tabs;
+mod templates;
 mod token_algorithms;
 mod tokens;
 
