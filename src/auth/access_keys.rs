@@ -51,7 +51,8 @@ impl AccessKeys {
     /// A secret of EdDSA that isn't 32 bytes long.
     pub fn new(algorithm: TokenAlgorithm, hs256: &Secrets, eddsa: &Secrets) -> Result<Self, errors::Error> {
         let symmetric: Vec<AccessKey> = hs256.all().map(AccessKey::symmetric).collect();
-        let pairs: Vec<(AccessKey, Jwk)> = eddsa.all().map(AccessKey::pair).collect::<Result<_, _>>()?;
+        let pairs: Vec<(AccessKey, Jwk)> =
+            eddsa.all().map(|secret| AccessKey::pair(secret)).collect::<Result<_, _>>()?;
         let (pairs, public): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         Ok(match algorithm {
             TokenAlgorithm::Hs256 => {
@@ -92,7 +93,7 @@ impl AccessKey {
     }
 
     /// Makes an Ed25519 key, and its public half. Its id is the thumbprint of the public half (RFC 7638).
-    fn pair(secret: &Vec<u8>) -> Result<(Self, Jwk), errors::Error> {
+    fn pair(secret: &[u8]) -> Result<(Self, Jwk), errors::Error> {
         let signing = EncodingKey::from_ed_der(&[&PKCS8[..], secret].concat());
         let mut public = Jwk::from_encoding_key(&signing, Algorithm::EdDSA)?;
         let id = public.thumbprint(ThumbprintHash::SHA256)?;

@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_template_is_refused_with_its_place() {
-        let with = |change: fn(&mut MailTemplates)| {
+        type Change = fn(&mut MailTemplates);
+        let with = |change: Change| {
             let mut mails = MailTemplates::default();
             change(&mut mails);
             mails.check()
@@ -192,7 +193,7 @@ mod tests {
         assert_eq!(with(|_| {}), Ok(()));
         assert_eq!(with(|mails| mails.sign_in.text = Some("{{link}}".to_owned())), Ok(()));
         assert_eq!(with(|mails| mails.sign_in.subject = Some("{{ code }}".to_owned())), Ok(()));
-        let cases: [(fn(&mut MailTemplates), &str, &str); 9] = [
+        let cases: [(Change, &str, &str); 9] = [
             (
                 |mails| mails.invitation.text = Some("Hi {{email}}".into()),
                 "invitation.text",

@@ -23,7 +23,8 @@ on_both_databases! {
         let login = json!({ "email": "ada@example.com", "password": PASSWORD });
         post(app, "/users/login/code", json!({ "email": "ada@example.com" })).await;
         let digits = digits_of(&mails(app, 1).await[0]);
-        let ways: [(&str, fn(bool) -> Value); 2] = [
+        type Body = fn(bool) -> Value;
+        let ways: [(&str, Body); 2] = [
             ("PATCH", |is_disabled| json!({ "disabled": is_disabled })),
             ("PUT", |is_disabled| json!({ "email": "ada@example.com", "disabled": is_disabled })),
         ];
