@@ -80,6 +80,8 @@ fn check(request: &HttpRequest, pattern: &str) -> Result<(), ApiError> {
         }
         // They are documents.
         (_, "/users/{id}") => Ok(()),
+        // It refuses parameters itself, once it knows that the key is good: they may have a ticket, which is none.
+        (_, "/realtime/tickets") => refuse_key(request),
         _ if is_read => Ok(()),
         _ => {
             refuse_in_write(request)?;

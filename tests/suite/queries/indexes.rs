@@ -56,7 +56,7 @@ on_both_databases! {
         let both = json!([{ "fields": ["email"], "unique": true }, { "fields": ["status", "-createdAt"] }]);
         let indexes = declare(app, "posts", both).await;
         assert_eq!(states(&indexes), ["ready", "ready"]);
-        assert_eq!(indexes[1]["name"], name, "an index that was declared before keeps its name");
+        assert!(indexes.iter().any(|index| index["name"] == name), "an index that was declared before keeps its name");
         has_in_database(app, 3).await;
 
         let answer = app.patch("/collections/posts/settings", json!({ "name": "articles" })).await;
