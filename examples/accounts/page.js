@@ -28,7 +28,8 @@ async function run(action) {
 	$("#error").textContent = "";
 	$("#said").textContent = "";
 	try {
-		$("#said").textContent = (await action()) ?? "";
+		const said = await action();
+		if (said) $("#said").textContent = said;
 	} catch (error) {
 		$("#error").textContent = error.message;
 	}
@@ -127,9 +128,13 @@ onSubmit("#ask-key", async ({ key }) => {
 onSubmit("#sign-in", async (fields, button) => {
 	email = fields.email;
 	switch (button) {
-		case "sign-up":
+		case "sign-up": {
 			if (link.get("coir") === "invitation") fields.invitation = link.get("token");
-			return signIn("/users", fields);
+			const said = await signIn("/users", fields);
+			// An invitation is good once.
+			link.delete("coir");
+			return said;
+		}
 		case "code":
 			await session.request("POST", "/users/login/code", { email });
 			show("#code");
