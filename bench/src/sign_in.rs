@@ -42,7 +42,7 @@ pub async fn run(args: SignInArgs) -> Result<Verdict, Box<dyn Error>> {
     }
     let (mut wrong, mut unknown) = (Vec::with_capacity(tries), Vec::with_capacity(tries));
     for n in 0..tries {
-        // Which is first alternates, so that neither follows the other's work more often.
+        // The two kinds take turns at being first, so that neither follows the other's work more often.
         let kinds = if n % 2 == 0 { ['u', 'x'] } else { ['x', 'u'] };
         for kind in kinds {
             let account = json!({ "email": address(kind, n), "password": "wrong horse" });

@@ -26,7 +26,7 @@ pub struct ServerState {
     /// For the health check alone; everything else asks a service.
     pub db: Db,
     pub limits: Limits,
-    /// Whose word about the address of a client is taken.
+    /// The proxies whose word about the address of a client is taken.
     pub proxies: Proxies,
     /// Bounds the bodies of all requests in progress.
     pub request_bodies: Budget,

@@ -98,7 +98,7 @@ impl Authenticator {
         if holder.project != access.project {
             return Err(AuthError::Unknown);
         }
-        // What only a server may do takes the key itself.
+        // The rights of a secret key take the key itself: a token of its session has those of a publishable one.
         Ok(Principal { kind: KeyKind::Publishable, ..Principal::clone(&holder) })
     }
 

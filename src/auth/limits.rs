@@ -22,7 +22,7 @@ use crate::domain::{Email, ProjectId, seen::network_of};
 /// The most keys of a table's younger half. Both halves of all tables take some 12 MiB.
 const MAX_KEYS: usize = 50_000;
 
-/// What is tried.
+/// A kind of request that is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     SignIn,
@@ -267,7 +267,7 @@ mod tests {
         }
         let limited = buckets.judge(7, QUOTA, now, "x").unwrap_err();
         assert_eq!((limited.retry_after.as_secs(), limited.reset.as_secs()), (10, 30));
-        // One that is not heeded makes it no worse.
+        // A try that comes too early makes it no worse.
         buckets.count(7, QUOTA, now);
         assert_eq!(buckets.judge(7, QUOTA, now, "x").unwrap_err(), limited);
         assert_eq!(buckets.judge(8, QUOTA, now, "x"), Ok(()));

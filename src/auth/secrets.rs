@@ -1,4 +1,4 @@
-//! What the server signs with.
+//! The secrets that the server signs with.
 
 /// A secret, and the one before it, with which tokens may still be signed.
 #[derive(Clone)]

@@ -41,7 +41,7 @@ pub struct Config {
     pub publishable_key: Option<String>,
     /// For how long an access token of a user is good.
     pub access_token_seconds: u64,
-    /// What signs new access tokens of users.
+    /// The algorithm that signs new access tokens of users.
     pub jwt_algorithm: TokenAlgorithm,
     /// How long a session lasts that isn't used.
     pub refresh_token_days: u64,

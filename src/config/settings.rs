@@ -164,7 +164,7 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "ALGORITHM",
         default: Some("HS256"),
         bounds: Bounds::Choice(&["HS256", "EdDSA"]),
-        help: "What signs access tokens: HS256, or EdDSA with a key pair, whose public key is at /.well-known/jwks.json",
+        help: "The algorithm that signs access tokens: HS256, or EdDSA with a key pair, whose public key is at /.well-known/jwks.json",
         group: Group::Users,
     },
     number(

@@ -27,7 +27,7 @@ pub struct Identity {
     pub created_at: Timestamp,
 }
 
-/// What a provider says about somebody who has just signed in there.
+/// The claims of a provider about somebody who has just signed in there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claimed {
     pub issuer: Arc<str>,

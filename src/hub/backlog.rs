@@ -75,7 +75,7 @@ struct Waiting {
     is_closed: bool,
 }
 
-/// What a project's task does.
+/// The state of a project's task.
 #[derive(Clone, Copy, PartialEq)]
 enum Task {
     /// It looks for the next command before it sleeps.

@@ -24,7 +24,7 @@ pub use fetch::Fetcher;
 pub use hosts::Hosts;
 pub use state::States;
 
-/// What sign-ins with providers need. Cheap to clone.
+/// The parts that sign-ins with providers need. Cheap to clone.
 #[derive(Clone)]
 pub struct Providers {
     pub documents: Documents,

@@ -17,7 +17,7 @@ use crate::domain::{
 };
 
 const GOOGLE: &str = "https://accounts.google.com";
-/// What Google calls itself in some ID tokens.
+/// The name of Google in some ID tokens.
 const GOOGLE_TOO: &str = "accounts.google.com";
 /// Bytes of a name or a picture's URL that go into a new user's profile.
 const MAX_PROFILE: usize = 512;
@@ -31,7 +31,7 @@ pub struct OpenId<'a> {
     offer: Arc<Value>,
 }
 
-/// What a sign-in needs on its way to the provider.
+/// The parts of a sign-in on its way to the provider.
 pub struct Departure<'a> {
     pub redirect: &'a str,
     pub state: &'a str,
@@ -39,7 +39,7 @@ pub struct Departure<'a> {
     pub challenge: &'a str,
 }
 
-/// What a sign-in brings back from the provider.
+/// The parts of a sign-in that come back from the provider.
 pub struct Arrival<'a> {
     pub code: &'a str,
     pub redirect: &'a str,

@@ -22,7 +22,7 @@ pub enum KeySource<'a> {
     Url(&'a str),
 }
 
-/// What a token must say.
+/// The claims that a token must have.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     /// Any of these.

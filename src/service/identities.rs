@@ -44,7 +44,7 @@ pub struct ShownProvider {
     pub name: String,
 }
 
-/// What the provider gave the browser, and the page sends on.
+/// The answer that the provider gave the browser, and the page sends on.
 pub struct ProviderAnswer {
     pub code: String,
     pub state: String,

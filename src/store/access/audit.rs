@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Which entries of a project are wanted. What is `None` is not looked at.
+/// The entries of a project that are wanted. A member that is `None` is not looked at.
 #[derive(Clone, Debug, Default)]
 pub struct AuditQuery {
     pub event: Option<String>,
