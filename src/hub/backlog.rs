@@ -235,11 +235,17 @@ impl Backlog {
         (waiting.changes, waiting.bytes) = (0, 0);
         self.is_skipping.store(true, Ordering::Relaxed);
         let (epoch, last) = waiting.end;
-        self.push(waiting, Command::SetLogEnd { epoch, last });
+        // It goes first. A subscription that knows already that the log went back must not meet the lost changes.
+        waiting.commands.push_front(Command::SetLogEnd { epoch, last });
+        self.wake(waiting);
     }
 
     fn push(&self, mut waiting: MutexGuard<'_, Waiting>, command: Command) {
         waiting.commands.push_back(command);
+        self.wake(waiting);
+    }
+
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
         waiting.moved_at.get_or_insert_with(Instant::now);
         let sleeps = std::mem::replace(&mut waiting.task, Task::Awake) != Task::Awake;
         drop(waiting);
@@ -257,5 +263,22 @@ impl Drop for Backlog {
     fn drop(&mut self) {
         let bytes = self.lock().bytes;
         self.all_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_end_that_is_said_again_stays_before_what_came_in_between() {
+        let end = (Epoch(1), Position::default());
+        let backlog = Backlog::new(end, Bounds::default(), Arc::default());
+        backlog.set_log_end(end.0, end.1);
+        backlog.leave(SubscriptionId { shard: 0, serial: 1 }, CollectionId::from_stored("posts"));
+        backlog.set_log_end(end.0, end.1);
+        assert!(matches!(backlog.try_next(false), Some(Command::SetLogEnd { .. })));
+        assert!(matches!(backlog.try_next(false), Some(Command::Leave(..))));
+        assert!(backlog.try_next(false).is_none());
     }
 }

@@ -165,11 +165,21 @@ impl RelayHandle {
 impl Commits {
     /// Waits for news; `None` when every handle was dropped. Can be dropped at any await.
     pub(super) async fn next(&mut self) -> Option<News> {
-        let Message { commit, bytes } = self.receiver.recv().await?;
-        let Some(commit) = commit else { return Some(News::CheckLogEnds) };
+        let message = self.receiver.recv().await?;
+        Some(self.take_off(message))
+    }
+
+    /// Returns the next news that wait already.
+    pub(super) fn try_next(&mut self) -> Option<News> {
+        let message = self.receiver.try_recv().ok()?;
+        Some(self.take_off(message))
+    }
+
+    fn take_off(&self, Message { commit, bytes }: Message) -> News {
+        let Some(commit) = commit else { return News::CheckLogEnds };
         self.load.changes.fetch_sub(commit.changes.len(), Ordering::Relaxed);
         self.load.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        Some(News::Committed(commit))
+        News::Committed(commit)
     }
 
     /// Whether commits were dropped since the last call.

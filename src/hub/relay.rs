@@ -113,6 +113,11 @@ impl Relay {
             // The poll ticks also while a read is under way.
             self.pulse.expect_within(STILL);
             if read.is_none() {
+                // What a poll finds is compared with what was published when it began. A commit that waits here was made before
+                // that, so that it may be one which the log has lost since.
+                while let Some(news) = commits.try_next() {
+                    self.hear(news);
+                }
                 read = self.next_read();
             }
             let outcome = async {
@@ -126,8 +131,7 @@ impl Relay {
             tokio::select! {
                 biased;
                 news = commits.next() => match news {
-                    Some(News::Committed(commit)) => self.take(commit),
-                    Some(News::CheckLogEnds) => self.must_read_ends = true,
+                    Some(news) => self.hear(news),
                     None => return,
                 },
                 outcome = outcome => {
@@ -142,6 +146,13 @@ impl Relay {
                 _ = poll.tick() => self.must_read_ends = true,
             }
             self.must_read_ends |= commits.have_dropped();
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Committed(commit) => self.take(commit),
+            News::CheckLogEnds => self.must_read_ends = true,
         }
     }
 

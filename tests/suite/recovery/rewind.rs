@@ -53,8 +53,8 @@ on_both_databases! {
         assert_eq!(snapshot["documents"][0]["id"], "0", "{snapshot}");
         assert_eq!(with_snapshot.next_event().await.event.as_deref(), Some("ready"));
         app.put("/collections/posts/new", json!({})).await;
-        for stream in [&mut stream, &mut with_snapshot] {
-            assert_eq!(stream.next_event().await.json()["document"]["id"], "new");
+        for (name, stream) in [("plain", &mut stream), ("snapshot", &mut with_snapshot)] {
+            assert_eq!(stream.next_event().await.json()["document"]["id"], "new", "{name}");
         }
     }
 }
