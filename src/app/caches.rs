@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::secrets::SecretsBell;
 use crate::{
     auth::{KeyRing, Sessions},
     domain::{Control, KeyId, Position, ProjectId},
@@ -15,6 +16,8 @@ pub(super) struct Caches {
     pub(super) catalogs: Catalogs,
     pub(super) keys: KeyRing,
     pub(super) sessions: Sessions,
+    /// Makes the secrets be read anew.
+    pub(super) secrets: SecretsBell,
     /// Wakes the indexer when an entry is about indexes.
     pub(super) bell: IndexerBell,
 }
@@ -28,6 +31,9 @@ impl ControlObserver for Caches {
         if control.concerns_indexes() {
             self.bell.ring();
         }
+        if control.concerns_secrets() {
+            self.secrets.ring();
+        }
         if let Some(key) = control.revoked_key() {
             self.keys.forget(&key);
         }
@@ -38,6 +44,7 @@ impl ControlObserver for Caches {
     fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]) {
         self.catalogs.restart(project, control);
         self.bell.ring();
+        self.secrets.ring();
         self.keys.restart(project);
         self.sessions.restart(project);
         revoked.iter().for_each(|key| self.keys.forget(key));

@@ -1,7 +1,7 @@
 //! The composition root: connects, migrates, starts hub, relay and writer, binds, and stops in the opposite order. The only
 //! module that sees every other one.
 //!
-//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`threads`], [`caches`], [`error`].
+//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`threads`], [`secrets`], [`caches`], [`error`].
 
 mod caches;
 mod database;
@@ -9,6 +9,7 @@ mod descriptors;
 mod error;
 mod http;
 mod listener;
+mod secrets;
 mod threads;
 
 use std::{
@@ -33,6 +34,7 @@ use caches::Caches;
 pub use database::{open_database, prepare_database};
 pub use error::StartError;
 use http::{HttpSettings, SHUTDOWN_SECONDS};
+use secrets::{SecretsBell, Signers};
 use threads::Threads;
 
 use crate::{
@@ -47,10 +49,7 @@ use crate::{
         sockets::Sockets,
         state::ServerState,
     },
-    auth::{
-        AccessKeys, Authenticator, KeyRing, Lanes, Passwords, RateLimits, Sessions, Tickets, Tokens,
-        access_keys, tickets, tokens,
-    },
+    auth::{Authenticator, KeyRing, Lanes, Passwords, RateLimits, Sessions},
     config::Config,
     hub::{self, Bounds, Shard, relay},
     live::{
@@ -58,12 +57,10 @@ use crate::{
         stored_log::StoredLog,
     },
     mail,
-    providers::{self, Fetcher, Hosts, Providers, States, state},
+    providers::{self, Fetcher, Hosts, Providers},
     service::{
-        Collections, Documents, Exports, FailedSignIns, Projects, Scans, Users,
-        foreign_tokens::IssuedTokens,
-        keys::{self, NewKeys, SetupError},
-        users::Lifetimes,
+        Collections, Documents, Exports, FailedSignIns, Projects, Scans, Users, foreign_tokens::IssuedTokens,
+        keys::NewKeys, users::Lifetimes,
     },
     shares::Budget,
     store::{Db, collections::catalog::Catalogs},
@@ -124,28 +121,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (db, new_keys) = database::open_database_when_there(&config).await?;
     let db = db.with_long_reads_on(read_threads.handle());
     let durability = database::when_there(async || db.durability_report().await).await?;
-    let secret = database::when_there(async || keys::ensure_secret(&db, tickets::SECRET).await).await?;
-    let hs256 =
-        database::when_there(async || keys::ensure_secrets(&db, access_keys::HS256_SECRET).await).await?;
-    // With either algorithm, so that nodes that start one after the other with another algorithm read each other's tokens.
-    let eddsa =
-        database::when_there(async || keys::ensure_secrets(&db, access_keys::EDDSA_SECRET).await).await?;
-    let access = AccessKeys::new(config.jwt_algorithm, &hs256, &eddsa)
-        .map_err(|_| SetupError::NoSecret(access_keys::EDDSA_SECRET))?;
-    let refresh =
-        database::when_there(async || keys::ensure_secrets(&db, tokens::REFRESH_SECRET).await).await?;
-    let oauth_secret = database::when_there(async || keys::ensure_secret(&db, state::SECRET).await).await?;
+    let signers = database::when_there(async || Signers::read(&db, config.jwt_algorithm).await).await?;
     let listener = listener::bind(config.listen)?;
     let address = listener.local_addr().map_err(|err| StartError::Listen(config.listen, err))?;
 
-    let tickets = Tickets::new(&secret);
     let catalogs = Catalogs::new(db.clone());
     let keys = KeyRing::new(db.clone());
     let sessions = Sessions::new(db.clone());
     let authenticator = Authenticator {
         keys: keys.clone(),
         sessions: sessions.clone(),
-        tokens: Tokens::new(access, &refresh),
+        tokens: signers.tokens.clone(),
         foreign: Arc::default(),
     };
     let hub_threads = Threads::start("coir-hub").map_err(StartError::Threads)?;
@@ -159,7 +145,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         hub::start(Bounds::default(), &supervisor)
     };
     let bell = IndexerBell::default();
+    let secrets_bell = SecretsBell::default();
     let observer = Arc::new(Caches {
+        secrets: secrets_bell.clone(),
         catalogs: catalogs.clone(),
         keys: keys.clone(),
         sessions: sessions.clone(),
@@ -168,6 +156,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let log = Arc::new(StoredLog::new(db.clone()));
     let relay = async || relay::start(hub.clone(), log.clone(), observer.clone(), &supervisor).await;
     let relay = database::when_there(relay).await?;
+    let (tickets, states) = (signers.tickets.clone(), signers.states.clone());
     let (writer, writer_task) = writer::start(
         db.clone(),
         (catalogs.clone(), keys.clone(), sessions),
@@ -183,12 +172,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     );
 
     let fetcher = Fetcher::new(Hosts::new(&config.private_providers));
-    let providers =
-        Providers { documents: providers::Documents::new(fetcher), states: States::new(&oauth_secret) };
+    let providers = Providers { documents: providers::Documents::new(fetcher), states };
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let (mailer, mail_task) = mail::start(config.smtp.clone(), writer.clone(), &public_url, &supervisor);
 
     let (stop, stopped) = watch::channel(false);
+    let doubters = (authenticator.sessions.clone(), hub.clone());
+    let signers = signers.run(db.clone(), secrets_bell, doubters, stopped.clone());
+    tokio::spawn(supervisor.watch("secrets", signers));
     let indexer =
         indexer::run(db.clone(), writer.clone(), bell, stopped.clone(), supervisor.pulse("indexer"));
     let indexer = tokio::spawn(supervisor.watch("indexer", indexer));

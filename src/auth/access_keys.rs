@@ -7,12 +7,7 @@ use jsonwebtoken::{
 };
 use sha2::{Digest, Sha256};
 
-use super::secrets::Secrets;
-
-/// The name of the secret that signs access tokens with HS256.
-pub const HS256_SECRET: &str = "access";
-/// The name of the Ed25519 private key that signs access tokens with EdDSA: 32 bytes.
-pub const EDDSA_SECRET: &str = "access-eddsa";
+use crate::domain::secrets::Secrets;
 
 /// The `typ` of an access token (RFC 9068, section 2.1).
 pub const TYPE: &str = "at+jwt";
@@ -32,8 +27,10 @@ pub enum TokenAlgorithm {
 
 /// The keys of access tokens. All of them read, whatever signs, so that a switch of the algorithm signs nobody out.
 pub struct AccessKeys {
-    /// The one that signs comes first.
+    /// Those of the algorithm that signs come first, and of these the current one.
     keys: Vec<AccessKey>,
+    /// The secrets of the algorithm that signs.
+    secrets: Secrets,
     published: JwkSet,
 }
 
@@ -55,11 +52,14 @@ impl AccessKeys {
             eddsa.all().map(|secret| AccessKey::pair(secret)).collect::<Result<_, _>>()?;
         let (pairs, public): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         Ok(match algorithm {
-            TokenAlgorithm::Hs256 => {
-                Self { keys: symmetric.into_iter().chain(pairs).collect(), published: JwkSet::default() }
-            }
+            TokenAlgorithm::Hs256 => Self {
+                keys: symmetric.into_iter().chain(pairs).collect(),
+                secrets: hs256.clone(),
+                published: JwkSet::default(),
+            },
             TokenAlgorithm::EdDsa => Self {
                 keys: pairs.into_iter().chain(symmetric).collect(),
+                secrets: eddsa.clone(),
                 published: JwkSet { keys: public },
             },
         })
@@ -67,7 +67,8 @@ impl AccessKeys {
 
     /// Returns the key that signs new tokens.
     pub fn signing(&self) -> Option<&AccessKey> {
-        self.keys.first()
+        // The previous one of the same algorithm stands second.
+        self.keys.get(usize::from(self.secrets.previous_signs()))
     }
 
     /// Returns the key whose tokens have this header. The header must be the same in every member, the algorithm among them, so that
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     fn secrets(current: &[u8], previous: Option<&[u8]>) -> Secrets {
-        Secrets { current: current.to_vec(), previous: previous.map(<[u8]>::to_vec) }
+        Secrets::new(current.to_vec(), previous.map(<[u8]>::to_vec))
     }
 
     /// The key pair and the thumbprint of RFC 8037, appendices A.1 to A.3.

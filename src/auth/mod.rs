@@ -2,8 +2,7 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`access_keys`] over [`secrets`], [`sessions`] and
-//! [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`].
+//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`].
 
 pub mod access_keys;
 pub mod authenticator;
@@ -16,7 +15,6 @@ mod lookups;
 pub mod passwords;
 pub mod permission;
 pub mod principal;
-pub mod secrets;
 pub mod sessions;
 pub mod tickets;
 pub mod tokens;

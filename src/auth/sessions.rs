@@ -123,6 +123,13 @@ impl Sessions {
         cache.known.retain(|_, session| session.project != *project);
     }
 
+    /// Drops every cached session, and puts all that were found in doubt.
+    pub fn doubt_all(&self) {
+        let mut cache = self.write();
+        cache.round += 1;
+        cache.known.clear();
+    }
+
     /// Notes that at this time the process had heard of every entry of every log.
     pub fn confirm(&self, at: Instant) {
         self.write().confirmed_at = Some(at);

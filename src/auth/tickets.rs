@@ -10,10 +10,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, erro
 use serde::{Deserialize, Serialize};
 
 use super::{Principal, TicketCollection};
-use crate::domain::{CollectionId, CollectionName, DocumentId, KeyId, SessionId, Timestamp};
-
-/// The name of the signing secret in the table `secrets`.
-pub const SECRET: &str = "tickets";
+use crate::domain::{
+    CollectionId, CollectionName, DocumentId, KeyId, SessionId, Timestamp,
+    secrets::{Replaceable, Secrets},
+};
 
 /// How long a ticket can open streams. An open stream does not end with its ticket.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -24,12 +24,9 @@ const AUDIENCE: &str = "realtime";
 /// The same for the ticket of a user. An earlier version would ignore the user, so it must not know this audience.
 const USER_AUDIENCE: &str = "realtime-user";
 
-/// Signs and reads tickets. Cheap to clone.
+/// Signs and reads tickets. Cheap to clone; all clones have the same secrets.
 #[derive(Clone)]
-pub struct Tickets {
-    signing: EncodingKey,
-    reading: DecodingKey,
-}
+pub struct Tickets(Replaceable<Secrets>);
 
 /// A new ticket.
 pub struct Ticket {
@@ -87,8 +84,13 @@ struct Claims {
 }
 
 impl Tickets {
-    pub fn new(secret: &[u8]) -> Self {
-        Self { signing: EncodingKey::from_secret(secret), reading: DecodingKey::from_secret(secret) }
+    pub fn new(secrets: Secrets) -> Self {
+        Self(Replaceable::new(secrets))
+    }
+
+    /// Goes on with other secrets. Tickets that none of them signed are good for nothing from now on.
+    pub fn replace(&self, secrets: Secrets) {
+        self.0.set(secrets);
     }
 
     /// Makes a ticket with the rights of a principal, for one collection or for all.
@@ -114,7 +116,8 @@ impl Tickets {
             user: user.map(|user| user.id.to_string()),
             session: user.map(|user| user.session.to_string()),
         };
-        let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
+        let signing = EncodingKey::from_secret(self.0.get().signing());
+        let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &signing)
             .map_err(|_| TicketError::NotSigned)?;
         Ok(Ticket { text, expires_at: Timestamp(claims.exp as i64 * 1000) })
     }
@@ -133,12 +136,15 @@ impl Tickets {
         validation.set_audience(&[AUDIENCE, USER_AUDIENCE]);
         validation.set_required_spec_claims(&["aud", "exp"]);
         validation.leeway = 0;
-        let read = jsonwebtoken::decode::<Claims>(text, &self.reading, &validation);
-        let claims = read.map_err(|err| match err.kind() {
-            ErrorKind::ExpiredSignature => TicketError::Expired,
-            _ => TicketError::Unknown,
-        })?;
-        let Claims { aud, key, collection, user, session, .. } = claims.claims;
+        let mut outcome = Err(TicketError::Unknown);
+        for secret in self.0.get().all() {
+            match jsonwebtoken::decode::<Claims>(text, &DecodingKey::from_secret(secret), &validation) {
+                Ok(read) => outcome = Ok(read.claims),
+                Err(err) if *err.kind() == ErrorKind::ExpiredSignature => outcome = Err(TicketError::Expired),
+                Err(_) => {}
+            }
+        }
+        let Claims { aud, key, collection, user, session, .. } = outcome?;
         let user = match (aud == USER_AUDIENCE, user, session) {
             (false, None, None) => None,
             (true, Some(user), Some(session)) => Some(TicketUser {

@@ -2,8 +2,6 @@
 //!
 //! A token is good only while its session is, which [`Sessions`](super::Sessions) knows.
 
-use std::sync::Arc;
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
@@ -11,14 +9,12 @@ use jsonwebtoken::{Validation, errors::ErrorKind, jwk::JwkSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{
-    access_keys::{AccessKeys, TYPE},
-    secrets::Secrets,
+use super::access_keys::{AccessKeys, TYPE};
+use crate::domain::{
+    DocumentId, KeyId, ProjectId, Session, SessionId, Timestamp,
+    secrets::{Replaceable, Secrets},
+    session::PresentedToken,
 };
-use crate::domain::{DocumentId, KeyId, ProjectId, SessionId, Timestamp, session::PresentedToken};
-
-/// The name of the secret that makes refresh tokens.
-pub const REFRESH_SECRET: &str = "refresh";
 
 /// How far a token's `iat` may be ahead of this clock, in seconds: two nodes' clocks differ.
 const CLOCK_LEEWAY: u64 = 60;
@@ -27,11 +23,11 @@ const REFRESH_PREFIX: &str = "rt_";
 /// Bytes of a refresh token's session, generation and signature.
 const REFRESH_BYTES: (usize, usize, usize) = (16, 8, 32);
 
-/// Signs and reads the tokens of users. Cheap to clone.
+/// Signs and reads the tokens of users. Cheap to clone; all clones have the same keys.
 #[derive(Clone)]
 pub struct Tokens {
-    access: Arc<AccessKeys>,
-    refresh: Vec<Vec<u8>>,
+    access: Replaceable<AccessKeys>,
+    refresh: Replaceable<Secrets>,
 }
 
 /// The content of an access token.
@@ -74,13 +70,19 @@ struct Claims {
 }
 
 impl Tokens {
-    pub fn new(access: AccessKeys, refresh: &Secrets) -> Self {
-        Self { access: Arc::new(access), refresh: refresh.all().cloned().collect() }
+    pub fn new(access: AccessKeys, refresh: Secrets) -> Self {
+        Self { access: Replaceable::new(access), refresh: Replaceable::new(refresh) }
+    }
+
+    /// Goes on with other keys. Tokens of keys that are not among them are good for nothing from now on.
+    pub fn replace(&self, access: AccessKeys, refresh: Secrets) {
+        self.access.set(access);
+        self.refresh.set(refresh);
     }
 
     /// Returns the public keys by which other services verify access tokens.
-    pub fn published_keys(&self) -> &JwkSet {
-        self.access.published()
+    pub fn published_keys(&self) -> JwkSet {
+        self.access.get().published().clone()
     }
 
     /// Whether a text looks like an access token, and not like another kind of token.
@@ -99,7 +101,8 @@ impl Tokens {
         (session, api_key): (&SessionId, Option<&KeyId>),
         seconds: u64,
     ) -> Result<(String, Timestamp), TokenError> {
-        let key = self.access.signing().ok_or(TokenError::NotSigned)?;
+        let keys = self.access.get();
+        let key = keys.signing().ok_or(TokenError::NotSigned)?;
         let now = Timestamp::now().0.unsigned_abs() / 1000;
         let claims = Claims {
             sub: user.to_string(),
@@ -121,7 +124,8 @@ impl Tokens {
     /// [`TokenError::Expired`] and [`TokenError::Unknown`].
     pub fn read(&self, text: &str) -> Result<Access, TokenError> {
         let header = jsonwebtoken::decode_header(text).map_err(|_| TokenError::Unknown)?;
-        let key = self.access.find(&header).ok_or(TokenError::Unknown)?;
+        let keys = self.access.get();
+        let key = keys.find(&header).ok_or(TokenError::Unknown)?;
         let mut validation = Validation::new(key.header.alg);
         validation.set_required_spec_claims(&["exp", "sub"]);
         validation.validate_aud = false;
@@ -146,18 +150,22 @@ impl Tokens {
         })
     }
 
-    /// Makes the refresh token of a session's generation. The same session and generation give the same token.
+    /// Makes the refresh token of a session's generation. The same session, generation and secret give the same token.
     ///
     /// # Errors
     /// [`TokenError::NotSigned`] if the id is none of ours.
     pub fn refresh_token(&self, session: &SessionId, generation: u64) -> Result<String, TokenError> {
-        let secret = self.refresh.first().ok_or(TokenError::NotSigned)?;
-        let session = uuid::Uuid::parse_str(session.as_str()).map_err(|_| TokenError::NotSigned)?;
-        let mut bytes = session.as_bytes().to_vec();
-        bytes.extend(generation.to_be_bytes());
-        let signature = sign(secret, &bytes).ok_or(TokenError::NotSigned)?.finalize().into_bytes();
-        bytes.extend(signature);
-        Ok(format!("{REFRESH_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+        refresh_token(self.refresh.get().signing(), session, generation)
+    }
+
+    /// Makes the refresh token that a session has, which another secret may have signed than the one that signs now.
+    ///
+    /// # Errors
+    /// [`TokenError::NotSigned`] if no secret gives the token of this hash.
+    pub fn refresh_token_of(&self, session: &Session) -> Result<String, TokenError> {
+        let secrets = self.refresh.get();
+        let tokens = secrets.all().map(|secret| refresh_token(secret, &session.id, session.generation));
+        tokens.flatten().find(|token| hash_token(token) == session.token_hash).ok_or(TokenError::NotSigned)
     }
 
     /// Checks the signature of a refresh token, and returns which it is.
@@ -175,7 +183,7 @@ impl Tokens {
         let is_ours = |secret: &Vec<u8>| {
             sign(secret, signed).is_some_and(|expected| expected.verify_slice(signature).is_ok())
         };
-        if !self.refresh.iter().any(is_ours) {
+        if !self.refresh.get().all().any(is_ours) {
             return Err(TokenError::Unknown);
         }
         let session = uuid::Uuid::from_slice(&signed[..id]).map_err(|_| TokenError::Unknown)?;
@@ -194,6 +202,15 @@ pub fn hash_token(text: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(text.as_bytes()))
 }
 
+fn refresh_token(secret: &[u8], session: &SessionId, generation: u64) -> Result<String, TokenError> {
+    let session = uuid::Uuid::parse_str(session.as_str()).map_err(|_| TokenError::NotSigned)?;
+    let mut bytes = session.as_bytes().to_vec();
+    bytes.extend(generation.to_be_bytes());
+    let signature = sign(secret, &bytes).ok_or(TokenError::NotSigned)?.finalize().into_bytes();
+    bytes.extend(signature);
+    Ok(format!("{REFRESH_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
 fn sign(secret: &[u8], bytes: &[u8]) -> Option<Hmac<Sha256>> {
     let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(secret).ok()?;
     mac.update(b"coir refresh token\0");
@@ -207,10 +224,9 @@ mod tests {
     use crate::auth::access_keys::TokenAlgorithm;
 
     fn tokens(access: &[u8], previous: Option<&[u8]>) -> Tokens {
-        let secrets =
-            |current: &[u8]| Secrets { current: current.to_vec(), previous: previous.map(<[u8]>::to_vec) };
+        let secrets = |current: &[u8]| Secrets::new(current.to_vec(), previous.map(<[u8]>::to_vec));
         let keys = AccessKeys::new(TokenAlgorithm::Hs256, &secrets(access), &secrets(access));
-        Tokens::new(keys.unwrap(), &secrets(access))
+        Tokens::new(keys.unwrap(), secrets(access))
     }
 
     fn session() -> SessionId {

@@ -1,4 +1,4 @@
-//! `coir keys`, `coir projects` and `coir accept-clock`: administration on the database, also while servers run on it.
+//! `coir keys`, `coir secrets`, `coir projects` and `coir accept-clock`: administration on the database, also while servers run on it.
 
 use super::{
     error::CliError,
@@ -8,8 +8,8 @@ use crate::{
     app::StartError,
     auth::{KeyKind, KeyRing, Scopes, Sessions},
     config::Config,
-    domain::{ProjectId, Timestamp},
-    service::keys,
+    domain::{ProjectId, Timestamp, secrets::SecretName},
+    service::{keys, secrets},
     store::{self, Db, Lane, access::projects, collections::catalog::Catalogs, log::ends},
     supervision::Supervisor,
     writer::{self, Mutation, Operation, WriterConfig},
@@ -62,6 +62,48 @@ pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), 
     Ok(())
 }
 
+pub(super) async fn rotate_secrets(
+    db: &Db,
+    only: Option<SecretName>,
+    revoke_previous: bool,
+) -> Result<(), CliError> {
+    // The secrets are those of the whole server. One log is enough to tell every node.
+    let project = keys::get_project(db, keys::DEFAULT_PROJECT).await?;
+    let names = SecretName::ALL.into_iter().filter(|name| only.is_none_or(|only| only == *name));
+    let mut rotations = Vec::new();
+    for name in names.clone() {
+        rotations.push(Operation::RotateSecret(secrets::draw_rotation(name, !revoke_previous)?));
+    }
+    // One mutation, so that all of them are replaced or none.
+    write_together(db, vec![(project.id, rotations)]).await?;
+    for name in names {
+        let name = name.as_str();
+        match revoke_previous {
+            false => print(format_args!(
+                "The secret `{name}` is replaced. Tokens of the one before it stay good for their life."
+            ))?,
+            true => print(format_args!(
+                "The secret `{name}` is replaced. Tokens of those before it are good for nothing now."
+            ))?,
+        }
+    }
+    note("Running servers notice within a second.");
+    Ok(())
+}
+
+pub(super) async fn list_secrets(db: &Db) -> Result<(), CliError> {
+    print(format_args!("{:<12}  {:<24}  previous", "secret", "current"))?;
+    for name in SecretName::ALL {
+        let (current, previous) = secrets::find(db, name).await.map_err(keys::SetupError::from)?;
+        let [current, previous] = [current, previous].map(|secret| match secret {
+            Some(secret) => secret.created_at.to_string(),
+            None => "–".to_owned(),
+        });
+        print(format_args!("{:<12}  {current:<24}  {previous}", name.as_str()))?;
+    }
+    Ok(())
+}
+
 pub(super) async fn accept_copy(config: &Config) -> Result<(), CliError> {
     store::accept_copy(&config.database_url).await.map_err(StartError::from)?;
     print("The database is whole, and is accepted as it is.")?;
@@ -94,6 +136,12 @@ pub(super) async fn accept_clock(db: &Db) -> Result<(), CliError> {
 
 /// Writes each operation as a mutation of its own.
 async fn write(db: &Db, operations: Vec<(ProjectId, Operation)>) -> Result<(), CliError> {
+    let alone = |(project, operation)| (project, vec![operation]);
+    write_together(db, operations.into_iter().map(alone).collect()).await
+}
+
+/// Writes several mutations.
+async fn write_together(db: &Db, mutations: Vec<(ProjectId, Vec<Operation>)>) -> Result<(), CliError> {
     // The server's own writer, without a relay to publish to: running servers read the entry from the log.
     // These operations write nothing that has a bound, so every bound may be zero.
     let config = WriterConfig::default();
@@ -103,15 +151,9 @@ async fn write(db: &Db, operations: Vec<(ProjectId, Operation)>) -> Result<(), C
     // It ends with its last handle, as it should.
     supervisor.stop();
     let mut outcome = Ok(());
-    for (project, operation) in operations {
-        let mutation = Mutation {
-            project,
-            caller: None,
-            session: None,
-            operations: vec![operation],
-            idempotency: None,
-            seen: None,
-        };
+    for (project, operations) in mutations {
+        let mutation =
+            Mutation { project, caller: None, session: None, operations, idempotency: None, seen: None };
         outcome = outcome.and(writer.submit(mutation).await.map(drop));
     }
     drop(writer);

@@ -8,6 +8,7 @@ use super::duration::parse_duration;
 use crate::{
     auth::KeyKind,
     config::arguments::{ServeArgs, SettingArgs},
+    domain::secrets::SecretName,
     service::keys::DEFAULT_PROJECT,
 };
 
@@ -39,6 +40,9 @@ pub(super) enum Command {
     /// Create, list and revoke API keys, also while a server runs
     #[command(subcommand)]
     Keys(KeyCommand),
+    /// Replace the secrets that the server signs tokens with, also while a server runs
+    #[command(subcommand)]
+    Secrets(SecretCommand),
     /// Create and list projects: tenants with keys, collections and a change log of their own
     #[command(subcommand)]
     Projects(ProjectCommand),
@@ -79,6 +83,20 @@ pub(super) enum KeyCommand {
         #[arg(long, default_value = DEFAULT_PROJECT)]
         project: String,
     },
+}
+
+#[derive(Subcommand)]
+pub(super) enum SecretCommand {
+    /// Replace a secret, or all of them. Tokens of the one before it stay good for their life; running servers notice within a second
+    Rotate {
+        /// What the secret signs. Unset: all of them
+        secret: Option<SecretArg>,
+        /// Drop the secret before it at once, because it may have leaked. All its tokens are good for nothing then
+        #[arg(long)]
+        revoke_previous: bool,
+    },
+    /// List the secrets by their names, with the time when each was made
+    List,
 }
 
 #[derive(Subcommand)]
@@ -144,6 +162,33 @@ pub(super) struct ServerArgs {
 pub(super) enum KeyKindArg {
     Publishable,
     Secret,
+}
+
+/// How the command line spells the names of secrets, as the table `secrets` does.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum SecretArg {
+    /// Access tokens with HS256
+    Access,
+    /// Access tokens with EdDSA
+    AccessEddsa,
+    /// Refresh tokens
+    Refresh,
+    /// Stream tickets
+    Tickets,
+    /// Sign-ins with other providers that have begun
+    Oauth,
+}
+
+impl From<SecretArg> for SecretName {
+    fn from(secret: SecretArg) -> Self {
+        match secret {
+            SecretArg::Access => Self::Access,
+            SecretArg::AccessEddsa => Self::AccessEddsa,
+            SecretArg::Refresh => Self::Refresh,
+            SecretArg::Tickets => Self::Tickets,
+            SecretArg::Oauth => Self::OAuth,
+        }
+    }
 }
 
 impl From<KeyKindArg> for KeyKind {

@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and what each command does and prints.
 //!
-//! `serve` and `migrate` make the database, and `keys`, `projects` and `accept-clock` open one that is there. `import` and
+//! `serve` and `migrate` make the database, and `keys`, `secrets`, `projects` and `accept-clock` open one that is there. `import` and
 //! `verify` are HTTP clients of a running server.
 //!
 //! Reading order: [`arguments`] with `duration`, this file, [`logging`], `output`, `serve` with `address` and `server_note`,
@@ -22,7 +22,7 @@ mod target;
 mod verify;
 
 pub use arguments::Cli;
-use arguments::{Command, KeyCommand, ProjectCommand};
+use arguments::{Command, KeyCommand, ProjectCommand, SecretCommand};
 pub use error::CliError;
 
 use crate::{
@@ -57,6 +57,9 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
             Ok(output::print("The database's schema is up to date.")?)
         }
         Some(Command::Keys(command)) => run_on_database(&start(&given)?, Administration::Keys(command)).await,
+        Some(Command::Secrets(command)) => {
+            run_on_database(&start(&given)?, Administration::Secrets(command)).await
+        }
         Some(Command::Projects(command)) => {
             run_on_database(&start(&given)?, Administration::Projects(command)).await
         }
@@ -89,6 +92,7 @@ fn start_serving(given: &Given) -> Result<Config, CliError> {
 /// The commands that work on the database of a server, also while it runs.
 enum Administration {
     Keys(KeyCommand),
+    Secrets(SecretCommand),
     Projects(ProjectCommand),
     AcceptClock,
 }
@@ -104,6 +108,10 @@ async fn run_on_database(config: &Config, command: Administration) -> Result<(),
         Administration::Keys(KeyCommand::Revoke { key, project }) => {
             admin::revoke_key(&db, &project, &key).await
         }
+        Administration::Secrets(SecretCommand::Rotate { secret, revoke_previous }) => {
+            admin::rotate_secrets(&db, secret.map(Into::into), revoke_previous).await
+        }
+        Administration::Secrets(SecretCommand::List) => admin::list_secrets(&db).await,
         Administration::Projects(ProjectCommand::Create { name }) => admin::create_project(&db, &name).await,
         Administration::Projects(ProjectCommand::List) => admin::list_projects(&db).await,
         Administration::AcceptClock => admin::accept_clock(&db).await,

@@ -32,10 +32,12 @@ pub enum AuditEvent {
     KeyCreated,
     KeyRevoked,
     SettingsChanged,
+    /// A secret that the server signs with was replaced.
+    SecretRotated,
 }
 
 impl AuditEvent {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::SignUp,
         Self::SignIn,
         Self::SignInFailed,
@@ -56,6 +58,7 @@ impl AuditEvent {
         Self::KeyCreated,
         Self::KeyRevoked,
         Self::SettingsChanged,
+        Self::SecretRotated,
     ];
 
     /// Returns the word in the database and on the wire.
@@ -81,6 +84,7 @@ impl AuditEvent {
             Self::KeyCreated => "keyCreated",
             Self::KeyRevoked => "keyRevoked",
             Self::SettingsChanged => "settingsChanged",
+            Self::SecretRotated => "secretRotated",
         }
     }
 

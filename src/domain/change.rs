@@ -77,6 +77,8 @@ pub enum Control {
     },
     /// The settings of the project changed. The project's row has them.
     SettingsChanged,
+    /// A secret that the server signs with was replaced. The table `secrets` has the new one.
+    SecretsRotated,
     /// An operator confirmed the clock. The times of this entry and of those after it may be before those of earlier entries.
     ClockAccepted,
     /// A control entry that only a newer version understands, or that can't be read. Anything may have changed, so that all
@@ -105,7 +107,12 @@ impl Control {
 
     /// Whether what is known of collections, indexes and settings may be outdated after this.
     pub fn concerns_collections(&self) -> bool {
-        !matches!(self, Self::KeyRevoked { .. } | Self::SessionsEnded { .. })
+        !matches!(self, Self::KeyRevoked { .. } | Self::SessionsEnded { .. } | Self::SecretsRotated)
+    }
+
+    /// Whether the secrets that the server signs with may be others after this.
+    pub fn concerns_secrets(&self) -> bool {
+        matches!(self, Self::SecretsRotated | Self::Unknown)
     }
 
     /// Returns the key that this entry revokes, if it does.

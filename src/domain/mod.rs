@@ -27,6 +27,7 @@ pub mod provider;
 pub mod schema;
 mod schema_cost;
 mod schema_keywords;
+pub mod secrets;
 pub mod seen;
 pub mod session;
 mod survey;

@@ -135,6 +135,11 @@ impl HubHandle {
         self.hub.shared.shards.tell_all(|| ToShard::SessionsInDoubt { project: project.clone() });
     }
 
+    /// Ends every stream. The clients come back, and then their credentials are judged anew.
+    pub fn doubt_all(&self) {
+        self.hub.shared.shards.tell_all(|| ToShard::AllInDoubt);
+    }
+
     fn backlog(&self, project: &ProjectId) -> Option<Arc<Backlog>> {
         self.hub.backlogs.read().unwrap_or_else(PoisonError::into_inner).get(project).cloned()
     }

@@ -28,6 +28,8 @@ pub enum CloseReason {
     SessionEnded,
     /// Entries of the log are missing, and the session of its user may have ended in one of them.
     SessionInDoubt,
+    /// A secret was dropped that may have signed its ticket or its token.
+    CredentialInDoubt,
     /// Changes that it missed can't be sent any more.
     Behind,
     /// There are too many connections.
@@ -49,7 +51,7 @@ impl CloseReason {
     /// Whether its principal may not be sent what waits.
     fn drops_frames(self) -> bool {
         match self {
-            Self::NotAllowed | Self::SessionEnded | Self::SessionInDoubt => true,
+            Self::NotAllowed | Self::SessionEnded | Self::SessionInDoubt | Self::CredentialInDoubt => true,
             Self::Behind | Self::Full | Self::Unchecked => false,
         }
     }

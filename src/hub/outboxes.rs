@@ -46,6 +46,10 @@ impl Outboxes {
         outbox.set_owner(owner);
     }
 
+    pub(super) fn all(&self) -> Vec<Rc<Outbox>> {
+        self.all.borrow().values().cloned().collect()
+    }
+
     pub(super) fn of_key(&self, key: &KeyId) -> Vec<Rc<Outbox>> {
         self.filter(|owner| owner.key == *key)
     }

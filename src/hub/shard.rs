@@ -220,6 +220,9 @@ impl Shard {
                 let outboxes = sessions.iter().flat_map(|session| self.outboxes.of_session(session));
                 outboxes.for_each(|outbox| outbox.close(CloseReason::SessionEnded));
             }
+            ToShard::AllInDoubt => {
+                self.outboxes.all().iter().for_each(|outbox| outbox.close(CloseReason::CredentialInDoubt));
+            }
             ToShard::SessionsInDoubt { project } => {
                 let outboxes = self.outboxes.of_users(&project);
                 outboxes.iter().for_each(|outbox| outbox.close(CloseReason::SessionInDoubt));

@@ -28,4 +28,6 @@ pub(super) enum ToShard {
     SessionsEnded { sessions: Arc<[SessionId]> },
     /// Any session of this project may have ended, in entries of the log that are missing.
     SessionsInDoubt { project: ProjectId },
+    /// Any credential may be a forged one.
+    AllInDoubt,
 }

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::StateError;
-use crate::domain::{DocumentId, KeyId, ProjectId, Timestamp};
+use crate::domain::{
+    DocumentId, KeyId, ProjectId, Timestamp,
+    secrets::{Replaceable, Secrets},
+};
 
-/// The name of the secret that signs states.
-pub const SECRET: &str = "oauth";
 /// For how long a state is good, in seconds.
 const LIFETIME: u64 = 600;
 /// Distinguishes states from other tokens that this server signs.
@@ -21,13 +22,9 @@ const AUDIENCE: &str = "oauth-state";
 /// Characters of a code challenge: a SHA-256 hash in base64.
 const CHALLENGE: usize = 43;
 
-/// Signs and reads states. Cheap to clone.
+/// Signs and reads states. Cheap to clone; all clones have the same secrets.
 #[derive(Clone)]
-pub struct States {
-    secret: std::sync::Arc<[u8]>,
-    signing: EncodingKey,
-    reading: DecodingKey,
-}
+pub struct States(Replaceable<Secrets>);
 
 /// A sign-in that has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +42,8 @@ pub struct State {
     /// Where this server sends the browser, if the provider sends it to this server.
     pub home: Option<Home>,
     pub expires_at: Timestamp,
+    /// The hash of the secret that signed it.
+    signer: [u8; 32],
 }
 
 /// A page that gets the outcome of a sign-in in its URL.
@@ -75,12 +74,13 @@ struct Claims {
 }
 
 impl States {
-    pub fn new(secret: &[u8]) -> Self {
-        Self {
-            secret: secret.into(),
-            signing: EncodingKey::from_secret(secret),
-            reading: DecodingKey::from_secret(secret),
-        }
+    pub fn new(secrets: Secrets) -> Self {
+        Self(Replaceable::new(secrets))
+    }
+
+    /// Goes on with other secrets. Sign-ins that began with none of them can't be finished any more.
+    pub fn replace(&self, secrets: Secrets) {
+        self.0.set(secrets);
     }
 
     /// Begins a sign-in, and returns its state with the signed text.
@@ -104,6 +104,8 @@ impl States {
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|_| StateError::NotSigned)?;
         let exp = Timestamp::now().0.unsigned_abs() / 1000 + LIFETIME;
+        let secrets = self.0.get();
+        let secret = secrets.signing();
         let state = State {
             id: URL_SAFE_NO_PAD.encode(id),
             project: project.clone(),
@@ -113,6 +115,7 @@ impl States {
             user,
             home,
             expires_at: Timestamp(exp as i64 * 1000),
+            signer: Sha256::digest(secret).into(),
         };
         let claims = Claims {
             aud: AUDIENCE.to_owned(),
@@ -126,7 +129,8 @@ impl States {
             app: state.home.as_ref().map(|home| home.page.clone()),
             key: state.home.as_ref().map(|home| home.key.to_string()),
         };
-        let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing);
+        let signing = EncodingKey::from_secret(secret);
+        let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &signing);
         Ok((state, text.map_err(|_| StateError::NotSigned)?))
     }
 
@@ -149,12 +153,15 @@ impl States {
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["aud", "exp"]);
         validation.leeway = 0;
-        let read = jsonwebtoken::decode::<Claims>(text, &self.reading, &validation);
-        let claims = read.map_err(|err| match err.kind() {
-            ErrorKind::ExpiredSignature => StateError::Expired,
-            _ => StateError::Unknown,
-        })?;
-        let Claims { exp, jti, pid, prv, uri, chl, usr, app, key, .. } = claims.claims;
+        let mut outcome = Err(StateError::Unknown);
+        for secret in self.0.get().all() {
+            match jsonwebtoken::decode::<Claims>(text, &DecodingKey::from_secret(secret), &validation) {
+                Ok(read) => outcome = Ok((read.claims, Sha256::digest(secret).into())),
+                Err(err) if *err.kind() == ErrorKind::ExpiredSignature => outcome = Err(StateError::Expired),
+                Err(_) => {}
+            }
+        }
+        let (Claims { exp, jti, pid, prv, uri, chl, usr, app, key, .. }, signer) = outcome?;
         let home = app.zip(key).map(|(page, key)| Home { page, key: KeyId::from_stored(&key) });
         Ok(State {
             id: jti,
@@ -165,27 +172,37 @@ impl States {
             user: usr.as_deref().map(DocumentId::from_stored),
             home,
             expires_at: Timestamp(i64::try_from(exp).unwrap_or_default().saturating_mul(1000)),
+            signer,
         })
     }
 
     /// Returns the nonce that the ID token of this sign-in must have.
-    pub fn nonce(&self, state: &State) -> String {
+    ///
+    /// # Errors
+    /// [`StateError::Unknown`] if the secret of the state was dropped.
+    pub fn nonce(&self, state: &State) -> Result<String, StateError> {
         self.derive("nonce", state)
     }
 
     /// Returns the code verifier of a sign-in whose browser has none.
-    pub fn verifier(&self, state: &State) -> String {
+    ///
+    /// # Errors
+    /// [`StateError::Unknown`] if the secret of the state was dropped.
+    pub fn verifier(&self, state: &State) -> Result<String, StateError> {
         self.derive("verifier", state)
     }
 
-    fn derive(&self, purpose: &str, state: &State) -> String {
+    fn derive(&self, purpose: &str, state: &State) -> Result<String, StateError> {
+        let secrets = self.0.get();
+        let is_signer = |secret: &&Vec<u8>| <[u8; 32]>::from(Sha256::digest(secret)) == state.signer;
+        let secret = secrets.all().find(is_signer).ok_or(StateError::Unknown)?;
         // HMAC takes keys of any length.
-        let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(&self.secret) else { return String::new() };
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(secret).map_err(|_| StateError::NotSigned)?;
         mac.update(b"coir oauth ");
         mac.update(purpose.as_bytes());
         mac.update(b"\0");
         mac.update(state.id.as_bytes());
-        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+        Ok(URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
     }
 }
 

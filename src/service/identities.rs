@@ -136,9 +136,9 @@ impl Users {
         let (state, text) = begun.map_err(ProviderError::State)?;
         let challenge = match &state.challenge {
             Some(challenge) => challenge.clone(),
-            None => challenge_of(&states.verifier(&state)),
+            None => challenge_of(&states.verifier(&state).map_err(ProviderError::State)?),
         };
-        let nonce = states.nonce(&state);
+        let nonce = states.nonce(&state).map_err(ProviderError::State)?;
         let departure = Departure { redirect, state: &text, nonce: &nonce, challenge: &challenge };
         Ok(match name {
             GITHUB => self.github(principal, provider).authorize(&departure)?,
@@ -170,7 +170,7 @@ impl Users {
             return Err(ProviderError::State(StateError::OtherUser).into());
         }
         let verifier = self.verifier(&state, answer.verifier)?;
-        let nonce = self.providers.states.nonce(&state);
+        let nonce = self.providers.states.nonce(&state).map_err(ProviderError::State)?;
         let arrival = Arrival {
             code: &answer.code,
             redirect: &state.redirect,
@@ -319,7 +319,7 @@ impl Users {
     /// Returns what proves to the provider that the code is ours, and to us that the browser is the one that began.
     fn verifier(&self, state: &State, given: Option<String>) -> Result<String, ProviderError> {
         match (&state.challenge, given) {
-            (None, None) => Ok(self.providers.states.verifier(state)),
+            (None, None) => self.providers.states.verifier(state).map_err(ProviderError::State),
             (Some(challenge), Some(given)) if challenge_of(&given) == *challenge => Ok(given),
             (Some(_), None) => Err(ProviderError::NoVerifier),
             (_, Some(_)) => Err(ProviderError::WrongVerifier),

@@ -1,17 +1,15 @@
-//! Projects, keys and secrets, as the command line and the first start create them.
+//! Projects and keys, as the command line and the first start create them.
 //!
 //! These functions write to the database themselves, so that they work before a server runs and beside one.
 
 use std::fmt;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use crate::{
     auth::{
         KeyKind, Scopes,
         keys::{generate_key, hash_key, shown_part, stored_key},
-        secrets::Secrets,
     },
     domain::{
         ProjectId, Timestamp,
@@ -24,7 +22,6 @@ use crate::{
             audit,
             keys::{self, StoredKey},
             projects::{self, Project},
-            secrets,
         },
     },
 };
@@ -49,7 +46,7 @@ pub enum SetupError {
     #[error(
         "the secret `{0}` in the table `secrets` must be 32 bytes in base64; delete the row, and the server creates a new one"
     )]
-    NoSecret(&'static str),
+    NoSecret(String),
     #[error("the operating system has no random numbers: {0}")]
     Random(getrandom::Error),
     #[error(transparent)]
@@ -311,41 +308,6 @@ pub async fn ensure_key(db: &Db, kind: KeyKind, key: &str, setting: &'static str
         Err(err) if err.is_unique_violation() => Ok(()),
         Err(err) => Err(err.into()),
     }
-}
-
-/// Gets the secret of this name, 32 bytes at least. Creates it if the database has none.
-///
-/// # Errors
-/// [`SetupError::NoSecret`] if the stored secret is damaged.
-pub async fn ensure_secret(db: &Db, name: &'static str) -> Result<Vec<u8>, SetupError> {
-    let find = || db.read(Lane::Point, move |db| async move { secrets::find(&db, name).await });
-    let stored = match find().await? {
-        Some(stored) => stored,
-        None => {
-            let mut drawn = [0; 32];
-            getrandom::fill(&mut drawn).map_err(SetupError::Random)?;
-            let mut tx = db.begin_write().await?;
-            secrets::insert(&mut tx, name, &STANDARD.encode(drawn));
-            tx.commit().await?;
-            // Another process may have been faster; its secret is the one that counts.
-            find().await?.ok_or(SetupError::NoSecret(name))?
-        }
-    };
-    STANDARD.decode(stored).ok().filter(|secret| secret.len() >= 32).ok_or(SetupError::NoSecret(name))
-}
-
-/// Gets the secret of this name as [`ensure_secret`], and the one before it, if there is one: `<name>.previous`.
-///
-/// # Errors
-/// [`SetupError::NoSecret`] if one of them is damaged.
-pub async fn ensure_secrets(db: &Db, name: &'static str) -> Result<Secrets, SetupError> {
-    let current = ensure_secret(db, name).await?;
-    let previous = format!("{name}.previous");
-    let stored = db.read(Lane::Point, |db| async move { secrets::find(&db, &previous).await }).await?;
-    let decode = |stored: String| {
-        STANDARD.decode(stored).ok().filter(|secret| secret.len() >= 32).ok_or(SetupError::NoSecret(name))
-    };
-    Ok(Secrets { current, previous: stored.map(decode).transpose()? })
 }
 
 fn draw_epoch() -> Result<Epoch, SetupError> {

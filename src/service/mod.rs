@@ -26,6 +26,7 @@ pub mod queries;
 pub mod scans;
 pub mod schemas;
 pub mod second_factor;
+pub mod secrets;
 mod sessions;
 pub mod sign_up;
 pub mod users;

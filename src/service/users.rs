@@ -299,8 +299,7 @@ impl Users {
             .tokens
             .sign(holder, (&session.id, session.key.as_ref()), self.lifetimes.access_seconds)
             .map_err(ServiceError::Token)?;
-        let refresh_token = self.tokens.refresh_token(&session.id, session.generation);
-        let refresh_token = refresh_token.map_err(ServiceError::Token)?;
+        let refresh_token = self.tokens.refresh_token_of(&session).map_err(ServiceError::Token)?;
         Ok(Welcome { user, access_token, refresh_token, expires_at })
     }
 

@@ -15,7 +15,8 @@ use crate::{
     store::{
         StoreError, WriteOrder, WriteTx,
         access::{
-            audit, codes, credentials, identities, invitations, keys, mails, projects, sessions, used_states,
+            audit, codes, credentials, identities, invitations, keys, mails, projects, secrets, sessions,
+            used_states,
         },
         collections::{indexes, rows},
         documents::writes::{self, DocumentWrite, DocumentWrites},
@@ -287,6 +288,9 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     audit::insert_many(tx, &plan.audit);
     for (project, settings) in &plan.settings {
         projects::set_settings(tx, project, settings);
+    }
+    for rotation in &plan.secrets {
+        secrets::rotate(tx, rotation);
     }
     for key in &plan.revoked_keys {
         keys::revoke(tx, key, now);

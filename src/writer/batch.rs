@@ -338,6 +338,7 @@ impl Batch {
             new_indexes,
             index_states,
             revoked_keys,
+            secrets,
             settings,
             audit,
             mails,
@@ -352,6 +353,7 @@ impl Batch {
         self.plan.new_indexes.extend(new_indexes);
         self.plan.index_states.extend(index_states);
         self.plan.revoked_keys.extend(revoked_keys);
+        self.plan.secrets.extend(secrets);
         self.plan.settings.extend(settings);
         self.plan.audit.extend(audit);
         self.plan.mails.extend(mails);
@@ -392,6 +394,10 @@ impl Batch {
                 staged.audit(AuditEvent::KeyRevoked, None, Some(json!({ "key": key.as_str() })));
                 staged.plan.revoked_keys.push(key.clone());
                 Ok(Outcome::Revoked)
+            }
+            Operation::RotateSecret(rotation) => {
+                staged.rotate_secret(rotation);
+                Ok(Outcome::Done)
             }
             Operation::ChangeSettings(change) => self.change_settings(staged, change),
             Operation::User(operation) => self.apply_user_operation(staged, operation),

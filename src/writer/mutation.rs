@@ -11,7 +11,7 @@ use crate::{
         Seen, SessionId, USERS, Violation, audit::AuditEntry,
     },
     query::index_definition::{IndexDefinition, IndexState},
-    store::log::idempotency::IdempotencyKey,
+    store::{access::secrets::SecretRotation, log::idempotency::IdempotencyKey},
 };
 
 /// A write that was asked for. Either all of its operations happen or none.
@@ -105,6 +105,8 @@ pub enum Operation {
     },
     /// Changes a user's account.
     User(Box<UserOperation>),
+    /// Replaces a secret that the server signs with. The log of the mutation's project tells every node.
+    RotateSecret(SecretRotation),
     /// Merges a change into the settings of the project.
     ChangeSettings(Map<String, Value>),
     /// Notes security events that no other operation is.
@@ -182,6 +184,7 @@ impl Operation {
             Self::CreateCollection { name, .. } => Some(name.as_str()),
             Self::User(_) => Some(USERS),
             Self::RevokeKey { .. }
+            | Self::RotateSecret(_)
             | Self::ChangeSettings(_)
             | Self::Audit(_)
             | Self::KeepMail(_)
@@ -212,6 +215,7 @@ impl Operation {
             Self::RenameCollection { .. } => "rename of a collection",
             Self::RemoveCollection { .. } => "removal of a collection",
             Self::RevokeKey { .. } => "revocation of a key",
+            Self::RotateSecret(_) => "rotation of a secret",
             Self::User(_) => "change of an account",
             Self::ChangeSettings(_) => "change of a project's settings",
             Self::Audit(_) => "entries of the audit",

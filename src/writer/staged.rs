@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
+
 use super::{accounts::Accounts, error::WriteError, state::MAX_MUTATION_BYTES};
 use crate::{
     domain::{
@@ -15,6 +17,7 @@ use crate::{
     },
     query::index_definition::{Index, IndexState},
     store::{
+        access::secrets::SecretRotation,
         collections::catalog::Catalog,
         log::idempotency::{IdempotencyKey, StoredOutcome},
     },
@@ -33,6 +36,8 @@ pub struct Plan {
     /// New states of indexes; `None` for one that is no longer declared.
     pub index_states: Vec<(IndexId, Option<IndexState>)>,
     pub revoked_keys: Vec<KeyId>,
+    /// Secrets to replace, in order.
+    pub secrets: Vec<SecretRotation>,
     /// The new settings of projects.
     pub settings: Vec<(ProjectId, Arc<ProjectSettings>)>,
     /// Security events.
@@ -134,6 +139,14 @@ impl Staged {
     pub(super) fn control(&mut self, control: Control) {
         self.log(Entry::Control(control));
         self.ends.control = self.ends.last;
+    }
+
+    pub(super) fn rotate_secret(&mut self, rotation: &SecretRotation) {
+        self.control(Control::SecretsRotated);
+        let details =
+            json!({ "secret": rotation.name.as_str(), "previousRevoked": !rotation.keeps_previous });
+        self.audit(AuditEvent::SecretRotated, None, Some(details));
+        self.plan.secrets.push(rotation.clone());
     }
 
     /// Goes on at `now`, also if the log ends later.

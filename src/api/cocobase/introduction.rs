@@ -178,7 +178,7 @@ impl<T: Topic> Dialect for Introduction<T> {
             }
             CloseReason::Behind => behind(),
             CloseReason::Full => too_many_connections(),
-            CloseReason::Unchecked => unchecked(),
+            CloseReason::Unchecked | CloseReason::CredentialInDoubt => unchecked(),
         }
     }
 }

@@ -328,7 +328,7 @@ impl Dialect for Protocol {
             CloseReason::SessionInDoubt => in_doubt(),
             CloseReason::Behind => behind(),
             CloseReason::Full => too_many_connections(),
-            CloseReason::Unchecked => unchecked(),
+            CloseReason::Unchecked | CloseReason::CredentialInDoubt => unchecked(),
         }
     }
 }

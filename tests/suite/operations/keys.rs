@@ -14,13 +14,13 @@ use crate::harness::{
 };
 
 /// Runs `coir` on the database of a running server and returns its output. The command must succeed.
-async fn coir(app: &TestApp, arguments: &[&str]) -> String {
+pub async fn coir(app: &TestApp, arguments: &[&str]) -> String {
     let (status, stdout, stderr) = try_coir(app, arguments).await;
     assert!(status, "coir {arguments:?}: {stderr}");
     stdout
 }
 
-async fn try_coir(app: &TestApp, arguments: &[&str]) -> (bool, String, String) {
+pub async fn try_coir(app: &TestApp, arguments: &[&str]) -> (bool, String, String) {
     let mut command = process::command(arguments);
     command.env("DATABASE_URL", &app.config.database_url);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();

@@ -7,7 +7,7 @@ mod cors;
 mod first_keys;
 mod first_minutes;
 mod health;
-mod keys;
+pub mod keys;
 mod lifecycle;
 mod log_output;
 mod malformed;

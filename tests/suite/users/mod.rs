@@ -18,6 +18,7 @@ mod outbox;
 mod providers;
 mod requests;
 mod second_factor;
+mod secrets;
 mod sessions;
 mod streams;
 mod tabs;
