@@ -88,7 +88,7 @@ export class Account {
 		try {
 			const missing = await this.#api().signIn(path, fields);
 			if (missing?.confirm) {
-				this.#error.textContent = "A link is on its way. Follow it, and then sign in.";
+				this.#error.textContent = "A link is on its way. Follow it, and choose a password there.";
 				return;
 			}
 			this.#ticket = missing?.mfa.ticket;

@@ -14,8 +14,10 @@ pub struct Model {
     pub hash: String,
     /// The address that it was sent to, in lower case.
     pub email: String,
-    /// The hash of the password of a sign-up; none for an invitation.
+    /// Only a node of an older version sets it, for a sign-up, which is then good for nothing.
     pub password: Option<String>,
+    /// 1 for a sign-up, 0 for an invitation.
+    pub is_sign_up: i64,
     /// A JSON array of texts.
     pub roles: String,
     /// A JSON object.

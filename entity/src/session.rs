@@ -29,6 +29,8 @@ pub struct Model {
     pub address: Option<String>,
     /// The key with which it began, or was last refreshed.
     pub key_id: Option<String>,
+    /// The refreshes of the last moments, as a JSON object.
+    pub recent: Option<String>,
 }
 
 /// No relations are declared. Joins are written where they are used.

@@ -51,7 +51,7 @@ function onClick(selector, action) {
 /** Signs in, or asks for what is missing. */
 async function signIn(path, body) {
 	const missing = await session.signIn(path, body);
-	if (missing?.confirm) return "A link is on its way. Follow it, and then sign in.";
+	if (missing?.confirm) return "A link is on its way. Follow it, and choose a password there.";
 	ticket = missing?.mfa.ticket;
 	if (ticket) show("#second-factor");
 }
@@ -63,6 +63,8 @@ function open(key) {
 	if (link.has("token")) run(followLink);
 }
 
+const isVerification = () => ["verify-email", "change-email"].includes(link.get("coir"));
+
 async function followLink() {
 	const token = link.get("token");
 	switch (link.get("coir")) {
@@ -70,10 +72,13 @@ async function followLink() {
 			return signIn("/users/login/code/verify", { token });
 		case "verify-email":
 		case "change-email":
+			if (!session.userId) return "Sign in, and your address is verified. Is the account not yours? Ask for a new password.";
+			link.delete("token");
 			await session.request("POST", "/users/email/verify", { token });
 			return "Your address is verified.";
 		case "invitation":
 			return "You are invited. Choose a password, and create an account with the address of the mail.";
+		case "confirm-sign-up":
 		case "reset-password":
 			return show("#new-password");
 	}
@@ -93,6 +98,8 @@ function showUser() {
 		},
 	});
 	run(showSessions);
+	// A link that waited for the sign-in.
+	if (isVerification() && link.has("token")) run(followLink);
 }
 
 function showDocument({ email, emailVerified, profile }) {
@@ -149,7 +156,9 @@ onSubmit("#sign-in", async (fields, button) => {
 onSubmit("#code", ({ code }) => signIn("/users/login/code/verify", { email, code }));
 onSubmit("#second-factor", ({ code }) => signIn("/users/login/mfa", { ticket, code }));
 onSubmit("#new-password", async ({ password }) => {
-	await session.request("POST", "/users/password/reset", { token: link.get("token"), password });
+	const token = link.get("token");
+	if (link.get("coir") === "confirm-sign-up") return signIn("/users", { invitation: token, password });
+	await session.request("POST", "/users/password/reset", { token, password });
 	show("#sign-in");
 	return "Sign in with the new password.";
 });

@@ -374,12 +374,12 @@ impl From<WriteError> for ApiError {
             WriteError::BuiltIn(_)
             | WriteError::ProfileOnly
             | WriteError::Disabled
+            | WriteError::WrongCode
+            | WriteError::EmailNotVerified
+            | WriteError::SecondFactor(_)
             | WriteError::SignUp(_) => ErrorCode::Forbidden,
             WriteError::User(_) | WriteError::Settings(_) => ErrorCode::InvalidBody,
-            // A sign-in answers 401. Whoever is signed in stays so.
-            WriteError::WrongCode => ErrorCode::Forbidden,
             WriteError::StateUsed => ErrorCode::Unauthorized,
-            WriteError::EmailNotVerified => ErrorCode::Forbidden,
             WriteError::UnknownIdentity => ErrorCode::NotFound,
             WriteError::AccountChanged
             | WriteError::IdentityTaken

@@ -4,9 +4,11 @@ use super::{Email, Timestamp, UserKey};
 
 /// How many wrong codes may be tried before one is good for nothing.
 pub const MAX_TRIES: u32 = 5;
-/// The most codes for one purpose that are made for one user, or for one address, within [`RECENT`]. A code that was used does
-/// not count. Beyond it, nobody gets more mail that they did not ask for.
+/// The most codes for one purpose that are made for one user within [`RECENT`]. A code that was used does not count. Beyond it,
+/// nobody gets more mail that they did not ask for.
 pub const MAX_RECENT: usize = 5;
+/// The same for one address that several users want to have.
+pub const MAX_RECENT_OF_ADDRESS: usize = 30;
 /// In milliseconds.
 pub const RECENT: i64 = 60 * MINUTE;
 const MINUTE: i64 = 60_000;

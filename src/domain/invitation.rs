@@ -1,6 +1,6 @@
 //! Accounts that wait for their owners.
 
-use super::{Email, PasswordHash, ProjectId, Timestamp, UserData};
+use super::{Email, ProjectId, Timestamp, UserData};
 
 /// For how long an invitation is good, in milliseconds.
 pub const INVITATION_LIFETIME: i64 = 7 * 24 * 3600 * 1000;
@@ -17,9 +17,10 @@ pub struct Invitation {
     /// The SHA-256 hash of the link's token, in hexadecimal.
     pub hash: String,
     pub email: Email,
-    /// The password of a sign-up that is to be confirmed; `None` for an invitation, whose owner chooses one.
-    pub password: Option<PasswordHash>,
-    /// What the user will have, except the address.
+    /// Whether it is a sign-up that is to be confirmed, and not an invitation.
+    pub is_sign_up: bool,
+    /// The roles and the profile that the user will have. A sign-up has none: whoever asked for the link may be a stranger, so the
+    /// holder of the link chooses.
     pub user: UserData,
     pub created_at: Timestamp,
     /// The first moment at which it is good for nothing.
@@ -27,22 +28,25 @@ pub struct Invitation {
 }
 
 impl Invitation {
-    /// Makes one whose link has a token with this hash.
-    pub fn new(
-        project: ProjectId,
-        hash: String,
-        email: Email,
-        password: Option<PasswordHash>,
-        user: UserData,
-    ) -> Self {
+    /// Makes an invitation whose link has a token with this hash.
+    pub fn new(project: ProjectId, hash: String, email: Email, user: UserData) -> Self {
+        Self::waiting(project, hash, email, user, false)
+    }
+
+    /// Makes a sign-up whose link has a token with this hash.
+    pub fn sign_up(project: ProjectId, hash: String, email: Email) -> Self {
+        Self::waiting(project, hash, email, UserData::default(), true)
+    }
+
+    fn waiting(project: ProjectId, hash: String, email: Email, user: UserData, is_sign_up: bool) -> Self {
         let now = Timestamp::now();
-        let lifetime = if password.is_some() { CONFIRMATION_LIFETIME } else { INVITATION_LIFETIME };
+        let lifetime = if is_sign_up { CONFIRMATION_LIFETIME } else { INVITATION_LIFETIME };
         Self {
             id: uuid::Uuid::now_v7().to_string(),
             project,
             hash,
             email,
-            password,
+            is_sign_up,
             user,
             created_at: now,
             expires_at: Timestamp(now.0 + lifetime),

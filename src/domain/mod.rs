@@ -1,7 +1,7 @@
 //! The vocabulary: documents, collections and changes. It does no I/O and uses no other module of the crate.
 //!
 //! Reading order: [`name`], [`time`] with [`clock`], [`data`], [`document`], [`patch`], [`schema`] with `schema_cost` and `schema_keywords`, [`collection`],
-//! [`user`], [`seen`], [`session`], [`code`], [`invitation`], [`totp`], [`identity`], [`provider`], [`mail`], [`project_settings`], [`audit`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
+//! [`email`], [`user`], [`seen`], [`session`] with [`refreshes`], [`code`], [`invitation`], [`totp`], [`identity`], [`provider`], [`mail`], [`project_settings`], [`audit`], [`change`], [`log_ends`], [`cursor`] with [`checksum`], [`json`] with [`json_mistake`], `nearest`.
 
 pub mod audit;
 pub mod change;
@@ -12,6 +12,7 @@ pub mod collection;
 pub mod cursor;
 pub mod data;
 pub mod document;
+pub mod email;
 pub mod identity;
 pub mod invitation;
 pub mod json;
@@ -24,6 +25,7 @@ mod nearest;
 pub mod patch;
 pub mod project_settings;
 pub mod provider;
+pub mod refreshes;
 pub mod schema;
 mod schema_cost;
 mod schema_keywords;
@@ -40,6 +42,7 @@ pub use code::{Code, Purpose};
 pub use collection::Collection;
 pub use data::{Data, DataError};
 pub use document::{Document, DocumentKey, DocumentStamp};
+pub use email::Email;
 pub use identity::{Claimed, Identity, IdentityKey};
 pub use invitation::Invitation;
 pub use log_ends::LogEnds;
@@ -55,4 +58,4 @@ pub use seen::Seen;
 pub use session::Session;
 pub use time::Timestamp;
 pub use totp::Totp;
-pub use user::{Credentials, Email, PasswordHash, UserData, UserDataError, UserKey};
+pub use user::{Credentials, PasswordHash, UserData, UserDataError, UserKey};

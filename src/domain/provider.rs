@@ -178,10 +178,15 @@ pub fn check_redirects(redirects: &mut [String]) -> Result<(), (String, String)>
     Ok(())
 }
 
-/// Returns the origin of a page to which a sign-in may lead, if the URL is one: over TLS, or on the user's own machine.
+/// Returns the origin of a page to which a sign-in may lead, if the URL is one: over TLS, or on the user's own machine. The text is
+/// sent on as it is, so it has nothing that one reader of URLs mends and another doesn't.
 pub fn page_origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
-    (is_page(&url) && url.fragment().is_none()).then(|| url.origin().ascii_serialization())
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    let is_whole = !rest.is_empty() && !rest.starts_with('/');
+    let is_plain = !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\');
+    let is_page = is_whole && is_plain && is_page(&url) && url.fragment().is_none();
+    is_page.then(|| url.origin().ascii_serialization())
 }
 
 /// Whether an origin is on the user's own machine.
@@ -237,6 +242,15 @@ mod tests {
             ("data:text/html,a", None),
             ("//app.example.com", None),
             ("/in", None),
+            ("https:app.example.com", None),
+            ("https:/app.example.com", None),
+            ("https:///app.example.com", None),
+            ("https:\\\\app.example.com", None),
+            ("https://app.example.com\\@evil.example", None),
+            (" https://app.example.com", None),
+            ("https://app.exa\tmple.com", None),
+            ("https://app.example.com/\r\nin", None),
+            ("https://app.example.com/\u{2028}", None),
         ] {
             assert_eq!(page_origin(text).as_deref(), origin, "{text}");
         }

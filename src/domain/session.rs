@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{DocumentId, KeyId, ProjectId, SessionId, Timestamp};
-
-/// For how long the refresh token before the current one still gives the current one, in milliseconds. Several tabs of a browser
-/// refresh at once, and only one of them is the first.
-const GRACE: i64 = 30_000;
+use super::{
+    DocumentId, KeyId, ProjectId, SessionId, Timestamp,
+    refreshes::{Ancestor, GRACE, RecentRefreshes},
+};
 
 /// A user's sign-in on one device. Its refresh tokens have generations: each refresh makes the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +26,8 @@ pub struct Session {
     pub generation: u64,
     /// The SHA-256 hash of the current refresh token, in hexadecimal.
     pub token_hash: String,
+    /// The refreshes of the last moments.
+    pub recent: RecentRefreshes,
     /// The `User-Agent` of its last sign-in or refresh, cut to 200 characters.
     pub device: Option<String>,
     /// The peer's address at its last sign-in or refresh.
@@ -50,7 +51,8 @@ pub struct PresentedToken {
 pub enum TokenWorth {
     /// The current one: the session gets the next.
     Current,
-    /// It was current a moment ago: the session's current one is the answer.
+    /// It was current a moment ago, and whoever has it was too late, or shares the session with others: the session's current one is
+    /// the answer.
     JustReplaced,
     /// One that was replaced before. Somebody has a copy, so nobody knows whose the session is.
     Stolen,
@@ -67,10 +69,27 @@ impl Session {
         if token.generation > self.generation {
             return TokenWorth::Unknown;
         }
-        let is_parent = token.generation + 1 == self.generation && now.0 - self.used_at.0 <= GRACE;
-        // It waited for its turn while another request was served.
-        let was_waiting = token.arrived < self.used_at;
-        if is_parent || was_waiting { TokenWorth::JustReplaced } else { TokenWorth::Stolen }
+        // Also if an older version made the current one.
+        if token.generation + 1 == self.generation && now.0 - self.used_at.0 <= GRACE {
+            return TokenWorth::JustReplaced;
+        }
+        match self.recent.judge(token.generation, self.generation, token.arrived, now) {
+            Ancestor::Honest => TokenWorth::JustReplaced,
+            Ancestor::Stolen => TokenWorth::Stolen,
+        }
+    }
+
+    /// Returns the session after a refresh by its current token. The caller sets the other members.
+    pub fn next(&self, token_hash: String, now: Timestamp) -> Self {
+        let generation = self.generation + 1;
+        let recent = self.recent.after(generation, now);
+        Self { generation, token_hash, recent, used_at: now, ..self.clone() }
+    }
+
+    /// Returns the session with the note that several clients share it, if that is not noted yet: one of its tokens was presented
+    /// more than once.
+    pub fn as_shared(&self, now: Timestamp) -> Option<Self> {
+        Some(Self { recent: self.recent.as_shared(now)?, ..self.clone() })
     }
 }
 
@@ -78,42 +97,43 @@ impl Session {
 mod tests {
     use super::*;
 
-    fn session() -> Session {
-        Session {
+    #[test]
+    fn a_token_is_worth_what_its_generation_and_its_hash_say() {
+        let session = Session {
             id: SessionId::from_stored("s"),
             project: ProjectId::from_stored("p"),
             user: DocumentId::from_stored("u"),
             method: "password".into(),
             created_at: Timestamp(0),
             signed_in_at: Timestamp(0),
-            used_at: Timestamp(100_000),
+            used_at: Timestamp(0),
             expires_at: Timestamp(1_000_000),
-            generation: 5,
-            token_hash: "five".to_owned(),
+            generation: 1,
+            token_hash: "one".to_owned(),
+            recent: RecentRefreshes::default(),
             device: None,
             address: None,
             key: None,
-        }
-    }
-
-    #[test]
-    fn a_token_is_worth_what_its_generation_and_its_time_say() {
-        for (why, generation, hash, arrived, now, worth) in [
-            ("the current one", 5, "five", 100_001, 100_002, TokenWorth::Current),
-            ("one that looks like it", 5, "other", 100_001, 100_002, TokenWorth::Unknown),
-            ("one to come", 6, "six", 100_001, 100_002, TokenWorth::Unknown),
-            ("the parent, soon", 4, "four", 129_999, 130_000, TokenWorth::JustReplaced),
-            ("the parent, too late", 4, "four", 130_001, 130_001, TokenWorth::Stolen),
-            ("its parent", 3, "three", 100_000, 100_000, TokenWorth::Stolen),
-            ("its parent, which was waiting", 3, "three", 99_999, 100_000, TokenWorth::JustReplaced),
+        };
+        let (first, now) = (session.next("two".to_owned(), Timestamp(90_000)), Timestamp(100_000));
+        let second = first.next("three".to_owned(), now);
+        for (why, session, generation, hash, worth) in [
+            ("the current one", &second, 3, "three", TokenWorth::Current),
+            ("one that looks like it", &second, 3, "other", TokenWorth::Unknown),
+            ("one to come", &second, 4, "four", TokenWorth::Unknown),
+            ("the parent", &second, 2, "two", TokenWorth::JustReplaced),
+            ("its parent", &second, 1, "one", TokenWorth::Stolen),
+            (
+                "the same in a session that is shared",
+                &second.as_shared(now).unwrap(),
+                1,
+                "one",
+                TokenWorth::JustReplaced,
+            ),
         ] {
-            let token = PresentedToken {
-                session: SessionId::from_stored("s"),
-                generation,
-                hash: hash.to_owned(),
-                arrived: Timestamp(arrived),
-            };
-            assert_eq!(session().judge(&token, Timestamp(now)), worth, "{why}");
+            let id = SessionId::from_stored("s");
+            let token = PresentedToken { session: id, generation, hash: hash.to_owned(), arrived: now };
+            assert_eq!(session.judge(&token, now), worth, "{why}");
         }
     }
 }

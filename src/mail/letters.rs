@@ -30,8 +30,8 @@ impl Letter {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::ResetPassword { .. } => Purpose::ResetPassword.as_str(),
-            // A page does the same with both links.
-            Self::VerifyEmail { .. } | Self::ConfirmSignUp { .. } => Purpose::VerifyEmail.as_str(),
+            Self::VerifyEmail { .. } => Purpose::VerifyEmail.as_str(),
+            Self::ConfirmSignUp { .. } => "confirm-sign-up",
             Self::Invitation { .. } => "invitation",
             Self::AddressTaken => "address-taken",
             Self::ChangeEmail { .. } => Purpose::ChangeEmail.as_str(),
@@ -119,8 +119,8 @@ impl Letter {
             Self::ConfirmSignUp { token } => (
                 "Confirm your sign-up",
                 format!(
-                    "Somebody signed up with this e-mail address. If it was you, follow this link within a day:\n\n{}\n\n\
-                     If it was not you, do not follow it.\n",
+                    "Somebody signed up with this e-mail address. To have the account, follow this link within a day and choose a \
+                     password:\n\n{}\n\nIf you do not want it, you need not do anything.\n",
                     link(token)
                 ),
             ),

@@ -93,7 +93,8 @@ pub(super) struct Mailbox {
 impl Mailbox {
     pub(super) async fn send(&self, mail: &Mail) -> Result<(), SendError> {
         let transport = self.transport.as_ref().ok_or(SendError::NotWritten)?;
-        let to = mail.to.as_str().parse::<lettre::Address>().map_err(|_| SendError::NotWritten)?;
+        let to = mail.to.to_sendable().and_then(|to| to.parse::<lettre::Address>().ok());
+        let to = to.ok_or(SendError::NotWritten)?;
         let message = Message::builder()
             .from(self.from.clone())
             .to(Address::new(None, to))

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::{Field, Filter, parse::parse_field};
+use crate::domain::Email;
 
-/// Reads a filter on users as it is meant. An address is one in any case, and "the roles equal `admin`" means that `admin` is one
+/// Reads a filter on users as it is meant. An address is one in every spelling, and "the roles equal `admin`" means that `admin` is one
 /// of the roles, which are a list.
 pub fn of_users(filter: Filter) -> Filter {
     let fields = (parse_field("email"), parse_field("roles"));
@@ -20,9 +21,9 @@ fn read(filter: Filter, email: &Field, roles: &Field) -> Filter {
         Filter::And(all) => Filter::And(each(all)),
         Filter::Or(any) => Filter::Or(each(any)),
         Filter::Not(inner) => Filter::Not(Box::new(read(*inner, email, roles))),
-        Filter::Equals(field, values) if field == *email => Filter::Equals(field, in_lower_case(values)),
+        Filter::Equals(field, values) if field == *email => Filter::Equals(field, as_stored(values)),
         Filter::Compares(field, comparison, values) if field == *email => {
-            Filter::Compares(field, comparison, in_lower_case(values))
+            Filter::Compares(field, comparison, as_stored(values))
         }
         Filter::HasText(field, part, text) if field == *email => {
             Filter::HasText(field, part, text.to_lowercase())
@@ -37,9 +38,13 @@ fn read(filter: Filter, email: &Field, roles: &Field) -> Filter {
     }
 }
 
-fn in_lower_case(values: Vec<Value>) -> Vec<Value> {
+fn as_stored(values: Vec<Value>) -> Vec<Value> {
     let fold = |value| match value {
-        Value::String(text) => Value::String(text.to_lowercase()),
+        Value::String(text) => Value::String(match Email::parse(&text) {
+            Ok(email) => email.as_str().to_owned(),
+            // Older versions have stored others.
+            Err(_) => text.to_lowercase(),
+        }),
         other => other,
     };
     values.into_iter().map(fold).collect()

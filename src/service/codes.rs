@@ -77,7 +77,7 @@ impl Users {
     /// # Errors
     /// [`ServiceError::NoAddress`] for an anonymous user; [`WriteError::TooManyCodes`].
     pub async fn send_verification(&self, principal: &Principal) -> Result<(), ServiceError> {
-        let data = UserData::parse(&self.me(principal).await?.data).map_err(WriteError::User)?;
+        let data = UserData::from_stored(&self.me(principal).await?.data).map_err(WriteError::User)?;
         let email = data.email.ok_or(ServiceError::NoAddress)?;
         if data.email_verified {
             return Ok(());
@@ -98,36 +98,28 @@ impl Users {
     ) -> Result<(), ServiceError> {
         self.prove(principal, password).await?;
         let user = own_key(principal)?.user;
-        match self.send_code(principal, user, email.clone(), Purpose::ChangeEmail).await {
-            Err(ServiceError::Write(WriteError::EmailTaken)) if self.conceals(principal).await? => {
-                let place = self.place_of_mail(principal).await?;
-                place.send(principal.project.clone(), email, &Letter::AddressTaken);
-                Ok(())
-            }
-            outcome => outcome,
-        }
+        self.send_code(principal, user, email, Purpose::ChangeEmail).await
     }
 
     /// Verifies an address by the token of a link. If the user asked for another address, they have it now, and the old one is
-    /// told.
+    /// told. If somebody else than the user follows the link, and nobody had verified the account's address, they take it over: the
+    /// password, the sessions and the identities of who made it are dropped.
     ///
     /// # Errors
     /// [`WriteError::WrongCode`]; [`WriteError::EmailTaken`].
     pub async fn verify_email(&self, principal: &Principal, token: &str) -> Result<(), ServiceError> {
         permission::check(principal, Action::UseAccount)?;
-        let code = match self.find_code(principal, token).await {
-            Err(ServiceError::Write(WriteError::WrongCode)) => {
-                return self.confirm_sign_up(principal, token).await;
-            }
-            found => found?,
-        };
+        let code = self.find_code(principal, token).await?;
         let Some(email) = code.email.clone() else { return Err(WriteError::WrongCode.into()) };
         let is_change = code.purpose == Purpose::ChangeEmail;
         let key = code.key.clone();
         let read = |db| async move { credentials::find(&db, &key).await };
         let old = self.documents.db.read(Lane::Point, read).await?.and_then(|found| found.email);
         let user = code.key.user;
-        let operation = UserOperation::ConfirmEmail { user, token_hash: code.hash, email };
+        let is_own = principal.user.as_ref().is_some_and(|own| own.id == user);
+        // Whoever follows the link is another one than the user of the request, if it has one.
+        let principal = &Principal { user: principal.user.clone().filter(|_| is_own), ..principal.clone() };
+        let operation = UserOperation::ConfirmEmail { user, token_hash: code.hash, email, is_own };
         self.submit(principal, operation).await.map_err(as_wrong_code)?;
         if let (true, Some(old)) = (is_change, old)
             && let Ok(place) = self.place_of_mail(principal).await
@@ -211,10 +203,13 @@ impl Users {
                 let Some(found) = users.find_by_email(&principal.project, email.clone()).await? else {
                     return Ok(None);
                 };
-                users.make_code(&principal, found.key.user, email.clone(), purpose).await.map(Some)
+                // As it is stored.
+                let email = found.email.unwrap_or(email);
+                let letter = users.make_code(&principal, found.key.user, email.clone(), purpose).await?;
+                Ok(Some((email, letter)))
             };
             match prepare.await {
-                Ok(Some(letter)) => place.send(principal.project, email, &letter),
+                Ok(Some((email, letter))) => place.send(principal.project, email, &letter),
                 // Nobody has the address, or the mails of the last hour are enough.
                 Ok(None)
                 | Err(ServiceError::Write(WriteError::TooManyCodes | WriteError::UnknownDocument)) => {}
@@ -234,7 +229,7 @@ impl Users {
         Ok(self.mailer.reserve(&principal.visitor_account(), settings).await?)
     }
 
-    /// Makes a code and sends it.
+    /// Makes a code and sends it. If it is for an address that is taken, which the project conceals, the owner is told.
     async fn send_code(
         &self,
         principal: &Principal,
@@ -244,12 +239,20 @@ impl Users {
     ) -> Result<(), ServiceError> {
         self.limits.check(Class::Mail, principal)?;
         let place = self.place_of_mail(principal).await?;
-        let letter = self.make_code(principal, user, email.clone(), purpose).await?;
+        let letter = match self.make_code(principal, user, email.clone(), purpose).await {
+            Err(ServiceError::Write(WriteError::EmailTaken)) if self.conceals(principal).await? => {
+                Letter::AddressTaken
+            }
+            made => made?,
+        };
         place.send(principal.project.clone(), email, &letter);
         Ok(())
     }
 
     /// Makes a code, and returns what the mail with it says.
+    ///
+    /// # Errors
+    /// [`WriteError::EmailTaken`], if it is for an address that the user wants to have. It is counted all the same.
     async fn make_code(
         &self,
         principal: &Principal,
@@ -264,7 +267,9 @@ impl Users {
         };
         let (digits, digits_hash) = digits.map(|digits| (digits.text, digits.hash)).unzip();
         let code = NewCode { user, purpose, email: Some(email), token_hash, digits_hash };
-        self.submit(principal, UserOperation::MakeCode(code)).await?;
+        if let Outcome::EmailTaken = self.submit(principal, UserOperation::MakeCode(code)).await? {
+            return Err(WriteError::EmailTaken.into());
+        }
         Ok(match purpose {
             Purpose::ResetPassword => Letter::ResetPassword { token },
             Purpose::VerifyEmail => Letter::VerifyEmail { token },

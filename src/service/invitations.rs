@@ -28,7 +28,7 @@ impl Users {
         self.settings(principal).await?.signup.check_invited().map_err(WriteError::SignUp)?;
         let place = self.place_of_mail(principal).await?;
         let Secret { text: token, hash } = Secret::token().map_err(ServiceError::Token)?;
-        let invitation = Invitation::new(principal.project.clone(), hash, email.clone(), None, user);
+        let invitation = Invitation::new(principal.project.clone(), hash, email.clone(), user);
         self.submit(principal, UserOperation::Invite(Box::new(invitation.clone()))).await?;
         place.send(principal.project.clone(), email, &Letter::Invitation { token });
         Ok(invitation)
@@ -55,11 +55,12 @@ impl Users {
         }
     }
 
-    /// Creates a user who was invited, and signs them in. The address is verified, since only its owner has the link.
+    /// Creates a user who has the link of an invitation, or of a sign-up that is to be confirmed, and signs them in. The address is
+    /// verified, since only its owner has the link. Without an address it is the one that the link was sent to.
     ///
     /// # Errors
-    /// [`WriteError::WrongCode`] for a token that is not good, or is for another address.
-    pub async fn sign_up_invited(
+    /// [`WriteError::WrongCode`] for a token that is not good, or is for another address; [`WriteError::EmailTaken`].
+    pub async fn sign_up_by_link(
         &self,
         principal: &Principal,
         user: UserData,
@@ -72,12 +73,12 @@ impl Users {
         Passwords::check(&password)?;
         let hash = hash_token(token);
         // The writer judges it. Before that, it is not worth a hash.
-        if self.find_invitation(principal, &hash).await?.is_none() {
-            return Err(WriteError::WrongCode.into());
-        }
+        let found = self.find_invitation(principal, &hash).await?.ok_or(WriteError::WrongCode)?;
         let password = self.passwords.hash(&principal.visitor_account(), password).await?;
-        let session = self.new_session(principal, "invitation", seen)?;
-        let (user, admission) = (Box::new(user), Admission::Invited(hash));
+        let method = if found.is_sign_up { "password" } else { "invitation" };
+        let session = self.new_session(principal, method, seen)?;
+        let user = Box::new(UserData { email: user.email.or(Some(found.email)), ..user });
+        let admission = Admission::Invited(hash);
         let operation = UserOperation::SignUp { user, password: Some(password), session, admission };
         self.welcome(self.submit(principal, operation).await?)
     }
@@ -90,24 +91,28 @@ impl Users {
     /// Sends a link by which a sign-up is confirmed. If the address is taken, its owner is told instead. The answer comes before
     /// anyone looks, so neither it nor its time says which.
     ///
+    /// Nothing else of the request is kept: whoever sends it may be a stranger, so the holder of the link chooses the password and the
+    /// profile.
+    ///
     /// # Errors
-    /// The errors of passwords, and of limits.
+    /// The errors of passwords, if there is one, and of limits.
     pub async fn sign_up_concealed(
         &self,
         principal: &Principal,
         email: Email,
-        user: UserData,
-        password: String,
+        password: Option<String>,
     ) -> Result<(), ServiceError> {
+        if let Some(password) = &password {
+            Passwords::check(password)?;
+        }
         self.check_sign_up(principal, Some(&email)).await?;
         self.limits.check(Class::Mail, principal)?;
         let place = self.place_of_mail(principal).await?;
-        let password = self.passwords.hash(&principal.visitor_account(), password).await?;
         let Secret { text: token, hash } = Secret::token().map_err(ServiceError::Token)?;
         let (users, principal) = (self.clone(), principal.clone());
         tokio::spawn(async move {
             let project = principal.project.clone();
-            let waiting = Invitation::new(project.clone(), hash, email.clone(), Some(password), user);
+            let waiting = Invitation::sign_up(project.clone(), hash, email.clone());
             match users.submit(&principal, UserOperation::Invite(Box::new(waiting))).await {
                 Ok(Outcome::EmailTaken) => place.send(project, email, &Letter::AddressTaken),
                 Ok(_) => place.send(project, email, &Letter::ConfirmSignUp { token }),
@@ -119,22 +124,6 @@ impl Users {
             }
         });
         Ok(())
-    }
-
-    /// Makes the account of a sign-up by the token of its link.
-    ///
-    /// # Errors
-    /// [`WriteError::WrongCode`]; [`WriteError::EmailTaken`].
-    pub(super) async fn confirm_sign_up(
-        &self,
-        principal: &Principal,
-        token: &str,
-    ) -> Result<(), ServiceError> {
-        let hash = hash_token(token);
-        let found = self.find_invitation(principal, &hash).await?;
-        let found = found.filter(|found| found.password.is_some()).ok_or(WriteError::WrongCode)?;
-        let operation = UserOperation::ConfirmSignUp { hash, email: found.email };
-        self.submit(principal, operation).await.map(drop)
     }
 
     async fn find_invitation(

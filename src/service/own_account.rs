@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::{
     ServiceError, Users,
     documents::RequestKey,
     users::{Lifetimes, is_recent, own_key, signed_in},
 };
 use crate::{
-    auth::{Action, Passwords, Principal, passwords::Verdict, permission},
-    domain::{Data, Document, Email, PasswordHash, Patch, USERS},
+    auth::{Action, Passwords, Principal, limits::Class, passwords::Verdict, permission},
+    domain::{Document, Email, PasswordHash, Patch, USERS},
+    mail::Letter,
     store::{Lane, access::credentials},
-    writer::{Committed, Missing, Mutation, Operation, Outcome, Precondition, UserOperation, WriteError},
+    writer::{Committed, Missing, Mutation, Operation, Outcome, Precondition, UserOperation},
 };
 
 /// A change of one's own account. What is `None` stays as it is.
@@ -42,7 +41,7 @@ impl Users {
     /// Changes the user's own profile.
     ///
     /// # Errors
-    /// [`WriteError::PreconditionFailed`].
+    /// [`PreconditionFailed`](crate::writer::WriteError::PreconditionFailed).
     pub async fn change_profile(
         &self,
         principal: &Principal,
@@ -171,11 +170,11 @@ impl Users {
     }
 
     /// Changes the user's own profile, address and password in one write, and returns the document. A new address is not
-    /// verified, and a new password ends the other sessions.
+    /// verified, and the old one is told; a new password ends the other sessions.
     ///
     /// # Errors
     /// [`ServiceError::RecentSignIn`] for another address or password if the sign-in is older than 10 minutes, because the
-    /// current password isn't asked for; [`WriteError::EmailTaken`]; the errors of passwords.
+    /// current password isn't asked for; [`EmailTaken`](crate::writer::WriteError::EmailTaken); the errors of passwords.
     pub async fn change_account(
         &self,
         principal: &Principal,
@@ -189,13 +188,17 @@ impl Users {
         if (email.is_some() || change.password.is_some()) && !is_recent(principal) {
             return Err(ServiceError::RecentSignIn);
         }
-        if let Some(email) = &email {
-            let settings = self.settings(principal).await?;
-            settings.signup.check_address(email).map_err(WriteError::SignUp)?;
-            if settings.signup.conceal {
-                return Err(ServiceError::Concealed);
-            }
+        if email.is_some() && self.conceals(principal).await? {
+            return Err(ServiceError::Concealed);
         }
+        // The old address is told of it.
+        let told = match (&email, address) {
+            (Some(_), Some(old)) => {
+                self.limits.check(Class::Mail, principal)?;
+                Some((Email::from_stored(old), self.place_of_mail(principal).await?))
+            }
+            _ => None,
+        };
         let user = signed_in.id.clone();
         let mut operations = Vec::new();
         if let Some(profile) = change.profile {
@@ -209,15 +212,8 @@ impl Users {
             operations.push(Operation::User(Box::new(operation)));
         }
         if let Some(email) = email {
-            let members = Data::from_value(json!({ "email": email.as_str(), "emailVerified": false }));
-            let members = members.map_err(|err| WriteError::Data(err.into()))?;
-            let patch = Patch::from_data(members).map_err(|err| WriteError::Operator(err.to_string()))?;
-            operations.push(Operation::MergeDocument {
-                collection: USERS.to_owned(),
-                id: user.clone(),
-                patch,
-                precondition: Precondition::None,
-            });
+            let operation = UserOperation::ChangeEmail { user: user.clone(), email };
+            operations.push(Operation::User(Box::new(operation)));
         }
         if let Some(new) = change.password {
             Passwords::check(&new)?;
@@ -243,6 +239,9 @@ impl Users {
             seen: principal.seen.clone(),
         };
         let committed = self.documents.writer.submit(mutation).await?;
+        if let Some((old, place)) = told {
+            place.send(principal.project.clone(), old, &Letter::EmailChanged);
+        }
         let written = committed.outcomes.into_iter().rev().find_map(|outcome| match outcome {
             Outcome::Document { document, .. } => Some(Document::clone(&document)),
             _ => None,

@@ -2,12 +2,14 @@
 
 use super::{
     ServiceError,
+    foreign_tokens::METHOD,
     users::{Users, Welcome, signed_in},
 };
 use crate::{
     auth::{Action, Principal, limits::Class, permission, totp},
     domain::{DocumentId, Purpose, Seen, UserData},
-    writer::{Outcome, UserOperation, WriteError},
+    store::{Lane, access::sessions},
+    writer::{Outcome, UserOperation, WriteError, error::SecondFactorRefusal},
 };
 
 /// The secret of an app that is about to be confirmed. It is shown this once.
@@ -22,16 +24,22 @@ impl Users {
     /// Makes the secret of an authenticator app. It counts once it is confirmed.
     ///
     /// # Errors
-    /// [`WriteError::SecondFactorExists`]; [`ServiceError::WrongPassword`] if `password` is wrong; without one, [`ServiceError::RecentSignIn`]
+    /// [`WriteError::SecondFactorExists`], [`WriteError::SecondFactor`]; [`ServiceError::WrongPassword`] if `password` is wrong; without one, [`ServiceError::RecentSignIn`]
     /// unless the sign-in is recent.
     pub async fn begin_totp(
         &self,
         principal: &Principal,
         password: Option<String>,
     ) -> Result<NewTotp, ServiceError> {
+        let session = signed_in(principal)?.session.clone();
+        let read = |db| async move { sessions::find(&db, &session).await };
+        let session = self.documents.db.read(Lane::Point, read).await?;
+        if session.is_some_and(|session| *session.method == *METHOD) {
+            return Err(WriteError::SecondFactor(SecondFactorRefusal::ForeignSignIn).into());
+        }
         self.prove_recently(principal, password).await?;
         let me = self.me(principal).await?;
-        let data = UserData::parse(&me.data).map_err(WriteError::User)?;
+        let data = UserData::from_stored(&me.data).map_err(WriteError::User)?;
         let secret = totp::new_secret().map_err(ServiceError::Token)?;
         let account = data.email.as_ref().map_or(me.id.as_str(), |email| email.as_str());
         let url = totp::url(&secret, self.mailer.public_host(), account);

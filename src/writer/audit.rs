@@ -20,9 +20,6 @@ impl Batch {
             (UserOperation::SignUp { session, .. }, Outcome::SignedIn { user, .. }) => {
                 staged.audit(AuditEvent::SignUp, Some(&user.id), method(session.method));
             }
-            (UserOperation::ConfirmSignUp { .. }, Outcome::Document { document, .. }) => {
-                staged.audit(AuditEvent::SignUp, Some(&document.id), method("password"));
-            }
             (UserOperation::Upgrade { user, .. }, _) => {
                 staged.audit(AuditEvent::SignUp, Some(user), method("upgrade"));
             }
@@ -52,7 +49,7 @@ impl Batch {
             (UserOperation::RemoveTotp { user, .. }, Outcome::Done) => {
                 staged.audit(AuditEvent::TotpOff, Some(user), None);
             }
-            (UserOperation::Invite(invitation), _) if invitation.password.is_none() => {
+            (UserOperation::Invite(invitation), _) if !invitation.is_sign_up => {
                 staged.audit(AuditEvent::UserInvited, None, Some(json!({ "invitation": invitation.id })));
             }
             _ => {}
@@ -69,7 +66,9 @@ impl Batch {
         after: &Data,
     ) {
         let Some(before) = before.filter(|_| collection.name.is_users()) else { return };
-        let (Ok(old), Ok(new)) = (UserData::parse(&before.data), UserData::parse(after)) else { return };
+        let (Ok(old), Ok(new)) = (UserData::from_stored(&before.data), UserData::from_stored(after)) else {
+            return;
+        };
         if old.email != new.email {
             staged.audit(AuditEvent::EmailChanged, Some(id), None);
         }

@@ -15,24 +15,27 @@ use super::{
 use crate::{
     auth::codes::hash_digits,
     domain::{
-        Code, Credentials, Document, DocumentId, Email, PasswordHash, Purpose, Timestamp, UserData, UserKey,
+        Code, Credentials, Document, DocumentId, PasswordHash, Purpose, Timestamp, UserData, UserKey,
         audit::AuditEvent,
-        code::{MAX_RECENT, RECENT},
+        code::{MAX_RECENT, MAX_RECENT_OF_ADDRESS, RECENT},
     },
 };
 
 impl Batch {
-    /// Notes a code that is about to be sent.
+    /// Notes a code that is about to be sent. It is sent only if the outcome is [`Outcome::Done`].
     pub(super) fn make_code(&self, staged: &mut Staged, new: &NewCode) -> Result<Outcome, WriteError> {
         let key = UserKey { project: staged.project.clone(), user: new.user.clone() };
         let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
         if self.check_enabled(&*self.user_document(staged, &new.user)?).is_err() {
             return Err(WriteError::UnknownDocument);
         }
+        let document = self.user_document(staged, &new.user)?;
+        let mut is_free = true;
         match (new.purpose, &new.email) {
             (Purpose::ChangeEmail, Some(email)) => {
-                self.catalog(staged).settings().signup.check_address(email)?;
-                self.check_free(staged, &key, email)?;
+                let data = UserData::from_stored(&document.data).map_err(WriteError::User)?;
+                self.check_may_have(staged, &data, email)?;
+                is_free = self.check_free(staged, &key, email).is_ok();
             }
             // It was changed since it was looked up.
             (_, email) if *email != credentials.email => return Err(WriteError::UnknownDocument),
@@ -42,8 +45,10 @@ impl Batch {
         let codes = self.codes_of(staged, |code| {
             code.purpose == new.purpose && (code.key == key || code.email == new.email)
         });
-        let recent = codes.iter().filter(|code| code.created_at.0 > now.0 - RECENT).count();
-        if recent >= MAX_RECENT {
+        // Who asks for an address of their own must not be kept from it by others who asked for it.
+        let recent = codes.iter().filter(|code| code.created_at.0 > now.0 - RECENT);
+        let (own, others): (Vec<_>, Vec<_>) = recent.partition(|code| code.key == key);
+        if own.len() >= MAX_RECENT || own.len() + others.len() >= MAX_RECENT_OF_ADDRESS {
             return Err(WriteError::TooManyCodes);
         }
         // Those that are left of a user are few, however long they are good.
@@ -60,8 +65,9 @@ impl Batch {
             created_at: now,
             expires_at: Timestamp(now.0 + new.purpose.lifetime()),
         };
+        // A code for an address that is taken counts, too, so that its owner gets few mails. Nobody ever has it.
         staged.accounts.codes.insert(code.hash.clone(), Some(Arc::new(code)));
-        Ok(Outcome::Done)
+        Ok(if is_free { Outcome::Done } else { Outcome::EmailTaken })
     }
 
     /// Sets a new password by a link. Whoever has the link reads the mail of the address, so the address is verified.
@@ -81,31 +87,7 @@ impl Batch {
         self.drop_codes(staged, &key);
         let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
         self.put_credentials(staged, Credentials { password: Some(new.clone()), ..(*credentials).clone() });
-        let sequence = staged.ends.last.sequence;
-        let collection = self.find(staged, crate::domain::USERS)?.name.clone();
-        Ok(Outcome::Document { collection, document, is_new: false, sequence })
-    }
-
-    /// Marks an address as verified, or gives a user the address that a link was sent to.
-    pub(super) fn confirm_email(
-        &self,
-        staged: &mut Staged,
-        user: &DocumentId,
-        token_hash: &str,
-        email: &Email,
-    ) -> Result<Outcome, WriteError> {
-        let key = UserKey { project: staged.project.clone(), user: user.clone() };
-        let code = self.take_code(staged, &key, token_hash, &[Purpose::VerifyEmail, Purpose::ChangeEmail])?;
-        let document = self.user_document(staged, user)?;
-        let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
-        data.email_verified = true;
-        if code.purpose == Purpose::ChangeEmail {
-            self.catalog(staged).settings().signup.check_address(email)?;
-            data.email = Some(email.clone());
-            // The other codes went to the old address.
-            self.drop_codes(staged, &key);
-        }
-        self.write_user(staged, document, &data)
+        self.unchanged(staged, document)
     }
 
     /// Signs a user in by a code or a link from a mail to their address.
@@ -143,7 +125,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`WriteError::WrongCode`].
-    fn take_code(
+    pub(super) fn take_code(
         &self,
         staged: &mut Staged,
         key: &UserKey,
@@ -187,23 +169,21 @@ impl Batch {
     }
 
     /// Notes that a user reads mail to their address. If nobody had shown that before, somebody else may have made the account
-    /// to wait for its owner: the password, the second factor, the sessions, the identities and the codes are dropped.
+    /// to wait for its owner: the password, the sessions, the identities and the codes are dropped. A second factor stays. It was
+    /// turned on by somebody who had a verified address or none, and must not be lost to whoever reads the mail of another one.
     pub(super) fn take_over(
         &self,
         staged: &mut Staged,
         key: &UserKey,
         document: Arc<Document>,
     ) -> Result<Arc<Document>, WriteError> {
-        let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
+        let mut data = UserData::from_stored(&document.data).map_err(WriteError::User)?;
         if data.email_verified {
             return Ok(document);
         }
         let credentials = self.credentials(staged, key).ok_or(WriteError::UnknownDocument)?;
-        if credentials.has_second_factor() {
-            let details = json!({ "method": "takeover" });
-            staged.audit(AuditEvent::TotpOff, Some(&key.user), Some(details));
-        }
-        self.put_credentials(staged, Credentials { password: None, totp: None, ..(*credentials).clone() });
+        let totp = credentials.totp.clone().filter(|totp| totp.is_confirmed);
+        self.put_credentials(staged, Credentials { password: None, totp, ..(*credentials).clone() });
         let sessions = self.sessions_of(staged, key);
         self.end_sessions(staged, &sessions);
         self.drop_codes(staged, key);

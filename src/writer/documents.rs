@@ -114,7 +114,8 @@ impl Batch {
         before: Option<Arc<Document>>,
         data: Data,
     ) -> Result<Outcome, WriteError> {
-        let data = self.stage_user(staged, collection, &key.id, data)?;
+        let old = before.as_ref().map(|before| &before.data);
+        let data = self.stage_user(staged, collection, &key.id, old, data)?;
         self.audit_document(staged, collection, &key.id, before.as_ref(), &data);
         let (actual, limit) = (data.text().len(), self.max_document_bytes());
         if actual > limit {

@@ -99,6 +99,8 @@ pub enum WriteError {
     ProfileOnly,
     #[error("this user has an e-mail address already")]
     NotAnonymous,
+    #[error(transparent)]
+    SecondFactor(#[from] SecondFactorRefusal),
     #[error("this user has a password, which POST /users/me/email takes to give them an e-mail address")]
     HasPassword,
     /// The password was changed between its comparison and this write.
@@ -160,6 +162,30 @@ pub enum WriteError {
     /// The database rejects this mutation alone.
     #[error(transparent)]
     Store(StoreError),
+}
+
+/// Why the second factor of a user forbids something. The message is for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecondFactorRefusal {
+    /// A user who has one wants another address, and has no link to it.
+    #[error("this user has a second factor; POST /users/me/email sends a link, which gives them the address")]
+    AddressByLink,
+    /// On the address of somebody else, it would keep its owner out.
+    #[error(
+        "a second factor takes an e-mail address that is verified; POST /users/email/verify/send sends the link"
+    )]
+    UnverifiedAddress,
+    /// The user is signed in by a token of another issuer, which would be good for nothing then.
+    #[error(
+        "this sign-in is that of another issuer, whose tokens show no second factor here; turn one on there"
+    )]
+    ForeignSignIn,
+    /// A token of another issuer is for a user who has one.
+    #[error(
+        "this user has a second factor, which a token of another issuer doesn't show; sign in with POST /users/login, or with a \
+         provider"
+    )]
+    NotShown,
 }
 
 impl WriteError {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     batch::Batch,
-    error::WriteError,
+    error::{SecondFactorRefusal, WriteError},
     outcome::Outcome,
     staged::Staged,
     user_operation::{Admission, NewSession, ProviderSignIn, UsedState},
@@ -65,7 +65,11 @@ impl Batch {
         };
         self.check_enabled(&document)?;
         let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
-        let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
+        // The token is a sign-in at the issuer, and nobody can be asked for the second factor here.
+        if self.credentials(staged, &key).is_some_and(|credentials| credentials.has_second_factor()) {
+            return Err(SecondFactorRefusal::NotShown.into());
+        }
+        let mut data = UserData::from_stored(&document.data).map_err(WriteError::User)?;
         if let Some(roles) = &claimed.roles
             && *roles != data.roles
         {
@@ -113,11 +117,11 @@ impl Batch {
             None => self.put_identity(staged, &key, claimed)?,
         }
         note_identity(staged, AuditEvent::IdentityLinked, user, &claimed.provider);
-        let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
+        let mut data = UserData::from_stored(&document.data).map_err(WriteError::User)?;
         let Some(email) = claimed.verified_email() else { return self.unchanged(staged, document) };
         match &data.email {
             Some(own) if own == email && !data.email_verified => {}
-            None if self.may_take(staged, email) => data.email = Some(email.clone()),
+            None if self.may_take(staged, &data, email) => data.email = Some(email.clone()),
             _ => return self.unchanged(staged, document),
         }
         data.email_verified = true;
@@ -133,7 +137,7 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let key = UserKey { project: staged.project.clone(), user: user.clone() };
         let document = self.user_document(staged, user)?;
-        let data = UserData::parse(&document.data).map_err(WriteError::User)?;
+        let data = UserData::from_stored(&document.data).map_err(WriteError::User)?;
         let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
         let (gone, left): (Vec<_>, Vec<_>) = self
             .identities_of(staged, &key)
@@ -269,15 +273,8 @@ impl Batch {
         Ok(())
     }
 
-    fn may_take(&self, staged: &Staged, email: &Email) -> bool {
-        let signup = &self.catalog(staged).settings().signup;
-        self.owner_of_address(staged, email).is_none() && signup.check_address(email).is_ok()
-    }
-
-    fn owner_of_address(&self, staged: &Staged, email: &Email) -> Option<DocumentId> {
-        let place = (staged.project.clone(), email.clone());
-        let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
-        layers.iter().find_map(|layer| layer.owners.get(&place)).cloned().flatten()
+    fn may_take(&self, staged: &Staged, user: &UserData, email: &Email) -> bool {
+        self.owner_of_address(staged, email).is_none() && self.check_may_have(staged, user, email).is_ok()
     }
 
     fn identity(&self, staged: &Staged, key: &IdentityKey) -> Option<Arc<Identity>> {
@@ -302,7 +299,7 @@ impl Batch {
     }
 
     /// Answers with a document that stays as it is.
-    fn unchanged(&self, staged: &Staged, document: Arc<Document>) -> Result<Outcome, WriteError> {
+    pub(super) fn unchanged(&self, staged: &Staged, document: Arc<Document>) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, USERS)?.name.clone();
         let sequence = staged.ends.last.sequence;
         Ok(Outcome::Document { collection, document, is_new: false, sequence })

@@ -4,22 +4,22 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{batch::Batch, error::WriteError, outcome::Outcome, staged::Staged};
 use crate::domain::{
-    Credentials, DocumentId, Invitation, USERS, UserData, UserKey,
+    DocumentId, Invitation, UserData, UserKey,
     code::{MAX_RECENT, RECENT},
 };
 
 impl Batch {
     /// Notes an account that waits. An invitation replaces the one before. A sign-up is noted also if the address is taken, so that
-    /// it takes as long.
+    /// it takes as long, and so that few mails say so.
     pub(super) fn invite(&self, staged: &mut Staged, new: &Invitation) -> Result<Outcome, WriteError> {
         let nobody = UserKey { project: staged.project.clone(), user: DocumentId::from_stored("") };
         let is_free = self.check_free(staged, &nobody, &new.email);
-        let (is_sign_up, now) = (new.password.is_some(), self.now());
-        let others = self.invitations_of(staged, |other| {
-            other.email == new.email && other.password.is_some() == is_sign_up
-        });
-        if is_sign_up {
+        let now = self.now();
+        let others = self
+            .invitations_of(staged, |other| other.email == new.email && other.is_sign_up == new.is_sign_up);
+        if new.is_sign_up {
             self.catalog(staged).settings().signup.check(Some(&new.email))?;
+            // Whoever asked for the links that were sent, each of them is good for the owner of the address.
             let recent = others.iter().filter(|other| other.created_at.0 > now.0 - RECENT).count();
             if recent >= MAX_RECENT {
                 return Err(WriteError::TooManyCodes);
@@ -40,31 +40,8 @@ impl Batch {
         Ok(Outcome::Done)
     }
 
-    /// Makes the account of a sign-up whose owner has shown that they read mail to the address.
-    pub(super) fn confirm_sign_up(&self, staged: &mut Staged, hash: &str) -> Result<Outcome, WriteError> {
-        let invitation = self.take_invitation(staged, hash)?;
-        let password = invitation.password.clone().ok_or(WriteError::WrongCode)?;
-        self.catalog(staged).settings().signup.check(Some(&invitation.email))?;
-        let user = UserData {
-            email: Some(invitation.email.clone()),
-            email_verified: true,
-            ..invitation.user.clone()
-        };
-        let created = self.create_document(staged, USERS, &user.to_data().map_err(Arc::new)?, None)?;
-        if let Outcome::Document { document, .. } = &created {
-            let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
-            if let Some(credentials) = self.credentials(staged, &key) {
-                self.put_credentials(
-                    staged,
-                    Credentials { password: Some(password), ..(*credentials).clone() },
-                );
-            }
-        }
-        Ok(created)
-    }
-
-    /// Returns what an invited user begins with: the address is verified, and what the user gives wins over the profile of the
-    /// invitation. The invitation is used up.
+    /// Returns what the user begins with whose link this is: the address is verified, and what the user gives wins over the profile
+    /// of an invitation. The link is used up, and so are other sign-ups with the address.
     pub(super) fn accept_invitation(
         &self,
         staged: &mut Staged,
@@ -72,10 +49,15 @@ impl Batch {
         user: &UserData,
     ) -> Result<UserData, WriteError> {
         let invitation = self.take_invitation(staged, hash)?;
-        if invitation.password.is_some() || Some(&invitation.email) != user.email.as_ref() {
+        if Some(&invitation.email) != user.email.as_ref() {
             return Err(WriteError::WrongCode);
         }
-        self.catalog(staged).settings().signup.check_invited()?;
+        let signup = &self.catalog(staged).settings().signup;
+        if invitation.is_sign_up { signup.check(user.email.as_ref()) } else { signup.check_invited() }?;
+        let others = self.invitations_of(staged, |other| other.is_sign_up && other.email == invitation.email);
+        for other in others {
+            staged.accounts.invitations.insert(other.hash.clone(), None);
+        }
         let mut profile = invitation.user.profile.clone();
         profile.extend(user.profile.clone());
         Ok(UserData {

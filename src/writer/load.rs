@@ -328,7 +328,7 @@ impl<'a> Wanted<'a> {
         match operation {
             Operation::User(operation) => {
                 self.sessions.extend(operation.session());
-                self.emails.extend(operation.email().cloned());
+                self.emails.extend(operation.email().into_iter().flat_map(Email::spellings));
                 self.invitations.extend(operation.invitation());
                 self.has_codes |= operation.concerns_codes();
                 self.has_identities |= operation.concerns_identities();
@@ -338,7 +338,7 @@ impl<'a> Wanted<'a> {
             // Codes and identities go with their user.
             Operation::DeleteDocument { .. } => (self.has_codes, self.has_identities) = (true, true),
             operation => {
-                self.emails.extend(operation.given_email());
+                self.emails.extend(operation.given_email().iter().flat_map(Email::spellings));
                 // And with the address.
                 self.has_codes |= match operation {
                     Operation::MergeDocument { patch, .. } => {

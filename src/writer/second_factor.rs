@@ -2,10 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{batch::Batch, error::WriteError, outcome::Outcome, staged::Staged, user_operation::NewSession};
+use super::{
+    batch::Batch,
+    error::{SecondFactorRefusal, WriteError},
+    outcome::Outcome,
+    staged::Staged,
+    user_operation::NewSession,
+};
 use crate::{
     auth::totp,
-    domain::{Code, Credentials, Document, DocumentId, Purpose, SessionId, Timestamp, Totp, UserKey},
+    domain::{
+        Code, Credentials, Document, DocumentId, Purpose, SessionId, Timestamp, Totp, UserData, UserKey,
+    },
 };
 
 /// The most tickets of a user that are good. The oldest gives way.
@@ -85,6 +93,7 @@ impl Batch {
         if credentials.has_second_factor() {
             return Err(WriteError::SecondFactorExists);
         }
+        self.check_verified(staged, user)?;
         self.put_totp(staged, &credentials, Some(Totp::new(secret.to_owned())));
         Ok(Outcome::Done)
     }
@@ -104,6 +113,7 @@ impl Batch {
         if totp.is_confirmed {
             return Err(WriteError::SecondFactorExists);
         }
+        self.check_verified(staged, user)?;
         let step = totp::find_step(&totp.secret, code, self.now(), totp.last_step);
         totp.note_use(step.ok_or(WriteError::WrongCode)?);
         totp.is_confirmed = true;
@@ -134,6 +144,16 @@ impl Batch {
         }
         self.put_totp(staged, &credentials, None);
         Ok(Outcome::Done)
+    }
+
+    /// Checks that nobody else may turn out to be the owner of the user's address.
+    fn check_verified(&self, staged: &Staged, user: &DocumentId) -> Result<(), WriteError> {
+        let document = self.user_document(staged, user)?;
+        let data = UserData::from_stored(&document.data).map_err(WriteError::User)?;
+        match data.email.is_none() || data.email_verified {
+            true => Ok(()),
+            false => Err(SecondFactorRefusal::UnverifiedAddress.into()),
+        }
     }
 
     /// Compares a code of the app, or a recovery code, and uses it up. A wrong one is counted.

@@ -11,12 +11,13 @@ impl Batch {
         staged: &mut Staged,
         collection: &Collection,
         id: &DocumentId,
+        before: Option<&Data>,
         data: Data,
     ) -> Result<Data, WriteError> {
         if !collection.name.is_users() {
             return Ok(data);
         }
-        let mut user = UserData::parse(&data).map_err(WriteError::User)?;
+        let mut user = UserData::parse_change(&data, before).map_err(WriteError::User)?;
         user.email_verified &= user.email.is_some();
         let data = to_data(&user)?;
         let key = UserKey { project: staged.project.clone(), user: id.clone() };
@@ -53,8 +54,8 @@ impl Batch {
         if !collection.name.is_users() || patch.top_level_fields().any(|field| field == "emailVerified") {
             return Ok(data);
         }
-        let mut user = UserData::parse(&data).map_err(WriteError::User)?;
-        if UserData::parse(before).is_ok_and(|before| before.email == user.email) {
+        let mut user = UserData::parse_change(&data, Some(before)).map_err(WriteError::User)?;
+        if UserData::from_stored(before).is_ok_and(|before| before.email == user.email) {
             return Ok(data);
         }
         user.email_verified = false;

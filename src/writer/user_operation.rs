@@ -32,6 +32,8 @@ pub enum UserOperation {
     },
     /// Gives an anonymous user an address and a password.
     Upgrade { user: DocumentId, email: Email, password: PasswordHash },
+    /// Gives a user another address, which is not verified.
+    ChangeEmail { user: DocumentId, email: Email },
     /// Exchanges a refresh token for the next one.
     Refresh {
         token: PresentedToken,
@@ -58,7 +60,13 @@ pub enum UserOperation {
     /// Sets a new password by the link of a mail, and ends all sessions.
     ResetPassword { user: DocumentId, token_hash: String, new: PasswordHash },
     /// Verifies the address that the link of a mail was sent to, which becomes the user's if it is not yet.
-    ConfirmEmail { user: DocumentId, token_hash: String, email: Email },
+    ConfirmEmail {
+        user: DocumentId,
+        token_hash: String,
+        email: Email,
+        /// Whether the user themselves has followed the link. Otherwise nobody knows whether they made the account.
+        is_own: bool,
+    },
     /// Signs a user in by a code or a link from a mail.
     SignInByCode { user: DocumentId, proof: CodeProof, session: NewSession, ticket_hash: String },
     /// Signs a user in by a ticket and the code of a second factor.
@@ -94,8 +102,6 @@ pub enum UserOperation {
     Invite(Box<Invitation>),
     /// Takes an invitation away. Has the hash of its token.
     Withdraw { hash: String },
-    /// Makes the account of a sign-up that was confirmed.
-    ConfirmSignUp { hash: String, email: Email },
 }
 
 /// Hides what it is about, such as secrets, which must not reach a log.
@@ -112,7 +118,7 @@ pub enum Admission {
     Settings,
     /// A server asks.
     Server,
-    /// They were invited. Has the hash of the invitation's token.
+    /// They have the link of an invitation, or of a sign-up that is to be confirmed. Has the hash of its token.
     Invited(String),
 }
 
@@ -184,15 +190,12 @@ impl UserOperation {
     /// Returns the user it is about, if that is known before.
     pub fn user(&self) -> Option<&DocumentId> {
         match self {
-            Self::SignUp { .. }
-            | Self::Refresh { .. }
-            | Self::Invite(_)
-            | Self::Withdraw { .. }
-            | Self::ConfirmSignUp { .. } => None,
+            Self::SignUp { .. } | Self::Refresh { .. } | Self::Invite(_) | Self::Withdraw { .. } => None,
             Self::SignInByProvider(sign_in) => sign_in.found.as_ref(),
             Self::Adopt { found, .. } => found.as_ref(),
             Self::SignIn { user, .. }
             | Self::Upgrade { user, .. }
+            | Self::ChangeEmail { user, .. }
             | Self::ChangeProfile { user, .. }
             | Self::ChangePassword { user, .. }
             | Self::EndSessions { user, .. }
@@ -222,8 +225,8 @@ impl UserOperation {
         match self {
             Self::SignUp { user, .. } => user.email.as_ref(),
             Self::Upgrade { email, .. }
-            | Self::ConfirmEmail { email, .. }
-            | Self::ConfirmSignUp { email, .. } => Some(email),
+            | Self::ChangeEmail { email, .. }
+            | Self::ConfirmEmail { email, .. } => Some(email),
             Self::Invite(invitation) => Some(&invitation.email),
             Self::MakeCode(code) => code.email.as_ref(),
             _ => self.claimed().and_then(|claimed| claimed.email.as_ref()),
@@ -251,9 +254,7 @@ impl UserOperation {
     /// Returns the hash of the token of the invitation that it is about, if there is one.
     pub fn invitation(&self) -> Option<&str> {
         match self {
-            Self::SignUp { admission: Admission::Invited(hash), .. }
-            | Self::Withdraw { hash }
-            | Self::ConfirmSignUp { hash, .. } => Some(hash),
+            Self::SignUp { admission: Admission::Invited(hash), .. } | Self::Withdraw { hash } => Some(hash),
             Self::Invite(invitation) => Some(&invitation.hash),
             _ => None,
         }
@@ -263,7 +264,10 @@ impl UserOperation {
     pub fn concerns_identities(&self) -> bool {
         let drops_them = matches!(
             self,
-            Self::SignInByCode { .. } | Self::ResetPassword { .. } | Self::UnlinkIdentity { .. }
+            Self::SignInByCode { .. }
+                | Self::ResetPassword { .. }
+                | Self::ConfirmEmail { .. }
+                | Self::UnlinkIdentity { .. }
         );
         drops_them || self.claimed().is_some()
     }
@@ -274,6 +278,7 @@ impl UserOperation {
             self,
             Self::SignIn { .. }
                 | Self::Upgrade { .. }
+                | Self::ChangeEmail { .. }
                 | Self::ChangePassword { .. }
                 | Self::MakeCode(_)
                 | Self::ResetPassword { .. }

@@ -17,6 +17,7 @@ use super::{
 use crate::domain::{
     Control, Credentials, Data, Document, DocumentId, DocumentKey, Email, KeyId, PasswordHash, Patch,
     Session, SessionId, Timestamp, USERS, UserData, UserKey,
+    refreshes::RecentRefreshes,
     session::{PresentedToken, TokenWorth},
 };
 use crate::store::Trouble;
@@ -41,6 +42,7 @@ impl Batch {
                 self.change_profile(staged, user, profile.as_ref(), operators.as_ref(), precondition)
             }
             UserOperation::Upgrade { user, email, password } => self.upgrade(staged, user, email, password),
+            UserOperation::ChangeEmail { user, email } => self.change_email(staged, user, email),
             UserOperation::Refresh { token, next_hash, expires_at, device, address, key } => {
                 let seen = (device.clone(), address.clone(), key.clone());
                 self.refresh(staged, token, next_hash, *expires_at, seen)
@@ -53,8 +55,8 @@ impl Batch {
             UserOperation::ResetPassword { user, token_hash, new } => {
                 self.reset_password(staged, user, token_hash, new)
             }
-            UserOperation::ConfirmEmail { user, token_hash, email } => {
-                self.confirm_email(staged, user, token_hash, email)
+            UserOperation::ConfirmEmail { user, token_hash, email, is_own } => {
+                self.confirm_email(staged, user, (token_hash, email), *is_own)
             }
             UserOperation::SignInByCode { user, proof, session, ticket_hash } => {
                 self.sign_in_by_code(staged, user, proof, session, ticket_hash)
@@ -77,7 +79,6 @@ impl Batch {
             }
             UserOperation::Invite(invitation) => self.invite(staged, invitation),
             UserOperation::Withdraw { hash } => self.withdraw(staged, hash),
-            UserOperation::ConfirmSignUp { hash, .. } => self.confirm_sign_up(staged, hash),
         }?;
         self.audit_operation(staged, operation, &outcome);
         Ok(outcome)
@@ -138,37 +139,6 @@ impl Batch {
         self.begin_or_ask(staged, &key, document, session, ticket_hash)
     }
 
-    fn upgrade(
-        &self,
-        staged: &mut Staged,
-        user: &DocumentId,
-        email: &Email,
-        password: &PasswordHash,
-    ) -> Result<Outcome, WriteError> {
-        let key = UserKey { project: staged.project.clone(), user: user.clone() };
-        let document = self.user_document(staged, user)?;
-        let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
-        if data.email.is_some() {
-            return Err(WriteError::NotAnonymous);
-        }
-        self.catalog(staged).settings().signup.check(Some(email))?;
-        // A server took the address away. Who has the session may be somebody else, who doesn't know the password.
-        let credentials = self.credentials(staged, &key);
-        if credentials.is_some_and(|credentials| credentials.password.is_some()) {
-            return Err(WriteError::HasPassword);
-        }
-        data.email = Some(email.clone());
-        data.email_verified = false;
-        let outcome = self.write_user(staged, document, &data)?;
-        if let Some(credentials) = self.credentials(staged, &key) {
-            self.put_credentials(
-                staged,
-                Credentials { password: Some(password.clone()), ..(*credentials).clone() },
-            );
-        }
-        Ok(outcome)
-    }
-
     fn change_profile(
         &self,
         staged: &mut Staged,
@@ -179,14 +149,14 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let document = self.user_document(staged, user)?;
         precondition.check(Some(&document))?;
-        let mut data = UserData::parse(&document.data).map_err(WriteError::User)?;
+        let mut data = UserData::from_stored(&document.data).map_err(WriteError::User)?;
         if let Some(patch) = profile {
             let before = Data::from_value(Value::Object(data.profile)).map_err(Arc::new)?;
             data.profile = apply_patch(patch, &before)?.fields().clone();
         }
         if let Some(patch) = operators {
             let changed = apply_patch(patch, &to_data(&data)?)?;
-            let changed = UserData::parse(&changed).map_err(WriteError::User)?;
+            let changed = UserData::parse_change(&changed, Some(&document.data)).map_err(WriteError::User)?;
             if (&changed.email, changed.email_verified, &changed.roles, changed.disabled)
                 != (&data.email, data.email_verified, &data.roles, data.disabled)
             {
@@ -213,21 +183,24 @@ impl Batch {
         let user = self.user_document(staged, &session.user)?;
         match session.judge(token, now) {
             TokenWorth::Unknown => Err(WriteError::SessionEnded),
-            TokenWorth::JustReplaced => Ok(Outcome::SignedIn { user, session }),
+            TokenWorth::JustReplaced => {
+                let shared = session.as_shared(now).map(Arc::new);
+                if let Some(shared) = &shared {
+                    staged.accounts.sessions.insert(shared.id.clone(), Some(shared.clone()));
+                }
+                Ok(Outcome::SignedIn { user, session: shared.unwrap_or(session) })
+            }
             TokenWorth::Stolen => {
                 self.end_sessions(staged, std::slice::from_ref(&session));
                 Ok(Outcome::Stolen { session })
             }
             TokenWorth::Current => {
                 let next = Arc::new(Session {
-                    used_at: now,
                     expires_at,
-                    generation: session.generation + 1,
-                    token_hash: next_hash.to_owned(),
                     device,
                     address,
                     key: key.or_else(|| session.key.clone()),
-                    ..(*session).clone()
+                    ..session.next(next_hash.to_owned(), now)
                 });
                 staged.accounts.sessions.insert(next.id.clone(), Some(next.clone()));
                 Ok(Outcome::SignedIn { user, session: next })
@@ -306,6 +279,7 @@ impl Batch {
             expires_at: new.expires_at,
             generation: 1,
             token_hash: new.token_hash.clone(),
+            recent: RecentRefreshes::default(),
             device: new.device.clone(),
             address: new.address.clone(),
             key: Some(new.key.clone()),
@@ -316,7 +290,7 @@ impl Batch {
 
     /// Checks that a server has not shut a user out.
     pub(super) fn check_enabled(&self, user: &Document) -> Result<(), WriteError> {
-        let data = UserData::parse(&user.data).map_err(WriteError::User)?;
+        let data = UserData::from_stored(&user.data).map_err(WriteError::User)?;
         if data.disabled { Err(WriteError::Disabled) } else { Ok(()) }
     }
 
@@ -335,13 +309,19 @@ impl Batch {
 
     /// Checks that no other user has an address.
     pub(super) fn check_free(&self, staged: &Staged, key: &UserKey, email: &Email) -> Result<(), WriteError> {
-        let place = (key.project.clone(), email.clone());
-        let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
-        let owner = layers.iter().find_map(|layer| layer.owners.get(&place)).cloned().flatten();
-        match owner {
+        match self.owner_of_address(staged, email) {
             Some(owner) if owner != key.user => Err(WriteError::EmailTaken),
             _ => Ok(()),
         }
+    }
+
+    /// Returns the user who has an address, in whatever spelling it is stored.
+    pub(super) fn owner_of_address(&self, staged: &Staged, email: &Email) -> Option<DocumentId> {
+        let layers = [&staged.accounts, self.next_accounts(), self.base_accounts()];
+        email.spellings().into_iter().find_map(|email| {
+            let place = (staged.project.clone(), email);
+            layers.iter().find_map(|layer| layer.owners.get(&place)).cloned().flatten()
+        })
     }
 
     pub(super) fn put_credentials(&self, staged: &mut Staged, credentials: Credentials) {

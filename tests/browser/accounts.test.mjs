@@ -132,7 +132,9 @@ pageTest("an invitation is taken, and a sign-up may end by mail", ACCOUNTS, asyn
 	await button(invited, "Create an account").click();
 	await invited.getByText("A link is on its way").waitFor();
 	const link = await open(`accounts/#${fragment(await mail(server, known))}`);
-	await link.getByText("Your address is verified.").waitFor();
+	await link.locator("#new-password").getByLabel("New password").fill(PASSWORD);
+	await button(link, "Set the password").click();
+	await isSignedIn(link);
 });
 
 pageTest("a second factor is asked for, and a recovery code stands for it", ACCOUNTS, async ({ open }) => {

@@ -34,7 +34,7 @@ const DELETE: RowsSql = RowsSql {
     postgres: "DELETE FROM credentials USING {rows} WHERE project_id = column1 AND user_id = column2",
 };
 
-/// Finds the credentials of a user by the address, which is in lower case.
+/// Finds the credentials of a user by the address, in whatever spelling it is stored.
 ///
 /// # Errors
 /// A database failure.
@@ -43,12 +43,16 @@ pub async fn find_by_email(
     project: &ProjectId,
     email: &Email,
 ) -> Result<Option<Credentials>> {
-    let row = credential::Entity::find()
+    let spellings = email.spellings();
+    let rows = credential::Entity::find()
         .filter(credential::Column::ProjectId.eq(project.as_str()))
-        .filter(credential::Column::Email.eq(email.as_str()))
-        .one(db)
+        .filter(credential::Column::Email.is_in(spellings.iter().map(Email::as_str)))
+        .all(db)
         .await?;
-    row.map(to_credentials).transpose()
+    // An older version may have made several accounts. The one of today's spelling has the address.
+    let place =
+        |row: &credential::Model| spellings.iter().position(|one| Some(one.as_str()) == row.email.as_deref());
+    rows.into_iter().min_by_key(place).map(to_credentials).transpose()
 }
 
 /// Finds the credentials of a user.

@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use entity::invitation;
 
 use crate::{
-    domain::{Email, Invitation, PasswordHash, ProjectId, Timestamp, UserData},
+    domain::{Email, Invitation, ProjectId, Timestamp, UserData},
     store::{
         Result, Sql, StoreError, WriteTx,
         db::rows::{Rows, RowsSql},
@@ -16,15 +16,15 @@ use crate::{
 const MAX_LISTED: u64 = 1000;
 /// A row for each invitation with one of these hashes ($2), or to one of these addresses ($3).
 const GET_MANY: Sql = Sql {
-    sqlite: "SELECT id, hash, email, password, roles, profile, created_at, expires_at FROM invitations \
-             WHERE project_id = ?1 AND (hash IN (SELECT value FROM json_each(?2)) \
+    sqlite: "SELECT id, hash, email, is_sign_up, roles, profile, created_at, expires_at FROM invitations \
+             WHERE project_id = ?1 AND password IS NULL AND (hash IN (SELECT value FROM json_each(?2)) \
                                      OR email IN (SELECT value FROM json_each(?3)))",
-    postgres: "SELECT id, hash, email, password, roles, profile, created_at, expires_at FROM invitations \
-               WHERE project_id = $1 AND (hash = ANY(ARRAY(SELECT json_array_elements_text($2::json))) \
+    postgres: "SELECT id, hash, email, is_sign_up, roles, profile, created_at, expires_at FROM invitations \
+               WHERE project_id = $1 AND password IS NULL AND (hash = ANY(ARRAY(SELECT json_array_elements_text($2::json))) \
                                        OR email = ANY(ARRAY(SELECT json_array_elements_text($3::json))))",
 };
 const INSERT: RowsSql = RowsSql::same(
-    "INSERT INTO invitations (id, project_id, hash, email, password, roles, profile, created_at, expires_at) \
+    "INSERT INTO invitations (id, project_id, hash, email, is_sign_up, roles, profile, created_at, expires_at) \
      SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9 FROM {rows} \
      WHERE column1 IS NOT NULL",
 );
@@ -48,6 +48,7 @@ pub async fn find(db: &impl ConnectionTrait, project: &ProjectId, hash: &str) ->
     let found = invitation::Entity::find()
         .filter(invitation::Column::ProjectId.eq(project.as_str()))
         .filter(invitation::Column::Hash.eq(hash))
+        .filter(invitation::Column::Password.is_null())
         .one(db)
         .await?;
     found.map(to_invitation).transpose()
@@ -61,6 +62,7 @@ pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<
     let rows = invitation::Entity::find()
         .filter(invitation::Column::ProjectId.eq(project.as_str()))
         .filter(invitation::Column::Password.is_null())
+        .filter(invitation::Column::IsSignUp.eq(0))
         .order_by_desc(invitation::Column::CreatedAt)
         .order_by_desc(invitation::Column::Id)
         .limit(MAX_LISTED)
@@ -94,7 +96,7 @@ pub fn insert_many<'a>(tx: &mut WriteTx, invitations: impl IntoIterator<Item = &
             .text(invitation.project.as_str())
             .text(&invitation.hash)
             .text(invitation.email.as_str())
-            .optional_text(invitation.password.as_ref().map(PasswordHash::as_str))
+            .integer(invitation.is_sign_up.into())
             .text(serde_json::Value::from(invitation.user.roles.clone()).to_string())
             .text(serde_json::Value::from(invitation.user.profile.clone()).to_string())
             .integer(invitation.created_at.0)
@@ -133,7 +135,7 @@ fn to_invitation(row: invitation::Model) -> Result<Invitation> {
         project: ProjectId::from_stored(&row.project_id),
         hash: row.hash,
         email: Email::from_stored(&row.email),
-        password: row.password.as_deref().map(PasswordHash::from_text),
+        is_sign_up: row.is_sign_up != 0,
         user,
         created_at: Timestamp(row.created_at),
         expires_at: Timestamp(row.expires_at),
@@ -146,7 +148,8 @@ fn from_row(project: &ProjectId, row: &QueryResult) -> Result<Invitation> {
         project_id: project.to_string(),
         hash: row.try_get_by_index(1)?,
         email: row.try_get_by_index(2)?,
-        password: row.try_get_by_index(3)?,
+        password: None,
+        is_sign_up: row.try_get_by_index(3)?,
         roles: row.try_get_by_index(4)?,
         profile: row.try_get_by_index(5)?,
         created_at: row.try_get_by_index(6)?,

@@ -7,7 +7,9 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use entity::session;
 
 use crate::{
-    domain::{DocumentId, KeyId, ProjectId, Session, SessionId, Timestamp, UserKey},
+    domain::{
+        DocumentId, KeyId, ProjectId, Session, SessionId, Timestamp, UserKey, refreshes::RecentRefreshes,
+    },
     store::{
         Result, Sql, WriteTx,
         db::rows::{Rows, RowsSql},
@@ -16,10 +18,10 @@ use crate::{
 
 /// A row for each session that is asked for by id ($2) or by its user ($3).
 const GET_MANY: Sql = Sql {
-    sqlite: "SELECT id, user_id, method, created_at, signed_in_at, used_at, expires_at, generation, token_hash, device, address, key_id \
+    sqlite: "SELECT id, user_id, method, created_at, signed_in_at, used_at, expires_at, generation, token_hash, device, address, key_id, recent \
              FROM sessions WHERE project_id = ?1 AND (id IN (SELECT value FROM json_each(?2)) \
                               OR user_id IN (SELECT value FROM json_each(?3)))",
-    postgres: "SELECT id, user_id, method, created_at, signed_in_at, used_at, expires_at, generation, token_hash, device, address, key_id \
+    postgres: "SELECT id, user_id, method, created_at, signed_in_at, used_at, expires_at, generation, token_hash, device, address, key_id, recent \
                FROM sessions WHERE project_id = $1 AND (id = ANY(ARRAY(SELECT json_array_elements_text($2::json))) \
                                 OR user_id = ANY(ARRAY(SELECT json_array_elements_text($3::json))))",
 };
@@ -29,13 +31,13 @@ const FIND_THERE: Sql = Sql {
 };
 const PUT: RowsSql = RowsSql::same(
     "INSERT INTO sessions (id, project_id, user_id, method, created_at, signed_in_at, used_at, expires_at, generation, \
-                           token_hash, device, address, key_id) \
+                           token_hash, device, address, key_id, recent) \
      SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, \
-            column13 \
+            column13, column14 \
      FROM {rows} WHERE column1 IS NOT NULL ON CONFLICT (id) DO UPDATE \
      SET signed_in_at = excluded.signed_in_at, used_at = excluded.used_at, expires_at = excluded.expires_at, \
          generation = excluded.generation, token_hash = excluded.token_hash, device = excluded.device, \
-         address = excluded.address, key_id = excluded.key_id",
+         address = excluded.address, key_id = excluded.key_id, recent = excluded.recent",
 );
 const DELETE: RowsSql = RowsSql {
     sqlite: "DELETE FROM sessions WHERE id IN (SELECT column1 FROM {rows})",
@@ -120,7 +122,8 @@ pub fn put_many<'a>(tx: &mut WriteTx, sessions: impl IntoIterator<Item = &'a Ses
             .text(&session.token_hash)
             .optional_text(session.device.as_deref())
             .optional_text(session.address.as_deref())
-            .optional_text(session.key.as_ref().map(|key| key.as_str()));
+            .optional_text(session.key.as_ref().map(|key| key.as_str()))
+            .optional_text(session.recent.to_stored());
     }
     tx.defer_rows(PUT, rows);
 }
@@ -155,6 +158,7 @@ fn to_session(row: session::Model) -> Session {
         expires_at: Timestamp(row.expires_at),
         generation: row.generation.unsigned_abs(),
         token_hash: row.token_hash,
+        recent: RecentRefreshes::from_stored(row.recent.as_deref()),
         device: row.device,
         address: row.address,
         key: row.key_id.as_deref().map(KeyId::from_stored),
@@ -176,5 +180,6 @@ fn from_row(project: &ProjectId, row: &QueryResult) -> Result<Session> {
         device: row.try_get_by_index(9)?,
         address: row.try_get_by_index(10)?,
         key_id: row.try_get_by_index(11)?,
+        recent: row.try_get_by_index(12)?,
     }))
 }

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use super::{
     ask,
-    providers::{assert_refused, local},
+    linking::link,
+    providers::{ada, assert_refused, enter, local, provide},
+    second_factor::Guarded,
+    sign_up,
 };
 use crate::harness::{
     Answer, PUBLISHABLE_KEY, TestApp, TestSocket, TestStream, event, on_both_databases,
@@ -82,6 +85,45 @@ on_both_databases! {
         assert_eq!(app.delete(&format!("/users/{id}")).await.status, 200);
         must_close(&mut socket).await;
         assert!(stream_ends(stream).await && stream_ends(by_ticket).await);
+    }
+
+    async fn a_token_of_another_issuer_shows_no_second_factor(app: &TestApp, local) {
+        let provider = TestProvider::start().await;
+        provide(app, &provider).await;
+        take(app, json!({ "issuer": provider.url })).await;
+        let guarded = Guarded::new(app).await;
+        // The sign-in is not finished, but the identity is that of the user from then on: both sides have verified the address.
+        let asked = enter(app, &provider, &ada()).await;
+        assert!(asked.data().get("mfa").is_some(), "{asked:?}");
+        let token = token(&provider.url, TestKey::Ec, &json!({ "sub": ada()["sub"] }));
+        assert_hint(&me(app, &token).await, "second factor");
+        assert_eq!(app.delete(&format!("/users/{}/totp", guarded.user.id)).await.status, 200);
+        assert_eq!(me(app, &token).await.data()["id"], json!(guarded.user.id));
+    }
+
+    async fn a_second_factor_that_is_turned_on_ends_what_a_token_of_another_issuer_is_good_for(app: &TestApp, local) {
+        let provider = TestProvider::start().await;
+        provide(app, &provider).await;
+        take(app, json!({ "issuer": provider.url })).await;
+        let bob = sign_up(app, "bob@example.com").await;
+        app.patch(&format!("/users/{}", bob.id), json!({ "emailVerified": true })).await;
+        assert_eq!(link(app, &provider, &bob, &ada()).await.status, 200);
+        let claims = json!({ "sub": ada()["sub"], "auth_time": now() });
+        let token = token(&provider.url, TestKey::Ec, &claims);
+        assert_eq!(me(app, &token).await.data()["id"], json!(bob.id));
+        // Whoever has the token can't turn it on, because the token would be good for nothing then.
+        let request = app.request_as(&token, Method::POST, "/users/me/totp").header("x-api-key", PUBLISHABLE_KEY);
+        let refused = app.send(request).await;
+        assert_refused(&refused, (403, "FORBIDDEN"), "another issuer");
+        app.create("posts", json!({})).await;
+        let mut socket = connect(app, &token).await;
+        let begun = ask(app, &bob.access, Method::POST, "/users/me/totp", Value::Null).await;
+        let secret = begun.data()["secret"].as_str().unwrap();
+        let step = coir::domain::Timestamp::now().0.unsigned_abs() / 30_000;
+        let code = json!({ "code": coir::auth::totp::code_of(secret, step).unwrap() });
+        assert_eq!(ask(app, &bob.access, Method::POST, "/users/me/totp/confirm", code).await.status, 200);
+        must_close(&mut socket).await;
+        assert_hint(&me(app, &token).await, "second factor");
     }
 
     async fn a_token_is_taken_only_from_its_issuer_for_this_api_and_while_it_is_good(app: &TestApp, local) {

@@ -92,22 +92,20 @@ on_both_databases! {
         let sent = mails(app, 2).await;
         let to = |email: &str| sent.iter().find(|mail| mail["to"] == email).unwrap();
         assert_eq!(to("taken@example.com")["kind"], "address-taken");
-        assert_eq!(to("free@example.com")["kind"], "verify-email");
+        assert_eq!(to("free@example.com")["kind"], "confirm-sign-up");
         // Neither can sign in with the new password, which would tell.
         for email in ["free@example.com", "taken@example.com"] {
             let body = json!({ "email": email, "password": "another horse" });
             assert_eq!(post(app, "/users/login", body).await.error(), (401, "UNAUTHORIZED"), "{email}");
         }
-        let confirm = json!({ "token": token_of(to("free@example.com")) });
-        assert_eq!(post(app, "/users/email/verify", confirm.clone()).await.status, 200);
-        assert_eq!(post(app, "/users/email/verify", confirm).await.error(), (403, "FORBIDDEN"));
-        let body = json!({ "email": "free@example.com", "password": "another horse" });
-        let signed = post(app, "/users/login", body).await;
-        let data = json!({ "email": "free@example.com", "emailVerified": true, "roles": [], "profile": { "n": 1 } });
-        assert_eq!(signed.data()["user"]["data"], data);
+        let confirm = json!({ "invitation": token_of(to("free@example.com")), "password": PASSWORD });
+        let signed = post(app, "/users", confirm.clone()).await;
+        let data = json!({ "email": "free@example.com", "emailVerified": true, "roles": [], "profile": {} });
+        assert_eq!(signed.data()["user"]["data"], data, "{signed:?}");
+        assert_eq!(post(app, "/users", confirm).await.error(), (403, "FORBIDDEN"));
         // Another address of a user tells nothing, either.
         for email in ["taken@example.com", "other@example.com"] {
-            let body = json!({ "email": email, "password": "another horse" });
+            let body = json!({ "email": email, "password": PASSWORD });
             let token = Signed::read(&signed).access;
             let answer = ask(app, &token, Method::POST, "/users/me/email", body).await;
             assert_eq!(answer.data(), &json!({}), "{email}");
@@ -125,6 +123,54 @@ on_both_databases! {
             assert_eq!(app.send(library.try_clone().unwrap().json(&account)).await.status, 403);
         }
         assert_eq!(sign_in(app, "taken@example.com").await.id, owner.id);
+    }
+
+    /// A stranger signs up with another one's address again and again, before its owner does.
+    async fn nothing_that_a_stranger_chose_outlives_the_link_of_a_concealed_sign_up(app: &TestApp) {
+        set(app, json!({ "conceal": true })).await;
+        for n in 0..6 {
+            let account = json!({ "email": "ada@example.com", "password": "another horse", "profile": { "n": n } });
+            assert_eq!(post(app, "/users", account).await.status, 201);
+        }
+        // Ada, whose own sign-up is one too many in this hour.
+        let own = post(app, "/users", json!({ "email": "ada@example.com", "password": PASSWORD })).await;
+        assert_eq!((own.status.as_u16(), own.data()), (201, &json!({ "confirm": "mail" })));
+        // Who has no password in mind needs none yet.
+        assert_eq!(post(app, "/users", json!({ "email": "last@example.com" })).await.status, 201);
+        let sent = mails(app, 6).await;
+        let links: Vec<_> = sent.iter().filter(|mail| mail["to"] == "ada@example.com").map(token_of).collect();
+        assert_eq!(links.len(), 5, "{sent:?}");
+        // The link alone makes no account, and is not used up by such a request.
+        let verify = post(app, "/users/email/verify", json!({ "token": links[2] })).await;
+        assert_eq!(verify.error(), (403, "FORBIDDEN"));
+        let short = json!({ "invitation": links[2], "password": "short" });
+        assert_eq!(post(app, "/users", short).await.error(), (400, "INVALID_BODY"));
+        let other = json!({ "invitation": links[2], "password": PASSWORD, "email": "eve@example.com" });
+        assert_eq!(post(app, "/users", other).await.error(), (403, "FORBIDDEN"));
+        let body = json!({ "invitation": links[2], "password": PASSWORD, "profile": { "name": "Ada" } });
+        let signed = post(app, "/users", body).await;
+        let data = json!({ "email": "ada@example.com", "emailVerified": true, "roles": [], "profile": { "name": "Ada" } });
+        assert_eq!((signed.status.as_u16(), &signed.data()["user"]["data"]), (201, &data), "{signed:?}");
+        assert_eq!(sign_in(app, "ada@example.com").await.id, Signed::read(&signed).id);
+        let wrong = json!({ "email": "ada@example.com", "password": "another horse" });
+        assert_eq!(post(app, "/users/login", wrong).await.error(), (401, "UNAUTHORIZED"));
+        for link in links {
+            let again = json!({ "invitation": link, "password": "another horse" });
+            assert_eq!(post(app, "/users", again).await.error(), (403, "FORBIDDEN"), "the other links are spent");
+        }
+        assert_eq!(app.get("/users/invitations").await.data(), &json!([]), "a sign-up is no invitation");
+    }
+
+    async fn a_concealed_sign_up_obeys_the_settings_of_the_time_of_its_link(app: &TestApp) {
+        set(app, json!({ "conceal": true })).await;
+        post(app, "/users", json!({ "email": "ada@example.com" })).await;
+        let body = json!({ "invitation": token_of(&mails(app, 1).await[0]), "password": PASSWORD });
+        for settings in [json!({ "mode": "closed" }), json!({ "mode": "invitation" }), json!({ "mode": "open", "domains": ["example.org"] })] {
+            set(app, settings.clone()).await;
+            assert_eq!(post(app, "/users", body.clone()).await.error(), (403, "FORBIDDEN"), "{settings}");
+        }
+        set(app, json!({ "domains": [] })).await;
+        assert_eq!(post(app, "/users", body).await.status, 201);
     }
 
     async fn nobody_gets_many_mails_about_sign_ups_that_are_not_theirs(app: &TestApp) {

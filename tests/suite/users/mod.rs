@@ -1,6 +1,7 @@
 //! Users: accounts, sessions and tokens.
 
 mod accounts;
+mod addresses;
 mod audit;
 mod disabled;
 mod doors;
@@ -22,6 +23,7 @@ mod secrets;
 mod sessions;
 mod streams;
 mod tabs;
+mod taken_over;
 mod templates;
 mod token_algorithms;
 mod tokens;

@@ -131,10 +131,17 @@ on_both_databases! {
             ("http://localhost:5173@evil.example/", PUBLISHABLE_KEY, (400, "INVALID_FILTER")),
             ("javascript:alert(1)", PUBLISHABLE_KEY, (400, "INVALID_FILTER")),
             ("/in", PUBLISHABLE_KEY, (400, "INVALID_FILTER")),
+            // What a URL reader would overlook, and others may not.
+            ("http://localhost:5173/\r\nin", PUBLISHABLE_KEY, (400, "INVALID_FILTER")),
+            ("http://local\thost:5173/in", PUBLISHABLE_KEY, (400, "INVALID_FILTER")),
+            (" http://localhost:5173/in", PUBLISHABLE_KEY, (400, "INVALID_FILTER")),
+            ("http:\\\\localhost:5173\\in", PUBLISHABLE_KEY, (400, "INVALID_FILTER")),
+            ("http:localhost:5173/in", PUBLISHABLE_KEY, (400, "INVALID_FILTER")),
+            ("http:///localhost:5173/in", PUBLISHABLE_KEY, (400, "INVALID_FILTER")),
         ] {
             let path = path_with("/users/oauth/acme/start", &[("redirectTo", redirect), ("token", token)]);
             let answer = app.send(app.http.get(format!("{}{path}", app.url))).await;
-            assert_eq!(answer.error(), error, "{redirect}");
+            assert_eq!(answer.error(), error, "{redirect:?}");
         }
         app.patch("/settings", json!({ "redirects": ["https://app.example.com"] })).await;
         assert_refused(&begin(app, PUBLISHABLE_KEY, "acme", &[]).await, (400, "INVALID_FILTER"), "`redirects`");

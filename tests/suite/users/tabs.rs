@@ -42,6 +42,33 @@ async fn check_tabs(nodes: &[&TestApp]) {
     assert_eq!(nodes[0].get("/audit?event=refreshTokenReplayed").await.data(), &json!([]));
 }
 
+/// Every tab has its own copy of the token, and goes on with what it gets, without a pause and without the others.
+async fn check_independent_tabs(nodes: &[&TestApp]) {
+    for round in 0..2 {
+        let first = sign_up(nodes[0], &format!("ada{round}@example.com")).await;
+        let tabs = join_all((0..TABS).map(|tab| {
+            let (node, mut token) = (nodes[tab % nodes.len()], first.refresh.clone());
+            async move {
+                for turn in 0..ROUNDS {
+                    let answer = refresh(node, &token).await;
+                    assert_eq!(answer.status, 200, "round {round}, tab {tab}, turn {turn}: {answer:?}");
+                    token = Signed::read(&answer).refresh;
+                }
+                token
+            }
+        }))
+        .await;
+        for token in &tabs {
+            assert_eq!(
+                refresh(nodes[0], token).await.status,
+                200,
+                "round {round}: a tab that slept a moment"
+            );
+        }
+    }
+    assert_eq!(nodes[0].get("/audit?event=refreshTokenReplayed").await.data(), &json!([]));
+}
+
 /// The grandparent of the current token ends the session with its streams, and nothing else. Returns how long that took
 /// from the answer on until the last stream had ended.
 async fn check_theft(app: &TestApp, watched: &TestApp, email: &str) -> Duration {
@@ -87,6 +114,29 @@ on_both_databases! {
         check_tabs(&[app]).await;
     }
 
+    async fn nobody_is_signed_out_by_tabs_that_refresh_without_a_pause(app: &TestApp) {
+        check_independent_tabs(&[app]).await;
+    }
+
+    /// Tabs share the session, and one of them has slept. Its token is not younger than what somebody might have copied.
+    async fn a_token_that_was_replaced_long_ago_is_stolen_also_where_tabs_share_the_session(app: &TestApp) {
+        let first = sign_up(app, "ada@example.com").await;
+        let second = refresh_at_once(&[app], &first.refresh, TABS).await;
+        let third = refresh_at_once(&[app], &second.refresh, TABS).await;
+        assert_eq!(refresh(app, &first.refresh).await.status, 200, "a tab that slept a moment");
+        // Everything of before is half a minute older.
+        let mut sessions = app.sql().await;
+        let recent = sessions.texts("SELECT recent FROM sessions").await.remove(0);
+        let mut aged: Value = serde_json::from_str(&recent).unwrap();
+        let older = |time: &mut Value| *time = json!(time.as_i64().unwrap() - 31_000);
+        aged["made"].as_array_mut().unwrap().iter_mut().for_each(|made| older(&mut made[1]));
+        older(&mut aged["shared"]);
+        sessions.execute(&format!("UPDATE sessions SET used_at = used_at - 31000, recent = '{aged}'")).await;
+        let fourth = Signed::read(&refresh(app, &third.refresh).await);
+        assert_eq!(refresh(app, &second.refresh).await.error(), (401, "UNAUTHORIZED"));
+        assert_eq!(refresh(app, &fourth.refresh).await.error(), (401, "UNAUTHORIZED"), "the session has ended");
+    }
+
     async fn a_stolen_refresh_token_ends_the_streams_of_its_session_at_once(app: &TestApp) {
         check_thefts(app, app).await;
     }
@@ -97,6 +147,7 @@ async fn tabs_refresh_at_two_nodes_at_the_same_time() {
     let app = TestApp::start(Database::Postgres).await;
     let other = app.start_second_node().await;
     check_tabs(&[&app, &other]).await;
+    check_independent_tabs(&[&app, &other]).await;
     other.stop_without_looking().await;
     app.stop().await;
 }

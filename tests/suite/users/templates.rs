@@ -38,10 +38,11 @@ on_both_databases! {
         }
         let mail = mail_to(app, "ada@example.com", "address-taken").await;
         assert_eq!(mail["text"], "ada@example.com has an account at Bücher & Co.");
-        let mail = mail_to(app, "eve@example.com", "verify-email").await;
+        let mail = mail_to(app, "eve@example.com", "confirm-sign-up").await;
         assert!(mail["text"].as_str().unwrap().starts_with("Confirm: "), "{mail}");
-        let confirmed = post(app, "/users/email/verify", json!({ "token": token_of(&mail) })).await;
-        assert_eq!(confirmed.status, 200, "{confirmed:?}");
+        let body = json!({ "invitation": token_of(&mail), "password": "correct horse" });
+        let confirmed = post(app, "/users", body).await;
+        assert_eq!(confirmed.status, 201, "{confirmed:?}");
         // Null brings the server's own back.
         let reset = app.patch("/settings", json!({ "mails": { "invitation": null, "product": null } })).await;
         assert_eq!(reset.data()["mails"]["invitation"], json!({ "subject": null, "text": null }));

@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// `POST /users` `{"email","password","profile"?,"invitation"?}` → 201 with the user and the tokens of a session; 409 if the address is
-/// taken. Where the project conceals that, the answer is 201 without a user and tokens, and a mail has a link.
+/// taken. Where the project conceals that, the answer is 201 without a user and tokens, and a mail has a link. With the token of a link as
+/// `invitation`, the address may be left out.
 pub async fn sign_up(
     state: State,
     request: HttpRequest,
@@ -26,23 +27,22 @@ pub async fn sign_up(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let mut members = Members::read(&body, &["email", "password", "profile", "invitation"])?;
-    let user = UserData {
-        email: Some(members.email()?),
-        profile: members.object("profile")?.unwrap_or_default(),
-        ..UserData::default()
-    };
-    let password = members.text("password")?;
+    let profile = members.object("profile")?.unwrap_or_default();
     if let Some(token) = members.optional_text("invitation")? {
-        let invited = state.users.sign_up_invited(&principal, user, password, &token, seen(&request)).await;
-        return Ok(answer(HttpResponse::Created(), &invited?));
+        let user = UserData { email: members.optional_email()?, profile, ..UserData::default() };
+        let password = members.text("password")?;
+        let signed_up = state.users.sign_up_by_link(&principal, user, password, &token, seen(&request)).await;
+        return Ok(answer(HttpResponse::Created(), &signed_up?));
     }
-    if let Some(email) = user.email.clone()
-        && state.users.conceals(&principal).await?
-    {
-        state.users.sign_up_concealed(&principal, email, user, password).await?;
+    let email = members.email()?;
+    if state.users.conceals(&principal).await? {
+        let password = members.optional_text("password")?;
+        state.users.sign_up_concealed(&principal, email, password).await?;
         let body = Success::new(json!({ "confirm": "mail" }));
         return Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(body));
     }
+    let user = UserData { email: Some(email), profile, ..UserData::default() };
+    let password = members.text("password")?;
     let welcome = state.users.sign_up(&principal, user, password, seen(&request)).await?;
     Ok(answer(HttpResponse::Created(), &welcome))
 }
