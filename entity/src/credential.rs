@@ -17,6 +17,8 @@ pub struct Model {
     pub password: Option<String>,
     /// The second factor as JSON, if the user has one.
     pub totp: Option<String>,
+    /// 1 if a code by mail is the second factor, 0 if not.
+    pub has_mail_factor: i64,
     pub created_at: i64,
 }
 

@@ -27,6 +27,7 @@ mod m20261127_000018_create_identities;
 mod m20261127_000019_create_used_states;
 mod m20261127_000020_add_session_keys;
 mod m20261127_000021_protect_accounts;
+mod m20261127_000022_add_mail_factors;
 
 /// The table in which the steps that have run are remembered.
 const APPLIED: &str = "seaql_migrations";
@@ -88,6 +89,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000019_create_used_states::Migration),
             Box::new(m20261127_000020_add_session_keys::Migration),
             Box::new(m20261127_000021_protect_accounts::Migration),
+            Box::new(m20261127_000022_add_mail_factors::Migration),
         ]
     }
 }

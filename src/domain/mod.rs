@@ -58,4 +58,4 @@ pub use seen::Seen;
 pub use session::Session;
 pub use time::Timestamp;
 pub use totp::Totp;
-pub use user::{Credentials, PasswordHash, UserData, UserDataError, UserKey};
+pub use user::{Credentials, PasswordHash, SecondFactor, UserData, UserDataError, UserKey};

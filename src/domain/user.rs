@@ -47,15 +47,31 @@ pub struct Credentials {
     pub email: Option<Email>,
     /// `None` for a user who signs in by other means only.
     pub password: Option<PasswordHash>,
-    /// The second factor, on or about to be.
+    /// An authenticator app as the second factor, on or about to be.
     pub totp: Option<Totp>,
+    /// Whether a code by mail is the second factor, unless there is an app.
+    pub has_mail_factor: bool,
     pub created_at: Timestamp,
 }
 
+/// What a sign-in takes beside the first factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// A code of an authenticator app.
+    App,
+    /// A code that was mailed to the user's address.
+    Mail,
+}
+
 impl Credentials {
-    /// Whether a sign-in takes a second factor.
-    pub fn has_second_factor(&self) -> bool {
-        self.totp.as_ref().is_some_and(|totp| totp.is_confirmed)
+    /// Returns the second factor that a sign-in takes, if it takes one.
+    pub fn second_factor(&self) -> Option<SecondFactor> {
+        let has_app = self.totp.as_ref().is_some_and(|totp| totp.is_confirmed);
+        match (has_app, self.has_mail_factor) {
+            (true, _) => Some(SecondFactor::App),
+            (false, true) => Some(SecondFactor::Mail),
+            (false, false) => None,
+        }
     }
 }
 

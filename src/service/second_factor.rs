@@ -3,7 +3,7 @@
 use super::{
     ServiceError,
     foreign_tokens::METHOD,
-    users::{Users, Welcome, signed_in},
+    users::{Users, Welcome, is_recent, signed_in},
 };
 use crate::{
     auth::{Action, Principal, limits::Class, permission, totp},
@@ -86,6 +86,18 @@ impl Users {
         permission::check(principal, Action::ManageUsers)?;
         let operation = UserOperation::RemoveTotp { user: user.clone(), code: None };
         self.submit(principal, operation).await.map(drop)
+    }
+
+    /// Turns the user's second factor by mail on or off.
+    ///
+    /// # Errors
+    /// [`WriteError::SecondFactor`]; [`ServiceError::RecentSignIn`] to turn it off, if the sign-in is older than 10 minutes.
+    pub async fn set_mail_factor(&self, principal: &Principal, is_on: bool) -> Result<(), ServiceError> {
+        let user = signed_in(principal)?.id.clone();
+        if !is_on && !is_recent(principal) {
+            return Err(ServiceError::RecentSignIn);
+        }
+        self.submit(principal, UserOperation::SetMailFactor { user, is_on }).await.map(drop)
     }
 
     /// Signs a user in by the ticket of the first step and a code.

@@ -13,8 +13,8 @@ use crate::{
         tokens::hash_token,
     },
     domain::{
-        Credentials, Document, DocumentId, Email, ProjectId, ProjectSettings, Seen, SessionId, Timestamp,
-        USERS, UserKey,
+        Credentials, Document, DocumentId, Email, ProjectId, ProjectSettings, SecondFactor, Seen, SessionId,
+        Timestamp, USERS, UserKey,
     },
     mail::Mailer,
     providers::Providers,
@@ -65,8 +65,8 @@ pub struct Welcome {
 /// The outcome of a sign-in whose first factor was proven.
 pub enum SignIn {
     Done(Box<Welcome>),
-    /// The user has a second factor, too. [`Users::sign_in_second`] takes this ticket within five minutes.
-    SecondFactor(String),
+    /// The user has this second factor, too. [`Users::sign_in_second`] takes this ticket within five minutes.
+    SecondFactor(SecondFactor, String),
 }
 
 impl Users {
@@ -305,7 +305,7 @@ impl Users {
 
     pub(super) fn welcome_or_ask(&self, outcome: Outcome, ticket: String) -> Result<SignIn, ServiceError> {
         match outcome {
-            Outcome::SecondFactor => Ok(SignIn::SecondFactor(ticket)),
+            Outcome::SecondFactor(factor) => Ok(SignIn::SecondFactor(factor, ticket)),
             outcome => Ok(SignIn::Done(Box::new(self.welcome(outcome)?))),
         }
     }

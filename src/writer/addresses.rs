@@ -112,10 +112,9 @@ impl Batch {
     }
 
     fn check_one_factor(&self, staged: &Staged, key: &UserKey) -> Result<(), WriteError> {
-        let has_second = |credentials: &Credentials| credentials.has_second_factor();
-        match self.credentials(staged, key).is_some_and(|credentials| has_second(&credentials)) {
-            true => Err(SecondFactorRefusal::AddressByLink.into()),
-            false => Ok(()),
+        match self.credentials(staged, key).and_then(|credentials| credentials.second_factor()) {
+            Some(_) => Err(SecondFactorRefusal::AddressByLink.into()),
+            None => Ok(()),
         }
     }
 }

@@ -49,6 +49,10 @@ impl Batch {
             (UserOperation::RemoveTotp { user, .. }, Outcome::Done) => {
                 staged.audit(AuditEvent::TotpOff, Some(user), None);
             }
+            (UserOperation::SetMailFactor { user, is_on }, _) => {
+                let event = if *is_on { AuditEvent::TotpOn } else { AuditEvent::TotpOff };
+                staged.audit(event, Some(user), method("mail"));
+            }
             (UserOperation::Invite(invitation), _) if !invitation.is_sign_up => {
                 staged.audit(AuditEvent::UserInvited, None, Some(json!({ "invitation": invitation.id })));
             }

@@ -108,11 +108,20 @@ impl Batch {
                 }
             }
         }
-        let codes = self.codes_of(staged, |code| code.key == key && code.purpose == Purpose::SignIn);
-        staged.accounts.codes.extend(codes.into_iter().map(|code| (code.hash.clone(), None)));
+        self.drop_sign_in_codes(staged, &key);
         let document = self.user_document(staged, user)?;
+        if self.take_first_factor(staged, &key)? {
+            let session = self.begin_session(staged, &key, session)?;
+            return Ok(Outcome::SignedIn { user: document, session });
+        }
         let document = self.take_over(staged, &key, document)?;
         self.begin_or_ask(staged, &key, document, session, ticket_hash)
+    }
+
+    /// Forgets the codes that were mailed to a user for a sign-in.
+    pub(super) fn drop_sign_in_codes(&self, staged: &mut Staged, key: &UserKey) {
+        let codes = self.codes_of(staged, |code| code.key == *key && code.purpose == Purpose::SignIn);
+        staged.accounts.codes.extend(codes.into_iter().map(|code| (code.hash.clone(), None)));
     }
 
     /// Forgets all codes of a user.
@@ -145,7 +154,12 @@ impl Batch {
     }
 
     /// Compares digits with those of every code that was sent to a user for a sign-in. Wrong ones count against each of them.
-    fn try_digits(&self, staged: &mut Staged, key: &UserKey, digits: &str) -> Result<bool, WriteError> {
+    pub(super) fn try_digits(
+        &self,
+        staged: &mut Staged,
+        key: &UserKey,
+        digits: &str,
+    ) -> Result<bool, WriteError> {
         let now = self.now();
         let email = self.credentials(staged, key).and_then(|credentials| credentials.email.clone());
         let codes = self.codes_of(staged, |code| {

@@ -175,6 +175,12 @@ pub enum SecondFactorRefusal {
         "a second factor takes an e-mail address that is verified; POST /users/email/verify/send sends the link"
     )]
     UnverifiedAddress,
+    /// A user with a code by mail as the second factor has shown only that.
+    #[error("this user has a second factor by mail; sign in with the password first, and then send the code")]
+    PasswordFirst,
+    /// A code by mail would be the only factor.
+    #[error("a second factor by mail takes a password and an e-mail address; set them first")]
+    NoPassword,
     /// The user is signed in by a token of another issuer, which would be good for nothing then.
     #[error(
         "this sign-in is that of another issuer, whose tokens show no second factor here; turn one on there"

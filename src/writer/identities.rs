@@ -66,7 +66,7 @@ impl Batch {
         self.check_enabled(&document)?;
         let key = UserKey { project: staged.project.clone(), user: document.id.clone() };
         // The token is a sign-in at the issuer, and nobody can be asked for the second factor here.
-        if self.credentials(staged, &key).is_some_and(|credentials| credentials.has_second_factor()) {
+        if self.credentials(staged, &key).is_some_and(|credentials| credentials.second_factor().is_some()) {
             return Err(SecondFactorRefusal::NotShown.into());
         }
         let mut data = UserData::from_stored(&document.data).map_err(WriteError::User)?;

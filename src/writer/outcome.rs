@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Collection, CollectionId, CollectionName, Document, DocumentId, DocumentStamp, ProjectSettings, Session,
-    cursor::Cursor,
+    Collection, CollectionId, CollectionName, Document, DocumentId, DocumentStamp, ProjectSettings,
+    SecondFactor, Session, cursor::Cursor,
 };
 
 /// The outcome of a committed mutation.
@@ -64,8 +64,8 @@ pub enum Outcome {
     SessionsEnded {
         count: usize,
     },
-    /// The first factor of a user is proven. The second is asked for, and a ticket was noted.
-    SecondFactor,
+    /// The first factor of a user is proven. This second one is asked for, and a ticket was noted.
+    SecondFactor(SecondFactor),
     /// A code that was presented is wrong, which was counted.
     WrongCode,
     /// A sign-up was noted, whose address another user has.

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     auth::totp,
     domain::{
-        Code, Credentials, Document, DocumentId, Purpose, SessionId, Timestamp, Totp, UserData, UserKey,
+        Code, Credentials, Document, DocumentId, Purpose, SecondFactor, SessionId, Timestamp, Totp, UserData,
+        UserKey,
     },
 };
 
@@ -31,10 +32,10 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         self.check_enabled(&user)?;
         let credentials = self.credentials(staged, key).ok_or(WriteError::UnknownDocument)?;
-        if !credentials.has_second_factor() {
+        let Some(factor) = credentials.second_factor() else {
             let session = self.begin_session(staged, key, session)?;
             return Ok(Outcome::SignedIn { user, session });
-        }
+        };
         let old = self.codes_of(staged, |code| code.key == *key && code.purpose == Purpose::SecondFactor);
         for old in old.iter().skip(MAX_TICKETS - 1) {
             staged.accounts.codes.insert(old.hash.clone(), None);
@@ -51,7 +52,7 @@ impl Batch {
             expires_at: Timestamp(now.0 + Purpose::SecondFactor.lifetime()),
         };
         staged.accounts.codes.insert(ticket.hash.clone(), Some(Arc::new(ticket)));
-        Ok(Outcome::SecondFactor)
+        Ok(Outcome::SecondFactor(factor))
     }
 
     /// Exchanges a ticket and a code for a session.
@@ -90,7 +91,7 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let key = UserKey { project: staged.project.clone(), user: user.clone() };
         let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
-        if credentials.has_second_factor() {
+        if credentials.second_factor() == Some(SecondFactor::App) {
             return Err(WriteError::SecondFactorExists);
         }
         self.check_verified(staged, user)?;
@@ -133,21 +134,27 @@ impl Batch {
         code: Option<&str>,
     ) -> Result<Outcome, WriteError> {
         let key = UserKey { project: staged.project.clone(), user: user.clone() };
+        let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        if code.is_some() && credentials.second_factor() != Some(SecondFactor::App) {
+            return Err(WriteError::NoSecondFactor);
+        }
         if let Some(code) = code
             && !self.try_second_factor(staged, &key, code)?
         {
             return Ok(Outcome::WrongCode);
         }
         let credentials = self.credentials(staged, &key).ok_or(WriteError::UnknownDocument)?;
-        if !credentials.has_second_factor() {
+        if credentials.second_factor().is_none() {
             return Err(WriteError::NoSecondFactor);
         }
-        self.put_totp(staged, &credentials, None);
+        // A code of the app says nothing about the mails.
+        let has_mail_factor = credentials.has_mail_factor && code.is_some();
+        self.put_credentials(staged, Credentials { totp: None, has_mail_factor, ..(*credentials).clone() });
         Ok(Outcome::Done)
     }
 
     /// Checks that nobody else may turn out to be the owner of the user's address.
-    fn check_verified(&self, staged: &Staged, user: &DocumentId) -> Result<(), WriteError> {
+    pub(super) fn check_verified(&self, staged: &Staged, user: &DocumentId) -> Result<(), WriteError> {
         let document = self.user_document(staged, user)?;
         let data = UserData::from_stored(&document.data).map_err(WriteError::User)?;
         match data.email.is_none() || data.email_verified {
@@ -159,6 +166,9 @@ impl Batch {
     /// Compares a code of the app, or a recovery code, and uses it up. A wrong one is counted.
     fn try_second_factor(&self, staged: &mut Staged, key: &UserKey, code: &str) -> Result<bool, WriteError> {
         let credentials = self.credentials(staged, key).ok_or(WriteError::UnknownDocument)?;
+        if credentials.second_factor() == Some(SecondFactor::Mail) {
+            return self.try_mailed_digits(staged, key, code);
+        }
         let totp = credentials.totp.clone().filter(|totp| totp.is_confirmed);
         let mut totp = totp.ok_or(WriteError::NoSecondFactor)?;
         let now = self.now();

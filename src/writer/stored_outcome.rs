@@ -117,7 +117,7 @@ fn to_whole_text(committed: &Committed) -> serde_json::Result<String> {
         | Outcome::SignedIn { .. }
         | Outcome::Stolen { .. }
         | Outcome::SessionsEnded { .. }
-        | Outcome::SecondFactor
+        | Outcome::SecondFactor(_)
         | Outcome::Settings(_)
         | Outcome::EmailTaken
         | Outcome::WrongCode

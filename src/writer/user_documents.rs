@@ -36,7 +36,14 @@ impl Batch {
                 self.drop_codes(staged, &key);
                 Credentials { email: user.email, ..(*old).clone() }
             }
-            None => Credentials { key, email: user.email, password: None, totp: None, created_at: staged.at },
+            None => Credentials {
+                key,
+                email: user.email,
+                password: None,
+                totp: None,
+                has_mail_factor: false,
+                created_at: staged.at,
+            },
         };
         self.put_credentials(staged, credentials);
         Ok(data)

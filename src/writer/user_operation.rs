@@ -84,6 +84,8 @@ pub enum UserOperation {
     },
     /// Turns the second factor off. A server has no code.
     RemoveTotp { user: DocumentId, code: Option<String> },
+    /// Turns the second factor by mail on or off.
+    SetMailFactor { user: DocumentId, is_on: bool },
     /// Signs in whoever has an identity at another provider.
     SignInByProvider(Box<ProviderSignIn>),
     /// Gives an identity to a user who is signed in.
@@ -207,6 +209,7 @@ impl UserOperation {
             | Self::BeginTotp { user, .. }
             | Self::ConfirmTotp { user, .. }
             | Self::RemoveTotp { user, .. }
+            | Self::SetMailFactor { user, .. }
             | Self::LinkIdentity { user, .. }
             | Self::UnlinkIdentity { user, .. } => Some(user),
         }

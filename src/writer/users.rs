@@ -69,6 +69,7 @@ impl Batch {
                 self.confirm_totp(staged, user, code, recovery, keep)
             }
             UserOperation::RemoveTotp { user, code } => self.remove_totp(staged, user, code.as_deref()),
+            UserOperation::SetMailFactor { user, is_on } => self.set_mail_factor(staged, user, *is_on),
             UserOperation::SignInByProvider(sign_in) => self.sign_in_by_provider(staged, sign_in),
             UserOperation::LinkIdentity { user, claimed, state } => {
                 self.link_identity(staged, user, claimed, state)

@@ -134,13 +134,31 @@ pageTest("an invitation is taken, and a sign-up may end by mail", ACCOUNTS, asyn
 	const link = await open(`accounts/#${fragment(await mail(server, known))}`);
 	await link.locator("#new-password").getByLabel("New password").fill(PASSWORD);
 	await button(link, "Set the password").click();
-	await isSignedIn(link);
+	await link.locator("#who", { hasText: "bob@example.com" }).waitFor();
+	await link.getByText("The address is verified.", { exact: true }).waitFor();
 });
 
-pageTest("a second factor is asked for, and a recovery code stands for it", ACCOUNTS, async ({ open }) => {
+pageTest("a link that verifies waits for the sign-in", ACCOUNTS, async ({ server, open }) => {
 	const page = await openPage(open);
 	await enter(page, "Create an account");
 	await isSignedIn(page);
+	await button(page, "Mail me a link to verify the address").click();
+	const link = fragment(await mail(server, new Set()));
+	await button(page, "Sign out").click();
+	await isSignedOut(page);
+	const later = await open(`accounts/#${link}`);
+	await later.getByText("Sign in, and your address is verified.").waitFor();
+	await enter(later, "Sign in");
+	await later.getByText("The address is verified.", { exact: true }).waitFor();
+	await isSignedIn(later);
+});
+
+pageTest("a second factor is asked for, and a recovery code stands for it", ACCOUNTS, async ({ server, open }) => {
+	const page = await openPage(open);
+	await enter(page, "Create an account");
+	await isSignedIn(page);
+	const [{ id }] = await server.request("GET", "/users");
+	await server.request("PATCH", `/users/${id}`, { emailVerified: true });
 	await button(page, "Set up an authenticator app").click();
 	const secret = await page.locator("#totp-secret code").textContent();
 	await page

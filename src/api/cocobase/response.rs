@@ -95,7 +95,7 @@ fn written_document(outcome: &Outcome) -> Option<WrittenDocument<'_>> {
         | Outcome::SignedIn { .. }
         | Outcome::Stolen { .. }
         | Outcome::SessionsEnded { .. }
-        | Outcome::SecondFactor
+        | Outcome::SecondFactor(_)
         | Outcome::WrongCode
         | Outcome::Settings(_)
         | Outcome::EmailTaken

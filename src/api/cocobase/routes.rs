@@ -214,8 +214,14 @@ fn of_users(config: &mut ServiceConfig) {
                 .wrap(detail()),
         )
         .service(
-            resource(["/auth-collections/2fa/enable", "/auth-collections/2fa/disable"])
-                .route(post().to(users::by_mail::no_second_factor))
+            resource("/auth-collections/2fa/enable")
+                .route(post().to(users::by_mail::enable))
+                .default_service(other_methods("POST"))
+                .wrap(detail()),
+        )
+        .service(
+            resource("/auth-collections/2fa/disable")
+                .route(post().to(users::by_mail::disable))
                 .default_service(other_methods("POST"))
                 .wrap(detail()),
         )

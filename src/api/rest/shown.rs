@@ -103,7 +103,7 @@ impl<'a> WrittenBody<'a> {
             | Outcome::SignedIn { .. }
             | Outcome::Stolen { .. }
             | Outcome::SessionsEnded { .. }
-            | Outcome::SecondFactor
+            | Outcome::SecondFactor(_)
             | Outcome::WrongCode
             | Outcome::Settings(_)
             | Outcome::EmailTaken

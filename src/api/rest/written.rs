@@ -110,7 +110,7 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
         | Outcome::SignedIn { .. }
         | Outcome::Stolen { .. }
         | Outcome::SessionsEnded { .. }
-        | Outcome::SecondFactor
+        | Outcome::SecondFactor(_)
         | Outcome::WrongCode
         | Outcome::Settings(_)
         | Outcome::EmailTaken

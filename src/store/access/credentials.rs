@@ -14,20 +14,21 @@ use crate::{
 
 /// A row for each user that is asked for by id ($2) or by address ($3).
 const GET_MANY: Sql = Sql {
-    sqlite: "SELECT user_id, email, password, totp, created_at FROM credentials \
+    sqlite: "SELECT user_id, email, password, totp, created_at, has_mail_factor FROM credentials \
              WHERE project_id = ?1 AND user_id IN (SELECT value FROM json_each(?2)) \
-             UNION SELECT user_id, email, password, totp, created_at FROM credentials \
+             UNION SELECT user_id, email, password, totp, created_at, has_mail_factor FROM credentials \
              WHERE project_id = ?1 AND email IN (SELECT value FROM json_each(?3))",
-    postgres: "SELECT user_id, email, password, totp, created_at FROM credentials \
+    postgres: "SELECT user_id, email, password, totp, created_at, has_mail_factor FROM credentials \
                WHERE project_id = $1 AND user_id = ANY(ARRAY(SELECT json_array_elements_text($2::json))) \
-               UNION SELECT user_id, email, password, totp, created_at FROM credentials \
+               UNION SELECT user_id, email, password, totp, created_at, has_mail_factor FROM credentials \
                WHERE project_id = $1 AND email = ANY(ARRAY(SELECT json_array_elements_text($3::json)))",
 };
 const PUT: RowsSql = RowsSql::same(
-    "INSERT INTO credentials (project_id, user_id, email, password, totp, created_at) \
-     SELECT column1, column2, column3, column4, column5, column6 FROM {rows} \
+    "INSERT INTO credentials (project_id, user_id, email, password, totp, created_at, has_mail_factor) \
+     SELECT column1, column2, column3, column4, column5, column6, column7 FROM {rows} \
      WHERE column1 IS NOT NULL ON CONFLICT (project_id, user_id) DO UPDATE \
-     SET email = excluded.email, password = excluded.password, totp = excluded.totp",
+     SET email = excluded.email, password = excluded.password, totp = excluded.totp, \
+         has_mail_factor = excluded.has_mail_factor",
 );
 const DELETE: RowsSql = RowsSql {
     sqlite: "DELETE FROM credentials WHERE (project_id, user_id) IN (SELECT column1, column2 FROM {rows})",
@@ -84,7 +85,7 @@ pub async fn get_many(
 /// Writes the credentials of users, new ones and others. Deferred. A unique violation if another user has an address.
 pub fn put_many<'a>(tx: &mut WriteTx, credentials: impl IntoIterator<Item = &'a Credentials>) {
     let mut rows = Rows::default();
-    for Credentials { key, email, password, totp, created_at } in credentials {
+    for Credentials { key, email, password, totp, has_mail_factor, created_at } in credentials {
         // Texts and numbers can always be written.
         let totp = totp.as_ref().and_then(|totp| serde_json::to_string(totp).ok());
         rows.row()
@@ -93,7 +94,8 @@ pub fn put_many<'a>(tx: &mut WriteTx, credentials: impl IntoIterator<Item = &'a 
             .optional_text(email.as_ref().map(Email::as_str))
             .optional_text(password.as_ref().map(PasswordHash::as_str))
             .optional_text(totp)
-            .integer(created_at.0);
+            .integer(created_at.0)
+            .integer(i64::from(*has_mail_factor));
     }
     tx.defer_rows(PUT, rows);
 }
@@ -119,6 +121,7 @@ fn to_credentials(row: credential::Model) -> Result<Credentials> {
         email: row.email.as_deref().map(Email::from_stored),
         password: row.password.as_deref().map(PasswordHash::from_text),
         totp,
+        has_mail_factor: row.has_mail_factor != 0,
         created_at: Timestamp(row.created_at),
     })
 }
@@ -131,5 +134,6 @@ fn from_row(project: &ProjectId, row: &QueryResult) -> Result<Credentials> {
         password: row.try_get_by_index(2)?,
         totp: row.try_get_by_index(3)?,
         created_at: row.try_get_by_index(4)?,
+        has_mail_factor: row.try_get_by_index(5)?,
     })
 }

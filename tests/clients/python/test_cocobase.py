@@ -260,11 +260,18 @@ class Users(LibraryTest):
         for call in [
             lambda: db.auth.verify_email("x"),
             lambda: self.db.auth.verify_2fa_login(user.email, code),
-            lambda: db.auth.enable_2fa(),
-            lambda: db.auth.disable_2fa(),
         ]:
             with self.assertRaisesRegex(CocobaseError, "400"):
                 call()
+        db.auth.enable_2fa()
+        self.assertTrue(self.db.auth.login(user.email, self.PASSWORD).requires_2fa)
+        self.db.auth.send_2fa_code(user.email)
+        used = code
+        while code == used:
+            code = self.mailed(user.email, "Your code is ")[:6]
+        self.assertEqual(self.db.auth.verify_2fa_login(user.email, code).id, user.id)
+        self.db.auth.disable_2fa()
+        self.assertFalse(self.db.auth.login(user.email, self.PASSWORD).requires_2fa)
 
     def test_documents_are_written_with_a_users_token_beside_the_key(self):
         db, user = self.sign_up({"name": "Ada"})

@@ -91,11 +91,28 @@ pub async fn sign_in(
     answer(&principal, &signed_in.map_err(wrong_code)?)
 }
 
-/// `POST /auth-collections/2fa/enable` and `/disable` → 400, which the libraries know from projects that have it off.
-pub async fn no_second_factor(Visitor(_): Visitor) -> Result<HttpResponse, ApiError> {
-    let message = "this server doesn't ask for a code by mail after the password; a code alone signs in, with 2fa/send-code and \
-                   2fa/verify";
-    Err(ApiError::new(ErrorCode::InvalidBody, message))
+/// `POST /auth-collections/2fa/enable` → 200; from now on a sign-in takes a code by mail after the password. 400 without a verified
+/// address and a password.
+pub async fn enable(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
+    let enabled = state.users.set_mail_factor(&principal, true).await;
+    enabled.map_err(|err| match err {
+        ServiceError::Write(err @ WriteError::SecondFactor(_)) => refuse(err.to_string()),
+        err => err.into(),
+    })?;
+    Ok(done("Two-factor authentication is enabled"))
+}
+
+/// `POST /auth-collections/2fa/disable` → 200; the password alone signs in. The sign-in must be younger than 10 minutes.
+pub async fn disable(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
+    let disabled = state.users.set_mail_factor(&principal, false).await;
+    disabled.map_err(|err| match err {
+        ServiceError::RecentSignIn => ApiError::new(
+            ErrorCode::Forbidden,
+            "to disable it takes a sign-in within the last 10 minutes; sign in again first",
+        ),
+        err => err.into(),
+    })?;
+    Ok(done("Two-factor authentication is disabled"))
 }
 
 /// Answers 400 for a code that is good for nothing, which the libraries don't take for the end of the session.

@@ -81,7 +81,7 @@ pub async fn finish(
     };
     match outcome {
         Ok(Finished::SignedIn(SignIn::Done(welcome))) => lead_to(&page, TOKEN, &welcome.access_token),
-        Ok(Finished::SignedIn(SignIn::SecondFactor(_))) => {
+        Ok(Finished::SignedIn(SignIn::SecondFactor(..))) => {
             lead_to(&page, ERROR, "this user has a second factor, for which the client libraries can't ask")
         }
         Ok(Finished::Linked(_)) => lead_to(&page, ERROR, "the sign-in began for a user who is signed in"),

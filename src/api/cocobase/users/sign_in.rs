@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse};
-use serde_json::Value;
+use actix_web::{HttpRequest, HttpResponse, http::header};
+use serde_json::{Value, json};
 
 use super::shape::welcome;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         state::State,
     },
     auth::Principal,
-    domain::UserData,
+    domain::{SecondFactor, UserData},
     service::{
         ServiceError, Users,
         identities::AppProof,
@@ -50,8 +50,8 @@ pub async fn sign_up(
     Ok(welcome(&principal, &signed_up.map_err(taken)?))
 }
 
-/// `POST /auth-collections/login` `{"email","password"}` → 200 with the user and a token; 401 if they fit no user, and 403 if the
-/// user has a second factor.
+/// `POST /auth-collections/login` `{"email","password"}` → 200 with the user and a token, or with `{"requires_2fa":true}` if the user has a second
+/// factor by mail; 401 if they fit no user, and 403 if the user has an authenticator app.
 pub async fn sign_in(
     state: State,
     request: HttpRequest,
@@ -65,12 +65,16 @@ pub async fn sign_in(
     answer(&principal, &signed_in)
 }
 
-/// Answers a sign-in. The libraries send a code without what shows that the first factor was proven, so they can't ask for a
-/// second one.
+/// Answers a sign-in. The libraries ask for a second factor by mail, with 2fa/send-code and 2fa/verify, and for no other one.
 pub(super) fn answer(principal: &Principal, signed_in: &SignIn) -> Result<HttpResponse, ApiError> {
     match signed_in {
         SignIn::Done(done) => Ok(welcome(principal, done)),
-        SignIn::SecondFactor(_) => Err(ApiError::new(
+        SignIn::SecondFactor(SecondFactor::Mail, _) => {
+            let message = "this user has a second factor; ask for a code by mail, and send it";
+            let body = json!({ "requires_2fa": true, "message": message });
+            Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(body))
+        }
+        SignIn::SecondFactor(SecondFactor::App, _) => Err(ApiError::new(
             ErrorCode::Forbidden,
             "this user has a second factor, for which the client libraries can't ask; sign in with POST /users/login",
         )),

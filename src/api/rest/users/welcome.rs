@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     api::rest::{shown::DocumentBody, success::Success},
-    domain::{Document, USERS},
+    domain::{Document, SecondFactor, USERS},
     service::users::{SignIn, Welcome},
 };
 
@@ -34,8 +34,12 @@ pub(super) fn answer(mut response: HttpResponseBuilder, welcome: &Welcome) -> Ht
 pub(super) fn answer_sign_in(sign_in: &SignIn) -> HttpResponse {
     match sign_in {
         SignIn::Done(welcome) => answer(HttpResponse::Ok(), welcome),
-        SignIn::SecondFactor(ticket) => {
-            let body = json!({ "mfa": { "ticket": ticket, "methods": ["totp"] } });
+        SignIn::SecondFactor(factor, ticket) => {
+            let method = match factor {
+                SecondFactor::App => "totp",
+                SecondFactor::Mail => "email",
+            };
+            let body = json!({ "mfa": { "ticket": ticket, "methods": [method] } });
             HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Success::new(body))
         }
     }

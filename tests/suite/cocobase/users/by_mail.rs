@@ -76,6 +76,84 @@ on_both_databases! {
         assert_eq!(detail(&post(app, "/auth-collections/2fa/verify", body).await).0, 403);
     }
 
+    async fn a_second_factor_by_mail_is_asked_for_after_the_password(app: &TestApp) {
+        let (token, user) = sign_up(app, "ada@example.com", json!({})).await;
+        let own = async |token: &str, path: &str| {
+            call(app, (PUBLISHABLE_KEY, token), Method::POST, &format!("/auth-collections/2fa/{path}"), json!({})).await
+        };
+        assert_eq!(detail(&own(&token, "enable").await).0, 400, "the address is not verified");
+        let path = format!("/users/{}", user["id"].as_str().unwrap());
+        app.patch(&path, json!({ "emailVerified": true })).await;
+        let enabled = own(&token, "enable").await;
+        assert!(enabled.status == 200 && enabled.body["message"].is_string(), "{enabled:?}");
+        let login = json!({ "email": "ada@example.com", "password": PASSWORD });
+        let mut sent = 0;
+        let mut code = async || {
+            let asked = post(app, "/auth-collections/2fa/send-code", json!({ "email": "ada@example.com" })).await;
+            assert_eq!(asked.status, 200);
+            sent += 1;
+            digits_of(&mails(app, sent).await[sent - 1])
+        };
+        let verify = async |code: &str| {
+            post(app, "/auth-collections/2fa/verify", json!({ "email": "ada@example.com", "code": code })).await
+        };
+        // The code alone is no sign-in, on neither door.
+        let digits = code().await;
+        let refused = verify(&digits).await;
+        assert!(detail(&refused).0 == 403 && detail(&refused).1.contains("password first"), "{refused:?}");
+        let alone = json!({ "email": "ada@example.com", "code": digits });
+        assert_eq!(post(app, "/users/login/code/verify", alone).await.status, 403);
+        // Nor is the password.
+        let asked = post(app, "/auth-collections/login", login.clone()).await;
+        assert_eq!((asked.status.as_u16(), &asked.body["requires_2fa"]), (200, &json!(true)), "{asked:?}");
+        assert!(asked.body["message"].is_string() && asked.body.get("access_token").is_none(), "{asked:?}");
+        let wrong = if digits == "000000" { "000001" } else { "000000" };
+        assert_eq!(detail(&verify(wrong).await).0, 400);
+        let (signed_in, found) = read(&verify(&digits).await);
+        assert_eq!(found["id"], user["id"]);
+        let digits = code().await;
+        assert_eq!(detail(&verify(&digits).await).0, 403, "each sign-in takes the password");
+        // The own door asks for it, too.
+        let asked = post(app, "/users/login", login.clone()).await;
+        assert_eq!(asked.data()["mfa"]["methods"], json!(["email"]), "{asked:?}");
+        let answer = async |code: &str| {
+            let ticket = asked.data()["mfa"]["ticket"].clone();
+            post(app, "/users/login/mfa", json!({ "ticket": ticket, "code": code })).await
+        };
+        assert_eq!(answer(wrong).await.status, 401);
+        assert_eq!(answer(&digits).await.data()["user"]["id"], user["id"]);
+        assert_eq!(answer(&digits).await.status, 401, "both are good once");
+        // No address without a link, and no end of it by an old sign-in.
+        let change = json!({ "email": "eve@example.com" });
+        let changed = call(app, (PUBLISHABLE_KEY, &signed_in), Method::PATCH, "/auth-collections/user", change).await;
+        assert_eq!(detail(&changed).0, 403);
+        let age = format!("UPDATE sessions SET signed_in_at = 0 WHERE user_id = '{}'", user["id"].as_str().unwrap());
+        let (recent, _) = {
+            post(app, "/auth-collections/login", login.clone()).await;
+            let digits = code().await;
+            app.sql().await.execute(&age).await;
+            read(&verify(&digits).await)
+        };
+        assert_eq!(own(&recent, "disable").await.status, 200);
+        read(&post(app, "/auth-collections/login", login).await);
+        let entries = app.get(&format!("/audit?user={}", user["id"].as_str().unwrap())).await.data().to_string();
+        assert!(entries.contains("totpOn") && entries.contains("totpOff"), "{entries}");
+    }
+
+    async fn a_second_factor_by_mail_ends_by_a_recent_sign_in_or_by_a_server(app: &TestApp) {
+        let (token, user) = sign_up(app, "ada@example.com", json!({})).await;
+        let path = format!("/users/{}", user["id"].as_str().unwrap());
+        app.patch(&path, json!({ "emailVerified": true })).await;
+        let own = async |path: &str| {
+            call(app, (PUBLISHABLE_KEY, &token), Method::POST, &format!("/auth-collections/2fa/{path}"), json!({})).await
+        };
+        app.sql().await.execute("UPDATE sessions SET signed_in_at = 0").await;
+        assert_eq!(own("enable").await.status, 200, "it makes the account no weaker");
+        assert_eq!(detail(&own("disable").await).0, 403);
+        assert_eq!(app.delete(&format!("{path}/totp")).await.status, 200);
+        read(&post(app, "/auth-collections/login", json!({ "email": "ada@example.com", "password": PASSWORD })).await);
+    }
+
     async fn a_code_signs_in(app: &TestApp) {
         let (token, user) = sign_up(app, "ada@example.com", json!({})).await;
         let sent = post(app, "/auth-collections/2fa/send-code", json!({ "email": "ada@example.com" })).await;
@@ -91,10 +169,11 @@ on_both_databases! {
         assert_eq!(detail(&verify(&digits).await).0, 400, "it is good once");
         for path in ["enable", "disable"] {
             let path = format!("/auth-collections/2fa/{path}");
-            let refused = call(app, (PUBLISHABLE_KEY, &signed_in), Method::POST, &path, json!({})).await;
-            assert_eq!(detail(&refused).0, 400, "{refused:?}");
             assert_eq!(detail(&call(app, (PUBLISHABLE_KEY, "a.b.c"), Method::POST, &path, json!({})).await).0, 401);
         }
+        let path = "/auth-collections/2fa/enable";
+        let refused = call(app, (PUBLISHABLE_KEY, &signed_in), Method::POST, path, json!({})).await;
+        assert_eq!(detail(&refused).0, 400, "whoever takes an account over has no password: {refused:?}");
         // The address was not verified, so its owner has taken the account over.
         let me = call(app, (PUBLISHABLE_KEY, &token), Method::GET, "/auth-collections/user", Value::Null).await;
         assert_eq!(me.status, 401);
