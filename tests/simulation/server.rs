@@ -19,8 +19,8 @@ use coir::{
         realtime::{Admission, ConnectionCount, Realtime, local_shard::Parts},
         sockets::{SocketHandle, SocketLimits, Sockets},
     },
-    auth::{AccessKeys, Authenticator, KeyRing, Sessions, Tickets, TokenAlgorithm, Tokens, secrets::Secrets},
-    domain::{Control, KeyId, Position, ProjectId},
+    auth::{AccessKeys, Authenticator, KeyRing, Sessions, Tickets, TokenAlgorithm, Tokens},
+    domain::{Control, KeyId, Position, ProjectId, secrets::Secrets},
     hub::{
         self, Bounds, Shard,
         relay::{self, ControlObserver, RelayHandle},
@@ -82,13 +82,13 @@ fn authenticator() -> Authenticator {
             let url = format!("sqlite://{}", directory.path().join("coir.db").display());
             let db =
                 runtime.block_on(Db::connect(&url, Durability::Normal, Duration::from_secs(10))).unwrap();
-            let secrets = Secrets { current: vec![1; 32], previous: None };
+            let secrets = Secrets::new(vec![1; 32], None);
             let authenticator = Authenticator {
                 keys: KeyRing::new(db.clone()),
                 sessions: Sessions::new(db),
                 tokens: Tokens::new(
                     AccessKeys::new(TokenAlgorithm::Hs256, &secrets, &secrets).unwrap(),
-                    &secrets,
+                    secrets,
                 ),
                 foreign: std::sync::Arc::default(),
             };
@@ -126,7 +126,7 @@ impl Server {
             streams: Streams::new(Arc::new(log.clone()), relay.clone(), Activity::default(), 100),
             admission: Admission {
                 authenticator: authenticator(),
-                tickets: Tickets::new(b"a secret"),
+                tickets: Tickets::new(Secrets::new(b"a secret".to_vec(), None)),
                 connections: ConnectionCount::new(10_000),
                 allowed_origins: None,
             },
