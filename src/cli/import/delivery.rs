@@ -22,6 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) line: usize,
+    pub(super) number: usize,
     pub(super) message: String,
     /// It will take none of the others either.
     pub(super) is_final: bool,
@@ -86,8 +87,8 @@ impl Delivery {
 
     /// Writes all of the records or none.
     async fn write_together(&self, records: &[Record<'_>]) -> Result<(), Refusal> {
-        let Some(Record { line, id, data }) = records.first() else { return Ok(()) };
-        let name = format!("{}-{line}-{}", self.run, records.len());
+        let Some(Record { line, number, id, data }) = records.first() else { return Ok(()) };
+        let name = format!("{}-{number}-{}", self.run, records.len());
         let answer = match (records.len(), id) {
             // So that the message speaks of the record alone.
             (1, None) => {
@@ -110,7 +111,7 @@ impl Delivery {
         if status.is_success() {
             return Ok(());
         }
-        Err(refusal(*line, status, &answer.text().await.unwrap_or_default()))
+        Err(refusal((*line, *number), status, &answer.text().await.unwrap_or_default()))
     }
 
     /// Has the server check all of the records. They are a transaction whose last operation deletes a document that doesn't exist, so
@@ -129,7 +130,7 @@ impl Delivery {
             error["message"].as_str().is_some_and(|message| place_of(message) == Some(records.len()));
         match is_last && error["code"] == "DOCUMENT_NOT_FOUND" {
             true => Ok(()),
-            false => Err(refusal(first.line, status, &text)),
+            false => Err(refusal((first.line, first.number), status, &text)),
         }
     }
 
@@ -152,7 +153,7 @@ impl Delivery {
         body: Option<String>,
     ) -> Result<Response, Refusal> {
         let mut wait = Duration::from_millis(100);
-        let give_up = |message| Err(Refusal { line: 0, message, is_final: true });
+        let give_up = |message| Err(Refusal { line: 0, number: 0, message, is_final: true });
         for attempt in 1.. {
             let mut request = self.client.request(method.clone(), url.clone()).bearer_auth(&self.key);
             if let Some(key) = &idempotency_key {
@@ -193,7 +194,7 @@ fn place_of(message: &str) -> Option<usize> {
 const OPERATION: &str = "operations[";
 
 /// Describes why the server took no record. Its place in the request means nothing to the reader, who is told the line.
-fn refusal(line: usize, status: StatusCode, body: &str) -> Refusal {
+fn refusal((line, number): (usize, usize), status: StatusCode, body: &str) -> Refusal {
     let described = describe(status, body);
     let message = match described.split_once(": ") {
         Some((code, message)) if place_of(message).is_some() => {
@@ -204,5 +205,5 @@ fn refusal(line: usize, status: StatusCode, body: &str) -> Refusal {
     };
     let is_final = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
         || error_of(body)["code"] == "INVALID_COLLECTION";
-    Refusal { line, message, is_final }
+    Refusal { line, number, message, is_final }
 }

@@ -39,6 +39,7 @@ pub(super) async fn run(args: ImportArgs, given: &Given) -> Result<(), ImportErr
     let Records { all: records, names } =
         Records::read(text, extension, args.id_field.as_deref()).map_err(content)?;
     let total = records.len();
+    let is_one_line = total > 1 && records.iter().all(|record| record.line == 1);
     if !names.is_empty() {
         note(format_args!("The first line names the fields {}.", quoted(&names)));
     }
@@ -56,14 +57,17 @@ pub(super) async fn run(args: ImportArgs, given: &Given) -> Result<(), ImportErr
     let mut answers = stream::iter(requests).buffered(usize::from(args.concurrency));
     while let Some((count, answer)) = answers.next().await {
         bar.inc(count as u64);
-        for Refusal { line, message, is_final } in answer {
+        for Refusal { line, number, message, is_final } in answer {
             failed += 1;
             if is_final {
                 bar.abandon();
                 return Err(ImportError::Refused(message));
             }
             if failed <= SHOWN_REFUSALS {
-                bar.suspend(|| note(format_args!("line {line}: {message}")));
+                bar.suspend(|| match is_one_line {
+                    true => note(format_args!("record {number}: {message}")),
+                    false => note(format_args!("line {line}: {message}")),
+                });
             }
         }
     }

@@ -9,8 +9,10 @@ const BATCH_BYTES: usize = 1 << 20;
 /// One document to be.
 #[derive(Debug)]
 pub(super) struct Record<'a> {
-    /// Where it begins in the file, from 1.
+    /// The line on which it begins in the file, from 1. Several may begin on one line.
     pub(super) line: usize,
+    /// Which record of the file it is, from 1.
+    pub(super) number: usize,
     /// The id under which it is written; `None` lets the server draw one.
     pub(super) id: Option<String>,
     /// A JSON object.

@@ -59,10 +59,16 @@ impl<'a> Records<'a> {
             }
             _ => (read_array(text)?, Vec::new()),
         };
+        // In a file without line ends, the line says nothing.
+        let is_one_line = records.len() > 1 && records.iter().all(|record| record.line == 1);
         let mut lines = HashMap::new();
         let mut checked = Vec::with_capacity(records.len());
-        for mut record in records {
-            let at = |reason: &str| format!("line {}: {reason}", record.line);
+        for (place, mut record) in records.into_iter().enumerate() {
+            record.number = place + 1;
+            let at = |reason: &str| match is_one_line {
+                true => format!("line 1, record {}: {reason}", place + 1),
+                false => format!("line {}: {reason}", record.line),
+            };
             if let (None, Some(field)) = (&record.id, id_field) {
                 record.id = Some(id_in(&record.data, field).map_err(|reason| at(&reason))?);
             }
@@ -125,8 +131,8 @@ fn record(line: usize, raw: &RawValue) -> Result<Record<'_>, String> {
         return Err(format!("line {line}: a record must be a JSON object, and `{shown}` is none"));
     }
     Ok(match Exported::read(raw) {
-        Some(Exported { id, data, .. }) => Record { line, id: Some(id), data: data.get().into() },
-        None => Record { line, id: None, data: raw.get().into() },
+        Some(Exported { id, data, .. }) => Record { line, number: 0, id: Some(id), data: data.get().into() },
+        None => Record { line, number: 0, id: None, data: raw.get().into() },
     })
 }
 

@@ -91,7 +91,7 @@ fn to_record(row: &StringRecord, names: &[String], kinds: &[Kind], first: usize)
     }
     let line = row.position().map_or(0, |position| usize::try_from(position.line()).unwrap_or(usize::MAX));
     let id = (first > 0).then(|| row.get(0).unwrap_or_default().to_owned());
-    Record { line, id, data: Value::Object(data).to_string().into() }
+    Record { line, number: 0, id, data: Value::Object(data).to_string().into() }
 }
 
 /// Finds what separates the names: a comma, unless the first line has none but another separator.

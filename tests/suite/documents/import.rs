@@ -50,6 +50,26 @@ fn assert_refused(output: &Output, words: &[&str]) {
 }
 
 on_both_databases! {
+    async fn records_that_share_a_line_are_all_written_and_the_wrong_ones_named(app: &TestApp) {
+        let directory = tempfile::tempdir().unwrap();
+        app.post("/collections", json!({ "name": "years" })).await;
+        let schema = json!({ "schema": { "properties": { "year": { "type": "integer" } } } });
+        assert_eq!(app.patch("/collections/years/settings", schema).await.status, 200);
+        let years: Vec<_> = (0..7).map(|n| if n == 4 { json!({ "year": "x" }) } else { json!({ "year": n }) }).collect();
+        let file = write_file(directory.path(), "years.json", &json!(years).to_string());
+        let output = import(app, "years", &file).await;
+        assert_refused(&output, &["record 5: SCHEMA_VIOLATION", "1 of 7"]);
+        let all = list_all(&app.http, &app.url, "years").await;
+        let mut found: Vec<_> = all.values().map(|document| document["data"]["year"].as_u64().unwrap()).collect();
+        found.sort_unstable();
+        assert_eq!(found, [0, 1, 2, 3, 5, 6]);
+        // A table whose lines end as those of old Macs.
+        let file = write_file(directory.path(), "years.csv", "year,text\r1,\"a\rb\"\rx,c\r3,d");
+        let output = import(app, "texts", &file).await;
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(app.get("/collections/texts").await.data().as_array().unwrap().len(), 3);
+    }
+
     async fn a_subscriber_of_an_import_gets_the_documents_that_match_and_no_others(app: &TestApp) {
         let (file, movies) = movies();
         let filter = json!({ "Major Genre": "Drama" });
