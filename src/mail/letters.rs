@@ -65,8 +65,8 @@ impl Letter {
         }
     }
 
-    /// Writes the mail, with the project's texts where it has any. `public_url` is where the links lead, without a slash at its
-    /// end. Without a name of its own, the product is called by its host.
+    /// Writes the mail, with the project's texts where it has any. `public_url` is where the links lead, with a path.
+    /// Without a name of its own, the product is called by its host.
     pub(super) fn write(
         &self,
         project: ProjectId,
@@ -75,7 +75,7 @@ impl Letter {
         mails: &MailTemplates,
     ) -> Mail {
         // A browser keeps what is behind `#` to itself, so that no server's log gets the token.
-        let link = |token: &str| format!("{public_url}/#coir={}&token={token}", self.kind());
+        let link = |token: &str| format!("{public_url}#coir={}&token={token}", self.kind());
         let (subject, text) = match self {
             Self::ResetPassword { token } => (
                 "Reset your password",

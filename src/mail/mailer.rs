@@ -62,12 +62,19 @@ pub fn start(
     };
     let delivery = delivery::run(way, receiver);
     let task = tokio::spawn(supervisor.watch("mail", delivery));
-    let public_url = public_url.trim_end_matches('/').into();
+    let public_url = with_path(public_url).into();
     (Mailer { places: FairPermits::new(WAITING), queue, public_url }, task)
 }
 
+/// Returns a URL as browsers write it: with a slash where nothing stands behind the host. A path stays as it is, because it may be
+/// that of a file.
+fn with_path(url: &str) -> String {
+    let has_path = url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+    if has_path { url.to_owned() } else { format!("{url}/") }
+}
+
 impl Mailer {
-    /// Returns the URL to which the links in mails lead.
+    /// Returns the URL to which the links in mails lead, with a path.
     pub fn public_url(&self) -> &str {
         &self.public_url
     }

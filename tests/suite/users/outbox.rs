@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{PASSWORD, ask, digits_of, post, sign_up, token_of};
+use super::{PASSWORD, ask, digits_of, mails, post, sign_up, token_of};
 use crate::harness::{
     Database, MailServer, Manners, PUBLISHABLE_KEY, SECRET_KEY, TestApp, fresh_database, on_both_databases,
     process::{Process, command},
@@ -25,6 +25,29 @@ async fn start_with(server: &MailServer) -> TestApp {
         config.public_url = Some("https://app.example.com/".to_owned());
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_has_the_path_of_the_page_as_it_is() {
+    for (public_url, beginning) in [
+        ("https://app.example.com", "https://app.example.com/#coir="),
+        ("https://app.example.com/", "https://app.example.com/#coir="),
+        ("https://app.example.com/account.html", "https://app.example.com/account.html#coir="),
+        ("https://app.example.com/app/", "https://app.example.com/app/#coir="),
+    ] {
+        let change = |config: &mut coir::config::Config| config.public_url = Some(public_url.to_owned());
+        let app = TestApp::start_with(Database::Sqlite, change).await;
+        let ada = sign_up(&app, "ada@example.com").await;
+        post(&app, "/users/password/forgot", json!({ "email": "ada@example.com" })).await;
+        post(&app, "/users/login/code", json!({ "email": "ada@example.com" })).await;
+        ask(&app, &ada.access, Method::POST, "/users/email/verify/send", Value::Null).await;
+        app.post("/users/invitations", json!({ "email": "bob@example.com" })).await;
+        for mail in mails(&app, 4).await {
+            let text = mail["text"].as_str().unwrap();
+            assert!(text.contains(&format!("\n{beginning}")), "{public_url}: {text}");
+        }
+        app.stop().await;
+    }
 }
 
 on_both_databases! {
