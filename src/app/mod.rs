@@ -171,7 +171,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         &supervisor,
     );
 
-    let fetcher = Fetcher::new(Hosts::new(&config.private_providers));
+    let hosts = Hosts::new(&config.private_providers);
+    let fetcher = Fetcher::new(hosts.clone());
     let providers = Providers { documents: providers::Documents::new(fetcher), states };
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let (mailer, mail_task) = mail::start(config.smtp.clone(), writer.clone(), &public_url, &supervisor);
@@ -236,7 +237,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let _ = authenticator.foreign.set(Arc::new(issued));
     let state = web::Data::new(ServerState {
         users,
-        projects: Projects { db: db.clone(), catalogs: catalogs.clone(), writer: writer.clone() },
+        projects: Projects { db: db.clone(), catalogs: catalogs.clone(), writer: writer.clone(), hosts },
         exports: Exports::new(documents.clone(), authenticator.clone()),
         documents,
         collections: Collections { db: db.clone(), catalogs, writer, scans },

@@ -130,6 +130,21 @@ impl SignUp {
 }
 
 impl ProjectSettings {
+    /// Returns the URLs to which the server makes requests, with the paths of their settings.
+    pub fn requested_urls(&self) -> Vec<(String, String)> {
+        let providers = self.oauth.iter();
+        let providers = providers
+            .map(|(name, provider)| (format!("oauth.{name}.issuer"), provider.issuer(name).to_owned()));
+        let issuers = self.issuers.iter().enumerate().filter_map(|(place, issuer)| {
+            match (&issuer.jwks, &issuer.jwks_url) {
+                (Some(_), _) => None,
+                (None, Some(url)) => Some((format!("issuers[{place}].jwksUrl"), url.clone())),
+                (None, None) => Some((format!("issuers[{place}].issuer"), issuer.issuer.clone())),
+            }
+        });
+        providers.chain(issuers).collect()
+    }
+
     /// Reads settings that were stored. Members that only a newer version knows are left out.
     ///
     /// # Errors
@@ -185,11 +200,16 @@ impl ProjectSettings {
         }
         for (place, domain) in self.signup.domains.iter_mut().enumerate() {
             let text = domain.trim().trim_start_matches('@');
-            let Ok(email) = Email::parse(&format!("a@{text}")) else {
-                return refuse(
-                    &format!("signup.domains[{place}]"),
-                    "it must be a domain, such as example.com".to_owned(),
-                );
+            let path = format!("signup.domains[{place}]");
+            if let Some(domain) = text.strip_prefix("*.") {
+                let advice =
+                    format!("a `*` stands for nothing here; name each domain by itself, such as {domain}");
+                return refuse(&path, advice);
+            }
+            let is_name = text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.'));
+            let email = Email::parse(&format!("a@{text}"));
+            let Some(email) = email.ok().filter(|_| is_name) else {
+                return refuse(&path, "it must be a domain, such as example.com".to_owned());
             };
             *domain = email.domain().to_owned();
         }

@@ -118,7 +118,7 @@ pub fn check_providers(providers: &Providers) -> Result<(), (String, String)> {
             let advice = "give the URL of the OpenID provider, such as https://login.example.com";
             return refuse(&path("issuer"), advice);
         }
-        check_url(&path("issuer"), provider.issuer(name))?;
+        check_issuer(&path("issuer"), provider.issuer(name))?;
         check_text(&path("clientId"), &provider.client_id)?;
         if let Some(secret) = &provider.client_secret {
             check_text(&path("clientSecret"), &secret.0)?;
@@ -141,7 +141,7 @@ pub fn check_issuers(issuers: &[Issuer]) -> Result<(), (String, String)> {
     }
     for (place, issuer) in issuers.iter().enumerate() {
         let path = |member: &str| format!("issuers[{place}].{member}");
-        check_url(&path("issuer"), &issuer.issuer)?;
+        check_issuer(&path("issuer"), &issuer.issuer)?;
         check_text(&path("audience"), &issuer.audience)?;
         if issuers[..place].iter().any(|other| other.issuer == issuer.issuer) {
             return refuse(&path("issuer"), "another one stands above");
@@ -213,6 +213,17 @@ fn check_url(path: &str, text: &str) -> Result<(), (String, String)> {
         && Url::parse(text)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none());
     if is_good { Ok(()) } else { refuse(path, "it must be a URL that begins with https://") }
+}
+
+/// Checks the URL of an issuer. The place of its discovery document is none, though consoles show it.
+fn check_issuer(path: &str, text: &str) -> Result<(), (String, String)> {
+    check_url(path, text)?;
+    match text.split_once("/.well-known/") {
+        None => Ok(()),
+        Some((issuer, _)) => {
+            refuse(path, format!("it is the URL before `/.well-known/openid-configuration`: {issuer}"))
+        }
+    }
 }
 
 fn check_text(path: &str, text: &str) -> Result<(), (String, String)> {

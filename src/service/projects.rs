@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::ServiceError;
 use crate::{
     auth::{Action, Principal, permission},
-    domain::{ProjectSettings, audit::AuditEntry},
+    domain::{ProjectSettings, audit::AuditEntry, project_settings::SettingsError},
+    providers::{Hosts, ProviderError},
     store::{
         Db, Lane, Trouble,
         access::audit::{self, AuditQuery},
@@ -22,6 +23,8 @@ pub struct Projects {
     pub db: Db,
     pub catalogs: Catalogs,
     pub writer: WriterHandle,
+    /// Where the server makes requests.
+    pub hosts: Hosts,
 }
 
 impl Projects {
@@ -43,6 +46,29 @@ impl Projects {
         Ok(self.db.read(Lane::Point, read).await?)
     }
 
+    /// Refuses new URLs to which the server makes no requests, because a sign-in would fail there later. Those that are there already
+    /// stay.
+    async fn check_hosts(
+        &self,
+        principal: &Principal,
+        change: &Map<String, Value>,
+    ) -> Result<(), ServiceError> {
+        let before = self.catalogs.get_latest(&principal.project).await?.settings().clone();
+        // The writer says what else is wrong.
+        let Ok(after) = before.merge(change) else { return Ok(()) };
+        let old = before.requested_urls();
+        let refused = |err: ProviderError| err.to_string();
+        for (path, url) in after.requested_urls() {
+            if old.iter().any(|(_, old)| *old == url) {
+                continue;
+            }
+            if let Err(problem) = self.hosts.check(&url).map_err(refused) {
+                return Err(WriteError::Settings(SettingsError::Invalid { path, problem }).into());
+            }
+        }
+        Ok(())
+    }
+
     /// Merges a change into the settings, and returns them as they are then.
     ///
     /// # Errors
@@ -53,6 +79,7 @@ impl Projects {
         change: Map<String, Value>,
     ) -> Result<Arc<ProjectSettings>, ServiceError> {
         permission::check(principal, Action::ManageProject)?;
+        self.check_hosts(principal, &change).await?;
         let (project, caller, session) = principal.callers();
         let operations = vec![Operation::ChangeSettings(change)];
         let mutation = Mutation {

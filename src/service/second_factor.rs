@@ -42,7 +42,9 @@ impl Users {
         let data = UserData::from_stored(&me.data).map_err(WriteError::User)?;
         let secret = totp::new_secret().map_err(ServiceError::Token)?;
         let account = data.email.as_ref().map_or(me.id.as_str(), |email| email.as_str());
-        let url = totp::url(&secret, self.mailer.public_host(), account);
+        let settings = self.settings(principal).await?;
+        let product = settings.mails.product.as_deref().unwrap_or(self.mailer.public_host());
+        let url = totp::url(&secret, product, account);
         let operation = UserOperation::BeginTotp { user: me.id.clone(), secret: secret.clone() };
         self.submit(principal, operation).await?;
         Ok(NewTotp { secret, url })

@@ -48,6 +48,44 @@ on_both_databases! {
         assert_eq!(app.get("/settings").await.data(), &before);
     }
 
+    async fn a_setting_that_would_do_nothing_is_refused_with_what_to_write_instead(app: &TestApp) {
+        let before = app.get("/settings").await.data().clone();
+        let provider = |issuer: &str| json!({ "oauth": { "acme": { "issuer": issuer, "clientId": "c" } } });
+        let issuer = |member: &str, url: &str| {
+            let mut issuer = json!({ "issuer": "https://login.example.com", "audience": "api" });
+            issuer[member] = url.into();
+            json!({ "issuers": [issuer] })
+        };
+        let well_known = "https://login.example.com/realms/a/.well-known/openid-configuration";
+        for (body, told) in [
+            (json!({ "signup": { "domains": ["*.foo.com"] } }), "such as foo.com"),
+            (json!({ "signup": { "domains": ["https://foo.com"] } }), "`signup.domains[0]`"),
+            (json!({ "signup": { "domains": ["foo.com/x"] } }), "`signup.domains[0]`"),
+            (provider(well_known), "before `/.well-known/openid-configuration`: https://login.example.com/realms/a"),
+            (issuer("issuer", well_known), "https://login.example.com/realms/a"),
+            (provider("http://127.0.0.1:9000"), "COIR_PRIVATE_PROVIDERS"),
+            (provider("http://localhost:9000/realms/a"), "COIR_PRIVATE_PROVIDERS"),
+            (provider("https://10.0.0.8"), "COIR_PRIVATE_PROVIDERS"),
+            (provider("http://login.example.com"), "https://"),
+            (issuer("issuer", "http://localhost:9000"), "COIR_PRIVATE_PROVIDERS"),
+            (issuer("jwksUrl", "http://localhost:9000/keys"), "`issuers[0].jwksUrl`"),
+        ] {
+            let answer = app.patch("/settings", body.clone()).await;
+            assert_eq!(answer.error(), (400, "INVALID_BODY"), "{body}");
+            assert!(answer.body["error"]["message"].as_str().unwrap().contains(told), "{body}: {answer:?}");
+        }
+        assert_eq!(app.get("/settings").await.data(), &before);
+        // Nothing is asked of an issuer whose keys are given.
+        let mut given = issuer("issuer", "http://localhost:9000");
+        given["issuers"][0]["jwks"] = json!({ "keys": [] });
+        assert_eq!(app.patch("/settings", given).await.status, 200);
+    }
+
+    async fn what_the_operator_allows_may_be_private(app: &TestApp, |config| config.private_providers = vec!["localhost".to_owned()]) {
+        let body = json!({ "oauth": { "acme": { "issuer": "http://localhost:9000", "clientId": "c" } } });
+        assert_eq!(app.patch("/settings", body).await.status, 200);
+    }
+
     async fn only_a_secret_key_with_the_scope_sees_and_changes_settings(app: &TestApp) {
         let ada = sign_up(app, "ada@example.com").await;
         let project = app.sql().await.texts("SELECT id FROM projects").await.remove(0);

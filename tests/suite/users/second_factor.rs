@@ -112,6 +112,14 @@ on_both_databases! {
         assert!(!shown.contains(secret) && !shown.contains("totp"), "{shown}");
     }
 
+    async fn an_authenticator_app_shows_the_name_of_the_product(app: &TestApp) {
+        assert_eq!(app.patch("/settings", json!({ "mails": { "product": "Ada & Co" } })).await.status, 200);
+        let ada = sign_up(app, "ada@example.com").await;
+        let begun = ask(app, &ada.access, Method::POST, "/users/me/totp", json!({ "password": PASSWORD })).await;
+        let url = begun.data()["url"].as_str().unwrap();
+        assert!(url.starts_with("otpauth://totp/Ada%20%26%20Co:ada") && url.contains("&issuer=Ada%20%26%20Co&"), "{url}");
+    }
+
     async fn a_code_and_a_ticket_are_good_once(app: &TestApp) {
         let mut ada = Guarded::new(app).await;
         let (first, second) = (ticket(app).await, ticket(app).await);
