@@ -1,9 +1,9 @@
-//! The errors of every door: the table of codes, and the one map from failures of the inside to them.
+//! The errors of every door, and the one map from failures of the inside to their codes.
 //!
 //! REST, WebSocket and SSE send the same codes and messages. No match here has a `_` arm, so that every new failure must be
 //! given a code.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -11,6 +11,7 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
+pub use super::error_code::ErrorCode;
 use crate::{
     auth::{AuthError, PasswordError, TicketError, limits::Limited},
     domain::{DataError, DocumentId, PatchError, SchemaError, Violation, name::NameError},
@@ -21,79 +22,6 @@ use crate::{
     store::{StoreError, Trouble},
     writer::WriteError,
 };
-
-/// The kind of an error, which programs compare by its word on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorCode {
-    /// The credential is missing, unknown or revoked.
-    Unauthorized,
-    /// The caller is known, but may not do this.
-    Forbidden,
-    /// The collection does not exist.
-    InvalidCollection,
-    /// No collection can have this name.
-    InvalidCollectionName,
-    DocumentNotFound,
-    /// The body, a header or a message is not valid.
-    InvalidBody,
-    /// A filter or another parameter is not valid, or the answer would be too large.
-    InvalidFilter,
-    /// The query takes the database too long.
-    QueryTooCostly,
-    InvalidCursor,
-    /// No route has this path.
-    NotFound,
-    /// The route does not have this method.
-    MethodNotAllowed,
-    /// A name, an id or a value is taken, or an operator does not fit the document.
-    Conflict,
-    /// The document is not in the state that the request names.
-    PreconditionFailed,
-    PayloadTooLarge,
-    /// The document does not fit the schema or the indexes of its collection.
-    SchemaViolation,
-    /// The caller asks too often. It should try again later.
-    RateLimited,
-    /// A bound is reached, or the database is away. The client should try again.
-    Overloaded,
-    /// The server failed; its log has the cause.
-    Internal,
-}
-
-impl ErrorCode {
-    /// The table of all codes: the status over HTTP, and the word on the wire.
-    fn entry(self) -> (StatusCode, &'static str) {
-        match self {
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN"),
-            Self::InvalidCollection => (StatusCode::NOT_FOUND, "INVALID_COLLECTION"),
-            Self::InvalidCollectionName => (StatusCode::BAD_REQUEST, "INVALID_COLLECTION"),
-            Self::DocumentNotFound => (StatusCode::NOT_FOUND, "DOCUMENT_NOT_FOUND"),
-            Self::InvalidBody => (StatusCode::BAD_REQUEST, "INVALID_BODY"),
-            Self::InvalidFilter => (StatusCode::BAD_REQUEST, "INVALID_FILTER"),
-            Self::QueryTooCostly => (StatusCode::BAD_REQUEST, "QUERY_TOO_COSTLY"),
-            Self::InvalidCursor => (StatusCode::BAD_REQUEST, "INVALID_CURSOR"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
-            Self::Conflict => (StatusCode::CONFLICT, "CONFLICT"),
-            Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"),
-            Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
-            Self::SchemaViolation => (StatusCode::UNPROCESSABLE_ENTITY, "SCHEMA_VIOLATION"),
-            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
-        }
-    }
-
-    pub fn status(self) -> StatusCode {
-        self.entry().0
-    }
-
-    /// Returns the word on the wire.
-    pub fn as_str(self) -> &'static str {
-        self.entry().1
-    }
-}
 
 /// An error as a client gets it.
 #[derive(Clone, Debug)]
@@ -109,6 +37,8 @@ pub struct ApiError {
     pub allow: Option<&'static str>,
     /// The limit that is reached, for the headers.
     pub limited: Option<Box<Limited>>,
+    /// When to try again, if the message says so.
+    pub retry_after: Option<Duration>,
 }
 
 /// The message of the specification for missing and for bad credentials.
@@ -123,7 +53,15 @@ const UNKNOWN_KEY: &str = "this server has no such key, or it was revoked; `coir
 
 impl ApiError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None, hint: None, allow: None, limited: None }
+        Self {
+            code,
+            message: message.into(),
+            details: None,
+            hint: None,
+            allow: None,
+            limited: None,
+            retry_after: None,
+        }
     }
 
     /// Adds a sentence to a message that the specification fixes.
@@ -177,6 +115,7 @@ impl ApiError {
             hint: None,
             allow: None,
             limited: None,
+            retry_after: None,
         }
     }
 }
@@ -202,7 +141,8 @@ impl ResponseError for ApiError {
                 .insert_header(("X-RateLimit-Remaining", "0"))
                 .insert_header(("X-RateLimit-Reset", reset.as_secs().to_string()));
         } else if matches!(self.code, ErrorCode::Overloaded | ErrorCode::RateLimited) {
-            response.insert_header((header::RETRY_AFTER, "1"));
+            let seconds = self.retry_after.map_or(1, |time| time.as_secs());
+            response.insert_header((header::RETRY_AFTER, seconds));
         }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, allow));
@@ -280,12 +220,15 @@ impl From<ServiceError> for ApiError {
                 let details = Some(json!({ "documents": documents, "count": unfit.count }));
                 Self { details, ..Self::new(ErrorCode::SchemaViolation, message) }
             }
-            ServiceError::UnknownRelation(message) => Self::new(ErrorCode::InvalidFilter, message),
+            ServiceError::UnknownRelation(message) | ServiceError::UnknownField(message) => {
+                Self::new(ErrorCode::InvalidFilter, message)
+            }
             ServiceError::TooLarge(message) => Self::new(ErrorCode::InvalidFilter, message),
             ServiceError::Credentials => Self::new(ErrorCode::Unauthorized, err.to_string()),
-            ServiceError::WrongPassword | ServiceError::RecentSignIn => {
-                Self::new(ErrorCode::Forbidden, err.to_string())
-            }
+            ServiceError::WrongPassword
+            | ServiceError::PasswordNeeded
+            | ServiceError::NoPassword
+            | ServiceError::RecentSignIn => Self::new(ErrorCode::Forbidden, err.to_string()),
             ServiceError::OtherProject => AuthError::OtherProject.into(),
             ServiceError::Auth(err) => err.into(),
             ServiceError::Stolen => Self::unauthorized().with_hint(err.to_string()),
@@ -295,23 +238,8 @@ impl From<ServiceError> for ApiError {
                 Self::new(ErrorCode::NotFound, err.to_string())
             }
             ServiceError::NoAddress => Self::new(ErrorCode::Conflict, err.to_string()),
-            ServiceError::Provider(err) => {
-                let code = match &err {
-                    ProviderError::Crowded | ProviderError::Away | ProviderError::BadAnswer(_) => {
-                        ErrorCode::Overloaded
-                    }
-                    ProviderError::Address { .. } | ProviderError::ClientRefused => ErrorCode::Conflict,
-                    ProviderError::State(StateError::Challenge) => ErrorCode::InvalidFilter,
-                    ProviderError::State(StateError::NotSigned) => return Self::internal(&err),
-                    ProviderError::CodeRefused
-                    | ProviderError::Token(_)
-                    | ProviderError::State(_)
-                    | ProviderError::OtherIssuer
-                    | ProviderError::NoIssuer
-                    | ProviderError::WrongVerifier
-                    | ProviderError::NoVerifier => ErrorCode::Unauthorized,
-                };
-                Self::new(code, err.to_string())
+            ServiceError::Provider(ref cause) | ServiceError::AtProvider { ref cause, .. } => {
+                of_provider(cause, err.to_string())
             }
             ServiceError::UnknownProvider(_) => Self::new(ErrorCode::NotFound, err.to_string()),
             ServiceError::Redirect => Self::new(ErrorCode::InvalidFilter, err.to_string()),
@@ -335,6 +263,23 @@ impl From<ServiceError> for ApiError {
             ServiceError::Store(err) => err.into(),
         }
     }
+}
+
+fn of_provider(err: &ProviderError, message: String) -> ApiError {
+    let code = match err {
+        ProviderError::Crowded | ProviderError::Away | ProviderError::BadAnswer(_) => ErrorCode::Overloaded,
+        ProviderError::Address { .. } | ProviderError::ClientRefused => ErrorCode::Conflict,
+        ProviderError::State(StateError::Challenge) => ErrorCode::InvalidFilter,
+        ProviderError::State(StateError::NotSigned) => return ApiError::internal(err),
+        ProviderError::CodeRefused
+        | ProviderError::Token(_)
+        | ProviderError::State(_)
+        | ProviderError::OtherIssuer
+        | ProviderError::NoIssuer
+        | ProviderError::WrongVerifier
+        | ProviderError::NoVerifier => ErrorCode::Unauthorized,
+    };
+    ApiError::new(code, message)
 }
 
 impl From<LiveError> for ApiError {
@@ -423,7 +368,7 @@ impl From<WriteError> for ApiError {
             | WriteError::SchemaBehind
             | WriteError::TooManyIdempotencyKeys { .. } => ErrorCode::Overloaded,
         };
-        Self::new(code, err.to_string())
+        Self { retry_after: err.retry_after(), ..Self::new(code, err.to_string()) }
     }
 }
 

@@ -16,6 +16,7 @@ use actix_web::{
 use bytes::Bytes;
 
 use super::{
+    account_hints::account_hint,
     error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
     request::caller::account_of,
     route_hints,
@@ -31,7 +32,7 @@ const MAX_SHOWN: usize = 60;
 /// Answers a path that no route has.
 pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let message = format!("there is no route `{}`; docs/reference/rest.md lists the routes", request.path());
-    let hint = route_hints::account_hint(request.method().as_str(), request.path());
+    let hint = account_hint(request.method().as_str(), request.path());
     let hint = hint.or_else(|| route_hints::hint(request.path()));
     Err(ApiError { hint, ..ApiError::new(ErrorCode::NotFound, message) })
 }

@@ -3,11 +3,13 @@
 //! Turns bytes into types and answers into bytes. With `app`, this is the only module that knows of HTTP.
 //! Never does: decide what a request means. The services do that.
 //!
-//! Reading order: [`sockets`], [`routes`], [`state`], [`error`], [`request`], [`rest`], [`realtime`], [`cocobase`]; then
-//! [`response`], [`headers`], [`fallback`] with [`route_hints`], [`health`], [`token_keys`], [`site`] and [`public`].
+//! Reading order: [`sockets`], [`routes`], [`state`], [`error`] with `error_code`, [`request`], [`rest`], [`realtime`], [`cocobase`]; then
+//! [`response`], [`headers`], [`fallback`] with [`route_hints`] and `account_hints`, [`health`], [`token_keys`], [`site`] and [`public`].
 
+mod account_hints;
 pub mod cocobase;
 pub mod error;
+mod error_code;
 pub mod fallback;
 pub mod headers;
 pub mod health;

@@ -3,9 +3,9 @@
 use crate::domain::{CollectionName, nearest};
 
 /// Words that other products have before a collection.
-const PREFIXES: [&str; 8] = ["api", "rest", "v1", "v2", "v3", "db", "database", "coir"];
+pub(super) const PREFIXES: [&str; 9] = ["api", "rest", "v1", "v2", "v3", "db", "database", "coir", "parse"];
 /// Other words for `collections`.
-const COLLECTION_WORDS: [&str; 5] = ["collections", "collection", "tables", "table", "buckets"];
+const COLLECTION_WORDS: [&str; 6] = ["collections", "collection", "tables", "table", "buckets", "classes"];
 /// Words that other products have between a collection and the id of a document.
 const DOCUMENT_WORDS: [&str; 7] = ["documents", "document", "docs", "records", "items", "rows", "data"];
 /// Words that stand for a stream.
@@ -13,15 +13,32 @@ const STREAM_WORDS: [&str; 8] =
     ["sse", "stream", "events", "subscribe", "watch", "ws", "websocket", "socket"];
 /// The first words of the other routes.
 const OTHER_ROUTES: [&str; 4] = ["realtime", "transactions", "health", "settings"];
+/// The first words of paths about users.
+pub(super) const ABOUT_USERS: [&str; 20] = [
+    "users",
+    "user",
+    "_users",
+    "auth",
+    "login",
+    "logout",
+    "signin",
+    "signup",
+    "sign-in",
+    "sign-up",
+    "register",
+    "sessions",
+    "session",
+    "accounts",
+    "account",
+    "password",
+    "oauth",
+    "me",
+    "requestPasswordReset",
+    "verificationEmailRequest",
+];
 /// The words of what is elsewhere or not there yet, and what to say of it.
 const ELSEWHERE: [(&[&str], &str); 3] = [
-    (
-        &[
-            "users", "user", "auth", "login", "logout", "signin", "signup", "sign-in", "sign-up", "register",
-            "sessions", "session", "accounts", "account", "password", "oauth", "me",
-        ],
-        USERS,
-    ),
+    (&ABOUT_USERS, USERS),
     (
         &["files", "file", "uploads", "upload", "storage"],
         "files are not there yet; a document can hold the URL of a file that is elsewhere",
@@ -34,70 +51,6 @@ const ELSEWHERE: [(&[&str], &str); 3] = [
 
 /// The hint where other products have their users.
 const USERS: &str = "users sign up with `POST /users`, sign in with `POST /users/login`, and `GET /users/me` says who they are; docs/reference/users.md lists the routes";
-
-/// Words that other products have in paths about users, without `-` and `_`, each with the route that was meant.
-const ACCOUNT_WORDS: [(&[&str], &str); 15] = [
-    (&["register", "registration", "signup", "create", "new"], "POST /users"),
-    (&["anonymous", "guest", "signinanonymously"], "POST /users/anonymous"),
-    (
-        &["login", "signin", "session", "sessions", "authenticate", "password", "authwithpassword"],
-        "POST /users/login",
-    ),
-    (&["loginmfa", "mfa", "2fa", "totp", "twofactor", "verifytotp"], "POST /users/login/mfa"),
-    (&["otp", "magiclink", "passwordless", "logincode", "sendcode"], "POST /users/login/code"),
-    (&["verifyotp", "verifycode", "logincodeverify"], "POST /users/login/code/verify"),
-    (
-        &["refresh", "token", "tokenrefresh", "refreshtoken", "authrefresh", "sessionrefresh"],
-        "POST /users/refresh",
-    ),
-    (&["logout", "signout"], "POST /users/logout"),
-    (
-        &[
-            "forgotpassword",
-            "forgot",
-            "recover",
-            "passwordforgot",
-            "requestpasswordreset",
-            "sendpasswordreset",
-        ],
-        "POST /users/password/forgot",
-    ),
-    (&["resetpassword", "passwordreset", "confirmpasswordreset"], "POST /users/password/reset"),
-    (
-        &["verifyemail", "verify", "emailverify", "confirmemail", "confirm", "confirmverification"],
-        "POST /users/email/verify",
-    ),
-    (
-        &["sendverification", "resendverification", "requestverification", "emailverifysend"],
-        "POST /users/email/verify/send",
-    ),
-    (&["changepassword", "updatepassword", "mepassword"], "POST /users/me/password"),
-    (&["changeemail", "updateemail", "meemail"], "POST /users/me/email"),
-    (&["current", "self", "user", "whoami", "profile", "currentuser", "userinfo"], "GET /users/me"),
-];
-
-/// Returns what to tell the sender of a request about users that no route answers; `None` if nothing is likely.
-pub fn account_hint(method: &str, path: &str) -> Option<String> {
-    let mut all: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    if all.is_empty() || all.len() > 8 {
-        return None;
-    }
-    all.retain(|segment| !is_of(&PREFIXES, segment));
-    if !all.first().is_some_and(|first| is_of(ELSEWHERE[0].0, first)) || matches!(all[..], ["users" | "user"])
-    {
-        return None;
-    }
-    while all.len() > 1 && is_of(&["auth", "user", "users", "account", "accounts"], all[0]) {
-        all.remove(0);
-    }
-    let word: String = all.concat().chars().filter(|c| !matches!(c, '-' | '_')).collect();
-    let route = match word.to_ascii_lowercase().as_str() {
-        "me" if matches!(method, "PUT" | "POST") => "PATCH /users/me",
-        "me" => "GET /users/me",
-        word => ACCOUNT_WORDS.iter().find(|(words, _)| words.contains(&word))?.1,
-    };
-    Some(format!("did you mean `{route}`? docs/reference/users.md lists the routes"))
-}
 
 /// Returns what to tell the sender of a request whose path no route has; `None` if nothing is likely.
 pub fn hint(path: &str) -> Option<String> {
@@ -184,7 +137,7 @@ fn documents(collection: &str, rest: &[&str]) -> Option<String> {
     }
 }
 
-fn is_of(words: &[&str], word: &str) -> bool {
+pub(super) fn is_of(words: &[&str], word: &str) -> bool {
     words.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 

@@ -36,6 +36,7 @@ mod survey;
 pub mod time;
 pub mod totp;
 pub mod user;
+pub mod user_members;
 
 pub use change::{Change, Control, Entry, Position};
 pub use code::{Code, Purpose};

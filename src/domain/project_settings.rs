@@ -206,9 +206,7 @@ impl ProjectSettings {
                     format!("a `*` stands for nothing here; name each domain by itself, such as {domain}");
                 return refuse(&path, advice);
             }
-            let is_name = text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.'));
-            let email = Email::parse(&format!("a@{text}"));
-            let Some(email) = email.ok().filter(|_| is_name) else {
+            let Ok(email) = Email::parse(&format!("a@{text}")) else {
                 return refuse(&path, "it must be a domain, such as example.com".to_owned());
             };
             *domain = email.domain().to_owned();

@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
-use super::{Data, DataError, DocumentId, Email, ProjectId, Timestamp, Totp, email::EmailError};
+use super::{
+    Data, DataError, DocumentId, Email, ProjectId, Timestamp, Totp, email::EmailError, user_members::place_of,
+};
 
 /// The most roles of a user, and the most bytes of one.
 pub const MAX_ROLES: usize = 64;
@@ -94,7 +96,8 @@ pub struct UserData {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserDataError {
     #[error(
-        "a user has `email`, `emailVerified`, `roles` and `profile`, and not `{0}`; put it into `profile`"
+        "a user has `email`, `emailVerified`, `roles` and `profile`, and not `{0}`; {place}",
+        place = place_of(.0).unwrap_or("put it into `profile`")
     )]
     UnknownMember(String),
     #[error(transparent)]

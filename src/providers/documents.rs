@@ -42,7 +42,7 @@ struct Kept {
 struct Entry {
     current: RwLock<Option<Fetched>>,
     /// Held during a request. Has the time of the last one.
-    gate: tokio::sync::Mutex<Option<Instant>>,
+    gate: tokio::sync::Mutex<Option<(Instant, Result<(), ProviderError>)>>,
 }
 
 #[derive(Clone)]
@@ -114,14 +114,23 @@ impl Documents {
         {
             return Ok(found.document.clone());
         }
-        if last.is_some_and(|last| last.elapsed() < between) {
-            return found.map(|found| found.document).ok_or(ProviderError::Away);
+        if let Some((at, outcome)) = &*last
+            && at.elapsed() < between
+        {
+            let failure = || outcome.clone().err().unwrap_or(ProviderError::Away);
+            return found.map(|found| found.document).ok_or_else(failure);
         }
-        *last = Some(Instant::now());
-        let answer = self.fetcher.get(project, url, None).await?;
-        if !answer.status.is_success() || !answer.body.is_object() {
-            return Err(ProviderError::BadAnswer("a document that it must have is not there"));
+        // Whoever gives up while waiting leaves this.
+        *last = Some((Instant::now(), Err(ProviderError::Away)));
+        let answer = self.fetcher.get(project, url, None).await;
+        let answer = answer.and_then(|answer| match answer.status.is_success() && answer.body.is_object() {
+            true => Ok(answer),
+            false => Err(ProviderError::BadAnswer("a document that it must have is not there")),
+        });
+        if let Some((_, outcome)) = &mut *last {
+            *outcome = answer.as_ref().map(drop).map_err(Clone::clone);
         }
+        let answer = answer?;
         let fetched = Fetched { document: Arc::new(answer.body), at: Instant::now() };
         let document = fetched.document.clone();
         *entry.current.write().unwrap_or_else(PoisonError::into_inner) = Some(fetched);

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use url::Url;
 
-use super::{Hosts, ProviderError};
+use super::{Hosts, ProviderError, hosts};
 use crate::{
     domain::ProjectId,
     shares::{Account, FairPermits, PermitLimits},
@@ -158,7 +158,7 @@ async fn receive(client: HttpClient, request: Request<Full<Bytes>>) -> Result<An
     let response = client.request(request).await.map_err(|err| {
         // The cause alone: it names no URL.
         tracing::info!("a request to a provider of sign-ins failed: {}", cause(&err));
-        ProviderError::Away
+        hosts::refusal_in(&err).unwrap_or(ProviderError::Away)
     })?;
     let status = response.status();
     if status.is_redirection() {

@@ -24,6 +24,28 @@ pub struct Hosts {
     private: Arc<[String]>,
 }
 
+/// Why the server makes no requests to an address that is not one of the internet.
+const PRIVATE: &str =
+    "its address is private; the operator allows it by naming the host in COIR_PRIVATE_PROVIDERS";
+
+/// A host has private addresses only.
+#[derive(Debug, thiserror::Error)]
+#[error("the host has no public address")]
+struct NoPublicAddress(String);
+
+/// Returns the refusal of a host whose addresses are private, if that is why a request failed.
+pub(super) fn refusal_in(err: &(dyn std::error::Error + 'static)) -> Option<ProviderError> {
+    let mut cause = Some(err);
+    while let Some(err) = cause {
+        let inner = err.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(NoPublicAddress(host)) = inner.and_then(|inner| inner.downcast_ref()) {
+            return Some(ProviderError::Address { host: host.clone(), why: PRIVATE });
+        }
+        cause = err.source();
+    }
+    None
+}
+
 impl Hosts {
     pub fn new(private: &[String]) -> Self {
         Self { private: private.iter().map(|host| host.to_lowercase()).collect() }
@@ -57,10 +79,11 @@ impl Hosts {
         match url.scheme() {
             "https" => {}
             "http" if is_loopback && is_named => {}
+            "http" if is_loopback => return refuse(PRIVATE),
             _ => return refuse("the URL must begin with https://"),
         }
         if !is_public && !is_named {
-            return refuse("its address is private; the operator can allow it with COIR_PRIVATE_PROVIDERS");
+            return refuse(PRIVATE);
         }
         Ok(url)
     }
@@ -82,7 +105,7 @@ impl Service<Name> for Hosts {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let good: Vec<_> = found.filter(|address| is_named || is_public(address.ip())).collect();
             match good.is_empty() {
-                true => Err(io::Error::other("the host has no public address")),
+                true => Err(io::Error::other(NoPublicAddress(name.as_str().to_owned()))),
                 false => Ok(good.into_iter()),
             }
         })

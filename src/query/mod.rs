@@ -42,7 +42,7 @@ use std::{cmp::Ordering, fmt};
 use serde_json::Value;
 
 pub use matches::Lookup;
-pub use of_users::of_users;
+pub use of_users::{of_users, unknown_field_of_users};
 pub use size::FilterSize;
 
 use crate::domain::{FieldPath, Segment};

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Field, Filter, parse::parse_field};
-use crate::domain::Email;
+use crate::domain::{Email, Segment, nearest};
 
 /// Reads a filter on users as it is meant. An address is one in every spelling, and "the roles equal `admin`" means that `admin` is one
 /// of the roles, which are a list.
@@ -13,6 +13,37 @@ pub fn of_users(filter: Filter) -> Filter {
         (Ok(email), Ok(roles)) => read(filter, &email, &roles),
         _ => filter,
     }
+}
+
+/// The members of a user's document.
+const MEMBERS: [&str; 5] = ["email", "emailVerified", "roles", "profile", "disabled"];
+
+/// Returns a sentence about the first field of a filter that no user can have: such a filter would match nothing, and look as if
+/// nobody fitted it.
+pub fn unknown_field_of_users(filter: &Filter) -> Option<String> {
+    let field = match filter {
+        Filter::And(all) | Filter::Or(all) => return all.iter().find_map(unknown_field_of_users),
+        Filter::Not(inner) => return unknown_field_of_users(inner),
+        Filter::Equals(field, _)
+        | Filter::Compares(field, ..)
+        | Filter::HasText(field, ..)
+        | Filter::HasElement(field, _) => field,
+    };
+    let Field::Data(path) = field else { return None };
+    let Some(Segment::Key(name)) = path.segments().first() else { return None };
+    if MEMBERS.contains(&&**name) {
+        return None;
+    }
+    let shown: String = name.chars().take(60).collect();
+    // `role` is a part of `roles`, and `verified` of `emailVerified`.
+    let advice = match nearest(name, MEMBERS.into_iter().chain(["id", "createdAt", "updatedAt"])) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "a user has {}, and an app's own fields are in the profile: `profile.{shown}`",
+            MEMBERS.join(", ")
+        ),
+    };
+    Some(format!("no user has a field `{shown}`; {advice}"))
 }
 
 fn read(filter: Filter, email: &Field, roles: &Field) -> Filter {

@@ -46,6 +46,11 @@ pub enum ServiceError {
     Stolen,
     #[error("give the password in `password`, or sign in again within 10 minutes before")]
     RecentSignIn,
+    /// However recent the sign-in is.
+    #[error("give the password of this user in `password`")]
+    PasswordNeeded,
+    #[error("this user has no password: leave `password` out, and sign in again within 10 minutes before")]
+    NoPassword,
     #[error(
         "this request needs a user token: sign in with POST /users/login, and send the access token as `Authorization: Bearer …`"
     )]
@@ -64,6 +69,9 @@ pub enum ServiceError {
     NoAddress,
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// The same, where the provider has a name in the project.
+    #[error("sign-in with `{name}`: {cause}")]
+    AtProvider { name: String, cause: ProviderError },
     #[error(
         "this project has no provider `{0}`; GET /users/oauth lists them, and PATCH /settings adds one in `oauth`"
     )]
@@ -90,6 +98,9 @@ pub enum ServiceError {
     /// A relation is neither a field of the documents nor a collection. The sentence says so.
     #[error("{0}")]
     UnknownRelation(String),
+    /// The filter is on a field that no user can have. The sentence says so.
+    #[error("{0}")]
+    UnknownField(String),
     /// All permits of a bounded resource are taken; the sentence names it.
     #[error("{0}")]
     Busy(&'static str),

@@ -65,7 +65,7 @@ impl IssuedTokens {
         let named = issuer_of(text).unwrap_or_default();
         let unknown = || AuthError::Foreign("this project takes no tokens of this issuer (`iss`)".to_owned());
         let issuer = settings.issuers.iter().find(|issuer| issuer.issuer == named).ok_or_else(unknown)?;
-        let claims = self.verify(key, issuer, text).await.map_err(refused)?;
+        let claims = self.verify(key, issuer, text).await.map_err(|err| refused(&issuer.issuer, err))?;
         let mut claimed = openid::claimed(&issuer.issuer, &issuer.issuer, &claims);
         claimed.roles = issuer.claims.roles.as_deref().map(|path| roles_in(&claims, path));
         let time = |name: &str| {
@@ -180,10 +180,13 @@ impl ForeignTokens for IssuedTokens {
     }
 }
 
-fn refused(err: ProviderError) -> AuthError {
+fn refused(issuer: &str, err: ProviderError) -> AuthError {
     match err {
         ProviderError::Crowded | ProviderError::Away | ProviderError::BadAnswer(_) => {
-            AuthError::Awaited(format!("the keys of the issuer can't be had: {err}"))
+            AuthError::Awaited(format!("the keys of the issuer `{issuer}` can't be had: {err}"))
+        }
+        ProviderError::Address { .. } => {
+            AuthError::Foreign(format!("the keys of the issuer `{issuer}` can't be had: {err}"))
         }
         err => AuthError::Foreign(err.to_string()),
     }

@@ -84,7 +84,7 @@ impl Users {
     /// provider.
     ///
     /// # Errors
-    /// [`ServiceError::UnknownProvider`], [`ServiceError::Redirect`], [`ServiceError::StaleSignIn`], [`ServiceError::Provider`].
+    /// [`ServiceError::UnknownProvider`], [`ServiceError::Redirect`], [`ServiceError::StaleSignIn`], [`ServiceError::AtProvider`].
     pub async fn begin_at_provider(
         &self,
         principal: &Principal,
@@ -141,15 +141,18 @@ impl Users {
         let nonce = states.nonce(&state).map_err(ProviderError::State)?;
         let departure = Departure { redirect, state: &text, nonce: &nonce, challenge: &challenge };
         Ok(match name {
-            GITHUB => self.github(principal, provider).authorize(&departure)?,
-            name => self.openid(principal, name, provider).await?.authorize(&departure)?,
+            GITHUB => self.github(principal, provider).authorize(&departure).map_err(at(name))?,
+            name => {
+                let openid = self.openid(principal, name, provider).await.map_err(at(name))?;
+                openid.authorize(&departure).map_err(at(name))?
+            }
         })
     }
 
     /// Finishes a sign-in with what the provider gave the browser.
     ///
     /// # Errors
-    /// [`ServiceError::Provider`]; [`WriteError::StateUsed`], [`WriteError::EmailNotVerified`], [`WriteError::SignUp`]; for a user who
+    /// [`ServiceError::Provider`], [`ServiceError::AtProvider`]; [`WriteError::StateUsed`], [`WriteError::EmailNotVerified`], [`WriteError::SignUp`]; for a user who
     /// links, [`WriteError::IdentityTaken`] and [`WriteError::ProviderLinked`].
     pub async fn finish_at_provider(
         &self,
@@ -179,9 +182,13 @@ impl Users {
             issuer: answer.issuer.as_deref(),
         };
         let claimed = match name {
-            GITHUB => self.github(principal, provider).exchange(&arrival).await?,
-            name => self.openid(principal, name, provider).await?.exchange(&arrival).await?,
+            GITHUB => self.github(principal, provider).exchange(&arrival).await,
+            name => match self.openid(principal, name, provider).await {
+                Ok(openid) => openid.exchange(&arrival).await,
+                Err(err) => Err(err),
+            },
         };
+        let claimed = claimed.map_err(at(name))?;
         let used = used_state(&principal.project, &state.id, state.expires_at);
         match state.user {
             Some(user) => {
@@ -210,7 +217,8 @@ impl Users {
         let provider = find(&settings, name)?;
         let (claimed, used) = match proof {
             AppProof::IdToken(token) => {
-                let claimed = self.openid(principal, name, provider).await?.verify(&token).await?;
+                let openid = self.openid(principal, name, provider).await.map_err(at(name))?;
+                let claimed = openid.verify(&token).await.map_err(at(name))?;
                 // What is signed stays the same, however its signature is written.
                 let signed = token.rsplit_once('.').map_or(token.as_str(), |(signed, _)| signed);
                 (claimed, signed.to_owned())
@@ -218,7 +226,7 @@ impl Users {
             AppProof::Code { code, redirect } => {
                 let arrival =
                     Arrival { code: &code, redirect: &redirect, verifier: None, nonce: "", issuer: None };
-                let claimed = self.github(principal, provider).exchange(&arrival).await?;
+                let claimed = self.github(principal, provider).exchange(&arrival).await.map_err(at(name))?;
                 (claimed, code.clone())
             }
         };
@@ -357,6 +365,11 @@ impl Users {
 fn find<'a>(settings: &'a ProjectSettings, name: &str) -> Result<&'a Provider, ServiceError> {
     let unknown = || ServiceError::UnknownProvider(name.chars().take(32).collect());
     settings.oauth.get(name).ok_or_else(unknown)
+}
+
+/// Names the provider of the project that an error is about.
+fn at(name: &str) -> impl FnOnce(ProviderError) -> ServiceError {
+    |cause| ServiceError::AtProvider { name: name.to_owned(), cause }
 }
 
 fn used_state(project: &ProjectId, id: &str, expires_at: Timestamp) -> UsedState {

@@ -6,7 +6,7 @@ use super::error::ServiceError;
 use crate::{
     auth::{Principal, permission},
     domain::{Collection, ProjectId},
-    query::Filter,
+    query::{Filter, unknown_field_of_users},
     store::collections::catalog::Catalogs,
 };
 
@@ -25,7 +25,8 @@ pub(super) async fn get_collection(
 /// Gets a collection of which the principal may read something, and narrows a filter to that.
 ///
 /// # Errors
-/// [`ServiceError::UnknownCollection`] and [`ServiceError::Forbidden`].
+/// [`ServiceError::UnknownCollection`] and [`ServiceError::Forbidden`]; [`ServiceError::UnknownField`] if the collection can have no
+/// such field.
 pub(super) async fn get_readable(
     catalogs: &Catalogs,
     principal: &Principal,
@@ -33,6 +34,11 @@ pub(super) async fn get_readable(
     filter: Filter,
 ) -> Result<(Arc<Collection>, Filter), ServiceError> {
     let collection = get_collection(catalogs, &principal.project, name_or_id).await?;
+    if collection.name.is_users()
+        && let Some(told) = unknown_field_of_users(&filter)
+    {
+        return Err(ServiceError::UnknownField(told));
+    }
     let filter = permission::narrow(principal, &collection, filter)?;
     Ok((collection, filter))
 }

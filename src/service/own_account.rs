@@ -11,7 +11,10 @@ use crate::{
     auth::{Action, Passwords, Principal, limits::Class, passwords::Verdict, permission},
     domain::{Document, Email, PasswordHash, Patch, USERS},
     mail::Letter,
-    store::{Lane, access::credentials},
+    store::{
+        Lane,
+        access::{credentials, identities},
+    },
     writer::{Committed, Missing, Mutation, Operation, Outcome, Precondition, UserOperation},
 };
 
@@ -32,10 +35,36 @@ pub struct ProfileChange {
     pub operators: Option<Patch>,
 }
 
+/// How a user can sign in, which their document doesn't say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaysIn {
+    /// Whether there is a password.
+    pub password: bool,
+    /// Whether a second factor is on.
+    pub totp: bool,
+    /// Whether there is nothing but the session: no address, no password, no identity of a provider.
+    pub anonymous: bool,
+}
+
 impl Users {
     /// Returns the user's own document.
     pub async fn me(&self, principal: &Principal) -> Result<Document, ServiceError> {
         self.read_user(&principal.project, &signed_in(principal)?.id).await
+    }
+
+    /// Returns how the user who asks can sign in.
+    pub async fn ways_in(&self, principal: &Principal) -> Result<WaysIn, ServiceError> {
+        let key = own_key(principal)?;
+        let read = |db| async move {
+            let Some(found) = credentials::find(&db, &key).await? else { return Ok(None) };
+            let is_nameless = found.email.is_none() && found.password.is_none();
+            Ok(Some(WaysIn {
+                password: found.password.is_some(),
+                totp: found.totp.as_ref().is_some_and(|totp| totp.is_confirmed),
+                anonymous: is_nameless && identities::list(&db, &key).await?.is_empty(),
+            }))
+        };
+        self.documents.db.read(Lane::Point, read).await?.ok_or(ServiceError::UnknownDocument)
     }
 
     /// Changes the user's own profile.
@@ -75,7 +104,8 @@ impl Users {
     /// Replaces the user's own password. The other sessions end.
     ///
     /// # Errors
-    /// [`ServiceError::WrongPassword`] if `current` is wrong. Who has no password yet needs a recent sign-in instead.
+    /// [`ServiceError::WrongPassword`] if `current` is wrong, [`ServiceError::PasswordNeeded`] if it is missing. Who has no password
+    /// yet needs a recent sign-in instead: [`ServiceError::NoPassword`].
     pub async fn change_password(
         &self,
         principal: &Principal,
@@ -132,8 +162,9 @@ impl Users {
         let found = self.documents.db.read(Lane::Point, read).await?.ok_or(ServiceError::UnknownDocument)?;
         match (&found.password, password) {
             (None, None) if is_recent(principal) => Ok(None),
-            (_, None) => Err(ServiceError::RecentSignIn),
-            (stored, Some(password)) => {
+            (Some(_), None) => Err(ServiceError::PasswordNeeded),
+            (None, _) => Err(ServiceError::NoPassword),
+            (stored @ Some(_), Some(password)) => {
                 // Whoever has stolen a token must not guess the password with it.
                 let attempt = match &found.email {
                     Some(email) => Some(self.begin_attempt(principal, email).await?),
@@ -161,7 +192,10 @@ impl Users {
         if password.is_none() && is_recent(principal) {
             return Ok(());
         }
-        self.prove(principal, password).await.map(drop)
+        match self.prove(principal, password).await {
+            Err(ServiceError::PasswordNeeded) => Err(ServiceError::RecentSignIn),
+            outcome => outcome.map(drop),
+        }
     }
 
     /// Returns the same use cases with other lifetimes for the tokens that they give.

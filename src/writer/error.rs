@@ -1,6 +1,6 @@
 //! Why a mutation did not happen.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::clock_trouble::ClockTrouble;
 use crate::{
@@ -195,6 +195,15 @@ pub enum SecondFactorRefusal {
 }
 
 impl WriteError {
+    /// When to try again, as the message says. `None` where any later moment is as good.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyCodes => Some(Duration::from_secs(3600)),
+            Self::TooManyTries => Some(Duration::from_secs(15 * 60)),
+            _ => None,
+        }
+    }
+
     /// Leaves out which operation failed, for a mutation that has one.
     pub fn without_place(self) -> Self {
         match self {

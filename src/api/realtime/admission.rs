@@ -9,7 +9,7 @@ use crate::{
         error::{ApiError, ErrorCode},
         request::{
             Parameters,
-            credential::{TWO_CREDENTIALS, credentials},
+            credential::{TWO_CREDENTIALS, credentials, hint_about_key, two_credentials},
         },
     },
     auth::{Authenticator, Credentials, KeyKind, Principal, Tickets, foreign::is_user_token},
@@ -62,6 +62,9 @@ impl Admission {
         let is_other = |token: &&str| Tickets::is_ticket(token) && !is_user_token(token);
         let ticket = [credentials.key, credentials.user].into_iter().flatten().find(is_other);
         let Some(ticket) = ticket else {
+            if let Some(hint) = credentials.key.and_then(hint_about_key) {
+                return Err(ApiError::unauthorized().with_hint(hint));
+            }
             return Ok(self.authenticator.authenticate(credentials).await?);
         };
         if credentials.key.is_some() && credentials.user.is_some() {
@@ -88,8 +91,8 @@ impl Admission {
         check_url_credentials(token, ticket)?;
         let mut keys = [header.key, token, ticket].into_iter().flatten();
         let key = keys.next();
-        if keys.any(|other| Some(other) != key) {
-            return Err(ApiError::unauthorized().with_hint(TWO_CREDENTIALS));
+        if let Some((one, other)) = key.zip(keys.find(|other| Some(*other) != key)) {
+            return Err(ApiError::unauthorized().with_hint(two_credentials([one, other])));
         }
         let credentials = Credentials { key, user: header.user };
         if credentials == Credentials::default() {

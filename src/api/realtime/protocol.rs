@@ -14,11 +14,13 @@ use super::{
 use crate::{
     api::error::{ApiError, ErrorCode},
     auth::{AuthError, Credentials, Forbidden, Principal, TokenError, foreign::is_user_token},
+    domain::USERS,
     hub::CloseReason,
     live::{Begun, Ended, LiveError, NewSubscription, Subscription, Subscriptions},
     query::{
         Filter,
         parse::{self, Typing},
+        unknown_field_of_users,
     },
     wire::{CloseCode, messages},
 };
@@ -146,6 +148,11 @@ impl Protocol {
     /// Why it can't be served.
     pub async fn subscribe(&mut self, new: NewSubscription) -> Result<(), ApiError> {
         let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;
+        if new.collection == USERS
+            && let Some(told) = unknown_field_of_users(&new.filter)
+        {
+            return Err(ApiError::new(ErrorCode::InvalidFilter, told));
+        }
         if let Begun::Waits { cursor } = self.subscriptions.add(&principal, new).await? {
             let error = ApiError::from(LiveError::UnknownCollection);
             let form = self.connection.form;

@@ -6,7 +6,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
 use super::{
     client::seen,
-    credential::{NO_CREDENTIAL, credentials},
+    credential::{NO_CREDENTIAL, credentials, hint_about_key},
 };
 use crate::{
     api::{
@@ -110,23 +110,6 @@ fn no_credential(request: &HttpRequest) -> String {
 fn hint_about_token(token: &str) -> Option<&'static str> {
     let hint = "this is a stream ticket, which opens streams only, or a token of another server; send a key (`pk_…` or `sk_…`), or the access token of a user";
     (!is_user_token(token)).then_some(hint)
-}
-
-/// Returns what is wrong with a text that can't be a key.
-fn hint_about_key(key: &str) -> Option<&'static str> {
-    if KeyKind::of_key(key).is_some() {
-        None
-    } else if key.starts_with('"') || key.starts_with('\'') || key.starts_with('<') {
-        Some("write the key without quotes or brackets around it")
-    } else if key.starts_with('$') || key.starts_with('{') {
-        Some(
-            "this is the name of a variable and not its value; in a shell, write the header between double quotes",
-        )
-    } else {
-        Some(
-            "this is not the text of a key: a key begins with `pk_` or `sk_`, and 16 to 128 letters and digits follow",
-        )
-    }
 }
 
 /// Returns the account of a request whose caller was authenticated, or else the anonymous one. The database is not asked.

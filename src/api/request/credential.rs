@@ -4,7 +4,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 use crate::{
     api::error::ApiError,
-    auth::{Credentials, Tickets},
+    auth::{Credentials, KeyKind, Tickets},
 };
 
 /// The hint for a request without a credential.
@@ -32,12 +32,44 @@ pub fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, ApiError> {
     for credential in bearer.chain(keys) {
         let credential = credential.map_err(|hint| ApiError::unauthorized().with_hint(hint))?;
         let place = if Tickets::is_ticket(credential) { &mut found.user } else { &mut found.key };
-        if place.is_some_and(|other| other != credential) {
-            return Err(ApiError::unauthorized().with_hint(TWO_CREDENTIALS));
+        if let Some(other) = place.filter(|other| *other != credential) {
+            return Err(ApiError::unauthorized().with_hint(two_credentials([other, credential])));
         }
         *place = Some(credential);
     }
     Ok(found)
+}
+
+/// Returns what is wrong with two credentials of one kind. One of them may be no key at all.
+pub fn two_credentials(both: [&str; 2]) -> &'static str {
+    both.into_iter()
+        .filter(|text| !Tickets::is_ticket(text))
+        .find_map(hint_about_key)
+        .unwrap_or(TWO_CREDENTIALS)
+}
+
+/// Returns what is wrong with a text that can't be a key.
+pub fn hint_about_key(key: &str) -> Option<&'static str> {
+    if KeyKind::of_key(key).is_some() {
+        return None;
+    }
+    let hint = match key {
+        "undefined" | "null" | "None" | "nil" | "NaN" | "[object" | "[object Object]" | "true" | "false" => {
+            "this is no key and no token, but what a program writes for a value that is not there: look where it takes the key or \
+             the access token from (the answer to a sign-in has it as `data.accessToken`)"
+        }
+        _ if key.starts_with("rt_") => {
+            "this is a refresh token, which POST /users/refresh takes in the body as `refreshToken`; send the access token here"
+        }
+        _ if key.starts_with(['"', '\'', '<']) => "write the key without quotes or brackets around it",
+        _ if key.starts_with(['$', '{']) => {
+            "this is the name of a variable and not its value; in a shell, write the header between double quotes"
+        }
+        _ => {
+            "this is not the text of a key: a key begins with `pk_` or `sk_`, and 16 to 128 letters and digits follow"
+        }
+    };
+    Some(hint)
 }
 
 /// Reads the value of `Authorization`.

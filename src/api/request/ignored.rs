@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     api::{
+        account_hints::account_hint,
         error::{ApiError, ErrorCode},
-        route_hints,
     },
     writer::Precondition,
 };
@@ -51,7 +51,7 @@ pub async fn refuse_ignored(
         error.hint.is_none()
             && matches!(error.code, ErrorCode::MethodNotAllowed | ErrorCode::DocumentNotFound)
     };
-    let hint = route_hints::account_hint(response.request().method().as_str(), response.request().path());
+    let hint = account_hint(response.request().method().as_str(), response.request().path());
     match error.filter(is_meant).zip(hint) {
         Some((error, hint)) => Ok(response.into_response(error.with_hint(hint).error_response())),
         None => Ok(response),

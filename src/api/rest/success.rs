@@ -10,6 +10,16 @@ pub struct Success<T> {
     data: T,
     #[serde(flatten)]
     page: Option<PageEnd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<AccountBody>,
+}
+
+/// How the user of the answer can sign in.
+#[derive(Serialize)]
+pub struct AccountBody {
+    pub password: bool,
+    pub totp: bool,
+    pub anonymous: bool,
 }
 
 /// The cursors of a list.
@@ -24,11 +34,16 @@ pub struct PageEnd {
 
 impl<T> Success<T> {
     pub fn new(data: T) -> Self {
-        Self { success: true, data, page: None }
+        Self { success: true, data, page: None, account: None }
     }
 
     /// The same with the cursors of a list.
     pub fn with_page(data: T, page: PageEnd) -> Self {
-        Self { success: true, data, page: Some(page) }
+        Self { success: true, data, page: Some(page), account: None }
+    }
+
+    /// The same with how the user can sign in.
+    pub fn with_account(data: T, account: AccountBody) -> Self {
+        Self { success: true, data, page: None, account: Some(account) }
     }
 }

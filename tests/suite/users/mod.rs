@@ -2,6 +2,7 @@
 
 mod accounts;
 mod addresses;
+mod advice;
 mod audit;
 mod disabled;
 mod doors;

@@ -115,6 +115,7 @@ on_both_databases! {
     async fn an_authenticator_app_shows_the_name_of_the_product(app: &TestApp) {
         assert_eq!(app.patch("/settings", json!({ "mails": { "product": "Ada & Co" } })).await.status, 200);
         let ada = sign_up(app, "ada@example.com").await;
+        app.patch(&format!("/users/{}", ada.id), json!({ "emailVerified": true })).await;
         let begun = ask(app, &ada.access, Method::POST, "/users/me/totp", json!({ "password": PASSWORD })).await;
         let url = begun.data()["url"].as_str().unwrap();
         assert!(url.starts_with("otpauth://totp/Ada%20%26%20Co:ada") && url.contains("&issuer=Ada%20%26%20Co&"), "{url}");

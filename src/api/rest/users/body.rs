@@ -8,7 +8,7 @@ use crate::{
         request::Body,
     },
     auth::PasswordError,
-    domain::{Data, Email, nearest},
+    domain::{Data, Email, nearest, user_members},
     service::ServiceError,
     writer::WriteError,
 };
@@ -32,7 +32,7 @@ impl Members {
     /// # Errors
     /// `INVALID_BODY`, which names the nearest known member.
     pub fn read(body: &Body, known: &[&str]) -> Result<Self, ApiError> {
-        let mut fields = body.document()?.fields().clone();
+        let mut fields = body.document().map_err(|err| of_members(err, known))?.fields().clone();
         if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
             return Err(refuse(unknown_member(unknown, known)));
         }
@@ -100,11 +100,29 @@ impl Members {
     }
 }
 
+/// Says which members the body has, where an error of a body shows a document.
+fn of_members(err: ApiError, known: &[&str]) -> ApiError {
+    let names: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+    let names = match known {
+        [] => "without members (`{}`), or leave it out".to_owned(),
+        _ => format!("with {}", names.join(", ")),
+    };
+    let message = err.message.replace("such as {\"title\":\"Hello\"}", &names);
+    ApiError { message: message.replace(" (`title=Hello`)", " (`name=value`)"), ..err }
+}
+
 fn unknown_member(unknown: &str, known: &[&str]) -> String {
     let shown: String = unknown.chars().take(MAX_SHOWN).collect();
-    let advice = match (unknown, nearest(unknown, known.iter().copied())) {
+    let near = nearest(unknown, known.iter().copied());
+    let advice = match (unknown, near) {
+        _ if known.is_empty() => "it takes none, so leave the body out".to_owned(),
         ("roles" | "emailVerified", _) => ONLY_SERVERS.to_owned(),
+        (name, _) if name.starts_with('$') && known.contains(&"profile") => format!(
+            "a field of the profile is set by its name alone, as in {{\"profile\":{{\"name\":\"Ada\"}}}}; it may have {}",
+            known.join(", ")
+        ),
         (_, Some(near)) => format!("did you mean `{near}`?"),
+        (name, None) if let Some(place) = user_members::place_of(name) => place.to_owned(),
         (_, None) if known.contains(&"profile") => {
             format!("it may have {}; what is your app's own goes into `profile`", known.join(", "))
         }
@@ -121,7 +139,10 @@ pub fn refuse(message: String) -> ApiError {
 pub fn about_passwords(err: ServiceError, current: &str, new: &str) -> ApiError {
     let (told, member) = match &err {
         ServiceError::Password(PasswordError::Length) => (err.to_string(), new),
-        ServiceError::WrongPassword | ServiceError::RecentSignIn => (err.to_string(), current),
+        ServiceError::WrongPassword
+        | ServiceError::PasswordNeeded
+        | ServiceError::NoPassword
+        | ServiceError::RecentSignIn => (err.to_string(), current),
         _ => return err.into(),
     };
     ApiError { message: told.replacen("`password`", &format!("`{member}`"), 1), ..err.into() }

@@ -41,7 +41,12 @@ pub async fn reset_password(
 }
 
 /// `POST /users/email/verify/send` → 200; sends the user who asks a link.
-pub async fn send_verification(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
+pub async fn send_verification(
+    state: State,
+    Visitor(principal): Visitor,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    Members::read_optional(&body, &[])?;
     state.users.send_verification(&principal).await?;
     Ok(done())
 }

@@ -64,7 +64,9 @@ pub async fn withdraw(
     state: State,
     Visitor(principal): Visitor,
     id: Path<String>,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    Members::read_optional(&body, &[])?;
     state.users.withdraw_invitation(&principal, &id).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({}))))
 }

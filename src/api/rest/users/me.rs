@@ -1,20 +1,16 @@
 //! One's own account.
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::{
     body::{Members, about_passwords, refuse},
-    welcome::user,
+    welcome::{user, user_with_account},
 };
 use crate::{
     api::{
         error::ApiError,
-        request::{
-            Body, Visitor,
-            idempotency::request_key,
-            precondition::{is_unchanged, precondition},
-        },
+        request::{Body, Visitor, idempotency::request_key, precondition::precondition},
         rest::{documents, success::Success},
         state::State,
     },
@@ -22,17 +18,13 @@ use crate::{
     service::own_account::ProfileChange,
 };
 
-/// `GET /users/me` → 200 with the document of the user who asks, or 304 if `If-None-Match` names its entity tag.
-pub async fn get(
-    state: State,
-    request: HttpRequest,
-    Visitor(principal): Visitor,
-) -> Result<HttpResponse, ApiError> {
+/// `GET /users/me` → 200 with the document of the user who asks, and beside `data` how they can sign in:
+/// `"account":{"password","totp","anonymous"}`. It is never 304: the entity tag is that of the document, which doesn't change with
+/// the account.
+pub async fn get(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
     let me = state.users.me(&principal).await?;
-    if is_unchanged(&request, &me.entity_tag())? {
-        return Ok(HttpResponse::NotModified().insert_header((header::ETAG, me.entity_tag())).finish());
-    }
-    Ok(user(&me))
+    let ways = state.users.ways_in(&principal).await?;
+    Ok(user_with_account(&me, ways))
 }
 
 /// `PATCH /users/me` `{"profile"?}` → 200 with the document. The members are merged into the profile. Operators may stand in the

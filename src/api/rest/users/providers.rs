@@ -22,6 +22,9 @@ use crate::{
     service::identities::{Finished, ProviderAnswer, ShownProvider},
 };
 
+/// The hint for the beginning of a sign-in without a key.
+const NO_KEY: &str = "the request has no key: a browser that is sent here has it in the URL as `token=pk_…`, and a request of a script in the header `Authorization: Bearer <key>`";
+
 /// `GET /users/oauth` → 200 with the providers of the project: `[{"id","name"}]`.
 pub async fn list(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
     let providers = state.users.list_providers(&principal).await?;
@@ -47,6 +50,9 @@ pub async fn start(
             return Err(ApiError::unauthorized().with_hint(hint));
         }
         given.key = Some(key);
+    }
+    if given == Credentials::default() {
+        return Err(ApiError::unauthorized().with_hint(NO_KEY));
     }
     let principal = authenticate(&request, given).await?;
     let redirect = parameters.single("redirectTo")?.ok_or_else(|| missing_parameter("redirectTo"))?;
@@ -103,7 +109,9 @@ pub async fn unlink(
     state: State,
     Visitor(principal): Visitor,
     provider: Path<String>,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    Members::read_optional(&body, &[])?;
     state.users.unlink(&principal, &provider).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({ "provider": provider.as_str() }))))
 }

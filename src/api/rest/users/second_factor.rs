@@ -50,7 +50,9 @@ pub async fn remove_of(
     state: State,
     Visitor(principal): Visitor,
     id: Path<String>,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    Members::read_optional(&body, &[])?;
     let user = DocumentId::parse(&id).map_err(|_| ServiceError::UnknownDocument)?;
     state.users.remove_totp_of(&principal, &user).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({ "id": id.as_str() }))))

@@ -4,8 +4,14 @@ use actix_web::{HttpResponse, http::header, web::Path};
 use serde::Serialize;
 use serde_json::json;
 
+use super::body::Members;
 use crate::{
-    api::{error::ApiError, request::Visitor, rest::success::Success, state::State},
+    api::{
+        error::ApiError,
+        request::{Body, Visitor},
+        rest::success::Success,
+        state::State,
+    },
     domain::{DocumentId, Session},
     service::ServiceError,
 };
@@ -47,7 +53,9 @@ pub async fn end(
     state: State,
     Visitor(principal): Visitor,
     id: Path<String>,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    Members::read_optional(&body, &[])?;
     state.users.end_session(&principal, &id).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({ "id": id.as_str() }))))
 }
@@ -57,7 +65,9 @@ pub async fn end_all(
     state: State,
     Visitor(principal): Visitor,
     id: Path<String>,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
+    Members::read_optional(&body, &[])?;
     let user = DocumentId::parse(&id).map_err(|_| ServiceError::UnknownDocument)?;
     state.users.sign_out_user(&principal, &user).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({ "id": id.as_str() }))))

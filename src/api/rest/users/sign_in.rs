@@ -88,7 +88,12 @@ pub async fn refresh(
 }
 
 /// `POST /users/logout` → 200; ends the session of the request, with its streams.
-pub async fn sign_out(state: State, Visitor(principal): Visitor) -> Result<HttpResponse, ApiError> {
+pub async fn sign_out(
+    state: State,
+    Visitor(principal): Visitor,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
+    Members::read_optional(&body, &[])?;
     state.users.sign_out(&principal).await?;
     Ok(HttpResponse::Ok().json(Success::new(json!({}))))
 }

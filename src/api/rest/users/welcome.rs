@@ -5,9 +5,15 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    api::rest::{shown::DocumentBody, success::Success},
+    api::rest::{
+        shown::DocumentBody,
+        success::{AccountBody, Success},
+    },
     domain::{Document, SecondFactor, USERS},
-    service::users::{SignIn, Welcome},
+    service::{
+        own_account::WaysIn,
+        users::{SignIn, Welcome},
+    },
 };
 
 #[derive(Serialize)]
@@ -43,6 +49,16 @@ pub(super) fn answer_sign_in(sign_in: &SignIn) -> HttpResponse {
             HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Success::new(body))
         }
     }
+}
+
+/// Answers with a user's document, its entity tag, and how the user can sign in.
+pub(super) fn user_with_account(document: &Document, ways: WaysIn) -> HttpResponse {
+    let WaysIn { password, totp, anonymous } = ways;
+    let account = AccountBody { password, totp, anonymous };
+    HttpResponse::Ok()
+        .insert_header((header::ETAG, document.entity_tag()))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(Success::with_account(DocumentBody::new(USERS, document), account))
 }
 
 /// Answers with a user's document and its entity tag.

@@ -78,7 +78,7 @@ on_both_databases! {
         let user = call(app, (PUBLISHABLE_KEY, &query[1].1), Method::GET, "/auth-collections/user", Value::Null).await;
         assert_eq!(user.body["email"], "ada@example.com", "{user:?}");
         let again = come_back(&[("code", &returned.code), ("state", &returned.state)]).await;
-        assert!(again.query().unwrap().contains("coco-error=the+provider+refused"), "{again}");
+        assert!(again.query().unwrap().contains("the+provider+refused"), "{again}");
         let denied = come_back(&[("error", "access_denied"), ("state", &returned.state)]).await;
         assert_eq!(denied.query().unwrap(), "a=b&coco-error=access_denied");
         assert_eq!(detail(&begin("https://evil.example/").await).0, 400);
