@@ -42,6 +42,8 @@ struct Quota {
 const WRONG_BY_ADDRESS: Quota = Quota { burst: 10, each: Duration::from_secs(30) };
 /// Wrong passwords for one account from all addresses.
 const WRONG: Quota = Quota { burst: 100, each: Duration::from_secs(10) };
+/// Mails to one address that say that an account has left it, whoever had the account.
+const TOLD: Quota = Quota { burst: 5, each: Duration::from_secs(12 * 60) };
 
 impl Class {
     /// The quota of one address in one project.
@@ -182,6 +184,18 @@ impl RateLimits {
         let mut tables = shared.lock();
         tables.by_account.count(attempt.pair, WRONG_BY_ADDRESS, now);
         tables.by_account.count(attempt.account, WRONG, now);
+    }
+
+    /// Counts a mail that says to an address that an account has another one. Returns whether it may be sent: an account can leave an
+    /// address that it never showed to be its own, again and again.
+    pub fn may_tell(&self, project: &ProjectId, email: &Email) -> bool {
+        let Some(shared) = &self.0 else { return true };
+        let key = shared.hasher.hash_one(("told", project, email));
+        let now = shared.now();
+        let mut tables = shared.lock();
+        let may_tell = tables.by_account.judge(key, TOLD, now, "mails").is_ok();
+        tables.by_account.count(key, TOLD, now);
+        may_tell
     }
 
     /// Notes that an account was signed in from this address.

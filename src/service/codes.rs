@@ -122,6 +122,7 @@ impl Users {
         let operation = UserOperation::ConfirmEmail { user, token_hash: code.hash, email, is_own };
         self.submit(principal, operation).await.map_err(as_wrong_code)?;
         if let (true, Some(old)) = (is_change, old)
+            && self.limits.may_tell(&principal.project, &old)
             && let Ok(place) = self.place_of_mail(principal).await
         {
             place.send(principal.project.clone(), old, &Letter::EmailChanged);

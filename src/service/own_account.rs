@@ -273,7 +273,9 @@ impl Users {
             seen: principal.seen.clone(),
         };
         let committed = self.documents.writer.submit(mutation).await?;
-        if let Some((old, place)) = told {
+        if let Some((old, place)) = told
+            && self.limits.may_tell(&principal.project, &old)
+        {
             place.send(principal.project.clone(), old, &Letter::EmailChanged);
         }
         let written = committed.outcomes.into_iter().rev().find_map(|outcome| match outcome {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     PASSWORD, Signed, ask,
     linking::{by_code, link, mail_to},
-    post,
+    mails, post,
     providers::{ada, enter, local, provide},
     second_factor::Guarded,
     sign_in, sign_up, status_of, token_of,
@@ -194,5 +194,18 @@ on_both_databases! {
         assert_eq!(change_by_library(app, &guest, json!({ "email": "guest@example.com" })).await.status, 200);
         assert_eq!(change_by_library(app, &guest, json!({ "email": "Guest@example.com" })).await.status, 200);
         assert_eq!(app.get("/outbox").await.data().as_array().unwrap().len(), 1);
+    }
+
+    /// An account takes an address that is not its own, and leaves it, again and again.
+    async fn an_address_is_told_a_few_times_that_accounts_have_left_it(app: &TestApp) {
+        let eve = sign_up(app, "ada@example.com").await;
+        for n in 0..8 {
+            for email in [format!("eve{n}@example.com"), "ada@example.com".to_owned()] {
+                assert_eq!(change_by_library(app, &eve, json!({ "email": email })).await.status, 200);
+            }
+        }
+        // Each of the others is told once.
+        let told = mails(app, 5 + 8).await;
+        assert_eq!(told.iter().filter(|mail| mail["to"] == "ada@example.com").count(), 5);
     }
 }
