@@ -5,7 +5,7 @@ use std::{borrow::Cow, cmp::Ordering};
 use serde_json::Value;
 
 use super::{Field, Filter, Part, key::compare_numbers};
-use crate::domain::{Document, FieldPath, Segment};
+use crate::domain::{Data, Document, Segment};
 
 /// Decides the two comparisons whose cost grows with the document's value, so that an index of many filters can look at a value
 /// once for all of them. `'f` is the filter and `'d` the document.
@@ -80,7 +80,7 @@ impl Field {
             Self::Id => Some(Cow::Owned(Value::from(document.id.as_str()))),
             Self::CreatedAt => Some(Cow::Owned(Value::from(document.created_at.0))),
             Self::UpdatedAt => Some(Cow::Owned(Value::from(document.updated_at.0))),
-            Self::Data(path) => value_at(path, document).map(Cow::Borrowed),
+            Self::Data(path) => value_at(path.segments(), &document.data).map(Cow::Borrowed),
         }
     }
 }
@@ -112,10 +112,11 @@ fn has_text<'f, 'd>(
     }
 }
 
-fn value_at<'a>(path: &FieldPath, document: &'a Document) -> Option<&'a Value> {
-    let (first, rest) = path.segments().split_first()?;
+/// Returns the value at a path. `None` if there is none.
+pub(super) fn value_at<'a>(path: &[Segment], data: &'a Data) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
     let Segment::Key(key) = first else { return None };
-    rest.iter().try_fold(document.data.fields().get(key)?, |value, segment| match (segment, value) {
+    rest.iter().try_fold(data.fields().get(key)?, |value, segment| match (segment, value) {
         (Segment::Key(key), Value::Object(fields)) => fields.get(key),
         (Segment::Index(index), Value::Array(items)) => items.get(*index as usize),
         _ => None,

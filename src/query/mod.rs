@@ -21,7 +21,7 @@
 //! `eq ne in notin isnull gt gte lt lte`.
 //!
 //! Reading order: this file, [`parse`], `matches`, `size`, `compact`, [`key`], [`page`], [`index_definition`], [`planner`], [`select`],
-//! [`populate`], [`aggregate`] with [`sum`], `of_users`.
+//! [`populate`], [`aggregate`] with [`sum`], `of_users`, [`rule`].
 
 pub mod aggregate;
 mod compact;
@@ -33,6 +33,7 @@ pub mod page;
 pub mod parse;
 pub mod planner;
 pub mod populate;
+pub mod rule;
 pub mod select;
 mod size;
 pub mod sum;
@@ -142,6 +143,16 @@ impl Filter {
     /// Returns the filter that every document matches.
     pub fn all() -> Self {
         Self::And(Vec::new())
+    }
+
+    /// Returns the filter that no document matches.
+    pub fn nothing() -> Self {
+        Self::Or(Vec::new())
+    }
+
+    /// Whether it is the filter that no document matches. Others may match none, too.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::nothing()
     }
 
     /// Returns the filter that holds if both do.

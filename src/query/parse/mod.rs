@@ -31,7 +31,8 @@ pub(super) use fields::{check_selected, check_sort_term};
 pub use foreign::advice_for;
 use json_names::check_json_member;
 pub use literal::Typing;
-use literal::{Literal, MAX_DEPTH, shorten};
+pub(super) use literal::shorten;
+use literal::{Literal, MAX_DEPTH};
 use operator::Operator;
 use spelling::check_spelling;
 pub use spelling::{Names, PARAMETERS};
@@ -278,6 +279,12 @@ pub fn rename_fields(key: &str, rename: impl FnMut(&str) -> String) -> String {
         rest.split_at(Operator::split(rest).map_or(rest.len(), |split| split.names.len()));
     let names: Vec<_> = names.split("__or__").map(rename).collect();
     format!("{group}{}{operator}", names.join("__or__"))
+}
+
+/// Splits the key of a term before its operator. The second part is empty if the key names none.
+pub(super) fn split_operator(key: &str) -> (&str, &str) {
+    let names = Operator::split(key).map_or(key, |split| split.names);
+    key.split_at(names.len())
 }
 
 /// Parses the name of a field: a document's own members by their names, and everything else as a path into its data.

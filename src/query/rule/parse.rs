@@ -1,0 +1,354 @@
+//! Parses the rules of a collection. Every mistake in them is found here, with its place.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    RuleAction, RuleError, RuleSet, Stamps, UpdateRule, WriteRule,
+    condition::{Condition, Term, TermOnCaller, filter_of},
+    variable::{Template, Variable},
+};
+use crate::{
+    domain::{FieldPath, Segment, nearest},
+    query::parse::split_operator,
+};
+
+/// The most bytes of the rules of a collection, as JSON.
+const MAX_BYTES: usize = 64 * 1024;
+/// The most terms of one action, with those of the named conditions that it uses.
+const MAX_TERMS: usize = 100;
+/// The most levels of groups, also through names.
+const MAX_DEPTH: usize = 8;
+/// The most alternatives of `update`, named conditions, stamped fields, and fields with a rule.
+const MAX_MEMBERS: usize = 50;
+
+const MEMBERS: [&str; 7] = ["let", "read", "create", "update", "delete", "fields", "stamp"];
+
+type Result<T> = std::result::Result<T, RuleError>;
+
+/// Parses the rules of a collection.
+pub(super) fn rule_set(source: Value) -> Result<RuleSet> {
+    let Value::Object(members) = &source else {
+        return refuse(
+            "rules",
+            "must be a JSON object, such as {\"read\":true,\"create\":\"@user\"}, or null",
+        );
+    };
+    if source.to_string().len() > MAX_BYTES {
+        return refuse("rules", format!("the rules of a collection have at most {MAX_BYTES} bytes"));
+    }
+    check_members("rules", members, &MEMBERS)?;
+    let named = match members.get("let") {
+        Some(named) => object("rules.let", named)?.clone(),
+        None => Map::new(),
+    };
+    let parser = Parser { named };
+    parser.check_names()?;
+    let stamps = |action: RuleAction| parser.stamps(members.get("stamp"), action);
+    let rules = RuleSet {
+        read: parser.action(members, RuleAction::Read)?,
+        create: parser.action(members, RuleAction::Create)?,
+        update: parser.update(members.get("update"))?,
+        delete: parser.action(members, RuleAction::Delete)?,
+        writes: parser.fields(members.get("fields"))?,
+        stamps_on_create: stamps(RuleAction::Create)?,
+        stamps_on_update: stamps(RuleAction::Update)?,
+        source: source.clone(),
+    };
+    if let Some(stamp) = members.get("stamp") {
+        check_members("rules.stamp", object("rules.stamp", stamp)?, &["create", "update"])?;
+    }
+    Ok(rules)
+}
+
+struct Parser {
+    named: Map<String, Value>,
+}
+
+impl Parser {
+    /// Parses every named condition, also those that nothing uses.
+    fn check_names(&self) -> Result<()> {
+        if self.named.len() > MAX_MEMBERS {
+            return refuse("rules.let", format!("there are at most {MAX_MEMBERS} named conditions"));
+        }
+        for (name, value) in &self.named {
+            let place = format!("rules.let.{name}");
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            if name.is_empty() || !name.chars().all(is_name) {
+                return refuse(&place, "a name has letters, digits, `_` and `-`");
+            }
+            if name == "user" {
+                return refuse(&place, "`@user` is built in: it is true if there is a user");
+            }
+            self.condition(&place, value, 1)?;
+        }
+        Ok(())
+    }
+
+    fn action(&self, members: &Map<String, Value>, action: RuleAction) -> Result<Condition> {
+        let place = format!("rules.{action}");
+        let Some(value) = members.get(action.as_str()) else { return Ok(Condition::Known(false)) };
+        let condition = self.bounded(&place, value)?;
+        if action == RuleAction::Read && condition.variables().contains(&&Variable::Now) {
+            return refuse(
+                &place,
+                "`$now` is for writes and stamps: a document must not come or go without a change",
+            );
+        }
+        Ok(condition)
+    }
+
+    /// Parses a condition that is not part of another one.
+    fn bounded(&self, place: &str, value: &Value) -> Result<Condition> {
+        let condition = self.condition(place, value, 1)?;
+        if condition.terms() > MAX_TERMS {
+            return refuse(place, format!("a rule has at most {MAX_TERMS} terms, with those of its names"));
+        }
+        Ok(condition)
+    }
+
+    fn condition(&self, place: &str, value: &Value, depth: usize) -> Result<Condition> {
+        if depth > MAX_DEPTH {
+            let message = format!("a rule has at most {MAX_DEPTH} levels of groups and names");
+            return refuse(place, message);
+        }
+        match value {
+            Value::Bool(holds) => Ok(Condition::Known(*holds)),
+            Value::String(name) => self.named(place, name, depth),
+            Value::Object(members) => {
+                let member = |(key, value): (&String, &Value)| self.member(place, key, value, depth);
+                let all = members.iter().map(member).collect::<Result<Vec<_>>>()?;
+                Ok(Condition::All(all))
+            }
+            _ => refuse(place, "must be true, false, a filter, or a name such as \"@user\""),
+        }
+    }
+
+    fn named(&self, place: &str, name: &str, depth: usize) -> Result<Condition> {
+        let Some(name) = name.strip_prefix('@') else {
+            return refuse(place, format!("`{}` is not a condition; a name begins with `@`", shorten(name)));
+        };
+        if name == "user" {
+            return Ok(Condition::HasUser);
+        }
+        let Some(value) = self.named.get(name) else {
+            let known = self.named.keys().map(String::as_str).chain(["user"]);
+            let hint = match nearest(name, known) {
+                Some(near) => format!("did you mean `@{near}`?"),
+                None => "`let` has no condition of this name".to_owned(),
+            };
+            return refuse(place, format!("unknown name `@{}`; {hint}", shorten(name)));
+        };
+        // Names that use each other in a circle end at the bound on levels.
+        self.condition(&format!("rules.let.{name}"), value, depth + 1)
+    }
+
+    /// Parses one member of a filter.
+    fn member(&self, place: &str, key: &str, value: &Value, depth: usize) -> Result<Condition> {
+        let inner = format!("{place}.{}", shorten(key));
+        match key {
+            "$and" => Ok(Condition::All(self.list(&inner, value, depth)?)),
+            "$or" => Ok(Condition::Any(self.list(&inner, value, depth)?)),
+            "$not" => Ok(Condition::Not(Box::new(self.condition(&inner, value, depth + 1)?))),
+            _ if key.starts_with('$') => self.term_on_caller(&inner, key, value),
+            _ if key.starts_with('[') => refuse(&inner, "a rule groups its terms with `$or` and `$and`"),
+            _ => self.term(&inner, key, value),
+        }
+    }
+
+    fn list(&self, place: &str, value: &Value, depth: usize) -> Result<Vec<Condition>> {
+        let Value::Array(members) = value else {
+            return refuse(place, "its value must be a list of conditions");
+        };
+        let member = |(index, member): (usize, &Value)| {
+            self.condition(&format!("{place}[{index}]"), member, depth + 1)
+        };
+        members.iter().enumerate().map(member).collect()
+    }
+
+    fn term(&self, place: &str, key: &str, value: &Value) -> Result<Condition> {
+        if let Value::Object(fields) = value
+            && fields.contains_key("$from")
+        {
+            return refuse(place, "conditions on other collections (`$from`) are not available");
+        }
+        let value = template(place, value)?;
+        check_term(place, key, &value)?;
+        match value {
+            Template::Fixed(value) => match filter_of(key, value) {
+                Ok(filter) => Ok(Condition::Fixed(filter)),
+                Err(message) => refuse(place, message),
+            },
+            value => Ok(Condition::Term(Term { key: key.to_owned(), value })),
+        }
+    }
+
+    fn term_on_caller(&self, place: &str, key: &str, value: &Value) -> Result<Condition> {
+        let (name, ending) = split_operator(key);
+        let variable = Variable::parse(name).or_else(|message| refuse(place, message))?;
+        let term = TermOnCaller { variable, ending: ending.to_owned(), value: template(place, value)? };
+        check_term(place, &term.key(), &term.value)?;
+        Ok(Condition::OnCaller(term))
+    }
+
+    fn update(&self, value: Option<&Value>) -> Result<Vec<UpdateRule>> {
+        let place = "rules.update";
+        match value {
+            None => Ok(Vec::new()),
+            Some(Value::Array(all)) if all.len() > MAX_MEMBERS => {
+                refuse(place, format!("there are at most {MAX_MEMBERS} alternatives"))
+            }
+            Some(Value::Array(all)) => {
+                let one = |(index, value)| self.alternative(&format!("{place}[{index}]"), value);
+                all.iter().enumerate().map(one).collect()
+            }
+            Some(value) => Ok(vec![self.alternative(place, value)?]),
+        }
+    }
+
+    /// Parses an alternative of `update`. A condition alone means the document before and after.
+    fn alternative(&self, place: &str, value: &Value) -> Result<UpdateRule> {
+        const PARTS: [&str; 4] = ["before", "after", "unchanged", "only"];
+        if let Value::Object(members) = value
+            && members.keys().any(|key| PARTS.contains(&key.as_str()))
+        {
+            check_members(place, members, &PARTS)?;
+            let condition = |part: &str| match members.get(part) {
+                Some(value) => self.bounded(&format!("{place}.{part}"), value),
+                None => Ok(Condition::Known(true)),
+            };
+            let paths = |part: &str| match members.get(part) {
+                Some(value) => paths(&format!("{place}.{part}"), value).map(Some),
+                None => Ok(None),
+            };
+            return Ok(UpdateRule {
+                before: condition("before")?,
+                after: condition("after")?,
+                unchanged: paths("unchanged")?.unwrap_or_default(),
+                only: paths("only")?,
+            });
+        }
+        let condition = self.bounded(place, value)?;
+        Ok(UpdateRule { before: condition.clone(), after: condition, unchanged: Vec::new(), only: None })
+    }
+
+    fn fields(&self, value: Option<&Value>) -> Result<BTreeMap<FieldPath, WriteRule>> {
+        let Some(value) = value else { return Ok(BTreeMap::new()) };
+        let fields = object("rules.fields", value)?;
+        if fields.len() > MAX_MEMBERS {
+            return refuse("rules.fields", format!("at most {MAX_MEMBERS} fields have a rule"));
+        }
+        let mut writes = BTreeMap::new();
+        for (name, value) in fields {
+            let place = format!("rules.fields.{}", shorten(name));
+            let members = object(&place, value)?;
+            if members.contains_key("read") {
+                return refuse(&format!("{place}.read"), "fields that some may not read are not available");
+            }
+            check_members(&place, members, &["write"])?;
+            if let Some(value) = members.get("write") {
+                let rule = match value {
+                    Value::String(word) if word == "create" => WriteRule::OnCreate,
+                    value => WriteRule::If(self.bounded(&format!("{place}.write"), value)?),
+                };
+                writes.insert(path(&place, name)?, rule);
+            }
+        }
+        Ok(writes)
+    }
+
+    fn stamps(&self, value: Option<&Value>, action: RuleAction) -> Result<Stamps> {
+        let Some(value) = value else { return Ok(Stamps::default()) };
+        let Some(value) = object("rules.stamp", value)?.get(action.as_str()) else {
+            return Ok(Stamps::default());
+        };
+        let place = format!("rules.stamp.{action}");
+        let fields = object(&place, value)?;
+        if fields.len() > MAX_MEMBERS {
+            return refuse(&place, format!("at most {MAX_MEMBERS} fields are stamped"));
+        }
+        let stamp = |(name, value): (&String, &Value)| {
+            let place = format!("{place}.{}", shorten(name));
+            let path = path(&place, name)?;
+            if path.segments().iter().any(|segment| matches!(segment, Segment::Index(_))) {
+                return refuse(&place, "a stamp sets a member of an object, and no element of a list");
+            }
+            Ok((path, template(&place, value)?))
+        };
+        Ok(Stamps(fields.iter().map(stamp).collect::<Result<_>>()?))
+    }
+}
+
+/// Checks that the operator of a term takes a value of some type where its variables stand.
+fn check_term(place: &str, key: &str, value: &Template) -> Result<()> {
+    let probes = [json!("2026-01-01T00:00:00Z"), json!(1), json!(true), json!(["x"])];
+    let mut first = None;
+    for probe in probes {
+        match filter_of(key, with_probe(value, &probe)) {
+            Ok(_) => return Ok(()),
+            Err(message) => first = first.or(Some(message)),
+        }
+    }
+    refuse(place, first.unwrap_or_default())
+}
+
+/// Returns the value with `probe` for each variable.
+fn with_probe(template: &Template, probe: &Value) -> Value {
+    match template {
+        Template::Fixed(value) => value.clone(),
+        Template::Variable(_) => probe.clone(),
+        Template::List(items) => items.iter().map(|item| with_probe(item, probe)).collect(),
+        Template::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), with_probe(value, probe))).collect()
+        }
+    }
+}
+
+fn template(place: &str, value: &Value) -> Result<Template> {
+    Template::parse(value.clone()).or_else(|message| refuse(place, message))
+}
+
+fn object<'a>(place: &str, value: &'a Value) -> Result<&'a Map<String, Value>> {
+    match value {
+        Value::Object(members) => Ok(members),
+        _ => refuse(place, "must be a JSON object"),
+    }
+}
+
+fn paths(place: &str, value: &Value) -> Result<Vec<FieldPath>> {
+    let refused = || refuse(place, "must be a list of fields, such as [\"likes\"]");
+    let Value::Array(names) = value else { return refused() };
+    let parse = |name: &Value| match name {
+        Value::String(name) => path(place, name),
+        _ => refuse(place, "must be a list of fields, such as [\"likes\"]"),
+    };
+    names.iter().map(parse).collect()
+}
+
+/// Parses the name of a field of the data. A document's own members are not written by anybody.
+fn path(place: &str, name: &str) -> Result<FieldPath> {
+    if ["id", "createdAt", "updatedAt", "version", "collection"].contains(&name) {
+        let message = format!("nobody writes `{name}`; a field of this name in the data is `data.{name}`");
+        return refuse(place, message);
+    }
+    let name = name.strip_prefix("data.").unwrap_or(name);
+    FieldPath::parse(name).or_else(|err| refuse(place, err.to_string()))
+}
+
+fn check_members(place: &str, members: &Map<String, Value>, known: &[&str]) -> Result<()> {
+    let Some(unknown) = members.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
+    let hint = match nearest(unknown, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("its members are {}", known.join(", ")),
+    };
+    refuse(place, format!("unknown member `{}`; {hint}", shorten(unknown)))
+}
+
+fn shorten(text: &str) -> String {
+    crate::query::parse::shorten(text)
+}
+
+fn refuse<T>(place: &str, message: impl Into<String>) -> Result<T> {
+    Err(RuleError { place: place.to_owned(), message: message.into() })
+}

@@ -1,0 +1,135 @@
+//! Tests of rules without a server: parsing, and the logic of three values.
+
+use serde_json::{Value, json};
+
+use super::{Condition, RuleSet, UserValues, Values, condition::filter_of, variable::Template};
+use crate::domain::{Data, Document, DocumentId, Timestamp};
+
+fn document(data: Value) -> Document {
+    Document {
+        id: DocumentId::from_stored("d"),
+        data: Data::from_value(data).unwrap(),
+        created_at: Timestamp(1),
+        updated_at: Timestamp(1),
+        version: 1,
+    }
+}
+
+fn user(data: Value) -> Values {
+    let user = UserValues { id: "ada".to_owned(), data: Some(Data::from_value(data).unwrap()) };
+    Values { user: Some(user), ..Values::default() }
+}
+
+fn read(rule: Value) -> Condition {
+    RuleSet::parse(json!({ "read": rule })).unwrap().read().clone()
+}
+
+fn error(rules: Value) -> String {
+    RuleSet::parse(rules).unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_missing_denies_also_in_its_opposite() {
+    let (own, nobodys) = (document(json!({"owner": "ada"})), document(json!({})));
+    let (ada, guest) = (user(json!({})), Values::default());
+    let rule = read(json!({"owner": "$user.id"}));
+    assert!(rule.bind(&ada).matches(&own));
+    assert!(!rule.bind(&ada).matches(&nobodys));
+    for rule in [
+        json!({"owner": "$user.id"}),
+        json!({"$not": {"owner": "$user.id"}}),
+        json!({"owner__ne": "$user.id"}),
+    ] {
+        let bound = read(rule.clone()).bind(&guest);
+        assert!(bound.is_nothing(), "{rule}: {bound:?}");
+    }
+    // Another alternative is enough.
+    let rule = read(json!({"$or": [{"owner": "$user.id"}, {"public": true}]}));
+    assert!(rule.bind(&guest).matches(&document(json!({"public": true}))));
+    let rule = read(json!({"$not": {"$or": [{"owner": "$user.id"}, {"public": true}]}}));
+    assert!(rule.bind(&guest).is_nothing());
+}
+
+#[test]
+fn terms_on_the_caller_become_true_or_false() {
+    let moderator = user(json!({"roles": ["moderator"], "profile": {"level": 3, "teams": ["a", "b"]}}));
+    let rule = read(json!({"$user.roles__array_contains": "moderator"}));
+    assert_eq!(rule.bind(&moderator), crate::query::Filter::all());
+    assert!(rule.bind(&user(json!({"roles": []}))).is_nothing());
+    assert!(rule.bind(&Values::default()).is_nothing());
+    let rule = read(json!({"$user.profile.level__gte": 3, "team__in": "$user.profile.teams"}));
+    assert!(rule.bind(&moderator).matches(&document(json!({"team": "b"}))));
+    assert!(!rule.bind(&moderator).matches(&document(json!({"team": "c"}))));
+    // A value that the operator does not take is unknown.
+    let rule = read(json!({"team__in": "$user.profile.level"}));
+    assert!(rule.bind(&moderator).is_nothing());
+    assert!(read(json!("@user")).bind(&Values::default()).is_nothing());
+}
+
+#[test]
+fn parameters_are_taken_by_value_and_by_hash() {
+    let values =
+        Values { params: serde_json::from_value(json!({"invite": "abc"})).unwrap(), ..Values::default() };
+    let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let rule = read(json!({"inviteHash": "$paramHash.invite", "code": "$param.invite"}));
+    let bound = rule.bind(&values);
+    assert!(bound.matches(&document(json!({"inviteHash": hash, "code": "abc"}))));
+    assert!(!bound.matches(&document(json!({"inviteHash": hash, "code": "abd"}))));
+    assert!(rule.bind(&Values::default()).is_nothing());
+}
+
+#[test]
+fn a_text_with_a_dollar_is_escaped() {
+    assert_eq!(Template::parse(json!("\\$5")), Ok(Template::Fixed(json!("$5"))));
+    assert!(Template::parse(json!("$5")).is_err());
+    assert!(filter_of("price", json!("$5")).is_ok());
+}
+
+#[test]
+fn a_mistake_is_named_with_its_place() {
+    for (rules, place, hint) in [
+        (json!({"raed": true}), "`rules`", "did you mean `read`?"),
+        (json!({"read": "@autor", "let": {"author": true}}), "`rules.read`", "@author"),
+        (json!({"read": {"a": "$user.mail"}}), "`rules.read.a`", "$user.email"),
+        (json!({"read": {"$or": [true, {"a__gtee": 1}]}}), "`rules.read.$or[1].a__gtee`", "gte"),
+        (json!({"update": [true, {"before": true, "onyl": []}]}), "`rules.update[1]`", "`only`"),
+        (json!({"update": [{"only": "likes"}]}), "`rules.update[0].only`", "list"),
+        (json!({"read": {"createdAt__lt": "$now"}}), "`rules.read`", "$now"),
+        (json!({"let": {"a": "@b", "b": "@a"}}), "`rules.let", "levels"),
+        (json!({"stamp": {"create": {"by": "$user"}}}), "`rules.stamp.create.by`", "$user.id"),
+        (json!({"stamp": {"creat": {}}}), "`rules.stamp`", "create"),
+        (json!({"fields": {"a": {"wirte": true}}}), "`rules.fields.a`", "write"),
+        (json!({"fields": {"id": {"write": true}}}), "`rules.fields.id`", "data.id"),
+        (json!({"read": {"a__startswith": ["$user.id"]}}), "`rules.read.a__startswith`", "string"),
+        (json!({"read": 1}), "`rules.read`", "@user"),
+        (json!([]), "`rules`", "object"),
+    ] {
+        let message = error(rules.clone());
+        assert!(message.contains(place) && message.contains(hint), "{rules}: {message}");
+    }
+    let many: Vec<_> = (0..101).map(|n| json!({"a": n})).collect();
+    assert!(error(json!({"read": {"$or": many}})).contains("100 terms"));
+}
+
+#[test]
+fn a_change_must_meet_every_part_of_an_alternative() {
+    let rules = json!({"update": {"before": {"owner": "$user.id"}, "after": {"owner": "$user.id"}, "unchanged": ["team"], "only": ["likes", "meta.seen"]}});
+    let rules = RuleSet::parse(rules).unwrap();
+    let before = document(json!({"owner": "ada", "team": 1, "likes": 1, "meta": {"seen": 1, "x": 1}}));
+    let check = |after: Value| {
+        let outcome = rules.update()[0].check((&before, &document(after)), &user(json!({})));
+        outcome.map_err(|unmet| unmet.as_str())
+    };
+    let after = json!({"owner": "ada", "team": 1, "likes": 2, "meta": {"seen": 2, "x": 1}});
+    assert_eq!(check(after), Ok(()));
+    assert_eq!(
+        check(json!({"owner": "ada", "team": 2, "likes": 1, "meta": {"seen": 1, "x": 1}})),
+        Err("unchanged")
+    );
+    assert_eq!(
+        check(json!({"owner": "ada", "team": 1, "likes": 1, "meta": {"seen": 1, "x": 2}})),
+        Err("only")
+    );
+    let others = document(json!({"owner": "bob"}));
+    assert!(rules.update()[0].check((&others, &others), &user(json!({}))).is_err());
+}
