@@ -17,6 +17,8 @@ pub struct Model {
     pub removed_at: Option<i64>,
     /// The JSON schema as text.
     pub schema: Option<String>,
+    /// The rules as JSON.
+    pub rules: Option<String>,
 }
 
 /// No relations are declared. Joins are written where they are used.

@@ -220,6 +220,7 @@ impl From<ServiceError> for ApiError {
                 let details = Some(json!({ "documents": documents, "count": unfit.count }));
                 Self { details, ..Self::new(ErrorCode::SchemaViolation, message) }
             }
+            ServiceError::UnknownSource(_) => Self::new(ErrorCode::InvalidBody, err.to_string()),
             ServiceError::UnknownRelation(message) | ServiceError::UnknownField(message) => {
                 Self::new(ErrorCode::InvalidFilter, message)
             }
@@ -228,12 +229,11 @@ impl From<ServiceError> for ApiError {
             ServiceError::WrongPassword
             | ServiceError::PasswordNeeded
             | ServiceError::NoPassword
+            | ServiceError::Concealed
             | ServiceError::RecentSignIn => Self::new(ErrorCode::Forbidden, err.to_string()),
             ServiceError::OtherProject => AuthError::OtherProject.into(),
             ServiceError::Auth(err) => err.into(),
-            ServiceError::Stolen => Self::unauthorized().with_hint(err.to_string()),
-            ServiceError::NoUser => Self::unauthorized().with_hint(err.to_string()),
-            ServiceError::Concealed => Self::new(ErrorCode::Forbidden, err.to_string()),
+            ServiceError::Stolen | ServiceError::NoUser => Self::unauthorized().with_hint(err.to_string()),
             ServiceError::UnknownSession | ServiceError::UnknownInvitation => {
                 Self::new(ErrorCode::NotFound, err.to_string())
             }
@@ -318,6 +318,7 @@ impl From<WriteError> for ApiError {
             WriteError::SessionEnded => return Self::unauthorized().with_hint(SESSION_ENDED),
             WriteError::BuiltIn(_)
             | WriteError::ProfileOnly
+            | WriteError::Denied(_)
             | WriteError::Disabled
             | WriteError::WrongCode
             | WriteError::EmailNotVerified
@@ -366,6 +367,7 @@ impl From<WriteError> for ApiError {
             | WriteError::IndexAwaited
             | WriteError::Unavailable(_)
             | WriteError::SchemaBehind
+            | WriteError::RightsBehind
             | WriteError::TooManyIdempotencyKeys { .. } => ErrorCode::Overloaded,
         };
         Self { retry_after: err.retry_after(), ..Self::new(code, err.to_string()) }

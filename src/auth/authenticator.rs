@@ -168,6 +168,7 @@ fn keyless_in(project: &ProjectId) -> Principal {
         scopes: Scopes::all(),
         collection: None,
         user: None,
+        params: Default::default(),
         seen: None,
     }
 }

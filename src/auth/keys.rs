@@ -209,6 +209,7 @@ fn to_principal(stored: StoredKey) -> Option<Principal> {
         scopes,
         collection: None,
         user: None,
+        params: Default::default(),
         seen: None,
     })
 }

@@ -44,6 +44,12 @@ pub enum Forbidden {
     Scope(&'static str),
     #[error("a user may see and change only their own account")]
     OtherUser,
+    #[error(
+        "the rules of this collection ask for more than 10,000 values, or 256 KiB, of another collection, which is the limit"
+    )]
+    TooManyValues,
+    #[error("the rules of this collection let you read none of its documents")]
+    Rule,
     #[error("a user may change only their `profile` here")]
     ProfileOnly,
     #[error("somebody else is asking now, who may read other documents of this collection; subscribe again")]
@@ -107,13 +113,12 @@ impl Readable {
     }
 }
 
-/// Returns what a principal may read of a collection. Every door asks here: a list, a stream or an export narrows its own filter
-/// by the answer.
+/// Returns what a principal may read of a collection. [`Rights`](super::Rights) binds its rule. Every door asks there: a list, a stream or an export narrows its own filter by the answer.
 ///
 /// A user sees exactly themselves in the collection of users, a server sees everybody, and a key alone nobody.
-pub fn readable(principal: &Principal, collection: &Collection) -> Readable {
+pub fn readable(principal: &Principal, collection: &Collection, rule: Option<Filter>) -> Readable {
     if !collection.name.is_users() {
-        return Readable::Everything;
+        return rule.map_or(Readable::Everything, of_rule);
     }
     match check(principal, Action::UseAccount) {
         Err(why) => return Readable::Nothing(why),
@@ -126,13 +131,19 @@ pub fn readable(principal: &Principal, collection: &Collection) -> Readable {
     }
 }
 
-/// Narrows a filter on a collection to the documents that a principal may read.
-///
-/// # Errors
-/// [`Forbidden`] if there are none whatever the collection holds.
-pub fn narrow(principal: &Principal, collection: &Collection, filter: Filter) -> Result<Filter, Forbidden> {
-    let filter = if collection.name.is_users() { of_users(filter) } else { filter };
-    readable(principal, collection).narrow(filter)
+fn of_rule(filter: Filter) -> Readable {
+    if filter == Filter::all() {
+        Readable::Everything
+    } else if filter.is_nothing() {
+        Readable::Nothing(Forbidden::Rule)
+    } else {
+        Readable::Matching(filter)
+    }
+}
+
+/// Reads a filter on a collection as it is meant.
+pub fn meant(collection: &Collection, filter: Filter) -> Filter {
+    if collection.name.is_users() { of_users(filter) } else { filter }
 }
 
 /// Why a principal may not change a document.

@@ -7,6 +7,7 @@ use crate::{
         Collection, CollectionId, CollectionName, DocumentId, KeyId, ProjectId, Seen, SessionId, Timestamp,
         seen::network_of,
     },
+    query::rule::Params,
     shares::Account,
 };
 
@@ -23,6 +24,8 @@ pub struct Principal {
     pub collection: Option<TicketCollection>,
     /// The user who is signed in. Whoever has a key as well acts as this user, with the scopes of the key.
     pub user: Option<SignedIn>,
+    /// The parameters of the request, which rules can use. Often empty.
+    pub params: Params,
     /// The device from which the request comes. Only requests about users look for it.
     pub seen: Option<Arc<Seen>>,
 }
@@ -90,6 +93,11 @@ impl Principal {
     /// Returns the same principal with the device from which the request comes.
     pub fn seen_from(&self, seen: Seen) -> Arc<Self> {
         Arc::new(Self { seen: Some(Arc::new(seen)), ..self.clone() })
+    }
+
+    /// Returns the same principal with the parameters of a request.
+    pub fn with_params(&self, params: Params) -> Arc<Self> {
+        Arc::new(Self { params, ..self.clone() })
     }
 
     /// Returns the name under which what it has sent is remembered: its key, and its user if it has one.

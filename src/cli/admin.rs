@@ -152,8 +152,15 @@ async fn write_together(db: &Db, mutations: Vec<(ProjectId, Vec<Operation>)>) ->
     supervisor.stop();
     let mut outcome = Ok(());
     for (project, operations) in mutations {
-        let mutation =
-            Mutation { project, caller: None, session: None, operations, idempotency: None, seen: None };
+        let mutation = Mutation {
+            project,
+            caller: None,
+            session: None,
+            author: None,
+            operations,
+            idempotency: None,
+            seen: None,
+        };
         outcome = outcome.and(writer.submit(mutation).await.map(drop));
     }
     drop(writer);

@@ -34,10 +34,12 @@ pub enum AuditEvent {
     SettingsChanged,
     /// A secret that the server signs with was replaced.
     SecretRotated,
+    /// The rules of a collection.
+    RulesChanged,
 }
 
 impl AuditEvent {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::SignUp,
         Self::SignIn,
         Self::SignInFailed,
@@ -59,6 +61,7 @@ impl AuditEvent {
         Self::KeyRevoked,
         Self::SettingsChanged,
         Self::SecretRotated,
+        Self::RulesChanged,
     ];
 
     /// Returns the word in the database and on the wire.
@@ -85,6 +88,7 @@ impl AuditEvent {
             Self::KeyRevoked => "keyRevoked",
             Self::SettingsChanged => "settingsChanged",
             Self::SecretRotated => "secretRotated",
+            Self::RulesChanged => "rulesChanged",
         }
     }
 

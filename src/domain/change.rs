@@ -60,6 +60,10 @@ pub enum Control {
     SchemaChanged {
         collection: String,
     },
+    /// Rules were set or removed. The collection's row has them.
+    RulesChanged {
+        collection: String,
+    },
     /// The declared indexes changed, or one was built or failed to be. The table of indexes has their states.
     IndexesChanged {
         collection: String,
@@ -100,6 +104,15 @@ impl Change {
 }
 
 impl Control {
+    /// Whether callers may have other rights on a collection after it. One that this version does not know may be about anything.
+    pub fn may_change_rights(&self, collection: &CollectionId) -> bool {
+        match self {
+            Self::RulesChanged { collection: changed } => *changed == *collection.as_str(),
+            Self::Unknown => true,
+            _ => false,
+        }
+    }
+
     /// Whether indexes may have to be built or dropped after this.
     pub fn concerns_indexes(&self) -> bool {
         matches!(self, Self::IndexesChanged { .. } | Self::CollectionRemoved { .. } | Self::Unknown)

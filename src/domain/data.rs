@@ -57,6 +57,13 @@ impl PartialEq for Data {
 }
 
 impl Data {
+    /// Returns the object without members.
+    pub fn empty() -> Self {
+        let text = "{}".to_owned();
+        let weight = weight(&text, 0);
+        Self(Arc::new(Parts { text, value: Value::Object(Map::new()).into(), weight }))
+    }
+
     /// Parses the body of a request.
     ///
     /// # Errors

@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use crate::{
     domain::{
-        Position,
+        Control, Position,
         cursor::{Cursor, Epoch},
     },
     hub::{Frame, Interest, Outbox, TooManyBytes, interest::SUBSCRIPTION_BYTES},
+    query::{Filter, rule::Params},
     wire::NamedHead,
 };
 
@@ -49,8 +50,33 @@ pub struct Delivery {
     is_in_snapshot: Cell<bool>,
     /// The sequence of the last cursor that its client was sent.
     told: Cell<u64>,
+    /// What its principal's rights are found with, if that is more than the filter.
+    asked: Option<Box<Asked>>,
+    /// The sequence up to which the filter is what the principal's rights make of it.
+    checked: Cell<u64>,
+    /// Whether the principal's rights may be others by now.
+    is_in_doubt: Cell<bool>,
     is_catching_up: Cell<bool>,
     has_sent: Cell<bool>,
+}
+
+/// What a subscription was asked for with, where its filter is narrowed by rules.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The filter of the documents that the client wants.
+    pub wanted: Arc<Filter>,
+    /// The parameters for the rules.
+    pub params: Params,
+    /// The documents on which the rights depend: at most one filter of each collection.
+    pub watched: Vec<Arc<Interest>>,
+}
+
+impl Asked {
+    /// Returns the bytes of memory that it takes, about.
+    fn bytes(&self) -> usize {
+        let params = serde_json::to_string(&*self.params).map_or(0, |text| text.len());
+        size_of::<Self>() + self.wanted.size().memory + params
+    }
 }
 
 impl Deref for Delivery {
@@ -84,9 +110,59 @@ impl Delivery {
             head,
             is_in_snapshot: Cell::new(false),
             told: Cell::new(0),
+            asked: None,
+            checked: Cell::new(0),
+            is_in_doubt: Cell::new(false),
             is_catching_up: Cell::new(false),
             has_sent: Cell::new(false),
         })
+    }
+
+    /// Notes with what it was asked for, and that its filter is what its principal's rights make of that, up to this sequence.
+    ///
+    /// # Errors
+    /// [`TooManyBytes`] if there is no memory for it.
+    pub fn bind(&mut self, asked: Option<Asked>, checked: u64) -> Result<(), TooManyBytes> {
+        self.interest.take(asked.as_ref().map_or(0, Asked::bytes))?;
+        self.asked = asked.map(Box::new);
+        self.checked.set(checked);
+        Ok(())
+    }
+
+    /// Returns with what it was asked for. `None` if that is its filter alone.
+    pub fn asked(&self) -> Option<&Asked> {
+        self.asked.as_deref()
+    }
+
+    /// Returns the documents on which its principal's rights depend.
+    pub fn watched(&self) -> &[Arc<Interest>] {
+        self.asked.as_ref().map_or(&[], |asked| &asked.watched)
+    }
+
+    /// Returns the sequence up to which its filter is what its principal's rights make of it.
+    pub fn checked(&self) -> u64 {
+        self.checked.get()
+    }
+
+    /// Whether its principal's rights must be asked for before it is sent anything.
+    pub fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt.get()
+    }
+
+    /// Whether its principal's rights may be others after a control entry at this position.
+    pub fn is_doubted_by(&self, control: &Control, position: Position) -> bool {
+        position.sequence > self.checked() && control.may_change_rights(&self.collection)
+    }
+
+    /// Notes that its principal's rights may be others by now.
+    pub fn doubt(&self) {
+        self.is_in_doubt.set(true);
+    }
+
+    /// Notes that its filter is what its principal's rights make of it, up to this sequence.
+    pub fn trust(&self, checked: u64) {
+        self.checked.set(checked);
+        self.is_in_doubt.set(false);
     }
 
     /// Returns the bytes that its filter and its `id` count for, beyond [`SUBSCRIPTION_BYTES`].
@@ -225,7 +301,8 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        self.interest.give_back(SUBSCRIPTION_BYTES + id_bytes(self.head.as_ref()));
+        let asked = self.asked.as_ref().map_or(0, |asked| asked.bytes());
+        self.interest.give_back(SUBSCRIPTION_BYTES + id_bytes(self.head.as_ref()) + asked);
     }
 }
 

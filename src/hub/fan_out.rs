@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Audience,
+    Audience, SubscriptionId,
     filter_index::{FilterIndex, Search},
 };
 use crate::{
@@ -38,6 +38,16 @@ impl<'f, 'd> FanOut<'f, 'd> {
     pub(super) fn step(&mut self) -> bool {
         let step = |search: &mut Option<Search<'_, '_>>| search.as_mut().is_none_or(Search::step);
         step(&mut self.before) && step(&mut self.after)
+    }
+
+    /// Returns the recipients of all filters that were found.
+    pub(super) fn recipients(self) -> Vec<SubscriptionId> {
+        let found = |search: Option<Search<'_, '_>>| search.map(Search::found).unwrap_or_default();
+        let keys = kinds(found(self.before), found(self.after));
+        keys.iter()
+            .flat_map(|(key, _)| self.index.recipients_of(*key))
+            .map(|recipient| recipient.id)
+            .collect()
     }
 
     /// Encodes each distinct event that the change is, once, and returns it with its recipients. Recipients share an event if

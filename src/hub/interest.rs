@@ -4,6 +4,7 @@
 use std::{
     borrow::Borrow,
     collections::{HashMap, HashSet, hash_map::Entry},
+    fmt,
     hash::{BuildHasher, Hash, Hasher, RandomState},
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -130,6 +131,12 @@ impl Interest {
     /// Gives back what [`Interest::take`] has counted.
     pub fn give_back(&self, bytes: usize) {
         self.audience.interests.lock().give_back(&self.key, bytes, bytes);
+    }
+}
+
+impl fmt::Debug for Interest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interest").field("audience", &**self).field("filter", &self.filter).finish()
     }
 }
 

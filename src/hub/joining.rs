@@ -3,7 +3,8 @@
 use std::{ops::Deref, sync::Arc};
 
 use super::Interest;
-use crate::domain::Position;
+use crate::domain::Change;
+use crate::domain::{Entry, Position};
 
 /// Identifies one joining of a subscription. After it fell back to the log it joins again under another id, so that
 /// deliveries that were under way are recognised as stale.
@@ -21,8 +22,29 @@ pub struct Joining {
     pub interest: Arc<Interest>,
     /// The position after which it wants every change; `None` is now.
     pub position: Option<Position>,
+    /// The documents on which the rights of its principal depend: at most one filter of each collection.
+    pub watched: Vec<Arc<Interest>>,
+    /// The sequence up to which its filter is what its principal's rights make of it.
+    pub checked: u64,
     /// The subscription that it replaces in the same step.
     pub replaces: Option<SubscriptionId>,
+}
+
+impl Joining {
+    /// Whether the rights of its principal may be others after this change.
+    pub(super) fn is_doubted_by(&self, change: &Change) -> bool {
+        if change.position.sequence <= self.checked {
+            return false;
+        }
+        match &change.entry {
+            Entry::Document { collection, before, after } => self.watched.iter().any(|watched| {
+                let mut images = before.iter().chain(after);
+                watched.collection == *collection && images.any(|image| watched.filter.matches(image))
+            }),
+            Entry::Control(control) => control.may_change_rights(&self.collection),
+            Entry::Unreadable { .. } => false,
+        }
+    }
 }
 
 impl Deref for Joining {

@@ -7,7 +7,7 @@
 //! and read the log, so nothing is lost.
 //!
 //! Reading order: [`interest`] and [`joining`] (how a subscription comes to the hub), [`filter_index`], `recent_changes` with `replay`, `fan_out`,
-//! `backlog` with [`bounds`], `project`, [`actor`](HubHandle), [`delivery`], `deliveries`, [`shard`] with its channel `shards` and its messages
+//! `backlog` with [`bounds`], `watchers`, `project` with `pace`, [`actor`](HubHandle), [`delivery`], `deliveries`, [`shard`] with its channel `shards` and its messages
 //! `to_shard`, [`outbox`] with `outboxes`, [`relay`] with `commits`, `log_reader`, `log_behind` and `polls` (how
 //! changes come to the hub).
 
@@ -25,6 +25,7 @@ mod log_behind;
 mod log_reader;
 pub mod outbox;
 mod outboxes;
+mod pace;
 mod polls;
 mod project;
 mod recent_changes;
@@ -33,10 +34,11 @@ mod replay;
 pub mod shard;
 mod shards;
 mod to_shard;
+mod watchers;
 
 pub use actor::{HubHandle, start};
 pub use bounds::Bounds;
-pub use delivery::{Delivery, DeliveryState};
+pub use delivery::{Asked, Delivery, DeliveryState};
 pub use interest::{Audience, Interest, Interests, TooManyBytes};
 pub use joining::{Joining, SubscriptionId};
 pub use outbox::{CloseReason, Frame, Outbox, Owner};

@@ -10,19 +10,20 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
 use super::{
     backlog::{Backlog, Command, Published},
     bounds::Bounds,
-    fan_out::{FanOut, Targets},
+    fan_out::FanOut,
     filter_index::{FilterIndex, Recipient},
     joining::{Joining, SubscriptionId},
+    pace::{Found, Pace, SLICE},
     recent_changes::RecentChanges,
     replay::{Replay, replay},
     shards::{Batch, Shards},
     to_shard::ToShard,
+    watchers::Watchers,
 };
 use crate::domain::{Change, CollectionId, Control, Entry, Position, ProjectId, cursor::Epoch};
 
@@ -30,8 +31,6 @@ use crate::domain::{Change, CollectionId, Control, Entry, Position, ProjectId, c
 const RECENT_BYTES: usize = 16 * 1024 * 1024;
 /// How often idle live subscriptions learn how far the log has come, so that they can resume from there.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the task works before it lets others run.
-const SLICE: Duration = Duration::from_millis(1);
 /// Commands that are handled before their messages are sent.
 const GROUP: usize = 256;
 /// Bytes of messages that are sent together.
@@ -60,6 +59,7 @@ pub(super) struct Project {
     mark: Pin<Box<Sleep>>,
     is_mark_due: bool,
     collections: HashMap<CollectionId, FilterIndex>,
+    watchers: Watchers,
     recent: RecentChanges,
     /// The messages of the commands that are being handled, by shard.
     pending: BTreeMap<u32, Batch>,
@@ -86,6 +86,7 @@ impl Project {
             mark: Box::pin(tokio::time::sleep(Duration::ZERO)),
             is_mark_due: true,
             collections: HashMap::new(),
+            watchers: Watchers::default(),
             recent: RecentChanges::begin_at(last),
             pending: BTreeMap::new(),
             pending_bytes: 0,
@@ -157,8 +158,8 @@ impl Project {
             if self.backlog.is_skipping() {
                 return;
             }
-            let Some(events) = self.find_events(&change).await else { return };
-            self.publish_change(change, events);
+            let Some(found) = self.find_events(&change).await else { return };
+            self.publish_change(change, found);
             self.let_others_run().await;
         }
     }
@@ -193,10 +194,14 @@ impl Project {
                 }
             }
         };
-        if !replay.is_removed {
+        if !replay.is_removed && !replay.is_doubted {
             let index = self.collections.entry(joining.collection.clone()).or_default();
             let recipient = Recipient { id: joining.id, interest: joining.interest.clone() };
             if index.insert(recipient).is_err() {
+                return self.tell(shard, ToShard::Refused { serial }, 0);
+            }
+            if self.watchers.add(joining.id, &joining.collection, &joining.watched).is_err() {
+                self.leave(joining.id, &joining.collection);
                 return self.tell(shard, ToShard::Refused { serial }, 0);
             }
         }
@@ -212,6 +217,8 @@ impl Project {
         let (epoch, last) = (self.epoch, self.last);
         let answer = if replay.is_removed {
             ToShard::Removed { serial }
+        } else if replay.is_doubted {
+            ToShard::Doubt { serial }
         } else {
             ToShard::Joined { serial, epoch, last }
         };
@@ -219,6 +226,7 @@ impl Project {
     }
 
     fn leave(&mut self, id: SubscriptionId, collection: &CollectionId) {
+        self.watchers.remove(id);
         if let Some(index) = self.collections.get_mut(collection) {
             index.remove(id);
             if index.is_empty() {
@@ -234,6 +242,7 @@ impl Project {
         (self.epoch, self.last) = (epoch, last);
         self.recent = RecentChanges::begin_at(last);
         let indexes = std::mem::take(&mut self.collections);
+        self.watchers.clear();
         let mut ids: Vec<_> = indexes.values().flat_map(FilterIndex::recipients).map(|one| one.id).collect();
         ids.sort_unstable_by_key(|id| (id.shard, id.serial));
         if !ids.is_empty() {
@@ -248,32 +257,30 @@ impl Project {
         self.say_mark();
     }
 
-    /// Finds the events that a change is to the project's subscriptions. Others run meanwhile, if that takes long. `None` if it
-    /// takes too long: then the change doesn't count as published, and all subscriptions go back to the log.
-    async fn find_events(&mut self, change: &Change) -> Option<Vec<(Bytes, Targets)>> {
-        let Entry::Document { collection, before, after } = &change.entry else { return Some(Vec::new()) };
-        let Some(index) = self.collections.get(collection) else { return Some(Vec::new()) };
-        let mut fan_out = FanOut::new(index, (before.as_ref(), after.as_ref()));
-        let started = Instant::now();
-        while !fan_out.step() {
-            if self.backlog.is_skipping() {
-                return None;
-            }
-            if started.elapsed() > self.shared.bounds.delay {
-                let project = &self.id;
-                tracing::warn!(%project, "a change of project {project} takes too long to match; its subscriptions go back to the log");
-                self.backlog.skip_waiting();
-                return None;
-            }
-            if self.begun.elapsed() >= SLICE {
-                tokio::task::yield_now().await;
-                self.begun = Instant::now();
-            }
+    /// Finds the events that a change is to the project's subscriptions, and whose rights may be others after it. Others run
+    /// meanwhile, if that takes long. `None` if it takes too long: then the change doesn't count as published, and all subscriptions go
+    /// back to the log.
+    async fn find_events(&mut self, change: &Change) -> Option<Found> {
+        let mut found = Found::default();
+        let Entry::Document { collection, before, after } = &change.entry else { return Some(found) };
+        let images = (before.as_ref(), after.as_ref());
+        let mut pace = Pace { begun: self.begun, started: Instant::now() };
+        let task = (&self.id, &*self.backlog, self.shared.bounds.delay);
+        if let Some(index) = self.collections.get(collection) {
+            let mut fan_out = FanOut::new(index, images);
+            pace.search(&mut fan_out, task).await?;
+            found.events = fan_out.events((&self.id, self.epoch), change);
         }
-        Some(fan_out.events((&self.id, self.epoch), change))
+        if let Some(index) = self.watchers.of(collection) {
+            let mut fan_out = FanOut::new(index, images);
+            pace.search(&mut fan_out, task).await?;
+            found.doubted = fan_out.recipients();
+        }
+        self.begun = pace.begun;
+        Some(found)
     }
 
-    fn publish_change(&mut self, change: Arc<Change>, events: Vec<(Bytes, Targets)>) {
+    fn publish_change(&mut self, change: Arc<Change>, found: Found) {
         self.last = change.position;
         self.recent.push(change.clone(), self.recent_bytes());
         if !self.is_mark_due {
@@ -282,13 +289,25 @@ impl Project {
         }
         match &change.entry {
             Entry::Document { .. } => {
-                for (frame, targets) in events {
+                for (frame, targets) in found.events {
                     for (shard, serials) in targets {
                         let bytes = frame.len() + serials.len() * size_of::<u64>();
                         let position = change.position;
                         self.tell(shard, ToShard::Deliver { frame: frame.clone(), position, serials }, bytes);
                     }
                 }
+                for ((shard, serial), collection) in self.watchers.own(found.doubted) {
+                    self.leave(SubscriptionId { shard, serial }, &collection);
+                    self.tell(shard, ToShard::Doubt { serial }, 0);
+                }
+            }
+            Entry::Control(Control::RulesChanged { collection }) => {
+                self.doubt_all(&CollectionId::from_stored(collection));
+            }
+            Entry::Control(Control::Unknown) => {
+                let mut collections: Vec<_> = self.collections.keys().cloned().collect();
+                collections.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+                collections.iter().for_each(|collection| self.doubt_all(collection));
             }
             Entry::Control(Control::CollectionRemoved { collection }) => {
                 let Some(index) = self.collections.remove(&CollectionId::from_stored(collection)) else {
@@ -296,6 +315,7 @@ impl Project {
                 };
                 for recipient in index.recipients() {
                     let SubscriptionId { shard, serial } = recipient.id;
+                    self.watchers.remove(recipient.id);
                     self.tell(shard, ToShard::Removed { serial }, 0);
                 }
             }
@@ -304,11 +324,23 @@ impl Project {
                 let Some(index) = self.collections.remove(collection) else { return };
                 for recipient in index.recipients() {
                     let SubscriptionId { shard, serial } = recipient.id;
+                    self.watchers.remove(recipient.id);
                     self.tell(shard, ToShard::ReadOn { serial }, 0);
                 }
             }
             // The relay has told the shards of revoked keys.
             Entry::Control(_) => {}
+        }
+    }
+
+    /// Has the rights of all who subscribe to a collection asked for anew.
+    fn doubt_all(&mut self, collection: &CollectionId) {
+        let Some(index) = self.collections.remove(collection) else { return };
+        let mut ids: Vec<_> = index.recipients().map(|recipient| recipient.id).collect();
+        ids.sort_unstable_by_key(|id| (id.shard, id.serial));
+        for id in ids {
+            self.watchers.remove(id);
+            self.tell(id.shard, ToShard::Doubt { serial: id.serial }, 0);
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Replay {
     pub(super) frames: Vec<(Position, Encoded)>,
     /// Whether its collection was removed after these.
     pub(super) is_removed: bool,
+    /// Whether its rights are to be asked for after these.
+    pub(super) is_doubted: bool,
 }
 
 /// Returns the events after `position`, or `None` if the subscription must read the log: because the recent changes don't
@@ -37,6 +39,10 @@ pub(super) fn replay(
     let (mut bytes, mut compared) = (0, 0);
     for place in recent.after(position, last)? {
         let change = recent.at(place).clone();
+        if joining.is_doubted_by(&change) {
+            replay.is_doubted = true;
+            return Some(replay);
+        }
         let images: (Option<&Arc<Document>>, Option<&Arc<Document>>) = match &change.entry {
             Entry::Document { collection, before, after } if *collection == joining.collection => {
                 (before.as_ref(), after.as_ref())

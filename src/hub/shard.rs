@@ -111,8 +111,14 @@ impl Shard {
         delivery.state.set(DeliveryState::Joining);
         let serial = self.deliveries.borrow_mut().add(delivery.clone());
         let id = SubscriptionId { shard: self.id, serial };
-        let joining =
-            Joining { id, interest: delivery.interest.clone(), position: delivery.position(), replaces };
+        let joining = Joining {
+            id,
+            interest: delivery.interest.clone(),
+            position: delivery.position(),
+            watched: delivery.watched().to_vec(),
+            checked: delivery.checked(),
+            replaces,
+        };
         let _asking = Asking { shard: self, delivery, id };
         if !self.hub.join(joining) {
             self.fall_back(delivery);
@@ -189,6 +195,12 @@ impl Shard {
             }
             ToShard::ReadOn { serial } => {
                 if let Some(delivery) = self.find(serial) {
+                    self.fall_back(&delivery);
+                }
+            }
+            ToShard::Doubt { serial } => {
+                if let Some(delivery) = self.find(serial) {
+                    delivery.doubt();
                     self.fall_back(&delivery);
                 }
             }

@@ -9,6 +9,7 @@ use super::{
     error::LiveError,
     reads::LogEnd,
     resume::Lost,
+    rights::{Narrowed, narrow},
     subscription::Subscription,
     subscriptions::{Begun, Ended, NewSubscription, Subscriptions},
     waiting::Found,
@@ -32,14 +33,13 @@ impl Subscriptions {
         self.check_owner(principal, Some(end.control)).await?;
         let end = end.cursor;
         let head = new.id.as_deref().map(NamedHead::new);
-        self.asker = Some(principal.clone());
         let waited = self.waiting.find(head.as_ref(), &new.collection);
         let is_same = |other: &Subscription| head.is_some() && other.delivery.head() == head.as_ref();
         let old = self.all.iter().position(is_same);
         if old.is_none() && waited.is_none() {
             self.check_count()?;
         }
-        let subscription = self.new_subscription(principal, Target::Awaited, new, old)?;
+        let subscription = self.new_subscription(principal, Target::Awaited, new, (old, 0))?;
         self.waiting.remove(waited);
         if let Some(index) = old {
             let old = self.all.swap_remove(index);
@@ -91,13 +91,15 @@ impl Subscriptions {
 
     /// Begins the subscriptions whose collections exist now. They catch up from their positions. Returns the end of one that
     /// can't be served.
-    pub(super) fn begin_found(&mut self, all: Vec<Found>) -> Option<Ended> {
+    pub(super) async fn begin_found(&mut self, all: Vec<Found>) -> Option<Ended> {
+        // If this is dropped while it waits, those that have not begun are found again.
+        self.waiting.look_again();
         for Found { waited, collection, is_renamed } in all {
+            let begun = self.begin_one(&waited, &collection).await;
             self.waiting.remove(Some(waited.clone()));
-            let begun = match self.begin_one(&waited, &collection) {
+            let begun = match begun {
                 Ok(begun) => begun,
                 Err(error) => {
-                    self.waiting.look_again();
                     return Some(Ended::One(waited, error));
                 }
             };
@@ -114,7 +116,11 @@ impl Subscriptions {
         None
     }
 
-    fn begin_one(&self, waited: &Subscription, collection: &Collection) -> Result<Subscription, LiveError> {
+    async fn begin_one(
+        &self,
+        waited: &Subscription,
+        collection: &Collection,
+    ) -> Result<Subscription, LiveError> {
         let old = &waited.delivery;
         let audience = Audience {
             project: old.project.clone(),
@@ -123,15 +129,21 @@ impl Subscriptions {
             label: old.form.label(collection, &old.label).into(),
             key: old.key.clone(),
         };
-        let mut filter = (*old.filter).clone();
+        let (mut narrowed, mut checked) = (Narrowed { filter: (*old.filter).clone(), asked: None }, 0);
         if let Some(principal) = &self.asker {
+            let params = old.asked().map(|asked| asked.params.clone()).unwrap_or_default();
+            let asker = principal.with_params(params);
             self.streams.check(principal)?;
             permission::check_collection(principal, collection)?;
-            filter = permission::narrow(principal, collection, filter)?;
+            let end = self.streams.find_end(&old.project).await?;
+            checked = end.map_or(0, |end| end.cursor.position.sequence);
+            let wanted = permission::meant(collection, narrowed.filter);
+            narrowed = narrow(&self.streams, &asker, collection, wanted).await??;
         }
-        let interest = self.streams.interests().get(audience, filter)?;
+        let interest = self.streams.interests().get(audience, narrowed.filter)?;
         let head = waited.id().as_deref().map(NamedHead::new);
-        let delivery = Delivery::new(interest, self.outbox.clone(), head, old.wants_snapshot)?;
+        let mut delivery = Delivery::new(interest, self.outbox.clone(), head, old.wants_snapshot)?;
+        delivery.bind(narrowed.asked, checked)?;
         if let Some(cursor) = old.cursor() {
             delivery.restart_from(cursor);
         }

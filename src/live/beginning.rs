@@ -1,14 +1,15 @@
 //! How a subscription begins: from the end of the log, from a cursor, with a snapshot, or in the place of another one.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use crate::{
     auth::{Principal, permission},
     domain::{Collection, CollectionId, cursor::Cursor},
-    hub::{Audience, CloseReason, Delivery, DeliveryState, Owner},
+    hub::{Asked, Audience, CloseReason, Delivery, DeliveryState, Owner},
     live::{
         error::LiveError,
         resume::{Lost, Resume},
+        rights::{Narrowed, narrow},
         subscription::Subscription,
         subscriptions::{NewSubscription, Subscriptions},
     },
@@ -20,9 +21,9 @@ use crate::{
 const EXTRA_BYTES: usize = 20 * 1024;
 
 /// The collection of a new subscription.
-#[derive(Clone, Copy)]
 pub(super) enum Target<'a> {
-    Existing(&'a Collection),
+    /// With the filter of the wanted documents that the principal may read.
+    Existing(&'a Collection, Narrowed),
     /// It doesn't exist. Its name takes the place of its id, which no id is equal to.
     Awaited,
 }
@@ -48,29 +49,36 @@ impl Subscriptions {
         old: Option<usize>,
     ) -> Result<(), LiveError> {
         let since = new.since.as_deref().and_then(|since| Cursor::decode(since, &principal.project).ok());
-        let subscription = self.new_subscription(principal, Target::Existing(collection), new, old)?;
-        let delivery = &subscription.delivery;
         // "Now" is where the log ends, and not how far this node's hub has heard. On several nodes, a change that was
         // acknowledged before must not come as an event.
-        let mut control = None;
+        let (mut begin, mut control, mut checked) = (None, None, 0);
         if old.is_none() {
-            let begin = match since {
+            begin = match since {
                 Some(since) => Some(since),
                 None => {
                     let end = self.streams.find_end(&principal.project).await?;
                     control = end.map(|end| end.control);
+                    checked = end.map_or(0, |end| end.cursor.position.sequence);
                     end.map(|end| end.cursor)
                 }
             };
-            if let Some(begin) = begin {
-                delivery.restart_from(begin);
-            }
+        }
+        let target = self.target(principal, collection, &new).await?;
+        let subscription = self.new_subscription(principal, target, new, (old, checked))?;
+        let delivery = &subscription.delivery;
+        if let Some(begin) = begin {
+            delivery.restart_from(begin);
         }
         self.check_owner(principal, control).await?;
         let state = match old {
             None => self.shard.join(delivery).await,
             Some(index) => self.replace(delivery, &self.all[index].delivery).await,
         };
+        if old.is_some() && state == DeliveryState::Live && !principal.is_server() {
+            // It began where the hub is, and the rights may have changed before that.
+            delivery.doubt();
+            self.shard.fall_back(delivery);
+        }
         if state == DeliveryState::Refused {
             // The old subscription goes on.
             return Err(LiveError::TooManyFilters);
@@ -96,7 +104,8 @@ impl Subscriptions {
         let end = self.streams.find_end(&principal.project).await?.ok_or(LiveError::UnknownCollection)?;
         self.check_owner(principal, Some(end.control)).await?;
         let end = end.cursor;
-        let subscription = self.new_subscription(principal, Target::Existing(collection), new, old)?;
+        let (target, checked) = (self.target(principal, collection, &new).await?, end.position.sequence);
+        let subscription = self.new_subscription(principal, target, new, (old, checked))?;
         let delivery = &subscription.delivery;
         self.check_collection(principal, delivery).await?;
         let old = match old {
@@ -202,22 +211,43 @@ impl Subscriptions {
         Ok(())
     }
 
+    /// Finds what a new subscription to a collection gets. The end of the log must have been read before that: a change of rights
+    /// after it is told by the log.
+    async fn target<'a>(
+        &self,
+        principal: &Principal,
+        collection: &'a Collection,
+        new: &NewSubscription,
+    ) -> Result<Target<'a>, LiveError> {
+        let wanted = permission::meant(collection, new.filter.clone());
+        let narrowed = narrow(&self.streams, principal, collection, wanted).await??;
+        Ok(Target::Existing(collection, narrowed))
+    }
+
     pub(super) fn new_subscription(
         &self,
         principal: &Principal,
         target: Target<'_>,
         new: NewSubscription,
-        old: Option<usize>,
+        (old, checked): (Option<usize>, u64),
     ) -> Result<Subscription, LiveError> {
         let head = new.id.as_deref().map(NamedHead::new);
         let form = if new.id.is_some() { Form::Named } else { self.form };
-        let (collection, label, filter) = match target {
-            Target::Existing(collection) => {
-                let filter = permission::narrow(principal, collection, new.filter)?;
-                (collection.id.clone(), form.label(collection, &new.collection), filter)
+        let (collection, label, Narrowed { filter, asked }) = match target {
+            Target::Existing(collection, narrowed) => {
+                (collection.id.clone(), form.label(collection, &new.collection), narrowed)
             }
             // Its rule is asked when it exists.
-            Target::Awaited => (CollectionId::from_stored(&new.collection), new.collection, new.filter),
+            Target::Awaited => {
+                let params = principal.params.clone();
+                let asked = (!params.is_empty()).then(|| Asked {
+                    wanted: Arc::new(new.filter.clone()),
+                    params,
+                    watched: Vec::new(),
+                });
+                let narrowed = Narrowed { filter: new.filter, asked };
+                (CollectionId::from_stored(&new.collection), new.collection, narrowed)
+            }
         };
         let audience = Audience {
             project: principal.project.clone(),
@@ -227,7 +257,8 @@ impl Subscriptions {
             key: principal.key.clone(),
         };
         let interest = self.streams.interests().get(audience, filter)?;
-        let delivery = Delivery::new(interest, self.outbox.clone(), head, new.snapshot)?;
+        let mut delivery = Delivery::new(interest, self.outbox.clone(), head, new.snapshot)?;
+        delivery.bind(asked, checked)?;
         let extra = delivery.extra_bytes();
         let limit = self.streams.max_subscriptions() * EXTRA_BYTES;
         let others = self.all.iter().enumerate().filter(|(index, _)| Some(*index) != old);

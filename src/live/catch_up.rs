@@ -7,13 +7,16 @@
 use std::time::Duration;
 
 use super::{
-    log_reading::{CaughtUp, RETRY, ReadOn, find_out_why, read_on},
+    log_reading::{CaughtUp, RETRY, ReadOn, check_rights, find_out_why, read_on},
     reads::Streams,
     resume::Resume,
     snapshot::send_snapshot,
     subscription::Subscription,
 };
-use crate::hub::{DeliveryState, Shard};
+use crate::{
+    auth::Principal,
+    hub::{DeliveryState, Shard},
+};
 
 /// How long to wait before the log is read again when it had nothing new. The hub hears of this node's commits at once, and
 /// of other nodes' commits at its next poll.
@@ -23,9 +26,13 @@ const HUB_DELAY: Duration = Duration::from_millis(20);
 const TRIES: u32 = 5;
 
 /// Brings a subscription up to date. Can be dropped at any await.
-pub async fn catch_up(streams: &Streams, shard: &Shard, subscription: &Subscription) -> CaughtUp {
+pub async fn catch_up(
+    (streams, principal): (&Streams, &Principal),
+    shard: &Shard,
+    subscription: &Subscription,
+) -> CaughtUp {
     if subscription.needs_snapshot()
-        && let Err(end) = send_snapshot(streams, subscription).await
+        && let Err(end) = send_snapshot((streams, principal), subscription).await
     {
         return end;
     }
@@ -36,6 +43,16 @@ pub async fn catch_up(streams: &Streams, shard: &Shard, subscription: &Subscript
         delivery.outbox().room().await;
         if delivery.is_over() {
             return CaughtUp::Ended;
+        }
+        if delivery.is_in_doubt() {
+            match check_rights((streams, principal), delivery).await {
+                Ok(()) => {}
+                Err(Err(end)) => return end,
+                Err(Ok(_)) => {
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            }
         }
         match shard.join(delivery).await {
             DeliveryState::Live => return CaughtUp::Live,
@@ -63,7 +80,7 @@ pub async fn catch_up(streams: &Streams, shard: &Shard, subscription: &Subscript
                 }
             }
         }
-        match read_on(streams, delivery, cursor, |_| true).await {
+        match read_on((streams, principal), delivery, cursor, |_| true).await {
             Ok(ReadOn::More) => {}
             // The log has nothing that the hub lacks, but the hub has not heard of it yet.
             Ok(ReadOn::NothingNew) => tokio::time::sleep(HUB_DELAY).await,

@@ -5,8 +5,10 @@ use std::{sync::Arc, time::Duration};
 use super::{
     reads::{Streams, WorkPermit},
     resume::Gone,
+    rights::{Rebound, rebind},
 };
 use crate::{
+    auth::Principal,
     domain::{
         Change, Control, Document, Entry,
         cursor::{Cursor, Epoch},
@@ -30,7 +32,7 @@ const SHORT_WORK: usize = 2 * 1024 * 1024;
 const MAX_PASSES: usize = 64;
 
 /// How catching up ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum CaughtUp {
     /// The hub sends every event now.
     Live,
@@ -42,6 +44,8 @@ pub enum CaughtUp {
     Removed,
     /// The hub has too many filters of this kind.
     Refused,
+    /// The rights of the principal have changed.
+    Rebound(Rebound),
     /// The subscription or the connection is ending.
     Ended,
 }
@@ -66,6 +70,8 @@ enum Passed {
     Stalled(usize),
     /// The next entries can't be read, up to this cursor.
     Unreadable(Cursor),
+    /// The rights of the principal may be others after this.
+    Doubted,
     /// Catching up ends with this.
     Over(CaughtUp),
 }
@@ -79,11 +85,16 @@ pub(super) fn account_of(delivery: &Delivery) -> Account {
 /// Reads and sends the next page of the log after the position, which is `cursor`. Changes of documents that are not `wanted`
 /// are skipped.
 pub(super) async fn read_on(
-    streams: &Streams,
+    (streams, principal): (&Streams, &Principal),
     delivery: &Delivery,
     cursor: Cursor,
     wanted: impl Fn(&Change) -> bool,
 ) -> Result<ReadOn, CaughtUp> {
+    if delivery.is_in_doubt()
+        && let Err(end) = check_rights((streams, principal), delivery).await
+    {
+        return end;
+    }
     let account = account_of(delivery);
     let permit = streams.page_permit(&account).await;
     let page = match streams.read_log(&account, &delivery.collection, cursor.position).await {
@@ -102,8 +113,16 @@ pub(super) async fn read_on(
         drop((page, permit));
         return Err(find_out_why(streams, delivery, (end, gone)).await);
     }
+    // The document of a user is not among the entries. It is read after the page, so that it is at least as new.
+    if !delivery.watched().is_empty()
+        && let Err(end) = check_rights((streams, principal), delivery).await
+    {
+        return end;
+    }
     match send_page(streams, delivery, &page, cursor.epoch, wanted).await {
         Passed::Taken => {}
+        // The next call asks for the rights, and reads on.
+        Passed::Doubted => return Ok(ReadOn::More),
         Passed::Unreadable(cursor) => return Ok(ReadOn::Unreadable(cursor)),
         Passed::Over(end) => return Err(end),
         Passed::Stalled(length) => {
@@ -121,6 +140,21 @@ pub(super) async fn read_on(
         }
     }
     Ok(ReadOn::More)
+}
+
+/// Asks for the rights of the subscription's principal anew. Returns what reading ends with, if they are others or can't be found.
+pub(super) async fn check_rights(
+    (streams, principal): (&Streams, &Principal),
+    delivery: &Delivery,
+) -> Result<(), Result<ReadOn, CaughtUp>> {
+    match rebind(streams, principal, delivery).await {
+        Ok(Rebound::Same) => Ok(()),
+        Ok(rebound) => Err(Err(CaughtUp::Rebound(rebound))),
+        Err(err) => {
+            tracing::debug!("a stream waits for the database: {err}");
+            Err(Ok(ReadOn::Failed))
+        }
+    }
 }
 
 /// Returns how catching up ends where the log, which ends at `end`, has no way on from the position. One of the missing
@@ -215,6 +249,10 @@ async fn send_change(
             return Passed::Over(CaughtUp::Removed);
         }
         Entry::Control(control) => {
+            if delivery.is_doubted_by(control, change.position) {
+                delivery.doubt();
+                return Passed::Doubted;
+            }
             if let Some(why) = find_end_in(control, streams, delivery) {
                 delivery.outbox().close(why);
                 return Passed::Over(CaughtUp::Ended);

@@ -3,7 +3,7 @@
 //!
 //! It uses one thing of `writer`: whether anyone is writing, to throttle catch-up work.
 //!
-//! Reading order: [`subscription`], [`subscriptions`] with `beginning`, `waiting` and `awaited`, `pause`, [`resume`], `catch_up` and `snapshot` over `log_reading`; then [`reads`]
+//! Reading order: [`subscription`], [`subscriptions`] with `beginning`, `waiting` and `awaited`, `pause`, [`resume`], `rights`, `catch_up` and `snapshot` over `log_reading`; then [`reads`]
 //! (the database, shared and bounded), [`stored_log`] (the log for the relay of the hub), [`error`].
 
 mod awaited;
@@ -14,6 +14,7 @@ mod log_reading;
 mod pause;
 pub mod reads;
 pub mod resume;
+mod rights;
 mod snapshot;
 pub mod stored_log;
 pub mod subscription;

@@ -1,9 +1,11 @@
 //! Pauses the subscriptions of a connection, and changes for whom they are.
 
+use std::rc::Rc;
+
 use futures_util::stream::FuturesUnordered;
 
 use super::{error::LiveError, subscription::Subscription, subscriptions::Subscriptions};
-use crate::auth::{Principal, permission};
+use crate::auth::Principal;
 
 impl Subscriptions {
     /// Pauses all subscriptions: nothing more is sent until [`Subscriptions::serve`] is called again, and then each goes on from its
@@ -36,22 +38,30 @@ impl Subscriptions {
         let mut found = Vec::new();
         let is_same_reader = |one: &Principal, other: &Principal| {
             let ids = [one, other].map(|principal| principal.user.as_ref().map(|user| &user.id));
-            ids[0] == ids[1] && one.is_server() == other.is_server()
+            ids[0] == ids[1] && one.is_server() == other.is_server() && one.key == other.key
         };
         if is_same_reader(before, after) {
             return Ok(found);
         }
         for subscription in &self.all {
-            let (project, id) = (&subscription.delivery.project, &subscription.delivery.collection);
+            let delivery = &subscription.delivery;
+            let (project, id) = (&delivery.project, &delivery.collection);
             let collection = self.streams.reader().find_known_collection(project, id.as_str()).await?;
-            let is_other = collection.is_some_and(|collection| {
-                permission::readable(before, &collection) != permission::readable(after, &collection)
-            });
-            if is_other {
+            let Some(collection) = collection else { continue };
+            let reader = self.streams.reader();
+            let params = delivery.asked().map(|asked| asked.params.clone()).unwrap_or_default();
+            let (one, other) = (before.with_params(params.clone()), after.with_params(params));
+            let one = reader.read_rights(&one, &collection).await?;
+            if one.readable != reader.read_rights(&other, &collection).await?.readable {
                 found.push(subscription.clone());
             }
         }
         Ok(found)
+    }
+
+    /// Notes who is asking now. Has no effect on what the subscriptions get before their rights are asked for anew.
+    pub fn set_asker(&mut self, principal: &Principal) {
+        self.asker = Some(Rc::new(principal.clone()));
     }
 
     /// Ends those of these subscriptions that have not ended yet, and returns them.

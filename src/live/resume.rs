@@ -66,6 +66,8 @@ pub enum Lost {
     NoCollection,
     /// The name that the client waited for was given to a collection that existed before.
     Renamed,
+    /// What the principal may read has changed.
+    Rights,
     /// The text that the client sent is not a cursor of this project.
     Invalid(CursorError),
 }
@@ -80,6 +82,7 @@ impl Lost {
             | Self::Interrupted
             | Self::NoCollection
             | Self::Renamed => "CURSOR_EXPIRED",
+            Self::Rights => "RIGHTS_CHANGED",
             Self::Invalid(_) => "INVALID_CURSOR",
         }
     }
@@ -99,6 +102,7 @@ impl Lost {
             }
             Self::Unreadable => "a change in the log can't be read by this version of the server",
             Self::Interrupted => "the user token expired in the middle of the snapshot, which begins anew",
+            Self::Rights => "what you may read of this collection has changed",
             Self::Behind => "what comes next is not in the log any more",
             Self::NoCollection => "the collection does not exist; the first write to it creates it",
             Self::Renamed => "another collection was given this name, with the documents that it has",

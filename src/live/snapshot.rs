@@ -6,12 +6,13 @@
 //! had its id yet. The other changes are sent in order, and then all ids are as of one log end.
 
 use super::{
-    log_reading::{CaughtUp, HOLD, RETRY, ReadOn, account_of, read_on},
+    log_reading::{CaughtUp, HOLD, RETRY, ReadOn, account_of, check_rights, read_on},
     reads::{AccessPath, Streams},
     resume::Resume,
     subscription::Subscription,
 };
 use crate::{
+    auth::Principal,
     domain::{Change, DocumentId, Entry, LogEnds, Position, cursor::Cursor},
     store::documents::snapshots::DocumentPage,
     wire::messages,
@@ -58,7 +59,10 @@ impl Ranges {
 ///
 /// # Errors
 /// How catching up ends before that.
-pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription) -> Result<(), CaughtUp> {
+pub(super) async fn send_snapshot(
+    (streams, principal): (&Streams, &Principal),
+    subscription: &Subscription,
+) -> Result<(), CaughtUp> {
     let delivery = &subscription.delivery;
     let account = account_of(delivery);
     let (mut ranges, mut control) = (Ranges::default(), None);
@@ -110,6 +114,18 @@ pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription
                 }
             }
         }
+        let may_be_others = !delivery.watched().is_empty() || control != Some(page.ends.control);
+        if may_be_others && !principal.is_server() {
+            match check_rights((streams, principal), delivery).await {
+                Ok(()) => {}
+                Err(Err(end)) => return Err(end),
+                Err(Ok(_)) => {
+                    drop((page, permit));
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            }
+        }
         control = Some(page.ends.control);
         if ranges.0.is_empty() {
             // The log is read from this page's log end on. It has no entry about a collection that was removed earlier.
@@ -137,7 +153,7 @@ pub(super) async fn send_snapshot(streams: &Streams, subscription: &Subscription
         ranges.add(last, page.ends.last);
         drop((page, permit));
         if is_last || ranges.0.len() >= MAX_RANGES {
-            settle(streams, subscription, &mut ranges).await?;
+            settle((streams, principal), subscription, &mut ranges).await?;
         }
         if is_last {
             subscription.end_snapshot();
@@ -231,7 +247,11 @@ async fn check_pages(
 }
 
 /// Sends the changes in the ranges up to the last page's log end, and joins the ranges into one, as of that end.
-async fn settle(streams: &Streams, subscription: &Subscription, ranges: &mut Ranges) -> Result<(), CaughtUp> {
+async fn settle(
+    (streams, principal): (&Streams, &Principal),
+    subscription: &Subscription,
+    ranges: &mut Ranges,
+) -> Result<(), CaughtUp> {
     let delivery = &subscription.delivery;
     let Some(until) = ranges.read_at() else { return Ok(()) };
     check_pages(streams, subscription, ranges).await?;
@@ -242,7 +262,7 @@ async fn settle(streams: &Streams, subscription: &Subscription, ranges: &mut Ran
         if delivery.is_over() {
             return Err(CaughtUp::Ended);
         }
-        match read_on(streams, delivery, cursor, |change| ranges.want(change)).await? {
+        match read_on((streams, principal), delivery, cursor, |change| ranges.want(change)).await? {
             // A new snapshot has what the entry brought.
             ReadOn::Unreadable(last) => return Err(CaughtUp::Unreadable(last)),
             ReadOn::Failed => tokio::time::sleep(RETRY).await,

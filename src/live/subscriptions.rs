@@ -7,12 +7,18 @@ use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::Futures
 use crate::{
     auth::{Principal, TicketCollection},
     domain::cursor::Cursor,
-    hub::{Delivery, DeliveryState, Outbox, Shard},
+    hub::{Audience, Delivery, DeliveryState, Outbox, Shard},
     live::{
-        catch_up::catch_up, error::LiveError, log_reading::CaughtUp, reads::Streams, resume::Lost,
-        subscription::Subscription, waiting::Waiting,
+        catch_up::catch_up,
+        error::LiveError,
+        log_reading::CaughtUp,
+        reads::Streams,
+        resume::Lost,
+        rights::{Narrowed, Rebound},
+        subscription::Subscription,
+        waiting::Waiting,
     },
-    query::Filter,
+    query::{Filter, rule::Params},
     wire::{Form, NamedHead},
 };
 
@@ -28,6 +34,8 @@ pub struct NewSubscription {
     pub since: Option<String>,
     /// Whether the matching documents are sent first, where there is nothing to resume from.
     pub snapshot: bool,
+    /// The parameters for the rules of the collection; `None` takes those of the principal.
+    pub params: Option<Params>,
 }
 
 /// How a subscription has begun.
@@ -48,8 +56,8 @@ pub struct Subscriptions {
     pub(super) all: Vec<Subscription>,
     /// Those whose collection doesn't exist yet.
     pub(super) waiting: Waiting,
-    /// Whoever asked for the last one. Those that waited begin with these rights.
-    pub(super) asker: Option<Principal>,
+    /// Whoever asked for the last one. All have the rights of the same key and user.
+    pub(super) asker: Option<Rc<Principal>>,
     pub(super) catching_up: FuturesUnordered<LocalBoxFuture<'static, (Subscription, CaughtUp)>>,
 }
 
@@ -78,6 +86,9 @@ impl Subscriptions {
     /// # Errors
     /// Why it can't be served; nothing has changed then.
     pub async fn add(&mut self, principal: &Principal, new: NewSubscription) -> Result<Begun, LiveError> {
+        self.asker = Some(Rc::new(principal.clone()));
+        let with_params = new.params.clone().map(|params| principal.with_params(params));
+        let principal = with_params.as_deref().unwrap_or(principal);
         let collection = match self.streams.open(principal, &new.collection).await {
             Err(LiveError::UnknownCollection) if Waiting::may_begin(principal, &new.collection) => {
                 // A write after this end is an event for a collection that is looked for later.
@@ -199,7 +210,7 @@ impl Subscriptions {
             let (subscription, caught_up) = tokio::select! {
                 Some(next) = self.catching_up.next() => next,
                 found = self.waiting.look(&self.streams, &self.shard), if !self.waiting.all().is_empty() => {
-                    match self.begin_found(found) {
+                    match self.begin_found(found).await {
                         None => continue,
                         Some(ended) => return ended,
                     }
@@ -215,6 +226,13 @@ impl Subscriptions {
                 CaughtUp::Live | CaughtUp::Ended => {}
                 CaughtUp::Removed => return self.end(index, LiveError::Removed),
                 CaughtUp::Refused => return self.end(index, LiveError::TooManyFilters),
+                CaughtUp::Rebound(Rebound::Same) => {}
+                CaughtUp::Rebound(Rebound::Ended(error)) => return self.end(index, error),
+                CaughtUp::Rebound(Rebound::Other(narrowed, checked)) => {
+                    if let Err(error) = self.rebind(index, narrowed, checked) {
+                        return self.end(index, error);
+                    }
+                }
                 CaughtUp::Expired(_) | CaughtUp::Unreadable(_) if !subscription.is_resumable() => {
                     return Ended::Behind;
                 }
@@ -245,6 +263,39 @@ impl Subscriptions {
         self.form.carries_one_subscription()
     }
 
+    /// Lets a subscription go on with another filter, because its principal's rights have changed. A client that keeps a view is told
+    /// to begin anew, and one that takes events only gets those of the new filter from here on.
+    fn rebind(&mut self, index: usize, narrowed: Narrowed, checked: u64) -> Result<(), LiveError> {
+        let old = self.all[index].clone();
+        let delivery = &old.delivery;
+        let audience = Audience {
+            project: delivery.project.clone(),
+            collection: delivery.collection.clone(),
+            form: delivery.form,
+            label: delivery.label.clone(),
+            key: delivery.key.clone(),
+        };
+        let interest = self.streams.interests().get(audience, narrowed.filter)?;
+        let head = old.id().as_deref().map(NamedHead::new);
+        let mut new = Delivery::new(interest, self.outbox.clone(), head, delivery.wants_snapshot)?;
+        new.bind(narrowed.asked, checked)?;
+        let cursor = delivery.cursor();
+        if let Some(cursor) = cursor {
+            new.restart_from(cursor);
+        }
+        self.shard.end(delivery);
+        let new = Subscription::new(new);
+        self.all[index] = new.clone();
+        let keeps_view = new.delivery.wants_snapshot || new.delivery.head().is_some();
+        if let Some(cursor) = cursor.filter(|_| keeps_view)
+            && !self.begin_anew(&new, Lost::Rights, cursor)
+        {
+            self.all.swap_remove(index);
+            self.shard.end(&new.delivery);
+        }
+        Ok(())
+    }
+
     fn remove_at(&mut self, index: Option<usize>) {
         if let Some(index) = index {
             let subscription = self.all.swap_remove(index);
@@ -253,13 +304,14 @@ impl Subscriptions {
     }
 
     fn begin_catching_up(&self) {
+        let Some(principal) = &self.asker else { return };
         for subscription in &self.all {
             let delivery = &subscription.delivery;
             if delivery.state() == DeliveryState::CatchingUp && delivery.begin_catching_up() {
                 let (streams, shard) = (self.streams.clone(), self.shard.clone());
-                let subscription = subscription.clone();
+                let (subscription, principal) = (subscription.clone(), principal.clone());
                 let future = async move {
-                    let end = catch_up(&streams, &shard, &subscription).await;
+                    let end = catch_up((&streams, &principal), &shard, &subscription).await;
                     (subscription, end)
                 };
                 self.catching_up.push(future.boxed_local());

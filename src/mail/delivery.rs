@@ -78,6 +78,7 @@ async fn deliver(way: Arc<Way>, Queued { mail, place }: Queued) {
                 project: project.clone(),
                 caller: None,
                 session: None,
+                author: None,
                 operations,
                 idempotency: None,
                 seen: None,

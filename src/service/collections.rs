@@ -6,7 +6,10 @@ use super::{error::ServiceError, scans::Scans};
 use crate::{
     auth::{Action, Principal, permission},
     domain::{Collection, CollectionName, Position, Schema},
-    query::index_definition::{Index, IndexDefinition, IndexState},
+    query::{
+        index_definition::{Index, IndexDefinition, IndexState},
+        rule::RuleSet,
+    },
     store::{
         Db,
         collections::catalog::{Catalog, Catalogs},
@@ -36,8 +39,18 @@ pub struct SettingsChange {
     pub name: Option<CollectionName>,
     /// The new schema; `Some(None)` removes the one that is set.
     pub schema: Option<Option<Arc<Schema>>>,
+    /// The new rules; `Some(None)` removes those that are set.
+    pub rules: Option<Option<Arc<RuleSet>>>,
     /// All indexes that the collection is to have. The others are dropped.
     pub indexes: Option<Vec<IndexDefinition>>,
+}
+
+/// What only those see of a collection's settings who may change them.
+#[derive(Clone, Debug)]
+pub struct HiddenSettings {
+    /// In the order of their declaration.
+    pub indexes: Vec<Arc<Index>>,
+    pub rules: Option<Arc<RuleSet>>,
 }
 
 /// A page of the list of collections.
@@ -59,21 +72,25 @@ pub struct CollectionList {
 }
 
 impl Collections {
-    /// Creates a collection. With a schema or indexes it takes a secret key: a schema that nothing fits would make the name
-    /// useless to everybody, and an index slows down every write of the whole database.
+    /// Creates a collection. With a schema, rules or indexes it takes a secret key: a schema that nothing fits would make the
+    /// name useless to everybody, and so would rules, and an index slows down every write of the whole database.
     pub async fn create(
         &self,
         principal: &Principal,
         name: CollectionName,
         schema: Option<Arc<Schema>>,
-        indexes: Vec<IndexDefinition>,
+        (indexes, rules): (Vec<IndexDefinition>, Option<Arc<RuleSet>>),
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::CreateCollection)?;
-        if schema.is_some() || !indexes.is_empty() {
+        if schema.is_some() || rules.is_some() || !indexes.is_empty() {
             self.check_change(principal)?;
         }
+        self.check_sources(principal, rules.as_deref()).await?;
         let (collection, is_unique) = (name.to_string(), indexes.iter().any(|index| index.unique));
         let mut operations = vec![Operation::CreateCollection { name, schema }];
+        if rules.is_some() {
+            operations.push(Operation::SetRules { collection: collection.clone(), rules });
+        }
         if !indexes.is_empty() {
             operations.push(Operation::SetIndexes { collection, indexes });
         }
@@ -105,17 +122,20 @@ impl Collections {
         Ok(permission::check(principal, Action::ChangeCollection)?)
     }
 
-    /// Returns the indexes of a collection in the order of their declaration; `None` to a principal that may not change them.
-    pub async fn indexes(
+    /// Returns the indexes and the rules of a collection; `None` to a principal that may not change them.
+    pub async fn hidden_settings(
         &self,
         principal: &Principal,
         collection: &Collection,
-    ) -> Result<Option<Vec<Arc<Index>>>, ServiceError> {
+    ) -> Result<Option<HiddenSettings>, ServiceError> {
         if permission::check(principal, Action::ChangeCollection).is_err() {
             return Ok(None);
         }
         let catalog = self.catalogs.get_latest(&principal.project).await?;
-        Ok(Some(catalog.indexes_of(&collection.id).to_vec()))
+        Ok(Some(HiddenSettings {
+            indexes: catalog.indexes_of(&collection.id).to_vec(),
+            rules: catalog.rules_of(&collection.id).cloned(),
+        }))
     }
 
     /// Lists at most `limit` collections of the principal's project by name, after the name `after` and the next `offset` ones.
@@ -167,6 +187,7 @@ impl Collections {
         change: SettingsChange,
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::ChangeCollection)?;
+        self.check_sources(principal, change.rules.as_ref().and_then(Option::as_deref)).await?;
         match change.schema {
             Some(Some(schema)) => {
                 let others = SettingsChange { schema: None, ..change };
@@ -178,6 +199,20 @@ impl Collections {
                 self.write(principal, [vec![remove], change.without_schema(&collection)].concat()).await
             }
             None => self.write(principal, change.without_schema(&collection)).await,
+        }
+    }
+
+    /// Checks that the collections exist which rules ask. One that is removed later has no documents.
+    async fn check_sources(
+        &self,
+        principal: &Principal,
+        rules: Option<&RuleSet>,
+    ) -> Result<(), ServiceError> {
+        let Some(rules) = rules.filter(|rules| rules.has_relations()) else { return Ok(()) };
+        let catalog = self.catalogs.get_latest(&principal.project).await?;
+        match rules.related_collections().find(|name| catalog.find(name).is_none()) {
+            Some(unknown) => Err(ServiceError::UnknownSource(unknown.to_owned())),
+            None => Ok(()),
         }
     }
 
@@ -193,19 +228,23 @@ impl Collections {
         operations: Vec<Operation>,
     ) -> Result<Committed, ServiceError> {
         let (project, caller, session) = principal.callers();
-        let mutation = Mutation { project, caller, session, operations, idempotency: None, seen: None };
+        let mutation =
+            Mutation { project, caller, session, author: None, operations, idempotency: None, seen: None };
         Ok(self.writer.submit(mutation).await?)
     }
 }
 
 impl SettingsChange {
-    /// Returns the operations for everything but the schema. The new name comes last, because the others use the old one.
+    /// Returns the operations for everything but the schema. The rules come first, so that nobody sees the rest without them. The
+    /// new name comes last, because the others use the old one.
     pub(super) fn without_schema(&self, collection: &str) -> Vec<Operation> {
         let collection = || collection.to_owned();
+        let rules = self.rules.clone();
+        let rules = rules.map(|rules| Operation::SetRules { collection: collection(), rules });
         let indexes = self.indexes.clone();
         let indexes = indexes.map(|indexes| Operation::SetIndexes { collection: collection(), indexes });
         let name = self.name.clone();
         let rename = name.map(|name| Operation::RenameCollection { collection: collection(), name });
-        indexes.into_iter().chain(rename).collect()
+        rules.into_iter().chain(indexes).chain(rename).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{error::ServiceError, lookup::get_readable, scans::Scans};
 use crate::{
     auth::{
-        Action, Principal,
+        Action, Forbidden, Principal, Rights,
         permission::{self, Unwritable},
     },
     domain::{Collection, Data, Document, DocumentId, Patch},
@@ -14,16 +14,19 @@ use crate::{
         Db, Lane,
         collections::catalog::Catalogs,
         documents::one,
-        log::{changes, idempotency::IdempotencyKey},
+        log::{changes, ends, idempotency::IdempotencyKey},
     },
     writer::{
-        Checked, Committed, Missing, Mutation, Operation, Outcome, Precondition, WriterHandle,
+        Author, Checked, Committed, Missing, Mutation, Operation, Outcome, Precondition, WriterHandle,
         mutation::Idempotency,
     },
 };
 
 /// Bytes of memory that the changes of a repeated request may take; if they take more, it is answered without data.
 const MAX_REPEATED_BYTES: usize = 32 * 1024 * 1024;
+
+/// How often a write is tried whose rules ask for what is changing meanwhile.
+const MAX_TRIES: usize = 20;
 
 /// A request's idempotency key. A repetition has the same key and the same hash.
 #[derive(Clone, Debug)]
@@ -107,7 +110,8 @@ impl Documents {
         id: &DocumentId,
     ) -> Result<(Arc<Collection>, Document), ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let (collection, rule) = get_readable(&self.catalogs, principal, collection, Filter::all()).await?;
+        let (collection, rule) =
+            get_readable((&self.db, &self.catalogs), principal, collection, Filter::all()).await?;
         let key = (collection.id.clone(), id.clone());
         let found =
             self.db.read(Lane::Point, |db| async move { one::find(&db, &key.0, &key.1).await }).await?;
@@ -152,10 +156,51 @@ impl Documents {
             request,
         });
         let (project, caller, session) = principal.callers();
-        let mutation =
-            Mutation { project, caller, session, operations, idempotency, seen: principal.seen.clone() };
-        let committed = self.writer.submit(mutation).await?;
+        let seen = principal.seen.clone();
+        let mut mutation = Mutation { project, caller, session, author: None, operations, idempotency, seen };
+        let mut tries = 1;
+        let committed = loop {
+            mutation.author = self.find_author(principal, &mutation.operations).await?;
+            let asks_others = mutation.author.as_ref().is_some_and(|author| !author.sets.is_empty());
+            if !asks_others || tries == MAX_TRIES {
+                break self.writer.submit(mutation).await?;
+            }
+            match self.writer.submit(mutation.clone()).await {
+                Err(err) if err.is_behind() => tries += 1,
+                done => break done?,
+            }
+        };
         if committed.lacks_data() { self.add_data(principal, committed).await } else { Ok(committed) }
+    }
+
+    /// Returns the author of what a principal writes, with the sets of other collections that the rules ask for.
+    async fn find_author(
+        &self,
+        principal: &Principal,
+        operations: &[Operation],
+    ) -> Result<Option<Author>, ServiceError> {
+        let Some(author) = Author::of(principal) else { return Ok(None) };
+        let catalog = self.catalogs.get(&principal.project).await?;
+        let mut ids: Vec<_> = Vec::new();
+        for operation in operations {
+            if let Some(collection) = operation.collection().and_then(|name| catalog.find(name))
+                && catalog.rules_of(&collection.id).is_some_and(|rules| rules.has_relations())
+                && !ids.contains(&collection.id)
+            {
+                ids.push(collection.id.clone());
+            }
+        }
+        if ids.is_empty() {
+            return Ok(Some(author));
+        }
+        // The sets are read after the end, so that they are at least as new.
+        let project = principal.project.clone();
+        let ends = self.db.read(Lane::Point, |db| async move { ends::find(&db, &project).await }).await?;
+        let sets_at = ends.map_or(0, |ends| ends.last.sequence);
+        let catalog = self.catalogs.get_latest(&principal.project).await?;
+        let rights = Rights::new(&self.db, Lane::Scan, catalog, principal);
+        let sets = rights.all_sets(ids.iter()).await?.ok_or(Forbidden::TooManyValues)?;
+        Ok(Some(Author { sets, sets_at, ..author }))
     }
 
     /// Checks that a principal may write to the collections of these operations.

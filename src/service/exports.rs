@@ -87,10 +87,8 @@ impl Exports {
         wanted: Wanted,
     ) -> Result<Export, ServiceError> {
         permission::check(&principal, Action::ReadDocuments)?;
-        let filter = wanted.filter.clone();
-        let (collection, filter) =
-            get_readable(&self.documents.catalogs, &principal, collection, filter).await?;
-        let wanted = Wanted { filter, ..wanted };
+        let sources = (&self.documents.db, &self.documents.catalogs);
+        let (collection, _) = get_readable(sources, &principal, collection, wanted.filter.clone()).await?;
         let (documents, authenticator) = (self.documents.clone(), self.authenticator.clone());
         let entries = size_of(&wanted).entries;
         Ok(Export { collection, documents, authenticator, principal, wanted, after: None, entries })
@@ -140,7 +138,7 @@ impl Export {
         let scan = scan.map_err(|err| (0, err))?;
         let catalog = self.documents.catalogs.get(&self.principal.project).await;
         let catalog = catalog.map_err(|err| (0, err.into()))?;
-        let (id, filter) = (self.collection.id.clone(), self.wanted.filter.clone());
+        let (id, filter) = (self.collection.id.clone(), self.filter().await.map_err(|err| (0, err))?);
         let (sort, bytes) = (self.wanted.sort.clone(), size_of(&self.wanted).bytes);
         let page = Page { sort, limit: self.entries as u64, offset: 0, after: self.after.clone() };
         let read = move |db| async move {
@@ -170,7 +168,7 @@ impl Export {
         let mut all = std::collections::BTreeSet::new();
         let mut after = None;
         loop {
-            let (id, filter) = (self.collection.id.clone(), self.wanted.filter.clone());
+            let (id, filter) = (self.collection.id.clone(), self.filter().await?);
             let read = move |db| async move {
                 exports::field_names(&db, &id, &filter, after.as_ref(), SEARCHED, MAX_COLUMNS).await
             };
@@ -186,6 +184,13 @@ impl Export {
                 None => return Ok(all.into_iter().collect()),
             }
         }
+    }
+
+    /// Returns the filter of the documents that are wanted and that the caller may read now: rights may change between two pages.
+    async fn filter(&self) -> Result<Filter, ServiceError> {
+        let sources = (&self.documents.db, &self.documents.catalogs);
+        let (id, wanted) = (self.collection.id.as_str(), self.wanted.filter.clone());
+        Ok(get_readable(sources, &self.principal, id, wanted).await?.1)
     }
 
     /// Checks that the collection still exists, and that the caller's key and session are still good.

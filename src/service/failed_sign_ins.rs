@@ -74,6 +74,7 @@ impl FailedSignIns {
                     project,
                     caller: None,
                     session: None,
+                    author: None,
                     operations,
                     idempotency: None,
                     seen: None,

@@ -44,7 +44,8 @@ impl Documents {
     ) -> Result<DocumentList, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
-        let (collection, filter) = get_readable(&self.catalogs, principal, collection, filter).await?;
+        let (collection, filter) =
+            get_readable((&self.db, &self.catalogs), principal, collection, filter).await?;
         let catalog = self.catalogs.get(&principal.project).await?;
         let (project, id) = (principal.project.clone(), collection.id.clone());
         let scan = self.scans.begin(principal).await?;
@@ -77,7 +78,8 @@ impl Documents {
     ) -> Result<Explanation, ServiceError> {
         permission::check(principal, Action::ExplainQuery)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
-        let (collection, filter) = get_readable(&self.catalogs, principal, collection, filter).await?;
+        let (collection, filter) =
+            get_readable((&self.db, &self.catalogs), principal, collection, filter).await?;
         let catalog = self.catalogs.get(&principal.project).await?;
         let scan = self.scans.begin(principal).await?;
         let read = move |db| async move {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::error::ServiceError;
 use crate::{
-    auth::{Principal, permission},
+    auth::{Principal, Rights, permission},
     domain::{Collection, ProjectId},
     query::{Filter, unknown_field_of_users},
-    store::collections::catalog::Catalogs,
+    store::{Db, Lane, collections::catalog::Catalogs},
 };
 
 /// Gets a collection of a project by its name or id.
@@ -28,7 +28,7 @@ pub(super) async fn get_collection(
 /// [`ServiceError::UnknownCollection`] and [`ServiceError::Forbidden`]; [`ServiceError::UnknownField`] if the collection can have no
 /// such field.
 pub(super) async fn get_readable(
-    catalogs: &Catalogs,
+    (db, catalogs): (&Db, &Catalogs),
     principal: &Principal,
     name_or_id: &str,
     filter: Filter,
@@ -39,6 +39,8 @@ pub(super) async fn get_readable(
     {
         return Err(ServiceError::UnknownField(told));
     }
-    let filter = permission::narrow(principal, &collection, filter)?;
+    let rights = Rights::new(db, Lane::Scan, catalogs.get(&principal.project).await?, principal);
+    let filter = permission::meant(&collection, filter);
+    let filter = rights.readable(&collection).await?.narrow(filter)?;
     Ok((collection, filter))
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     auth::{
-        Action, Principal,
+        Action, Principal, Rights,
         permission::{self, Readable},
     },
     domain::{Collection, Document, DocumentId, FieldPath, nearest},
@@ -29,6 +29,7 @@ use crate::{
         populate::{Populate, Relation, singulars},
     },
     store::{
+        Lane,
         collections::catalog::Catalog,
         documents::{
             relations::{self, Referring},
@@ -94,9 +95,11 @@ impl Documents {
             let relations = documents.iter().map(|_| Vec::new()).collect();
             return Ok(Populated { relations, text_bytes: 0 });
         }
+        let catalog = self.catalogs.get_latest(&principal.project).await?;
         let mut join = Join {
             principal,
-            catalog: self.catalogs.get_latest(&principal.project).await?,
+            rights: Rights::new(&self.db, Lane::Scan, catalog.clone(), principal),
+            catalog,
             scan,
             bytes: MAX_BYTES,
         };
@@ -132,6 +135,7 @@ fn add_text_bytes(relations: &Relations, bytes: &mut usize) -> Result<(), Servic
 /// The joins of one answer.
 struct Join<'a> {
     principal: &'a Principal,
+    rights: Rights<'a>,
     catalog: Arc<Catalog>,
     scan: &'a Scan,
     /// How much may still be read, by `Data::weight`.
@@ -235,7 +239,7 @@ impl Join<'_> {
         ids: Vec<DocumentId>,
         relation: &Relation,
     ) -> Result<HashMap<DocumentId, Arc<Joined>>, ServiceError> {
-        let Some((collection, readable)) = self.find_readable(&relation.sources()) else {
+        let Some((collection, readable)) = self.find_readable(&relation.sources()).await? else {
             return Ok(HashMap::new());
         };
         if ids.is_empty() {
@@ -267,7 +271,7 @@ impl Join<'_> {
             Some(_) => return Ok(None),
             None => &relation.name,
         };
-        let Some((source, readable)) = self.find_readable(std::slice::from_ref(name)) else {
+        let Some((source, readable)) = self.find_readable(std::slice::from_ref(name)).await? else {
             return Ok(None);
         };
         // It is narrowed where the newest are chosen, so that documents which may not be read take no place.
@@ -328,13 +332,18 @@ impl Join<'_> {
     }
 
     /// Finds the first of these collections that exists, and what the principal may read of it, if that is anything.
-    fn find_readable(&self, names: &[String]) -> Option<(Arc<Collection>, Readable)> {
-        permission::check(self.principal, Action::ReadDocuments).ok()?;
-        let found = names.iter().find_map(|name| self.catalog.find(name))?;
-        match permission::readable(self.principal, found) {
+    async fn find_readable(
+        &self,
+        names: &[String],
+    ) -> Result<Option<(Arc<Collection>, Readable)>, ServiceError> {
+        if permission::check(self.principal, Action::ReadDocuments).is_err() {
+            return Ok(None);
+        }
+        let Some(found) = names.iter().find_map(|name| self.catalog.find(name)) else { return Ok(None) };
+        Ok(match self.rights.readable(found).await? {
             Readable::Nothing(_) => None,
             readable => Some((found.clone(), readable)),
-        }
+        })
     }
 }
 

@@ -86,6 +86,7 @@ impl Projects {
             project,
             caller,
             session,
+            author: None,
             operations,
             idempotency: None,
             seen: principal.seen.clone(),

@@ -27,7 +27,8 @@ impl Documents {
     ) -> Result<u64, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let helpful = helpful_fields(&filter, None);
-        let (collection, filter) = get_readable(&self.catalogs, principal, collection, filter).await?;
+        let (collection, filter) =
+            get_readable((&self.db, &self.catalogs), principal, collection, filter).await?;
         let read = move |db| async move { aggregates::count(&db, &collection.id, &filter).await };
         let count = self.scans.begin(principal).await?.read(read).await;
         count.map_err(|err| ServiceError::of_query(err, helpful))
@@ -56,7 +57,7 @@ impl Documents {
                 permission::check(principal, Action::ReadDocuments)?;
                 let helpful = helpful_fields(&filter, None);
                 let (collection, filter) =
-                    get_readable(&self.catalogs, principal, collection, filter).await?;
+                    get_readable((&self.db, &self.catalogs), principal, collection, filter).await?;
                 let read = move |db| async move {
                     aggregates::total(&db, &collection.id, &filter, &field, operation).await
                 };
@@ -88,7 +89,8 @@ impl Documents {
     ) -> Result<Vec<Group>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let helpful = helpful_fields(&filter, None);
-        let (collection, filter) = get_readable(&self.catalogs, principal, collection, filter).await?;
+        let (collection, filter) =
+            get_readable((&self.db, &self.catalogs), principal, collection, filter).await?;
         let read = move |db| async move {
             aggregates::group(&db, &collection.id, &filter, &grouping, MAX_GROUP_BYTES).await
         };

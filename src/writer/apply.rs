@@ -271,6 +271,9 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
         rows::change(tx, collection);
     }
     rows::insert_many(tx, &plan.new_collections);
+    for (collection, rules) in &plan.rules {
+        rows::set_rules(tx, collection, rules.as_deref());
+    }
     indexes::insert_many(tx, &plan.new_indexes, now);
     for (index, state) in &plan.index_states {
         indexes::set_state(tx, index, state.as_ref());

@@ -3,7 +3,11 @@
 //!
 //! The operations themselves are in `documents`, `collections` and `indexes`.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -17,8 +21,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Change, Control, Document, DocumentId, DocumentKey, LogEnds, ProjectId, SessionId, Timestamp,
-        audit::AuditEvent,
+        Change, CollectionId, Control, Document, DocumentId, DocumentKey, LogEnds, ProjectId, SessionId,
+        Timestamp, audit::AuditEvent,
     },
     store::{
         Trouble,
@@ -82,6 +86,8 @@ pub struct Batch {
     next: Overlay,
     /// The documents of `next`, in the order of their first write.
     written: Vec<DocumentKey>,
+    /// The collections of all documents that the batch has written so far.
+    changed: HashSet<CollectionId>,
     plan: Plan,
     weight: usize,
     kept_weight: usize,
@@ -93,6 +99,7 @@ impl Batch {
             base,
             next: Overlay::default(),
             written: Vec::new(),
+            changed: HashSet::new(),
             plan: Plan::default(),
             weight: 0,
             kept_weight: 0,
@@ -119,6 +126,7 @@ impl Batch {
             asker: Asker {
                 key: mutation.caller.clone(),
                 session: mutation.session.clone(),
+                author: mutation.author.clone(),
                 seen: mutation.seen.clone(),
             },
             // Log order and time order agree, even if the clock goes back a little.
@@ -132,6 +140,7 @@ impl Batch {
             weight: 0,
             checking: Duration::ZERO,
         };
+        self.check_sets(&staged)?;
         let at_operation = |place, cause| WriteError::AtOperation { place, cause: Box::new(cause) };
         let mut outcomes = Vec::with_capacity(mutation.operations.len());
         for (place, operation) in mutation.operations.iter().enumerate() {
@@ -315,6 +324,9 @@ impl Batch {
 
     fn absorb(&mut self, staged: Staged) {
         for key in staged.order {
+            if !self.changed.contains(&key.collection) {
+                self.changed.insert(key.collection.clone());
+            }
             if !self.next.documents.contains_key(&key) {
                 self.written.push(key);
             }
@@ -330,35 +342,8 @@ impl Batch {
             *self.next.outcome_sizes.entry(key.caller()).or_default() += added;
             self.next.outcomes.insert(key.clone(), stored.clone());
         }
-        let Plan {
-            changes,
-            new_collections,
-            changed_collections,
-            removed_collections,
-            new_indexes,
-            index_states,
-            revoked_keys,
-            secrets,
-            settings,
-            audit,
-            mails,
-            outcomes,
-            corrected,
-        } = staged.plan;
         self.weight += staged.weight;
-        self.plan.changes.extend(changes);
-        self.plan.new_collections.extend(new_collections);
-        self.plan.changed_collections.extend(changed_collections);
-        self.plan.removed_collections.extend(removed_collections);
-        self.plan.new_indexes.extend(new_indexes);
-        self.plan.index_states.extend(index_states);
-        self.plan.revoked_keys.extend(revoked_keys);
-        self.plan.secrets.extend(secrets);
-        self.plan.settings.extend(settings);
-        self.plan.audit.extend(audit);
-        self.plan.mails.extend(mails);
-        self.plan.outcomes.extend(outcomes);
-        self.plan.corrected.extend(corrected);
+        self.plan.extend(staged.plan);
     }
 
     fn apply_operation(&self, staged: &mut Staged, operation: &Operation) -> Result<Outcome, WriteError> {
@@ -378,6 +363,7 @@ impl Batch {
             Operation::CreateCollection { name, schema } => {
                 self.create_collection(staged, name, schema.as_ref())
             }
+            Operation::SetRules { collection, rules } => self.set_rules(staged, collection, rules.as_ref()),
             Operation::SetSchema { collection, schema, .. } => {
                 self.set_schema(staged, collection, schema.as_ref())
             }
@@ -436,12 +422,21 @@ impl Batch {
         catalog.control = control;
     }
 
-    /// Returns a document as the mutation sees it.
-    pub(super) fn document(&self, staged: &Staged, key: &DocumentKey) -> Option<Arc<Document>> {
-        let next = staged.documents.get(key).or_else(|| self.next.documents.get(key));
-        match next {
+    /// Whether the batch has written documents of a collection, before the mutation at hand.
+    pub(super) fn has_written(&self, collection: &CollectionId) -> bool {
+        self.changed.contains(collection)
+    }
+
+    /// Returns a document as it was before the mutation at hand.
+    pub(super) fn document_before(&self, key: &DocumentKey) -> Option<Arc<Document>> {
+        match self.next.documents.get(key) {
             Some(document) => document.clone(),
             None => self.base.documents.get(key).cloned(),
         }
+    }
+
+    /// Returns a document as the mutation sees it.
+    pub(super) fn document(&self, staged: &Staged, key: &DocumentKey) -> Option<Arc<Document>> {
+        staged.documents.get(key).cloned().unwrap_or_else(|| self.document_before(key))
     }
 }

@@ -1,9 +1,16 @@
-//! The operations on collections: create, rename, remove, and set the schema.
+//! The operations on collections: create, rename, remove, and set the schema and the rules.
 
 use std::{collections::HashSet, sync::Arc};
 
 use super::{batch::Batch, error::WriteError, outcome::Outcome, staged::Staged};
-use crate::domain::{Change, Collection, CollectionId, CollectionName, Control, Entry, Schema, Timestamp};
+use crate::{
+    domain::{
+        Change, Collection, CollectionId, CollectionName, Control, Entry, Schema, Timestamp,
+        audit::AuditEvent,
+    },
+    query::rule::RuleSet,
+};
+use serde_json::json;
 
 impl Batch {
     /// Finds a collection by name or id.
@@ -79,6 +86,25 @@ impl Batch {
         staged.control(Control::SchemaChanged { collection: changed.id.to_string() });
         self.change_collection(staged, &changed);
         Ok(Outcome::Collection(changed))
+    }
+
+    /// Replaces or removes the rules of a collection.
+    pub(super) fn set_rules(
+        &self,
+        staged: &mut Staged,
+        collection: &str,
+        rules: Option<&Arc<RuleSet>>,
+    ) -> Result<Outcome, WriteError> {
+        let collection = self.find(staged, collection)?;
+        check_own(&collection)?;
+        if self.catalog(staged).rules_of(&collection.id) == rules {
+            return Ok(Outcome::Collection(collection));
+        }
+        staged.control(Control::RulesChanged { collection: collection.id.to_string() });
+        staged.audit(AuditEvent::RulesChanged, None, Some(json!({ "collection": collection.name.as_str() })));
+        staged.plan.rules.push((collection.id.clone(), rules.cloned()));
+        self.change_catalog(staged, |catalog| catalog.set_rules(&collection.id, rules.cloned()));
+        Ok(Outcome::Collection(collection))
     }
 
     /// Removes a collection. Its documents are deleted later, without log entries of their own.

@@ -9,6 +9,7 @@ use super::{
     batch::Batch,
     error::WriteError,
     indexes::check_indexes,
+    judge::Judge,
     mutation::{Checked, Missing},
     outcome::Outcome,
     precondition::Precondition,
@@ -32,10 +33,12 @@ impl Batch {
         checked: Option<&Checked>,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find_or_create(staged, collection)?;
-        check_schema(staged, &collection, data, checked)?;
+        let judge = self.judge(staged, &collection);
+        let (data, checked) = stamped(judge.as_ref(), true, (data, checked))?;
+        check_schema(staged, &collection, &data, checked)?;
         let Position { sequence, at } = staged.next();
         let key = DocumentKey { collection: collection.id.clone(), id: DocumentId::of(sequence, at) };
-        self.write(staged, &collection, key, None, data.clone())
+        self.write_judged(staged, judge, (&collection, key), None, data)
     }
 
     /// Creates a document or replaces all of its data. Creates the collection if it is missing.
@@ -51,9 +54,12 @@ impl Batch {
         let collection = self.find_or_create(staged, collection)?;
         let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         let before = self.document(staged, &key);
+        let judge = self.judge(staged, &collection);
+        check_readable(judge.as_ref(), before.as_deref())?;
         precondition.check(before.as_deref())?;
-        check_schema(staged, &collection, data, checked)?;
-        self.write(staged, &collection, key, before, data.clone())
+        let (data, checked) = stamped(judge.as_ref(), before.is_none(), (data, checked))?;
+        check_schema(staged, &collection, &data, checked)?;
+        self.write_judged(staged, judge, (&collection, key), before, data)
     }
 
     /// Merges a patch into an existing document.
@@ -68,10 +74,13 @@ impl Batch {
         let collection = self.find(staged, collection)?;
         let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
+        let judge = self.judge(staged, &collection);
+        check_readable(judge.as_ref(), Some(&before))?;
         precondition.check(Some(&before))?;
         let data = self.merge_user(&collection, patch, &before.data)?;
+        let (data, _) = stamped(judge.as_ref(), false, (&data, None))?;
         check_schema(staged, &collection, &data, None)?;
-        self.write(staged, &collection, key, Some(before), data)
+        self.write_judged(staged, judge, (&collection, key), Some(before), data)
     }
 
     pub(super) fn delete_document(
@@ -84,13 +93,23 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
         let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
-        let Some(before) = self.document(staged, &key) else {
+        let judge = self.judge(staged, &collection);
+        let mut found = self.document(staged, &key);
+        if let (Some(judge), Some(document)) = (&judge, &found)
+            && !judge.can_read(document)?
+        {
+            found = None;
+        }
+        let Some(before) = found else {
             return match missing {
                 Missing::Refused => Err(WriteError::UnknownDocument),
                 Missing::Allowed => Ok(Outcome::Absent { id: id.clone() }),
             };
         };
         precondition.check(Some(&before))?;
+        if let Some(judge) = &judge {
+            judge.check_delete(&before)?;
+        }
         // A document that is created again under this id in the same millisecond would have the old entity tag.
         if staged.at == before.created_at {
             staged.at = Timestamp(staged.at.0 + 1);
@@ -105,12 +124,24 @@ impl Batch {
         Ok(Outcome::Deleted { collection: collection.name.clone(), id: id.clone() })
     }
 
-    /// Writes the next version of a document.
+    /// Writes the next version of a document of which no rules are asked.
     pub(super) fn write(
         &self,
         staged: &mut Staged,
         collection: &Collection,
         key: DocumentKey,
+        before: Option<Arc<Document>>,
+        data: Data,
+    ) -> Result<Outcome, WriteError> {
+        self.write_judged(staged, None, (collection, key), before, data)
+    }
+
+    /// Writes the next version of a document, if the judge allows it.
+    fn write_judged(
+        &self,
+        staged: &mut Staged,
+        judge: Option<Judge>,
+        (collection, key): (&Collection, DocumentKey),
         before: Option<Arc<Document>>,
         data: Data,
     ) -> Result<Outcome, WriteError> {
@@ -128,6 +159,9 @@ impl Batch {
             updated_at: staged.at,
             version: before.as_ref().map_or(1, |before| before.version + 1),
         });
+        if let Some(judge) = judge {
+            judge.check_write(staged, before.as_deref(), &document)?;
+        }
         check_indexes(self.catalog(staged).indexes_of(&collection.id), &document)?;
         let is_new = before.is_none();
         staged.log(Entry::Document {
@@ -148,6 +182,26 @@ pub(super) fn apply_patch(patch: &Patch, before: &Data) -> Result<Data, WriteErr
         ApplyError::Mismatch(why) => WriteError::Operator(why),
         ApplyError::Data(err) => WriteError::Data(Arc::new(err)),
     })
+}
+
+/// Returns the data with the stamps of the collection's rules. An earlier check against the schema is good without stamps only.
+fn stamped<'a>(
+    judge: Option<&Judge>,
+    is_new: bool,
+    (data, checked): (&Data, Option<&'a Checked>),
+) -> Result<(Data, Option<&'a Checked>), WriteError> {
+    match judge {
+        Some(judge) if judge.has_stamps(is_new) => Ok((judge.stamp(is_new, data.clone())?, None)),
+        _ => Ok((data.clone(), checked)),
+    }
+}
+
+/// Checks that the caller may read the document that there is. Otherwise it does not exist to them.
+fn check_readable(judge: Option<&Judge>, document: Option<&Document>) -> Result<(), WriteError> {
+    match (judge, document) {
+        (Some(judge), Some(document)) if !judge.can_read(document)? => Err(WriteError::UnknownDocument),
+        _ => Ok(()),
+    }
 }
 
 /// Checks new data against the schema of its collection. The time is bounded over all documents of a mutation, because every

@@ -90,6 +90,12 @@ pub enum WriteError {
     Settings(SettingsError),
     #[error(transparent)]
     SignUp(#[from] SignUpRefusal),
+    /// A rule of the collection, which it names, does not allow the write.
+    #[error("the rules of this collection don't allow this (`{0}`)")]
+    Denied(String),
+    /// What the rules ask of other collections has changed since it was read.
+    #[error("what the rules of this collection ask is changing too fast; try again")]
+    RightsBehind,
     /// A server has shut the user out.
     #[error("this user is disabled")]
     Disabled,
@@ -201,6 +207,15 @@ impl WriteError {
             Self::TooManyCodes => Some(Duration::from_secs(3600)),
             Self::TooManyTries => Some(Duration::from_secs(15 * 60)),
             _ => None,
+        }
+    }
+
+    /// Whether it is [`WriteError::RightsBehind`], also of one operation. The caller reads anew what the rules ask, and tries again.
+    pub fn is_behind(&self) -> bool {
+        match self {
+            Self::RightsBehind => true,
+            Self::AtOperation { cause, .. } => cause.is_behind(),
+            _ => false,
         }
     }
 

@@ -168,6 +168,7 @@ async fn do_one(
         project,
         caller: None,
         session: None,
+        author: None,
         operations: vec![finish],
         idempotency: None,
         seen: None,

@@ -93,6 +93,7 @@ impl Writer {
             base.log_ends.insert(ends.project.clone(), ends);
         }
         self.refuse_revoked(tx, batch, &base).await?;
+        self.refuse_behind(tx, batch, &base).await?;
         read_accounts(tx, batch, &mut base).await?;
         self.read_documents(tx, batch, &mut base).await?;
         self.read_outcomes(tx, batch, &mut base).await?;
@@ -388,7 +389,7 @@ async fn read_unchecked(tx: &mut WriteTx, batch: &[Request], base: &mut Base) ->
 /// The documents that a mutation reads. An unknown collection has none.
 fn needed_documents<'a>(mutation: &'a Mutation, base: &'a Base) -> impl Iterator<Item = DocumentKey> + 'a {
     let catalog = base.catalogs.get(&mutation.project);
-    mutation.operations.iter().filter_map(move |operation| {
+    let of_operations = mutation.operations.iter().filter_map(move |operation| {
         let (collection, id) = match operation {
             Operation::User(user) => match user.session() {
                 Some(session) => (USERS, base.refreshed.get(session)?),
@@ -397,5 +398,20 @@ fn needed_documents<'a>(mutation: &'a Mutation, base: &'a Base) -> impl Iterator
             _ => operation.needs()?,
         };
         Some(DocumentKey { collection: catalog?.find(collection)?.id.clone(), id: id.clone() })
-    })
+    });
+    of_operations.chain(needed_user(mutation, base))
+}
+
+/// The document of the user who asks, if the rules of a collection use what it says.
+fn needed_user(mutation: &Mutation, base: &Base) -> Option<DocumentKey> {
+    let user = mutation.author.as_ref()?.user.as_ref()?;
+    let catalog = base.catalogs.get(&mutation.project)?;
+    let needs_user = |operation: &Operation| {
+        let collection = operation.collection().and_then(|name| catalog.find(name));
+        let rules = collection.and_then(|collection| catalog.rules_of(&collection.id));
+        rules.is_some_and(|rules| rules.needs_user_document())
+    };
+    let users = &catalog.find(USERS)?.id;
+    let key = || DocumentKey { collection: users.clone(), id: user.clone() };
+    mutation.operations.iter().any(needs_user).then(key)
 }

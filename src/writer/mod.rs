@@ -15,7 +15,10 @@ mod activity;
 mod actor;
 mod addresses;
 mod apply;
+mod asked_sets;
 mod audit;
+
+mod author;
 pub mod batch;
 pub mod clock;
 pub mod clock_trouble;
@@ -32,6 +35,7 @@ mod index_session;
 pub mod indexer;
 mod indexes;
 mod invitations;
+mod judge;
 mod load;
 mod mail_factor;
 mod maintenance;
@@ -55,6 +59,7 @@ mod users;
 
 pub use activity::Activity;
 pub use actor::start;
+pub use author::Author;
 pub use error::WriteError;
 pub use mutation::{Checked, Missing, Mutation, Operation};
 pub use outcome::{Committed, Outcome};

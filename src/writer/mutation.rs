@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{error::WriteError, precondition::Precondition, user_operation::UserOperation};
+use super::{author::Author, error::WriteError, precondition::Precondition, user_operation::UserOperation};
 use crate::{
     domain::{
         CollectionName, Data, DocumentId, Email, IndexId, KeyId, Mail, Patch, Position, ProjectId, Schema,
         Seen, SessionId, USERS, Violation, audit::AuditEntry,
     },
-    query::index_definition::{IndexDefinition, IndexState},
+    query::{
+        index_definition::{IndexDefinition, IndexState},
+        rule::RuleSet,
+    },
     store::{access::secrets::SecretRotation, log::idempotency::IdempotencyKey},
 };
 
@@ -22,6 +25,8 @@ pub struct Mutation {
     pub caller: Option<KeyId>,
     /// The session of the user who asks for it, if there is one.
     pub session: Option<SessionId>,
+    /// Set for a caller whom the rules of collections bind.
+    pub author: Option<Author>,
     /// The device from which it comes, for the audit.
     pub seen: Option<Arc<Seen>>,
     pub operations: Vec<Operation>,
@@ -80,6 +85,11 @@ pub enum Operation {
         schema: Option<Arc<Schema>>,
         /// All documents fit the schema as of this position of the log. Later changes are still to be checked.
         fits_at: Position,
+    },
+    /// Replaces or removes the rules of a collection.
+    SetRules {
+        collection: String,
+        rules: Option<Arc<RuleSet>>,
     },
     /// Makes a collection declare these indexes and no others. Such a mutation is a batch of its own.
     SetIndexes {
@@ -177,6 +187,7 @@ impl Operation {
             | Self::MergeDocument { collection, .. }
             | Self::DeleteDocument { collection, .. }
             | Self::SetSchema { collection, .. }
+            | Self::SetRules { collection, .. }
             | Self::SetIndexes { collection, .. }
             | Self::FinishIndex { collection, .. }
             | Self::RenameCollection { collection, .. }
@@ -211,6 +222,7 @@ impl Operation {
             Self::DeleteDocument { .. } => "delete",
             Self::CreateCollection { .. } => "create of a collection",
             Self::SetSchema { .. } => "change of a schema",
+            Self::SetRules { .. } => "change of rules",
             Self::SetIndexes { .. } | Self::FinishIndex { .. } => "change of indexes",
             Self::RenameCollection { .. } => "rename of a collection",
             Self::RemoveCollection { .. } => "removal of a collection",

@@ -8,14 +8,17 @@ use std::{
 
 use serde_json::json;
 
-use super::{accounts::Accounts, error::WriteError, state::MAX_MUTATION_BYTES};
+use super::{accounts::Accounts, author::Author, error::WriteError, state::MAX_MUTATION_BYTES};
 use crate::{
     domain::{
         Change, Collection, CollectionId, Control, Document, DocumentId, DocumentKey, Entry, IndexId, KeyId,
         LogEnds, Mail, Position, ProjectId, ProjectSettings, Seen, SessionId, Timestamp,
         audit::{AuditEntry, AuditEvent},
     },
-    query::index_definition::{Index, IndexState},
+    query::{
+        index_definition::{Index, IndexState},
+        rule::RuleSet,
+    },
     store::{
         access::secrets::SecretRotation,
         collections::catalog::Catalog,
@@ -31,6 +34,8 @@ pub struct Plan {
     /// Collections whose name or schema changed, as they are now.
     pub changed_collections: Vec<Arc<Collection>>,
     pub removed_collections: Vec<CollectionId>,
+    /// The new rules of collections; `None` for one that has none any more.
+    pub rules: Vec<(CollectionId, Option<Arc<RuleSet>>)>,
     /// Indexes to build.
     pub new_indexes: Vec<(ProjectId, CollectionId, Index)>,
     /// New states of indexes; `None` for one that is no longer declared.
@@ -51,6 +56,40 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Adds what another mutation writes.
+    pub(super) fn extend(&mut self, other: Self) {
+        let Self {
+            changes,
+            new_collections,
+            changed_collections,
+            removed_collections,
+            rules,
+            new_indexes,
+            index_states,
+            revoked_keys,
+            secrets,
+            settings,
+            audit,
+            mails,
+            outcomes,
+            corrected,
+        } = other;
+        self.changes.extend(changes);
+        self.new_collections.extend(new_collections);
+        self.changed_collections.extend(changed_collections);
+        self.removed_collections.extend(removed_collections);
+        self.rules.extend(rules);
+        self.new_indexes.extend(new_indexes);
+        self.index_states.extend(index_states);
+        self.revoked_keys.extend(revoked_keys);
+        self.secrets.extend(secrets);
+        self.settings.extend(settings);
+        self.audit.extend(audit);
+        self.mails.extend(mails);
+        self.outcomes.extend(outcomes);
+        self.corrected.extend(corrected);
+    }
+
     /// Returns whether a collection is created, changed or removed more than once. The statements of a bulk write have one
     /// fixed order, whatever the order of the mutations was, so such a batch must be written in parts.
     pub fn needs_order(&self) -> bool {
@@ -66,6 +105,8 @@ impl Plan {
 pub struct Asker {
     pub key: Option<KeyId>,
     pub session: Option<SessionId>,
+    /// `None` for whom no rules bind.
+    pub author: Option<Author>,
     pub seen: Option<Arc<Seen>>,
 }
 
@@ -119,7 +160,7 @@ impl Staged {
         user: Option<&DocumentId>,
         details: Option<serde_json::Value>,
     ) {
-        let Asker { key, session, seen } = &self.asker;
+        let Asker { key, session, seen, .. } = &self.asker;
         // Whoever replays a refresh token may be anybody.
         let is_sign_in =
             matches!(event, AuditEvent::SignUp | AuditEvent::SignIn | AuditEvent::IdentityLinked);

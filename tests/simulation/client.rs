@@ -55,6 +55,7 @@ impl Client {
                 id: None,
                 since: watched.replica.cursor().map(ToString::to_string),
                 snapshot: true,
+                params: None,
             };
             if protocol.subscribe(new).await.is_err() {
                 return Over::Cut;

@@ -207,6 +207,7 @@ pub fn principal() -> Arc<Principal> {
         scopes: Scopes::all(),
         collection: None,
         user: None,
+        params: Default::default(),
         seen: None,
     })
 }

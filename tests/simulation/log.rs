@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use coir::{
+    auth::{Principal, permission::Readable, rights::ReadRights},
     domain::{
         Change, Collection, CollectionId, CollectionName, Control, Data, Document, DocumentId, Entry, KeyId,
         LogEnds, Position, ProjectId, SessionId, Timestamp,
@@ -336,6 +337,14 @@ impl StreamReader for Log {
         name_or_id: &'a str,
     ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>> {
         self.find_collection(project, name_or_id)
+    }
+
+    fn read_rights<'a>(
+        &'a self,
+        _principal: &'a Principal,
+        _collection: &'a Collection,
+    ) -> BoxFuture<'a, ReadResult<ReadRights>> {
+        Box::pin(async { Ok(ReadRights { readable: Readable::Everything, watched: Vec::new() }) })
     }
 
     /// Nobody is notified, so that those who wait find out by looking.

@@ -14,4 +14,5 @@ mod postgres;
 mod queries;
 mod realtime;
 mod recovery;
+mod rules;
 mod users;

@@ -36,7 +36,8 @@ struct Settings {
 /// `POST /collections/` `{"name"}` or `{"data":{"name"}}` → 201 with the collection; 400 if the name is taken.
 pub async fn create(state: State, Caller(principal): Caller, body: Body) -> Result<HttpResponse, ApiError> {
     let name = parse_name(&body)?;
-    let committed = state.collections.create(&principal, name, None, Vec::new()).await.map_err(taken)?;
+    let committed =
+        state.collections.create(&principal, name, None, (Vec::new(), None)).await.map_err(taken)?;
     let mut response = HttpResponse::Created();
     add_cursor(&mut response, &principal, &committed);
     let Some(Outcome::Collection(collection)) = committed.outcomes.first() else {

@@ -88,6 +88,7 @@ impl Topic for Watched {
             id: None,
             since: Some(since.encode(&principal.project)),
             snapshot: false,
+            params: None,
         };
         // Whether it waits for its collection is nothing that the library wants to know.
         subscriptions.add(&principal, new).await.map_err(fail)?;

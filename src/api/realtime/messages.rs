@@ -3,8 +3,12 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    api::error::{ApiError, ErrorCode},
+    api::{
+        error::{ApiError, ErrorCode},
+        request::params::parse_params,
+    },
     domain::{json, json_mistake::explain, nearest},
+    query::rule::Params,
 };
 
 /// The longest `id` of a subscription, in bytes.
@@ -29,6 +33,8 @@ pub enum ClientMessage {
         collection: String,
         /// JSON filters, if there are any.
         filters: Option<Value>,
+        /// Parameters for the rules of the collection, if there are any.
+        params: Option<Params>,
         /// The members that only a named subscription has.
         named: Option<Named>,
     },
@@ -103,6 +109,7 @@ fn parse_members(members: &mut Map<String, Value>) -> Result<ClientMessage, Stri
         "subscribe" => ClientMessage::Subscribe {
             collection: text_member(members, &kind, "collection")?,
             filters: members.remove("filters"),
+            params: parse_params_member(members)?,
             named: parse_named(members)?,
         },
         "unsubscribe" => match parse_id(members)? {
@@ -125,7 +132,7 @@ fn check_members(members: &Map<String, Value>, kind: &str) -> Result<(), String>
         "auth" if !members.get("token").is_some_and(Value::is_string) => return Ok(()),
         "auth" => &["type", "token", "user", "id"],
         "ping" => &["type", "id"],
-        "subscribe" => &["type", "collection", "filters", "id", "since", "snapshot"],
+        "subscribe" => &["type", "collection", "filters", "params", "id", "since", "snapshot"],
         "unsubscribe" => &["type", "collection", "id"],
         _ => return Ok(()),
     };
@@ -136,6 +143,11 @@ fn check_members(members: &Map<String, Value>, kind: &str) -> Result<(), String>
     };
     let unknown: String = unknown.chars().take(MAX_SHOWN).collect();
     Err(format!("a `{kind}` message has no member `{unknown}`; {advice}"))
+}
+
+fn parse_params_member(members: &mut Map<String, Value>) -> Result<Option<Params>, String> {
+    let Some(params) = members.remove("params") else { return Ok(None) };
+    parse_params(params).map(Some).map_err(|why| format!("`params` {why}"))
 }
 
 fn parse_named(members: &mut Map<String, Value>) -> Result<Option<Named>, String> {

@@ -124,6 +124,7 @@ impl Protocol {
         }
         let rebound = self.subscriptions.find_rebound(&known, &principal).await?;
         let was_paused = self.validity.is_paused();
+        self.subscriptions.set_asker(&principal);
         self.set_principal(principal)?;
         say_forbidden(&self.subscriptions.end_these(&rebound), Forbidden::OtherReader);
         if was_paused {
@@ -196,7 +197,7 @@ impl Protocol {
             // An unknown client learns nothing about collections, so this comes before anything is looked up.
             _ if self.principal.is_none() => return Err(ApiError::unauthorized().with_hint(AUTH_FIRST)),
             ClientMessage::Subscribe { .. } if self.validity.is_paused() => return Err(expired()),
-            ClientMessage::Subscribe { collection, filters, named } => {
+            ClientMessage::Subscribe { collection, filters, params, named } => {
                 let filter = match filters {
                     None => Filter::all(),
                     Some(filters) => parse::parse_value(filters, Typing::Typed)?,
@@ -205,7 +206,7 @@ impl Protocol {
                     None => (None, None, false),
                     Some(named) => (Some(named.id), named.since, named.wants_snapshot),
                 };
-                self.subscribe(NewSubscription { collection, filter, id, since, snapshot }).await?;
+                self.subscribe(NewSubscription { collection, filter, id, since, snapshot, params }).await?;
             }
             ClientMessage::Unsubscribe { collection } => {
                 let principal = self.principal.clone().ok_or_else(ApiError::unauthorized)?;

@@ -73,7 +73,9 @@ async fn open_stream(
     outbox.push(wire::sse::retry());
 
     let collection = collection.to_owned();
-    protocol.subscribe(NewSubscription { collection, filter, id: None, since, snapshot }).await?;
+    protocol
+        .subscribe(NewSubscription { collection, filter, id: None, since, snapshot, params: None })
+        .await?;
     let session = Session::new(connection, protocol);
     actix_web::rt::spawn(session.run(futures_util::stream::pending::<Incoming>()));
     Ok(event_stream().body(OutboxBody::new(outbox, None).boxed()))

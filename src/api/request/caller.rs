@@ -7,6 +7,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use super::{
     client::seen,
     credential::{NO_CREDENTIAL, credentials, hint_about_key},
+    params::params_of,
 };
 use crate::{
     api::{
@@ -93,7 +94,10 @@ pub async fn authenticate(
             "this key has too many connections; close some, or try again",
         ));
     }
-    Ok(principal)
+    Ok(match params_of(request.headers())? {
+        Some(params) => principal.with_params(params),
+        None => principal,
+    })
 }
 
 /// Returns what a request without a credential is told. Many put the key into the URL.

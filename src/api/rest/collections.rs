@@ -23,8 +23,12 @@ use crate::{
         state::State,
     },
     auth::Principal,
-    domain::{CollectionName, Schema, json::Unique, json_mistake::explain},
-    query::{index_definition::IndexDefinition, parse::check_own_member},
+    domain::{
+        CollectionName, Schema,
+        json::{self, Unique},
+        json_mistake::explain,
+    },
+    query::{index_definition::IndexDefinition, parse::check_own_member, rule::RuleSet},
     service::{
         Collections,
         collections::{CollectionPage, SettingsChange},
@@ -42,6 +46,8 @@ struct NewCollection<'a> {
     name: String,
     #[serde(borrow, default)]
     schema: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    rules: Option<&'a RawValue>,
     #[serde(default)]
     indexes: Vec<NewIndex>,
 }
@@ -54,6 +60,9 @@ struct Changes<'a> {
     /// `Some(None)` is a `null`, which removes the schema.
     #[serde(borrow, default, deserialize_with = "given")]
     schema: Option<Option<&'a RawValue>>,
+    /// `Some(None)` is a `null`, which removes the rules.
+    #[serde(borrow, default, deserialize_with = "given")]
+    rules: Option<Option<&'a RawValue>>,
     /// All indexes that the collection is to have.
     indexes: Option<Vec<NewIndex>>,
 }
@@ -99,8 +108,8 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<&'d
     Option::deserialize(deserializer).map(Some)
 }
 
-/// `POST /collections` `{"name","schema"?,"indexes"?}` → 201 with the collection; 409 if the name is taken. A schema or indexes
-/// take a secret key.
+/// `POST /collections` `{"name","schema"?,"rules"?,"indexes"?}` → 201 with the collection; 409 if the name is taken. A schema,
+/// rules or indexes take a secret key.
 pub async fn create(
     state: State,
     request: HttpRequest,
@@ -110,12 +119,13 @@ pub async fn create(
     refuse_in_write(&request)?;
     let new: NewCollection<'_> = body.json()?;
     let name = parse_name(&new.name)?;
-    if new.schema.is_some_and(|schema| schema.get() != "null") || !new.indexes.is_empty() {
+    let is_given = |value: Option<&RawValue>| value.is_some_and(|value| value.get() != "null");
+    if is_given(new.schema) || is_given(new.rules) || !new.indexes.is_empty() {
         state.collections.check_change(&principal)?;
     }
     let schema = parse_schema(new.schema).await?;
-    let indexes = parse_indexes(new.indexes)?;
-    let committed = state.collections.create(&principal, name, schema, indexes).await?;
+    let (indexes, rules) = (parse_indexes(new.indexes)?, parse_rules(new.rules)?);
+    let committed = state.collections.create(&principal, name, schema, (indexes, rules)).await?;
     answer((&request, HttpResponse::Created()), &state.collections, &principal, &committed).await
 }
 
@@ -153,14 +163,14 @@ pub async fn get(
 ) -> Result<HttpResponse, ApiError> {
     refuse_unknown(&parameters, &[])?;
     let collection = state.collections.get(&principal, &collection).await?;
-    let indexes = state.collections.indexes(&principal, &collection).await?;
-    Ok(HttpResponse::Ok().json(Success::new(SettingsBody::new(&collection, indexes.as_deref()))))
+    let hidden = state.collections.hidden_settings(&principal, &collection).await?;
+    Ok(HttpResponse::Ok().json(Success::new(SettingsBody::new(&collection, hidden.as_ref()))))
 }
 
-/// `PATCH /collections/{collection}/settings` `{"name"?,"schema"?,"indexes"?}` → 200 with the changed collection.
+/// `PATCH /collections/{collection}/settings` `{"name"?,"schema"?,"rules"?,"indexes"?}` → 200 with the changed collection.
 ///
-/// A `schema` of `null` removes the schema. A schema that existing documents don't fit is 422, which names them. The `indexes`
-/// replace the current ones.
+/// A `schema` of `null` removes the schema. A schema that existing documents don't fit is 422, which names them. The `rules` and
+/// the `indexes` replace the current ones, and `rules` of `null` remove them.
 pub async fn change(
     state: State,
     request: HttpRequest,
@@ -177,11 +187,12 @@ pub async fn change(
         Some(schema) => Some(parse_schema(schema).await?),
     };
     let indexes = changes.indexes.map(parse_indexes).transpose()?;
-    if name.is_none() && schema.is_none() && indexes.is_none() {
-        let message = "the body changes nothing; the settings are `name`, `schema` and `indexes`";
+    let rules = changes.rules.map(parse_rules).transpose()?;
+    if name.is_none() && schema.is_none() && rules.is_none() && indexes.is_none() {
+        let message = "the body changes nothing; the settings are `name`, `schema`, `rules` and `indexes`";
         return Err(ApiError::new(ErrorCode::InvalidBody, message));
     }
-    let change = SettingsChange { name, schema, indexes };
+    let change = SettingsChange { name, schema, rules, indexes };
     let committed = state.collections.change(&principal, collection.into_inner(), change).await?;
     answer((&request, HttpResponse::Ok()), &state.collections, &principal, &committed).await
 }
@@ -229,6 +240,15 @@ async fn parse_schema(raw: Option<&RawValue>) -> Result<Option<Arc<Schema>>, Api
     Ok(Some(parsed?))
 }
 
+fn parse_rules(raw: Option<&RawValue>) -> Result<Option<Arc<RuleSet>>, ApiError> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(None) };
+    let refuse = |message: String| ApiError::new(ErrorCode::InvalidBody, message);
+    let value = json::parse(raw.get().as_bytes())
+        .map_err(|err| refuse(format!("`rules` is not valid JSON: {}", explain(&err))))?;
+    let rules = RuleSet::parse(value).map_err(|err| refuse(err.to_string()))?;
+    Ok(Some(Arc::new(rules)))
+}
+
 async fn answer(
     (request, mut response): (&HttpRequest, HttpResponseBuilder),
     collections: &Collections,
@@ -242,8 +262,8 @@ async fn answer(
             response.json(Success::new(CollectionBody::new(collection)))
         }
         Some(Outcome::Collection(collection)) => {
-            let indexes = collections.indexes(principal, collection).await?;
-            response.json(Success::new(SettingsBody::new(collection, indexes.as_deref())))
+            let hidden = collections.hidden_settings(principal, collection).await?;
+            response.json(Success::new(SettingsBody::new(collection, hidden.as_ref())))
         }
         _ => response.json(Success::new(())),
     })

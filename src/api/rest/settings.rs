@@ -1,13 +1,12 @@
 //! A collection as it is answered, and its settings.
 
-use std::sync::Arc;
-
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     domain::Collection,
     query::index_definition::{Index, IndexDefinition, IndexState},
+    service::collections::HiddenSettings,
 };
 
 /// A collection without its settings.
@@ -37,6 +36,9 @@ pub struct SettingsBody<'a> {
     schema: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     indexes: Option<Vec<IndexBody<'a>>>,
+    /// As they were set; `null` for a collection without rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<Option<&'a Value>>,
 }
 
 #[derive(Serialize)]
@@ -62,12 +64,15 @@ impl<'a> IndexBody<'a> {
 }
 
 impl<'a> SettingsBody<'a> {
-    /// `indexes` is `None` for a caller that may not see them.
-    pub fn new(collection: &'a Collection, indexes: Option<&'a [Arc<Index>]>) -> Self {
+    /// `hidden` is `None` for a caller that may not see it.
+    pub fn new(collection: &'a Collection, hidden: Option<&'a HiddenSettings>) -> Self {
+        let indexes =
+            |hidden: &'a HiddenSettings| hidden.indexes.iter().map(|index| IndexBody::new(index)).collect();
         let schema = collection.schema.as_ref().map(|schema| schema.text());
         Self {
             collection: CollectionBody::new(collection),
-            indexes: indexes.map(|indexes| indexes.iter().map(|index| IndexBody::new(index)).collect()),
+            indexes: hidden.map(indexes),
+            rules: hidden.map(|hidden| hidden.rules.as_ref().map(|rules| rules.source())),
             // A schema's text is JSON by construction. `null` would be a bug, but not a crash.
             schema: schema.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(RawValue::NULL),
         }

@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::{
+    auth::{Principal, rights::ReadRights},
     domain::{Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, SessionId, cursor::Cursor},
     live::resume::Resume,
     query::Filter,
@@ -47,6 +48,13 @@ pub trait StreamReader: Send + Sync + 'static {
         project: &'a ProjectId,
         name_or_id: &'a str,
     ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>>;
+
+    /// Returns what a principal may read of a collection, by the rules that the database has now.
+    fn read_rights<'a>(
+        &'a self,
+        principal: &'a Principal,
+        collection: &'a Collection,
+    ) -> BoxFuture<'a, ReadResult<ReadRights>>;
 
     /// Returns a receiver that is notified after each change of what this process has heard of collections.
     fn collection_changes(&self) -> watch::Receiver<()>;

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::{
-    auth::{KeyRing, Sessions, principal::keyless},
+    auth::{KeyRing, Principal, Rights, Sessions, principal::keyless, rights::ReadRights},
     domain::{
         Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, SessionId, Timestamp,
         cursor::Cursor,
@@ -65,6 +65,17 @@ impl StreamReader for StoredStreams {
         name_or_id: &'a str,
     ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>> {
         Box::pin(async move { Ok(self.catalogs.get(project).await?.find(name_or_id).cloned()) })
+    }
+
+    fn read_rights<'a>(
+        &'a self,
+        principal: &'a Principal,
+        collection: &'a Collection,
+    ) -> BoxFuture<'a, ReadResult<ReadRights>> {
+        Box::pin(async move {
+            let catalog = self.catalogs.get_latest(&principal.project).await?;
+            Rights::new(&self.db, Lane::Stream, catalog, principal).read_rights(collection).await
+        })
     }
 
     fn collection_changes(&self) -> watch::Receiver<()> {

@@ -225,7 +225,7 @@ impl Streams {
         let found = found.ok_or(LiveError::UnknownCollection)?;
         permission::check_collection(principal, &found)?;
         // What else a principal may not read, its filter leaves out.
-        permission::readable(principal, &found).narrow(Filter::all())?;
+        self.reader.read_rights(principal, &found).await?.readable.narrow(Filter::all())?;
         Ok(found)
     }
 

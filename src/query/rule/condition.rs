@@ -1,12 +1,17 @@
 //! Conditions of rules, and how they become filters.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
-use super::variable::{Template, Values, Variable};
+use super::{
+    set::SetQuery,
+    variable::{Template, Values, Variable},
+};
 use crate::{
     domain::{Data, Document, DocumentId, Timestamp},
     query::{
-        Filter,
+        Field, Filter,
         parse::{Typing, parse_value},
     },
 };
@@ -28,6 +33,8 @@ pub enum Condition {
     Term(Term),
     /// A term on the caller.
     OnCaller(TermOnCaller),
+    /// A field has one of the values of another collection.
+    Related(Field, Box<Relation>),
 }
 
 /// A term on the document, whose value has variables.
@@ -49,28 +56,46 @@ pub struct TermOnCaller {
 
 impl Condition {
     /// Returns the filter that a document matches if, and only if, the condition is true of it and of the caller.
-    pub fn bind(&self, values: &Values) -> Filter {
-        self.when(true, values)
+    ///
+    /// # Errors
+    /// [`Missing`] if sets of other collections have to be read first.
+    pub fn bind(&self, values: &Values) -> Result<Filter, Missing> {
+        self.bind_with_queries(values).map(|(filter, _)| filter)
+    }
+
+    /// Does the same, and returns the sets that the filter was made of.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub fn bind_with_queries(&self, values: &Values) -> Result<(Filter, Vec<SetQuery>), Missing> {
+        let mut binding = Binding { values, missing: Vec::new(), used: Vec::new() };
+        let filter = self.when(true, &mut binding);
+        if binding.missing.is_empty() { Ok((filter, binding.used)) } else { Err(Missing(binding.missing)) }
     }
 
     /// Returns the filter of the documents of which the condition is `wanted`, and not unknown.
-    fn when(&self, wanted: bool, values: &Values) -> Filter {
+    pub(super) fn when(&self, wanted: bool, binding: &mut Binding<'_>) -> Filter {
         match self {
             Self::Known(holds) => constant(*holds == wanted),
-            Self::HasUser => constant(values.user.is_some() == wanted),
-            Self::All(members) if wanted => conjunction(members.iter().map(|one| one.when(true, values))),
-            Self::All(members) => disjunction(members.iter().map(|one| one.when(false, values))),
-            Self::Any(members) if wanted => disjunction(members.iter().map(|one| one.when(true, values))),
-            Self::Any(members) => conjunction(members.iter().map(|one| one.when(false, values))),
-            Self::Not(inner) => inner.when(!wanted, values),
+            Self::HasUser => constant(binding.values.user.is_some() == wanted),
+            Self::All(members) if wanted => conjunction(members.iter().map(|one| one.when(true, binding))),
+            Self::All(members) => disjunction(members.iter().map(|one| one.when(false, binding))),
+            Self::Any(members) if wanted => disjunction(members.iter().map(|one| one.when(true, binding))),
+            Self::Any(members) => conjunction(members.iter().map(|one| one.when(false, binding))),
+            Self::Not(inner) => inner.when(!wanted, binding),
             Self::Fixed(filter) => of(filter.clone(), wanted),
-            Self::Term(term) => term.bind(values).map_or(nothing(), |filter| of(filter, wanted)),
-            Self::OnCaller(term) => constant(term.holds(values) == Some(wanted)),
+            Self::Term(term) => term.bind(binding.values).map_or(nothing(), |filter| of(filter, wanted)),
+            Self::OnCaller(term) => constant(term.holds(binding.values) == Some(wanted)),
+            Self::Related(_, relation) if !wanted && !relation.is_whole(binding) => nothing(),
+            Self::Related(field, relation) => match relation.values(binding) {
+                Some(values) => of(among(field, &values), wanted),
+                None => nothing(),
+            },
         }
     }
 
     /// Whether it uses what only the document of the user says.
-    pub(super) fn needs_user_document(&self) -> bool {
+    pub fn needs_user_document(&self) -> bool {
         self.variables().into_iter().any(Variable::needs_user_document)
     }
 
@@ -80,6 +105,7 @@ impl Condition {
             Self::Known(_) | Self::HasUser | Self::Fixed(_) => Vec::new(),
             Self::All(members) | Self::Any(members) => members.iter().flat_map(Self::variables).collect(),
             Self::Not(inner) => inner.variables(),
+            Self::Related(_, relation) => relation.variables(),
             Self::Term(term) => term.value.variables(),
             Self::OnCaller(term) => {
                 let mut all = term.value.variables();
@@ -89,14 +115,67 @@ impl Condition {
         }
     }
 
+    /// Returns the names of the other collections that it asks.
+    pub fn related_collections(&self) -> Vec<&str> {
+        match self {
+            Self::All(members) | Self::Any(members) => {
+                members.iter().flat_map(Self::related_collections).collect()
+            }
+            Self::Not(inner) => inner.related_collections(),
+            Self::Related(_, relation) => {
+                let mut all = relation.filter.related_collections();
+                all.push(&relation.collection);
+                all
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Counts its terms.
     pub(super) fn terms(&self) -> usize {
         match self {
             Self::All(members) | Self::Any(members) => members.iter().map(Self::terms).sum(),
             Self::Not(inner) => inner.terms(),
+            Self::Related(_, relation) => 1 + relation.filter.terms(),
             _ => 1,
         }
     }
+}
+
+/// The sets of other collections that must be read before a condition can be bound. Those of a relation within a relation come
+/// first, and the others are found by the next try.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Missing(pub Vec<SetQuery>);
+
+/// A condition that is being bound.
+pub(super) struct Binding<'a> {
+    pub(super) values: &'a Values,
+    pub(super) missing: Vec<SetQuery>,
+    used: Vec<SetQuery>,
+}
+
+impl Binding<'_> {
+    /// Whether a variable has a value.
+    pub(super) fn has(&self, variable: &Variable) -> bool {
+        variable.value(self.values).is_some()
+    }
+
+    pub(super) fn note_query(&mut self, query: SetQuery, is_known: bool) {
+        let noted = if is_known { &mut self.used } else { &mut self.missing };
+        if !noted.contains(&query) {
+            noted.push(query);
+        }
+    }
+}
+
+/// A question to another collection: `{"$from":"members","select":"team","where":…}`. It has nothing to do with the document that
+/// is judged, so its answer is a set of values: it is read once, and then the condition is an ordinary comparison with a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relation {
+    /// The name of the other collection.
+    pub(super) collection: String,
+    pub(super) select: Field,
+    pub(super) filter: Condition,
 }
 
 impl Term {
@@ -127,6 +206,34 @@ impl TermOnCaller {
     }
 }
 
+impl Relation {
+    /// Whether all of its variables have values. Otherwise it is not certain which values are missing in the set, so that no value
+    /// counts as one that is not there.
+    pub(super) fn is_whole(&self, binding: &Binding<'_>) -> bool {
+        self.filter.variables().iter().all(|variable| binding.has(variable))
+    }
+
+    /// Returns the values of the documents that match. `None` if they were not read, which `binding` notes.
+    pub(super) fn values(&self, binding: &mut Binding<'_>) -> Option<Arc<[Value]>> {
+        let known = binding.missing.len();
+        let filter = self.filter.when(true, binding);
+        if binding.missing.len() > known {
+            return None;
+        }
+        if filter.is_nothing() {
+            return Some(Arc::from([]));
+        }
+        let query = SetQuery { collection: self.collection.clone(), select: self.select.clone(), filter };
+        let found = binding.values.sets.get(&query).cloned();
+        binding.note_query(query, found.is_some());
+        found
+    }
+
+    pub(super) fn variables(&self) -> Vec<&Variable> {
+        self.filter.variables()
+    }
+}
+
 /// Parses one term of a filter.
 ///
 /// # Errors
@@ -140,7 +247,11 @@ pub(super) fn filter_of(key: &str, value: Value) -> Result<Filter, String> {
 }
 
 fn of(filter: Filter, wanted: bool) -> Filter {
-    if wanted { filter } else { filter.negate() }
+    match wanted {
+        true => filter,
+        false if filter.is_nothing() => Filter::all(),
+        false => filter.negate(),
+    }
 }
 
 fn constant(holds: bool) -> Filter {
@@ -149,6 +260,11 @@ fn constant(holds: bool) -> Filter {
 
 fn nothing() -> Filter {
     Filter::nothing()
+}
+
+/// Returns the filter of the documents whose field has one of these values.
+fn among(field: &Field, values: &[Value]) -> Filter {
+    if values.is_empty() { nothing() } else { Filter::Equals(field.clone(), values.to_vec()) }
 }
 
 /// Returns the filter of all members, without those that are always true.

@@ -7,154 +7,21 @@
 //! A term whose variable has no value is *unknown*, and stays unknown under `$not`. A rule that ends unknown denies:
 //! `{"owner":"$user.id"}` without a user must not match the documents without an owner, and neither must its opposite.
 //!
-//! Reading order: this file, `variable`, `condition`, `parse`, `update`, `stamp`.
+//! Reading order: this file, `set`, `variable`, `condition`, `update`, `stamp`, `rule_set`, `parse`.
 
 mod condition;
 mod parse;
+mod rule_set;
+mod set;
 mod stamp;
 #[cfg(test)]
 mod tests;
 mod update;
 mod variable;
 
-use std::{collections::BTreeMap, fmt};
-
-use serde_json::Value;
-
-pub use condition::Condition;
-pub use stamp::Stamps;
-pub use update::{Unmet, UpdateRule};
-pub use variable::{UserValues, Values};
-
-use crate::domain::FieldPath;
-
-/// Why rules can't be set.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{place}`: {message}")]
-pub struct RuleError {
-    /// The member that is wrong, as in `rules.update[1].only`.
-    pub place: String,
-    pub message: String,
-}
-
-/// Something that a rule is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RuleAction {
-    Read,
-    Create,
-    Update,
-    Delete,
-}
-
-impl RuleAction {
-    pub const ALL: [Self; 4] = [Self::Read, Self::Create, Self::Update, Self::Delete];
-
-    /// Returns the member of the rules that is about it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Delete => "delete",
-        }
-    }
-}
-
-impl fmt::Display for RuleAction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Who may write a field.
-#[derive(Clone, Debug, PartialEq)]
-pub enum WriteRule {
-    /// It is set when the document is created, and stays as it is.
-    OnCreate,
-    /// Callers of whom this holds: on the new document when it is created, and else on the document as it was.
-    If(Condition),
-}
-
-/// The rules of a collection. An action without a rule is denied.
-#[derive(Clone, Debug)]
-pub struct RuleSet {
-    source: Value,
-    read: Condition,
-    create: Condition,
-    update: Vec<UpdateRule>,
-    delete: Condition,
-    writes: BTreeMap<FieldPath, WriteRule>,
-    stamps_on_create: Stamps,
-    stamps_on_update: Stamps,
-}
-
-impl PartialEq for RuleSet {
-    fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
-    }
-}
-
-impl Eq for RuleSet {}
-
-impl RuleSet {
-    /// Parses the member `rules` of a collection's settings.
-    ///
-    /// # Errors
-    /// [`RuleError`], which names the place.
-    pub fn parse(source: Value) -> Result<Self, RuleError> {
-        parse::rule_set(source)
-    }
-
-    /// Returns the rules as they were set.
-    pub fn source(&self) -> &Value {
-        &self.source
-    }
-
-    /// Returns the condition under which a document may be read.
-    pub fn read(&self) -> &Condition {
-        &self.read
-    }
-
-    /// Returns the condition under which a document may be created, as it will be.
-    pub fn create(&self) -> &Condition {
-        &self.create
-    }
-
-    /// Returns the alternatives under which a document may be changed. One of them is enough.
-    pub fn update(&self) -> &[UpdateRule] {
-        &self.update
-    }
-
-    /// Returns the condition under which a document may be deleted.
-    pub fn delete(&self) -> &Condition {
-        &self.delete
-    }
-
-    /// Returns who may write which fields, in the order of the fields. Others are free.
-    pub fn writes(&self) -> impl Iterator<Item = (&FieldPath, &WriteRule)> {
-        self.writes.iter()
-    }
-
-    /// Returns what the server sets when a document is created.
-    pub fn stamps_on_create(&self) -> &Stamps {
-        &self.stamps_on_create
-    }
-
-    /// Returns what the server sets when a document is changed.
-    pub fn stamps_on_update(&self) -> &Stamps {
-        &self.stamps_on_update
-    }
-
-    /// Whether a rule uses what only the document of the user says: the address, the roles or the profile.
-    pub fn needs_user_document(&self) -> bool {
-        let conditions = [&self.read, &self.create, &self.delete].into_iter();
-        let of_update = self.update.iter().flat_map(UpdateRule::conditions);
-        let of_fields = self.writes.values().filter_map(|rule| match rule {
-            WriteRule::OnCreate => None,
-            WriteRule::If(condition) => Some(condition),
-        });
-        conditions.chain(of_update).chain(of_fields).any(Condition::needs_user_document)
-            || self.stamps_on_create.needs_user_document()
-            || self.stamps_on_update.needs_user_document()
-    }
-}
+pub use condition::{Condition, Missing};
+pub use rule_set::{RuleAction, RuleError, RuleSet, WriteRule};
+pub use set::{SetQuery, Sets};
+pub use stamp::{StampError, Stamps};
+pub use update::{Unmet, UpdateRule, is_changed};
+pub use variable::{Params, UserValues, Values};

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{
-    RuleAction, RuleError, RuleSet, Stamps, UpdateRule, WriteRule,
-    condition::{Condition, Term, TermOnCaller, filter_of},
+    condition::{Condition, Relation, Term, TermOnCaller, filter_of},
+    rule_set::{RuleAction, RuleError, RuleSet, WriteRule},
+    stamp::Stamps,
+    update::UpdateRule,
     variable::{Template, Variable},
 };
 use crate::{
     domain::{FieldPath, Segment, nearest},
-    query::parse::split_operator,
+    query::parse::{parse_field, split_operator},
 };
 
 /// The most bytes of the rules of a collection, as JSON.
@@ -20,6 +22,9 @@ const MAX_BYTES: usize = 64 * 1024;
 const MAX_TERMS: usize = 100;
 /// The most levels of groups, also through names.
 const MAX_DEPTH: usize = 8;
+/// The most relations of one action, and how many are one within the other.
+const MAX_RELATIONS: usize = 3;
+const MAX_NESTED_RELATIONS: usize = 2;
 /// The most alternatives of `update`, named conditions, stamped fields, and fields with a rule.
 const MAX_MEMBERS: usize = 50;
 
@@ -27,8 +32,23 @@ const MEMBERS: [&str; 7] = ["let", "read", "create", "update", "delete", "fields
 
 type Result<T> = std::result::Result<T, RuleError>;
 
-/// Parses the rules of a collection.
-pub(super) fn rule_set(source: Value) -> Result<RuleSet> {
+impl RuleSet {
+    /// Parses the member `rules` of a collection's settings.
+    ///
+    /// # Errors
+    /// [`RuleError`], which names the place.
+    pub fn parse(source: Value) -> Result<Self> {
+        rule_set(source)
+    }
+
+    /// Reads rules from the database. Those that this version can't read deny everything.
+    pub fn from_stored(text: &str) -> Self {
+        let source: Value = serde_json::from_str(text).unwrap_or_default();
+        Self::parse(source.clone()).unwrap_or_else(|_| Self::denying(source))
+    }
+}
+
+fn rule_set(source: Value) -> Result<RuleSet> {
     let Value::Object(members) = &source else {
         return refuse(
             "rules",
@@ -105,6 +125,12 @@ impl Parser {
         if condition.terms() > MAX_TERMS {
             return refuse(place, format!("a rule has at most {MAX_TERMS} terms, with those of its names"));
         }
+        if condition.related_collections().len() > MAX_RELATIONS {
+            return refuse(
+                place,
+                format!("a rule has at most {MAX_RELATIONS} relations (`$from`), with those of its names"),
+            );
+        }
         Ok(condition)
     }
 
@@ -153,7 +179,7 @@ impl Parser {
             "$not" => Ok(Condition::Not(Box::new(self.condition(&inner, value, depth + 1)?))),
             _ if key.starts_with('$') => self.term_on_caller(&inner, key, value),
             _ if key.starts_with('[') => refuse(&inner, "a rule groups its terms with `$or` and `$and`"),
-            _ => self.term(&inner, key, value),
+            _ => self.term(&inner, key, value, depth),
         }
     }
 
@@ -167,11 +193,11 @@ impl Parser {
         members.iter().enumerate().map(member).collect()
     }
 
-    fn term(&self, place: &str, key: &str, value: &Value) -> Result<Condition> {
-        if let Value::Object(fields) = value
-            && fields.contains_key("$from")
+    fn term(&self, place: &str, key: &str, value: &Value, depth: usize) -> Result<Condition> {
+        if let Value::Object(members) = value
+            && members.contains_key("$from")
         {
-            return refuse(place, "conditions on other collections (`$from`) are not available");
+            return self.relation(place, key, members, depth);
         }
         let value = template(place, value)?;
         check_term(place, key, &value)?;
@@ -182,6 +208,48 @@ impl Parser {
             },
             value => Ok(Condition::Term(Term { key: key.to_owned(), value })),
         }
+    }
+
+    /// Parses a term on the values of another collection.
+    fn relation(
+        &self,
+        place: &str,
+        key: &str,
+        members: &Map<String, Value>,
+        depth: usize,
+    ) -> Result<Condition> {
+        check_members(place, members, &["$from", "select", "where"])?;
+        let (name, ending) = split_operator(key);
+        let is_opposite = match ending.trim_start_matches('_') {
+            "in" => false,
+            "notin" => true,
+            _ => {
+                return refuse(
+                    place,
+                    "`$from` stands behind `__in` or `__notin`, as in {\"team__in\":{\"$from\":…}}",
+                );
+            }
+        };
+        let text = |member: &str, example: &str| match members.get(member) {
+            Some(Value::String(text)) => Ok(text.as_str()),
+            _ => refuse(place, format!("`{member}` must be {example}")),
+        };
+        let (collection, select) =
+            (text("$from", "the name of a collection")?, text("select", "the name of a field")?);
+        let field = |name: &str| parse_field(name).or_else(|err| refuse(place, err.to_string()));
+        let filter = match members.get("where") {
+            Some(filter) => self.condition(&format!("{place}.where"), filter, depth + 1)?,
+            None => Condition::Known(true),
+        };
+        if filter.variables().contains(&&Variable::Now) {
+            return refuse(place, "`$now` is no variable of `where`");
+        }
+        let relation = Relation { collection: collection.to_owned(), select: field(select)?, filter };
+        let related = Condition::Related(field(name)?, Box::new(relation));
+        if related.related_collections().len() > MAX_NESTED_RELATIONS {
+            return refuse(place, format!("relations are at most {MAX_NESTED_RELATIONS} deep"));
+        }
+        Ok(if is_opposite { Condition::Not(Box::new(related)) } else { related })
     }
 
     fn term_on_caller(&self, place: &str, key: &str, value: &Value) -> Result<Condition> {

@@ -19,13 +19,18 @@ pub enum StampError {
 }
 
 impl Stamps {
+    /// Whether the server sets nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns the data with the stamps in place. What the caller sent there is overwritten.
     ///
     /// # Errors
     /// [`StampError`].
-    pub fn apply(&self, data: &Data, values: &Values) -> Result<Data, StampError> {
+    pub fn apply(&self, data: Data, values: &Values) -> Result<Data, StampError> {
         if self.0.is_empty() {
-            return Ok(data.clone());
+            return Ok(data);
         }
         let mut fields = data.fields().clone();
         for (path, template) in &self.0 {

@@ -1,9 +1,16 @@
 //! Tests of rules without a server: parsing, and the logic of three values.
 
+use std::{collections::HashMap, sync::Arc};
+
 use serde_json::{Value, json};
 
-use super::{Condition, RuleSet, UserValues, Values, condition::filter_of, variable::Template};
-use crate::domain::{Data, Document, DocumentId, Timestamp};
+use super::{
+    Condition, Missing, RuleSet, SetQuery, UserValues, Values, condition::filter_of, variable::Template,
+};
+use crate::{
+    domain::{Data, Document, DocumentId, Timestamp},
+    query::parse::parse_field,
+};
 
 fn document(data: Value) -> Document {
     Document {
@@ -33,49 +40,51 @@ fn what_is_missing_denies_also_in_its_opposite() {
     let (own, nobodys) = (document(json!({"owner": "ada"})), document(json!({})));
     let (ada, guest) = (user(json!({})), Values::default());
     let rule = read(json!({"owner": "$user.id"}));
-    assert!(rule.bind(&ada).matches(&own));
-    assert!(!rule.bind(&ada).matches(&nobodys));
+    assert!(rule.bind(&ada).unwrap().matches(&own));
+    assert!(!rule.bind(&ada).unwrap().matches(&nobodys));
     for rule in [
         json!({"owner": "$user.id"}),
         json!({"$not": {"owner": "$user.id"}}),
         json!({"owner__ne": "$user.id"}),
     ] {
-        let bound = read(rule.clone()).bind(&guest);
+        let bound = read(rule.clone()).bind(&guest).unwrap();
         assert!(bound.is_nothing(), "{rule}: {bound:?}");
     }
     // Another alternative is enough.
     let rule = read(json!({"$or": [{"owner": "$user.id"}, {"public": true}]}));
-    assert!(rule.bind(&guest).matches(&document(json!({"public": true}))));
+    assert!(rule.bind(&guest).unwrap().matches(&document(json!({"public": true}))));
     let rule = read(json!({"$not": {"$or": [{"owner": "$user.id"}, {"public": true}]}}));
-    assert!(rule.bind(&guest).is_nothing());
+    assert!(rule.bind(&guest).unwrap().is_nothing());
 }
 
 #[test]
 fn terms_on_the_caller_become_true_or_false() {
     let moderator = user(json!({"roles": ["moderator"], "profile": {"level": 3, "teams": ["a", "b"]}}));
     let rule = read(json!({"$user.roles__array_contains": "moderator"}));
-    assert_eq!(rule.bind(&moderator), crate::query::Filter::all());
-    assert!(rule.bind(&user(json!({"roles": []}))).is_nothing());
-    assert!(rule.bind(&Values::default()).is_nothing());
+    assert_eq!(rule.bind(&moderator).unwrap(), crate::query::Filter::all());
+    assert!(rule.bind(&user(json!({"roles": []}))).unwrap().is_nothing());
+    assert!(rule.bind(&Values::default()).unwrap().is_nothing());
     let rule = read(json!({"$user.profile.level__gte": 3, "team__in": "$user.profile.teams"}));
-    assert!(rule.bind(&moderator).matches(&document(json!({"team": "b"}))));
-    assert!(!rule.bind(&moderator).matches(&document(json!({"team": "c"}))));
+    assert!(rule.bind(&moderator).unwrap().matches(&document(json!({"team": "b"}))));
+    assert!(!rule.bind(&moderator).unwrap().matches(&document(json!({"team": "c"}))));
     // A value that the operator does not take is unknown.
     let rule = read(json!({"team__in": "$user.profile.level"}));
-    assert!(rule.bind(&moderator).is_nothing());
-    assert!(read(json!("@user")).bind(&Values::default()).is_nothing());
+    assert!(rule.bind(&moderator).unwrap().is_nothing());
+    assert!(read(json!("@user")).bind(&Values::default()).unwrap().is_nothing());
 }
 
 #[test]
 fn parameters_are_taken_by_value_and_by_hash() {
-    let values =
-        Values { params: serde_json::from_value(json!({"invite": "abc"})).unwrap(), ..Values::default() };
+    let values = Values {
+        params: Arc::new(serde_json::from_value(json!({"invite": "abc"})).unwrap()),
+        ..Values::default()
+    };
     let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let rule = read(json!({"inviteHash": "$paramHash.invite", "code": "$param.invite"}));
-    let bound = rule.bind(&values);
+    let bound = rule.bind(&values).unwrap();
     assert!(bound.matches(&document(json!({"inviteHash": hash, "code": "abc"}))));
     assert!(!bound.matches(&document(json!({"inviteHash": hash, "code": "abd"}))));
-    assert!(rule.bind(&Values::default()).is_nothing());
+    assert!(rule.bind(&Values::default()).unwrap().is_nothing());
 }
 
 #[test]
@@ -83,6 +92,35 @@ fn a_text_with_a_dollar_is_escaped() {
     assert_eq!(Template::parse(json!("\\$5")), Ok(Template::Fixed(json!("$5"))));
     assert!(Template::parse(json!("$5")).is_err());
     assert!(filter_of("price", json!("$5")).is_ok());
+}
+
+#[test]
+fn a_set_of_another_collection_is_asked_for_and_then_compared() {
+    let rule =
+        read(json!({"team__in": {"$from": "members", "select": "team", "where": {"user": "$user.id"}}}));
+    let ada = user(json!({}));
+    let Err(Missing(missing)) = rule.bind(&ada) else { panic!() };
+    let query = SetQuery {
+        collection: "members".to_owned(),
+        select: parse_field("team").unwrap(),
+        filter: filter_of("user", json!("ada")).unwrap(),
+    };
+    assert_eq!(missing, std::slice::from_ref(&query));
+    let with_set = |values: Vec<Value>| {
+        let sets = Arc::new(HashMap::from([(query.clone(), Arc::from(values))]));
+        Values { sets, ..ada.clone() }
+    };
+    let (red, none) = (document(json!({"team": "red"})), document(json!({})));
+    let bound = rule.bind(&with_set(vec![json!("red"), json!("blue")])).unwrap();
+    assert!(bound.matches(&red) && !bound.matches(&none));
+    assert!(rule.bind(&with_set(vec![])).unwrap().is_nothing());
+    // A guest is in no team for certain, and not for certain out of any.
+    assert!(rule.bind(&Values::default()).unwrap().is_nothing());
+    let rule =
+        read(json!({"team__notin": {"$from": "members", "select": "team", "where": {"user": "$user.id"}}}));
+    assert!(rule.bind(&with_set(vec![json!("blue")])).unwrap().matches(&red));
+    assert!(rule.bind(&with_set(vec![])).unwrap().matches(&none));
+    assert!(rule.bind(&Values::default()).unwrap().is_nothing());
 }
 
 #[test]
@@ -101,6 +139,8 @@ fn a_mistake_is_named_with_its_place() {
         (json!({"fields": {"a": {"wirte": true}}}), "`rules.fields.a`", "write"),
         (json!({"fields": {"id": {"write": true}}}), "`rules.fields.id`", "data.id"),
         (json!({"read": {"a__startswith": ["$user.id"]}}), "`rules.read.a__startswith`", "string"),
+        (json!({"read": {"a": {"$from": "b", "select": "c"}}}), "`rules.read.a`", "__in"),
+        (json!({"read": {"a__in": {"$from": "b", "slect": "c"}}}), "`rules.read.a__in`", "`select`"),
         (json!({"read": 1}), "`rules.read`", "@user"),
         (json!([]), "`rules`", "object"),
     ] {
@@ -118,7 +158,7 @@ fn a_change_must_meet_every_part_of_an_alternative() {
     let before = document(json!({"owner": "ada", "team": 1, "likes": 1, "meta": {"seen": 1, "x": 1}}));
     let check = |after: Value| {
         let outcome = rules.update()[0].check((&before, &document(after)), &user(json!({})));
-        outcome.map_err(|unmet| unmet.as_str())
+        outcome.unwrap().map_err(|unmet| unmet.as_str())
     };
     let after = json!({"owner": "ada", "team": 1, "likes": 2, "meta": {"seen": 2, "x": 1}});
     assert_eq!(check(after), Ok(()));
@@ -131,5 +171,5 @@ fn a_change_must_meet_every_part_of_an_alternative() {
         Err("only")
     );
     let others = document(json!({"owner": "bob"}));
-    assert!(rules.update()[0].check((&others, &others), &user(json!({}))).is_err());
+    assert!(rules.update()[0].check((&others, &others), &user(json!({}))).unwrap().is_err());
 }

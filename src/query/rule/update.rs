@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{condition::Condition, variable::Values};
+use super::{
+    condition::{Condition, Missing},
+    variable::Values,
+};
 use crate::{
     domain::{Data, Document, FieldPath, Segment},
     query::matches::value_at,
@@ -47,22 +50,27 @@ impl UpdateRule {
     ///
     /// # Errors
     /// The first part that it does not meet.
-    pub fn check(&self, (before, after): (&Document, &Document), values: &Values) -> Result<(), Unmet> {
-        if !self.before.bind(values).matches(before) {
-            return Err(Unmet::Before);
+    /// The outer error says which sets of other collections have to be read first.
+    pub fn check(
+        &self,
+        (before, after): (&Document, &Document),
+        values: &Values,
+    ) -> Result<Result<(), Unmet>, Missing> {
+        if !self.before.bind(values)?.matches(before) {
+            return Ok(Err(Unmet::Before));
         }
         if self.unchanged.iter().any(|path| is_changed(path, &before.data, &after.data)) {
-            return Err(Unmet::Unchanged);
+            return Ok(Err(Unmet::Unchanged));
         }
         if let Some(only) = &self.only
             && without(&before.data, only) != without(&after.data, only)
         {
-            return Err(Unmet::Only);
+            return Ok(Err(Unmet::Only));
         }
-        if !self.after.bind(values).matches(after) {
-            return Err(Unmet::After);
+        if !self.after.bind(values)?.matches(after) {
+            return Ok(Err(Unmet::After));
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     pub(super) fn conditions(&self) -> [&Condition; 2] {
@@ -71,7 +79,7 @@ impl UpdateRule {
 }
 
 /// Whether a field has another value than before. A field that is missing has another value than null.
-pub(super) fn is_changed(path: &FieldPath, before: &Data, after: &Data) -> bool {
+pub fn is_changed(path: &FieldPath, before: &Data, after: &Data) -> bool {
     value_at(path.segments(), before) != value_at(path.segments(), after)
 }
 

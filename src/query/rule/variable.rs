@@ -1,12 +1,18 @@
 //! Variables of rules, their values, and values with variables in them.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::set::Sets;
 use crate::{
     domain::{Data, FieldPath, Segment, Timestamp},
     query::matches::value_at,
 };
+
+/// Parameters that a caller gives to rules, by name.
+pub type Params = Arc<Map<String, Value>>;
 
 /// What rules know of a user.
 #[derive(Clone, Debug)]
@@ -24,7 +30,9 @@ pub struct Values {
     /// The id of the key; `None` for a caller without one.
     pub key: Option<String>,
     /// The parameters that the caller sent with the request or the subscription.
-    pub params: Map<String, Value>,
+    pub params: Params,
+    /// The sets of other collections that were read.
+    pub sets: Arc<Sets>,
     /// The time of the write. `None` when a rule about reading is bound, because a document must not come or go without a change.
     pub now: Option<Timestamp>,
 }

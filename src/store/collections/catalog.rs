@@ -1,4 +1,4 @@
-//! A cache of each project's collections, indexes and settings, which is as fresh as the log.
+//! A cache of each project's collections, indexes, rules and settings, which is as fresh as the log.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::{
     domain::{Collection, CollectionId, CollectionName, Position, ProjectId, ProjectSettings},
-    query::index_definition::Index,
+    query::{index_definition::Index, rule::RuleSet},
     store::{
         Db, Lane, Result, StoreError, WriteTx,
         access::projects,
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The collections, indexes and settings of a project, at one control sequence.
+/// The collections, indexes, rules and settings of a project, at one control sequence.
 ///
 /// The maps are persistent: a copy shares all that is not changed, so a change costs the same whatever the number of
 /// collections.
@@ -33,6 +33,8 @@ pub struct Catalog {
     by_id: HashTrieMapSync<CollectionId, Arc<Collection>>,
     /// Collections without indexes have no entry.
     indexes: HashTrieMapSync<CollectionId, Vec<Arc<Index>>>,
+    /// Collections without rules have no entry.
+    rules: HashTrieMapSync<CollectionId, Arc<RuleSet>>,
     settings: Arc<ProjectSettings>,
 }
 
@@ -40,12 +42,13 @@ impl Catalog {
     /// Makes a catalog of rows that were read after `control`.
     pub fn new(
         control: Position,
-        collections: Vec<Collection>,
+        collections: Vec<rows::Ruled>,
         indexes: Vec<(CollectionId, Index)>,
         settings: ProjectSettings,
     ) -> Self {
         let mut catalog = Self { control, settings: Arc::new(settings), ..Self::default() };
-        for collection in collections {
+        for (collection, rules) in collections {
+            catalog.set_rules(&collection.id, rules.map(Arc::new));
             catalog.insert(Arc::new(collection));
         }
         let mut by_collection: HashMap<_, Vec<_>> = HashMap::new();
@@ -112,6 +115,21 @@ impl Catalog {
         }
     }
 
+    /// Returns the rules of a collection, if it has any.
+    pub fn rules_of(&self, id: &CollectionId) -> Option<&Arc<RuleSet>> {
+        self.rules.get(id)
+    }
+
+    /// Replaces the rules of a collection.
+    pub fn set_rules(&mut self, id: &CollectionId, rules: Option<Arc<RuleSet>>) {
+        match rules {
+            Some(rules) => self.rules.insert_mut(id.clone(), rules),
+            None => {
+                self.rules.remove_mut(id);
+            }
+        }
+    }
+
     /// Adds a collection, or replaces the one with its id.
     pub fn insert(&mut self, collection: Arc<Collection>) {
         self.take(&collection.id);
@@ -119,10 +137,11 @@ impl Catalog {
         self.by_id.insert_mut(collection.id.clone(), collection);
     }
 
-    /// Removes a collection and its indexes.
+    /// Removes a collection with its indexes and rules.
     pub fn remove(&mut self, id: &CollectionId) {
         self.take(id);
         self.indexes.remove_mut(id);
+        self.rules.remove_mut(id);
     }
 
     fn take(&mut self, id: &CollectionId) {

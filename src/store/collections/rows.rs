@@ -6,6 +6,7 @@ use entity::collection;
 
 use crate::{
     domain::{Collection, CollectionId, CollectionName, ProjectId, Schema, Timestamp},
+    query::rule::RuleSet,
     store::{
         Result, Sql, WriteTx,
         db::rows::{Rows, RowsSql},
@@ -17,7 +18,7 @@ const INSERT: RowsSql = RowsSql::same(
      SELECT column1, column2, column3, column4, column5 FROM {rows} WHERE column1 IS NOT NULL",
 );
 const LIST: Sql = Sql::same(
-    "SELECT id, name, created_at, schema FROM collections WHERE project_id = $1 AND removed_at IS NULL",
+    "SELECT id, name, created_at, schema, rules FROM collections WHERE project_id = $1 AND removed_at IS NULL",
 );
 const HAS_REMOVED: Sql = Sql::same("SELECT id FROM collections WHERE removed_at IS NOT NULL LIMIT 1");
 const LOCK_REMOVED: Sql = Sql {
@@ -29,17 +30,21 @@ const LOCK_REMOVED_ONE: Sql = Sql {
     postgres: "SELECT id FROM collections WHERE id = $1 AND removed_at IS NOT NULL FOR UPDATE SKIP LOCKED",
 };
 const CHANGE: Sql = Sql::same("UPDATE collections SET name = $2, schema = $3 WHERE id = $1");
+const SET_RULES: Sql = Sql::same("UPDATE collections SET rules = $2 WHERE id = $1");
 const MARK_REMOVED: Sql = Sql::same("UPDATE collections SET removed_at = $2 WHERE id = $1");
 // A node of an older version may still be deleting some of its documents.
 const DELETE: Sql = Sql::same(
     "DELETE FROM collections WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM documents WHERE collection_id = $1) RETURNING id",
 );
 
+/// A collection with its rules, if it has any.
+pub type Ruled = (Collection, Option<RuleSet>);
+
 /// Lists the collections of a project by name, without removed ones.
 ///
 /// # Errors
 /// A database failure.
-pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<Collection>> {
+pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<Ruled>> {
     let rows = collection::Entity::find()
         .filter(collection::Column::ProjectId.eq(project.as_str()))
         .filter(collection::Column::RemovedAt.is_null())
@@ -53,17 +58,19 @@ pub async fn list(db: &impl ConnectionTrait, project: &ProjectId) -> Result<Vec<
 ///
 /// # Errors
 /// A database failure.
-pub async fn list_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<Vec<Collection>> {
+pub async fn list_locked(tx: &mut WriteTx, project: &ProjectId) -> Result<Vec<Ruled>> {
     let rows = tx.query(LIST, [project.as_str().into()]).await?;
     rows.iter()
         .map(|row| {
             let text = |column| row.try_get_by_index::<String>(column);
-            Ok(Collection {
+            let rules = row.try_get_by_index::<Option<String>>(4)?.as_deref().map(RuleSet::from_stored);
+            let collection = Collection {
                 id: CollectionId::from_stored(&text(0)?),
                 name: CollectionName::from_stored(&text(1)?),
                 created_at: Timestamp(row.try_get_by_index(2)?),
                 schema: row.try_get_by_index::<Option<String>>(3)?.as_deref().map(Schema::from_stored),
-            })
+            };
+            Ok((collection, rules))
         })
         .collect()
 }
@@ -118,6 +125,11 @@ pub fn change(tx: &mut WriteTx, collection: &Collection) {
     tx.defer(CHANGE, [collection.id.as_str().into(), collection.name.as_str().into(), schema.into()]);
 }
 
+/// Writes a collection's rules. Deferred.
+pub fn set_rules(tx: &mut WriteTx, id: &CollectionId, rules: Option<&RuleSet>) {
+    tx.defer(SET_RULES, [id.as_str().into(), rules.map(|rules| rules.source().to_string()).into()]);
+}
+
 /// Marks a collection as removed. Its name is free at once, and its documents are deleted later. Deferred.
 pub fn mark_removed(tx: &mut WriteTx, id: &CollectionId, at: Timestamp) {
     tx.defer(MARK_REMOVED, [id.as_str().into(), at.0.into()]);
@@ -131,11 +143,13 @@ pub async fn delete(tx: &mut WriteTx, id: &CollectionId) -> Result<bool> {
     Ok(!tx.query(DELETE, [id.as_str().into()]).await?.is_empty())
 }
 
-fn to_collection(row: collection::Model) -> Collection {
-    Collection {
+fn to_collection(row: collection::Model) -> Ruled {
+    let rules = row.rules.as_deref().map(RuleSet::from_stored);
+    let collection = Collection {
         id: CollectionId::from_stored(&row.id),
         name: CollectionName::from_stored(&row.name),
         created_at: Timestamp(row.created_at),
         schema: row.schema.as_deref().map(Schema::from_stored),
-    }
+    };
+    (collection, rules)
 }

@@ -270,7 +270,8 @@ fn group_value(field: &Field, backend: DbBackend) -> Expr {
 }
 
 /// Returns the text of a value, which [`read_value`] reads. NULL if the field is missing.
-fn value_text(field: &Field, backend: DbBackend) -> Expr {
+/// Returns the expression of a field's value as text: JSON of data, and the value itself of a document's own member.
+pub(super) fn value_text(field: &Field, backend: DbBackend) -> Expr {
     match (field, backend) {
         (Field::Data(path), DbBackend::Postgres) => postgres_value(path).cast_as("text"),
         (Field::Data(path), _) => sqlite_text(path),
@@ -291,7 +292,7 @@ fn is_number(field: &Field, backend: DbBackend) -> Expr {
 }
 
 /// Reads the text of a value in canonical form. A time is in milliseconds.
-fn read_value(field: &Field, text: &str) -> Result<Value> {
+pub(super) fn read_value(field: &Field, text: &str) -> Result<Value> {
     if *field == Field::Id {
         return Ok(Value::from(text));
     }

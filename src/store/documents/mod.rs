@@ -1,7 +1,7 @@
 //! Documents: single ones, lists, snapshots, exports, relations and aggregates, and how the database reads them.
 //!
 //! Reading order: [`table`], [`one`], [`several`], [`writes`], [`ordered`], [`list`], [`snapshots`], [`exports`],
-//! [`relations`], [`aggregates`], [`explain`].
+//! [`relations`], [`aggregates`], [`sets`], [`explain`].
 
 pub mod aggregates;
 pub mod explain;
@@ -10,6 +10,7 @@ pub mod list;
 pub mod one;
 pub mod ordered;
 pub mod relations;
+pub mod sets;
 pub mod several;
 pub mod snapshots;
 pub mod table;

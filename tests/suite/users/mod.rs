@@ -22,7 +22,7 @@ mod requests;
 mod second_factor;
 mod secrets;
 mod sessions;
-mod streams;
+pub mod streams;
 mod tabs;
 mod taken_over;
 mod templates;

@@ -1,0 +1,185 @@
+//! What a principal may read: the rules of a collection, bound to the principal.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::{Mutex, OnceCell};
+
+use super::{
+    Forbidden, Principal,
+    permission::{self, Readable},
+    principal::keyless,
+};
+use crate::{
+    domain::{Collection, CollectionId, Data, DocumentKey, USERS},
+    query::{
+        Field, Filter,
+        rule::{Missing, RuleSet, SetQuery, Sets, UserValues, Values},
+    },
+    store::{
+        Db, Lane, StoreError,
+        collections::catalog::Catalog,
+        documents::{one, sets},
+    },
+};
+
+/// What a principal may read of a collection, and on what that depends besides the rules.
+pub struct ReadRights {
+    pub readable: Readable,
+    /// A change of a matching document may change it: the filters by their collections, each collection once.
+    pub watched: Vec<(CollectionId, Filter)>,
+}
+
+/// The rights of one principal, as of the moment at which they are first asked for. What they depend on is read once, and only if
+/// a rule asks for it.
+pub struct Rights<'a> {
+    db: &'a Db,
+    /// Where sets of other collections are read.
+    lane: Lane,
+    catalog: Arc<Catalog>,
+    principal: &'a Principal,
+    user: OnceCell<Option<Data>>,
+    sets: Mutex<Arc<Sets>>,
+}
+
+impl<'a> Rights<'a> {
+    pub fn new(db: &'a Db, lane: Lane, catalog: Arc<Catalog>, principal: &'a Principal) -> Self {
+        Self { db, lane, catalog, principal, user: OnceCell::new(), sets: Mutex::default() }
+    }
+
+    /// Returns what the principal may read of a collection.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn readable(&self, collection: &Collection) -> Result<Readable, StoreError> {
+        Ok(self.read_rights(collection).await?.readable)
+    }
+
+    /// Returns the same, and says on what else the answer depends.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn read_rights(&self, collection: &Collection) -> Result<ReadRights, StoreError> {
+        let of = |rule| permission::readable(self.principal, collection, rule);
+        let rules = match self.catalog.rules_of(&collection.id) {
+            Some(rules) if !self.principal.is_server() => rules,
+            _ => return Ok(ReadRights { readable: of(None), watched: Vec::new() }),
+        };
+        let mut values = self.values(rules).await?;
+        let mut watched = Vec::new();
+        if let Some(key) = self.user_key().filter(|_| rules.read().needs_user_document()) {
+            add_watch(
+                &mut watched,
+                key.collection,
+                Filter::Equals(Field::Id, vec![Value::from(key.id.as_str())]),
+            );
+        }
+        loop {
+            let missing = match rules.read().bind_with_queries(&values) {
+                Ok((filter, queries)) => {
+                    for SetQuery { collection, filter, .. } in queries {
+                        if let Some(collection) = self.catalog.find(&collection) {
+                            add_watch(&mut watched, collection.id.clone(), filter);
+                        }
+                    }
+                    return Ok(ReadRights { readable: of(Some(filter)), watched });
+                }
+                Err(Missing(missing)) => missing,
+            };
+            match self.read_sets(missing).await? {
+                Some(sets) => values.sets = sets,
+                None => {
+                    let readable = Readable::Nothing(Forbidden::TooManyValues);
+                    return Ok(ReadRights { readable, watched });
+                }
+            }
+        }
+    }
+
+    /// Returns every set that the rules of these collections ask for. `None` if one has too many values.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn all_sets<'c>(
+        &self,
+        collections: impl Iterator<Item = &'c CollectionId>,
+    ) -> Result<Option<Arc<Sets>>, StoreError> {
+        for id in collections {
+            let Some(rules) = self.catalog.rules_of(id).filter(|rules| rules.has_relations()) else {
+                continue;
+            };
+            let mut values = self.values(rules).await?;
+            loop {
+                let missing = rules.missing_sets(&values);
+                if missing.is_empty() {
+                    break;
+                }
+                match self.read_sets(missing).await? {
+                    Some(sets) => values.sets = sets,
+                    None => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(self.sets.lock().await.clone()))
+    }
+
+    /// Reads sets, and returns all that were read so far. `None` if one has too many values.
+    async fn read_sets(&self, queries: Vec<SetQuery>) -> Result<Option<Arc<Sets>>, StoreError> {
+        let mut sets = self.sets.lock().await;
+        for query in queries {
+            if sets.contains_key(&query) {
+                continue;
+            }
+            let Some(values) = self.read_set(&query).await? else { return Ok(None) };
+            Arc::make_mut(&mut sets).insert(query, values.into());
+        }
+        Ok(Some(sets.clone()))
+    }
+
+    async fn read_set(&self, query: &SetQuery) -> Result<Option<Vec<Value>>, StoreError> {
+        // A collection that doesn't exist has no documents.
+        let Some(collection) = self.catalog.find(&query.collection) else { return Ok(Some(Vec::new())) };
+        let (id, field, filter) = (collection.id.clone(), query.select.clone(), query.filter.clone());
+        self.db.read(self.lane, |db| async move { sets::read(&db, &id, &field, &filter).await }).await
+    }
+
+    async fn values(&self, rules: &RuleSet) -> Result<Values, StoreError> {
+        let user = match &self.principal.user {
+            None => None,
+            Some(user) => {
+                let data = match rules.needs_user_document() {
+                    true => self.user.get_or_try_init(|| self.read_user()).await?.clone(),
+                    false => None,
+                };
+                Some(UserValues { id: user.id.to_string(), data })
+            }
+        };
+        let key = Some(&self.principal.key).filter(|key| **key != keyless());
+        let (params, sets) = (self.principal.params.clone(), self.sets.lock().await.clone());
+        Ok(Values { user, key: key.map(ToString::to_string), params, sets, now: None })
+    }
+
+    /// Returns the key of the user's document.
+    fn user_key(&self) -> Option<DocumentKey> {
+        let (user, users) = (self.principal.user.as_ref()?, self.catalog.find(USERS)?);
+        Some(DocumentKey { collection: users.id.clone(), id: user.id.clone() })
+    }
+
+    async fn read_user(&self) -> Result<Option<Data>, StoreError> {
+        let Some(key) = self.user_key() else { return Ok(None) };
+        let read = |db| async move { one::find(&db, &key.collection, &key.id).await };
+        Ok(self.db.read(Lane::Point, read).await?.map(|document| document.data))
+    }
+}
+
+/// Adds a filter to those that are watched, with an alternative if its collection is watched already.
+fn add_watch(watched: &mut Vec<(CollectionId, Filter)>, collection: CollectionId, filter: Filter) {
+    match watched.iter_mut().find(|(other, _)| *other == collection) {
+        Some((_, Filter::Or(any))) => any.push(filter),
+        Some((_, known)) => {
+            let first = std::mem::replace(known, Filter::nothing());
+            *known = Filter::Or(vec![first, filter]);
+        }
+        None => watched.push((collection, filter)),
+    }
+}

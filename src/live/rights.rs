@@ -1,0 +1,105 @@
+//! The rights behind a subscription: how its filter is narrowed, and whether it is still the right one.
+//!
+//! A subscription is sent a change only if its filter was what its principal's rights made of it at that change or later. The
+//! hub and the log say where rights may change: the rules of the collection were set, or the document of the user changed.
+//! From there on nothing is sent until the rights were asked for anew.
+
+use std::sync::Arc;
+
+use super::{error::LiveError, reads::Streams};
+use crate::{
+    auth::{Principal, rights::ReadRights},
+    domain::Collection,
+    hub::{Asked, Audience, Delivery, Interest},
+    query::{Filter, rule::Params},
+    store::StoreError,
+    wire::Form,
+};
+
+/// What the rights of a principal make of a subscription's filter.
+#[derive(Debug)]
+pub struct Narrowed {
+    /// The wanted documents that the principal may read.
+    pub filter: Filter,
+    /// What is needed to narrow it anew, if that is more than the filter.
+    pub asked: Option<Asked>,
+}
+
+/// The outcome of asking for the rights of a subscription anew.
+#[derive(Debug)]
+pub enum Rebound {
+    /// Its filter is still the right one.
+    Same,
+    /// Its filter is this one now, which is right up to this sequence.
+    Other(Narrowed, u64),
+    /// It ends: its principal may read nothing of the collection any more, or it can't be served.
+    Ended(LiveError),
+}
+
+/// Narrows the filter of a subscription to what a principal may read now.
+///
+/// # Errors
+/// The inner error says why it can't be served: that is nothing, or there is no memory for it. The outer one is a database
+/// failure.
+pub(super) async fn narrow(
+    streams: &Streams,
+    principal: &Principal,
+    collection: &Collection,
+    wanted: Filter,
+) -> Result<Result<Narrowed, LiveError>, StoreError> {
+    let ReadRights { readable, watched } = streams.reader().read_rights(principal, collection).await?;
+    let filter = match readable.narrow(wanted.clone()) {
+        Ok(filter) => filter,
+        Err(forbidden) => return Ok(Err(forbidden.into())),
+    };
+    let is_plain = filter == wanted && principal.params.is_empty() && watched.is_empty();
+    let params = principal.params.clone();
+    let watch = |(collection, filter)| {
+        let (project, key) = (principal.project.clone(), principal.key.clone());
+        let audience = Audience { project, collection, form: Form::Named, label: Arc::from(""), key };
+        streams.interests().get(audience, filter)
+    };
+    let watched = match watched.into_iter().map(watch).collect() {
+        Ok(watched) => watched,
+        Err(full) => return Ok(Err(LiveError::TooManyBytes(full))),
+    };
+    let asked = (!is_plain).then(|| Asked { wanted: Arc::new(wanted), params, watched });
+    Ok(Ok(Narrowed { filter, asked }))
+}
+
+/// Asks for the rights of a subscription anew. If its collection was removed meanwhile, others notice.
+///
+/// # Errors
+/// A database failure.
+pub(super) async fn rebind(
+    streams: &Streams,
+    principal: &Principal,
+    delivery: &Delivery,
+) -> Result<Rebound, StoreError> {
+    // What is found below is at least as new as this end.
+    let Some(end) = streams.find_end(&delivery.project).await? else { return Ok(Rebound::Same) };
+    let checked = end.cursor.position.sequence;
+    let collection =
+        streams.reader().find_collection(&delivery.project, delivery.collection.as_str()).await?;
+    let Some(collection) = collection else { return Ok(Rebound::Same) };
+    let (params, wanted) = match delivery.asked() {
+        Some(asked) => (asked.params.clone(), &asked.wanted),
+        None => (Params::default(), &delivery.filter),
+    };
+    let principal = principal.with_params(params);
+    let narrowed = match narrow(streams, &principal, &collection, (**wanted).clone()).await? {
+        Ok(narrowed) => narrowed,
+        Err(error) => return Ok(Rebound::Ended(error)),
+    };
+    let watched = narrowed.asked.as_ref().map_or(&[][..], |asked| &asked.watched);
+    let is_same = |(one, other): (&Arc<Interest>, &Arc<Interest>)| Arc::ptr_eq(one, other);
+    let watches_same =
+        watched.len() == delivery.watched().len() && watched.iter().zip(delivery.watched()).all(is_same);
+    // As it is kept.
+    let filter = narrowed.filter.clone().compact(&mut |path| path);
+    if filter == *delivery.filter && watches_same {
+        delivery.trust(checked);
+        return Ok(Rebound::Same);
+    }
+    Ok(Rebound::Other(narrowed, checked))
+}

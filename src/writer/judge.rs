@@ -1,0 +1,214 @@
+//! Judges writes by the rules of their collection, under the lock of the log: the rules, the document and the user are those of
+//! this moment.
+
+use std::{sync::Arc, time::Instant};
+
+use serde_json::Value;
+
+use super::{author::Author, batch::Batch, error::WriteError, staged::Staged};
+use crate::{
+    auth::principal::keyless,
+    domain::{Collection, Data, Document, DocumentId, DocumentKey, USERS},
+    query::rule::{
+        Condition, Missing, RuleAction, RuleSet, SetQuery, Sets, StampError, Stamps, UserValues, Values,
+        WriteRule, is_changed,
+    },
+};
+
+/// The rules of a collection, and the values of their variables for the caller.
+pub(super) struct Judge {
+    rules: Arc<RuleSet>,
+    values: Values,
+}
+
+impl Batch {
+    /// Returns the judge of a write to a collection. `None` if no rules bind the caller.
+    pub(super) fn judge(&self, staged: &Staged, collection: &Collection) -> Option<Judge> {
+        let author = staged.asker.author.as_ref()?;
+        let rules = self.catalog(staged).rules_of(&collection.id)?.clone();
+        let user = author.user.as_ref().map(|id| UserValues {
+            id: id.to_string(),
+            data: rules.needs_user_document().then(|| self.data_of_user(staged, id)).flatten(),
+        });
+        let key = staged.asker.key.as_ref().filter(|key| **key != keyless());
+        let values = Values {
+            user,
+            key: key.map(ToString::to_string),
+            params: author.params.clone(),
+            sets: self.sets(staged, author),
+            now: Some(staged.at),
+        };
+        Some(Judge { rules, values })
+    }
+
+    /// Returns the sets that the rules ask of other collections, with what the mutation at hand has made of them. Of a value that
+    /// it takes away nothing is known of other documents that have it, so it is gone: the caller may lose a right too early, and
+    /// never too late.
+    fn sets(&self, staged: &Staged, author: &Author) -> Arc<Sets> {
+        if author.sets.is_empty() || staged.documents.is_empty() {
+            return author.sets.clone();
+        }
+        let catalog = self.catalog(staged);
+        let with_own_changes = |(query, values): (&SetQuery, &Arc<[Value]>)| {
+            let Some(collection) = catalog.find(&query.collection) else {
+                return (query.clone(), values.clone());
+            };
+            let mut values = values.to_vec();
+            for (key, after) in staged.documents.iter().filter(|(key, _)| key.collection == collection.id) {
+                let value_of = |document: &Document| {
+                    let value = query.select.value_in(document).filter(|value| !value.is_null())?;
+                    query.filter.matches(document).then(|| value.into_owned())
+                };
+                let before = self.document_before(key).and_then(|document| value_of(&document));
+                let after = after.as_ref().and_then(|document| value_of(document));
+                values.retain(|value| Some(value) != before.as_ref());
+                values.extend(after);
+            }
+            (query.clone(), values.into())
+        };
+        Arc::new(author.sets.iter().map(with_own_changes).collect())
+    }
+
+    /// Checks that the sets of the author are still true: no document of theirs has changed since they were read.
+    ///
+    /// # Errors
+    /// [`WriteError::RightsBehind`].
+    pub(super) fn check_sets(&self, staged: &Staged) -> Result<(), WriteError> {
+        let Some(author) = staged.asker.author.as_ref().filter(|author| !author.sets.is_empty()) else {
+            return Ok(());
+        };
+        let catalog = self.catalog(staged);
+        let is_written = |query: &SetQuery| {
+            let collection = catalog.find(&query.collection);
+            collection.is_some_and(|collection| self.has_written(&collection.id))
+        };
+        // Behind a control entry, a name may stand for another collection.
+        match staged.ends.control.sequence > author.sets_at || author.sets.keys().any(is_written) {
+            true => Err(WriteError::RightsBehind),
+            false => Ok(()),
+        }
+    }
+
+    fn data_of_user(&self, staged: &Staged, id: &DocumentId) -> Option<Data> {
+        let users = self.catalog(staged).find(USERS)?.id.clone();
+        let document = self.document(staged, &DocumentKey { collection: users, id: id.clone() })?;
+        Some(document.data.clone())
+    }
+}
+
+impl Judge {
+    /// Whether a write of this kind gets stamps.
+    pub(super) fn has_stamps(&self, is_new: bool) -> bool {
+        !self.stamps(is_new).is_empty()
+    }
+
+    /// Returns the data with the stamps that a write of this kind gets.
+    ///
+    /// # Errors
+    /// [`WriteError::Denied`] if a stamp has no value for the caller.
+    pub(super) fn stamp(&self, is_new: bool, data: Data) -> Result<Data, WriteError> {
+        let action = if is_new { RuleAction::Create } else { RuleAction::Update };
+        self.stamps(is_new).apply(data, &self.values).map_err(|err| match err {
+            StampError::Unknown(path) => WriteError::Denied(format!("rules.stamp.{action}.{path}")),
+            StampError::Data(err) => WriteError::Data(Arc::new(err)),
+        })
+    }
+
+    /// Checks that the caller may read a document. Otherwise it does not exist to them.
+    ///
+    /// # Errors
+    /// [`WriteError::RightsBehind`].
+    pub(super) fn can_read(&self, document: &Document) -> Result<bool, WriteError> {
+        let values = Values { now: None, ..self.values.clone() };
+        Ok(self.rules.read().bind(&values)?.matches(document))
+    }
+
+    fn holds(&self, condition: &Condition, document: &Document) -> Result<bool, WriteError> {
+        Ok(condition.bind(&self.values)?.matches(document))
+    }
+
+    /// Checks that the caller may make `after` of `before`.
+    ///
+    /// # Errors
+    /// [`WriteError::Denied`].
+    pub(super) fn check_write(
+        &self,
+        staged: &mut Staged,
+        before: Option<&Document>,
+        after: &Document,
+    ) -> Result<(), WriteError> {
+        let begun = Instant::now();
+        let outcome = match before {
+            None => self.check_create(after),
+            Some(before) => self.check_update(before, after),
+        };
+        staged.checking += begun.elapsed();
+        outcome
+    }
+
+    /// Checks that the caller may delete a document.
+    ///
+    /// # Errors
+    /// [`WriteError::Denied`].
+    pub(super) fn check_delete(&self, document: &Document) -> Result<(), WriteError> {
+        match self.holds(self.rules.delete(), document)? {
+            true => Ok(()),
+            false => denied("rules.delete"),
+        }
+    }
+
+    fn stamps(&self, is_new: bool) -> &Stamps {
+        if is_new { self.rules.stamps_on_create() } else { self.rules.stamps_on_update() }
+    }
+
+    fn check_create(&self, document: &Document) -> Result<(), WriteError> {
+        if !self.holds(self.rules.create(), document)? {
+            return denied("rules.create");
+        }
+        for (path, rule) in self.rules.writes() {
+            let may = match rule {
+                WriteRule::OnCreate => true,
+                WriteRule::If(condition) => self.holds(condition, document)?,
+            };
+            if !may && is_changed(path, &Data::empty(), &document.data) {
+                return denied(format!("rules.fields.{path}.write"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_update(&self, before: &Document, after: &Document) -> Result<(), WriteError> {
+        for (path, rule) in self.rules.writes() {
+            if is_changed(path, &before.data, &after.data) {
+                let may = match rule {
+                    WriteRule::OnCreate => false,
+                    WriteRule::If(condition) => self.holds(condition, before)?,
+                };
+                if !may {
+                    return denied(format!("rules.fields.{path}.write"));
+                }
+            }
+        }
+        let mut unmet = None;
+        for (place, rule) in self.rules.update().iter().enumerate() {
+            match rule.check((before, after), &self.values)? {
+                Ok(()) => return Ok(()),
+                Err(part) => unmet = Some((place, part)),
+            }
+        }
+        match (self.rules.update().len(), unmet) {
+            (1, Some((_, part))) => denied(format!("rules.update.{}", part.as_str())),
+            _ => denied("rules.update"),
+        }
+    }
+}
+
+impl From<Missing> for WriteError {
+    fn from(Missing(_): Missing) -> Self {
+        Self::RightsBehind
+    }
+}
+
+fn denied(place: impl Into<String>) -> Result<(), WriteError> {
+    Err(WriteError::Denied(place.into()))
+}
