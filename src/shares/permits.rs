@@ -1,5 +1,5 @@
 //! Permits for something that few may do at a time. Those who wait get theirs in turns, so that a client with many requests
-//! holds nobody up.
+//! holds nobody up. Nor does one fill the queue: when that is full, whoever has most waiters in it gives way to one who has fewer.
 
 use std::{
     collections::HashMap,
@@ -46,7 +46,7 @@ pub struct FairPermit {
     account: Account,
 }
 
-/// Too many wait already, on this account or in all.
+/// Too many wait already, on this account or in all, and nobody has more waiters who could give way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many wait for a permit")]
 pub struct Crowded;
@@ -70,15 +70,16 @@ impl FairPermits {
     /// Waits for a permit. Can be dropped while it waits, which leaves no trace.
     ///
     /// # Errors
-    /// [`Crowded`], at once.
+    /// [`Crowded`]: at once, or later if one who has fewer waiters came into the full queue.
     pub async fn acquire(&self, account: &Account) -> Result<FairPermit, Crowded> {
         let mut wait = match self.take_or_wait(account)? {
             Ok(permit) => return Ok(permit),
             Err(wait) => wait,
         };
-        // The sender is in the queue, which is there as long as `self`.
-        let _ = (&mut wait.granted).await;
+        // The sender is in the queue until the permit is granted, or another one needs the place.
+        let granted = (&mut wait.granted).await;
         wait.is_taken = true;
+        granted.map_err(|_| Crowded)?;
         Ok(FairPermit { permits: self.clone(), account: account.clone() })
     }
 
@@ -94,10 +95,12 @@ impl FairPermits {
             state.take(&account.key);
             return Ok(Ok(FairPermit { permits: self.clone(), account: account.clone() }));
         }
-        if state.queue.len() >= limits.waiting
-            || state.queue.len_of(account) >= limits.waiting_of_a_key
-            || state.queue.len_of_project(&account.project) >= limits.waiting_of_a_project
-        {
+        if state.queue.len_of(account) >= limits.waiting_of_a_key || limits.waiting == 0 {
+            return Err(Crowded);
+        }
+        let is_project_full = state.queue.len_of_project(&account.project) >= limits.waiting_of_a_project;
+        let is_full = is_project_full || state.queue.len() >= limits.waiting;
+        if is_full && !state.queue.make_room(account, is_project_full) {
             return Err(Crowded);
         }
         let (sender, granted) = oneshot::channel();
@@ -170,7 +173,8 @@ impl Drop for Wait<'_> {
             return;
         }
         let mut state = self.permits.lock();
-        if !state.queue.remove(self.account, self.ticket) {
+        // Out of the queue, it has either the permit or given way.
+        if !state.queue.remove(self.account, self.ticket) && self.granted.try_recv().is_ok() {
             state.release(self.permits.0.limits, &self.account.key);
         }
     }
@@ -272,6 +276,36 @@ mod tests {
         for wait in &mut others {
             assert!(futures_util::poll!(wait).is_pending());
         }
-        assert_eq!(permits.acquire(&b).await.err(), Some(Crowded));
+        assert!(futures_util::poll!(Box::pin(permits.acquire(&b))).is_pending(), "who has more gives way");
+    }
+
+    /// Whoever has most waiters gives way, until all have as many.
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_takes_one_more_from_whoever_has_fewer() {
+        let permits = permits(1, 0);
+        let [a, b, c] = [account("p", "a"), account("p", "b"), account("q", "c")];
+        let held = permits.acquire(&a).await.unwrap();
+        let mut waiting: Vec<_> =
+            [&a; 10].into_iter().chain([&b; 2]).map(|one| permits.acquire(one)).map(Box::pin).collect();
+        for wait in &mut waiting {
+            assert!(futures_util::poll!(wait).is_pending());
+        }
+        let mut newcomers: Vec<_> = (0..3).map(|_| Box::pin(permits.acquire(&c))).collect();
+        for wait in &mut newcomers {
+            assert!(futures_util::poll!(wait).is_pending());
+        }
+        for (place, wait) in waiting.iter_mut().enumerate() {
+            let has_given_way = matches!(futures_util::poll!(wait), std::task::Poll::Ready(Err(Crowded)));
+            assert_eq!(has_given_way, (7..10).contains(&place), "{place}");
+        }
+        // Those who were told of it, and one who was not, leave no trace.
+        let mut last = Box::pin(permits.acquire(&b));
+        assert!(futures_util::poll!(&mut last).is_pending());
+        waiting.truncate(7);
+        assert_eq!(permits.lock().queue.len(), 4 + 6);
+        drop((waiting, newcomers, last));
+        assert_eq!((permits.free(), permits.lock().queue.len()), (0, 0));
+        drop(held);
+        assert_eq!((permits.free(), permits.lock().held.len()), (1, 0));
     }
 }

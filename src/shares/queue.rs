@@ -41,8 +41,7 @@ impl Queue {
 
     /// Returns how many wait on all accounts of a project.
     pub(super) fn len_of_project(&self, project: &ProjectId) -> usize {
-        let line = self.projects.iter().find(|line| line.project == *project);
-        line.map_or(0, |line| line.keys.iter().map(|line| line.waiters.len()).sum())
+        self.projects.iter().find(|line| line.project == *project).map_or(0, ProjectLine::len)
     }
 
     /// Adds a waiter to the line of its account.
@@ -58,6 +57,28 @@ impl Queue {
             Some(line) => drop(line.waiters.insert(ticket, granted)),
             None => keys.push_back(KeyLine { key: key.clone(), waiters: [(ticket, granted)].into() }),
         }
+    }
+
+    /// Makes room for a waiter of an account in a queue that is full, or in the line of its project where only that is: the newest
+    /// waiter of whoever has most of them gives way, and its sender is dropped. Returns false if nobody has more than the account
+    /// would have then.
+    pub(super) fn make_room(&mut self, account: &Account, is_only_project: bool) -> bool {
+        let own = self.projects.iter().position(|line| line.project == account.project);
+        let own_len = own.map_or(0, |place| self.projects[place].len());
+        let longest = (0..self.projects.len()).max_by_key(|place| self.projects[*place].len());
+        let other = longest.filter(|place| !is_only_project && self.projects[*place].len() > own_len + 1);
+        let Some(place) = other.or(own) else { return false };
+        let least = if other.is_some() { 0 } else { self.len_of(account) + 1 };
+        let keys = &mut self.projects[place].keys;
+        let Some(line) = keys.iter_mut().max_by_key(|line| line.waiters.len()) else { return false };
+        if line.waiters.len() <= least {
+            return false;
+        }
+        drop(line.waiters.pop_last());
+        keys.retain(|line| !line.waiters.is_empty());
+        self.projects.retain(|line| !line.keys.is_empty());
+        self.len -= 1;
+        true
     }
 
     /// Takes the waiter whose turn it is, of those whose key may have a permit. Its project and its key go to the end of
@@ -102,5 +123,11 @@ impl Queue {
         }
         self.len -= 1;
         true
+    }
+}
+
+impl ProjectLine {
+    fn len(&self) -> usize {
+        self.keys.iter().map(|line| line.waiters.len()).sum()
     }
 }
