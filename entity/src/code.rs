@@ -17,8 +17,12 @@ pub struct Model {
     pub email: Option<String>,
     /// The SHA-256 hash of `hash` and the six digits, if it has digits.
     pub digits_hash: Option<String>,
-    /// How many wrong codes were tried.
+    /// How many wrong codes were tried, where it was asked for.
     pub tries: i64,
+    /// How many were tried elsewhere.
+    pub other_tries: i64,
+    /// The network or the server that asked for it.
+    pub asked_from: Option<String>,
     pub created_at: i64,
     /// From here on it is good for nothing.
     pub expires_at: i64,

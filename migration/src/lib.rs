@@ -28,6 +28,7 @@ mod m20261127_000019_create_used_states;
 mod m20261127_000020_add_session_keys;
 mod m20261127_000021_protect_accounts;
 mod m20261127_000022_add_mail_factors;
+mod m20261127_000023_count_tries_by_network;
 mod m20261127_000025_add_rules;
 
 /// The table in which the steps that have run are remembered.
@@ -91,6 +92,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000020_add_session_keys::Migration),
             Box::new(m20261127_000021_protect_accounts::Migration),
             Box::new(m20261127_000022_add_mail_factors::Migration),
+            Box::new(m20261127_000023_count_tries_by_network::Migration),
             Box::new(m20261127_000025_add_rules::Migration),
         ]
     }

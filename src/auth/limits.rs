@@ -3,7 +3,11 @@
 //! Each limit is a token bucket. Buckets are by address, so that one client takes nothing from others, and by account, so that
 //! nobody guesses a password. A stranger must not lock the owner of an account out: wrong passwords count for the account *and*
 //! the address that they come from, and the bound on an account over all addresses does not hold for an address from which the
-//! account was signed in before.
+//! account was signed in before. A server that does not say for whom it asks has an address that is that of all its users: its
+//! wrong passwords count by its key, and the other limits don't bind it.
+//!
+//! A try takes its token before the password is compared, and gets it back if that is right, so that tries at the same time are
+//! no more than the limit allows. One for which tokens are left only if others get theirs back waits for them.
 //!
 //! The tables are bounded. Of more keys than fit, those that were not used for the longest time are forgotten, so that random
 //! addresses cost no more memory than others. (Crate `governor` keeps every key until somebody sweeps the table.)
@@ -15,6 +19,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use tokio::sync::Notify;
 
 use super::Principal;
 use crate::domain::{Email, ProjectId, seen::network_of};
@@ -40,7 +46,9 @@ struct Quota {
 
 /// Wrong passwords for one account from one address.
 const WRONG_BY_ADDRESS: Quota = Quota { burst: 10, each: Duration::from_secs(30) };
-/// Wrong passwords for one account from all addresses.
+/// Wrong passwords for one account that come through one server, which does not say from where.
+const WRONG_BY_SERVER: Quota = Quota { burst: 100, each: Duration::from_secs(10) };
+/// Wrong passwords for one account from all addresses, but for those from which it was signed in before.
 const WRONG: Quota = Quota { burst: 100, each: Duration::from_secs(10) };
 /// Mails to one address that say that an account has left it, whoever had the account.
 const TOLD: Quota = Quota { burst: 5, each: Duration::from_secs(12 * 60) };
@@ -87,6 +95,8 @@ struct Shared {
     begun: Instant,
     hasher: RandomState,
     tables: Mutex<Tables>,
+    /// Rung when a try ends.
+    settled: Notify,
 }
 
 #[derive(Default)]
@@ -95,6 +105,8 @@ struct Tables {
     by_account: Buckets,
     /// Accounts and the addresses from which they were signed in.
     known: Buckets,
+    /// How many tries of a bucket have not ended.
+    in_flight: HashMap<u64, u32>,
 }
 
 /// Token buckets by the hashes of their keys. Each has the time at which it is full again (GCRA), in nanoseconds. When the
@@ -105,26 +117,36 @@ struct Buckets {
     old: HashMap<u64, u64>,
 }
 
-/// A try to sign in to an account.
+/// A try to sign in to an account. It holds a token of each of its buckets, which goes back when this is dropped, unless the password
+/// was wrong.
 pub struct Attempt {
-    account: u64,
+    limits: RateLimits,
+    /// The buckets by which it is bounded.
+    buckets: Vec<(u64, Quota)>,
+    /// The account and the address.
     pair: u64,
+    is_known: bool,
+    is_wrong: bool,
 }
 
 impl RateLimits {
     /// Makes limits, or none.
     pub fn new(are_on: bool) -> Self {
-        let shared =
-            || Shared { begun: Instant::now(), hasher: RandomState::new(), tables: Mutex::default() };
+        let shared = || Shared {
+            begun: Instant::now(),
+            hasher: RandomState::new(),
+            tables: Mutex::default(),
+            settled: Notify::new(),
+        };
         Self(are_on.then(|| Arc::new(shared())))
     }
 
-    /// Counts a try of a project's visitor. A server is not bound, as its address is that of all its users.
+    /// Counts a try of a project's visitor. A server that asks for many is not bound.
     ///
     /// # Errors
     /// [`Limited`].
     pub fn check(&self, class: Class, principal: &Principal) -> Result<(), Limited> {
-        if principal.is_server() {
+        if principal.asks_for_many() {
             return Ok(());
         }
         self.check_address(class, &principal.project, principal.address())
@@ -150,40 +172,55 @@ impl RateLimits {
         Ok(())
     }
 
-    /// Begins a try to sign in to an account. Wrong passwords are counted by [`RateLimits::note_wrong`].
+    /// Whether an account was signed in from the address of the principal since the server started.
+    pub fn knows(&self, principal: &Principal, email: &Email) -> bool {
+        let Some(shared) = &self.0 else { return false };
+        let pair = shared.pair(principal, email);
+        shared.lock().known.find(pair).is_some()
+    }
+
+    /// Checks that the wrong passwords that came from the principal's address are not too many, without counting anything.
     ///
     /// # Errors
-    /// [`Limited`] if too many passwords were wrong. `Err((limited, Some(attempt)))` if these came from other addresses: the caller
-    /// goes on with the attempt if it knows this address.
-    pub fn begin_sign_in(
-        &self,
-        principal: &Principal,
-        email: &Email,
-    ) -> Result<Attempt, (Limited, Option<Attempt>)> {
-        let Some(shared) = &self.0 else { return Ok(Attempt { account: 0, pair: 0 }) };
-        let account = shared.hasher.hash_one((&principal.project, email));
-        let pair = shared.hasher.hash_one((account, principal.address().map(network_of)));
-        let attempt = Attempt { account, pair };
+    /// [`Limited`].
+    pub fn check_wrong(&self, principal: &Principal, email: &Email) -> Result<(), Limited> {
+        let Some(shared) = &self.0 else { return Ok(()) };
+        let pair = shared.pair(principal, email);
         let now = shared.now();
         let mut tables = shared.lock();
-        let what = "wrong passwords for this account";
-        tables.by_account.judge(pair, WRONG_BY_ADDRESS, now, what).map_err(|limited| (limited, None))?;
-        if tables.known.find(pair).is_some() {
-            return Ok(attempt);
-        }
-        match tables.by_account.judge(account, WRONG, now, what) {
-            Ok(()) => Ok(attempt),
-            Err(limited) => Err((limited, Some(attempt))),
+        match tables.by_account.judge(pair, wrong_quota(principal), now, WRONG_PASSWORDS) {
+            Err(limited) if !tables.in_flight.contains_key(&pair) => Err(limited),
+            _ => Ok(()),
         }
     }
 
-    /// Counts a wrong password.
-    pub fn note_wrong(&self, attempt: &Attempt) {
-        let Some(shared) = &self.0 else { return };
-        let now = shared.now();
-        let mut tables = shared.lock();
-        tables.by_account.count(attempt.pair, WRONG_BY_ADDRESS, now);
-        tables.by_account.count(attempt.account, WRONG, now);
+    /// Begins a try to sign in to an account. `is_known` says that it was signed in from this address before: the wrong passwords from
+    /// other addresses don't count then. Waits for other tries of the account to end, if they hold the last tokens.
+    ///
+    /// # Errors
+    /// [`Limited`] if too many passwords were wrong.
+    pub async fn begin_sign_in(
+        &self,
+        principal: &Principal,
+        email: &Email,
+        is_known: bool,
+    ) -> Result<Attempt, Limited> {
+        let mut attempt =
+            Attempt { limits: self.clone(), buckets: Vec::new(), pair: 0, is_known, is_wrong: false };
+        let Some(shared) = &self.0 else { return Ok(attempt) };
+        attempt.pair = shared.pair(principal, email);
+        let mut buckets = vec![(attempt.pair, wrong_quota(principal))];
+        if !is_known && !principal.asks_for_many() {
+            buckets.push((shared.account(principal, email), WRONG));
+        }
+        loop {
+            let settled = shared.settled.notified();
+            if shared.lock().reserve(&buckets, shared.now())? {
+                attempt.buckets = buckets;
+                return Ok(attempt);
+            }
+            settled.await;
+        }
     }
 
     /// Counts a mail that says to an address that an account has another one. Returns whether it may be sent: an account can leave an
@@ -197,17 +234,87 @@ impl RateLimits {
         tables.by_account.count(key, TOLD, now);
         may_tell
     }
+}
 
-    /// Notes that an account was signed in from this address.
-    pub fn note_known(&self, attempt: &Attempt) {
-        let Some(shared) = &self.0 else { return };
-        shared.lock().known.set(attempt.pair, 0);
+/// What is limited, for the message.
+const WRONG_PASSWORDS: &str = "wrong passwords for this account";
+
+fn wrong_quota(principal: &Principal) -> Quota {
+    if principal.asks_for_many() { WRONG_BY_SERVER } else { WRONG_BY_ADDRESS }
+}
+
+impl Attempt {
+    /// Whether the account was signed in before from where this try comes.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// Notes that the password was wrong, which takes the tokens.
+    pub fn note_wrong(mut self) {
+        self.is_wrong = true;
+    }
+
+    /// Notes that the account was signed in.
+    pub fn note_right(self) {
+        let Some(shared) = &self.limits.0 else { return };
+        shared.lock().known.set(self.pair, 0);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let Some(shared) = &self.limits.0 else { return };
+        let mut tables = shared.lock();
+        for (key, quota) in &self.buckets {
+            if !self.is_wrong {
+                tables.by_account.give_back(*key, *quota);
+            }
+            if let Some(count) = tables.in_flight.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    tables.in_flight.remove(key);
+                }
+            }
+        }
+        drop(tables);
+        shared.settled.notify_waiters();
+    }
+}
+
+impl Tables {
+    /// Takes a token of each bucket. Returns false if some are missing that tries in flight may give back.
+    fn reserve(&mut self, buckets: &[(u64, Quota)], now: u64) -> Result<bool, Limited> {
+        for (key, quota) in buckets {
+            match self.by_account.judge(*key, *quota, now, WRONG_PASSWORDS) {
+                Ok(()) => {}
+                Err(_) if self.in_flight.contains_key(key) => return Ok(false),
+                Err(limited) => return Err(limited),
+            }
+        }
+        for (key, quota) in buckets {
+            self.by_account.count(*key, *quota, now);
+            *self.in_flight.entry(*key).or_default() += 1;
+        }
+        Ok(true)
     }
 }
 
 impl Shared {
     fn now(&self) -> u64 {
         nanoseconds(self.begun.elapsed())
+    }
+
+    fn account(&self, principal: &Principal, email: &Email) -> u64 {
+        self.hasher.hash_one((&principal.project, email))
+    }
+
+    /// Returns what stands for an account and the address from which somebody asks, or the server.
+    fn pair(&self, principal: &Principal, email: &Email) -> u64 {
+        let account = self.account(principal, email);
+        match principal.asks_for_many() {
+            true => self.hasher.hash_one((account, &principal.key)),
+            false => self.hasher.hash_one((account, principal.address().map(network_of))),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -246,6 +353,13 @@ impl Buckets {
             retry_after: whole_seconds(missing),
             reset: whole_seconds(full_at - now),
         })
+    }
+
+    /// Puts a token back that was taken.
+    fn give_back(&mut self, key: u64, quota: Quota) {
+        if let Some(full_at) = self.find(key) {
+            self.set(key, full_at.saturating_sub(nanoseconds(quota.each)));
+        }
     }
 
     /// Takes a token. A bucket is never emptier than empty.

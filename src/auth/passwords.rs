@@ -13,9 +13,11 @@ use argon2::{
 
 /// Bytes of a password. The bound is checked before anything is hashed.
 const LENGTH: std::ops::RangeInclusive<usize> = 8..=256;
-/// How many hashes may wait: those of one key from one address, those of one project, and all. A project's take about two seconds.
-/// An address that floods a project has its own share only, so an honest user waits for one hash of each address that does.
-const WAITING: (usize, usize, usize) = (16, 64, 128);
+/// How many hashes may wait: those of one visitor, those of one line of a project (strangers, those who were there before, and users
+/// of a server), and all. Lines take turns, and so do the visitors of a line, so an honest user waits for one hash of each visitor
+/// who is in the same line. When a line is full, whoever has most hashes in it gives way to one who has fewer. So strangers are
+/// kept out only while 512 networks have a hash each in the line; those who were there before are not even then.
+const WAITING: (usize, usize, usize) = (16, 512, 1024);
 /// The parameters that OWASP's Password Storage Cheat Sheet recommends: 19 MiB, 2 passes, 1 lane.
 const PARAMETERS: (u32, u32, u32) = (19 * 1024, 2, 1);
 

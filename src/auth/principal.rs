@@ -4,8 +4,8 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{
     domain::{
-        Collection, CollectionId, CollectionName, DocumentId, KeyId, ProjectId, Seen, SessionId, Timestamp,
-        seen::network_of,
+        AskedFrom, Collection, CollectionId, CollectionName, DocumentId, Email, KeyId, ProjectId, Seen,
+        SessionId, Timestamp, seen::network_of,
     },
     query::rule::Params,
     shares::Account,
@@ -88,6 +88,34 @@ impl Principal {
     /// Returns the address from which the request comes, if it was looked for.
     pub fn address(&self) -> Option<IpAddr> {
         self.seen.as_ref().and_then(|seen| seen.address)
+    }
+
+    /// Whether it is a server that does not say for whom it asks, so that its address is that of all its users.
+    pub fn asks_for_many(&self) -> bool {
+        self.kind == KeyKind::Secret && !self.seen.as_ref().is_some_and(|seen| seen.is_told)
+    }
+
+    /// Returns what stands for whoever asks, where those who ask are told apart: the network, or else the server.
+    pub fn asked_from(&self) -> Option<AskedFrom> {
+        match self.asks_for_many() {
+            true => Some(AskedFrom::of_server(&self.key)),
+            false => self.address().map(AskedFrom::of_address),
+        }
+    }
+
+    /// Returns the account on which a visitor waits for a password to be compared. Those who were there before, and the users of a
+    /// server, have lines of their own, as if they were of other projects. So whoever comes from many networks at once doesn't
+    /// keep them out: they have half of the turns, or more.
+    pub fn sign_in_account(&self, email: &Email, is_known: bool) -> Account {
+        let line = match (self.asks_for_many(), is_known) {
+            (true, _) => "servers",
+            (false, true) => "known",
+            (false, false) => return self.visitor_account(),
+        };
+        Account {
+            project: ProjectId::from_stored(&format!("{}/{line}", self.project)),
+            key: KeyId::from_stored(&format!("{}/{}", self.key, email.as_str())),
+        }
     }
 
     /// Returns the same principal with the device from which the request comes.

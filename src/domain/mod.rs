@@ -55,7 +55,7 @@ pub use nearest::nearest;
 pub use patch::{ApplyError, Patch, PatchError};
 pub use project_settings::ProjectSettings;
 pub use schema::{Schema, SchemaError, Violation};
-pub use seen::Seen;
+pub use seen::{AskedFrom, Seen};
 pub use session::Session;
 pub use time::Timestamp;
 pub use totp::Totp;

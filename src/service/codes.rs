@@ -176,7 +176,7 @@ impl Users {
             MailProof::Digits { email, digits } => {
                 let found = self.find_by_email(&principal.project, email).await?;
                 let user = found.ok_or(WriteError::WrongCode)?.key.user;
-                (user, CodeProof::Digits { digits })
+                (user, CodeProof::Digits { digits, asked_from: principal.asked_from() })
             }
         };
         let session = self.new_session(principal, "code", seen)?;
@@ -267,7 +267,8 @@ impl Users {
             _ => None,
         };
         let (digits, digits_hash) = digits.map(|digits| (digits.text, digits.hash)).unzip();
-        let code = NewCode { user, purpose, email: Some(email), token_hash, digits_hash };
+        let (email, asked_from) = (Some(email), principal.asked_from());
+        let code = NewCode { user, purpose, email, token_hash, digits_hash, asked_from };
         if let Outcome::EmailTaken = self.submit(principal, UserOperation::MakeCode(code)).await? {
             return Err(WriteError::EmailTaken.into());
         }

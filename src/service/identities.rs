@@ -239,6 +239,7 @@ impl Users {
 
     /// Lists the user's own identities, the oldest first.
     pub async fn identities(&self, principal: &Principal) -> Result<Vec<Identity>, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
         let key = own_key(principal)?;
         let read = move |db| async move { identities::list(&db, &key).await };
         Ok(self.documents.db.read(Lane::Point, read).await?)

@@ -49,6 +49,7 @@ pub struct WaysIn {
 impl Users {
     /// Returns the user's own document.
     pub async fn me(&self, principal: &Principal) -> Result<Document, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
         self.read_user(&principal.project, &signed_in(principal)?.id).await
     }
 
@@ -93,10 +94,13 @@ impl Users {
         email: Email,
         password: String,
     ) -> Result<Arc<Document>, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
         let user = signed_in(principal)?.id.clone();
         if self.conceals(principal).await? {
             return Err(ServiceError::Concealed);
         }
+        // The answer says whether the address is taken.
+        self.limits.check(Class::SignUp, principal)?;
         let password = self.passwords.hash(&principal.visitor_account(), password).await?;
         self.changed(self.submit(principal, UserOperation::Upgrade { user, email, password }).await?)
     }
@@ -158,6 +162,7 @@ impl Users {
         principal: &Principal,
         password: Option<String>,
     ) -> Result<Option<PasswordHash>, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
         let key = own_key(principal)?;
         let read = |db| async move { credentials::find(&db, &key).await };
         let found = self.documents.db.read(Lane::Point, read).await?.ok_or(ServiceError::UnknownDocument)?;
@@ -167,17 +172,20 @@ impl Users {
             (None, _) => Err(ServiceError::NoPassword),
             (stored @ Some(_), Some(password)) => {
                 // Whoever has stolen a token must not guess the password with it.
-                let attempt = match &found.email {
-                    Some(email) => Some(self.begin_attempt(principal, email).await?),
-                    None => None,
+                let (attempt, account) = match &found.email {
+                    Some(email) => {
+                        let attempt = self.begin_attempt(principal, email).await?.1;
+                        let account = principal.sign_in_account(email, attempt.is_known());
+                        (Some(attempt), account)
+                    }
+                    None => (None, principal.visitor_account()),
                 };
-                let verdict =
-                    self.passwords.compare(&principal.visitor_account(), password, stored.as_ref()).await?;
+                let verdict = self.passwords.compare(&account, password, stored.as_ref()).await?;
                 if verdict != Verdict::Wrong {
                     return Ok(found.password);
                 }
-                if let Some(attempt) = &attempt {
-                    self.limits.note_wrong(attempt);
+                if let Some(attempt) = attempt {
+                    attempt.note_wrong();
                 }
                 Err(ServiceError::WrongPassword)
             }
@@ -190,6 +198,7 @@ impl Users {
         principal: &Principal,
         password: Option<String>,
     ) -> Result<(), ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
         if password.is_none() && is_recent(principal) {
             return Ok(());
         }
@@ -223,8 +232,12 @@ impl Users {
         if (email.is_some() || change.password.is_some()) && !is_recent(principal) {
             return Err(ServiceError::RecentSignIn);
         }
-        if email.is_some() && self.conceals(principal).await? {
-            return Err(ServiceError::Concealed);
+        if email.is_some() {
+            if self.conceals(principal).await? {
+                return Err(ServiceError::Concealed);
+            }
+            // The answer says whether the address is taken.
+            self.limits.check(Class::SignUp, principal)?;
         }
         // The old address is told of it.
         let told = match (&email, address) {

@@ -53,7 +53,7 @@ impl Users {
     /// Turns the second factor on, and returns the recovery codes, which are shown this once. The user's other sessions end.
     ///
     /// # Errors
-    /// [`WriteError::WrongCode`]; [`WriteError::NoSecondFactor`] without a secret.
+    /// [`WriteError::WrongCode`]; [`WriteError::TooManyTries`]; [`WriteError::NoSecondFactor`] without a secret.
     pub async fn confirm_totp(&self, principal: &Principal, code: &str) -> Result<Vec<String>, ServiceError> {
         let user = signed_in(principal)?;
         let recovery = totp::new_recovery_codes().map_err(ServiceError::Token)?;
@@ -63,8 +63,10 @@ impl Users {
             recovery: recovery.iter().map(|code| totp::hash_recovery_code(code)).collect(),
             keep: user.session.clone(),
         };
-        self.submit(principal, operation).await?;
-        Ok(recovery)
+        match self.submit(principal, operation).await? {
+            Outcome::WrongCode => Err(WriteError::WrongCode.into()),
+            _ => Ok(recovery),
+        }
     }
 
     /// Turns the second factor off. A recovery code is as good as one of the app.

@@ -36,6 +36,7 @@ impl Users {
 
     /// Lists the user's own sessions, the last used first.
     pub async fn sessions(&self, principal: &Principal) -> Result<Vec<Session>, ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
         let key = own_key(principal)?;
         let read = move |db| async move { sessions::list(&db, &key).await };
         let mut found = self.documents.db.read(Lane::Point, read).await?;

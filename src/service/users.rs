@@ -85,24 +85,23 @@ impl Users {
         self.limits.check(Class::SignIn, principal)?;
         // What is no address is nobody's, and takes as long.
         let email = Email::parse(email).ok();
-        let attempt = match &email {
-            Some(email) => Some(self.begin_attempt(principal, email).await?),
-            None => None,
-        };
-        let found = match email {
-            Some(email) => self.find_by_email(&principal.project, email).await?,
-            None => None,
+        let (found, attempt, account) = match &email {
+            Some(email) => {
+                let (found, attempt) = self.begin_attempt(principal, email).await?;
+                let account = principal.sign_in_account(email, attempt.is_known());
+                (found, Some(attempt), account)
+            }
+            None => (None, None, principal.visitor_account()),
         };
         let stored = found.as_ref().and_then(|found| found.password.clone());
-        let verdict = self.passwords.compare(&principal.visitor_account(), password, stored.as_ref()).await?;
+        let verdict = self.passwords.compare(&account, password, stored.as_ref()).await?;
         if verdict == Verdict::Wrong {
             self.failed.note(principal, found.as_ref().map(|found| found.key.user.clone()));
         }
-        if let Some(attempt) = &attempt {
-            match verdict {
-                Verdict::Wrong => self.limits.note_wrong(attempt),
-                _ => self.limits.note_known(attempt),
-            }
+        match (attempt, &verdict) {
+            (Some(attempt), Verdict::Wrong) => attempt.note_wrong(),
+            (Some(attempt), _) => attempt.note_right(),
+            (None, _) => {}
         }
         let (Some(found), Some(password)) = (found, stored) else { return Err(ServiceError::Credentials) };
         let rehashed = match verdict {
@@ -123,30 +122,34 @@ impl Users {
         }
     }
 
-    /// Begins a try to sign in, unless too many passwords were wrong. If these came from other addresses, the account's owner still
-    /// gets in from an address that has a session.
+    /// Begins a try to sign in, unless too many passwords were wrong, and returns whose address it is. If the wrong ones came from
+    /// other addresses, the account's owner still gets in from where the account was signed in, or has a session.
     pub(super) async fn begin_attempt(
         &self,
         principal: &Principal,
         email: &Email,
-    ) -> Result<Attempt, ServiceError> {
-        let (limited, attempt) = match self.limits.begin_sign_in(principal, email) {
-            Ok(attempt) => return Ok(attempt),
-            Err((limited, None)) => return Err(limited.into()),
-            Err((limited, Some(attempt))) => (limited, attempt),
+    ) -> Result<(Option<Credentials>, Attempt), ServiceError> {
+        self.limits.check_wrong(principal, email)?;
+        let is_known = self.limits.knows(principal, email);
+        let (project, wanted) = (principal.project.clone(), email.clone());
+        let read = move |db| async move {
+            let found = credentials::find_by_email(&db, &project, &wanted).await?;
+            if is_known {
+                return Ok((found, Vec::new()));
+            }
+            // Those of nobody are looked for, too, which takes as long.
+            let nobody = || UserKey { project, user: DocumentId::from_stored("") };
+            let key = found.as_ref().map_or_else(nobody, |found| found.key.clone());
+            let sessions = sessions::list(&db, &key).await?;
+            Ok((found, sessions))
         };
-        let Some(address) = principal.address() else { return Err(limited.into()) };
-        let Some(found) = self.find_by_email(&principal.project, email.clone()).await? else {
-            return Err(limited.into());
-        };
-        let read = |db| async move { sessions::list(&db, &found.key).await };
-        let sessions = self.documents.db.read(Lane::Point, read).await?;
-        let address = address.to_string();
-        if sessions.iter().any(|session| session.address.as_ref() == Some(&address)) {
-            self.limits.note_known(&attempt);
-            return Ok(attempt);
-        }
-        Err(limited.into())
+        let (found, sessions) = self.documents.db.read(Lane::Point, read).await?;
+        let from = principal.asked_from();
+        let is_from_there = |address: &String| from.as_ref().is_some_and(|from| from.has(address));
+        let is_known =
+            is_known || sessions.iter().filter_map(|session| session.address.as_ref()).any(is_from_there);
+        let attempt = self.limits.begin_sign_in(principal, email, is_known).await?;
+        Ok((found, attempt))
     }
 
     /// Exchanges a refresh token for the next pair of tokens. `principal` is the holder of the request's key, if it has one.
@@ -253,6 +256,7 @@ impl Users {
             expires_at: self.session_end(),
             address: seen.address_text(),
             device: seen.device,
+            asked_from: principal.asked_from(),
         })
     }
 

@@ -43,7 +43,7 @@ impl Batch {
                 let event = if is_own { AuditEvent::SignOut } else { AuditEvent::SessionsRevoked };
                 staged.audit(event, Some(user), None);
             }
-            (UserOperation::ConfirmTotp { user, .. }, _) => {
+            (UserOperation::ConfirmTotp { user, .. }, Outcome::SessionsEnded { .. }) => {
                 staged.audit(AuditEvent::TotpOn, Some(user), None)
             }
             (UserOperation::RemoveTotp { user, .. }, Outcome::Done) => {

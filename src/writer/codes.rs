@@ -15,11 +15,15 @@ use super::{
 use crate::{
     auth::codes::hash_digits,
     domain::{
-        Code, Credentials, Document, DocumentId, PasswordHash, Purpose, Timestamp, UserData, UserKey,
+        AskedFrom, Code, Credentials, Document, DocumentId, PasswordHash, Purpose, Timestamp, UserData,
+        UserKey,
         audit::AuditEvent,
-        code::{MAX_RECENT, MAX_RECENT_OF_ADDRESS, RECENT},
+        code::{MAX_COMPARED, MAX_RECENT, MAX_RECENT_OF_ADDRESS, MAX_RECENT_OF_ALL, MAX_WRONG, RECENT},
     },
 };
+
+/// The most codes of a user for one purpose that are left, whoever asked for them.
+const MAX_LEFT: usize = 50;
 
 impl Batch {
     /// Notes a code that is about to be sent. It is sent only if the outcome is [`Outcome::Done`].
@@ -48,11 +52,21 @@ impl Batch {
         // Who asks for an address of their own must not be kept from it by others who asked for it.
         let recent = codes.iter().filter(|code| code.created_at.0 > now.0 - RECENT);
         let (own, others): (Vec<_>, Vec<_>) = recent.partition(|code| code.key == key);
-        if own.len() >= MAX_RECENT || own.len() + others.len() >= MAX_RECENT_OF_ADDRESS {
+        let is_of_asker = |code: &&Arc<Code>| code.asked_from == new.asked_from;
+        let is_server = new.asked_from.as_ref().is_some_and(AskedFrom::is_server);
+        let most = if is_server { MAX_RECENT_OF_ALL } else { MAX_RECENT };
+        // The owner of another address has no session that could show who asks.
+        let is_known =
+            new.purpose != Purpose::ChangeEmail && self.has_session_at(staged, &key, new.asked_from.as_ref());
+        if own.iter().copied().filter(is_of_asker).count() >= most
+            || (!is_known && own.len() >= MAX_RECENT_OF_ALL)
+            || own.len() + others.len() >= MAX_RECENT_OF_ADDRESS
+        {
             return Err(WriteError::TooManyCodes);
         }
         // Those that are left of a user are few, however long they are good.
-        for old in codes.iter().filter(|code| code.key == key).skip(MAX_RECENT - 1) {
+        let own = || codes.iter().filter(|code| code.key == key);
+        for old in own().filter(is_of_asker).skip(most - 1).chain(own().skip(MAX_LEFT - 1)) {
             staged.accounts.codes.insert(old.hash.clone(), None);
         }
         let code = Code {
@@ -62,6 +76,8 @@ impl Batch {
             email: new.email.clone(),
             digits_hash: new.digits_hash.clone(),
             tries: 0,
+            other_tries: 0,
+            asked_from: new.asked_from.clone(),
             created_at: now,
             expires_at: Timestamp(now.0 + new.purpose.lifetime()),
         };
@@ -102,8 +118,8 @@ impl Batch {
         let key = UserKey { project: staged.project.clone(), user: user.clone() };
         match proof {
             CodeProof::Token { hash } => drop(self.take_code(staged, &key, hash, &[Purpose::SignIn])?),
-            CodeProof::Digits { digits } => {
-                if !self.try_digits(staged, &key, digits)? {
+            CodeProof::Digits { digits, asked_from } => {
+                if !self.try_digits(staged, &key, digits, asked_from.as_ref())? {
                     return Ok(Outcome::WrongCode);
                 }
             }
@@ -153,12 +169,14 @@ impl Batch {
         Ok(code)
     }
 
-    /// Compares digits with those of every code that was sent to a user for a sign-in. Wrong ones count against each of them.
+    /// Compares digits with those of the codes that were sent to a user for a sign-in: with those that were asked for from the same
+    /// network, or where there are none, with the others. Wrong ones count against each of them, and in one sum for the user.
     pub(super) fn try_digits(
         &self,
         staged: &mut Staged,
         key: &UserKey,
         digits: &str,
+        asked_from: Option<&AskedFrom>,
     ) -> Result<bool, WriteError> {
         let now = self.now();
         let email = self.credentials(staged, key).and_then(|credentials| credentials.email.clone());
@@ -166,20 +184,45 @@ impl Batch {
             code.key == *key
                 && code.purpose == Purpose::SignIn
                 && code.email == email
-                && code.has_good_digits(now)
+                && code.created_at.0 > now.0 - RECENT
         });
-        if codes.is_empty() {
+        let is_own = |code: &Code| code.asked_from.as_ref() == asked_from;
+        let own_wrong: u32 = codes.iter().filter(|code| is_own(code)).map(|code| code.tries).sum();
+        let all_wrong: u32 = codes.iter().map(|code| code.tries + code.other_tries).sum();
+        let is_server = asked_from.is_some_and(AskedFrom::is_server);
+        let is_worn = all_wrong >= MAX_WRONG.1 || (own_wrong >= MAX_WRONG.0 && !is_server);
+        if is_worn && !self.has_session_at(staged, key, asked_from) {
+            return Err(WriteError::WrongCode);
+        }
+        let is_here = codes.iter().any(|code| is_own(code) && code.is_good(now));
+        let is_good = |code: &&Arc<Code>| match is_here {
+            true => is_own(code) && code.has_good_digits(now),
+            false => code.has_good_digits_elsewhere(now),
+        };
+        let compared: Vec<_> = codes.iter().filter(is_good).take(MAX_COMPARED).cloned().collect();
+        if compared.is_empty() {
             return Err(WriteError::WrongCode);
         }
         let fits = |code: &Arc<Code>| code.digits_hash.as_deref() == Some(&*hash_digits(&code.hash, digits));
-        if codes.iter().any(fits) {
+        if compared.iter().any(fits) {
             return Ok(true);
         }
-        for code in codes {
-            let tried = Code { tries: code.tries + 1, ..(*code).clone() };
+        for code in compared {
+            let mut tried = Code::clone(&code);
+            match is_here {
+                true => tried.tries += 1,
+                false => tried.other_tries += 1,
+            }
             staged.accounts.codes.insert(code.hash.clone(), Some(Arc::new(tried)));
         }
         Ok(false)
+    }
+
+    /// Whether a user has a session where somebody asks from.
+    fn has_session_at(&self, staged: &Staged, key: &UserKey, asked_from: Option<&AskedFrom>) -> bool {
+        let Some(asked_from) = asked_from else { return false };
+        let sessions = self.sessions_of(staged, key);
+        sessions.iter().filter_map(|session| session.address.as_deref()).any(|at| asked_from.has(at))
     }
 
     /// Notes that a user reads mail to their address. If nobody had shown that before, somebody else may have made the account

@@ -7,7 +7,7 @@ use super::{
     outcome::Outcome,
     staged::Staged,
 };
-use crate::domain::{Credentials, DocumentId, Purpose, SecondFactor, UserKey};
+use crate::domain::{AskedFrom, Credentials, DocumentId, Purpose, SecondFactor, UserKey};
 
 impl Batch {
     /// Turns the factor on, which takes a password and a verified address, or off.
@@ -57,8 +57,9 @@ impl Batch {
         staged: &mut Staged,
         key: &UserKey,
         digits: &str,
+        asked_from: Option<&AskedFrom>,
     ) -> Result<bool, WriteError> {
-        let is_right = self.try_digits(staged, key, digits)?;
+        let is_right = self.try_digits(staged, key, digits, asked_from)?;
         if is_right {
             self.drop_sign_in_codes(staged, key);
         }

@@ -12,13 +12,14 @@ use super::{
 use crate::{
     auth::totp,
     domain::{
-        Code, Credentials, Document, DocumentId, Purpose, SecondFactor, SessionId, Timestamp, Totp, UserData,
-        UserKey,
+        AskedFrom, Code, Credentials, Document, DocumentId, Purpose, SecondFactor, SessionId, Timestamp,
+        Totp, UserData, UserKey,
     },
 };
 
-/// The most tickets of a user that are good. The oldest gives way.
-const MAX_TICKETS: usize = 5;
+/// The most tickets of a user that are good: those of one network, and all. The oldest of the network that has most gives way, so
+/// that whoever knows the password drives nobody's ticket out.
+const MAX_TICKETS: (usize, usize) = (5, 50);
 
 impl Batch {
     /// Begins a session for a user whose first factor is proven, or notes a ticket for one who has a second.
@@ -36,11 +37,20 @@ impl Batch {
             let session = self.begin_session(staged, key, session)?;
             return Ok(Outcome::SignedIn { user, session });
         };
+        let now = self.now();
         let old = self.codes_of(staged, |code| code.key == *key && code.purpose == Purpose::SecondFactor);
-        for old in old.iter().skip(MAX_TICKETS - 1) {
+        let count = |from: &Option<AskedFrom>| old.iter().filter(|code| code.asked_from == *from).count();
+        let most = old.iter().rev().max_by_key(|code| count(&code.asked_from));
+        let most = most.map_or(&session.asked_from, |code| &code.asked_from);
+        let of = |from: &Option<AskedFrom>| {
+            let from = from.clone();
+            old.iter().filter(move |code| code.asked_from == from)
+        };
+        let own = of(&session.asked_from).skip(MAX_TICKETS.0 - 1);
+        let others = of(most).rev().take((old.len() + 1).saturating_sub(MAX_TICKETS.1));
+        for old in own.chain(others) {
             staged.accounts.codes.insert(old.hash.clone(), None);
         }
-        let now = self.now();
         let ticket = Code {
             hash: ticket_hash.to_owned(),
             key: key.clone(),
@@ -48,6 +58,8 @@ impl Batch {
             email: None,
             digits_hash: None,
             tries: 0,
+            other_tries: 0,
+            asked_from: session.asked_from.clone(),
             created_at: now,
             expires_at: Timestamp(now.0 + Purpose::SecondFactor.lifetime()),
         };
@@ -71,7 +83,7 @@ impl Batch {
         });
         let ticket = found.pop().filter(|ticket| ticket.has_good_digits(now));
         let ticket = ticket.ok_or(WriteError::WrongCode)?;
-        if !self.try_second_factor(staged, &key, code)? {
+        if !self.try_second_factor(staged, &key, code, session.asked_from.as_ref())? {
             let tried = Code { tries: ticket.tries + 1, ..(*ticket).clone() };
             staged.accounts.codes.insert(tried.hash.clone(), Some(Arc::new(tried)));
             return Ok(Outcome::WrongCode);
@@ -95,7 +107,10 @@ impl Batch {
             return Err(WriteError::SecondFactorExists);
         }
         self.check_verified(staged, user)?;
-        self.put_totp(staged, &credentials, Some(Totp::new(secret.to_owned())));
+        // Another secret is no way around the bound on wrong codes.
+        let old = credentials.totp.clone().unwrap_or_else(|| Totp::new(String::new()));
+        let new = Totp { secret: secret.to_owned(), last_step: 0, ..old };
+        self.put_totp(staged, &credentials, Some(new));
         Ok(Outcome::Done)
     }
 
@@ -115,8 +130,16 @@ impl Batch {
             return Err(WriteError::SecondFactorExists);
         }
         self.check_verified(staged, user)?;
-        let step = totp::find_step(&totp.secret, code, self.now(), totp.last_step);
-        totp.note_use(step.ok_or(WriteError::WrongCode)?);
+        let now = self.now();
+        if totp.is_blocked(now) {
+            return Err(WriteError::TooManyTries);
+        }
+        let Some(step) = totp::find_step(&totp.secret, code, now, totp.last_step) else {
+            totp.note_failure(now);
+            self.put_totp(staged, &credentials, Some(totp));
+            return Ok(Outcome::WrongCode);
+        };
+        totp.note_use(step);
         totp.is_confirmed = true;
         totp.recovery = recovery.to_vec();
         self.put_totp(staged, &credentials, Some(totp));
@@ -139,7 +162,7 @@ impl Batch {
             return Err(WriteError::NoSecondFactor);
         }
         if let Some(code) = code
-            && !self.try_second_factor(staged, &key, code)?
+            && !self.try_second_factor(staged, &key, code, None)?
         {
             return Ok(Outcome::WrongCode);
         }
@@ -164,10 +187,16 @@ impl Batch {
     }
 
     /// Compares a code of the app, or a recovery code, and uses it up. A wrong one is counted.
-    fn try_second_factor(&self, staged: &mut Staged, key: &UserKey, code: &str) -> Result<bool, WriteError> {
+    fn try_second_factor(
+        &self,
+        staged: &mut Staged,
+        key: &UserKey,
+        code: &str,
+        asked_from: Option<&AskedFrom>,
+    ) -> Result<bool, WriteError> {
         let credentials = self.credentials(staged, key).ok_or(WriteError::UnknownDocument)?;
         if credentials.second_factor() == Some(SecondFactor::Mail) {
-            return self.try_mailed_digits(staged, key, code);
+            return self.try_mailed_digits(staged, key, code, asked_from);
         }
         let totp = credentials.totp.clone().filter(|totp| totp.is_confirmed);
         let mut totp = totp.ok_or(WriteError::NoSecondFactor)?;

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::precondition::Precondition;
 use crate::domain::{
-    Claimed, DocumentId, Email, Invitation, KeyId, PasswordHash, Patch, Purpose, SessionId, Timestamp,
-    UserData, session::PresentedToken,
+    AskedFrom, Claimed, DocumentId, Email, Invitation, KeyId, PasswordHash, Patch, Purpose, SessionId,
+    Timestamp, UserData, session::PresentedToken,
 };
 
 /// A write to a user's account.
@@ -162,6 +162,7 @@ pub struct NewCode {
     pub email: Option<Email>,
     pub token_hash: String,
     pub digits_hash: Option<String>,
+    pub asked_from: Option<AskedFrom>,
 }
 
 /// The secret of a code that was presented.
@@ -169,8 +170,8 @@ pub struct NewCode {
 pub enum CodeProof {
     /// The token of a link.
     Token { hash: String },
-    /// Six digits.
-    Digits { digits: String },
+    /// Six digits, and who tries them.
+    Digits { digits: String, asked_from: Option<AskedFrom> },
 }
 
 /// A session that is about to begin.
@@ -186,6 +187,8 @@ pub struct NewSession {
     pub expires_at: Timestamp,
     pub device: Option<String>,
     pub address: Option<String>,
+    /// Who signs in.
+    pub asked_from: Option<AskedFrom>,
 }
 
 impl UserOperation {

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
 use super::{
-    client::seen,
+    client::{seen, told_address},
     credential::{NO_CREDENTIAL, credentials, hint_about_key},
     params::params_of,
 };
@@ -47,8 +47,13 @@ impl FromRequest for Visitor {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (seen, caller) = (seen(request), Caller::from_request(request, payload));
-        Box::pin(async move { caller.await.map(|Caller(principal)| Self(principal.seen_from(seen))) })
+        let (told, seen) = (told_address(request), seen(request));
+        let caller = Caller::from_request(request, payload);
+        Box::pin(async move {
+            let Caller(principal) = caller.await?;
+            told?;
+            Ok(Self(principal.seen_from(seen)))
+        })
     }
 }
 
@@ -63,10 +68,11 @@ impl FromRequest for KeyHolder {
         let request = request.clone();
         Box::pin(async move {
             match credentials(request.headers())? {
-                Credentials { key: None, .. } => Ok(Self(None)),
+                Credentials { key: None, .. } => told_address(&request).map(|_| Self(None)),
                 key => {
                     let key = Credentials { user: None, ..key };
                     let holder = authenticate(&request, key).await?;
+                    told_address(&request)?;
                     Ok(Self(Some(holder.seen_from(seen(&request)))))
                 }
             }

@@ -4,20 +4,51 @@ use std::net::IpAddr;
 
 use actix_web::{HttpRequest, http::header};
 
-use crate::{api::state::State, domain::Seen};
+use super::credential::credentials;
+use crate::{
+    api::{
+        error::{ApiError, ErrorCode},
+        state::State,
+    },
+    auth::KeyKind,
+    domain::Seen,
+};
 
 /// The most characters of a `User-Agent` that are kept.
 const MAX_DEVICE: usize = 200;
 /// The header in which each proxy adds the address that it was asked from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Returns the device from which a request comes.
+/// The header in which a server says for whom it asks.
+const TOLD: &str = "x-coir-client-address";
+
+/// Returns the device from which a request comes. A server may say from where its user asks.
 pub fn seen(request: &HttpRequest) -> Seen {
     let device = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let told = told_address(request).ok().flatten();
     Seen {
         device: device.map(|text| text.chars().take(MAX_DEVICE).collect()),
-        address: client_address(request),
+        address: told.or_else(|| client_address(request)),
+        is_told: told.is_some(),
     }
+}
+
+/// Returns the address of the user for whom a server asks, if it says that. Whether its key is good is seen elsewhere.
+///
+/// # Errors
+/// `FORBIDDEN` for everybody but a server; `INVALID_BODY` for what is no address.
+pub(super) fn told_address(request: &HttpRequest) -> Result<Option<IpAddr>, ApiError> {
+    let Some(value) = request.headers().get(TOLD) else { return Ok(None) };
+    let key = credentials(request.headers())?.key;
+    if key.and_then(KeyKind::of_key) != Some(KeyKind::Secret) {
+        let message = "the header `X-Coir-Client-Address` is taken from servers only, with a secret key (`sk_…`); leave it out";
+        return Err(ApiError::new(ErrorCode::Forbidden, message));
+    }
+    let address = value.to_str().ok().and_then(|text| text.trim().parse::<IpAddr>().ok());
+    let message = "the header `X-Coir-Client-Address` must be one IP address, such as `X-Coir-Client-Address: 203.0.113.7`";
+    address
+        .map(|address| Some(address.to_canonical()))
+        .ok_or_else(|| ApiError::new(ErrorCode::InvalidBody, message))
 }
 
 fn client_address(request: &HttpRequest) -> Option<IpAddr> {

@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, EntityTrait, QueryResult};
 use entity::code;
 
 use crate::{
-    domain::{Code, DocumentId, Email, ProjectId, Purpose, Timestamp, UserKey},
+    domain::{AskedFrom, Code, DocumentId, Email, ProjectId, Purpose, Timestamp, UserKey},
     store::{
         Result, Sql, StoreError, WriteTx,
         db::rows::{Rows, RowsSql},
@@ -14,19 +14,21 @@ use crate::{
 
 /// A row for each code of these users ($2), or that was sent to one of these addresses ($3).
 const GET_MANY: Sql = Sql {
-    sqlite: "SELECT hash, user_id, purpose, email, digits_hash, tries, created_at, expires_at FROM codes \
+    sqlite: "SELECT hash, user_id, purpose, email, digits_hash, tries, created_at, expires_at, other_tries, asked_from FROM codes \
              WHERE project_id = ?1 AND user_id IN (SELECT value FROM json_each(?2)) \
-             UNION SELECT hash, user_id, purpose, email, digits_hash, tries, created_at, expires_at FROM codes \
+             UNION SELECT hash, user_id, purpose, email, digits_hash, tries, created_at, expires_at, other_tries, asked_from FROM codes \
              WHERE project_id = ?1 AND email IN (SELECT value FROM json_each(?3))",
-    postgres: "SELECT hash, user_id, purpose, email, digits_hash, tries, created_at, expires_at FROM codes \
+    postgres: "SELECT hash, user_id, purpose, email, digits_hash, tries, created_at, expires_at, other_tries, asked_from FROM codes \
                WHERE project_id = $1 AND user_id = ANY(ARRAY(SELECT json_array_elements_text($2::json))) \
-               UNION SELECT hash, user_id, purpose, email, digits_hash, tries, created_at, expires_at FROM codes \
+               UNION SELECT hash, user_id, purpose, email, digits_hash, tries, created_at, expires_at, other_tries, asked_from FROM codes \
                WHERE project_id = $1 AND email = ANY(ARRAY(SELECT json_array_elements_text($3::json)))",
 };
 const PUT: RowsSql = RowsSql::same(
-    "INSERT INTO codes (hash, project_id, user_id, purpose, email, digits_hash, tries, created_at, expires_at) \
-     SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9 FROM {rows} \
-     WHERE column1 IS NOT NULL ON CONFLICT (hash) DO UPDATE SET tries = excluded.tries",
+    "INSERT INTO codes (hash, project_id, user_id, purpose, email, digits_hash, tries, created_at, expires_at, \
+     other_tries, asked_from) \
+     SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11 \
+     FROM {rows} WHERE column1 IS NOT NULL \
+     ON CONFLICT (hash) DO UPDATE SET tries = excluded.tries, other_tries = excluded.other_tries",
 );
 const DELETE: RowsSql = RowsSql {
     sqlite: "DELETE FROM codes WHERE hash IN (SELECT column1 FROM {rows})",
@@ -79,7 +81,9 @@ pub fn put_many<'a>(tx: &mut WriteTx, codes: impl IntoIterator<Item = &'a Code>)
             .optional_text(code.digits_hash.as_deref())
             .integer(code.tries.into())
             .integer(code.created_at.0)
-            .integer(code.expires_at.0);
+            .integer(code.expires_at.0)
+            .integer(code.other_tries.into())
+            .optional_text(code.asked_from.as_ref().map(AskedFrom::as_str));
     }
     tx.defer_rows(PUT, rows);
 }
@@ -115,6 +119,8 @@ fn to_code(row: code::Model) -> Result<Code> {
         email: row.email.as_deref().map(Email::from_stored),
         digits_hash: row.digits_hash,
         tries: u32::try_from(row.tries).unwrap_or(u32::MAX),
+        other_tries: u32::try_from(row.other_tries).unwrap_or(u32::MAX),
+        asked_from: row.asked_from.as_deref().map(AskedFrom::from_stored),
         created_at: Timestamp(row.created_at),
         expires_at: Timestamp(row.expires_at),
     })
@@ -131,5 +137,7 @@ fn from_row(project: &ProjectId, row: &QueryResult) -> Result<Code> {
         tries: row.try_get_by_index(5)?,
         created_at: row.try_get_by_index(6)?,
         expires_at: row.try_get_by_index(7)?,
+        other_tries: row.try_get_by_index(8)?,
+        asked_from: row.try_get_by_index(9)?,
     })
 }

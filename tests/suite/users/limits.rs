@@ -20,13 +20,13 @@ use crate::harness::{
 };
 
 /// A client whose connections come from another address of this machine.
-fn client_at(last: u8) -> reqwest::Client {
+pub fn client_at(last: u8) -> reqwest::Client {
     let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
     reqwest::Client::builder().local_address(address).build().unwrap()
 }
 
 /// Sends a request with the publishable key.
-async fn post_by(app: &TestApp, client: &reqwest::Client, path: &str, body: Value) -> Answer {
+pub async fn post_by(app: &TestApp, client: &reqwest::Client, path: &str, body: Value) -> Answer {
     let request = client.post(format!("{}{path}", app.url)).header("x-api-key", PUBLISHABLE_KEY);
     app.send(request.json(&body)).await
 }
