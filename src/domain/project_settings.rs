@@ -183,12 +183,32 @@ impl ProjectSettings {
         merge(&mut merged, change);
         let mut settings: Self = serde_path_to_error::deserialize(merged).map_err(|err| invalid(&err))?;
         find_unknown("", change, &before, &settings.to_value())?;
+        self.check_kept_secrets(change, &settings)?;
         settings.check()?;
         let after = settings.to_value();
         if after.to_string().len() > MAX_BYTES {
             return Err(SettingsError::TooLarge);
         }
         Ok(settings)
+    }
+
+    /// Checks that no secret that stays is sent to another issuer than the one it was given for: whoever may change settings could
+    /// read it there.
+    fn check_kept_secrets(&self, change: &Map<String, Value>, after: &Self) -> Result<(), SettingsError> {
+        for (name, provider) in &after.oauth {
+            let Some(before) = self.oauth.get(name) else { continue };
+            let given = change.get("oauth").and_then(|oauth| oauth.get(name)?.get("clientSecret"));
+            let is_kept = provider.client_secret.is_some() && given.is_none();
+            if is_kept && provider.issuer(name) != before.issuer(name) {
+                let problem =
+                    "another issuer takes the secret anew, with the same change; or null, if it has none";
+                return Err(SettingsError::Invalid {
+                    path: format!("oauth.{name}.clientSecret"),
+                    problem: problem.to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Checks the values, and writes them in one way.

@@ -396,6 +396,20 @@ on_both_databases! {
             let answer = app.patch("/settings", wrong.clone()).await;
             assert_refused(&answer, (400, "INVALID_BODY"), told);
         }
+        // Nobody has the secret sent to another server by naming that as the issuer.
+        let other = TestProvider::start().await;
+        for secret in [Value::Null, json!("********")] {
+            let mut change = json!({ "issuer": other.url });
+            if !secret.is_null() {
+                change["clientSecret"] = secret;
+            }
+            let answer = app.patch("/settings", json!({ "oauth": { "acme": change } })).await;
+            assert_refused(&answer, (400, "INVALID_BODY"), "`oauth.acme.clientSecret`");
+        }
+        let without = json!({ "issuer": other.url, "clientSecret": null });
+        assert_eq!(app.patch("/settings", json!({ "oauth": { "acme": without } })).await.status, 200);
+        assert_eq!(app.get("/settings").await.data()["oauth"]["acme"]["clientSecret"], Value::Null);
+        provide(app, &provider).await;
         let wrong = json!({ "oauth": { "acme": { "clientSecret": "wrong" } } });
         assert_eq!(app.patch("/settings", wrong).await.status, 200);
         assert_refused(&enter(app, &provider, &ada()).await, (409, "CONFLICT"), "`clientSecret`");
