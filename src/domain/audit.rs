@@ -20,9 +20,12 @@ pub enum AuditEvent {
     RefreshTokenReplayed,
     PasswordChanged,
     EmailChanged,
+    EmailVerified,
+    EmailUnverified,
     RolesChanged,
     TotpOn,
     TotpOff,
+    RecoveryCodeUsed,
     IdentityLinked,
     IdentityUnlinked,
     UserInvited,
@@ -39,7 +42,7 @@ pub enum AuditEvent {
 }
 
 impl AuditEvent {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 25] = [
         Self::SignUp,
         Self::SignIn,
         Self::SignInFailed,
@@ -48,9 +51,12 @@ impl AuditEvent {
         Self::RefreshTokenReplayed,
         Self::PasswordChanged,
         Self::EmailChanged,
+        Self::EmailVerified,
+        Self::EmailUnverified,
         Self::RolesChanged,
         Self::TotpOn,
         Self::TotpOff,
+        Self::RecoveryCodeUsed,
         Self::IdentityLinked,
         Self::IdentityUnlinked,
         Self::UserInvited,
@@ -75,9 +81,12 @@ impl AuditEvent {
             Self::RefreshTokenReplayed => "refreshTokenReplayed",
             Self::PasswordChanged => "passwordChanged",
             Self::EmailChanged => "emailChanged",
+            Self::EmailVerified => "emailVerified",
+            Self::EmailUnverified => "emailUnverified",
             Self::RolesChanged => "rolesChanged",
             Self::TotpOn => "totpOn",
             Self::TotpOff => "totpOff",
+            Self::RecoveryCodeUsed => "recoveryCodeUsed",
             Self::IdentityLinked => "identityLinked",
             Self::IdentityUnlinked => "identityUnlinked",
             Self::UserInvited => "userInvited",

@@ -143,9 +143,10 @@ impl Users {
         permission::check(principal, Action::UseAccount)?;
         self.limits.check(Class::SignIn, principal)?;
         let begun = Instant::now();
-        let outcome = self.try_code(principal, proof, seen).await;
+        let mut user = None;
+        let outcome = self.try_code(principal, proof, seen, &mut user).await;
         if matches!(outcome, Err(ServiceError::Write(WriteError::WrongCode))) {
-            self.failed.note(principal, None);
+            self.failed.note(principal, user);
             tokio::time::sleep_until(begun + WRONG_CODE).await;
         }
         outcome
@@ -162,11 +163,13 @@ impl Users {
         Ok(self.documents.db.read(Lane::Point, read).await?)
     }
 
+    /// Sets `whose` as soon as it is known whom the code is to sign in.
     async fn try_code(
         &self,
         principal: &Principal,
         proof: MailProof,
         seen: Seen,
+        whose: &mut Option<DocumentId>,
     ) -> Result<SignIn, ServiceError> {
         let (user, proof) = match proof {
             MailProof::Link { token } => {
@@ -179,6 +182,7 @@ impl Users {
                 (user, CodeProof::Digits { digits, asked_from: principal.asked_from() })
             }
         };
+        *whose = Some(user.clone());
         let session = self.new_session(principal, "code", seen)?;
         let Secret { text: ticket, hash: ticket_hash } = Secret::token().map_err(ServiceError::Token)?;
         let operation = UserOperation::SignInByCode { user, proof, session, ticket_hash };

@@ -171,16 +171,21 @@ pub async fn create_key(
     let key = generate_key(kind).map_err(SetupError::Random)?;
     let stored = stored_key(project, kind, scopes, &key);
     let mut tx = db.begin_write().await?;
-    keys::insert(&mut tx, &stored);
-    let made = AuditEntry {
-        details: Some(json!({ "key": stored.id.as_str(), "kind": kind.as_str() })),
-        ..AuditEntry::new(project.clone(), AuditEvent::KeyCreated, stored.created_at)
-    };
-    audit::insert_many(&mut tx, &[made]);
+    insert_key(&mut tx, &stored);
     let id = stored.id.clone();
     let find = db.read(Lane::Point, |db| async move { keys::find(&db, &id).await });
     commit(tx, async || Ok(find.await?.is_some())).await?;
     Ok(key)
+}
+
+/// Writes a key, and the entry of the audit that says that there is one. Deferred.
+fn insert_key(tx: &mut WriteTx, key: &StoredKey) {
+    keys::insert(tx, key);
+    let made = AuditEntry {
+        details: Some(json!({ "key": key.id.as_str(), "kind": key.kind })),
+        ..AuditEntry::new(key.project.clone(), AuditEvent::KeyCreated, key.created_at)
+    };
+    audit::insert_many(tx, &[made]);
 }
 
 /// Lists the keys of a project, oldest first, revoked ones too.
@@ -278,7 +283,7 @@ impl FirstProject {
         let mut tx = db.begin_write().await?;
         projects::insert(&mut tx, project, *epoch);
         for (kind, key) in [(KeyKind::Publishable, publishable), (KeyKind::Secret, secret)] {
-            keys::insert(&mut tx, &stored_key(&project.id, kind, &Scopes::all(), key));
+            insert_key(&mut tx, &stored_key(&project.id, kind, &Scopes::all(), key));
         }
         match commit(tx, async || is_own_project(db, project).await).await {
             Err(err) if !err.is_unique_violation() => Err(err.into()),
@@ -301,7 +306,7 @@ pub async fn ensure_key(db: &Db, kind: KeyKind, key: &str, setting: &'static str
         None => {}
     }
     let mut tx = db.begin_write().await?;
-    keys::insert(&mut tx, &stored_key(&project.id, kind, &Scopes::all(), key));
+    insert_key(&mut tx, &stored_key(&project.id, kind, &Scopes::all(), key));
     match tx.commit().await {
         Ok(()) => Ok(()),
         // Another process started with the same setting at the same moment.

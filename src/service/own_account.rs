@@ -187,6 +187,7 @@ impl Users {
                 if let Some(attempt) = attempt {
                     attempt.note_wrong();
                 }
+                self.failed.note(principal, Some(found.key.user));
                 Err(ServiceError::WrongPassword)
             }
         }

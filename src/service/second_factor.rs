@@ -64,7 +64,7 @@ impl Users {
             keep: user.session.clone(),
         };
         match self.submit(principal, operation).await? {
-            Outcome::WrongCode => Err(WriteError::WrongCode.into()),
+            Outcome::WrongCode => Err(self.wrong_second_factor(principal, &user.id)),
             _ => Ok(recovery),
         }
     }
@@ -75,9 +75,9 @@ impl Users {
     /// [`WriteError::WrongCode`]; [`WriteError::TooManyTries`]; [`WriteError::NoSecondFactor`].
     pub async fn remove_totp(&self, principal: &Principal, code: &str) -> Result<(), ServiceError> {
         let user = signed_in(principal)?.id.clone();
-        let operation = UserOperation::RemoveTotp { user, code: Some(without_spaces(code)) };
+        let operation = UserOperation::RemoveTotp { user: user.clone(), code: Some(without_spaces(code)) };
         match self.submit(principal, operation).await? {
-            Outcome::WrongCode => Err(WriteError::WrongCode.into()),
+            Outcome::WrongCode => Err(self.wrong_second_factor(principal, &user)),
             _ => Ok(()),
         }
     }
@@ -121,20 +121,26 @@ impl Users {
         if ticket.purpose != Purpose::SecondFactor {
             return Err(WriteError::WrongCode.into());
         }
+        let user = ticket.key.user;
         let operation = UserOperation::AnswerSecondFactor {
-            user: ticket.key.user,
+            user: user.clone(),
             ticket_hash: ticket.hash,
             code: without_spaces(code),
             session: self.new_session(principal, "mfa", seen)?,
         };
         match self.submit(principal, operation).await {
-            Ok(Outcome::WrongCode)
+            Ok(Outcome::WrongCode) => Err(self.wrong_second_factor(principal, &user)),
             // The user is gone, or has turned the second factor off.
-            | Err(ServiceError::Write(WriteError::UnknownDocument | WriteError::NoSecondFactor)) => {
+            Err(ServiceError::Write(WriteError::UnknownDocument | WriteError::NoSecondFactor)) => {
                 Err(WriteError::WrongCode.into())
             }
             outcome => self.welcome(outcome?),
         }
+    }
+
+    fn wrong_second_factor(&self, principal: &Principal, user: &DocumentId) -> ServiceError {
+        self.failed.note(principal, Some(user.clone()));
+        WriteError::WrongCode.into()
     }
 }
 

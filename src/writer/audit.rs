@@ -43,8 +43,9 @@ impl Batch {
                 let event = if is_own { AuditEvent::SignOut } else { AuditEvent::SessionsRevoked };
                 staged.audit(event, Some(user), None);
             }
-            (UserOperation::ConfirmTotp { user, .. }, Outcome::SessionsEnded { .. }) => {
-                staged.audit(AuditEvent::TotpOn, Some(user), None)
+            (UserOperation::ConfirmTotp { user, recovery, .. }, Outcome::SessionsEnded { .. }) => {
+                let details = json!({ "recoveryCodes": recovery.len() });
+                staged.audit(AuditEvent::TotpOn, Some(user), Some(details));
             }
             (UserOperation::RemoveTotp { user, .. }, Outcome::Done) => {
                 staged.audit(AuditEvent::TotpOff, Some(user), None);
@@ -75,6 +76,14 @@ impl Batch {
         };
         if old.email != new.email {
             staged.audit(AuditEvent::EmailChanged, Some(id), None);
+        }
+        match (old.email_verified, new.email_verified) {
+            (false, true) => staged.audit(AuditEvent::EmailVerified, Some(id), None),
+            // Another address is one that nobody has verified yet.
+            (true, false) if old.email == new.email => {
+                staged.audit(AuditEvent::EmailUnverified, Some(id), None)
+            }
+            _ => {}
         }
         if old.roles != new.roles {
             let details = json!({ "before": old.roles, "after": new.roles });

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::{
     batch::Batch,
     error::{SecondFactorRefusal, WriteError},
@@ -14,6 +16,7 @@ use crate::{
     domain::{
         AskedFrom, Code, Credentials, Document, DocumentId, Purpose, SecondFactor, SessionId, Timestamp,
         Totp, UserData, UserKey,
+        audit::AuditEvent,
     },
 };
 
@@ -215,7 +218,12 @@ impl Batch {
             let hash = totp::hash_recovery_code(code);
             let before = totp.recovery.len();
             totp.recovery.retain(|left| *left != hash);
-            totp.recovery.len() < before
+            let is_used = totp.recovery.len() < before;
+            if is_used {
+                let details = json!({ "left": totp.recovery.len() });
+                staged.audit(AuditEvent::RecoveryCodeUsed, Some(&key.user), Some(details));
+            }
+            is_used
         };
         self.put_totp(staged, &credentials, Some(totp));
         Ok(is_good)

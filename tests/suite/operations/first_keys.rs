@@ -20,7 +20,7 @@ async fn database(table: &str, is_empty: bool) -> (SilentProxy, String, Sql) {
     assert!(migrate.output().unwrap().status.success());
     let mut sql = Sql::connect(&direct).await;
     if is_empty {
-        sql.execute("DELETE FROM heads; DELETE FROM api_keys; DELETE FROM collections; DELETE FROM projects")
+        sql.execute("DELETE FROM heads; DELETE FROM audit; DELETE FROM api_keys; DELETE FROM collections; DELETE FROM projects")
             .await;
     }
     sql.execute(&format!(

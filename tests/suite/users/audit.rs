@@ -20,6 +20,26 @@ async fn events(app: &TestApp, query: &str) -> Vec<String> {
     entries.iter().rev().map(|entry| entry["event"].as_str().unwrap().to_owned()).collect()
 }
 
+/// Returns all events but those of the keys with which the server began.
+async fn all_events(app: &TestApp) -> Vec<String> {
+    let mut all = events(app, "").await;
+    all.retain(|event| event != "keyCreated");
+    all
+}
+
+/// Waits for the audit entry of a user's failed sign-in.
+async fn failed_sign_in(app: &TestApp, user: &str) -> Value {
+    let begun = std::time::Instant::now();
+    loop {
+        let entries = app.get(&format!("/audit?event=signInFailed&user={user}")).await.data().clone();
+        match entries.get(0) {
+            Some(entry) => return entry.clone(),
+            None => assert!(begun.elapsed().as_secs() < 20),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Returns the events of a user with their details, the oldest first.
 async fn details(app: &TestApp, user: &str) -> Vec<(String, Value)> {
     let answer = app.get(&format!("/audit?user={user}")).await;
@@ -75,7 +95,7 @@ on_both_databases! {
         Signed::read(&enter(app, &provider, &person("1843")).await);
         let acme = json!({ "provider": "acme" });
         let expected = [
-            ("signUp", json!({ "method": "password" })), ("identityLinked", acme.clone()),
+            ("signUp", json!({ "method": "password" })), ("identityLinked", acme.clone()), ("emailVerified", Value::Null),
             ("identityUnlinked", acme.clone()), ("identityLinked", acme), ("signIn", oauth),
         ];
         assert_eq!(details(app, &bob.id).await, expected.map(|(event, details)| (event.to_owned(), details)));
@@ -102,9 +122,10 @@ on_both_databases! {
         let found = details(app, &trap.id).await;
         let expected = [
             ("identityUnlinked", json!({ "provider": "acme", "method": "takeover" })),
+            ("emailVerified", Value::Null),
             ("signIn", json!({ "method": "code" })),
         ];
-        assert_eq!(found[found.len() - 2..], expected.map(|(event, details)| (event.to_owned(), details)));
+        assert_eq!(found[found.len() - 3..], expected.map(|(event, details)| (event.to_owned(), details)));
     }
 
     async fn every_event_of_an_account_has_an_entry(app: &TestApp) {
@@ -144,7 +165,8 @@ on_both_databases! {
             let Some(cursor) = page.body["nextCursor"].as_str() else { break };
             after = format!("&after={cursor}");
         }
-        let all = expected.iter().rev().map(|event| json!(event)).collect::<Vec<_>>();
+        let keys = ["keyCreated", "keyCreated"];
+        let all = expected.iter().rev().chain(&keys).map(|event| json!(event)).collect::<Vec<_>>();
         assert_eq!(seen, all);
         assert_eq!(events(app, "?at__lt=2020-01-01").await, Vec::<String>::new());
         assert_eq!(events(app, "?at__gte=2020-01-01&limit=1").await, ["userDeleted"]);
@@ -182,6 +204,70 @@ on_both_databases! {
         }
     }
 
+    async fn keys_of_the_first_start_are_noted(app: &TestApp) {
+        let entries = app.get("/audit?event=keyCreated").await.data().clone();
+        let mut kinds: Vec<_> = entries.as_array().unwrap().iter().map(|entry| &entry["details"]["kind"]).collect();
+        kinds.sort_by_key(|kind| kind.to_string());
+        assert_eq!(kinds, ["publishable", "secret"]);
+        let (mut config, directory) = (app.config.clone(), None);
+        // A key that a setting adds later.
+        config.api_key = Some("sk_0123456789abcdefANOTHER".to_owned());
+        let second = TestApp::start_on(config, directory).await;
+        assert_eq!(app.get("/audit?event=keyCreated").await.data().as_array().unwrap().len(), 3);
+        second.stop_without_looking().await;
+    }
+
+    async fn verified_addresses_are_noted(app: &TestApp) {
+        let ada = sign_up(app, "ada@example.com").await;
+        let path = format!("/users/{}", ada.id);
+        for change in [
+            json!({ "emailVerified": true }), json!({ "emailVerified": true }), json!({ "emailVerified": false }),
+            json!({ "email": "lovelace@example.com", "emailVerified": true }), json!({ "email": "ada@example.com" }),
+        ] {
+            assert_eq!(app.patch(&path, change).await.status, 200);
+        }
+        assert_eq!(ask(app, &ada.access, Method::POST, "/users/email/verify/send", Value::Null).await.status, 200);
+        let token = token_of(&mails(app, 1).await[0]);
+        assert_eq!(post(app, "/users/email/verify", json!({ "token": token })).await.status, 200);
+        let expected = [
+            "signUp", "emailVerified", "emailUnverified", "emailChanged", "emailVerified", "emailChanged", "emailVerified",
+        ];
+        assert_eq!(events(app, &format!("?user={}", ada.id)).await, expected);
+    }
+
+    async fn recovery_codes_and_wrong_codes_of_a_second_factor_are_noted(app: &TestApp) {
+        let ada = Guarded::new(app).await;
+        let sign_in = async |code: &str| {
+            let body = json!({ "email": "ada@example.com", "password": PASSWORD });
+            let ticket = post(app, "/users/login", body).await.data()["mfa"]["ticket"].clone();
+            post(app, "/users/login/mfa", json!({ "ticket": ticket, "code": code })).await.status.as_u16()
+        };
+        assert_eq!(sign_in(&ada.recovery[0]).await, 200);
+        assert_eq!(sign_in(&ada.wrong_code()).await, 401);
+        let failed = failed_sign_in(app, &ada.user.id).await;
+        assert_eq!((&failed["address"], failed["byKey"].is_string()), (&json!("127.0.0.1"), true), "{failed}");
+        let remove = json!({ "code": ada.recovery[1] });
+        assert_eq!(ask(app, &ada.user.access, Method::DELETE, "/users/me/totp", remove).await.status, 200);
+        let mut found = details(app, &ada.user.id).await;
+        found.retain(|(event, _)| event != "signInFailed");
+        let expected = [
+            ("totpOn", json!({ "recoveryCodes": 10 })), ("recoveryCodeUsed", json!({ "left": 9 })),
+            ("signIn", json!({ "method": "mfa" })), ("recoveryCodeUsed", json!({ "left": 8 })), ("totpOff", Value::Null),
+        ];
+        assert_eq!(found[2..], expected.map(|(event, details)| (event.to_owned(), details)));
+    }
+
+    /// A stolen token that is used to guess the password, and codes that are guessed.
+    async fn wrong_passwords_and_codes_are_noted_for_the_user(app: &TestApp) {
+        let [ada, bob] = [sign_up(app, "ada@example.com").await, sign_up(app, "bob@example.com").await];
+        let wrong = json!({ "current": "wrong horse", "new": "another horse" });
+        assert_eq!(ask(app, &ada.access, Method::POST, "/users/me/password", wrong).await.status, 403);
+        failed_sign_in(app, &ada.id).await;
+        let guess = json!({ "email": "bob@example.com", "code": "123456" });
+        assert_eq!(post(app, "/users/login/code/verify", guess).await.status, 401);
+        failed_sign_in(app, &bob.id).await;
+    }
+
     async fn the_audit_is_a_servers_and_refuses_what_it_does_not_know(app: &TestApp) {
         let ada = sign_up(app, "ada@example.com").await;
         sign_in(app, "ada@example.com").await;
@@ -199,7 +285,7 @@ on_both_databases! {
         }
         // A write that fails has no entry.
         assert_eq!(post(app, "/users", json!({ "email": "ada@example.com", "password": PASSWORD })).await.status, 409);
-        assert_eq!(events(app, "").await, ["signUp", "signIn"]);
+        assert_eq!(all_events(app).await, ["signUp", "signIn"]);
         assert_eq!(app.post("/users/invitations", json!({ "email": "bob@example.com" })).await.status, 201);
         let token = token_of(&mails(app, 1).await[0]);
         assert!(!app.get("/audit").await.body.to_string().contains(&token));

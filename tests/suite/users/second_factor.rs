@@ -12,7 +12,7 @@ use crate::harness::{Answer, PUBLISHABLE_KEY, TestApp, on_both_databases};
 pub struct Guarded {
     pub user: Signed,
     secret: String,
-    recovery: Vec<String>,
+    pub recovery: Vec<String>,
     /// The step of the last code that was used.
     step: u64,
 }
@@ -45,7 +45,7 @@ impl Guarded {
     }
 
     /// Returns a code that is none of those of now.
-    fn wrong_code(&self) -> String {
+    pub fn wrong_code(&self) -> String {
         let near: Vec<_> = (current_step() - 2..=current_step() + 2)
             .filter_map(|step| totp::code_of(&self.secret, step))
             .collect();
