@@ -6,7 +6,11 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Path};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use super::{error::ApiError, fallback::not_found, request::precondition::is_unchanged};
+use super::{
+    error::ApiError,
+    fallback::not_found,
+    request::{client::reached, precondition::is_unchanged},
+};
 
 #[derive(RustEmbed)]
 #[folder = "static/"]
@@ -82,13 +86,8 @@ fn entity_tag(file: &EmbeddedFile) -> String {
 ///
 /// Safari before 15.4 does not count WebSockets as `'self'`, so the policy names them, with the host of the request.
 fn content_security_policy(request: &HttpRequest) -> String {
-    let connection = request.connection_info();
-    let host = connection.host();
-    let is_host = !host.is_empty()
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'));
-    let sockets = if is_host { format!(" ws://{host} wss://{host}") } else { String::new() };
+    let host = reached(request).host;
+    let sockets = if host.is_empty() { String::new() } else { format!(" ws://{host} wss://{host}") };
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{sockets}; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"

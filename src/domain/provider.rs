@@ -48,6 +48,8 @@ pub struct Issuer {
     /// Where its public keys are. Without either, the issuer says it itself.
     pub jwks_url: Option<String>,
     pub audience: String,
+    /// The clients for which a token may have been made (`azp`). If there are none, that is not looked at.
+    pub authorized_parties: Vec<String>,
     pub claims: IssuerClaims,
 }
 
@@ -143,6 +145,12 @@ pub fn check_issuers(issuers: &[Issuer]) -> Result<(), (String, String)> {
         let path = |member: &str| format!("issuers[{place}].{member}");
         check_issuer(&path("issuer"), &issuer.issuer)?;
         check_text(&path("audience"), &issuer.audience)?;
+        if issuer.authorized_parties.len() > MAX_MANY {
+            return refuse(&path("authorizedParties"), format!("there may be at most {MAX_MANY} clients"));
+        }
+        for party in &issuer.authorized_parties {
+            check_text(&path("authorizedParties"), party)?;
+        }
         if issuers[..place].iter().any(|other| other.issuer == issuer.issuer) {
             return refuse(&path("issuer"), "another one stands above");
         }

@@ -56,6 +56,10 @@ pub enum TokenFault {
     Issuer,
     #[error("it is for somebody else (`aud`)")]
     Audience,
+    #[error("it was made for another client (`azp`)")]
+    Party,
+    #[error("it is good for longer than a token may be (`exp`)")]
+    TooLong,
     #[error("its `nonce` is of another sign-in")]
     Nonce,
     #[error("its subject (`sub`) must be a text of 1 to 255 bytes")]
@@ -69,6 +73,8 @@ pub enum StateError {
     Unknown,
     #[error("the sign-in took longer than 10 minutes; begin it again")]
     Expired,
+    #[error("this sign-in began in another browser, or this one takes no cookies; begin it again")]
+    OtherBrowser,
     #[error("this sign-in began for another user; begin it again")]
     OtherUser,
     #[error(

@@ -19,6 +19,8 @@ use crate::domain::{
 const GOOGLE: &str = "https://accounts.google.com";
 /// The name of Google in some ID tokens.
 const GOOGLE_TOO: &str = "accounts.google.com";
+/// The most seconds until an ID token that an app got by itself expires. For so long it is remembered that it was used.
+pub const LONGEST: u64 = 24 * 3600;
 /// Bytes of a name or a picture's URL that go into a new user's profile.
 const MAX_PROFILE: usize = 512;
 
@@ -108,7 +110,7 @@ impl<'a> OpenId<'a> {
         let text = |member: &str| tokens.get(member).and_then(Value::as_str);
         let id_token = text("id_token").ok_or(ProviderError::BadAnswer("it has no `id_token`"))?;
         let own = [self.settings.client_id.as_str()];
-        let mut claims = self.read_token(id_token, &own).await?;
+        let mut claims = self.read_token(id_token, &own, None).await?;
         if claims.get("nonce").and_then(Value::as_str) != Some(arrival.nonce) {
             return Err(TokenFault::Nonce.into());
         }
@@ -133,14 +135,23 @@ impl<'a> OpenId<'a> {
     /// [`ProviderError`].
     pub async fn verify(&self, id_token: &str) -> Result<Claimed, ProviderError> {
         let audiences: Vec<_> = self.settings.audiences().collect();
-        Ok(self.claimed(&self.read_token(id_token, &audiences).await?))
+        Ok(self.claimed(&self.read_token(id_token, &audiences, Some(LONGEST)).await?))
     }
 
-    async fn read_token(&self, text: &str, audiences: &[&str]) -> Result<Map<String, Value>, ProviderError> {
+    /// Reads an ID token. One that did not come straight from the provider has a bound on the seconds until it expires, and must have
+    /// been made for a client of the project.
+    async fn read_token(
+        &self,
+        text: &str,
+        audiences: &[&str],
+        longest: Option<u64>,
+    ) -> Result<Map<String, Value>, ProviderError> {
         let keys = KeySource::Url(self.endpoint("jwks_uri")?);
         let issuers = [self.issuer(), GOOGLE_TOO];
         let known = if self.issuer() == GOOGLE { &issuers[..] } else { &issuers[..1] };
-        token::read(self.documents, self.project, text, keys, Expected { issuers: known, audiences }).await
+        let parties = longest.map(|_| audiences);
+        let expected = Expected { issuers: known, audiences, parties, longest };
+        token::read(self.documents, self.project, text, keys, expected).await
     }
 
     async fn ask_for_tokens(&self, arrival: &Arrival<'_>) -> Result<Answer, ProviderError> {

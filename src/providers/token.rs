@@ -29,6 +29,10 @@ pub struct Expected<'a> {
     pub issuers: &'a [&'a str],
     /// Any of these.
     pub audiences: &'a [&'a str],
+    /// For whom it may have been made (`azp`), if that is looked at. Where it says nothing, it must be for one audience alone.
+    pub parties: Option<&'a [&'a str]>,
+    /// The most seconds until it expires, if that is looked at.
+    pub longest: Option<u64>,
 }
 
 /// Checks the signature, the issuer, the audience and the age of a token, and returns its claims. The subject is a text.
@@ -83,8 +87,14 @@ fn decode(
     })?;
     let claims = claims.claims;
     let now = Timestamp::now().0.unsigned_abs() / 1000;
-    if claims.get("iat").and_then(Value::as_f64).is_some_and(|at| at > (now + LEEWAY) as f64) {
-        return Err(TokenFault::Early);
+    match claims.get("iat").map(Value::as_f64) {
+        Some(None) => return Err(TokenFault::Unreadable),
+        Some(Some(at)) if at > (now + LEEWAY) as f64 => return Err(TokenFault::Early),
+        _ => {}
+    }
+    let expires = claims.get("exp").and_then(Value::as_f64).ok_or(TokenFault::Expired)?;
+    if expected.longest.is_some_and(|longest| expires > (now + longest + LEEWAY) as f64) {
+        return Err(TokenFault::TooLong);
     }
     let issuer = claims.get("iss").and_then(Value::as_str);
     if !issuer.is_some_and(|issuer| expected.issuers.contains(&issuer)) {
@@ -92,6 +102,15 @@ fn decode(
     }
     if !audiences(&claims).any(|audience| expected.audiences.contains(&audience)) {
         return Err(TokenFault::Audience);
+    }
+    if let Some(parties) = expected.parties {
+        let is_for_own = match claims.get("azp") {
+            Some(party) => party.as_str().is_some_and(|party| parties.contains(&party)),
+            None => audiences(&claims).count() == 1,
+        };
+        if !is_for_own {
+            return Err(TokenFault::Party);
+        }
     }
     let subject = claims.get("sub").and_then(Value::as_str);
     if !subject.is_some_and(|subject| (1..=MAX_SUBJECT).contains(&subject.len()) && !subject.contains('\0')) {

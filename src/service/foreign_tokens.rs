@@ -33,6 +33,10 @@ use crate::{
 const TRIES: usize = 4;
 /// The most holders that are remembered. When there are more, the memory begins anew.
 const MAX_KNOWN: usize = 50_000;
+/// The most seconds until a token expires. Some issuers allow 30 days.
+const LONGEST: u64 = 31 * 24 * 3600;
+/// How far ahead the time of a sign-in may be, for clocks that differ, in milliseconds.
+const LEEWAY: i64 = 60_000;
 /// The method of sessions that begin with a token of another issuer.
 pub const METHOD: &str = "token";
 
@@ -76,7 +80,12 @@ impl IssuedTokens {
         let expires_at = time("exp");
         let (user, session) = self.holder(key, claimed, expires_at).await?;
         let known = self.sessions.find(&session).await?;
-        Ok(SignedIn { id: user, session, expires_at, signed_in_at: time("auth_time"), round: known.round })
+        // A sign-in that is still to come would count as a recent one for ever.
+        let signed_in_at = match time("auth_time") {
+            at if at.0 > Timestamp::now().0 + LEEWAY => Timestamp::default(),
+            at => at,
+        };
+        Ok(SignedIn { id: user, session, expires_at, signed_in_at, round: known.round })
     }
 
     async fn verify(
@@ -96,7 +105,13 @@ impl IssuedTokens {
                 KeySource::Url(url.ok_or(ProviderError::BadAnswer("its discovery document names no keys"))?)
             }
         };
-        let expected = Expected { issuers: &[&issuer.issuer], audiences: &[&issuer.audience] };
+        let parties: Vec<_> = issuer.authorized_parties.iter().map(String::as_str).collect();
+        let expected = Expected {
+            issuers: &[&issuer.issuer],
+            audiences: &[&issuer.audience],
+            parties: (!parties.is_empty()).then_some(&parties[..]),
+            longest: Some(LONGEST),
+        };
         token::read(documents, &key.project, text, keys, expected).await
     }
 

@@ -18,7 +18,7 @@ use crate::{
         ProviderError,
         error::StateError,
         github::GitHub,
-        openid::{Arrival, Departure, OpenId},
+        openid::{Arrival, Departure, LONGEST, OpenId},
         state::{Home, State, challenge_of},
     },
     store::{
@@ -99,10 +99,11 @@ impl Users {
         if principal.user.is_some() {
             self.check_may_link(principal).await?;
         }
-        self.depart(principal, (name, redirect), challenge, None).await
+        Ok(self.depart(principal, (name, redirect), challenge, None).await?.0)
     }
 
-    /// Begins a sign-in that ends on this server, at `callback`, from where the browser is sent to a page.
+    /// Begins a sign-in that ends on this server, at `callback`, from where the browser is sent to a page. Returns a state, with which
+    /// the browser goes on at [`Users::send_to_provider`].
     ///
     /// # Errors
     /// As [`Users::begin_at_provider`].
@@ -111,14 +112,32 @@ impl Users {
         principal: &Principal,
         (name, callback): (&str, &str),
         page: &str,
-    ) -> Result<Url, ServiceError> {
+    ) -> Result<String, ServiceError> {
         permission::check(principal, Action::UseAccount)?;
         let settings = self.settings(principal).await?;
         find(&settings, name)?;
         self.check_redirect(&settings, page)?;
-        let principal = Principal { user: None, ..principal.clone() };
         let home = Home { page: page.to_owned(), key: principal.key.clone() };
-        self.depart(&principal, (name, callback), None, Some(home)).await
+        let begun = self.providers.states.begin((&principal.project, name), callback, None, None, Some(home));
+        Ok(begun.map_err(ProviderError::State)?.1)
+    }
+
+    /// Goes on with a sign-in that began for a page, in the browser that has the text whose hash is `challenge`. Returns where to
+    /// send the browser, and the state with which it comes back.
+    ///
+    /// # Errors
+    /// As [`Users::begin_at_provider`].
+    pub async fn send_to_provider(
+        &self,
+        principal: &Principal,
+        begun: State,
+        challenge: String,
+    ) -> Result<(Url, State), ServiceError> {
+        permission::check(principal, Action::UseAccount)?;
+        let settings = self.settings(principal).await?;
+        self.check_redirect(&settings, begun.home.as_ref().map_or("", |home| &home.page))?;
+        let place = (begun.provider.as_str(), begun.redirect.as_str());
+        self.depart(principal, place, Some(challenge), begun.home).await
     }
 
     async fn depart(
@@ -127,7 +146,7 @@ impl Users {
         (name, redirect): (&str, &str),
         challenge: Option<String>,
         home: Option<Home>,
-    ) -> Result<Url, ServiceError> {
+    ) -> Result<(Url, State), ServiceError> {
         let settings = self.settings(principal).await?;
         let provider = find(&settings, name)?;
         let user = principal.user.as_ref().map(|user| user.id.clone());
@@ -140,13 +159,14 @@ impl Users {
         };
         let nonce = states.nonce(&state).map_err(ProviderError::State)?;
         let departure = Departure { redirect, state: &text, nonce: &nonce, challenge: &challenge };
-        Ok(match name {
+        let url = match name {
             GITHUB => self.github(principal, provider).authorize(&departure).map_err(at(name))?,
             name => {
                 let openid = self.openid(principal, name, provider).await.map_err(at(name))?;
                 openid.authorize(&departure).map_err(at(name))?
             }
-        })
+        };
+        Ok((url, state))
     }
 
     /// Finishes a sign-in with what the provider gave the browser.
@@ -231,7 +251,7 @@ impl Users {
             }
         };
         // Longer than an ID token is good.
-        let remembered = if name == GITHUB { REMEMBERED } else { 24 * 3600 * 1000 };
+        let remembered = if name == GITHUB { REMEMBERED } else { LONGEST as i64 * 1000 + REMEMBERED };
         let expires_at = Timestamp(Timestamp::now().0.saturating_add(remembered));
         let used = used_state(&principal.project, &format!("{name} {used}"), expires_at);
         self.sign_in_claimed(principal, claimed, used, seen).await

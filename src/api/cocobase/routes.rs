@@ -244,6 +244,12 @@ fn of_users(config: &mut ServiceConfig) {
                 .wrap(detail()),
         )
         .service(
+            resource(users::redirect::START)
+                .route(get().to(users::redirect::start))
+                .default_service(other_methods("GET, HEAD"))
+                .wrap(detail()),
+        )
+        .service(
             resource(users::redirect::CALLBACK)
                 .route(get().to(users::redirect::finish))
                 .default_service(other_methods("GET, HEAD"))

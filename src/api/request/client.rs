@@ -1,4 +1,5 @@
-//! The client behind a request: its address, and how it calls itself. This is the only place that decides which address that is.
+//! The client behind a request: its address, how it calls itself, and where it reaches this server. This is the only place that
+//! decides which address, scheme and host these are.
 
 use std::net::IpAddr;
 
@@ -19,6 +20,9 @@ const MAX_DEVICE: usize = 200;
 /// The header in which each proxy adds the address that it was asked from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
+/// The headers in which a proxy says what its client asked for.
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+const FORWARDED_HOST: &str = "x-forwarded-host";
 /// The header in which a server says for whom it asks.
 const TOLD: &str = "x-coir-client-address";
 
@@ -49,6 +53,38 @@ pub(super) fn told_address(request: &HttpRequest) -> Result<Option<IpAddr>, ApiE
     address
         .map(|address| Some(address.to_canonical()))
         .ok_or_else(|| ApiError::new(ErrorCode::InvalidBody, message))
+}
+
+/// Where a client reaches this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// With the port, if there is one. The empty text if the client says nothing that can be a host.
+    pub host: String,
+}
+
+/// Returns where the client reaches this server: as the request says, or as a trusted proxy says it, whose client is told otherwise.
+pub fn reached(request: &HttpRequest) -> Reached {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let proxies = request.app_data::<State>().map(|state| &state.proxies);
+    let is_proxy = peer.zip(proxies).is_some_and(|(peer, proxies)| proxies.trusts(peer));
+    // What stands before the last value may be made up by the client.
+    let told = |name: &str| {
+        let value = request.headers().get_all(name).filter_map(|value| value.to_str().ok()).last()?;
+        is_proxy.then(|| value.rsplit(',').next().unwrap_or_default().trim().to_owned())
+    };
+    let is_host = |text: &String| {
+        let is_good =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+        !text.is_empty() && text.bytes().all(is_good)
+    };
+    let asked = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let is_secure = told(FORWARDED_PROTO).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    Reached {
+        scheme: if is_secure { "https" } else { "http" },
+        host: told(FORWARDED_HOST).filter(is_host).or(asked).filter(is_host).unwrap_or_default(),
+    }
 }
 
 fn client_address(request: &HttpRequest) -> Option<IpAddr> {

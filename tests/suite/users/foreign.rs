@@ -126,6 +126,41 @@ on_both_databases! {
         assert_hint(&me(app, &token).await, "second factor");
     }
 
+    async fn a_token_is_taken_from_the_clients_that_the_settings_name(app: &TestApp, local) {
+        let provider = TestProvider::start().await;
+        let of = |party: Value| token(&provider.url, TestKey::Ec, &json!({ "azp": party }));
+        take(app, json!({ "issuer": provider.url })).await;
+        assert_eq!(me(app, &of(json!("any"))).await.status, 200);
+        take(app, json!({ "issuer": provider.url, "authorizedParties": ["app", "phone"] })).await;
+        for (party, is_good) in
+            [(json!("app"), true), (json!("phone"), true), (json!("any"), false), (json!(["app"]), false)]
+        {
+            let answer = me(app, &of(party.clone())).await;
+            assert_eq!(answer.status == 200, is_good, "{party}: {answer:?}");
+            if !is_good {
+                assert_hint(&answer, "`azp`");
+            }
+        }
+        // Where it says nothing, it is for one audience alone.
+        assert_eq!(me(app, &token(&provider.url, TestKey::Ec, &json!({}))).await.status, 200);
+        let both = json!({ "aud": [AUDIENCE, "another"] });
+        assert_hint(&me(app, &token(&provider.url, TestKey::Ec, &both)).await, "`azp`");
+    }
+
+    async fn a_sign_in_that_is_still_to_come_is_no_recent_one(app: &TestApp, local) {
+        let provider = TestProvider::start().await;
+        take(app, json!({ "issuer": provider.url })).await;
+        let delete = async |at: i64| {
+            let token = token(&provider.url, TestKey::Ec, &json!({ "auth_time": at }));
+            let request = app.request_as(&token, Method::DELETE, "/users/me").header("x-api-key", PUBLISHABLE_KEY);
+            app.send(request).await.status.as_u16()
+        };
+        for at in [now() - 3600, now() + 3600, 1 << 62] {
+            assert_eq!(delete(at).await, 403, "{at}");
+        }
+        assert_eq!(delete(now() - 60).await, 200);
+    }
+
     async fn a_token_is_taken_only_from_its_issuer_for_this_api_and_while_it_is_good(app: &TestApp, local) {
         let provider = TestProvider::start().await;
         take(app, json!({ "issuer": provider.url, "jwksUrl": format!("{}/keys", provider.url) })).await;
@@ -141,6 +176,10 @@ on_both_databases! {
             (json!({ "exp": null }), "expired"),
             (json!({ "nbf": now() + 3600 }), "not good yet"),
             (json!({ "iat": now() + 3600 }), "not good yet"),
+            (json!({ "iat": 1e300 }), "not good yet"),
+            (json!({ "iat": "now" }), "no signed token"),
+            (json!({ "exp": now() + 32 * 24 * 3600 }), "longer"),
+            (json!({ "exp": 1e300 }), "expired"),
             (json!({ "sub": null }), "`sub`"),
         ] {
             assert_hint(&me(app, &token(&provider.url, TestKey::Ec, &change)).await, told);

@@ -11,12 +11,13 @@ mod expiry;
 mod foreign;
 mod invitations;
 pub mod keys;
-mod limits;
+pub mod limits;
 mod linking;
 mod logs;
 mod mails;
 mod nodes;
 mod outbox;
+
 mod providers;
 mod requests;
 mod second_factor;
