@@ -17,6 +17,7 @@ mod logs;
 mod mails;
 mod nodes;
 mod outbox;
+mod own_ends;
 
 mod providers;
 mod requests;
