@@ -119,10 +119,18 @@ impl Authenticator {
     /// Returns the account of the sender of these credentials, if they were used before. The database is not asked.
     pub fn find_account(&self, credentials: Credentials<'_>) -> Option<Account> {
         match (credentials.key, credentials.user) {
-            (Some(key), _) => self.keys.find_cached(key).map(|principal| principal.account()),
+            (Some(key), user) => {
+                let account = self.keys.find_cached(key)?.account();
+                let access = user.and_then(|user| self.tokens.read(user).ok());
+                Some(match access {
+                    Some(access) => account.of_member(access.user.as_str()),
+                    None => account,
+                })
+            }
             (None, user) => {
                 let access = self.tokens.read(user?).ok()?;
-                Some(Account { project: access.project, key: access.key.unwrap_or_else(keyless) })
+                let account = Account::new(access.project, access.key.unwrap_or_else(keyless));
+                Some(account.of_member(access.user.as_str()))
             }
         }
     }

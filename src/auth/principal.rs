@@ -70,7 +70,11 @@ impl TicketCollection {
 impl Principal {
     /// Returns the account on which its requests hold what is bounded.
     pub fn account(&self) -> Account {
-        Account { project: self.project.clone(), key: self.key.clone() }
+        let account = Account::new(self.project.clone(), self.key.clone());
+        match &self.user {
+            Some(user) => account.of_member(user.id.as_str()),
+            None => account,
+        }
     }
 
     /// Returns the account on which one visitor holds what all visitors of a key share: the key and the address. So a client that
@@ -79,7 +83,7 @@ impl Principal {
         match self.address() {
             Some(address) => {
                 let key = KeyId::from_stored(&format!("{}@{}", self.key, network_of(address)));
-                Account { project: self.project.clone(), key }
+                Account::new(self.project.clone(), key)
             }
             None => self.account(),
         }
@@ -112,10 +116,8 @@ impl Principal {
             (false, true) => "known",
             (false, false) => return self.visitor_account(),
         };
-        Account {
-            project: ProjectId::from_stored(&format!("{}/{line}", self.project)),
-            key: KeyId::from_stored(&format!("{}/{}", self.key, email.as_str())),
-        }
+        let project = ProjectId::from_stored(&format!("{}/{line}", self.project));
+        Account::new(project, KeyId::from_stored(&format!("{}/{}", self.key, email.as_str())))
     }
 
     /// Returns the same principal with the device from which the request comes.

@@ -78,8 +78,14 @@ enum Passed {
 
 /// Returns the account on which a subscription reads.
 pub(super) fn account_of(delivery: &Delivery) -> Account {
-    let key = delivery.outbox().owner().map_or(Account::anonymous().key, |owner| owner.key);
-    Account { project: delivery.project.clone(), key }
+    let Some(owner) = delivery.outbox().owner() else {
+        return Account::new(delivery.project.clone(), Account::anonymous().key);
+    };
+    let account = Account::new(delivery.project.clone(), owner.key);
+    match &owner.session {
+        Some(session) => account.of_member(session.as_str()),
+        None => account,
+    }
 }
 
 /// Reads and sends the next page of the log after the position, which is `cursor`. Changes of documents that are not `wanted`

@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 use super::Account;
 use crate::domain::KeyId;
 
-/// An account may hold so many times what it leaves free: alone three quarters of the budget, beside others less. So a
-/// newcomer always finds something.
+/// A key may hold so many times what it leaves free: alone three quarters of the budget, beside others less. So a newcomer always
+/// finds something. A member may hold as many times what the key could then still take: alone nine sixteenths of the budget. So
+/// no user keeps others out who have the same key.
 const SHARE: usize = 3;
 
 /// A bound in bytes that several holders share. Cheap to clone.
@@ -31,6 +32,7 @@ struct Shared {
 struct Held {
     all: usize,
     by_key: HashMap<KeyId, usize>,
+    by_member: HashMap<(KeyId, Arc<str>), usize>,
 }
 
 /// A part of a budget. Goes back when it is dropped.
@@ -97,6 +99,38 @@ impl Budget {
     }
 }
 
+impl Held {
+    fn of_key(&self, account: &Account) -> usize {
+        self.by_key.get(&account.key).copied().unwrap_or(0)
+    }
+
+    /// Whether an account may hold so much more of `bytes`.
+    fn allows(&self, bytes: usize, account: &Account, more: usize) -> bool {
+        let Some(free) = self.all.checked_add(more).and_then(|all| bytes.checked_sub(all)) else {
+            return false;
+        };
+        let of_key = self.of_key(account) + more;
+        if of_key > SHARE * free {
+            return false;
+        }
+        let Some(own) = self.of_member(account) else { return true };
+        // Of the (SHARE * free - of_key) / (SHARE + 1) that the key could still take.
+        (SHARE + 1) * (own + more) <= SHARE * (SHARE * free - of_key)
+    }
+
+    /// `None` for a key for itself.
+    fn of_member(&self, account: &Account) -> Option<usize> {
+        let member = account.member_key()?;
+        Some(self.by_member.get(&member).copied().unwrap_or(0))
+    }
+}
+
+impl Account {
+    fn member_key(&self) -> Option<(KeyId, Arc<str>)> {
+        self.member.clone().map(|member| (self.key.clone(), member))
+    }
+}
+
 impl BudgetPermit {
     /// Grows to so many bytes, without waiting for them. Never shrinks.
     ///
@@ -108,14 +142,14 @@ impl BudgetPermit {
             return Ok(());
         }
         let mut held = self.budget.held();
-        let all = held.all.saturating_add(more);
-        let own = held.by_key.get(&self.account.key).copied().unwrap_or(0).saturating_add(more);
-        let free = self.budget.0.bytes.checked_sub(all).ok_or(BudgetExhausted)?;
-        if own > SHARE * free {
+        if !held.allows(self.budget.0.bytes, &self.account, more) {
             return Err(BudgetExhausted);
         }
-        held.all = all;
-        held.by_key.insert(self.account.key.clone(), own);
+        held.all += more;
+        *held.by_key.entry(self.account.key.clone()).or_default() += more;
+        if let Some(member) = self.account.member_key() {
+            *held.by_member.entry(member).or_default() += more;
+        }
         self.bytes = bytes;
         Ok(())
     }
@@ -135,6 +169,14 @@ impl BudgetPermit {
                 held.by_key.remove(&self.account.key);
             }
         }
+        if let Some(member) = self.account.member_key()
+            && let Some(own) = held.by_member.get_mut(&member)
+        {
+            *own -= less;
+            if *own == 0 {
+                held.by_member.remove(&member);
+            }
+        }
         drop(held);
         self.budget.0.freed.notify_waiters();
     }
@@ -148,10 +190,14 @@ impl BudgetPermit {
     /// Returns by how many bytes it could grow now.
     pub fn growth(&self) -> usize {
         let held = self.budget.held();
-        let own = held.by_key.get(&self.account.key).copied().unwrap_or(0);
         let free = self.budget.0.bytes.saturating_sub(held.all);
-        // The account's share after growing by x: own + x <= SHARE * (free - x).
-        (SHARE * free).saturating_sub(own) / (SHARE + 1)
+        let of_key = held.of_key(&self.account);
+        // The key's share after growing by x: of_key + x <= SHARE * (free - x).
+        let most = (SHARE * free).saturating_sub(of_key) / (SHARE + 1);
+        let Some(own) = held.of_member(&self.account) else { return most };
+        // The member's share of that, as in `allows`.
+        let left = (SHARE * SHARE * free).saturating_sub(SHARE * of_key + (SHARE + 1) * own);
+        most.min(left / ((SHARE + 1) * (SHARE + 1)))
     }
 
     /// Returns how many bytes it holds.
@@ -196,6 +242,25 @@ mod tests {
         assert!(budget.take(&second, 700).is_ok());
         drop(permit);
         assert!(budget.held().by_key.is_empty() && budget.held().all == 0);
+    }
+
+    #[test]
+    fn a_member_leaves_something_to_the_others_who_have_the_key() {
+        let (budget, key) = (Budget::new(1000), account("a"));
+        let (ada, bob) = (key.clone().of_member("ada"), key.clone().of_member("bob"));
+        let mut of_ada = budget.take(&ada, 560).unwrap();
+        assert_eq!(of_ada.grow_to(570).err(), Some(BudgetExhausted), "nine sixteenths");
+        let growth = of_ada.growth();
+        of_ada.grow_to(560 + growth).unwrap();
+        assert_eq!((of_ada.growth(), of_ada.grow_to(of_ada.bytes() + 1).err()), (0, Some(BudgetExhausted)));
+        let of_bob = budget.take(&bob, 130).unwrap();
+        // The key for itself, and another one, find something, too.
+        let of_key = budget.take(&key, 20).unwrap();
+        let other = budget.take(&account("b"), 150).unwrap();
+        assert_eq!(budget.take(&ada, 1).err(), Some(BudgetExhausted));
+        drop((of_ada, of_bob, of_key, other));
+        let held = budget.held();
+        assert!(held.by_member.is_empty() && held.by_key.is_empty() && held.all == 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Account, queue::Queue};
+use super::{
+    Account,
+    queue::{Full, Queue},
+};
 use crate::domain::KeyId;
 
 /// How many permits there are, and how many may wait for one.
@@ -95,12 +98,15 @@ impl FairPermits {
             state.take(&account.key);
             return Ok(Ok(FairPermit { permits: self.clone(), account: account.clone() }));
         }
-        if state.queue.len_of(account) >= limits.waiting_of_a_key || limits.waiting == 0 {
-            return Err(Crowded);
-        }
-        let is_project_full = state.queue.len_of_project(&account.project) >= limits.waiting_of_a_project;
-        let is_full = is_project_full || state.queue.len() >= limits.waiting;
-        if is_full && !state.queue.make_room(account, is_project_full) {
+        let queue = &mut state.queue;
+        let full = if queue.len_of_key(account) >= limits.waiting_of_a_key {
+            Some(Full::Key)
+        } else if queue.len_of_project(&account.project) >= limits.waiting_of_a_project {
+            Some(Full::Project)
+        } else {
+            (queue.len() >= limits.waiting).then_some(Full::All)
+        };
+        if full.is_some_and(|full| !queue.make_room(account, full)) {
             return Err(Crowded);
         }
         let (sender, granted) = oneshot::channel();
@@ -190,7 +196,7 @@ mod tests {
     use crate::domain::ProjectId;
 
     fn account(project: &str, key: &str) -> Account {
-        Account { project: ProjectId::from_stored(project), key: KeyId::from_stored(key) }
+        Account::new(ProjectId::from_stored(project), KeyId::from_stored(key))
     }
 
     fn permits(permits: usize, for_newcomers: usize) -> FairPermits {
@@ -277,6 +283,34 @@ mod tests {
             assert!(futures_util::poll!(wait).is_pending());
         }
         assert!(futures_util::poll!(Box::pin(permits.acquire(&b))).is_pending(), "who has more gives way");
+    }
+
+    /// Those who have one key share its turns and its places.
+    #[tokio::test(start_paused = true)]
+    async fn members_of_a_key_take_turns_and_give_way_to_each_other() {
+        let permits = permits(1, 0);
+        let key = account("p", "k");
+        let [a, b, c] = ["a", "b", "c"].map(|member| key.clone().of_member(member));
+        let held = permits.acquire(&a).await.unwrap();
+        let mut flood: Vec<_> = (0..10).map(|_| Box::pin(permits.acquire(&a))).collect();
+        for wait in &mut flood {
+            assert!(futures_util::poll!(wait).is_pending());
+        }
+        let (mut second, mut third, mut alone) =
+            (Box::pin(permits.acquire(&b)), Box::pin(permits.acquire(&c)), Box::pin(permits.acquire(&key)));
+        for wait in [&mut second, &mut third, &mut alone] {
+            assert!(futures_util::poll!(wait).is_pending());
+        }
+        assert_eq!(permits.lock().queue.len(), 10);
+        drop(held);
+        // In turns: one of the flood, and then each of the others.
+        assert!(futures_util::poll!(&mut flood[0]).is_ready());
+        for wait in [&mut second, &mut third, &mut alone] {
+            assert!(futures_util::poll!(wait).is_ready());
+        }
+        drop(flood);
+        assert_eq!((permits.free(), permits.lock().queue.len()), (1, 0));
+        assert!(permits.lock().held.is_empty());
     }
 
     /// Whoever has most waiters gives way, until all have as many.

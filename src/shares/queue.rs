@@ -1,6 +1,10 @@
-//! Those who wait for a permit, in turns: project by project, in a project key by key, and of one key in the order of coming.
+//! Those who wait for a permit, in turns: project by project, in a project key by key, of one key member by member, and of one
+//! member in the order of coming.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use tokio::sync::oneshot;
 
@@ -23,8 +27,22 @@ struct ProjectLine {
 /// The waiters of one key. Never empty.
 struct KeyLine {
     key: KeyId,
+    members: VecDeque<MemberLine>,
+}
+
+/// The waiters of one member, or of those who have the key alone. Never empty.
+struct MemberLine {
+    member: Option<Arc<str>>,
     /// By their tickets, which are in the order of coming. The sender tells a waiter that it has the permit.
     waiters: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+/// Where in the queue one more waiter finds no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    Key,
+    Project,
+    All,
 }
 
 impl Queue {
@@ -32,11 +50,9 @@ impl Queue {
         self.len
     }
 
-    /// Returns how many wait on an account.
-    pub(super) fn len_of(&self, account: &Account) -> usize {
-        let project = self.projects.iter().find(|line| line.project == account.project);
-        let key = project.and_then(|line| line.keys.iter().find(|line| line.key == account.key));
-        key.map_or(0, |line| line.waiters.len())
+    /// Returns how many wait with the key of an account.
+    pub(super) fn len_of_key(&self, account: &Account) -> usize {
+        self.key_line(account).map_or(0, KeyLine::len)
     }
 
     /// Returns how many wait on all accounts of a project.
@@ -47,41 +63,59 @@ impl Queue {
     /// Adds a waiter to the line of its account.
     pub(super) fn push(&mut self, account: &Account, ticket: u64, granted: oneshot::Sender<()>) {
         self.len += 1;
-        let Account { project, key } = account;
+        let Account { project, key, member } = account;
         let place = self.projects.iter().position(|line| line.project == *project).unwrap_or_else(|| {
             self.projects.push_back(ProjectLine { project: project.clone(), keys: VecDeque::new() });
             self.projects.len() - 1
         });
         let keys = &mut self.projects[place].keys;
-        match keys.iter_mut().find(|line| line.key == *key) {
+        let place = keys.iter().position(|line| line.key == *key).unwrap_or_else(|| {
+            keys.push_back(KeyLine { key: key.clone(), members: VecDeque::new() });
+            keys.len() - 1
+        });
+        let members = &mut keys[place].members;
+        match members.iter_mut().find(|line| line.member == *member) {
             Some(line) => drop(line.waiters.insert(ticket, granted)),
-            None => keys.push_back(KeyLine { key: key.clone(), waiters: [(ticket, granted)].into() }),
+            None => {
+                members.push_back(MemberLine { member: member.clone(), waiters: [(ticket, granted)].into() })
+            }
         }
     }
 
-    /// Makes room for a waiter of an account in a queue that is full, or in the line of its project where only that is: the newest
-    /// waiter of whoever has most of them gives way, and its sender is dropped. Returns false if nobody has more than the account
-    /// would have then.
-    pub(super) fn make_room(&mut self, account: &Account, is_only_project: bool) -> bool {
-        let own = self.projects.iter().position(|line| line.project == account.project);
-        let own_len = own.map_or(0, |place| self.projects[place].len());
-        let longest = (0..self.projects.len()).max_by_key(|place| self.projects[*place].len());
-        let other = longest.filter(|place| !is_only_project && self.projects[*place].len() > own_len + 1);
-        let Some(place) = other.or(own) else { return false };
-        let least = if other.is_some() { 0 } else { self.len_of(account) + 1 };
+    /// Makes room for a waiter of an account where the queue, or the line of its project or key, is full: the newest waiter of
+    /// whoever has most of them gives way, and its sender is dropped. Returns false if nobody has more than the account would have
+    /// then.
+    pub(super) fn make_room(&mut self, account: &Account, full: Full) -> bool {
+        let own_project = self.projects.iter().position(|line| line.project == account.project);
+        let own_len = own_project.map_or(0, |place| self.projects[place].len());
+        let longest =
+            longest(self.projects.iter().map(ProjectLine::len), own_len).filter(|_| full == Full::All);
+        let Some(place) = longest.or(own_project) else { return false };
+        let is_own = longest.is_none();
         let keys = &mut self.projects[place].keys;
-        let Some(line) = keys.iter_mut().max_by_key(|line| line.waiters.len()) else { return false };
-        if line.waiters.len() <= least {
+        let own_key = keys.iter().position(|line| is_own && line.key == account.key);
+        let own_len = own_key.map_or(0, |place| keys[place].len());
+        let least = if is_own { own_len } else { 0 };
+        let longest_key =
+            longest_or_any(keys.iter().map(KeyLine::len), least, is_own).filter(|_| full != Full::Key);
+        let Some(place) = longest_key.or(own_key) else { return false };
+        let is_own = longest_key.is_none();
+        let members = &mut keys[place].members;
+        let own = members.iter().find(|line| is_own && line.member == account.member);
+        let own_len = own.map_or(0, |line| line.waiters.len());
+        let Some(place) = longest_or_any(members.iter().map(|line| line.waiters.len()), own_len, is_own)
+        else {
             return false;
-        }
-        drop(line.waiters.pop_last());
-        keys.retain(|line| !line.waiters.is_empty());
+        };
+        drop(members[place].waiters.pop_last());
+        members.retain(|line| !line.waiters.is_empty());
+        keys.retain(|line| !line.members.is_empty());
         self.projects.retain(|line| !line.keys.is_empty());
         self.len -= 1;
         true
     }
 
-    /// Takes the waiter whose turn it is, of those whose key may have a permit. Its project and its key go to the end of
+    /// Takes the waiter whose turn it is, of those whose key may have a permit. Its project, its key and its member go to the end of
     /// their lines.
     pub(super) fn pop(
         &mut self,
@@ -92,10 +126,15 @@ impl Queue {
             self.projects.iter().enumerate().find_map(|(place, line)| Some((place, find(line)?)))?;
         let mut project = self.projects.remove(place)?;
         let mut key = project.keys.remove(key_place)?;
-        let (_, granted) = key.waiters.pop_first()?;
+        let mut member = key.members.pop_front()?;
+        let (_, granted) = member.waiters.pop_first()?;
         self.len -= 1;
-        let account = Account { project: project.project.clone(), key: key.key.clone() };
-        if !key.waiters.is_empty() {
+        let account =
+            Account { project: project.project.clone(), key: key.key.clone(), member: member.member.clone() };
+        if !member.waiters.is_empty() {
+            key.members.push_back(member);
+        }
+        if !key.members.is_empty() {
             project.keys.push_back(key);
         }
         if !project.keys.is_empty() {
@@ -106,28 +145,51 @@ impl Queue {
 
     /// Removes a waiter. Returns false if it isn't there.
     pub(super) fn remove(&mut self, account: &Account, ticket: u64) -> bool {
-        let Some(place) = self.projects.iter().position(|line| line.project == account.project) else {
+        let Some(project) = self.projects.iter_mut().find(|line| line.project == account.project) else {
             return false;
         };
-        let keys = &mut self.projects[place].keys;
-        let Some(key_place) = keys.iter().position(|line| line.key == account.key) else { return false };
-        let waiters = &mut keys[key_place].waiters;
-        if waiters.remove(&ticket).is_none() {
+        let Some(key) = project.keys.iter_mut().find(|line| line.key == account.key) else { return false };
+        let Some(member) = key.members.iter_mut().find(|line| line.member == account.member) else {
+            return false;
+        };
+        if member.waiters.remove(&ticket).is_none() {
             return false;
         }
-        if waiters.is_empty() {
-            keys.remove(key_place);
-        }
-        if keys.is_empty() {
-            self.projects.remove(place);
-        }
+        key.members.retain(|line| !line.waiters.is_empty());
+        project.keys.retain(|line| !line.members.is_empty());
+        self.projects.retain(|line| !line.keys.is_empty());
         self.len -= 1;
         true
+    }
+
+    fn key_line(&self, account: &Account) -> Option<&KeyLine> {
+        let project = self.projects.iter().find(|line| line.project == account.project)?;
+        project.keys.iter().find(|line| line.key == account.key)
     }
 }
 
 impl ProjectLine {
     fn len(&self) -> usize {
-        self.keys.iter().map(|line| line.waiters.len()).sum()
+        self.keys.iter().map(KeyLine::len).sum()
+    }
+}
+
+impl KeyLine {
+    fn len(&self) -> usize {
+        self.members.iter().map(|line| line.waiters.len()).sum()
+    }
+}
+
+/// Returns the place of the longest line, if it has more waiters than one of `own` would have with one more.
+fn longest(lengths: impl Iterator<Item = usize>, own: usize) -> Option<usize> {
+    let (place, most) = lengths.enumerate().max_by_key(|(_, length)| *length)?;
+    (most > own + 1).then_some(place)
+}
+
+/// The same among lines of which one is the account's own; the longest one, if none of them is.
+fn longest_or_any(lengths: impl Iterator<Item = usize> + Clone, own: usize, has_own: bool) -> Option<usize> {
+    match has_own {
+        true => longest(lengths, own),
+        false => lengths.enumerate().max_by_key(|(_, length)| *length).map(|(place, _)| place),
     }
 }

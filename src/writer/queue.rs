@@ -61,7 +61,11 @@ impl WriterHandle {
         let bytes = mutation.bytes();
         self.activity.note();
         let key = mutation.caller.clone().unwrap_or(Account::anonymous().key);
-        let account = Account { project: mutation.project.clone(), key };
+        let account = Account::new(mutation.project.clone(), key);
+        let account = match &mutation.session {
+            Some(session) => account.of_member(session.as_str()),
+            None => account,
+        };
         let place = self.waiting.take(&account, bytes.clamp(SHARES.0, SHARES.1));
         let place = place.map_err(|_| WriteError::QueueFull)?;
         let (reply, answer) = oneshot::channel();

@@ -9,8 +9,12 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::harness::{
-    PUBLISHABLE_KEY, SECRET_KEY, TestApp, TestSocket, on_both_databases, process::Process, socket::PATIENCE,
+use crate::{
+    harness::{
+        PUBLISHABLE_KEY, SECRET_KEY, TestApp, TestSocket, on_both_databases, process::Process,
+        socket::PATIENCE,
+    },
+    users::sign_up,
 };
 
 /// Opens a WebSocket with a key, and waits until it has taken effect.
@@ -55,6 +59,23 @@ on_both_databases! {
         of_key.pop();
         // The server notices the end of a connection a moment later.
         while open(app, PUBLISHABLE_KEY).await.is_err() {}
+    }
+
+    /// Each has the token alone, or the same key beside it.
+    async fn a_user_leaves_streams_to_those_who_have_the_same_key(app: &TestApp, |config| config.limits.connections = 8) {
+        let ada = sign_up(app, "ada@example.com").await.access;
+        let bob = sign_up(app, "bob@example.com").await.access;
+        let mut of_ada = Vec::new();
+        while let Ok(socket) = open(app, &ada).await {
+            of_ada.push(socket);
+        }
+        assert_eq!(of_ada.len(), 4);
+        let with_key = app.request_as(&ada, Method::GET, "/realtime/sse/posts").header("x-api-key", PUBLISHABLE_KEY);
+        assert_eq!(app.send(with_key).await.error(), (503, "OVERLOADED"));
+        let of_bob = open(app, &bob).await.ok().expect("a user leaves something to the others");
+        let of_key = open(app, PUBLISHABLE_KEY).await.ok().expect("and to who has the key alone");
+        let other = open(app, SECRET_KEY).await.ok().expect("the rest is for other keys");
+        drop((of_ada, of_bob, of_key, other));
     }
 
     async fn a_key_leaves_rooms_to_the_others(app: &TestApp) {

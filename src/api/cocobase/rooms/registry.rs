@@ -201,7 +201,7 @@ mod tests {
     fn enter_as(key: &str, rooms: &Rooms, place: &Place, entering: Entering) -> Result<(u64, Inbox), Turned> {
         let (inbox, sender) = rooms.inbox();
         let person = Person { id: "\"a\"".into(), name: "\"A\"".into() };
-        let account = &Account { project: ProjectId::from_stored("p"), key: KeyId::from_stored(key) };
+        let account = &Account::new(ProjectId::from_stored("p"), KeyId::from_stored(key));
         let guest = Guest { account, place, person, inbox: sender };
         rooms
             .enter(guest, entering, &|_| Some(Bytes::from_static(b"hello")))
