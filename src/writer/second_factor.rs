@@ -15,8 +15,7 @@ use crate::{
     auth::totp,
     domain::{
         AskedFrom, Code, Credentials, Document, DocumentId, Purpose, SecondFactor, SessionId, Timestamp,
-        Totp, UserData, UserKey,
-        audit::AuditEvent,
+        Totp, UserData, UserKey, audit::AuditEvent,
     },
 };
 

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::{
     PASSWORD, Signed, ask, foreign, linking, mails, post,
     providers::{ada, enter, local, provide},
-    refresh, sign_in, sign_up, token_of,
+    refresh,
+    second_factor::Guarded,
+    sign_in, sign_up, token_of,
 };
 use crate::harness::{
     PUBLISHABLE_KEY, TestApp, on_both_databases,

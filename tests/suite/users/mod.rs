@@ -19,6 +19,7 @@ mod nodes;
 mod outbox;
 mod own_ends;
 
+mod provider_settings;
 mod providers;
 mod requests;
 mod second_factor;
