@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::providers::{ada, assert_refused, begin, enter, local, provide};
 use crate::harness::{
-    PUBLISHABLE_KEY, TestApp, on_both_databases,
+    PUBLISHABLE_KEY, on_both_databases,
     provider::{CLIENT_SECRET, TestProvider},
 };
 
