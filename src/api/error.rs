@@ -3,7 +3,7 @@
 //! REST, WebSocket and SSE send the same codes and messages. No match here has a `_` arm, so that every new failure must be
 //! given a code.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -37,8 +37,8 @@ pub struct ApiError {
     pub allow: Option<&'static str>,
     /// The limit that is reached, for the headers.
     pub limited: Option<Box<Limited>>,
-    /// When to try again, if the message says so.
-    pub retry_after: Option<Duration>,
+    /// The seconds after which to try again, if the message says so.
+    pub retry_after: Option<u16>,
 }
 
 /// The message of the specification for missing and for bad credentials.
@@ -141,8 +141,7 @@ impl ResponseError for ApiError {
                 .insert_header(("X-RateLimit-Remaining", "0"))
                 .insert_header(("X-RateLimit-Reset", reset.as_secs().to_string()));
         } else if matches!(self.code, ErrorCode::Overloaded | ErrorCode::RateLimited) {
-            let seconds = self.retry_after.map_or(1, |time| time.as_secs());
-            response.insert_header((header::RETRY_AFTER, seconds));
+            response.insert_header((header::RETRY_AFTER, u32::from(self.retry_after.unwrap_or(1))));
         }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, allow));

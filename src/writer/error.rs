@@ -1,6 +1,6 @@
 //! Why a mutation did not happen.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::clock_trouble::ClockTrouble;
 use crate::{
@@ -201,11 +201,11 @@ pub enum SecondFactorRefusal {
 }
 
 impl WriteError {
-    /// When to try again, as the message says. `None` where any later moment is as good.
-    pub fn retry_after(&self) -> Option<Duration> {
+    /// The seconds after which to try again, as the message says. `None` where any later moment is as good.
+    pub fn retry_after(&self) -> Option<u16> {
         match self {
-            Self::TooManyCodes => Some(Duration::from_secs(3600)),
-            Self::TooManyTries => Some(Duration::from_secs(15 * 60)),
+            Self::TooManyCodes => Some(3600),
+            Self::TooManyTries => Some(15 * 60),
             _ => None,
         }
     }
