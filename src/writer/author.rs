@@ -25,6 +25,6 @@ impl Author {
     pub fn of(principal: &Principal) -> Option<Self> {
         let user = principal.user.as_ref().map(|user| user.id.clone());
         let (sets, params) = (Arc::default(), principal.params.clone());
-        (!principal.is_server()).then(|| Self { user, sets, sets_at: 0, params })
+        (!principal.is_server()).then_some(Self { user, sets, sets_at: 0, params })
     }
 }
