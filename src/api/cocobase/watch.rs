@@ -73,7 +73,7 @@ impl Topic for Watched {
             is_resumed: known.map(|known| known.is_some()),
         });
         // A name that no collection can have, or one that the principal may not watch, is refused instead of waited for.
-        match streams.open(&principal, &self.collection).await {
+        match streams.open_readable(&principal, &self.collection).await {
             Ok(_) => {}
             Err(LiveError::UnknownCollection) if CollectionName::parse(&self.collection).is_ok() => {}
             Err(err) => return Err(fail(err)),

@@ -40,11 +40,13 @@ pub async fn create(
     let wanted: Wanted = if body.bytes.is_empty() { Wanted::default() } else { body.json()? };
     let streams = &state.realtime.streams;
     let collection = match &wanted.collection {
-        Some(name) => Some(match (streams.open(&principal, name).await, CollectionName::parse(name)) {
-            // A stream may wait for its first write.
-            (Err(LiveError::UnknownCollection), Ok(name)) => TicketCollection::Awaited(name),
-            (found, _) => TicketCollection::Existing(found?.id.clone()),
-        }),
+        Some(name) => {
+            Some(match (streams.open_readable(&principal, name).await, CollectionName::parse(name)) {
+                // A stream may wait for its first write.
+                (Err(LiveError::UnknownCollection), Ok(name)) => TicketCollection::Awaited(name),
+                (found, _) => TicketCollection::Existing(found?.id.clone()),
+            })
+        }
         None => {
             streams.check(&principal).map_err(LiveError::from)?;
             None

@@ -73,7 +73,11 @@ impl StreamReader for StoredStreams {
         collection: &'a Collection,
     ) -> BoxFuture<'a, ReadResult<ReadRights>> {
         Box::pin(async move {
-            let catalog = self.catalogs.get_latest(&principal.project).await?;
+            // Rules that this process has not heard of must bind a stream from its beginning. They bind no server.
+            let catalog = match principal.is_server() {
+                true => self.catalogs.get(&principal.project).await?,
+                false => self.catalogs.get_latest(&principal.project).await?,
+            };
             Rights::new(&self.db, Lane::Stream, catalog, principal).read_rights(collection).await
         })
     }

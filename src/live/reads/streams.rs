@@ -215,7 +215,21 @@ impl Streams {
         permission::check(principal, Action::ReadDocuments)
     }
 
-    /// Finds a collection of which a principal may watch something.
+    /// Finds a collection of which a principal may read something.
+    ///
+    /// # Errors
+    /// [`LiveError::Forbidden`], [`LiveError::UnknownCollection`] or [`LiveError::Store`].
+    pub async fn open_readable(
+        &self,
+        principal: &Principal,
+        collection: &str,
+    ) -> Result<Arc<Collection>, LiveError> {
+        let found = self.open(principal, collection).await?;
+        self.reader.read_rights(principal, &found).await?.readable.narrow(Filter::all())?;
+        Ok(found)
+    }
+
+    /// Finds a collection that a principal may watch, if it may read something of it.
     ///
     /// # Errors
     /// [`LiveError::Forbidden`], [`LiveError::UnknownCollection`] or [`LiveError::Store`].
@@ -224,8 +238,6 @@ impl Streams {
         let found = self.reader.find_collection(&principal.project, collection).await?;
         let found = found.ok_or(LiveError::UnknownCollection)?;
         permission::check_collection(principal, &found)?;
-        // What else a principal may not read, its filter leaves out.
-        self.reader.read_rights(principal, &found).await?.readable.narrow(Filter::all())?;
         Ok(found)
     }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{Data, Document, DocumentId, Timestamp},
-    query::parse::parse_field,
+    query::parse::{parse_field, split_operator},
 };
 
 fn document(data: Value) -> Document {
@@ -172,4 +173,133 @@ fn a_change_must_meet_every_part_of_an_alternative() {
     );
     let others = document(json!({"owner": "bob"}));
     assert!(rules.update()[0].check((&others, &others), &user(json!({}))).unwrap().is_err());
+}
+
+/// A value of a term: a constant, or a variable of which the caller may have none.
+fn term_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        prop::sample::select(vec![json!("ada"), json!("x"), json!(1), json!(2.5), json!(true), json!(null)]),
+        prop::sample::select(vec![
+            json!("$user.id"),
+            json!("$user.email"),
+            json!("$user.roles"),
+            json!("$user.profile.team"),
+            json!("$user.profile.level"),
+            json!("$param.code"),
+            json!("$paramHash.code"),
+            json!(["$user.id", "x"]),
+            json!(["x", "y"]),
+        ]),
+    ]
+}
+
+fn rule() -> impl Strategy<Value = Value> {
+    let ending = prop::sample::select(vec![
+        "",
+        "__ne",
+        "__in",
+        "__notin",
+        "__gt",
+        "__lte",
+        "__contains",
+        "__array_contains",
+        "__isnull",
+    ]);
+    let field = prop::sample::select(vec![
+        "a",
+        "b.c",
+        "$user.id",
+        "$user.roles",
+        "$user.profile.level",
+        "$param.code",
+    ]);
+    let term = (field, ending, term_value())
+        .prop_map(|(field, ending, value)| json!({ format!("{field}{ending}"): value }));
+    let leaf = prop_oneof![4 => term, 1 => prop::sample::select(vec![json!(true), json!(false), json!("@user"), json!("@named")])];
+    leaf.prop_recursive(3, 24, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|all| json!({ "$and": all })),
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|any| json!({ "$or": any })),
+            inner.prop_map(|one| json!({ "$not": one })),
+        ]
+    })
+}
+
+fn caller() -> impl Strategy<Value = Values> {
+    let data = prop::sample::select(vec![
+        json!({}),
+        json!({ "email": "x", "roles": [] }),
+        json!({ "email": "ada", "roles": ["x", "ada"], "profile": { "team": "x", "level": 2 } }),
+        json!({ "roles": ["y"], "profile": { "team": null, "level": "x" } }),
+    ]);
+    let params = prop::sample::select(vec![json!({}), json!({ "code": "x" }), json!({ "code": 1 })]);
+    (prop::option::of(data), params).prop_map(|(data, params)| Values {
+        params: Arc::new(serde_json::from_value(params).unwrap()),
+        ..data.map(user).unwrap_or_default()
+    })
+}
+
+fn judged() -> impl Strategy<Value = Document> {
+    prop::sample::select(vec![
+        json!({}),
+        json!({ "a": "ada", "b": { "c": "x" } }),
+        json!({ "a": ["ada", "x"], "b": { "c": 1 } }),
+        json!({ "a": 2, "b": { "c": null } }),
+        json!({ "a": "xx", "b": [] }),
+    ])
+    .prop_map(document)
+}
+
+/// Judges a rule as its text says, one term after the other; `None` is unknown.
+fn judge(rule: &Value, values: &Values, document: &Document) -> Option<bool> {
+    let all = |members: &mut dyn Iterator<Item = Option<bool>>| {
+        let members: Vec<_> = members.collect();
+        if members.contains(&Some(false)) {
+            Some(false)
+        } else {
+            members.into_iter().collect::<Option<Vec<_>>>().map(|_| true)
+        }
+    };
+    match rule {
+        Value::Bool(holds) => Some(*holds),
+        Value::String(name) if name == "@user" => Some(values.user.is_some()),
+        // The test below names it.
+        Value::String(_) => judge(&json!({ "a": "$user.id" }), values, document),
+        Value::Object(members) => all(&mut members.iter().map(|(key, value)| match (key.as_str(), value) {
+            ("$and", Value::Array(members)) => {
+                all(&mut members.iter().map(|one| judge(one, values, document)))
+            }
+            ("$or", Value::Array(members)) => {
+                all(&mut members.iter().map(|one| judge(one, values, document).map(|holds| !holds)))
+                    .map(|none| !none)
+            }
+            ("$not", inner) => judge(inner, values, document).map(|holds| !holds),
+            (key, value) => {
+                let value = Template::parse(value.clone()).unwrap().fill(values)?;
+                let (name, ending) = split_operator(key);
+                if !name.starts_with('$') {
+                    return Some(filter_of(key, value).ok()?.matches(document));
+                }
+                let own = Template::parse(json!(name)).unwrap().fill(values)?;
+                let caller = super::tests::document(json!({ "own": own }));
+                Some(filter_of(&format!("own{ending}"), value).ok()?.matches(&caller))
+            }
+        })),
+        _ => None,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_bound_rule_admits_exactly_what_is_true_for_certain(rule in rule(), values in caller(), document in judged()) {
+        let rules = json!({ "let": { "named": { "a": "$user.id" } }, "read": rule.clone() });
+        // Some constants fit no operator.
+        if let Ok(rules) = RuleSet::parse(rules) {
+            let expected = judge(&rule, &values, &document) == Some(true);
+            let bound = rules.read().bind(&values).unwrap();
+            prop_assert_eq!(bound.matches(&document), expected, "{} {:?}", rule, bound);
+        }
+    }
 }
