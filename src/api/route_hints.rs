@@ -45,7 +45,7 @@ const ELSEWHERE: [(&[&str], &str); 3] = [
     ),
     (
         &["rules", "policies", "permissions", "roles"],
-        "rules are not there yet; the scopes of a key say what it may do",
+        "rules are a setting of their collection: `PATCH /collections/{collection}/settings` `{\"rules\":…}`; docs/reference/rules.md lists what they say",
     ),
 ];
 
@@ -177,7 +177,7 @@ mod tests {
             ("/auth/login", "users sign up with `POST /users`"),
             ("/api/v1/auth/signup", "users sign up with `POST /users`"),
             ("/files/a.png", "files are not there yet"),
-            ("/rules", "rules are not there yet"),
+            ("/rules", "rules are a setting of their collection"),
         ] {
             let hint = hint(path).unwrap_or_default();
             assert!(hint.contains(told), "{path}: {hint}");

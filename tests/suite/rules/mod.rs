@@ -1,6 +1,7 @@
 //! Rules of collections: who may read and write what.
 
 mod reads;
+mod recipes;
 mod relations;
 mod settings;
 mod streams;
