@@ -83,7 +83,7 @@ on_both_databases! {
     async fn a_body_that_is_not_understood_changes_nothing(app: &TestApp) {
         app.create("posts", json!({})).await;
         for (why, body) in [
-            ("an unknown member", json!({ "name": "drafts", "rules": {} })),
+            ("an unknown member", json!({ "name": "drafts", "policies": {} })),
             ("a misspelt member", json!({ "Name": "drafts" })),
             ("a missing name", json!({})),
             ("a number instead of a name", json!({ "name": 7 })),
