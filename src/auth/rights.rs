@@ -28,6 +28,8 @@ pub struct ReadRights {
     pub readable: Readable,
     /// A change of a matching document may change it: the filters by their collections, each collection once.
     pub watched: Vec<(CollectionId, Filter)>,
+    /// The sequence of the control entry up to which the rules are those of the log.
+    pub control: u64,
 }
 
 /// The rights of one principal, as of the moment at which they are first asked for. What they depend on is read once, and only if
@@ -60,10 +62,11 @@ impl<'a> Rights<'a> {
     /// # Errors
     /// A database failure.
     pub async fn read_rights(&self, collection: &Collection) -> Result<ReadRights, StoreError> {
+        let control = self.catalog.control.sequence;
         let of = |rule| permission::readable(self.principal, collection, rule);
         let rules = match self.catalog.rules_of(&collection.id) {
             Some(rules) if !self.principal.is_server() => rules,
-            _ => return Ok(ReadRights { readable: of(None), watched: Vec::new() }),
+            _ => return Ok(ReadRights { readable: of(None), watched: Vec::new(), control }),
         };
         let mut values = self.values(rules).await?;
         let mut watched = Vec::new();
@@ -82,7 +85,7 @@ impl<'a> Rights<'a> {
                             add_watch(&mut watched, collection.id.clone(), filter);
                         }
                     }
-                    return Ok(ReadRights { readable: of(Some(filter)), watched });
+                    return Ok(ReadRights { readable: of(Some(filter)), watched, control });
                 }
                 Err(Missing(missing)) => missing,
             };
@@ -90,7 +93,7 @@ impl<'a> Rights<'a> {
                 Some(sets) => values.sets = sets,
                 None => {
                     let readable = Readable::Nothing(Forbidden::TooManyValues);
-                    return Ok(ReadRights { readable, watched });
+                    return Ok(ReadRights { readable, watched, control });
                 }
             }
         }

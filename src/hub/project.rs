@@ -60,6 +60,8 @@ pub(super) struct Project {
     is_mark_due: bool,
     collections: HashMap<CollectionId, FilterIndex>,
     watchers: Watchers,
+    /// The sequence of the last control entry that may have changed rights, as far as this task knows.
+    rights_changed: u64,
     recent: RecentChanges,
     /// The messages of the commands that are being handled, by shard.
     pending: BTreeMap<u32, Batch>,
@@ -87,6 +89,7 @@ impl Project {
             is_mark_due: true,
             collections: HashMap::new(),
             watchers: Watchers::default(),
+            rights_changed: 0,
             recent: RecentChanges::begin_at(last),
             pending: BTreeMap::new(),
             pending_bytes: 0,
@@ -184,7 +187,7 @@ impl Project {
         let SubscriptionId { shard, serial } = joining.id;
         let max_bytes = self.recent_bytes() / 2;
         let replay = match joining.position {
-            None => Replay::default(),
+            None => Replay { is_doubted: joining.checked < self.rights_changed, ..Replay::default() },
             Some(position) => {
                 let place = (&self.id, self.epoch, self.last);
                 let replay = replay(&mut self.recent, place, &joining, position, max_bytes);
@@ -218,7 +221,8 @@ impl Project {
         let answer = if replay.is_removed {
             ToShard::Removed { serial }
         } else if replay.is_doubted {
-            ToShard::Doubt { serial }
+            let begin = joining.position.is_none().then_some((epoch, last));
+            ToShard::Doubt { serial, begin }
         } else {
             ToShard::Joined { serial, epoch, last }
         };
@@ -243,6 +247,8 @@ impl Project {
         self.recent = RecentChanges::begin_at(last);
         let indexes = std::mem::take(&mut self.collections);
         self.watchers.clear();
+        // Rights may have changed in the entries that are not told.
+        self.rights_changed = last.sequence;
         let mut ids: Vec<_> = indexes.values().flat_map(FilterIndex::recipients).map(|one| one.id).collect();
         ids.sort_unstable_by_key(|id| (id.shard, id.serial));
         if !ids.is_empty() {
@@ -298,13 +304,15 @@ impl Project {
                 }
                 for ((shard, serial), collection) in self.watchers.own(found.doubted) {
                     self.leave(SubscriptionId { shard, serial }, &collection);
-                    self.tell(shard, ToShard::Doubt { serial }, 0);
+                    self.tell(shard, ToShard::Doubt { serial, begin: None }, 0);
                 }
             }
             Entry::Control(Control::RulesChanged { collection }) => {
+                self.rights_changed = change.position.sequence;
                 self.doubt_all(&CollectionId::from_stored(collection));
             }
             Entry::Control(Control::Unknown) => {
+                self.rights_changed = change.position.sequence;
                 let mut collections: Vec<_> = self.collections.keys().cloned().collect();
                 collections.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
                 collections.iter().for_each(|collection| self.doubt_all(collection));
@@ -340,7 +348,7 @@ impl Project {
         ids.sort_unstable_by_key(|id| (id.shard, id.serial));
         for id in ids {
             self.watchers.remove(id);
-            self.tell(id.shard, ToShard::Doubt { serial: id.serial }, 0);
+            self.tell(id.shard, ToShard::Doubt { serial: id.serial, begin: None }, 0);
         }
     }
 

@@ -198,8 +198,11 @@ impl Shard {
                     self.fall_back(&delivery);
                 }
             }
-            ToShard::Doubt { serial } => {
+            ToShard::Doubt { serial, begin } => {
                 if let Some(delivery) = self.find(serial) {
+                    if let Some((epoch, last)) = begin {
+                        delivery.begin_live(epoch, last);
+                    }
                     delivery.doubt();
                     self.fall_back(&delivery);
                 }

@@ -14,8 +14,8 @@ pub(super) enum ToShard {
     Joined { serial: u64, epoch: Epoch, last: Position },
     /// The hub can't serve it from its position, so it must read the log.
     ReadOn { serial: u64 },
-    /// The rights of its principal may be others now, so they are asked for before it goes on.
-    Doubt { serial: u64 },
+    /// The rights of its principal may be others now, so they are asked for before it goes on. If it began at "now", that is `begin`.
+    Doubt { serial: u64, begin: Option<(Epoch, Position)> },
     /// The hub has too many filters of its kind.
     Refused { serial: u64 },
     /// Its collection was removed.

@@ -7,7 +7,7 @@
 use super::{
     beginning::{Begin, Target},
     error::LiveError,
-    reads::LogEnd,
+    reads::{AsOf, LogEnd},
     resume::Lost,
     rights::{Narrowed, narrow},
     subscription::Subscription,
@@ -129,7 +129,8 @@ impl Subscriptions {
             label: old.form.label(collection, &old.label).into(),
             key: old.key.clone(),
         };
-        let (mut narrowed, mut checked) = (Narrowed { filter: (*old.filter).clone(), asked: None }, 0);
+        let (mut narrowed, mut checked) =
+            (Narrowed { filter: (*old.filter).clone(), asked: None, control: 0 }, 0);
         if let Some(principal) = &self.asker {
             let params = old.asked().map(|asked| asked.params.clone()).unwrap_or_default();
             let asker = principal.with_params(params);
@@ -137,8 +138,9 @@ impl Subscriptions {
             permission::check_collection(principal, collection)?;
             let end = self.streams.find_end(&old.project).await?;
             checked = end.map_or(0, |end| end.cursor.position.sequence);
+            let as_of = end.map_or(AsOf::Now, |end| AsOf::Control(end.control));
             let wanted = permission::meant(collection, narrowed.filter);
-            narrowed = narrow(&self.streams, &asker, collection, wanted).await??;
+            narrowed = narrow(&self.streams, &asker, collection, (wanted, as_of)).await??;
         }
         let interest = self.streams.interests().get(audience, narrowed.filter)?;
         let head = waited.id().as_deref().map(NamedHead::new);

@@ -8,6 +8,7 @@ use crate::{
     hub::{Asked, Audience, CloseReason, Delivery, DeliveryState, Owner},
     live::{
         error::LiveError,
+        reads::AsOf,
         resume::{Lost, Resume},
         rights::{Narrowed, narrow},
         subscription::Subscription,
@@ -63,7 +64,16 @@ impl Subscriptions {
                 }
             };
         }
-        let target = self.target(principal, collection, &new).await?;
+        // One that takes another's place begins where the hub is, which has heard of as much as this process.
+        let as_of = match (old, control) {
+            (Some(_), _) => AsOf::Heard,
+            (None, Some(control)) => AsOf::Control(control),
+            (None, None) => AsOf::Now,
+        };
+        let target = self.target(principal, collection, (&new, as_of)).await?;
+        if let Target::Existing(_, narrowed) = &target {
+            checked = narrowed.control.max(checked);
+        }
         let subscription = self.new_subscription(principal, target, new, (old, checked))?;
         let delivery = &subscription.delivery;
         if let Some(begin) = begin {
@@ -74,8 +84,8 @@ impl Subscriptions {
             None => self.shard.join(delivery).await,
             Some(index) => self.replace(delivery, &self.all[index].delivery).await,
         };
-        if old.is_some() && state == DeliveryState::Live && !principal.is_server() {
-            // It began where the hub is, and the rights may have changed before that.
+        if old.is_some() && state == DeliveryState::Live && !delivery.watched().is_empty() {
+            // It began where the hub is. What its rights depend on may have changed before that.
             delivery.doubt();
             self.shard.fall_back(delivery);
         }
@@ -102,9 +112,11 @@ impl Subscriptions {
     ) -> Result<(), LiveError> {
         let begin = self.find_begin(principal, new.since.as_deref()).await?;
         let end = self.streams.find_end(&principal.project).await?.ok_or(LiveError::UnknownCollection)?;
-        self.check_owner(principal, Some(end.control)).await?;
+        let control = end.control;
+        self.check_owner(principal, Some(control)).await?;
         let end = end.cursor;
-        let (target, checked) = (self.target(principal, collection, &new).await?, end.position.sequence);
+        let target = self.target(principal, collection, (&new, AsOf::Control(control))).await?;
+        let checked = end.position.sequence;
         let subscription = self.new_subscription(principal, target, new, (old, checked))?;
         let delivery = &subscription.delivery;
         self.check_collection(principal, delivery).await?;
@@ -217,10 +229,10 @@ impl Subscriptions {
         &self,
         principal: &Principal,
         collection: &'a Collection,
-        new: &NewSubscription,
+        (new, as_of): (&NewSubscription, AsOf),
     ) -> Result<Target<'a>, LiveError> {
         let wanted = permission::meant(collection, new.filter.clone());
-        let narrowed = narrow(&self.streams, principal, collection, wanted).await??;
+        let narrowed = narrow(&self.streams, principal, collection, (wanted, as_of)).await??;
         Ok(Target::Existing(collection, narrowed))
     }
 
@@ -233,7 +245,7 @@ impl Subscriptions {
     ) -> Result<Subscription, LiveError> {
         let head = new.id.as_deref().map(NamedHead::new);
         let form = if new.id.is_some() { Form::Named } else { self.form };
-        let (collection, label, Narrowed { filter, asked }) = match target {
+        let (collection, label, Narrowed { filter, asked, .. }) = match target {
             Target::Existing(collection, narrowed) => {
                 (collection.id.clone(), form.label(collection, &new.collection), narrowed)
             }
@@ -245,7 +257,7 @@ impl Subscriptions {
                     params,
                     watched: Vec::new(),
                 });
-                let narrowed = Narrowed { filter: new.filter, asked };
+                let narrowed = Narrowed { filter: new.filter, asked, control: 0 };
                 (CollectionId::from_stored(&new.collection), new.collection, narrowed)
             }
         };

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures_util::stream::FuturesUnordered;
 
-use super::{error::LiveError, subscription::Subscription, subscriptions::Subscriptions};
+use super::{error::LiveError, reads::AsOf, subscription::Subscription, subscriptions::Subscriptions};
 use crate::auth::Principal;
 
 impl Subscriptions {
@@ -51,8 +51,8 @@ impl Subscriptions {
             let reader = self.streams.reader();
             let params = delivery.asked().map(|asked| asked.params.clone()).unwrap_or_default();
             let (one, other) = (before.with_params(params.clone()), after.with_params(params));
-            let one = reader.read_rights(&one, &collection).await?;
-            if one.readable != reader.read_rights(&other, &collection).await?.readable {
+            let one = reader.read_rights(&one, &collection, AsOf::Now).await?;
+            if one.readable != reader.read_rights(&other, &collection, AsOf::Now).await?.readable {
                 found.push(subscription.clone());
             }
         }

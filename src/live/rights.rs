@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use super::{error::LiveError, reads::Streams};
+use super::{
+    error::LiveError,
+    reads::{AsOf, Streams},
+};
 use crate::{
     auth::{Principal, rights::ReadRights},
     domain::Collection,
@@ -23,6 +26,8 @@ pub struct Narrowed {
     pub filter: Filter,
     /// What is needed to narrow it anew, if that is more than the filter.
     pub asked: Option<Asked>,
+    /// The sequence of the control entry up to which the rules are those of the log.
+    pub control: u64,
 }
 
 /// The outcome of asking for the rights of a subscription anew.
@@ -45,9 +50,10 @@ pub(super) async fn narrow(
     streams: &Streams,
     principal: &Principal,
     collection: &Collection,
-    wanted: Filter,
+    (wanted, as_of): (Filter, AsOf),
 ) -> Result<Result<Narrowed, LiveError>, StoreError> {
-    let ReadRights { readable, watched } = streams.reader().read_rights(principal, collection).await?;
+    let ReadRights { readable, watched, control } =
+        streams.reader().read_rights(principal, collection, as_of).await?;
     let filter = match readable.narrow(wanted.clone()) {
         Ok(filter) => filter,
         Err(forbidden) => return Ok(Err(forbidden.into())),
@@ -64,7 +70,7 @@ pub(super) async fn narrow(
         Err(full) => return Ok(Err(LiveError::TooManyBytes(full))),
     };
     let asked = (!is_plain).then(|| Asked { wanted: Arc::new(wanted), params, watched });
-    Ok(Ok(Narrowed { filter, asked }))
+    Ok(Ok(Narrowed { filter, asked, control }))
 }
 
 /// Asks for the rights of a subscription anew. If its collection was removed meanwhile, others notice.
@@ -87,7 +93,8 @@ pub(super) async fn rebind(
         None => (Params::default(), &delivery.filter),
     };
     let principal = principal.with_params(params);
-    let narrowed = match narrow(streams, &principal, &collection, (**wanted).clone()).await? {
+    let wanted = ((**wanted).clone(), AsOf::Control(end.control));
+    let narrowed = match narrow(streams, &principal, &collection, wanted).await? {
         Ok(narrowed) => narrowed,
         Err(error) => return Ok(Rebound::Ended(error)),
     };

@@ -19,7 +19,7 @@ use coir::{
     hub::relay::{LogError, LogPart, LogReader},
     live::{
         Gone, Resume,
-        reads::{AccessPath, LogEnd, ReadResult, StreamReader},
+        reads::{AccessPath, AsOf, LogEnd, ReadResult, StreamReader},
     },
     query::Filter,
     store::{StoreError, documents::snapshots::DocumentPage, log::changes::LogPage},
@@ -343,8 +343,9 @@ impl StreamReader for Log {
         &'a self,
         _principal: &'a Principal,
         _collection: &'a Collection,
+        _as_of: AsOf,
     ) -> BoxFuture<'a, ReadResult<ReadRights>> {
-        Box::pin(async { Ok(ReadRights { readable: Readable::Everything, watched: Vec::new() }) })
+        Box::pin(async { Ok(ReadRights { readable: Readable::Everything, watched: Vec::new(), control: 0 }) })
     }
 
     /// Nobody is notified, so that those who wait find out by looking.

@@ -10,7 +10,7 @@ pub mod streams;
 mod throttle;
 
 pub use crate::store::documents::snapshots::AccessPath;
-pub use reader::{LogEnd, ReadResult, StreamReader};
+pub use reader::{AsOf, LogEnd, ReadResult, StreamReader};
 pub use stored::StoredStreams;
 pub use streams::{PagePermit, Streams};
 pub use throttle::WorkPermit;

@@ -28,6 +28,17 @@ pub struct LogEnd {
     pub control: u64,
 }
 
+/// Which rules are asked for. The documents that they ask are always those of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsOf {
+    /// Those that the database has now.
+    Now,
+    /// Those of the control entry with this sequence, or later ones. The log has this entry.
+    Control(u64),
+    /// Those that this process has heard of.
+    Heard,
+}
+
 /// Reads the database for live streams. `app` hands the implementation in. Every future can be dropped at any await.
 pub trait StreamReader: Send + Sync + 'static {
     /// Returns how many pages may be read at the same time.
@@ -49,11 +60,12 @@ pub trait StreamReader: Send + Sync + 'static {
         name_or_id: &'a str,
     ) -> BoxFuture<'a, ReadResult<Option<Arc<Collection>>>>;
 
-    /// Returns what a principal may read of a collection, by the rules that the database has now.
+    /// Returns what a principal may read of a collection.
     fn read_rights<'a>(
         &'a self,
         principal: &'a Principal,
         collection: &'a Collection,
+        as_of: AsOf,
     ) -> BoxFuture<'a, ReadResult<ReadRights>>;
 
     /// Returns a receiver that is notified after each change of what this process has heard of collections.

@@ -12,7 +12,7 @@ use crate::{
         cursor::Cursor,
     },
     live::{
-        reads::reader::{LogEnd, ReadResult, StreamReader},
+        reads::reader::{AsOf, LogEnd, ReadResult, StreamReader},
         resume::{Gone, Resume},
     },
     query::Filter,
@@ -71,12 +71,16 @@ impl StreamReader for StoredStreams {
         &'a self,
         principal: &'a Principal,
         collection: &'a Collection,
+        as_of: AsOf,
     ) -> BoxFuture<'a, ReadResult<ReadRights>> {
         Box::pin(async move {
-            // Rules that this process has not heard of must bind a stream from its beginning. They bind no server.
-            let catalog = match principal.is_server() {
-                true => self.catalogs.get(&principal.project).await?,
-                false => self.catalogs.get_latest(&principal.project).await?,
+            let (catalogs, project) = (&self.catalogs, &principal.project);
+            let catalog = match as_of {
+                // No rules bind a server.
+                _ if principal.is_server() => catalogs.get(project).await?,
+                AsOf::Now => catalogs.get_latest(project).await?,
+                AsOf::Control(sequence) => catalogs.get_at(project, sequence).await?,
+                AsOf::Heard => catalogs.get(project).await?,
             };
             Rights::new(&self.db, Lane::Stream, catalog, principal).read_rights(collection).await
         })

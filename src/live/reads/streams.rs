@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    reader::{LogEnd, StreamReader},
+    reader::{AsOf, LogEnd, StreamReader},
     shared_reads::{Answer, SharedReads},
     throttle::{Throttle, WorkPermit},
 };
@@ -225,7 +225,7 @@ impl Streams {
         collection: &str,
     ) -> Result<Arc<Collection>, LiveError> {
         let found = self.open(principal, collection).await?;
-        self.reader.read_rights(principal, &found).await?.readable.narrow(Filter::all())?;
+        self.reader.read_rights(principal, &found, AsOf::Heard).await?.readable.narrow(Filter::all())?;
         Ok(found)
     }
 

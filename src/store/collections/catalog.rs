@@ -217,12 +217,20 @@ impl Catalogs {
     /// A database failure.
     pub async fn get_latest(&self, project: &ProjectId) -> Result<Arc<Catalog>> {
         let control = self.last_controls.find(project).await?;
-        let known = self.get(project).await?;
         // It may be newer than the read. After a log went back it is older, which the relay finds out.
-        if known.control.sequence >= control.sequence {
+        self.get_at(project, control.sequence).await
+    }
+
+    /// Returns a project's catalog with the effect of the control entry at `sequence`, which the log has.
+    ///
+    /// # Errors
+    /// A database failure, if it has to be read.
+    pub async fn get_at(&self, project: &ProjectId, sequence: u64) -> Result<Arc<Catalog>> {
+        let known = self.get(project).await?;
+        if known.control.sequence >= sequence {
             return Ok(known);
         }
-        self.require(project, control.sequence);
+        self.require(project, sequence);
         self.get(project).await
     }
 

@@ -145,6 +145,25 @@ on_both_databases! {
         assert_eq!(resumed.error(), (403, "FORBIDDEN"));
     }
 
+    /// A subscription takes the place of another one while rules change: it begins where the hub is.
+    async fn a_subscription_that_is_replaced_follows_new_rules(app: &TestApp) {
+        app.post("/collections", json!({ "name": "posts" })).await;
+        let mut guest = socket(app, PUBLISHABLE_KEY).await;
+        guest.subscribe("posts", json!({})).await;
+        for round in 0..30 {
+            set_rules(app, "posts", json!({ "read": true })).await;
+            for n in 0..10 {
+                let filters = json!({ "n__lt": 1000 + n });
+                guest.send(json!({ "type": "subscribe", "collection": "posts", "filters": filters })).await;
+            }
+            set_rules(app, "posts", json!({ "read": { "public": true } })).await;
+            put(app, &format!("/collections/posts/hidden-{round}"), json!({ "n": 1, "public": false })).await;
+            let shown = format!("shown-{round}");
+            put(app, &format!("/collections/posts/{shown}"), json!({ "n": 1, "public": true })).await;
+            assert_eq!(guest.next().await["document"]["id"], shown);
+        }
+    }
+
     async fn parameters_belong_to_one_subscription(app: &TestApp) {
         let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         set_rules(app, "rooms", json!({ "read": { "inviteHash": "$paramHash.invite" } })).await;
