@@ -88,7 +88,7 @@ on_both_databases! {
         app.put("/collections/members/m", member.clone()).await;
         assert_eq!(cast.put("ada", "d", json!({ "team": "red" })).await, 201);
         assert_eq!(cast.put("bob", "e", json!({ "team": "red" })).await, 403);
-        assert_eq!((cast.get("ada", "d").await, cast.get("bob", "d").await), (200, 404));
+        assert_eq!((cast.get("ada", "d").await, cast.get("bob", "d").await), (200, 403));
         assert_eq!(cast.patch("ada", "d", json!({ "team": "blue" })).await, 403);
         let join = ask(app, &cast.users[1].1.access, Method::PUT, "/collections/members/n", member).await;
         assert_eq!(join.error().0, 403);

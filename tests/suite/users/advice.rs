@@ -174,6 +174,6 @@ on_both_databases! {
         mails(app, 1).await;
         assert_eq!(ask(app, &ada.access, Method::POST, "/users/email/verify/send", json!({})).await.status, 200);
         assert_eq!(ask(app, &ada.access, Method::POST, "/users/logout", json!({})).await.status, 200);
-        assert_eq!(post(app, "/users/anonymous", Value::Null).await.error(), (400, "INVALID_BODY"));
+        assert_eq!(post(app, "/users/anonymous", json!([])).await.error(), (400, "INVALID_BODY"));
     }
 }

@@ -40,9 +40,9 @@ impl Members {
         Ok(Self { fields })
     }
 
-    /// Reads the members of a body that may be left out.
+    /// Reads the members of a body that may be left out. Some clients send `null` where they have none.
     pub fn read_optional(body: &Body, known: &[&str]) -> Result<Self, ApiError> {
-        match body.bytes.is_empty() {
+        match matches!(body.bytes.trim_ascii(), b"" | b"null") {
             true => Ok(Self { fields: Map::new() }),
             false => Self::read(body, known),
         }
