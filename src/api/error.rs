@@ -219,7 +219,6 @@ impl From<ServiceError> for ApiError {
                 let details = Some(json!({ "documents": documents, "count": unfit.count }));
                 Self { details, ..Self::new(ErrorCode::SchemaViolation, message) }
             }
-            ServiceError::UnknownSource(_) => Self::new(ErrorCode::InvalidBody, err.to_string()),
             ServiceError::UnknownRelation(message) | ServiceError::UnknownField(message) => {
                 Self::new(ErrorCode::InvalidFilter, message)
             }
@@ -326,7 +325,9 @@ impl From<WriteError> for ApiError {
             WriteError::User(_) | WriteError::Settings(_) => ErrorCode::InvalidBody,
             WriteError::StateUsed => ErrorCode::Unauthorized,
             WriteError::UnknownIdentity => ErrorCode::NotFound,
+            WriteError::UnknownSource(_) => ErrorCode::InvalidBody,
             WriteError::AccountChanged
+            | WriteError::AskedByRules(_)
             | WriteError::IdentityTaken
             | WriteError::ProviderLinked
             | WriteError::LastWayIn => ErrorCode::Conflict,

@@ -30,6 +30,36 @@ pub fn place_of(name: &str) -> Option<&'static str> {
         Some(
             "a key or an access token stands in the header `Authorization: Bearer …`, and never in a document",
         )
+    } else if is_one_of(&[
+        "role",
+        "admin",
+        "isadmin",
+        "superuser",
+        "issuperuser",
+        "permissions",
+        "permission",
+        "claims",
+        "customclaims",
+        "appmetadata",
+        "group",
+        "groups",
+        "labels",
+    ]) {
+        Some(
+            "what gives a user rights stands in `roles`, which only servers set; the `profile` is the user's own to write",
+        )
+    } else if is_one_of(&[
+        "banned",
+        "isbanned",
+        "blocked",
+        "isblocked",
+        "suspended",
+        "active",
+        "isactive",
+        "status",
+        "enabled",
+    ]) {
+        Some("whether a user is shut out stands in `disabled`, which only servers set")
     } else if is_one_of(&["verified", "isverified", "emailconfirmed", "emailverified"]) {
         Some("whether the address is verified stands in `emailVerified`, which only servers set")
     } else {

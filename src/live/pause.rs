@@ -36,10 +36,6 @@ impl Subscriptions {
         after: &Principal,
     ) -> Result<Vec<Subscription>, LiveError> {
         let mut found = Vec::new();
-        let is_same_reader = |one: &Principal, other: &Principal| {
-            let ids = [one, other].map(|principal| principal.user.as_ref().map(|user| &user.id));
-            ids[0] == ids[1] && one.is_server() == other.is_server() && one.key == other.key
-        };
         if is_same_reader(before, after) {
             return Ok(found);
         }
@@ -59,9 +55,17 @@ impl Subscriptions {
         Ok(found)
     }
 
-    /// Notes who is asking now. Has no effect on what the subscriptions get before their rights are asked for anew.
-    pub fn set_asker(&mut self, principal: &Principal) {
-        self.asker = Some(Rc::new(principal.clone()));
+    /// Notes who is asking now. The rights of all subscriptions are asked for anew if it is somebody else: they depend on other
+    /// documents.
+    pub fn set_asker(&mut self, before: &Principal, after: &Principal) {
+        self.asker = Some(Rc::new(after.clone()));
+        if is_same_reader(before, after) {
+            return;
+        }
+        for subscription in &self.all {
+            subscription.delivery.doubt();
+            self.shard.fall_back(&subscription.delivery);
+        }
     }
 
     /// Ends those of these subscriptions that have not ended yet, and returns them.
@@ -71,4 +75,10 @@ impl Subscriptions {
         ended.iter().for_each(|subscription| self.shard.end(&subscription.delivery));
         ended
     }
+}
+
+/// Whether two principals have the same rights for the same reasons.
+fn is_same_reader(one: &Principal, other: &Principal) -> bool {
+    let ids = [one, other].map(|principal| principal.user.as_ref().map(|user| &user.id));
+    ids[0] == ids[1] && one.is_server() == other.is_server() && one.key == other.key
 }

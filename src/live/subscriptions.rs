@@ -286,7 +286,12 @@ impl Subscriptions {
         self.shard.end(delivery);
         let new = Subscription::new(new);
         self.all[index] = new.clone();
-        let keeps_view = new.delivery.wants_snapshot || new.delivery.head().is_some();
+        if delivery.is_in_snapshot() {
+            new.begin_snapshot();
+        }
+        // With the same filter, only what the rights depend on is another.
+        let is_other = new.delivery.filter != delivery.filter;
+        let keeps_view = is_other && (new.delivery.wants_snapshot || new.delivery.head().is_some());
         if let Some(cursor) = cursor.filter(|_| keeps_view)
             && !self.begin_anew(&new, Lost::Rights, cursor)
         {

@@ -85,7 +85,6 @@ impl Collections {
         if schema.is_some() || rules.is_some() || !indexes.is_empty() {
             self.check_change(principal)?;
         }
-        self.check_sources(principal, rules.as_deref()).await?;
         let (collection, is_unique) = (name.to_string(), indexes.iter().any(|index| index.unique));
         let mut operations = vec![Operation::CreateCollection { name, schema }];
         if rules.is_some() {
@@ -187,7 +186,6 @@ impl Collections {
         change: SettingsChange,
     ) -> Result<Committed, ServiceError> {
         permission::check(principal, Action::ChangeCollection)?;
-        self.check_sources(principal, change.rules.as_ref().and_then(Option::as_deref)).await?;
         match change.schema {
             Some(Some(schema)) => {
                 let others = SettingsChange { schema: None, ..change };
@@ -199,20 +197,6 @@ impl Collections {
                 self.write(principal, [vec![remove], change.without_schema(&collection)].concat()).await
             }
             None => self.write(principal, change.without_schema(&collection)).await,
-        }
-    }
-
-    /// Checks that the collections exist which rules ask. One that is removed later has no documents.
-    async fn check_sources(
-        &self,
-        principal: &Principal,
-        rules: Option<&RuleSet>,
-    ) -> Result<(), ServiceError> {
-        let Some(rules) = rules.filter(|rules| rules.has_relations()) else { return Ok(()) };
-        let catalog = self.catalogs.get_latest(&principal.project).await?;
-        match rules.related_collections().find(|name| catalog.find(name).is_none()) {
-            Some(unknown) => Err(ServiceError::UnknownSource(unknown.to_owned())),
-            None => Ok(()),
         }
     }
 

@@ -101,9 +101,6 @@ pub enum ServiceError {
     /// The filter is on a field that no user can have. The sentence says so.
     #[error("{0}")]
     UnknownField(String),
-    /// Rules ask a collection that does not exist.
-    #[error("the rules ask the collection `{0}` (`$from`), which does not exist; create it first")]
-    UnknownSource(String),
     /// All permits of a bounded resource are taken; the sentence names it.
     #[error("{0}")]
     Busy(&'static str),

@@ -126,7 +126,7 @@ impl Batch {
         }
         self.drop_sign_in_codes(staged, &key);
         let document = self.user_document(staged, user)?;
-        if self.take_first_factor(staged, &key)? {
+        if self.take_first_factor(staged, &key, session.asked_from.as_ref())? {
             let session = self.begin_session(staged, &key, session)?;
             return Ok(Outcome::SignedIn { user: document, session });
         }

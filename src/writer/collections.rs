@@ -58,6 +58,7 @@ impl Batch {
         if self.catalog(staged).find(name.as_str()).is_some() {
             return Err(WriteError::CollectionExists(name.clone()));
         }
+        self.check_unasked(staged, &collection, true)?;
         let renamed = Arc::new(Collection { name: name.clone(), ..(*collection).clone() });
         staged.control(Control::CollectionRenamed {
             collection: renamed.id.to_string(),
@@ -97,6 +98,11 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
         check_own(&collection)?;
+        for name in rules.iter().flat_map(|rules| rules.related_collections()) {
+            if self.catalog(staged).find(name).is_none() {
+                return Err(WriteError::UnknownSource(name.to_owned()));
+            }
+        }
         if self.catalog(staged).rules_of(&collection.id) == rules {
             return Ok(Outcome::Collection(collection));
         }
@@ -115,12 +121,28 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
         check_own(&collection)?;
+        self.check_unasked(staged, &collection, false)?;
         // As after a delete: documents that are created again at once must not have their old entity tags.
         staged.at = Timestamp(staged.at.0 + 1);
         staged.control(Control::CollectionRemoved { collection: collection.id.to_string() });
         staged.plan.removed_collections.push(collection.id.clone());
         self.change_catalog(staged, |catalog| catalog.remove(&collection.id));
         Ok(Outcome::Removed { collection: collection.id.clone() })
+    }
+
+    /// Checks that no rules ask a collection, which would ask another one after a rename, or none. Its own rules go with it when it is
+    /// removed, and count only where `with_own`.
+    fn check_unasked(
+        &self,
+        staged: &Staged,
+        collection: &Collection,
+        with_own: bool,
+    ) -> Result<(), WriteError> {
+        let asking = self.catalog(staged).asking(&collection.name, collection.id.as_str());
+        match asking.into_iter().find(|other| with_own || other.id != collection.id) {
+            Some(other) => Err(WriteError::AskedByRules(other.name.clone())),
+            None => Ok(()),
+        }
     }
 
     fn add_collection(

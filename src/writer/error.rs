@@ -90,6 +90,12 @@ pub enum WriteError {
     Settings(SettingsError),
     #[error(transparent)]
     SignUp(#[from] SignUpRefusal),
+    /// The rules of another collection ask this one.
+    #[error("the rules of the collection `{0}` ask this one (`$from`); change them first")]
+    AskedByRules(CollectionName),
+    /// Rules ask a collection that does not exist.
+    #[error("the rules ask the collection `{0}` (`$from`), which does not exist; create it first")]
+    UnknownSource(String),
     /// A rule of the collection, which it names, does not allow the write.
     #[error("the rules of this collection don't allow this (`{0}`)")]
     Denied(String),

@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Judge {
     rules: Arc<RuleSet>,
     values: Values,
+    /// Whether the mutation has changed what the rules ask of other collections.
+    has_own_sets: bool,
 }
 
 impl Batch {
@@ -38,17 +40,24 @@ impl Batch {
             sets: self.sets(staged, author),
             now: Some(staged.at),
         };
-        Some(Judge { rules, values })
+        let has_own_sets = !Arc::ptr_eq(&values.sets, &author.sets);
+        Some(Judge { rules, values, has_own_sets })
     }
 
     /// Returns the sets that the rules ask of other collections, with what the mutation at hand has made of them. Of a value that
     /// it takes away nothing is known of other documents that have it, so it is gone: the caller may lose a right too early, and
     /// never too late.
     fn sets(&self, staged: &Staged, author: &Author) -> Arc<Sets> {
-        if author.sets.is_empty() || staged.documents.is_empty() {
+        let catalog = self.catalog(staged);
+        let is_asked = |key: &DocumentKey| {
+            let of = |query: &SetQuery| {
+                catalog.find(&query.collection).is_some_and(|one| one.id == key.collection)
+            };
+            author.sets.keys().any(of)
+        };
+        if author.sets.is_empty() || !staged.documents.keys().any(is_asked) {
             return author.sets.clone();
         }
-        let catalog = self.catalog(staged);
         let with_own_changes = |(query, values): (&SetQuery, &Arc<[Value]>)| {
             let Some(collection) = catalog.find(&query.collection) else {
                 return (query.clone(), values.clone());
@@ -120,11 +129,22 @@ impl Judge {
     /// [`WriteError::RightsBehind`].
     pub(super) fn can_read(&self, document: &Document) -> Result<bool, WriteError> {
         let values = Values { now: None, ..self.values.clone() };
-        Ok(self.rules.read().bind(&values)?.matches(document))
+        Ok(self.bound(self.rules.read().bind(&values))?.matches(document))
+    }
+
+    /// Returns what was bound. A set that is missing is read anew by the caller, unless it depends on what the mutation itself has
+    /// written: that no read shows.
+    fn bound<T>(&self, outcome: Result<T, Missing>) -> Result<T, WriteError> {
+        outcome.map_err(|Missing(_)| match self.has_own_sets {
+            true => WriteError::Denied(
+                "a `$from` within a `$from`, which this request changes; send it as two".to_owned(),
+            ),
+            false => WriteError::RightsBehind,
+        })
     }
 
     fn holds(&self, condition: &Condition, document: &Document) -> Result<bool, WriteError> {
-        Ok(condition.bind(&self.values)?.matches(document))
+        Ok(self.bound(condition.bind(&self.values))?.matches(document))
     }
 
     /// Checks that the caller may make `after` of `before`.
@@ -165,12 +185,13 @@ impl Judge {
         if !self.holds(self.rules.create(), document)? {
             return denied("rules.create");
         }
+        let own = self.rules.stamps_on_create().strip(&document.data);
         for (path, rule) in self.rules.writes() {
             let may = match rule {
                 WriteRule::OnCreate => true,
                 WriteRule::If(condition) => self.holds(condition, document)?,
             };
-            if !may && is_changed(path, &Data::empty(), &document.data) {
+            if !may && is_changed(path, &Data::empty(), &own) {
                 return denied(format!("rules.fields.{path}.write"));
             }
         }
@@ -178,8 +199,10 @@ impl Judge {
     }
 
     fn check_update(&self, before: &Document, after: &Document) -> Result<(), WriteError> {
+        let stamps = self.rules.stamps_on_update();
+        let (own_before, own_after) = (stamps.strip(&before.data), stamps.strip(&after.data));
         for (path, rule) in self.rules.writes() {
-            if is_changed(path, &before.data, &after.data) {
+            if is_changed(path, &own_before, &own_after) {
                 let may = match rule {
                     WriteRule::OnCreate => false,
                     WriteRule::If(condition) => self.holds(condition, before)?,
@@ -191,7 +214,7 @@ impl Judge {
         }
         let mut unmet = None;
         for (place, rule) in self.rules.update().iter().enumerate() {
-            match rule.check((before, after), &self.values)? {
+            match self.bound(rule.check((before, after), stamps, &self.values))? {
                 Ok(()) => return Ok(()),
                 Err(part) => unmet = Some((place, part)),
             }
@@ -200,12 +223,6 @@ impl Judge {
             (1, Some((_, part))) => denied(format!("rules.update.{}", part.as_str())),
             _ => denied("rules.update"),
         }
-    }
-}
-
-impl From<Missing> for WriteError {
-    fn from(Missing(_): Missing) -> Self {
-        Self::RightsBehind
     }
 }
 

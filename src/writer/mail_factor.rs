@@ -30,18 +30,25 @@ impl Batch {
     }
 
     /// Uses up what shows that the first factor of a user was proven within the last minutes, if a code by mail is the second one. For
-    /// such a user the code alone is no sign-in. Returns whether it was the second step of one.
+    /// such a user the code alone is no sign-in. The password must have come from where the code comes: whoever reads the mail alone
+    /// waits for no sign-in of the user. Returns whether it was the second step of one.
     ///
     /// # Errors
     /// [`SecondFactorRefusal::PasswordFirst`].
-    pub(super) fn take_first_factor(&self, staged: &mut Staged, key: &UserKey) -> Result<bool, WriteError> {
+    pub(super) fn take_first_factor(
+        &self,
+        staged: &mut Staged,
+        key: &UserKey,
+        asker: Option<&AskedFrom>,
+    ) -> Result<bool, WriteError> {
         let factor = self.credentials(staged, key).and_then(|credentials| credentials.second_factor());
         if factor != Some(SecondFactor::Mail) {
             return Ok(false);
         }
         let now = self.now();
         let tickets = self.codes_of(staged, |ticket| {
-            ticket.key == *key && ticket.purpose == Purpose::SecondFactor && ticket.has_good_digits(now)
+            let is_of_user = ticket.key == *key && ticket.purpose == Purpose::SecondFactor;
+            is_of_user && ticket.asked_from.as_ref() == asker && ticket.has_good_digits(now)
         });
         let ticket = tickets.first().ok_or(SecondFactorRefusal::PasswordFirst)?;
         staged.accounts.codes.insert(ticket.hash.clone(), None);

@@ -113,7 +113,7 @@ fn the_front_pages_stay_short() {
 }
 
 /// The calls of a `spawn` that are not of a supervised part: the file, how many there are, and why they need none.
-const UNSUPERVISED: [(&str, usize, &str); 21] = [
+const UNSUPERVISED: [(&str, usize, &str); 22] = [
     ("src/api/cocobase/socket.rs", 1, "a session cuts its own connection if it panics"),
     ("src/api/realtime/sse.rs", 1, "the same"),
     ("src/api/realtime/ws.rs", 1, "the same"),
@@ -132,6 +132,7 @@ const UNSUPERVISED: [(&str, usize, &str); 21] = [
     ("src/service/invitations.rs", 1, "looks whether an address is taken, after the answer; it has one end"),
     ("src/service/schemas.rs", 1, "awaited by its request"),
     ("src/store/collections/catalog.rs", 1, "if it panics, the next to ask starts another one"),
+    ("src/store/collections/last_controls.rs", 1, "a read that is awaited"),
     ("src/store/db/checkpoints.rs", 1, "if it ends, the writer copies the log itself"),
     ("src/store/db/database.rs", 1, "a read that is awaited"),
     ("src/supervision", 2, "the watchdog, and the thread that ends the process"),

@@ -10,6 +10,7 @@ use crate::{
         request::{
             Parameters,
             credential::{TWO_CREDENTIALS, credentials, hint_about_key, two_credentials},
+            params::params_of,
         },
     },
     auth::{Authenticator, Credentials, KeyKind, Principal, Tickets, foreign::is_user_token},
@@ -98,7 +99,11 @@ impl Admission {
         if credentials == Credentials::default() {
             return Ok(None);
         }
-        self.authenticate(credentials).await.map(Some)
+        let principal = self.authenticate(credentials).await?;
+        Ok(Some(match params_of(request.headers())? {
+            Some(params) => principal.with_params(params),
+            None => principal,
+        }))
     }
 
     /// Refuses a browser's page that is neither of this server nor of an allowed origin. There are no ambient credentials,

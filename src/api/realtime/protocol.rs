@@ -124,9 +124,10 @@ impl Protocol {
         }
         let rebound = self.subscriptions.find_rebound(&known, &principal).await?;
         let was_paused = self.validity.is_paused();
-        self.subscriptions.set_asker(&principal);
+        let asker = principal.clone();
         self.set_principal(principal)?;
         say_forbidden(&self.subscriptions.end_these(&rebound), Forbidden::OtherReader);
+        self.subscriptions.set_asker(&known, &asker);
         if was_paused {
             self.subscriptions.end_pause();
         }

@@ -7,8 +7,9 @@
 //! A term whose variable has no value is *unknown*, and stays unknown under `$not`. A rule that ends unknown denies:
 //! `{"owner":"$user.id"}` without a user must not match the documents without an owner, and neither must its opposite.
 //!
-//! Reading order: this file, `set`, `variable`, `condition`, `update`, `stamp`, `rule_set`, `parse`.
+//! Reading order: this file, `set`, `variable`, `condition`, `update`, `stamp`, `rule_set`, `checks`, `parse`.
 
+mod checks;
 mod condition;
 mod parse;
 mod rule_set;

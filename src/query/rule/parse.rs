@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
+    checks::{Result, check_members, check_term, object, path, paths, refuse, shorten, template},
     condition::{Condition, Relation, Term, TermOnCaller, filter_of},
     rule_set::{RuleAction, RuleError, RuleSet, WriteRule},
     stamp::Stamps,
@@ -29,8 +30,6 @@ const MAX_NESTED_RELATIONS: usize = 2;
 const MAX_MEMBERS: usize = 50;
 
 const MEMBERS: [&str; 7] = ["let", "read", "create", "update", "delete", "fields", "stamp"];
-
-type Result<T> = std::result::Result<T, RuleError>;
 
 impl RuleSet {
     /// Parses the member `rules` of a collection's settings.
@@ -121,6 +120,9 @@ impl Parser {
 
     /// Parses a condition that is not part of another one.
     fn bounded(&self, place: &str, value: &Value) -> Result<Condition> {
+        if value.as_object().is_some_and(Map::is_empty) {
+            return refuse(place, "an empty rule admits everybody; write true for that");
+        }
         let condition = self.condition(place, value, 1)?;
         if condition.terms() > MAX_TERMS {
             return refuse(place, format!("a rule has at most {MAX_TERMS} terms, with those of its names"));
@@ -178,6 +180,10 @@ impl Parser {
             "$or" => Ok(Condition::Any(self.list(&inner, value, depth)?)),
             "$not" => Ok(Condition::Not(Box::new(self.condition(&inner, value, depth + 1)?))),
             _ if key.starts_with('$') => self.term_on_caller(&inner, key, value),
+            _ if key.starts_with('@') => refuse(
+                place,
+                format!("a name stands alone, as in \"read\":\"{0}\" or {{\"$not\":\"{0}\"}}", shorten(key)),
+            ),
             _ if key.starts_with('[') => refuse(&inner, "a rule groups its terms with `$or` and `$and`"),
             _ => self.term(&inner, key, value, depth),
         }
@@ -199,7 +205,25 @@ impl Parser {
         {
             return self.relation(place, key, members, depth);
         }
+        if let Value::String(text) = value
+            && let Some(name) = text.strip_prefix('@')
+            && (name == "user" || self.named.contains_key(name))
+        {
+            return refuse(
+                place,
+                format!("`{text}` is a condition and no value; the id of the user is `$user.id`"),
+            );
+        }
         let value = template(place, value)?;
+        if let Template::Variable(variable) = &value
+            && variable.is_single()
+            && matches!(split_operator(key).1.trim_start_matches('_'), "in" | "notin")
+        {
+            return refuse(
+                place,
+                "its value must be a list, as in [\"$user.id\"]; one value takes no operator, or `__ne`",
+            );
+        }
         check_term(place, key, &value)?;
         match value {
             Template::Fixed(value) => match filter_of(key, value) {
@@ -253,10 +277,25 @@ impl Parser {
     }
 
     fn term_on_caller(&self, place: &str, key: &str, value: &Value) -> Result<Condition> {
+        if value.as_object().is_some_and(|members| members.contains_key("$from")) {
+            return refuse(place, "`$from` compares a field of the document, which stands on the left");
+        }
         let (name, ending) = split_operator(key);
         let variable = Variable::parse(name).or_else(|message| refuse(place, message))?;
+        if variable == Variable::UserRoles
+            && !matches!(ending.trim_start_matches('_'), "array_contains" | "isnull")
+        {
+            return refuse(
+                place,
+                "the roles are a list; whether a role is one of them is `$user.roles__array_contains`",
+            );
+        }
         let term = TermOnCaller { variable, ending: ending.to_owned(), value: template(place, value)? };
-        check_term(place, &term.key(), &term.value)?;
+        // The caller is judged as a document, whose field has another name.
+        check_term(place, &term.key(), &term.value).map_err(|err| RuleError {
+            message: err.message.replace("`caller", &format!("`{name}")),
+            ..err
+        })?;
         Ok(Condition::OnCaller(term))
     }
 
@@ -282,6 +321,12 @@ impl Parser {
             && members.keys().any(|key| PARTS.contains(&key.as_str()))
         {
             check_members(place, members, &PARTS)?;
+            if !members.contains_key("before") && !members.contains_key("after") {
+                return refuse(
+                    place,
+                    "says nothing of who may; add `before`, as in {\"before\":\"@user\",\"only\":[\"likes\"]}",
+                );
+            }
             let condition = |part: &str| match members.get(part) {
                 Some(value) => self.bounded(&format!("{place}.{part}"), value),
                 None => Ok(Condition::Known(true)),
@@ -346,77 +391,4 @@ impl Parser {
         };
         Ok(Stamps(fields.iter().map(stamp).collect::<Result<_>>()?))
     }
-}
-
-/// Checks that the operator of a term takes a value of some type where its variables stand.
-fn check_term(place: &str, key: &str, value: &Template) -> Result<()> {
-    let probes = [json!("2026-01-01T00:00:00Z"), json!(1), json!(true), json!(["x"])];
-    let mut first = None;
-    for probe in probes {
-        match filter_of(key, with_probe(value, &probe)) {
-            Ok(_) => return Ok(()),
-            Err(message) => first = first.or(Some(message)),
-        }
-    }
-    refuse(place, first.unwrap_or_default())
-}
-
-/// Returns the value with `probe` for each variable.
-fn with_probe(template: &Template, probe: &Value) -> Value {
-    match template {
-        Template::Fixed(value) => value.clone(),
-        Template::Variable(_) => probe.clone(),
-        Template::List(items) => items.iter().map(|item| with_probe(item, probe)).collect(),
-        Template::Object(fields) => {
-            fields.iter().map(|(name, value)| (name.clone(), with_probe(value, probe))).collect()
-        }
-    }
-}
-
-fn template(place: &str, value: &Value) -> Result<Template> {
-    Template::parse(value.clone()).or_else(|message| refuse(place, message))
-}
-
-fn object<'a>(place: &str, value: &'a Value) -> Result<&'a Map<String, Value>> {
-    match value {
-        Value::Object(members) => Ok(members),
-        _ => refuse(place, "must be a JSON object"),
-    }
-}
-
-fn paths(place: &str, value: &Value) -> Result<Vec<FieldPath>> {
-    let refused = || refuse(place, "must be a list of fields, such as [\"likes\"]");
-    let Value::Array(names) = value else { return refused() };
-    let parse = |name: &Value| match name {
-        Value::String(name) => path(place, name),
-        _ => refuse(place, "must be a list of fields, such as [\"likes\"]"),
-    };
-    names.iter().map(parse).collect()
-}
-
-/// Parses the name of a field of the data. A document's own members are not written by anybody.
-fn path(place: &str, name: &str) -> Result<FieldPath> {
-    if ["id", "createdAt", "updatedAt", "version", "collection"].contains(&name) {
-        let message = format!("nobody writes `{name}`; a field of this name in the data is `data.{name}`");
-        return refuse(place, message);
-    }
-    let name = name.strip_prefix("data.").unwrap_or(name);
-    FieldPath::parse(name).or_else(|err| refuse(place, err.to_string()))
-}
-
-fn check_members(place: &str, members: &Map<String, Value>, known: &[&str]) -> Result<()> {
-    let Some(unknown) = members.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
-    let hint = match nearest(unknown, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("its members are {}", known.join(", ")),
-    };
-    refuse(place, format!("unknown member `{}`; {hint}", shorten(unknown)))
-}
-
-fn shorten(text: &str) -> String {
-    crate::query::parse::shorten(text)
-}
-
-fn refuse<T>(place: &str, message: impl Into<String>) -> Result<T> {
-    Err(RuleError { place: place.to_owned(), message: message.into() })
 }

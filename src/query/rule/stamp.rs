@@ -19,6 +19,16 @@ pub enum StampError {
 }
 
 impl Stamps {
+    /// Returns the data without the fields that the server sets: what is the caller's.
+    pub fn strip(&self, data: &Data) -> Data {
+        if self.0.is_empty() {
+            return data.clone();
+        }
+        let paths: Vec<_> = self.0.iter().map(|(path, _)| path.clone()).collect();
+        // The rest of canonical data is canonical.
+        Data::from_value(Value::Object(without(data, &paths))).unwrap_or_else(|_| data.clone())
+    }
+
     /// Whether the server sets nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -62,6 +72,43 @@ fn set(fields: &mut Map<String, Value>, path: &[Segment], value: Value) {
             }
         }
         // The parser takes no other paths.
+        _ => {}
+    }
+}
+
+/// Returns the fields of a document without those at the paths. An object that is empty then is gone as well: the path may be all
+/// that it was made for.
+pub(super) fn without(data: &Data, paths: &[FieldPath]) -> Map<String, Value> {
+    let mut fields = data.fields().clone();
+    for path in paths {
+        if let Some((Segment::Key(first), rest)) = path.segments().split_first() {
+            remove(&mut fields, first, rest);
+        }
+    }
+    fields
+}
+
+/// Removes the value at a path. An element of a list becomes null, so that the others keep their places.
+fn remove(fields: &mut Map<String, Value>, first: &str, rest: &[Segment]) {
+    match (rest, fields.get_mut(first)) {
+        ([], _) => {
+            fields.remove(first);
+        }
+        ([Segment::Key(key), rest @ ..], Some(Value::Object(inner))) => {
+            remove(inner, key, rest);
+            if inner.is_empty() {
+                fields.remove(first);
+            }
+        }
+        ([Segment::Index(index), rest @ ..], Some(Value::Array(items))) => {
+            if let Some(item) = items.get_mut(*index as usize) {
+                match (rest, item) {
+                    ([], item) => *item = Value::Null,
+                    ([Segment::Key(key), rest @ ..], Value::Object(inner)) => remove(inner, key, rest),
+                    _ => {}
+                }
+            }
+        }
         _ => {}
     }
 }

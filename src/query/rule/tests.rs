@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    Condition, Missing, RuleSet, SetQuery, UserValues, Values, condition::filter_of, variable::Template,
+    Condition, Missing, RuleSet, SetQuery, Stamps, UserValues, Values, condition::filter_of,
+    variable::Template,
 };
 use crate::{
     domain::{Data, Document, DocumentId, Timestamp},
@@ -132,7 +133,7 @@ fn a_mistake_is_named_with_its_place() {
         (json!({"read": {"a": "$user.mail"}}), "`rules.read.a`", "$user.email"),
         (json!({"read": {"$or": [true, {"a__gtee": 1}]}}), "`rules.read.$or[1].a__gtee`", "gte"),
         (json!({"update": [true, {"before": true, "onyl": []}]}), "`rules.update[1]`", "`only`"),
-        (json!({"update": [{"only": "likes"}]}), "`rules.update[0].only`", "list"),
+        (json!({"update": [{"before": true, "only": "likes"}]}), "`rules.update[0].only`", "list"),
         (json!({"read": {"createdAt__lt": "$now"}}), "`rules.read`", "$now"),
         (json!({"let": {"a": "@b", "b": "@a"}}), "`rules.let", "levels"),
         (json!({"stamp": {"create": {"by": "$user"}}}), "`rules.stamp.create.by`", "$user.id"),
@@ -143,6 +144,22 @@ fn a_mistake_is_named_with_its_place() {
         (json!({"read": {"a": {"$from": "b", "select": "c"}}}), "`rules.read.a`", "__in"),
         (json!({"read": {"a__in": {"$from": "b", "slect": "c"}}}), "`rules.read.a__in`", "`select`"),
         (json!({"read": 1}), "`rules.read`", "@user"),
+        (json!({"read": {"$not": {"@banned": true}}}), "`rules.read.$not`", "stands alone"),
+        (json!({"read": {"owner": "@user"}}), "`rules.read.owner`", "$user.id"),
+        (json!({"read": {"owner__in": "$user.id"}}), "`rules.read.owner__in`", "a list"),
+        (
+            json!({"read": {"$user.roles__ne": "banned"}}),
+            "`rules.read.$user.roles__ne`",
+            "$user.roles__array_contains",
+        ),
+        (json!({"read": {"$user.id__gte": [1]}}), "`rules.read.$user.id__gte`", "`$user.id__gte`"),
+        (
+            json!({"read": {"$user.id__in": {"$from": "a", "select": "b"}}}),
+            "`rules.read.$user.id__in`",
+            "on the left",
+        ),
+        (json!({"update": {}}), "`rules.update`", "write true"),
+        (json!({"update": [{"only": ["likes"]}]}), "`rules.update[0]`", "`before`"),
         (json!([]), "`rules`", "object"),
     ] {
         let message = error(rules.clone());
@@ -158,7 +175,8 @@ fn a_change_must_meet_every_part_of_an_alternative() {
     let rules = RuleSet::parse(rules).unwrap();
     let before = document(json!({"owner": "ada", "team": 1, "likes": 1, "meta": {"seen": 1, "x": 1}}));
     let check = |after: Value| {
-        let outcome = rules.update()[0].check((&before, &document(after)), &user(json!({})));
+        let outcome =
+            rules.update()[0].check((&before, &document(after)), &Stamps::default(), &user(json!({})));
         outcome.unwrap().map_err(|unmet| unmet.as_str())
     };
     let after = json!({"owner": "ada", "team": 1, "likes": 2, "meta": {"seen": 2, "x": 1}});
@@ -172,7 +190,9 @@ fn a_change_must_meet_every_part_of_an_alternative() {
         Err("only")
     );
     let others = document(json!({"owner": "bob"}));
-    assert!(rules.update()[0].check((&others, &others), &user(json!({}))).unwrap().is_err());
+    assert!(
+        rules.update()[0].check((&others, &others), &Stamps::default(), &user(json!({}))).unwrap().is_err()
+    );
 }
 
 /// A value of a term: a constant, or a variable of which the caller may have none.

@@ -1,13 +1,12 @@
 //! Alternatives under which a document may be changed.
 
-use serde_json::{Map, Value};
-
 use super::{
     condition::{Condition, Missing},
+    stamp::{Stamps, without},
     variable::Values,
 };
 use crate::{
-    domain::{Data, Document, FieldPath, Segment},
+    domain::{Data, Document, FieldPath},
     query::matches::value_at,
 };
 
@@ -46,7 +45,7 @@ impl Unmet {
 }
 
 impl UpdateRule {
-    /// Checks a change of a document.
+    /// Checks a change of a document. What the server has stamped is no change of the caller's.
     ///
     /// # Errors
     /// The first part that it does not meet.
@@ -54,16 +53,18 @@ impl UpdateRule {
     pub fn check(
         &self,
         (before, after): (&Document, &Document),
+        stamps: &Stamps,
         values: &Values,
     ) -> Result<Result<(), Unmet>, Missing> {
         if !self.before.bind(values)?.matches(before) {
             return Ok(Err(Unmet::Before));
         }
-        if self.unchanged.iter().any(|path| is_changed(path, &before.data, &after.data)) {
+        let (own_before, own_after) = (stamps.strip(&before.data), stamps.strip(&after.data));
+        if self.unchanged.iter().any(|path| is_changed(path, &own_before, &own_after)) {
             return Ok(Err(Unmet::Unchanged));
         }
         if let Some(only) = &self.only
-            && without(&before.data, only) != without(&after.data, only)
+            && without(&own_before, only) != without(&own_after, only)
         {
             return Ok(Err(Unmet::Only));
         }
@@ -81,46 +82,4 @@ impl UpdateRule {
 /// Whether a field has another value than before. A field that is missing has another value than null.
 pub fn is_changed(path: &FieldPath, before: &Data, after: &Data) -> bool {
     value_at(path.segments(), before) != value_at(path.segments(), after)
-}
-
-/// Returns the fields of a document without those at the paths.
-fn without(data: &Data, paths: &[FieldPath]) -> Map<String, Value> {
-    let mut fields = data.fields().clone();
-    for path in paths {
-        if let Some((Segment::Key(first), rest)) = path.segments().split_first() {
-            remove(&mut fields, first, rest);
-        }
-    }
-    fields
-}
-
-/// Removes the value at a path. An element of a list becomes null, so that the others keep their places.
-fn remove(fields: &mut Map<String, Value>, first: &str, rest: &[Segment]) {
-    let Some((last, between)) = rest.split_last() else {
-        fields.remove(first);
-        return;
-    };
-    let mut place = fields.get_mut(first);
-    for segment in between {
-        place = place.and_then(|value| child(value, segment));
-    }
-    match (last, place) {
-        (Segment::Key(key), Some(Value::Object(fields))) => {
-            fields.remove(key);
-        }
-        (Segment::Index(index), Some(Value::Array(items))) => {
-            if let Some(item) = items.get_mut(*index as usize) {
-                *item = Value::Null;
-            }
-        }
-        _ => {}
-    }
-}
-
-fn child<'a>(value: &'a mut Value, segment: &Segment) -> Option<&'a mut Value> {
-    match (segment, value) {
-        (Segment::Key(key), Value::Object(fields)) => fields.get_mut(key),
-        (Segment::Index(index), Value::Array(items)) => items.get_mut(*index as usize),
-        _ => None,
-    }
 }

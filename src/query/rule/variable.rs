@@ -93,8 +93,16 @@ impl Variable {
         })
     }
 
-    /// Returns its value for a caller; `None` if it has none.
+    /// Returns its value for a caller; `None` if it has none. A `null` in a list is no value of its list: it would match what is
+    /// missing.
     pub(super) fn value(&self, values: &Values) -> Option<Value> {
+        match self.found(values)? {
+            Value::Array(items) => Some(items.into_iter().filter(|item| !item.is_null()).collect()),
+            value => Some(value),
+        }
+    }
+
+    fn found(&self, values: &Values) -> Option<Value> {
         let of_user = |path: &[Segment]| {
             let data = values.user.as_ref()?.data.as_ref()?;
             value_at(path, data).filter(|value| !value.is_null()).cloned()
@@ -119,6 +127,19 @@ impl Variable {
         }
     }
 
+    /// Whether its value is never a list.
+    pub(super) fn is_single(&self) -> bool {
+        matches!(
+            self,
+            Self::UserId
+                | Self::UserEmail
+                | Self::UserEmailVerified
+                | Self::KeyId
+                | Self::ParamHash(_)
+                | Self::Now
+        )
+    }
+
     /// Whether only the user's document says it.
     pub(super) fn needs_user_document(&self) -> bool {
         matches!(self, Self::UserEmail | Self::UserEmailVerified | Self::UserRoles | Self::UserProfile(_))
@@ -128,10 +149,10 @@ impl Variable {
 fn unknown(text: &str) -> String {
     let shown: String = text.chars().take(60).collect();
     let hint = match crate::domain::nearest(text, NAMES) {
-        Some(near) => format!("did you mean `{near}`?"),
+        Some(near) => format!("did you mean `{near}`"),
         None => format!("the variables are {}", NAMES.join(", ")),
     };
-    format!("`{shown}` is not a variable; {hint} A text that begins with `$` is written `\\$`")
+    format!("`{shown}` is not a variable; {hint}. A text that begins with `$` is written `\\$`")
 }
 
 /// A value in which some parts are variables.

@@ -120,6 +120,14 @@ impl Catalog {
         self.rules.get(id)
     }
 
+    /// Returns the collections whose rules ask this one, by its name or its id.
+    pub fn asking(&self, name: &CollectionName, id: &str) -> Vec<&Arc<Collection>> {
+        let asks =
+            |rules: &RuleSet| rules.related_collections().any(|asked| asked == name.as_str() || asked == id);
+        let asking = self.rules.iter().filter(|(_, rules)| asks(rules));
+        asking.filter_map(|(collection, _)| self.by_id.get(collection)).collect()
+    }
+
     /// Replaces the rules of a collection.
     pub fn set_rules(&mut self, id: &CollectionId, rules: Option<Arc<RuleSet>>) {
         match rules {

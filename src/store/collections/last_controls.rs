@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     domain::{Position, ProjectId},
-    store::{Db, Lane, Result, log::ends},
+    store::{Db, Lane, Result, StoreError, log::ends},
 };
 
 /// The reads of all projects. At any time at most one of each project is in progress, however many ask. Cheap to clone.
@@ -44,6 +44,12 @@ impl LastControls {
             projects.entry(project.clone()).or_default().clone()
         };
         let begun = reads.begun.load(Ordering::Acquire);
+        // In a task of its own: a caller that is not polled for a while, or is dropped, must not hold up the others.
+        let read = tokio::spawn(self.clone().read(project.clone(), reads, begun));
+        read.await.unwrap_or_else(|_| Err(StoreError::no_answer()))
+    }
+
+    async fn read(self, project: ProjectId, reads: Arc<Reads>, begun: u64) -> Result<Position> {
         let mut last = reads.last.lock().await;
         // One that has begun since knows of everything that the caller may know of.
         if let Some((number, outcome)) = &*last
@@ -52,9 +58,8 @@ impl LastControls {
             return outcome.clone();
         }
         let number = reads.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let wanted = project.clone();
         let read = |db| async move {
-            Ok(ends::find(&db, &wanted).await?.map_or_else(Position::default, |ends| ends.control))
+            Ok(ends::find(&db, &project).await?.map_or_else(Position::default, |ends| ends.control))
         };
         let outcome = self.db.read(Lane::Point, read).await;
         *last = Some((number, outcome.clone()));

@@ -82,6 +82,13 @@ on_both_databases! {
         assert_eq!(get(r#"{"invite":"abc"}"#).await.status, 200);
         assert_eq!(get(r#"{"invite":"abd"}"#).await.error(), (404, "DOCUMENT_NOT_FOUND"));
         assert_eq!(get("{}").await.error(), (403, "FORBIDDEN"));
+        // A null in a list matches nothing that is missing.
+        set_rules(app, "teams", json!({ "read": { "team__in": "$param.teams" } })).await;
+        app.put("/collections/teams/none", json!({})).await;
+        app.put("/collections/teams/red", json!({ "team": "red" })).await;
+        let request = app.request_as(PUBLISHABLE_KEY, Method::GET, "/collections/teams");
+        let list = app.send(request.header("X-Coir-Params", r#"{"teams":[null,"red"]}"#)).await;
+        assert_eq!(ids(&list), ["red"]);
         for wrong in ["", "[]", "{", r#"{"a":1,"a":2}"#, &format!("{{\"a\":\"{}\"}}", "x".repeat(4096))] {
             assert_eq!(get(wrong).await.error(), (400, "INVALID_BODY"), "{wrong}");
         }

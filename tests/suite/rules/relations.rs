@@ -160,6 +160,19 @@ on_both_databases! {
         assert_eq!(stream.next_event().await.json()["code"], "FORBIDDEN");
     }
 
+    async fn a_collection_that_rules_ask_keeps_its_name(app: &TestApp) {
+        make_teams(app).await;
+        let settings = "/collections/members/settings";
+        assert_eq!(app.patch(settings, json!({ "name": "others" })).await.error(), (409, "CONFLICT"));
+        assert_eq!(app.delete("/collections/members").await.error(), (409, "CONFLICT"));
+        assert_eq!(app.delete("/collections/posts").await.status, 200);
+        assert_eq!(app.patch(settings, json!({ "name": "others" })).await.status, 200);
+        let own = json!({ "team__in": { "$from": "others", "select": "team" } });
+        set_rules(app, "others", json!({ "read": own })).await;
+        assert_eq!(app.patch("/collections/others/settings", json!({ "name": "more" })).await.error().0, 409);
+        assert_eq!(app.delete("/collections/others").await.status, 200);
+    }
+
     async fn a_relation_is_checked_when_it_is_set(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         for (relation, part) in [

@@ -164,6 +164,45 @@ on_both_databases! {
         }
     }
 
+    /// Another user takes a socket over, with the same rights for other reasons.
+    async fn whoever_takes_a_socket_over_loses_rights_of_their_own(app: &TestApp) {
+        let (ada, bob) = (sign_up(app, "ada@example.com").await, sign_up(app, "bob@example.com").await);
+        for user in [&ada, &bob] {
+            app.patch(&format!("/users/{}", user.id), json!({ "roles": ["mod"] })).await;
+        }
+        set_rules(app, "reports", json!({ "read": { "$user.roles__array_contains": "mod" } })).await;
+        let mut watch = socket(app, &ada.access).await;
+        watch.subscribe("reports", json!({})).await;
+        watch.subscribe_named("n", "reports", json!({})).await;
+        watch.authenticate(&bob.access).await;
+        put(app, "/collections/reports/a", json!({})).await;
+        assert_eq!(watch.next().await["document"]["id"], "a");
+        assert_eq!(watch.next().await["document"]["id"], "a");
+        app.patch(&format!("/users/{}", bob.id), json!({ "roles": [] })).await;
+        put(app, "/collections/reports/b", json!({})).await;
+        assert_eq!(watch.next_error().await.0, "FORBIDDEN");
+        assert_eq!(watch.next_error().await.0, "FORBIDDEN");
+    }
+
+    /// Many snapshots on one socket, which goes away in their middle, hold up nobody else.
+    async fn many_snapshots_of_a_guest_hold_up_nobody(app: &TestApp) {
+        app.put("/collections/posts/a", json!({})).await;
+        for round in 0..5 {
+            let mut guest = socket(app, PUBLISHABLE_KEY).await;
+            for n in 0..20 {
+                guest.send(json!({ "type": "subscribe", "id": format!("s{n}"), "collection": "posts", "snapshot": true })).await;
+            }
+            if round % 2 == 0 {
+                let mut ready = 0;
+                while ready < 20 {
+                    ready += usize::from(guest.next().await["type"] == "ready");
+                }
+            }
+            drop(guest);
+            assert_eq!(app.get("/collections").await.status, 200);
+        }
+    }
+
     async fn parameters_belong_to_one_subscription(app: &TestApp) {
         let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         set_rules(app, "rooms", json!({ "read": { "inviteHash": "$paramHash.invite" } })).await;
@@ -176,6 +215,14 @@ on_both_databases! {
         let room = put(app, "/collections/rooms/a", json!({ "inviteHash": hash })).await;
         put(app, "/collections/rooms/b", json!({ "inviteHash": "0" })).await;
         assert_eq!(watch.next().await["document"]["data"], room["data"]);
+        let request = sse(app, PUBLISHABLE_KEY, "rooms").header("X-Coir-Params", r#"{"invite":"abc"}"#);
+        let mut stream = TestStream::open(request).await;
+        stream.opened().await;
+        let room = put(app, "/collections/rooms/c", json!({ "inviteHash": hash })).await;
+        assert_eq!(stream.next_event().await.json()["document"]["data"], room["data"]);
+        assert_eq!(watch.next().await["document"]["id"], "c");
+        let wrong = sse(app, PUBLISHABLE_KEY, "rooms").header("X-Coir-Params", "x");
+        assert_eq!(app.send(wrong).await.error(), (400, "INVALID_BODY"));
         // They are still known when the rules change.
         set_rules(app, "rooms", json!({ "read": { "inviteHash": "$paramHash.invite", "open": true } })).await;
         assert_eq!(watch.next().await["code"], "RIGHTS_CHANGED");

@@ -103,6 +103,26 @@ on_both_databases! {
         assert_eq!(answer.data()["data"], json!({ "author": "import", "rank": 1 }));
     }
 
+    /// What the server stamps is no change of the caller's.
+    async fn stamps_are_free_of_the_rules_about_changes(app: &TestApp) {
+        let ada = sign_up(app, "ada@example.com").await;
+        let rules = json!({
+            "read": true, "create": "@user",
+            "update": [{ "before": "@user", "only": ["likes"] }, { "before": "@user", "unchanged": ["owner", "meta"] }],
+            "stamp": { "create": { "score": 0 }, "update": { "editedAt": "$now", "meta.by": "$user.id" } },
+            "fields": { "score": { "write": false }, "editedAt": { "write": false } },
+        });
+        set_rules(app, "posts", rules).await;
+        assert_eq!(as_user(app, &ada, Method::PUT, "/collections/posts/p", json!({ "owner": "ada" })).await.status, 201);
+        let patch = async |body| as_user(app, &ada, Method::PATCH, "/collections/posts/p", body).await;
+        let liked = patch(json!({ "$inc": { "likes": 1 } })).await;
+        assert_eq!(liked.data()["data"]["editedAt"], liked.data()["updatedAt"], "{liked:?}");
+        assert_eq!(patch(json!({ "title": "x" })).await.status, 200);
+        for change in [json!({ "owner": "eve" }), json!({ "meta": { "more": 1 } }), json!({ "score": 1 })] {
+            assert_eq!(patch(change.clone()).await.error().0, 403, "{change}");
+        }
+    }
+
     async fn a_batch_with_one_refused_document_is_refused_whole(app: &TestApp) {
         set_rules(app, "posts", json!({ "read": true, "create": { "ok": true }, "update": true })).await;
         let documents = json!({ "documents": [{ "ok": true }, { "ok": false }] });
