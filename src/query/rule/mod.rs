@@ -1,7 +1,7 @@
 //! Rules: who may do what with the documents of a collection, in the language of filters.
 //!
 //! A [`RuleSet`] is parsed once, when it is set. For a caller, [`Condition::bind`] turns a condition into an ordinary
-//! [`Filter`]: variables become values, and terms on the caller become true or false. So the matcher, both databases and the hub need to
+//! [`Filter`](crate::query::Filter): variables become values, and terms on the caller become true or false. So the matcher, both databases and the hub need to
 //! know nothing of rules.
 //!
 //! A term whose variable has no value is *unknown*, and stays unknown under `$not`. A rule that ends unknown denies:
