@@ -55,17 +55,17 @@ impl Subscriptions {
         Ok(found)
     }
 
-    /// Notes who is asking now. The rights of all subscriptions are asked for anew if it is somebody else: they depend on other
-    /// documents.
-    pub fn set_asker(&mut self, before: &Principal, after: &Principal) {
+    /// Notes who is asking now. If it is somebody else, all subscriptions are paused, and go on when their rights were asked for anew:
+    /// these depend on other documents. Returns whether they are paused.
+    pub fn set_asker(&mut self, before: &Principal, after: &Principal) -> bool {
         self.asker = Some(Rc::new(after.clone()));
         if is_same_reader(before, after) {
-            return;
+            return false;
         }
-        for subscription in &self.all {
-            subscription.delivery.doubt();
-            self.shard.fall_back(&subscription.delivery);
-        }
+        // Those that catch up would ask for the rights of the one before.
+        self.pause();
+        self.all.iter().for_each(|subscription| subscription.delivery.doubt());
+        true
     }
 
     /// Ends those of these subscriptions that have not ended yet, and returns them.

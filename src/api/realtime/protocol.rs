@@ -127,8 +127,8 @@ impl Protocol {
         let asker = principal.clone();
         self.set_principal(principal)?;
         say_forbidden(&self.subscriptions.end_these(&rebound), Forbidden::OtherReader);
-        self.subscriptions.set_asker(&known, &asker);
-        if was_paused {
+        let is_other = self.subscriptions.set_asker(&known, &asker);
+        if was_paused || is_other {
             self.subscriptions.end_pause();
         }
         Ok(())

@@ -184,6 +184,39 @@ on_both_databases! {
         assert_eq!(watch.next_error().await.0, "FORBIDDEN");
     }
 
+    /// The same, while the subscription still catches up for the one before.
+    async fn whoever_takes_over_a_snapshot_under_way_has_rights_of_their_own(app: &TestApp) {
+        let (ada, bob) = (sign_up(app, "ada@example.com").await, sign_up(app, "bob@example.com").await);
+        let role = async |user: &str, roles: Value| {
+            app.patch(&format!("/users/{user}"), json!({ "roles": roles })).await;
+        };
+        role(&ada.id, json!(["mod"])).await;
+        set_rules(app, "reports", json!({ "read": { "$user.roles__array_contains": "mod" } })).await;
+        for n in 0..5 {
+            role(&bob.id, json!(["mod"])).await;
+            let mut watch = socket(app, &ada.access).await;
+            for id in ["a", "b", "c"] {
+                watch.send(json!({ "type": "subscribe", "id": id, "collection": "reports", "snapshot": true })).await;
+            }
+            watch.authenticate(&bob.access).await;
+            let mut ready = std::collections::HashSet::new();
+            while ready.len() < 3 {
+                let message = watch.next().await;
+                if message["type"] == "ready" {
+                    ready.insert(message["id"].clone());
+                }
+            }
+            role(&bob.id, json!([])).await;
+            put(app, &format!("/collections/reports/{n}"), json!({})).await;
+            let mut ended = 0;
+            while ended < 3 {
+                let message = watch.next().await;
+                assert_ne!(message["document"]["id"], json!(n.to_string()), "{message}");
+                ended += usize::from(message["code"] == "FORBIDDEN");
+            }
+        }
+    }
+
     /// Many snapshots on one socket, which goes away in their middle, hold up nobody else.
     async fn many_snapshots_of_a_guest_hold_up_nobody(app: &TestApp) {
         app.put("/collections/posts/a", json!({})).await;
