@@ -113,7 +113,8 @@ impl Readable {
     }
 }
 
-/// Returns what a principal may read of a collection. [`Rights`](super::Rights) binds its rule. Every door asks there: a list, a stream or an export narrows its own filter by the answer.
+/// Returns what a principal may read of a collection. [`Rights`](super::Rights) binds its rule. Every door asks there: a list, a stream
+/// or an export narrows its own filter by the answer.
 ///
 /// A user sees exactly themselves in the collection of users, a server sees everybody, and a key alone nobody.
 pub fn readable(principal: &Principal, collection: &Collection, rule: Option<Filter>) -> Readable {

@@ -1,4 +1,4 @@
-//! What a principal may read: the rules of a collection, bound to the principal.
+//! The rights of a principal to read: the rules of a collection, bound to the principal.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// What a principal may read of a collection, and on what that depends besides the rules.
+/// The documents of a collection that a principal may read, and on what that depends besides the rules.
 pub struct ReadRights {
     pub readable: Readable,
     /// A change of a matching document may change it: the filters by their collections, each collection once.
