@@ -317,6 +317,7 @@ impl From<WriteError> for ApiError {
             WriteError::BuiltIn(_)
             | WriteError::ProfileOnly
             | WriteError::Denied(_)
+            | WriteError::Forbidden(_)
             | WriteError::Disabled
             | WriteError::WrongCode
             | WriteError::EmailNotVerified

@@ -1,7 +1,7 @@
 //! The composition root: connects, migrates, starts hub, relay and writer, binds, and stops in the opposite order. The only
 //! module that sees every other one.
 //!
-//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`threads`], [`secrets`], [`caches`], [`error`].
+//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`threads`], [`secrets`], [`caches`], [`open_collections`], [`error`].
 
 mod caches;
 mod database;
@@ -9,6 +9,7 @@ mod descriptors;
 mod error;
 mod http;
 mod listener;
+mod open_collections;
 mod secrets;
 mod threads;
 
@@ -235,6 +236,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let issued = IssuedTokens::new(users.clone(), authenticator.sessions.clone());
     // Nobody has set it before.
     let _ = authenticator.foreign.set(Arc::new(issued));
+    let named = catalogs.clone();
     let state = web::Data::new(ServerState {
         users,
         projects: Projects { db: db.clone(), catalogs: catalogs.clone(), writer: writer.clone(), hosts },
@@ -289,6 +291,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         let _ = http_ended.send(pulse.beat_during(THREAD_STILL, server).await);
     }));
     limits.log(&config.limits);
+    // Nobody waits for it.
+    tokio::spawn(open_collections::log(db.clone(), named));
     Ok(Running {
         address,
         new_keys,

@@ -2,7 +2,7 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`].
+//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`], [`ruling`], [`rights`].
 
 pub mod access_keys;
 pub mod authenticator;
@@ -16,6 +16,7 @@ pub mod passwords;
 pub mod permission;
 pub mod principal;
 pub mod rights;
+pub mod ruling;
 pub mod sessions;
 pub mod tickets;
 pub mod tokens;
@@ -30,6 +31,7 @@ pub use passwords::{PasswordError, Passwords};
 pub use permission::{Action, Forbidden};
 pub use principal::{KeyKind, Principal, Scopes, SignedIn, TicketCollection};
 pub use rights::Rights;
+pub use ruling::Ruling;
 pub use sessions::Sessions;
 pub use tickets::{TicketError, Tickets};
 pub use tokens::{TokenError, Tokens};

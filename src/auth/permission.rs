@@ -50,6 +50,15 @@ pub enum Forbidden {
     TooManyValues,
     #[error("the rules of this collection let you read none of its documents")]
     Rule,
+    #[error(
+        "this project is closed and the collection has no rules, so that only a server may use it, with a secret key (sk_…); \
+         PATCH /collections/{{collection}}/settings sets rules"
+    )]
+    Closed,
+    #[error(
+        "this project is closed, so that only a server may create a collection, with a secret key (sk_…) and with rules for others"
+    )]
+    ClosedToNew,
     #[error("a user may change only their `profile` here")]
     ProfileOnly,
     #[error("somebody else is asking now, who may read other documents of this collection; subscribe again")]

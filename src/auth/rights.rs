@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{
-    Forbidden, Principal,
+    Forbidden, Principal, Ruling,
     permission::{self, Readable},
     principal::keyless,
 };
@@ -64,9 +64,13 @@ impl<'a> Rights<'a> {
     pub async fn read_rights(&self, collection: &Collection) -> Result<ReadRights, StoreError> {
         let control = self.catalog.control.sequence;
         let of = |rule| permission::readable(self.principal, collection, rule);
-        let rules = match self.catalog.rules_of(&collection.id) {
-            Some(rules) if !self.principal.is_server() => rules,
-            _ => return Ok(ReadRights { readable: of(None), watched: Vec::new(), control }),
+        let rules = match Ruling::of(&self.catalog, collection, self.principal.is_server()) {
+            Ruling::Rules(rules) => rules,
+            Ruling::Free => return Ok(ReadRights { readable: of(None), watched: Vec::new(), control }),
+            Ruling::Closed => {
+                let readable = Readable::Nothing(Forbidden::Closed);
+                return Ok(ReadRights { readable, watched: Vec::new(), control });
+            }
         };
         let mut values = self.values(rules).await?;
         let mut watched = Vec::new();

@@ -17,6 +17,10 @@ use crate::{
 
 /// How far a log may be ahead of the clock, in milliseconds: writes go on meanwhile.
 const MINUTE: i64 = 60_000;
+const OPEN: &str =
+    "The project is open: everybody with one of its keys reads and writes each collection without rules.";
+const CLOSED: &str =
+    "The project is closed: each collection without rules is for servers only, with a secret key.";
 
 pub(super) async fn create_key(
     db: &Db,
@@ -170,21 +174,33 @@ async fn write_together(db: &Db, mutations: Vec<(ProjectId, Vec<Operation>)>) ->
     Ok(outcome?)
 }
 
-pub(super) async fn create_project(db: &Db, name: &str) -> Result<(), CliError> {
-    let project = keys::create_project(db, name).await?;
+pub(super) async fn create_project(db: &Db, name: &str, is_open: bool) -> Result<(), CliError> {
+    let project = keys::create_project(db, name, is_open).await?;
     print(format_args!("The project `{}` has these keys, which are shown only once:", project.name))?;
     for kind in [KeyKind::Publishable, KeyKind::Secret] {
         let key = keys::create_key(db, &project.id, kind, &Scopes::all()).await?;
         print(format_args!("  {:<11}  {key}", kind.as_str()))?;
     }
+    note(if is_open { OPEN } else { CLOSED });
+    Ok(())
+}
+
+/// Opens a project, or closes it.
+pub(super) async fn open_project(db: &Db, name: &str, is_open: bool) -> Result<(), CliError> {
+    let project = keys::get_project(db, name).await?;
+    let change = serde_json::Map::from_iter([("open".to_owned(), is_open.into())]);
+    write(db, vec![(project.id, Operation::ChangeSettings(change))]).await?;
+    print(if is_open { OPEN } else { CLOSED })?;
+    note("Running servers notice within a second, and streams that are open too.");
     Ok(())
 }
 
 pub(super) async fn list_projects(db: &Db) -> Result<(), CliError> {
-    print(format_args!("{:<36}  {:<24}  name", "id", "created"))?;
+    print(format_args!("{:<36}  {:<24}  {:<6}  name", "id", "created", "access"))?;
     let all = db.read(Lane::Point, |db| async move { projects::list(&db).await }).await;
     for project in all.map_err(keys::SetupError::from)? {
-        print(format_args!("{}  {}  {}", project.id, project.created_at, project.name))?;
+        let access = if project.is_open { "open" } else { "closed" };
+        print(format_args!("{}  {}  {access:<6}  {}", project.id, project.created_at, project.name))?;
     }
     Ok(())
 }

@@ -101,13 +101,26 @@ pub(super) enum SecretCommand {
 
 #[derive(Subcommand)]
 pub(super) enum ProjectCommand {
-    /// Create a project with one key of each kind
+    /// Create a project with one key of each kind. It is closed: a collection without rules is for servers only
     Create {
         /// 1 to 64 letters, digits, `_` or `-`
         name: String,
+        /// Open the project: everybody with one of its keys reads and writes each collection without rules
+        #[arg(long)]
+        open: bool,
     },
     /// List the projects
     List,
+    /// Open a project to its publishable keys and its users: they read and write each collection without rules
+    Open {
+        /// The project
+        name: String,
+    },
+    /// Close a project: its collections without rules are for servers with a secret key only, also on open streams
+    Close {
+        /// The project
+        name: String,
+    },
 }
 
 #[derive(Args)]

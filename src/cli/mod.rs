@@ -112,7 +112,15 @@ async fn run_on_database(config: &Config, command: Administration) -> Result<(),
             admin::rotate_secrets(&db, secret.map(Into::into), revoke_previous).await
         }
         Administration::Secrets(SecretCommand::List) => admin::list_secrets(&db).await,
-        Administration::Projects(ProjectCommand::Create { name }) => admin::create_project(&db, &name).await,
+        Administration::Projects(ProjectCommand::Create { name, open }) => {
+            admin::create_project(&db, &name, open).await
+        }
+        Administration::Projects(ProjectCommand::Open { name }) => {
+            admin::open_project(&db, &name, true).await
+        }
+        Administration::Projects(ProjectCommand::Close { name }) => {
+            admin::open_project(&db, &name, false).await
+        }
         Administration::Projects(ProjectCommand::List) => admin::list_projects(&db).await,
         Administration::AcceptClock => admin::accept_clock(&db).await,
     };

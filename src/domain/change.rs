@@ -81,6 +81,9 @@ pub enum Control {
     },
     /// The settings of the project changed. The project's row has them.
     SettingsChanged,
+    /// The project was opened or closed, so that callers may have other rights on every collection without rules. The settings
+    /// say which; they may have changed otherwise, too.
+    AccessChanged,
     /// A secret that the server signs with was replaced. The table `secrets` has the new one.
     SecretsRotated,
     /// An operator confirmed the clock. The times of this entry and of those after it may be before those of earlier entries.
@@ -108,7 +111,7 @@ impl Control {
     pub fn may_change_rights(&self, collection: &CollectionId) -> bool {
         match self {
             Self::RulesChanged { collection: changed } => *changed == *collection.as_str(),
-            Self::Unknown => true,
+            Self::AccessChanged | Self::Unknown => true,
             _ => false,
         }
     }

@@ -21,9 +21,12 @@ const MAX_DOMAINS: usize = 100;
 const MAX_SHOWN: usize = 60;
 
 /// The settings of a project. Each member is a section. Members that are missing have their defaults.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ProjectSettings {
+    /// Whether collections without rules are open to every key of the project, and to its users. Otherwise they are for servers
+    /// only. A project without this member was made before it existed, and is open.
+    pub open: bool,
     pub signup: SignUp,
     /// The providers of sign-ins, by their names.
     pub oauth: Providers,
@@ -85,6 +88,19 @@ pub enum SettingsError {
     TooLarge,
 }
 
+impl Default for ProjectSettings {
+    fn default() -> Self {
+        Self {
+            open: true,
+            signup: SignUp::default(),
+            oauth: Providers::default(),
+            redirects: Vec::new(),
+            issuers: Vec::new(),
+            mails: MailTemplates::default(),
+        }
+    }
+}
+
 impl Default for SignUp {
     fn default() -> Self {
         Self { mode: SignUpMode::Open, domains: Vec::new(), anonymous: true, conceal: false }
@@ -130,6 +146,11 @@ impl SignUp {
 }
 
 impl ProjectSettings {
+    /// Returns the settings of a new project that is closed.
+    pub fn closed() -> Self {
+        Self { open: false, ..Self::default() }
+    }
+
     /// Returns the URLs to which the server makes requests, with the paths of their settings.
     pub fn requested_urls(&self) -> Vec<(String, String)> {
         let providers = self.oauth.iter();
@@ -177,6 +198,11 @@ impl ProjectSettings {
     /// # Errors
     /// [`SettingsError`], which names the first member that is unknown or not valid.
     pub fn merge(&self, change: &Map<String, Value>) -> Result<Self, SettingsError> {
+        // Whoever clears a setting must not open a project with it.
+        if change.get("open").is_some_and(Value::is_null) {
+            let problem = "it must be true or false".to_owned();
+            return Err(SettingsError::Invalid { path: "open".to_owned(), problem });
+        }
         let before = self.to_value();
         let change = &without_hidden(change);
         let mut merged = before.clone();

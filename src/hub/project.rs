@@ -311,7 +311,7 @@ impl Project {
                 self.rights_changed = change.position.sequence;
                 self.doubt_all(&CollectionId::from_stored(collection));
             }
-            Entry::Control(Control::Unknown) => {
+            Entry::Control(Control::AccessChanged | Control::Unknown) => {
                 self.rights_changed = change.position.sequence;
                 let mut collections: Vec<_> = self.collections.keys().cloned().collect();
                 collections.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));

@@ -14,7 +14,7 @@ use crate::{
         Db,
         collections::catalog::{Catalog, Catalogs},
     },
-    writer::{Committed, Mutation, Operation, Outcome, WriterHandle},
+    writer::{Author, Committed, Mutation, Operation, Outcome, WriterHandle},
 };
 
 /// How long the creation of a collection waits for its unique indexes.
@@ -212,8 +212,9 @@ impl Collections {
         operations: Vec<Operation>,
     ) -> Result<Committed, ServiceError> {
         let (project, caller, session) = principal.callers();
+        let author = Author::of(principal);
         let mutation =
-            Mutation { project, caller, session, author: None, operations, idempotency: None, seen: None };
+            Mutation { project, caller, session, author, operations, idempotency: None, seen: None };
         Ok(self.writer.submit(mutation).await?)
     }
 }

@@ -122,17 +122,18 @@ pub async fn get_project(db: &Db, name: &str) -> Result<Project, SetupError> {
     found.ok_or_else(|| SetupError::UnknownProject(name.to_owned()))
 }
 
-/// Creates a project with an empty log.
+/// Creates a project with an empty log. Unless it is open, its collections are for servers until they have rules.
 ///
 /// # Errors
 /// [`SetupError::BadProjectName`] and [`SetupError::ProjectExists`].
-pub async fn create_project(db: &Db, name: &str) -> Result<Project, SetupError> {
+pub async fn create_project(db: &Db, name: &str, is_open: bool) -> Result<Project, SetupError> {
     let form = (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if !form {
         return Err(SetupError::BadProjectName);
     }
-    let project = Project { id: ProjectId::generate(), name: name.to_owned(), created_at: Timestamp::now() };
+    let (id, created_at) = (ProjectId::generate(), Timestamp::now());
+    let project = Project { id, name: name.to_owned(), created_at, is_open };
     let mut tx = db.begin_write().await?;
     projects::insert(&mut tx, &project, draw_epoch()?);
     match commit(tx, async || is_own_project(db, &project).await).await {
@@ -260,7 +261,9 @@ impl FirstProject {
             secret: key(secret, KeyKind::Secret)?,
         };
         let (id, name) = (ProjectId::generate(), DEFAULT_PROJECT.to_owned());
-        Ok(Self { project: Project { id, name, created_at: Timestamp::now() }, epoch: draw_epoch()?, keys })
+        // The client libraries expect it so.
+        let project = Project { id, name, created_at: Timestamp::now(), is_open: true };
+        Ok(Self { project, epoch: draw_epoch()?, keys })
     }
 
     /// Makes sure that the project `default` exists. Returns the keys if it is this one: the process shows them, and no other does.

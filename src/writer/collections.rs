@@ -28,6 +28,7 @@ impl Batch {
             return Ok(collection.clone());
         }
         let name = CollectionName::parse(name_or_id).map_err(WriteError::BadCollectionName)?;
+        self.check_new_collection(staged)?;
         self.add_collection(staged, name, None)
     }
 
@@ -40,6 +41,7 @@ impl Batch {
         if self.catalog(staged).find(name.as_str()).is_some() {
             return Err(WriteError::CollectionExists(name.clone()));
         }
+        self.check_new_collection(staged)?;
         Ok(Outcome::Collection(self.add_collection(staged, name.clone(), schema.cloned())?))
     }
 

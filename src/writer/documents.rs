@@ -33,7 +33,7 @@ impl Batch {
         checked: Option<&Checked>,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find_or_create(staged, collection)?;
-        let judge = self.judge(staged, &collection);
+        let judge = self.judge(staged, &collection)?;
         let (data, checked) = stamped(judge.as_ref(), true, (data, checked))?;
         check_schema(staged, &collection, &data, checked)?;
         let Position { sequence, at } = staged.next();
@@ -54,7 +54,7 @@ impl Batch {
         let collection = self.find_or_create(staged, collection)?;
         let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         let before = self.document(staged, &key);
-        let judge = self.judge(staged, &collection);
+        let judge = self.judge(staged, &collection)?;
         check_readable(judge.as_ref(), before.as_deref())?;
         precondition.check(before.as_deref())?;
         let (data, checked) = stamped(judge.as_ref(), before.is_none(), (data, checked))?;
@@ -74,7 +74,7 @@ impl Batch {
         let collection = self.find(staged, collection)?;
         let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
         let before = self.document(staged, &key).ok_or(WriteError::UnknownDocument)?;
-        let judge = self.judge(staged, &collection);
+        let judge = self.judge(staged, &collection)?;
         check_readable(judge.as_ref(), Some(&before))?;
         precondition.check(Some(&before))?;
         let data = self.merge_user(&collection, patch, &before.data)?;
@@ -93,7 +93,7 @@ impl Batch {
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
         let key = DocumentKey { collection: collection.id.clone(), id: id.clone() };
-        let judge = self.judge(staged, &collection);
+        let judge = self.judge(staged, &collection)?;
         let mut found = self.document(staged, &key);
         if let (Some(judge), Some(document)) = (&judge, &found)
             && !judge.can_read(document)?

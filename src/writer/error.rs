@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::clock_trouble::ClockTrouble;
 use crate::{
+    auth::Forbidden,
     domain::{
         CollectionName, DataError, DocumentId, UserDataError, Violation,
         name::NameError,
@@ -99,6 +100,9 @@ pub enum WriteError {
     /// A rule of the collection, which it names, does not allow the write.
     #[error("the rules of this collection don't allow this (`{0}`)")]
     Denied(String),
+    /// The project is closed to the caller.
+    #[error(transparent)]
+    Forbidden(Forbidden),
     /// What the rules ask of other collections has changed since it was read.
     #[error("what the rules of this collection ask is changing too fast; try again")]
     RightsBehind,

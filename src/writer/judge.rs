@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{author::Author, batch::Batch, error::WriteError, staged::Staged};
 use crate::{
-    auth::principal::keyless,
+    auth::{Forbidden, Ruling, principal::keyless, ruling::is_open},
     domain::{Collection, Data, Document, DocumentId, DocumentKey, USERS},
     query::rule::{
         Condition, Missing, RuleAction, RuleSet, SetQuery, Sets, StampError, Stamps, UserValues, Values,
@@ -25,9 +25,20 @@ pub(super) struct Judge {
 
 impl Batch {
     /// Returns the judge of a write to a collection. `None` if no rules bind the caller.
-    pub(super) fn judge(&self, staged: &Staged, collection: &Collection) -> Option<Judge> {
-        let author = staged.asker.author.as_ref()?;
-        let rules = self.catalog(staged).rules_of(&collection.id)?.clone();
+    ///
+    /// # Errors
+    /// [`WriteError::Forbidden`] if the collection is for servers only.
+    pub(super) fn judge(
+        &self,
+        staged: &Staged,
+        collection: &Collection,
+    ) -> Result<Option<Judge>, WriteError> {
+        let Some(author) = &staged.asker.author else { return Ok(None) };
+        let rules = match Ruling::of(self.catalog(staged), collection, false) {
+            Ruling::Rules(rules) => rules.clone(),
+            Ruling::Free => return Ok(None),
+            Ruling::Closed => return Err(WriteError::Forbidden(Forbidden::Closed)),
+        };
         let user = author.user.as_ref().map(|id| UserValues {
             id: id.to_string(),
             data: rules.needs_user_document().then(|| self.data_of_user(staged, id)).flatten(),
@@ -41,7 +52,18 @@ impl Batch {
             now: Some(staged.at),
         };
         let has_own_sets = !Arc::ptr_eq(&values.sets, &author.sets);
-        Some(Judge { rules, values, has_own_sets })
+        Ok(Some(Judge { rules, values, has_own_sets }))
+    }
+
+    /// Checks that the caller may create a collection.
+    ///
+    /// # Errors
+    /// [`WriteError::Forbidden`] for everybody but a server, if the project is closed.
+    pub(super) fn check_new_collection(&self, staged: &Staged) -> Result<(), WriteError> {
+        match staged.asker.author.is_some() && !is_open(self.catalog(staged)) {
+            true => Err(WriteError::Forbidden(Forbidden::ClosedToNew)),
+            false => Ok(()),
+        }
     }
 
     /// Returns the sets that the rules ask of other collections, with what the mutation at hand has made of them. Of a value that

@@ -19,7 +19,10 @@ impl Batch {
         if after != before {
             let sections: Vec<_> = change.keys().cloned().collect();
             staged.audit(AuditEvent::SettingsChanged, None, Some(json!({ "sections": sections })));
-            staged.control(Control::SettingsChanged);
+            staged.control(match after.open == before.open {
+                true => Control::SettingsChanged,
+                false => Control::AccessChanged,
+            });
             self.change_catalog(staged, |catalog| catalog.set_settings(after.clone()));
             staged.plan.settings.push((staged.project.clone(), after.clone()));
         }

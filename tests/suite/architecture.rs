@@ -113,13 +113,14 @@ fn the_front_pages_stay_short() {
 }
 
 /// The calls of a `spawn` that are not of a supervised part: the file, how many there are, and why they need none.
-const UNSUPERVISED: [(&str, usize, &str); 22] = [
+const UNSUPERVISED: [(&str, usize, &str); 23] = [
     ("src/api/cocobase/socket.rs", 1, "a session cuts its own connection if it panics"),
     ("src/api/realtime/sse.rs", 1, "the same"),
     ("src/api/realtime/ws.rs", 1, "the same"),
     ("src/api/response.rs", 1, "watches one answer"),
     ("src/api/rest/collections.rs", 1, "awaited by its request"),
     ("src/api/sockets/socket.rs", 1, "a test's"),
+    ("src/app/mod.rs", 1, "says at start which collections are open, and ends"),
     ("src/auth/lanes.rs", 3, "a hash that is awaited, and a test's"),
     ("src/auth/lookups.rs", 1, "if it panics, the next to ask starts another one"),
     ("src/cli/logging/lines.rs", 2, "the log's own thread, and a test's"),

@@ -17,9 +17,12 @@ pub struct Project {
     /// Unique in the database.
     pub name: String,
     pub created_at: Timestamp,
+    /// Whether collections without rules are open to every key of the project.
+    pub is_open: bool,
 }
 
-const INSERT: Sql = Sql::same("INSERT INTO projects (id, name, created_at) VALUES ($1, $2, $3)");
+const INSERT: Sql =
+    Sql::same("INSERT INTO projects (id, name, created_at, settings) VALUES ($1, $2, $3, $4)");
 const INSERT_LOG_ENDS: Sql = Sql::same(
     "INSERT INTO heads (project_id, epoch, head, head_at, floor, floor_at, control) VALUES ($1, $2, 0, 0, 0, 0, 0)",
 );
@@ -32,7 +35,7 @@ const SET_SETTINGS: Sql = Sql::same("UPDATE projects SET settings = $2 WHERE id 
 /// A database failure.
 pub async fn find_by_name(db: &impl ConnectionTrait, name: &str) -> Result<Option<Project>> {
     let row = project::Entity::find().filter(project::Column::Name.eq(name)).one(db).await?;
-    Ok(row.map(to_project))
+    row.map(to_project).transpose()
 }
 
 /// Lists all projects, the oldest first.
@@ -41,12 +44,18 @@ pub async fn find_by_name(db: &impl ConnectionTrait, name: &str) -> Result<Optio
 /// A database failure.
 pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<Project>> {
     let rows = project::Entity::find().order_by_asc(project::Column::CreatedAt).all(db).await?;
-    Ok(rows.into_iter().map(to_project).collect())
+    rows.into_iter().map(to_project).collect()
 }
 
 /// Adds a project with an empty log and the built-in collection of users. Deferred. A unique violation if the name is taken.
 pub fn insert(tx: &mut WriteTx, project: &Project, epoch: Epoch) {
-    let values = [project.id.as_str().into(), project.name.as_str().into(), project.created_at.0.into()];
+    let settings = (!project.is_open).then(|| ProjectSettings::closed().to_value().to_string());
+    let values = [
+        project.id.as_str().into(),
+        project.name.as_str().into(),
+        project.created_at.0.into(),
+        settings.into(),
+    ];
     tx.defer(INSERT, values);
     tx.defer(INSERT_LOG_ENDS, [project.id.as_str().into(), epoch.to_text().into()]);
     let users = Collection {
@@ -88,6 +97,11 @@ fn to_settings(stored: Option<&str>) -> Result<ProjectSettings> {
     ProjectSettings::from_stored(stored).map_err(unread)
 }
 
-fn to_project(row: project::Model) -> Project {
-    Project { id: ProjectId::from_stored(&row.id), name: row.name, created_at: Timestamp(row.created_at) }
+fn to_project(row: project::Model) -> Result<Project> {
+    Ok(Project {
+        id: ProjectId::from_stored(&row.id),
+        name: row.name,
+        created_at: Timestamp(row.created_at),
+        is_open: to_settings(row.settings.as_deref())?.open,
+    })
 }

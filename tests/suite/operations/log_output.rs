@@ -66,6 +66,26 @@ on_each_database! {
         check_that_it_goes_on(&server, &url).await;
     }
 
+    async fn the_server_says_at_its_start_which_collections_are_open(database) {
+        let (url, _directory) = fresh_database(database).await;
+        let server = start(&url, Stdio::null()).await;
+        assert_eq!(write(&server).await, 201);
+        tokio::task::spawn_blocking(move || drop(server)).await.unwrap();
+        let (reader, log) = std::io::pipe().unwrap();
+        let server = tokio::task::spawn_blocking(move || {
+            let mut command = process::command(&["serve"]);
+            command.env("COIR_LOG", "info").stderr(log);
+            Process::spawn(command, &url, "127.0.0.1:0")
+        });
+        let server = server.await.unwrap();
+        let find = |line: &String| line.contains("is open") && line.contains("`posts`");
+        let find = move || BufReader::new(reader).lines().map_while(Result::ok).find(find);
+        let found = tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(find)).await.expect("no line says so");
+        let line = found.unwrap().unwrap();
+        assert!(line.contains("`default`") && line.contains("(1: `posts`)"), "{line}");
+        drop(server);
+    }
+
     async fn a_server_goes_on_when_nobody_reads_its_log(database) {
         let (url, _directory) = fresh_database(database).await;
         let (reader, log) = std::io::pipe().unwrap();

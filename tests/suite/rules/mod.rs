@@ -1,5 +1,6 @@
 //! Rules of collections: who may read and write what.
 
+mod closed;
 mod reads;
 mod recipes;
 mod relations;
