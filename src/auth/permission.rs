@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::Principal;
 use crate::{
-    domain::{Collection, Document, DocumentId, Patch},
-    query::{Field, Filter, of_users},
+    domain::{Collection, Document, DocumentId, FieldPath, Patch},
+    query::{Field, Filter, mask::Masked, of_users},
 };
 
 /// Something that takes a permission.
@@ -36,7 +36,7 @@ pub enum Action {
 }
 
 /// Why a known principal may not do something. The message can be shown to the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
     #[error("this request needs a secret key (sk_…)")]
     SecretKeyOnly,
@@ -59,6 +59,14 @@ pub enum Forbidden {
         "this project is closed, so that only a server may create a collection, with a secret key (sk_…) and with rules for others"
     )]
     ClosedToNew,
+    #[error(
+        "the rules of this collection hide the field `{0}` from you, so that no filter, sort, group or aggregate can ask for it"
+    )]
+    HiddenField(FieldPath),
+    #[error(
+        "this filter asks many things of fields that you may read in some documents only; with their rules it is too large"
+    )]
+    FilterTooLarge,
     #[error("a user may change only their `profile` here")]
     ProfileOnly,
     #[error("somebody else is asking now, who may read other documents of this collection; subscribe again")]
@@ -88,6 +96,15 @@ pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
         return Err(Forbidden::Scope(scope));
     }
     Ok(())
+}
+
+impl From<Masked> for Forbidden {
+    fn from(masked: Masked) -> Self {
+        match masked {
+            Masked::Hidden(path) => Self::HiddenField(path),
+            Masked::TooLarge => Self::FilterTooLarge,
+        }
+    }
 }
 
 /// The documents of a collection that a principal may read.
@@ -157,7 +174,7 @@ pub fn meant(collection: &Collection, filter: Filter) -> Filter {
 }
 
 /// Why a principal may not change a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unwritable {
     /// The principal may not read it either, so that it doesn't exist to them.
     Unknown,

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     domain::{Collection, CollectionId, Data, DocumentKey, USERS},
     query::{
-        Field, Filter,
-        rule::{Missing, RuleSet, SetQuery, Sets, UserValues, Values},
+        Field, Filter, Mask,
+        rule::{Missing, Reading, RuleSet, SetQuery, Sets, UserValues, Values},
     },
     store::{
         Db, Lane, StoreError,
@@ -26,10 +26,26 @@ use crate::{
 /// The documents of a collection that a principal may read, and on what that depends besides the rules.
 pub struct ReadRights {
     pub readable: Readable,
+    /// The fields of these documents that the principal may not read.
+    pub mask: Arc<Mask>,
     /// A change of a matching document may change it: the filters by their collections, each collection once.
     pub watched: Vec<(CollectionId, Filter)>,
     /// The sequence of the control entry up to which the rules are those of the log.
     pub control: u64,
+}
+
+impl ReadRights {
+    /// Narrows a filter to the documents that may be read and that match as the principal sees them.
+    ///
+    /// # Errors
+    /// [`Forbidden`] if there are none whatever the collection holds, or if the filter asks for what is hidden.
+    pub fn narrow(&self, filter: Filter) -> Result<Filter, Forbidden> {
+        // Who may read nothing is told so first.
+        match &self.readable {
+            Readable::Nothing(why) => Err(why.clone()),
+            readable => readable.clone().narrow(self.mask.filter(filter)?),
+        }
+    }
 }
 
 /// The rights of one principal, as of the moment at which they are first asked for. What they depend on is read once, and only if
@@ -49,32 +65,24 @@ impl<'a> Rights<'a> {
         Self { db, lane, catalog, principal, user: OnceCell::new(), sets: Mutex::default() }
     }
 
-    /// Returns what the principal may read of a collection.
-    ///
-    /// # Errors
-    /// A database failure.
-    pub async fn readable(&self, collection: &Collection) -> Result<Readable, StoreError> {
-        Ok(self.read_rights(collection).await?.readable)
-    }
-
-    /// Returns the same, and says on what else the answer depends.
+    /// Returns what the principal may read of a collection, and on what else the answer depends.
     ///
     /// # Errors
     /// A database failure.
     pub async fn read_rights(&self, collection: &Collection) -> Result<ReadRights, StoreError> {
         let control = self.catalog.control.sequence;
         let of = |rule| permission::readable(self.principal, collection, rule);
+        let (mask, mut watched) = (Arc::default(), Vec::new());
         let rules = match Ruling::of(&self.catalog, collection, self.principal.is_server()) {
             Ruling::Rules(rules) => rules,
-            Ruling::Free => return Ok(ReadRights { readable: of(None), watched: Vec::new(), control }),
+            Ruling::Free => return Ok(ReadRights { readable: of(None), mask, watched, control }),
             Ruling::Closed => {
                 let readable = Readable::Nothing(Forbidden::Closed);
-                return Ok(ReadRights { readable, watched: Vec::new(), control });
+                return Ok(ReadRights { readable, mask, watched, control });
             }
         };
         let mut values = self.values(rules).await?;
-        let mut watched = Vec::new();
-        if let Some(key) = self.user_key().filter(|_| rules.read().needs_user_document()) {
+        if let Some(key) = self.user_key().filter(|_| rules.reading_needs_user_document()) {
             add_watch(
                 &mut watched,
                 key.collection,
@@ -82,14 +90,15 @@ impl<'a> Rights<'a> {
             );
         }
         loop {
-            let missing = match rules.read().bind_with_queries(&values) {
-                Ok((filter, queries)) => {
+            let missing = match rules.bind_reading(&values) {
+                Ok(Reading { filter, mask, queries }) => {
                     for SetQuery { collection, filter, .. } in queries {
                         if let Some(collection) = self.catalog.find(&collection) {
                             add_watch(&mut watched, collection.id.clone(), filter);
                         }
                     }
-                    return Ok(ReadRights { readable: of(Some(filter)), watched, control });
+                    let (readable, mask) = (of(Some(filter)), Arc::new(mask));
+                    return Ok(ReadRights { readable, mask, watched, control });
                 }
                 Err(Missing(missing)) => missing,
             };
@@ -97,8 +106,31 @@ impl<'a> Rights<'a> {
                 Some(sets) => values.sets = sets,
                 None => {
                     let readable = Readable::Nothing(Forbidden::TooManyValues);
-                    return Ok(ReadRights { readable, watched, control });
+                    return Ok(ReadRights { readable, mask, watched, control });
                 }
+            }
+        }
+    }
+
+    /// Returns the fields of a collection that the principal may not read, also in documents which they may only write. `None` if
+    /// that can't be found out, as a set has too many values.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn mask(&self, collection: &Collection) -> Result<Option<Mask>, StoreError> {
+        let rules = match self.catalog.rules_of(&collection.id) {
+            Some(rules) if !self.principal.is_server() && rules.has_mask() => rules,
+            _ => return Ok(Some(Mask::default())),
+        };
+        let mut values = self.values(rules).await?;
+        loop {
+            let missing = match rules.mask(&values) {
+                Ok(mask) => return Ok(Some(mask)),
+                Err(Missing(missing)) => missing,
+            };
+            match self.read_sets(missing).await? {
+                Some(sets) => values.sets = sets,
+                None => return Ok(None),
             }
         }
     }

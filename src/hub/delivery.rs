@@ -69,13 +69,15 @@ pub struct Asked {
     pub params: Params,
     /// The documents on which the rights depend: at most one filter of each collection.
     pub watched: Vec<Arc<Interest>>,
+    /// The bytes of its mask.
+    pub mask_bytes: usize,
 }
 
 impl Asked {
     /// Returns the bytes of memory that it takes, about.
     fn bytes(&self) -> usize {
         let params = serde_json::to_string(&*self.params).map_or(0, |text| text.len());
-        size_of::<Self>() + self.wanted.size().memory + params
+        size_of::<Self>() + self.wanted.size().memory + params + self.mask_bytes
     }
 }
 

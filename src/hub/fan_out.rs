@@ -9,15 +9,16 @@ use super::{
     filter_index::{FilterIndex, Search},
 };
 use crate::{
-    domain::{Change, Document, ProjectId, cursor::Epoch},
+    domain::{Change, Document, Position, ProjectId, cursor::Epoch},
+    query::mask::{HiddenFields, Images},
     wire::{Event, EventKind, Form},
 };
 
 /// The serials of recipients, by shard.
 pub(super) type Targets = Vec<(u32, Vec<u64>)>;
 
-/// The images of a document before and after a change.
-pub(super) type Images<'d> = (Option<&'d Arc<Document>>, Option<&'d Arc<Document>>);
+/// What recipients share who get the same event.
+type Distinct<'f> = (EventKind, Form, &'f str, HiddenFields);
 
 /// The search for the filters that match before or after a change.
 pub(super) struct FanOut<'f, 'd> {
@@ -51,7 +52,7 @@ impl<'f, 'd> FanOut<'f, 'd> {
     }
 
     /// Encodes each distinct event that the change is, once, and returns it with its recipients. Recipients share an event if
-    /// it is of the same kind, in the same form, and calls the collection the same.
+    /// it is of the same kind, in the same form, calls the collection the same, and hides the same fields.
     pub(super) fn events(
         self,
         (project, epoch): (&ProjectId, Epoch),
@@ -59,20 +60,42 @@ impl<'f, 'd> FanOut<'f, 'd> {
     ) -> Vec<(Bytes, Targets)> {
         let Self { index, images, before, after } = self;
         let found = |search: Option<Search<'_, '_>>| search.map(Search::found).unwrap_or_default();
-        let mut distinct: BTreeMap<(EventKind, Form, &str), BTreeMap<u32, Vec<u64>>> = BTreeMap::new();
+        let mut distinct: BTreeMap<Distinct<'_>, BTreeMap<u32, Vec<u64>>> = BTreeMap::new();
         for (key, kind) in kinds(found(before), found(after)) {
+            // The recipients of a filter are often those of one audience.
+            let mut last: Option<(&Audience, HiddenFields)> = None;
             for recipient in index.recipients_of(key) {
-                let Audience { form, label, .. } = &**recipient.interest;
-                let targets = distinct.entry((kind, *form, &**label)).or_default();
+                let audience @ Audience { form, label, .. } = &**recipient.interest;
+                let hidden = match &last {
+                    Some((known, hidden)) if std::ptr::eq(*known, audience) => hidden.clone(),
+                    _ => audience.hidden_in(images),
+                };
+                last = Some((audience, hidden.clone()));
+                let targets = distinct.entry((kind, *form, &**label, hidden)).or_default();
                 targets.entry(recipient.id.shard).or_default().push(recipient.id.serial);
             }
         }
-        let encoded = distinct.into_iter().filter_map(|((kind, form, label), targets)| {
-            let event = Event::of_change((project, epoch, change.position), images, kind, label)?;
-            Some((form.encode(&event), targets.into_iter().collect()))
+        let encoded = distinct.into_iter().filter_map(|((kind, form, label, hidden), targets)| {
+            let place = (project, epoch, change.position);
+            Some((encode(place, (images, &hidden), kind, (form, label))?, targets.into_iter().collect()))
         });
         encoded.collect()
     }
+}
+
+/// Encodes the event that a change is to those from whom these fields are hidden. `None` if it is none.
+pub(super) fn encode(
+    place: (&ProjectId, Epoch, Position),
+    (images, hidden): (Images<'_>, &HiddenFields),
+    kind: EventKind,
+    (form, label): (Form, &str),
+) -> Option<Bytes> {
+    if hidden.is_empty() {
+        return Some(form.encode(&Event::of_change(place, images, kind, label)?));
+    }
+    let (before, after) = hidden.strip(images)?;
+    let event = Event::of_change(place, (before.as_ref(), after.as_ref()), kind, label)?;
+    Some(form.encode(&event))
 }
 
 /// Returns the kind of event that a change is to each filter that matches before or after it, in the order of the filters.

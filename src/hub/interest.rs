@@ -12,7 +12,10 @@ use std::{
 
 use crate::{
     domain::{CollectionId, FieldPath, KeyId, ProjectId},
-    query::Filter,
+    query::{
+        Filter, Mask,
+        mask::{HiddenFields, Images},
+    },
     wire::Form,
 };
 
@@ -40,6 +43,8 @@ pub struct Audience {
     pub label: Arc<str>,
     /// The key of its principal.
     pub key: KeyId,
+    /// The fields that its principal may not read, if there are any.
+    pub mask: Option<Arc<Mask>>,
 }
 
 /// The documents that a subscription wants to hear of, and how. When the last holder drops it, its bytes are given back.
@@ -110,6 +115,13 @@ impl Deref for Interest {
 
     fn deref(&self) -> &Audience {
         &self.audience.audience
+    }
+}
+
+impl Audience {
+    /// Returns the fields that are hidden from it in a change.
+    pub fn hidden_in(&self, images: Images<'_>) -> HiddenFields {
+        self.mask.as_ref().map(|mask| mask.hidden_in_images(images)).unwrap_or_default()
     }
 }
 
@@ -273,6 +285,7 @@ mod tests {
             form: Form::Sse,
             label: "c".into(),
             key: KeyId::from_stored(key),
+            mask: None,
         }
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     domain::{Change, Position},
+    query::mask::HiddenFields,
     wire::{EventKind, Form},
 };
 
@@ -34,6 +35,7 @@ struct RecentEvent {
     kind: EventKind,
     form: Form,
     label: Arc<str>,
+    hidden: HiddenFields,
     frame: Bytes,
 }
 
@@ -78,16 +80,18 @@ impl RecentChanges {
     }
 
     /// Returns the encoded event that the change at `place` is to those who get this kind of event in this form, under this
-    /// label. It is encoded once. `None` if the encoded events would take more than `max_bytes`, or `encode` returns none.
+    /// label, without these fields. It is encoded once. `None` if the encoded events would take more than `max_bytes`, or `encode` returns none.
     pub(super) fn event(
         &mut self,
         place: usize,
-        (kind, form, label): (EventKind, Form, &Arc<str>),
+        (kind, form, label, hidden): (EventKind, Form, &Arc<str>, &HiddenFields),
         max_bytes: usize,
         encode: impl FnOnce(&Change) -> Option<Bytes>,
     ) -> Option<Encoded> {
         let recent = &mut self.changes[place];
-        let is_same = |event: &&RecentEvent| (event.kind, event.form, &event.label) == (kind, form, label);
+        let is_same = |event: &&RecentEvent| {
+            (event.kind, event.form, &event.label, &event.hidden) == (kind, form, label, hidden)
+        };
         if let Some(event) = recent.events.iter().find(is_same) {
             return Some(Encoded { frame: event.frame.clone(), is_new: false });
         }
@@ -100,7 +104,8 @@ impl RecentChanges {
         }
         self.bytes += frame.len();
         self.encoded_bytes += frame.len();
-        recent.events.push(RecentEvent { kind, form, label: label.clone(), frame: frame.clone() });
+        let (label, hidden) = (label.clone(), hidden.clone());
+        recent.events.push(RecentEvent { kind, form, label, hidden, frame: frame.clone() });
         Some(Encoded { frame, is_new: true })
     }
 

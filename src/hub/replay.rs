@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::{
+    fan_out::encode,
     joining::Joining,
     outbox::{MAX_BYTES, MAX_FRAMES},
     recent_changes::{Encoded, RecentChanges},
 };
 use crate::{
     domain::{Control, Document, Entry, Position, ProjectId, cursor::Epoch},
-    wire::{Event, event_for},
+    wire::event_for,
 };
 
 /// Bytes of the changes that are compared with a filter for one replay, by [`Change::weight`](crate::domain::Change::weight).
@@ -63,9 +64,14 @@ pub(super) fn replay(
         let Some(kind) = event_for(images.0, images.1, |document| joining.filter.matches(document)) else {
             continue;
         };
-        let event = recent.event(place, (kind, joining.form, &joining.label), max_bytes, |change| {
-            let event = Event::of_change((project, epoch, change.position), images, kind, &joining.label)?;
-            Some(joining.form.encode(&event))
+        let hidden = joining.hidden_in(images);
+        if !hidden.is_empty() && hidden.strip(images).is_none() {
+            continue;
+        }
+        let shared = (kind, joining.form, &joining.label, &hidden);
+        let event = recent.event(place, shared, max_bytes, |change| {
+            let place = (project, epoch, change.position);
+            encode(place, (images, &hidden), kind, (joining.form, &joining.label))
         })?;
         bytes += event.frame.len();
         if !replay.frames.is_empty() && (bytes > MAX_BYTES || replay.frames.len() == MAX_FRAMES) {

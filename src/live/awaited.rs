@@ -122,15 +122,8 @@ impl Subscriptions {
         collection: &Collection,
     ) -> Result<Subscription, LiveError> {
         let old = &waited.delivery;
-        let audience = Audience {
-            project: old.project.clone(),
-            collection: collection.id.clone(),
-            form: old.form,
-            label: old.form.label(collection, &old.label).into(),
-            key: old.key.clone(),
-        };
         let (mut narrowed, mut checked) =
-            (Narrowed { filter: (*old.filter).clone(), asked: None, control: 0 }, 0);
+            (Narrowed { filter: (*old.filter).clone(), mask: None, asked: None, control: 0 }, 0);
         if let Some(principal) = &self.asker {
             let params = old.asked().map(|asked| asked.params.clone()).unwrap_or_default();
             let asker = principal.with_params(params);
@@ -142,6 +135,14 @@ impl Subscriptions {
             let wanted = permission::meant(collection, narrowed.filter);
             narrowed = narrow(&self.streams, &asker, collection, (wanted, as_of)).await??;
         }
+        let audience = Audience {
+            project: old.project.clone(),
+            collection: collection.id.clone(),
+            form: old.form,
+            label: old.form.label(collection, &old.label).into(),
+            key: old.key.clone(),
+            mask: narrowed.mask,
+        };
         let interest = self.streams.interests().get(audience, narrowed.filter)?;
         let head = waited.id().as_deref().map(NamedHead::new);
         let mut delivery = Delivery::new(interest, self.outbox.clone(), head, old.wants_snapshot)?;

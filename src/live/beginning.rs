@@ -245,7 +245,7 @@ impl Subscriptions {
     ) -> Result<Subscription, LiveError> {
         let head = new.id.as_deref().map(NamedHead::new);
         let form = if new.id.is_some() { Form::Named } else { self.form };
-        let (collection, label, Narrowed { filter, asked, .. }) = match target {
+        let (collection, label, Narrowed { filter, mask, asked, .. }) = match target {
             Target::Existing(collection, narrowed) => {
                 (collection.id.clone(), form.label(collection, &new.collection), narrowed)
             }
@@ -256,8 +256,9 @@ impl Subscriptions {
                     wanted: Arc::new(new.filter.clone()),
                     params,
                     watched: Vec::new(),
+                    mask_bytes: 0,
                 });
-                let narrowed = Narrowed { filter: new.filter, asked, control: 0 };
+                let narrowed = Narrowed { filter: new.filter, mask: None, asked, control: 0 };
                 (CollectionId::from_stored(&new.collection), new.collection, narrowed)
             }
         };
@@ -267,6 +268,7 @@ impl Subscriptions {
             form,
             label: label.into(),
             key: principal.key.clone(),
+            mask,
         };
         let interest = self.streams.interests().get(audience, filter)?;
         let mut delivery = Delivery::new(interest, self.outbox.clone(), head, new.snapshot)?;

@@ -14,7 +14,7 @@ use crate::{
     auth::{Principal, rights::ReadRights},
     domain::Collection,
     hub::{Asked, Audience, Delivery, Interest},
-    query::{Filter, rule::Params},
+    query::{Filter, Mask, rule::Params},
     store::StoreError,
     wire::Form,
 };
@@ -24,6 +24,8 @@ use crate::{
 pub struct Narrowed {
     /// The wanted documents that the principal may read.
     pub filter: Filter,
+    /// The fields that the principal may not read, if there are any.
+    pub mask: Option<Arc<Mask>>,
     /// What is needed to narrow it anew, if that is more than the filter.
     pub asked: Option<Asked>,
     /// The sequence of the control entry up to which the rules are those of the log.
@@ -52,25 +54,28 @@ pub(super) async fn narrow(
     collection: &Collection,
     (wanted, as_of): (Filter, AsOf),
 ) -> Result<Result<Narrowed, LiveError>, StoreError> {
-    let ReadRights { readable, watched, control } =
-        streams.reader().read_rights(principal, collection, as_of).await?;
-    let filter = match readable.narrow(wanted.clone()) {
+    let rights = streams.reader().read_rights(principal, collection, as_of).await?;
+    let filter = match rights.narrow(wanted.clone()) {
         Ok(filter) => filter,
         Err(forbidden) => return Ok(Err(forbidden.into())),
     };
-    let is_plain = filter == wanted && principal.params.is_empty() && watched.is_empty();
+    let ReadRights { mask, watched, control, .. } = rights;
+    let mask = (!mask.is_empty()).then_some(mask);
+    let is_plain = filter == wanted && principal.params.is_empty() && watched.is_empty() && mask.is_none();
     let params = principal.params.clone();
     let watch = |(collection, filter)| {
         let (project, key) = (principal.project.clone(), principal.key.clone());
-        let audience = Audience { project, collection, form: Form::Named, label: Arc::from(""), key };
+        let (form, label) = (Form::Named, Arc::from(""));
+        let audience = Audience { project, collection, form, label, key, mask: None };
         streams.interests().get(audience, filter)
     };
     let watched = match watched.into_iter().map(watch).collect() {
         Ok(watched) => watched,
         Err(full) => return Ok(Err(LiveError::TooManyBytes(full))),
     };
-    let asked = (!is_plain).then(|| Asked { wanted: Arc::new(wanted), params, watched });
-    Ok(Ok(Narrowed { filter, asked, control }))
+    let mask_bytes = mask.as_ref().map_or(0, |mask| mask.bytes());
+    let asked = (!is_plain).then(|| Asked { wanted: Arc::new(wanted), params, watched, mask_bytes });
+    Ok(Ok(Narrowed { filter, mask, asked, control }))
 }
 
 /// Asks for the rights of a subscription anew. If its collection was removed meanwhile, others notice.
@@ -104,7 +109,7 @@ pub(super) async fn rebind(
         watched.len() == delivery.watched().len() && watched.iter().zip(delivery.watched()).all(is_same);
     // As it is kept.
     let filter = narrowed.filter.clone().compact(&mut |path| path);
-    if filter == *delivery.filter && watches_same {
+    if filter == *delivery.filter && narrowed.mask == delivery.mask && watches_same {
         delivery.trust(checked);
         return Ok(Rebound::Same);
     }

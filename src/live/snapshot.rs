@@ -200,7 +200,14 @@ async fn offer_page(
     }
     let outbox = subscription.delivery.outbox();
     let permit = streams.work_permit().await;
-    let frame = messages::snapshot(subscription.delivery.form, subscription.id().as_deref(), &page.documents);
+    let (form, id) = (subscription.delivery.form, subscription.id());
+    let frame = match &subscription.delivery.mask {
+        None => messages::snapshot(form, id.as_deref(), &page.documents),
+        Some(mask) => {
+            let seen = page.documents.iter().map(|document| mask.strip(document.clone()));
+            messages::snapshot(form, id.as_deref(), &seen.collect::<Vec<_>>())
+        }
+    };
     drop(permit);
     let length = frame.len();
     let account = account_of(&subscription.delivery);

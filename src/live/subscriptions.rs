@@ -274,6 +274,7 @@ impl Subscriptions {
             form: delivery.form,
             label: delivery.label.clone(),
             key: delivery.key.clone(),
+            mask: narrowed.mask,
         };
         let interest = self.streams.interests().get(audience, narrowed.filter)?;
         let head = old.id().as_deref().map(NamedHead::new);
@@ -289,8 +290,8 @@ impl Subscriptions {
         if delivery.is_in_snapshot() {
             new.begin_snapshot();
         }
-        // With the same filter, only what the rights depend on is another.
-        let is_other = new.delivery.filter != delivery.filter;
+        // With the same filter and mask, only what the rights depend on is another.
+        let is_other = new.delivery.filter != delivery.filter || new.delivery.mask != delivery.mask;
         let keeps_view = is_other && (new.delivery.wants_snapshot || new.delivery.head().is_some());
         if let Some(cursor) = cursor.filter(|_| keeps_view)
             && !self.begin_anew(&new, Lost::Rights, cursor)

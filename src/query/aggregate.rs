@@ -56,7 +56,7 @@ impl Operation {
     /// [`FilterError`], which names the operations that these fields take.
     pub fn check(self, field: &Field) -> Result<(), FilterError> {
         match field {
-            Field::Data(_) => Ok(()),
+            Field::Data(_) | Field::Masked(_) => Ok(()),
             _ if self.is_of_numbers() => Err(FilterError::new(format!(
                 "`{}` takes a field with numbers; id, createdAt and updatedAt take min, max and count",
                 self.as_str()

@@ -9,7 +9,7 @@ impl Filter {
     pub fn compact(self, share: &mut impl FnMut(FieldPath) -> FieldPath) -> Self {
         let mut field = |field: Field| match field {
             Field::Data(path) => Field::Data(share(path)),
-            own @ (Field::Id | Field::CreatedAt | Field::UpdatedAt) => own,
+            own @ (Field::Id | Field::CreatedAt | Field::UpdatedAt | Field::Masked(_)) => own,
         };
         match self {
             Self::And(mut terms) if terms.len() == 1 => terms.remove(0).compact(share),

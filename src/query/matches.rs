@@ -81,6 +81,7 @@ impl Field {
             Self::CreatedAt => Some(Cow::Owned(Value::from(document.created_at.0))),
             Self::UpdatedAt => Some(Cow::Owned(Value::from(document.updated_at.0))),
             Self::Data(path) => value_at(path.segments(), &document.data).map(Cow::Borrowed),
+            Self::Masked(masked) => masked.value_in(document),
         }
     }
 }

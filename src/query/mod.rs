@@ -20,13 +20,14 @@
 //! strings by code point. `id` is a string to every operator. `createdAt` and `updatedAt` are times, which take the operators
 //! `eq ne in notin isnull gt gte lt lte`.
 //!
-//! Reading order: this file, [`parse`], `matches`, `size`, `compact`, [`key`], [`page`], [`index_definition`], [`planner`], [`select`],
+//! Reading order: this file, [`parse`], `matches`, `size`, `compact`, [`key`], [`page`], [`mask`], [`index_definition`], [`planner`], [`select`],
 //! [`populate`], [`aggregate`] with [`sum`], `of_users`, [`rule`].
 
 pub mod aggregate;
 mod compact;
 pub mod index_definition;
 pub mod key;
+pub mod mask;
 mod matches;
 mod of_users;
 pub mod page;
@@ -38,10 +39,11 @@ pub mod select;
 mod size;
 pub mod sum;
 
-use std::{cmp::Ordering, fmt};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use serde_json::Value;
 
+pub use mask::{Mask, MaskedField};
 pub use matches::Lookup;
 pub use of_users::{of_users, unknown_field_of_users};
 pub use size::FilterSize;
@@ -99,6 +101,8 @@ pub enum Field {
     UpdatedAt,
     /// A value inside the document's data.
     Data(FieldPath),
+    /// The same, as a caller sees it who may not read all of it. No parser makes one.
+    Masked(Arc<MaskedField>),
 }
 
 impl Comparison {
@@ -135,6 +139,7 @@ impl fmt::Display for Field {
                 };
                 write!(f, "{}{path}", if is_ambiguous { "data." } else { "" })
             }
+            Self::Masked(masked) => Self::Data(masked.path.clone()).fmt(f),
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Field, Filter, Part};
-use crate::domain::Segment;
+use crate::domain::{FieldPath, Segment};
 
 /// The bytes that an allocation takes besides its own.
 const ALLOCATION: usize = 16;
@@ -40,12 +40,24 @@ impl FilterSize {
     }
 
     fn add_field(&mut self, field: &Field) {
-        if let Field::Data(path) = field {
-            for segment in path.segments() {
-                self.memory += size_of::<Segment>();
-                if let Segment::Key(key) = segment {
-                    self.add_text(key);
+        match field {
+            Field::Data(path) => self.add_path(path),
+            Field::Masked(masked) => {
+                self.add_path(&masked.path);
+                for hide in &masked.hides {
+                    self.add_path(&hide.path);
+                    self.add(hide.except.size());
                 }
+            }
+            Field::Id | Field::CreatedAt | Field::UpdatedAt => {}
+        }
+    }
+
+    fn add_path(&mut self, path: &FieldPath) {
+        for segment in path.segments() {
+            self.memory += size_of::<Segment>();
+            if let Segment::Key(key) = segment {
+                self.add_text(key);
             }
         }
     }

@@ -1,17 +1,21 @@
 //! Creates, gets, replaces, merges and deletes single documents.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use super::{error::ServiceError, lookup::get_readable, scans::Scans};
+use super::{
+    error::ServiceError,
+    lookup::{View, view},
+    scans::Scans,
+};
 use crate::{
     auth::{
         Action, Forbidden, Principal, Rights,
         permission::{self, Unwritable},
     },
-    domain::{Collection, Data, Document, DocumentId, Patch},
-    query::Filter,
+    domain::{Collection, CollectionName, Data, Document, DocumentId, Patch},
+    query::{Filter, Mask},
     store::{
-        Db, Lane,
+        Db, Lane, StoreError,
         collections::catalog::Catalogs,
         documents::one,
         log::{changes, ends, idempotency::IdempotencyKey},
@@ -110,13 +114,13 @@ impl Documents {
         id: &DocumentId,
     ) -> Result<(Arc<Collection>, Document), ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let (collection, rule) =
-            get_readable((&self.db, &self.catalogs), principal, collection, Filter::all()).await?;
+        let View { collection, filter: rule, mask } =
+            view((&self.db, &self.catalogs), principal, collection, Filter::all()).await?;
         let key = (collection.id.clone(), id.clone());
         let found =
             self.db.read(Lane::Point, |db| async move { one::find(&db, &key.0, &key.1).await }).await?;
         let found = found.filter(|document| rule.matches(document));
-        Ok((collection, found.ok_or(ServiceError::UnknownDocument)?))
+        Ok((collection, mask.strip(found.ok_or(ServiceError::UnknownDocument)?)))
     }
 
     /// Checks new data against the schema before it is queued: the writer serves everybody, and should not spend time on it.
@@ -170,7 +174,58 @@ impl Documents {
                 done => break done?,
             }
         };
-        if committed.lacks_data() { self.add_data(principal, committed).await } else { Ok(committed) }
+        let committed = match committed.lacks_data() {
+            true => self.add_data(principal, committed).await?,
+            false => committed,
+        };
+        Ok(self.mask_written(principal, committed).await)
+    }
+
+    /// Returns what was committed, with its documents as the principal sees them. The write has happened, so it is answered in any
+    /// case: without data if the mask can't be found.
+    async fn mask_written(&self, principal: &Principal, mut committed: Committed) -> Committed {
+        if principal.is_server() {
+            return committed;
+        }
+        let masks = match self.masks_of(principal, &committed).await {
+            Ok(Some(masks)) => masks,
+            Ok(None) => return committed.without_data(),
+            Err(err) => {
+                tracing::warn!("a write is answered without data, because its mask can't be found: {err}");
+                return committed.without_data();
+            }
+        };
+        for outcome in &mut committed.outcomes {
+            if let Outcome::Document { collection, document, .. } = outcome
+                && let Some(mask) = masks.get(collection)
+            {
+                *document = mask.strip_shared(document);
+            }
+        }
+        committed
+    }
+
+    /// Returns the masks of the collections whose documents were written, where they hide something. `None` if one can't be found.
+    async fn masks_of(
+        &self,
+        principal: &Principal,
+        committed: &Committed,
+    ) -> Result<Option<HashMap<CollectionName, Mask>>, StoreError> {
+        let catalog = self.catalogs.get(&principal.project).await?;
+        let rights = Rights::new(&self.db, Lane::Scan, catalog.clone(), principal);
+        let mut masks = HashMap::new();
+        for outcome in &committed.outcomes {
+            let Outcome::Document { collection: name, .. } = outcome else { continue };
+            let Some(collection) = catalog.find(name.as_str()).filter(|_| !masks.contains_key(name)) else {
+                continue;
+            };
+            match rights.mask(collection).await? {
+                Some(mask) => masks.insert(name.clone(), mask),
+                None => return Ok(None),
+            };
+        }
+        masks.retain(|_, mask| !mask.is_empty());
+        Ok(Some(masks))
     }
 
     /// Returns the author of what a principal writes, with the sets of other collections that the rules ask for.

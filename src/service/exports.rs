@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     documents::Documents,
     error::ServiceError,
-    lookup::{get_collection, get_readable},
+    lookup::{View, get_collection, view},
     populate::Relations,
     scans::Scan,
 };
@@ -88,7 +88,9 @@ impl Exports {
     ) -> Result<Export, ServiceError> {
         permission::check(&principal, Action::ReadDocuments)?;
         let sources = (&self.documents.db, &self.documents.catalogs);
-        let (collection, _) = get_readable(sources, &principal, collection, wanted.filter.clone()).await?;
+        let view = view(sources, &principal, collection, wanted.filter.clone()).await?;
+        view.sort(wanted.sort.clone())?;
+        let collection = view.collection;
         let (documents, authenticator) = (self.documents.clone(), self.authenticator.clone());
         let entries = size_of(&wanted).entries;
         Ok(Export { collection, documents, authenticator, principal, wanted, after: None, entries })
@@ -138,8 +140,10 @@ impl Export {
         let scan = scan.map_err(|err| (0, err))?;
         let catalog = self.documents.catalogs.get(&self.principal.project).await;
         let catalog = catalog.map_err(|err| (0, err.into()))?;
-        let (id, filter) = (self.collection.id.clone(), self.filter().await.map_err(|err| (0, err))?);
-        let (sort, bytes) = (self.wanted.sort.clone(), size_of(&self.wanted).bytes);
+        let (id, bytes) = (self.collection.id.clone(), size_of(&self.wanted).bytes);
+        let view = self.view().await.map_err(|err| (0, err))?;
+        let sort = view.sort(self.wanted.sort.clone()).map_err(|err| (0, err.into()))?;
+        let View { filter, mask, .. } = view;
         let page = Page { sort, limit: self.entries as u64, offset: 0, after: self.after.clone() };
         let read = move |db| async move {
             let indexes = catalog.indexes_of(&id);
@@ -147,6 +151,7 @@ impl Export {
             exports::read(&db, listing, bytes).await
         };
         let page = scan.read(read).await.map_err(|err| (0, err.into()))?;
+        let page: Vec<_> = page.into_iter().map(|document| mask.strip(document)).collect();
         let count = page.len();
         let failed = |err| (count, err);
         let text: usize =
@@ -168,9 +173,10 @@ impl Export {
         let mut all = std::collections::BTreeSet::new();
         let mut after = None;
         loop {
-            let (id, filter) = (self.collection.id.clone(), self.filter().await?);
+            let (id, View { filter, mask, .. }) = (self.collection.id.clone(), self.view().await?);
             let read = move |db| async move {
-                exports::field_names(&db, &id, &filter, after.as_ref(), SEARCHED, MAX_COLUMNS).await
+                let documents = (&filter, &*mask);
+                exports::field_names(&db, &id, documents, after.as_ref(), SEARCHED, MAX_COLUMNS).await
             };
             let found = self.documents.scans.begin(&self.principal).await?.read(read).await?;
             all.extend(found.names);
@@ -186,11 +192,10 @@ impl Export {
         }
     }
 
-    /// Returns the filter of the documents that are wanted and that the caller may read now: rights may change between two pages.
-    async fn filter(&self) -> Result<Filter, ServiceError> {
+    /// Returns the documents that are wanted, as the caller may read them now: rights may change between two pages.
+    async fn view(&self) -> Result<View, ServiceError> {
         let sources = (&self.documents.db, &self.documents.catalogs);
-        let (id, wanted) = (self.collection.id.as_str(), self.wanted.filter.clone());
-        Ok(get_readable(sources, &self.principal, id, wanted).await?.1)
+        view(sources, &self.principal, self.collection.id.as_str(), self.wanted.filter.clone()).await
     }
 
     /// Checks that the collection still exists, and that the caller's key and session are still good.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     documents::Documents,
     error::ServiceError,
-    lookup::get_readable,
+    lookup::{View, view},
     scans::{NO_ROOM, Scan},
 };
 use crate::{
@@ -44,8 +44,9 @@ impl Documents {
     ) -> Result<DocumentList, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
-        let (collection, filter) =
-            get_readable((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let view = view((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let page = view.page(page)?;
+        let View { collection, filter, mask } = view;
         let catalog = self.catalogs.get(&principal.project).await?;
         let (project, id) = (principal.project.clone(), collection.id.clone());
         let scan = self.scans.begin(principal).await?;
@@ -57,9 +58,12 @@ impl Documents {
             list::list(&db, query, |bytes| room.count(bytes)).await
         };
         let listed = scan.read(read).await.map_err(|err| ServiceError::of_query(err, helpful))?;
-        let listed = listed.ok_or(ServiceError::UnknownCollection)?;
+        let mut listed = listed.ok_or(ServiceError::UnknownCollection)?;
         if listed.cut == Some(Cut::NoRoom) && listed.documents.is_empty() {
             return Err(NO_ROOM);
+        }
+        if !mask.is_empty() {
+            listed.documents = listed.documents.into_iter().map(|document| mask.strip(document)).collect();
         }
         Ok(DocumentList { collection, listed, scan })
     }
@@ -78,8 +82,9 @@ impl Documents {
     ) -> Result<Explanation, ServiceError> {
         permission::check(principal, Action::ExplainQuery)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
-        let (collection, filter) =
-            get_readable((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let view = view((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let page = view.page(page)?;
+        let View { collection, filter, .. } = view;
         let catalog = self.catalogs.get(&principal.project).await?;
         let scan = self.scans.begin(principal).await?;
         let read = move |db| async move {

@@ -21,10 +21,11 @@ use crate::{
     auth::{
         Action, Principal, Rights,
         permission::{self, Readable},
+        rights::ReadRights,
     },
     domain::{Collection, Document, DocumentId, FieldPath, nearest},
     query::{
-        Field, Filter,
+        Field, Filter, Mask,
         parse::Names,
         populate::{Populate, Relation, singulars},
     },
@@ -239,7 +240,7 @@ impl Join<'_> {
         ids: Vec<DocumentId>,
         relation: &Relation,
     ) -> Result<HashMap<DocumentId, Arc<Joined>>, ServiceError> {
-        let Some((collection, readable)) = self.find_readable(&relation.sources()).await? else {
+        let Some((collection, rights)) = self.find_readable(&relation.sources()).await? else {
             return Ok(HashMap::new());
         };
         if ids.is_empty() {
@@ -252,9 +253,9 @@ impl Join<'_> {
         let read = move |db| async move { several::find_many(&db, &id, &ids, bytes).await };
         let mut found = self.scan.read(read).await?;
         if let Some(found) = &mut found {
-            found.retain(|document| readable.admits(document));
+            found.retain(|document| rights.readable.admits(document));
         }
-        let joined = self.joined(collection, found, relation).await?;
+        let joined = self.joined((collection, &rights.mask), found, relation).await?;
         Ok(joined.into_iter().map(|joined| (joined.document.id.clone(), joined)).collect())
     }
 
@@ -271,11 +272,11 @@ impl Join<'_> {
             Some(_) => return Ok(None),
             None => &relation.name,
         };
-        let Some((source, readable)) = self.find_readable(std::slice::from_ref(name)).await? else {
+        let Some((source, rights)) = self.find_readable(std::slice::from_ref(name)).await? else {
             return Ok(None);
         };
         // It is narrowed where the newest are chosen, so that documents which may not be read take no place.
-        let Ok(rule) = readable.narrow(Filter::all()) else { return Ok(None) };
+        let Ok(rule) = rights.narrow(Filter::all()) else { return Ok(None) };
         if ends.is_empty() {
             return Ok(Some(HashMap::new()));
         }
@@ -286,7 +287,8 @@ impl Join<'_> {
                 fields.push(Field::Data(path));
             }
         }
-        let (id, bytes, asked) = (source.id.clone(), self.most_bytes(), fields.clone());
+        let asked: Vec<_> = fields.iter().map(|field| rights.mask.field(field.clone())).collect();
+        let (id, bytes) = (source.id.clone(), self.most_bytes());
         let wanted: BTreeSet<_> = ends.iter().cloned().collect();
         let read = move |db| async move {
             let (collection, fields, most) = (&id, &*asked, MAX_REFERRING);
@@ -295,7 +297,7 @@ impl Join<'_> {
         };
         let found = self.scan.read(read).await?;
         let mut by_end: HashMap<_, Vec<_>> = HashMap::new();
-        for joined in self.joined(source, found, relation).await? {
+        for joined in self.joined((source, &rights.mask), found, relation).await? {
             let ends = fields.iter().filter_map(|field| match field.value_in(&joined.document).as_deref() {
                 Some(Value::String(id)) => Some(DocumentId::from_stored(id)),
                 _ => None,
@@ -310,7 +312,7 @@ impl Join<'_> {
     /// Joins the next level to documents that were read.
     async fn joined(
         &mut self,
-        collection: Arc<Collection>,
+        (collection, mask): (Arc<Collection>, &Mask),
         found: Option<Vec<Document>>,
         relation: &Relation,
     ) -> Result<Vec<Arc<Joined>>, ServiceError> {
@@ -318,6 +320,7 @@ impl Join<'_> {
         let weight: usize = found.iter().map(|document| document.data.weight()).sum();
         self.scan.count(weight)?;
         self.bytes = self.bytes.checked_sub(weight).ok_or(TOO_LARGE)?;
+        let found: Vec<_> = found.into_iter().map(|document| mask.strip(document)).collect();
         let next: Vec<_> = found.iter().collect();
         let relations = self.level(&collection, &next, &relation.nested).await?;
         let joined = found.into_iter().zip(relations).map(|(document, relations)| {
@@ -335,14 +338,15 @@ impl Join<'_> {
     async fn find_readable(
         &self,
         names: &[String],
-    ) -> Result<Option<(Arc<Collection>, Readable)>, ServiceError> {
+    ) -> Result<Option<(Arc<Collection>, ReadRights)>, ServiceError> {
         if permission::check(self.principal, Action::ReadDocuments).is_err() {
             return Ok(None);
         }
         let Some(found) = names.iter().find_map(|name| self.catalog.find(name)) else { return Ok(None) };
-        Ok(match self.rights.readable(found).await? {
+        let rights = self.rights.read_rights(found).await?;
+        Ok(match rights.readable {
             Readable::Nothing(_) => None,
-            readable => Some((found.clone(), readable)),
+            _ => Some((found.clone(), rights)),
         })
     }
 }

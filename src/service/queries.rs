@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use super::{documents::Documents, error::ServiceError, lookup::get_readable};
+use super::{
+    documents::Documents,
+    error::ServiceError,
+    lookup::{View, view},
+};
 use crate::{
     auth::{Action, Principal, permission},
     query::{
@@ -11,7 +15,7 @@ use crate::{
         page::{Direction, Page, Sort, SortTerm},
         planner::helpful_fields,
     },
-    store::documents::aggregates::{self, Group, Grouping},
+    store::documents::aggregates::{self, Group, GroupAggregate, Grouping},
 };
 
 /// The most that the values of an answer's groups may take, in bytes of their text.
@@ -27,8 +31,8 @@ impl Documents {
     ) -> Result<u64, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let helpful = helpful_fields(&filter, None);
-        let (collection, filter) =
-            get_readable((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let View { collection, filter, .. } =
+            view((&self.db, &self.catalogs), principal, collection, filter).await?;
         let read = move |db| async move { aggregates::count(&db, &collection.id, &filter).await };
         let count = self.scans.begin(principal).await?.read(read).await;
         count.map_err(|err| ServiceError::of_query(err, helpful))
@@ -56,8 +60,9 @@ impl Documents {
             Operation::Sum | Operation::Average => {
                 permission::check(principal, Action::ReadDocuments)?;
                 let helpful = helpful_fields(&filter, None);
-                let (collection, filter) =
-                    get_readable((&self.db, &self.catalogs), principal, collection, filter).await?;
+                let view = view((&self.db, &self.catalogs), principal, collection, filter).await?;
+                let field = view.field(field)?;
+                let View { collection, filter, .. } = view;
                 let read = move |db| async move {
                     aggregates::total(&db, &collection.id, &filter, &field, operation).await
                 };
@@ -89,8 +94,12 @@ impl Documents {
     ) -> Result<Vec<Group>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let helpful = helpful_fields(&filter, None);
-        let (collection, filter) =
-            get_readable((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let view = view((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let aggregate =
+            |of: GroupAggregate| Ok::<_, ServiceError>(GroupAggregate { field: view.field(of.field)?, ..of });
+        let of = grouping.of.map(aggregate).transpose()?;
+        let grouping = Grouping { field: view.field(grouping.field)?, of, ..grouping };
+        let View { collection, filter, .. } = view;
         let read = move |db| async move {
             aggregates::group(&db, &collection.id, &filter, &grouping, MAX_GROUP_BYTES).await
         };

@@ -16,8 +16,8 @@ use super::{
     staged::Staged,
 };
 use crate::domain::{
-    ApplyError, Collection, Data, Document, DocumentId, DocumentKey, Entry, Patch, Position, Timestamp,
-    audit::AuditEvent,
+    ApplyError, Collection, Data, Document, DocumentId, DocumentKey, Entry, FieldPath, Patch, Position,
+    Segment, Timestamp, audit::AuditEvent,
 };
 
 /// How long one mutation may check documents against schemas before it is refused.
@@ -57,7 +57,12 @@ impl Batch {
         let judge = self.judge(staged, &collection)?;
         check_readable(judge.as_ref(), before.as_deref())?;
         precondition.check(before.as_deref())?;
-        let (data, checked) = stamped(judge.as_ref(), before.is_none(), (data, checked))?;
+        let whole = match (&judge, &before) {
+            (Some(judge), Some(before)) => judge.keep_hidden(before, data.clone(), |_| true)?,
+            _ => data.clone(),
+        };
+        let checked = checked.filter(|_| whole == *data);
+        let (data, checked) = stamped(judge.as_ref(), before.is_none(), (&whole, checked))?;
         check_schema(staged, &collection, &data, checked)?;
         self.write_judged(staged, judge, (&collection, key), before, data)
     }
@@ -77,7 +82,15 @@ impl Batch {
         let judge = self.judge(staged, &collection)?;
         check_readable(judge.as_ref(), Some(&before))?;
         precondition.check(Some(&before))?;
-        let data = self.merge_user(&collection, patch, &before.data)?;
+        let mut data = self.merge_user(&collection, patch, &before.data)?;
+        if let Some(judge) = &judge {
+            // A member that is replaced may have parts that the caller can't see.
+            let is_part = |path: &FieldPath| match path.segments() {
+                [Segment::Key(first), _, ..] => patch.members().contains_key(first),
+                _ => false,
+            };
+            data = judge.keep_hidden(&before, data, is_part)?;
+        }
         let (data, _) = stamped(judge.as_ref(), false, (&data, None))?;
         check_schema(staged, &collection, &data, None)?;
         self.write_judged(staged, judge, (&collection, key), Some(before), data)

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{author::Author, batch::Batch, error::WriteError, staged::Staged};
 use crate::{
     auth::{Forbidden, Ruling, principal::keyless, ruling::is_open},
-    domain::{Collection, Data, Document, DocumentId, DocumentKey, USERS},
+    domain::{Collection, Data, Document, DocumentId, DocumentKey, FieldPath, USERS},
     query::rule::{
         Condition, Missing, RuleAction, RuleSet, SetQuery, Sets, StampError, Stamps, UserValues, Values,
         WriteRule, is_changed,
@@ -152,6 +152,24 @@ impl Judge {
     pub(super) fn can_read(&self, document: &Document) -> Result<bool, WriteError> {
         let values = Values { now: None, ..self.values.clone() };
         Ok(self.bound(self.rules.read().bind(&values))?.matches(document))
+    }
+
+    /// Returns what the caller makes of a document with `data`: fields stay that they can't see and haven't sent. `concerns` says for
+    /// which of them.
+    ///
+    /// # Errors
+    /// [`WriteError::RightsBehind`].
+    pub(super) fn keep_hidden(
+        &self,
+        before: &Document,
+        data: Data,
+        concerns: impl Fn(&FieldPath) -> bool,
+    ) -> Result<Data, WriteError> {
+        if !self.rules.has_mask() {
+            return Ok(data);
+        }
+        let values = Values { now: None, ..self.values.clone() };
+        Ok(self.bound(self.rules.mask(&values))?.keep(before, data, concerns))
     }
 
     /// Returns what was bound. A set that is missing is read anew by the caller, unless it depends on what the mutation itself has

@@ -345,7 +345,14 @@ impl StreamReader for Log {
         _collection: &'a Collection,
         _as_of: AsOf,
     ) -> BoxFuture<'a, ReadResult<ReadRights>> {
-        Box::pin(async { Ok(ReadRights { readable: Readable::Everything, watched: Vec::new(), control: 0 }) })
+        Box::pin(async {
+            Ok(ReadRights {
+                readable: Readable::Everything,
+                mask: Arc::default(),
+                watched: Vec::new(),
+                control: 0,
+            })
+        })
     }
 
     /// Nobody is notified, so that those who wait find out by looking.

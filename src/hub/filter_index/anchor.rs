@@ -75,7 +75,7 @@ pub(super) fn choose<'f>(
         | Filter::Compares(field, ..)
         | Filter::HasText(field, ..)
         | Filter::HasElement(field, _)
-            if !fields.has_room_for(field) =>
+            if matches!(field, Field::Masked(_)) || !fields.has_room_for(field) =>
         {
             None
         }

@@ -225,7 +225,7 @@ impl Streams {
         collection: &str,
     ) -> Result<Arc<Collection>, LiveError> {
         let found = self.open(principal, collection).await?;
-        self.reader.read_rights(principal, &found, AsOf::Heard).await?.readable.narrow(Filter::all())?;
+        self.reader.read_rights(principal, &found, AsOf::Heard).await?.narrow(Filter::all())?;
         Ok(found)
     }
 

@@ -230,7 +230,7 @@ impl Terms {
             let field = parse_field(name).map_err(|err| refuse(key, &err))?;
             let comparison = match field {
                 Field::CreatedAt | Field::UpdatedAt => times::comparison,
-                Field::Id | Field::Data(_) => term::comparison,
+                Field::Id | Field::Data(_) | Field::Masked(_) => term::comparison,
             };
             let term = comparison(field, operator, literal, self.typing).map_err(|why| refuse(key, &why))?;
             self.size.add(term.size());

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{condition::filter_of, rule_set::RuleError, variable::Template};
-use crate::domain::{FieldPath, nearest};
+use crate::domain::{FieldPath, Segment, nearest};
 
 pub(super) type Result<T> = std::result::Result<T, RuleError>;
 
@@ -61,6 +61,15 @@ pub(super) fn path(place: &str, name: &str) -> Result<FieldPath> {
     }
     let name = name.strip_prefix("data.").unwrap_or(name);
     FieldPath::parse(name).or_else(|err| refuse(place, err.to_string()))
+}
+
+/// Parses the name of a member of an object.
+pub(super) fn member_path(place: &str, name: &str) -> Result<FieldPath> {
+    let path = path(place, name)?;
+    match path.segments().iter().any(|segment| matches!(segment, Segment::Index(_))) {
+        true => refuse(place, "the field is a member of an object, and no element of a list"),
+        false => Ok(path),
+    }
 }
 
 pub(super) fn check_members(place: &str, members: &Map<String, Value>, known: &[&str]) -> Result<()> {

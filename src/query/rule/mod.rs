@@ -21,7 +21,7 @@ mod update;
 mod variable;
 
 pub use condition::{Condition, Missing};
-pub use rule_set::{RuleAction, RuleError, RuleSet, WriteRule};
+pub use rule_set::{Reading, RuleAction, RuleError, RuleSet, WriteRule};
 pub use set::{SetQuery, Sets};
 pub use stamp::{StampError, Stamps};
 pub use update::{Unmet, UpdateRule, is_changed};

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
-    checks::{Result, check_members, check_term, object, path, paths, refuse, shorten, template},
+    checks::{
+        Result, check_members, check_term, member_path, object, path, paths, refuse, shorten, template,
+    },
     condition::{Condition, Relation, Term, TermOnCaller, filter_of},
     rule_set::{RuleAction, RuleError, RuleSet, WriteRule},
     stamp::Stamps,
@@ -13,7 +15,7 @@ use super::{
     variable::{Template, Variable},
 };
 use crate::{
-    domain::{FieldPath, Segment, nearest},
+    domain::{FieldPath, nearest},
     query::parse::{parse_field, split_operator},
 };
 
@@ -65,12 +67,14 @@ fn rule_set(source: Value) -> Result<RuleSet> {
     let parser = Parser { named };
     parser.check_names()?;
     let stamps = |action: RuleAction| parser.stamps(members.get("stamp"), action);
+    let (reads, writes) = parser.fields(members.get("fields"))?;
     let rules = RuleSet {
         read: parser.action(members, RuleAction::Read)?,
         create: parser.action(members, RuleAction::Create)?,
         update: parser.update(members.get("update"))?,
         delete: parser.action(members, RuleAction::Delete)?,
-        writes: parser.fields(members.get("fields"))?,
+        reads,
+        writes,
         stamps_on_create: stamps(RuleAction::Create)?,
         stamps_on_update: stamps(RuleAction::Update)?,
         source: source.clone(),
@@ -80,6 +84,10 @@ fn rule_set(source: Value) -> Result<RuleSet> {
     }
     Ok(rules)
 }
+
+/// Who may read and who may write which fields.
+type Reads = BTreeMap<FieldPath, Condition>;
+type Writes = BTreeMap<FieldPath, WriteRule>;
 
 struct Parser {
     named: Map<String, Value>,
@@ -109,13 +117,18 @@ impl Parser {
         let place = format!("rules.{action}");
         let Some(value) = members.get(action.as_str()) else { return Ok(Condition::Known(false)) };
         let condition = self.bounded(&place, value)?;
-        if action == RuleAction::Read && condition.variables().contains(&&Variable::Now) {
-            return refuse(
-                &place,
+        if action == RuleAction::Read { self.without_now(&place, condition) } else { Ok(condition) }
+    }
+
+    /// Refuses the time in a condition on what can be read.
+    fn without_now(&self, place: &str, condition: Condition) -> Result<Condition> {
+        match condition.variables().contains(&&Variable::Now) {
+            true => refuse(
+                place,
                 "`$now` is for writes and stamps: a document must not come or go without a change",
-            );
+            ),
+            false => Ok(condition),
         }
-        Ok(condition)
     }
 
     /// Parses a condition that is not part of another one.
@@ -346,20 +359,22 @@ impl Parser {
         Ok(UpdateRule { before: condition.clone(), after: condition, unchanged: Vec::new(), only: None })
     }
 
-    fn fields(&self, value: Option<&Value>) -> Result<BTreeMap<FieldPath, WriteRule>> {
-        let Some(value) = value else { return Ok(BTreeMap::new()) };
+    /// Parses who may read and who may write which fields.
+    fn fields(&self, value: Option<&Value>) -> Result<(Reads, Writes)> {
+        let (mut reads, mut writes) = (Reads::new(), Writes::new());
+        let Some(value) = value else { return Ok((reads, writes)) };
         let fields = object("rules.fields", value)?;
         if fields.len() > MAX_MEMBERS {
             return refuse("rules.fields", format!("at most {MAX_MEMBERS} fields have a rule"));
         }
-        let mut writes = BTreeMap::new();
         for (name, value) in fields {
             let place = format!("rules.fields.{}", shorten(name));
             let members = object(&place, value)?;
-            if members.contains_key("read") {
-                return refuse(&format!("{place}.read"), "fields that some may not read are not available");
+            check_members(&place, members, &["read", "write"])?;
+            if let Some(value) = members.get("read") {
+                let place = format!("{place}.read");
+                reads.insert(member_path(&place, name)?, self.read_of_field(&place, value)?);
             }
-            check_members(&place, members, &["write"])?;
             if let Some(value) = members.get("write") {
                 let rule = match value {
                     Value::String(word) if word == "create" => WriteRule::OnCreate,
@@ -368,7 +383,19 @@ impl Parser {
                 writes.insert(path(&place, name)?, rule);
             }
         }
-        Ok(writes)
+        let terms: usize = reads.values().map(Condition::terms).sum();
+        if terms > MAX_TERMS {
+            let message = format!("who may read which fields takes at most {MAX_TERMS} terms in all");
+            return refuse("rules.fields", message);
+        }
+        Ok((reads, writes))
+    }
+
+    fn read_of_field(&self, place: &str, value: &Value) -> Result<Condition> {
+        if *value == "create" {
+            return refuse(place, "`create` is for `write`; whoever may read says true, false or a filter");
+        }
+        self.without_now(place, self.bounded(place, value)?)
     }
 
     fn stamps(&self, value: Option<&Value>, action: RuleAction) -> Result<Stamps> {
@@ -383,11 +410,7 @@ impl Parser {
         }
         let stamp = |(name, value): (&String, &Value)| {
             let place = format!("{place}.{}", shorten(name));
-            let path = path(&place, name)?;
-            if path.segments().iter().any(|segment| matches!(segment, Segment::Index(_))) {
-                return refuse(&place, "a stamp sets a member of an object, and no element of a list");
-            }
-            Ok((path, template(&place, value)?))
+            Ok((member_path(&place, name)?, template(&place, value)?))
         };
         Ok(Stamps(fields.iter().map(stamp).collect::<Result<_>>()?))
     }

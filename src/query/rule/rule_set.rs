@@ -11,7 +11,10 @@ use super::{
     update::UpdateRule,
     variable::Values,
 };
-use crate::domain::FieldPath;
+use crate::{
+    domain::FieldPath,
+    query::{Filter, Mask},
+};
 
 /// Why rules can't be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +63,15 @@ pub enum WriteRule {
     If(Condition),
 }
 
+/// What a caller may read of a collection.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub filter: Filter,
+    pub mask: Mask,
+    /// The sets of other collections that both were made of.
+    pub queries: Vec<SetQuery>,
+}
+
 /// The rules of a collection. An action without a rule is denied.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
@@ -68,6 +80,7 @@ pub struct RuleSet {
     pub(super) create: Condition,
     pub(super) update: Vec<UpdateRule>,
     pub(super) delete: Condition,
+    pub(super) reads: BTreeMap<FieldPath, Condition>,
     pub(super) writes: BTreeMap<FieldPath, WriteRule>,
     pub(super) stamps_on_create: Stamps,
     pub(super) stamps_on_update: Stamps,
@@ -90,6 +103,7 @@ impl RuleSet {
             create: Condition::Known(false),
             update: Vec::new(),
             delete: Condition::Known(false),
+            reads: BTreeMap::new(),
             writes: BTreeMap::new(),
             stamps_on_create: Stamps::default(),
             stamps_on_update: Stamps::default(),
@@ -119,6 +133,52 @@ impl RuleSet {
     /// Returns the condition under which a document may be deleted.
     pub fn delete(&self) -> &Condition {
         &self.delete
+    }
+
+    /// Returns who may read which fields, in the order of the fields. Others are read with the document.
+    pub fn field_reads(&self) -> impl Iterator<Item = (&FieldPath, &Condition)> {
+        self.reads.iter()
+    }
+
+    /// Returns the documents that a caller may read, and the fields of these that stay hidden.
+    ///
+    /// # Errors
+    /// [`Missing`] if sets of other collections have to be read first.
+    pub fn bind_reading(&self, values: &Values) -> Result<Reading, Missing> {
+        let (filter, mut queries) = self.read.bind_with_queries(values)?;
+        let mut hides = Vec::new();
+        // Who may read no document is in no need of a mask.
+        if !filter.is_nothing() {
+            for (path, condition) in &self.reads {
+                let (except, used) = condition.bind_with_queries(values)?;
+                for query in used {
+                    if !queries.contains(&query) {
+                        queries.push(query);
+                    }
+                }
+                hides.push((path.clone(), except));
+            }
+        }
+        Ok(Reading { filter, mask: Mask::new(hides), queries })
+    }
+
+    /// Returns the fields of a document that a caller may not read.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub fn mask(&self, values: &Values) -> Result<Mask, Missing> {
+        let hide = |(path, condition): (&FieldPath, &Condition)| Ok((path.clone(), condition.bind(values)?));
+        Ok(Mask::new(self.reads.iter().map(hide).collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// Whether some fields may not be read by everybody who reads the document.
+    pub fn has_mask(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
+    /// Whether what may be read depends on what only the document of the user says.
+    pub fn reading_needs_user_document(&self) -> bool {
+        self.read.needs_user_document() || self.reads.values().any(Condition::needs_user_document)
     }
 
     /// Returns who may write which fields, in the order of the fields. Others are free.
@@ -169,6 +229,6 @@ impl RuleSet {
             WriteRule::OnCreate => None,
             WriteRule::If(condition) => Some(condition),
         });
-        conditions.chain(of_update).chain(of_fields)
+        conditions.chain(of_update).chain(of_fields).chain(self.reads.values())
     }
 }

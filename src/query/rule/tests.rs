@@ -140,6 +140,9 @@ fn a_mistake_is_named_with_its_place() {
         (json!({"stamp": {"creat": {}}}), "`rules.stamp`", "create"),
         (json!({"fields": {"a": {"wirte": true}}}), "`rules.fields.a`", "write"),
         (json!({"fields": {"id": {"write": true}}}), "`rules.fields.id`", "data.id"),
+        (json!({"fields": {"a.0": {"read": true}}}), "`rules.fields.a.0.read`", "list"),
+        (json!({"fields": {"a": {"read": "create"}}}), "`rules.fields.a.read`", "`write`"),
+        (json!({"fields": {"a": {"read": {"b__lt": "$now"}}}}), "`rules.fields.a.read`", "$now"),
         (json!({"read": {"a__startswith": ["$user.id"]}}), "`rules.read.a__startswith`", "string"),
         (json!({"read": {"a": {"$from": "b", "select": "c"}}}), "`rules.read.a`", "__in"),
         (json!({"read": {"a__in": {"$from": "b", "slect": "c"}}}), "`rules.read.a__in`", "`select`"),
@@ -167,6 +170,8 @@ fn a_mistake_is_named_with_its_place() {
     }
     let many: Vec<_> = (0..101).map(|n| json!({"a": n})).collect();
     assert!(error(json!({"read": {"$or": many}})).contains("100 terms"));
+    let one = json!({"read": {"$or": many[..51]}});
+    assert!(error(json!({"fields": {"a": one, "b": one}})).contains("100 terms"));
 }
 
 #[test]

@@ -21,8 +21,8 @@ use crate::{
         ReadConnection, Result, StoreError,
         documents::table::select_matching,
         sql::{
-            filter::condition,
-            key::{data, key_columns, own_column, path_literal, postgres_value, sqlite_text},
+            filter::{condition, source_of},
+            key::{Source, key_columns, postgres_value, sqlite_text},
         },
     },
 };
@@ -192,7 +192,7 @@ fn page_of_groups(
     filter: &Filter,
     grouping: &Grouping,
 ) -> SelectStatement {
-    let keys = key_columns(&grouping.field, backend);
+    let keys = key_columns(&source_of(&grouping.field, backend), backend);
     // All arrays and objects have one key. Their texts differ between the databases, so the least id orders them.
     let names = (0..keys.len()).map(|place| format!("key{place}")).chain(["first".to_owned()]);
     let mut groups = select_matching(collection, filter, backend);
@@ -216,8 +216,8 @@ fn page_of_groups(
 /// Selects the groups of `page` with the columns of [`Groups::take`]. All texts are NULL if they take too much together.
 fn groups_with_texts(grouping: &Grouping, max_bytes: usize, backend: DbBackend) -> SelectStatement {
     let text = match (&grouping.field, backend) {
-        (Field::Data(_), DbBackend::Postgres) => "grouped::text",
-        (Field::Data(_), _) => "grouped",
+        (Field::Data(_) | Field::Masked(_), DbBackend::Postgres) => "grouped::text",
+        (Field::Data(_) | Field::Masked(_), _) => "grouped",
         _ => "CAST(grouped AS text)",
     };
     let bounded = format!(
@@ -260,33 +260,34 @@ fn values_of_groups(
 
 /// Returns an expression that is equal for documents of one group. It is JSON null for a missing field.
 fn group_value(field: &Field, backend: DbBackend) -> Expr {
-    match (field, backend) {
-        (Field::Data(path), DbBackend::Postgres) => {
-            Expr::cust_with_exprs("COALESCE($1, 'null'::jsonb)", [postgres_value(path)])
+    match (source_of(field, backend), backend) {
+        (Source::Data(value), DbBackend::Postgres) => {
+            Expr::cust_with_exprs("COALESCE($1, 'null'::jsonb)", [postgres_value(&value)])
         }
-        (Field::Data(path), _) => Expr::cust_with_exprs("COALESCE(?, 'null')", [sqlite_text(path)]),
-        (own, _) => own_column(own).unwrap_or(Expr::cust("TRUE")),
+        (Source::Data(value), _) => Expr::cust_with_exprs("COALESCE(?, 'null')", [sqlite_text(&value)]),
+        (own, _) => own.own_column().unwrap_or(Expr::cust("TRUE")),
     }
 }
 
 /// Returns the text of a value, which [`read_value`] reads. NULL if the field is missing.
 /// Returns the expression of a field's value as text: JSON of data, and the value itself of a document's own member.
 pub(super) fn value_text(field: &Field, backend: DbBackend) -> Expr {
-    match (field, backend) {
-        (Field::Data(path), DbBackend::Postgres) => postgres_value(path).cast_as("text"),
-        (Field::Data(path), _) => sqlite_text(path),
-        (own, _) => own_column(own).unwrap_or(Expr::val("")).cast_as("text"),
+    match (source_of(field, backend), backend) {
+        (Source::Data(value), DbBackend::Postgres) => postgres_value(&value).cast_as("text"),
+        (Source::Data(value), _) => sqlite_text(&value),
+        (own, _) => own.own_column().unwrap_or(Expr::val("")).cast_as("text"),
     }
 }
 
 fn is_number(field: &Field, backend: DbBackend) -> Expr {
-    match (field, backend) {
-        (Field::Data(path), DbBackend::Postgres) => {
-            Expr::cust_with_exprs("(jsonb_typeof($1) = 'number')", [postgres_value(path)])
+    match (source_of(field, backend), backend) {
+        (Source::Data(value), DbBackend::Postgres) => {
+            Expr::cust_with_exprs("(jsonb_typeof($1) = 'number')", [postgres_value(&value)])
         }
-        (Field::Data(path), _) => {
-            Expr::cust_with_exprs("(json_type(?, ?) IN ('integer', 'real'))", [data(), path_literal(path)])
-        }
+        (Source::Data(value), _) => Expr::cust_with_exprs(
+            "(json_type(?, ?) IN ('integer', 'real'))",
+            [value.data(), value.path_literal()],
+        ),
         _ => Expr::cust("FALSE"),
     }
 }

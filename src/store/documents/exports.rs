@@ -7,14 +7,17 @@ use sea_orm::{
 
 use crate::{
     domain::{CollectionId, Document, DocumentId},
-    query::Filter,
+    query::{Filter, Mask},
     store::{
         Result,
         documents::{
             list::Listing,
             table::{TABLE, read_document, size_columns},
         },
-        sql::{filter::condition, literal},
+        sql::{
+            filter::{condition, masked_data},
+            literal,
+        },
     },
 };
 
@@ -52,14 +55,15 @@ pub struct FieldNames {
 pub async fn field_names(
     db: &impl ConnectionTrait,
     collection: &CollectionId,
-    filter: &Filter,
+    (filter, mask): (&Filter, &Mask),
     after: Option<&DocumentId>,
     documents: u64,
     most: usize,
 ) -> Result<FieldNames> {
     let backend = db.get_database_backend();
     let mut page = Query::select();
-    page.columns(["id", "data"])
+    page.column("id")
+        .expr_as(masked_data(mask, backend), "data")
         .from(TABLE)
         .and_where(Expr::col("collection_id").eq(literal(collection.as_str())))
         .and_where(condition(filter, backend))

@@ -12,7 +12,11 @@ use crate::{
     store::{
         Result,
         documents::{several::read_all_within, table::TABLE},
-        sql::{filter::condition, key::key_columns, literal},
+        sql::{
+            filter::{condition, source_of},
+            key::key_columns,
+            literal,
+        },
     },
 };
 
@@ -49,7 +53,7 @@ fn referring_statement(backend: DbBackend, referring: &Referring<'_>, max_bytes:
         let names = Filter::Equals(field.clone(), ids.clone());
         let mut branch = Query::select();
         // The value is a string, which is in the last column of its key.
-        let name = key_columns(field, backend).pop().unwrap_or(Expr::cust("TRUE"));
+        let name = key_columns(&source_of(field, backend), backend).pop().unwrap_or(Expr::cust("TRUE"));
         let placeholder = if backend == DbBackend::Postgres { "$1" } else { "?" };
         let nth = format!("ROW_NUMBER() OVER (PARTITION BY {placeholder} ORDER BY created_at DESC, id DESC)");
         branch

@@ -10,16 +10,16 @@ use sea_orm::{
 };
 
 use crate::{
-    domain::{CollectionId, FieldPath},
+    domain::CollectionId,
     query::{
-        Field,
         index_definition::{Index, MAX_TEXT_BYTES, MAX_TEXTS_BYTES},
         key::Key,
         page::{Direction, SortTerm},
     },
     store::sql::{
         expression::{all_of, any_of, literal},
-        key::{key_columns, key_values, postgres_value, sqlite_text_bytes},
+        filter::source_of,
+        key::{DataSource, Source, key_columns, key_values, postgres_value, sqlite_text_bytes},
     },
 };
 
@@ -62,7 +62,7 @@ pub fn statements(
     };
     let mut keys = columns.clone();
     for SortTerm { field, direction } in &index.definition.fields {
-        for column in key_columns(field, backend) {
+        for column in key_columns(&source_of(field, backend), backend) {
             // PostgreSQL requires parentheses around an expression.
             let column = format!("({})", text(column, backend));
             columns.push(format!("{column} {}", word(*direction)));
@@ -85,8 +85,8 @@ pub fn find_too_long(
     collection: &CollectionId,
     backend: DbBackend,
 ) -> Option<SelectStatement> {
-    let paths = index.definition.fields.iter().filter_map(|term| match &term.field {
-        Field::Data(path) => Some(text_bytes(path, backend)),
+    let paths = index.definition.fields.iter().filter_map(|term| match source_of(&term.field, backend) {
+        Source::Data(value) => Some(text_bytes(&value, backend)),
         _ => None,
     });
     let lengths: Vec<_> = paths.collect();
@@ -117,7 +117,7 @@ pub fn find_duplicates(index: &Index, collection: &CollectionId, backend: DbBack
         .and_having(Expr::cust("COUNT(*) > 1"))
         .limit(1);
     for term in &index.definition.fields {
-        select.add_group_by(key_columns(&term.field, backend));
+        select.add_group_by(key_columns(&source_of(&term.field, backend), backend));
     }
     select
 }
@@ -126,9 +126,9 @@ pub fn find_duplicates(index: &Index, collection: &CollectionId, backend: DbBack
 fn has_all_values(index: &Index, backend: DbBackend) -> Expr {
     let mut conditions = Vec::new();
     for SortTerm { field, .. } in &index.definition.fields {
-        let Field::Data(_) = field else { continue };
+        let source @ Source::Data(_) = source_of(field, backend) else { continue };
         for key in [Key::Null, Key::Composite] {
-            let pairs = key_columns(field, backend).into_iter().zip(key_values(field, &key, backend));
+            let pairs = key_columns(&source, backend).into_iter().zip(key_values(&source, &key, backend));
             // On PostgreSQL the first column would be enough for null, but the statement has a value for both.
             let same: Vec<_> = pairs.map(|(column, value)| column.eq(value)).collect();
             conditions.push(all_of(same).not());
@@ -138,11 +138,11 @@ fn has_all_values(index: &Index, backend: DbBackend) -> Expr {
 }
 
 /// Returns the length of a string, in bytes. It is 0 for any other value.
-fn text_bytes(path: &FieldPath, backend: DbBackend) -> Expr {
+fn text_bytes(source: &DataSource, backend: DbBackend) -> Expr {
     if backend != DbBackend::Postgres {
-        return sqlite_text_bytes(path);
+        return sqlite_text_bytes(source);
     }
-    let value = postgres_value(path);
+    let value = postgres_value(source);
     Expr::cust_with_exprs(
         "(CASE WHEN jsonb_typeof($1) = 'string' THEN octet_length($1 #>> '{}') ELSE 0 END)",
         [value],

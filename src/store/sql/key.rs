@@ -17,7 +17,7 @@ use serde_json::{Number, Value};
 
 use crate::{
     domain::{FieldPath, Segment},
-    query::{Field, key::Key},
+    query::{Field, MaskedField, key::Key},
     store::sql::expression::literal,
 };
 
@@ -27,37 +27,82 @@ const DATA: &str = "data";
 const CREATED_AT: &str = "created_at";
 const UPDATED_AT: &str = "updated_at";
 
+/// A field in SQL.
+#[derive(Clone)]
+pub enum Source {
+    Id,
+    CreatedAt,
+    UpdatedAt,
+    Data(DataSource),
+}
+
+/// A value in the data of a document.
+#[derive(Clone)]
+pub struct DataSource {
+    path: FieldPath,
+    /// What stands in the place of the column with the data, for a caller who sees only a part of it. NULL has no values.
+    masked: Option<Expr>,
+}
+
+impl Source {
+    /// Returns the source of a field. `masked` gives the data as a masked caller sees it.
+    pub fn of(field: &Field, masked: impl FnOnce(&MaskedField) -> Expr) -> Self {
+        match field {
+            Field::Id => Self::Id,
+            Field::CreatedAt => Self::CreatedAt,
+            Field::UpdatedAt => Self::UpdatedAt,
+            Field::Data(path) => Self::Data(DataSource { path: path.clone(), masked: None }),
+            Field::Masked(field) => {
+                Self::Data(DataSource { path: field.path.clone(), masked: Some(masked(field)) })
+            }
+        }
+    }
+
+    /// Returns the column of one of a document's own fields. `None` for a value in the data.
+    pub fn own_column(&self) -> Option<Expr> {
+        match self {
+            Self::Id => Some(Expr::col(ID)),
+            Self::CreatedAt => Some(Expr::col(CREATED_AT)),
+            Self::UpdatedAt => Some(Expr::col(UPDATED_AT)),
+            Self::Data(_) => None,
+        }
+    }
+}
+
+impl DataSource {
+    /// Returns the data.
+    pub fn data(&self) -> Expr {
+        self.masked.clone().unwrap_or_else(data)
+    }
+
+    /// Returns the path as a literal of SQLite: `$."a"[0]`. A key is escaped as JSON, because SQLite compares it with the JSON
+    /// text.
+    pub fn path_literal(&self) -> Expr {
+        path_literal(&self.path)
+    }
+}
+
 /// Returns the column with the data.
 pub fn data() -> Expr {
     Expr::col(DATA)
 }
 
-/// Returns the column of one of a document's own fields. `None` for a path into the data.
-pub fn own_column(field: &Field) -> Option<Expr> {
-    match field {
-        Field::Id => Some(Expr::col(ID)),
-        Field::CreatedAt => Some(Expr::col(CREATED_AT)),
-        Field::UpdatedAt => Some(Expr::col(UPDATED_AT)),
-        Field::Data(_) => None,
-    }
-}
-
 /// Returns the expressions of a field's sort key, the most significant first.
-pub fn key_columns(field: &Field, backend: DbBackend) -> Vec<Expr> {
-    match field {
-        Field::Data(path) if backend == DbBackend::Postgres => {
-            let PostgresKey { number, text } = postgres_key(path);
+pub fn key_columns(source: &Source, backend: DbBackend) -> Vec<Expr> {
+    match source {
+        Source::Data(value) if backend == DbBackend::Postgres => {
+            let PostgresKey { number, text } = postgres_key(value);
             vec![number, text]
         }
-        Field::Data(path) => vec![sqlite_key(path)],
-        own => own_column(own).into_iter().collect(),
+        Source::Data(value) => vec![sqlite_key(value)],
+        own => own.own_column().into_iter().collect(),
     }
 }
 
 /// Returns the values that [`key_columns`] have for a key.
-pub fn key_values(field: &Field, key: &Key, backend: DbBackend) -> Vec<Expr> {
-    match (field, key) {
-        (Field::Data(_), _) if backend == DbBackend::Postgres => {
+pub fn key_values(source: &Source, key: &Key, backend: DbBackend) -> Vec<Expr> {
+    match (source, key) {
+        (Source::Data(_), _) if backend == DbBackend::Postgres => {
             let (number, text) = match key {
                 Key::Null => (NULL_NUMBER, ""),
                 Key::Number(number) => return vec![postgres_number(number), Expr::val("")],
@@ -68,7 +113,7 @@ pub fn key_values(field: &Field, key: &Key, backend: DbBackend) -> Vec<Expr> {
             };
             vec![Expr::cust(number), Expr::val(text)]
         }
-        (Field::Data(_), _) => vec![sqlite_value(key)],
+        (Source::Data(_), _) => vec![sqlite_value(key)],
         (_, Key::Number(number)) => vec![Expr::val(number.as_i64().unwrap_or_default())],
         (_, Key::Text(text)) => vec![Expr::val(text.as_str())],
         // A document's own fields have no other values, and cursors are checked for that.
@@ -92,9 +137,9 @@ pub struct PostgresKey {
     pub text: Expr,
 }
 
-/// Returns the sort key of a path on PostgreSQL.
-pub fn postgres_key(path: &FieldPath) -> PostgresKey {
-    let value = postgres_value(path);
+/// Returns the sort key of a value on PostgreSQL.
+pub fn postgres_key(source: &DataSource) -> PostgresKey {
+    let value = postgres_value(source);
     // PostgreSQL uses an index for an equality only if the query has the same collation.
     let text = Expr::cust_with_exprs("(coir_txt($1) COLLATE \"C\")", [value.clone()]);
     PostgresKey { number: Expr::cust_with_exprs("coir_num($1)", [value]), text }
@@ -107,10 +152,10 @@ pub fn postgres_number(number: &Number) -> Expr {
 
 /// Returns the value at a path on PostgreSQL: `data -> 'a' -> 0`. A key never enters an array, and an index never enters an
 /// object. PostgreSQL takes a scalar for its own element 0, so the type is checked before an index.
-pub fn postgres_value(path: &FieldPath) -> Expr {
-    let mut value = data();
+pub fn postgres_value(source: &DataSource) -> Expr {
+    let mut value = source.data();
     let mut is_array: Option<Expr> = None;
-    for segment in path.segments() {
+    for segment in source.path.segments() {
         let step = match segment {
             Segment::Key(key) => literal(key),
             Segment::Index(index) => {
@@ -127,11 +172,21 @@ pub fn postgres_value(path: &FieldPath) -> Expr {
     }
 }
 
-/// Returns the sort key of a path on SQLite. It occurs several times in the statement of each list, so it is built as short
+/// Returns the sort key of a value on SQLite. It occurs several times in the statement of each list, so it is built as short
 /// text.
-pub fn sqlite_key(path: &FieldPath) -> Expr {
+pub fn sqlite_key(source: &DataSource) -> Expr {
+    if let Some(masked) = &source.masked {
+        let [data, path] = [masked.clone(), source.path_literal()];
+        return Expr::cust_with_exprs(
+            format!(
+                "(CASE json_type(?, ?) WHEN 'true' THEN x'01' WHEN 'false' THEN x'00' WHEN 'array' THEN x'02' \
+                 WHEN 'object' THEN x'02' ELSE ifnull(json_extract(?, ?),{SQLITE_NULL}) END)"
+            ),
+            [data.clone(), path.clone(), data, path],
+        );
+    }
     // In a literal of SQLite only the quote is special, and it is doubled.
-    let path = path_text(path).replace('\'', "''");
+    let path = path_text(&source.path).replace('\'', "''");
     Expr::cust(format!(
         "(CASE json_type(\"{DATA}\",'{path}') WHEN 'true' THEN x'01' WHEN 'false' THEN x'00' WHEN 'array' THEN x'02' \
          WHEN 'object' THEN x'02' ELSE ifnull(json_extract(\"{DATA}\",'{path}'),{SQLITE_NULL}) END)"
@@ -165,19 +220,20 @@ pub fn sqlite_number(number: &Number) -> Expr {
 
 /// Returns the JSON text of a value on SQLite. It is canonical, so equal values have equal texts. NULL if the field is
 /// missing.
-pub fn sqlite_text(path: &FieldPath) -> Expr {
-    Expr::cust_with_exprs("(? -> ?)", [data(), path_literal(path)])
+pub fn sqlite_text(source: &DataSource) -> Expr {
+    Expr::cust_with_exprs("(? -> ?)", [source.data(), source.path_literal()])
 }
 
 /// Returns the length of a string on SQLite, in bytes. It is 0 for any other value.
-pub fn sqlite_text_bytes(path: &FieldPath) -> Expr {
+pub fn sqlite_text_bytes(source: &DataSource) -> Expr {
+    let [data, path] = [source.data(), source.path_literal()];
     Expr::cust_with_exprs(
         "(CASE WHEN json_type(?, ?) = 'text' THEN octet_length(json_extract(?, ?)) ELSE 0 END)",
-        [data(), path_literal(path), data(), path_literal(path)],
+        [data.clone(), path.clone(), data, path],
     )
 }
 
-/// Returns a path of SQLite as a literal: `$."a"[0]`. A key is escaped as JSON, because SQLite compares it with the JSON text.
+/// Returns a path of SQLite as a literal; see [`DataSource::path_literal`].
 pub fn path_literal(path: &FieldPath) -> Expr {
     literal(&path_text(path))
 }

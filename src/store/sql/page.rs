@@ -11,7 +11,10 @@ use crate::{
         key::Key,
         page::{Direction, Place, Sort, SortTerm},
     },
-    store::sql::key::{key_columns, key_values},
+    store::sql::{
+        filter::source_of,
+        key::{Source, key_columns, key_values},
+    },
 };
 
 impl From<Direction> for Order {
@@ -34,7 +37,9 @@ pub fn sort_columns(sort: &Sort, backend: DbBackend) -> Vec<SortColumn> {
     let by_id = SortTerm { field: Field::Id, direction: sort.by_id };
     let columns = |term: &SortTerm| {
         let direction = term.direction;
-        key_columns(&term.field, backend).into_iter().map(move |column| SortColumn { column, direction })
+        key_columns(&source_of(&term.field, backend), backend)
+            .into_iter()
+            .map(move |column| SortColumn { column, direction })
     };
     sort.terms.iter().chain([&by_id]).flat_map(columns).collect()
 }
@@ -59,14 +64,17 @@ struct PlacedTerm {
 /// If all directions are the same, there is one range. Otherwise the documents after the place are not one range of any
 /// index, but one for each number of leading terms in which they equal the place.
 pub fn ranges_after(sort: &Sort, place: &Place, backend: DbBackend) -> Vec<RangeAfter> {
-    let placed = |(term, key): (&SortTerm, &Key)| PlacedTerm {
-        columns: key_columns(&term.field, backend),
-        values: key_values(&term.field, key, backend),
-        direction: term.direction,
+    let placed = |(term, key): (&SortTerm, &Key)| {
+        let source = source_of(&term.field, backend);
+        PlacedTerm {
+            columns: key_columns(&source, backend),
+            values: key_values(&source, key, backend),
+            direction: term.direction,
+        }
     };
     let mut terms: Vec<_> = sort.terms.iter().zip(&place.keys).map(placed).collect();
     terms.push(PlacedTerm {
-        columns: key_columns(&Field::Id, backend),
+        columns: key_columns(&Source::Id, backend),
         values: vec![Expr::val(place.id.as_str())],
         direction: sort.by_id,
     });

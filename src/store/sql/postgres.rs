@@ -1,15 +1,16 @@
 //! Comparisons on PostgreSQL. They use the sort keys where possible, so that an index serves them. None is ever NULL.
 
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::{BinOper, Expr, ExprTrait};
 use serde_json::Value;
 
 use crate::{
-    domain::FieldPath,
-    query::{Comparison, Field, Part, key::Key},
+    domain::{FieldPath, Segment},
+    query::{Comparison, Part, key::Key},
     store::sql::{
-        expression::any_of,
+        expression::{all_of, any_of, literal},
         key::{
-            PostgresKey, key_columns, key_values, own_column, postgres_key, postgres_number, postgres_value,
+            DataSource, PostgresKey, Source, key_columns, key_values, postgres_key, postgres_number,
+            postgres_value,
         },
         values::{Values, list_of},
     },
@@ -26,9 +27,9 @@ pub fn is_one_of(column: Expr, values: &[&Value], kind: &'static str) -> Expr {
     Expr::cust_with_exprs(template, [column, list_of(values)])
 }
 
-pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
-    let field = Field::Data(path.clone());
+pub fn equals(source: &DataSource, values: &Values<'_>) -> Expr {
     let has_key = |key: &Key| {
+        let field = Source::Data(source.clone());
         let columns = key_columns(&field, sea_orm::DbBackend::Postgres).into_iter();
         let pairs = columns.zip(key_values(&field, key, sea_orm::DbBackend::Postgres));
         pairs.map(|(column, value)| column.eq(value)).reduce(ExprTrait::and).unwrap_or(Expr::cust("TRUE"))
@@ -39,7 +40,7 @@ pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
             alternatives.push(has_key(&key));
         }
     }
-    let PostgresKey { number, text } = postgres_key(path);
+    let PostgresKey { number, text } = postgres_key(source);
     let numbers: Vec<_> = values.integers.iter().chain(&values.doubles).copied().collect();
     match numbers.as_slice() {
         [] => {}
@@ -55,14 +56,14 @@ pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
         }
     }
     if !values.composites.is_empty() {
-        let same = is_one_of(postgres_value(path), &values.composites, "jsonb");
+        let same = is_one_of(postgres_value(source), &values.composites, "jsonb");
         alternatives.push(has_key(&Key::Composite).and(same));
     }
     any_of(alternatives)
 }
 
-pub fn compares(path: &FieldPath, comparison: Comparison, value: &Value) -> Expr {
-    let PostgresKey { number, text } = postgres_key(path);
+pub fn compares(source: &DataSource, comparison: Comparison, value: &Value) -> Expr {
+    let PostgresKey { number, text } = postgres_key(source);
     match value {
         Value::Number(bound) => {
             // Numbers lie between null and strings, so the range needs its other end.
@@ -82,17 +83,20 @@ pub fn compares(path: &FieldPath, comparison: Comparison, value: &Value) -> Expr
 }
 
 /// Looks for text in a string. `lower` of the collation "C" folds ASCII letters only.
-pub fn has_text(field: &Field, part: Part, text: &str) -> Expr {
-    let (is_string, found) = match field {
-        Field::Data(path) => (
-            Expr::cust_with_exprs("(jsonb_typeof($1) IS NOT DISTINCT FROM 'string')", [postgres_value(path)]),
-            postgres_key(path).text,
+pub fn has_text(source: &Source, part: Part, text: &str) -> Expr {
+    let (is_string, found) = match source {
+        Source::Data(value) => (
+            Expr::cust_with_exprs(
+                "(jsonb_typeof($1) IS NOT DISTINCT FROM 'string')",
+                [postgres_value(value)],
+            ),
+            postgres_key(value).text,
         ),
-        Field::Id => match own_column(field) {
+        Source::Id => match source.own_column() {
             Some(column) => (Expr::cust("TRUE"), Expr::cust_with_exprs("($1 COLLATE \"C\")", [column])),
             None => return Expr::cust("FALSE"),
         },
-        Field::CreatedAt | Field::UpdatedAt => return Expr::cust("FALSE"),
+        Source::CreatedAt | Source::UpdatedAt => return Expr::cust("FALSE"),
     };
     if text.is_empty() {
         return is_string;
@@ -105,11 +109,34 @@ pub fn has_text(field: &Field, part: Part, text: &str) -> Expr {
     is_string.and(Expr::cust_with_exprs(template, [found, Expr::val(text)]))
 }
 
-pub fn has_element(path: &FieldPath, values: &[Value]) -> Expr {
+pub fn has_element(source: &DataSource, values: &[Value]) -> Expr {
     let values: Vec<_> = values.iter().collect();
     Expr::cust_with_exprs(
         "EXISTS (SELECT 1 FROM jsonb_array_elements(CASE WHEN jsonb_typeof($1) = 'array' THEN $1 END) \
          AS element(value) WHERE $2)",
-        [postgres_value(path), is_one_of(Expr::cust("element.value"), &values, "jsonb")],
+        [postgres_value(source), is_one_of(Expr::cust("element.value"), &values, "jsonb")],
     )
+}
+
+/// Returns data without the member at a path of keys. The path ends at what is no object: PostgreSQL takes a key of digits for a
+/// place in a list, and refuses others there.
+pub fn without(data: Expr, path: &FieldPath) -> Expr {
+    let keys = path.segments().iter().map(|segment| match segment {
+        Segment::Key(key) => key.clone(),
+        Segment::Index(index) => index.to_string(),
+    });
+    let keys: Vec<_> = keys.collect();
+    let (mut holder, mut are_objects) = (data.clone(), Vec::new());
+    for key in &keys[..keys.len().saturating_sub(1)] {
+        holder = holder.binary(BinOper::Custom("->"), literal(key));
+        are_objects.push(Expr::cust_with_exprs(
+            "(jsonb_typeof($1) IS NOT DISTINCT FROM 'object')",
+            [holder.clone()],
+        ));
+    }
+    let names: Vec<_> =
+        keys.iter().map(|key| format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""))).collect();
+    let path = literal(&format!("{{{}}}", names.join(",")));
+    let rest = Expr::cust_with_exprs("($1 #- CAST($2 AS text[]))", [data.clone(), path]);
+    if are_objects.is_empty() { rest } else { Expr::case(all_of(are_objects), rest).finally(data).into() }
 }

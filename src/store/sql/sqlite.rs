@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::{
     domain::FieldPath,
-    query::{Comparison, Field, Part},
+    query::{Comparison, Part},
     store::sql::{
         expression::any_of,
         key::{
-            SQLITE_COMPOSITE, SQLITE_NULL, data, own_column, path_literal, sqlite_key, sqlite_number,
+            DataSource, SQLITE_COMPOSITE, SQLITE_NULL, Source, path_literal, sqlite_key, sqlite_number,
             sqlite_text,
         },
         values::{Values, list_of, list_of_texts},
@@ -22,8 +22,8 @@ pub fn is_one_of(column: Expr, list: Expr) -> Expr {
     Expr::cust_with_exprs("(? IN (SELECT value FROM json_each(?)))", [column, list])
 }
 
-pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
-    let key = sqlite_key(path);
+pub fn equals(source: &DataSource, values: &Values<'_>) -> Expr {
+    let key = sqlite_key(source);
     let mut alternatives = Vec::new();
     let is = |value: &'static str| key.clone().eq(Expr::cust(value));
     for (asked, value) in [(values.null, SQLITE_NULL), (values.no, "x'00'"), (values.yes, "x'01'")] {
@@ -40,7 +40,7 @@ pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
     }
     // Doubles and composites are compared by their canonical texts: SQLite reads some doubles inexactly, and all composites
     // have one key.
-    let has_text = |values: &[&Value]| is_one_of(sqlite_text(path), list_of_texts(values));
+    let has_text = |values: &[&Value]| is_one_of(sqlite_text(source), list_of_texts(values));
     match values.doubles.as_slice() {
         [] => {}
         [Value::Number(number)] => {
@@ -54,8 +54,8 @@ pub fn equals(path: &FieldPath, values: &Values<'_>) -> Expr {
     any_of(alternatives)
 }
 
-pub fn compares(path: &FieldPath, comparison: Comparison, value: &Value) -> Expr {
-    let key = sqlite_key(path);
+pub fn compares(source: &DataSource, comparison: Comparison, value: &Value) -> Expr {
+    let key = sqlite_key(source);
     // Numbers lie between null and strings, and strings before false, so the range needs its other end.
     let (bound, least, most) = match value {
         Value::Number(number) => (sqlite_number(number), "? > -9e999", "? < ''"),
@@ -67,17 +67,17 @@ pub fn compares(path: &FieldPath, comparison: Comparison, value: &Value) -> Expr
 }
 
 /// Looks for text in a string. `lower` of SQLite folds ASCII letters only.
-pub fn has_text(field: &Field, part: Part, text: &str) -> Expr {
-    let (is_string, found) = match field {
-        Field::Data(path) => (
-            Expr::cust_with_exprs("(json_type(?, ?) IS 'text')", [data(), path_literal(path)]),
-            Expr::cust_with_exprs("json_extract(?, ?)", [data(), path_literal(path)]),
+pub fn has_text(source: &Source, part: Part, text: &str) -> Expr {
+    let (is_string, found) = match source {
+        Source::Data(value) => (
+            Expr::cust_with_exprs("(json_type(?, ?) IS 'text')", [value.data(), value.path_literal()]),
+            Expr::cust_with_exprs("json_extract(?, ?)", [value.data(), value.path_literal()]),
         ),
-        Field::Id => match own_column(field) {
+        Source::Id => match source.own_column() {
             Some(column) => (Expr::cust("TRUE"), column),
             None => return Expr::cust("FALSE"),
         },
-        Field::CreatedAt | Field::UpdatedAt => return Expr::cust("FALSE"),
+        Source::CreatedAt | Source::UpdatedAt => return Expr::cust("FALSE"),
     };
     if text.is_empty() {
         return is_string;
@@ -93,7 +93,7 @@ pub fn has_text(field: &Field, part: Part, text: &str) -> Expr {
     is_string.and(has)
 }
 
-pub fn has_element(path: &FieldPath, values: &Values<'_>) -> Expr {
+pub fn has_element(source: &DataSource, values: &Values<'_>) -> Expr {
     let mut alternatives = Vec::new();
     for (asked, kind) in [
         (values.null, "element.type = 'null'"),
@@ -119,9 +119,14 @@ pub fn has_element(path: &FieldPath, values: &Values<'_>) -> Expr {
             alternatives.push(Expr::cust_with_exprs(has_type, [is_one_of(found, list)]));
         }
     }
-    let path = path_literal(path);
+    let [data, path] = [source.data(), source.path_literal()];
     Expr::cust_with_exprs(
         "(json_type(?, ?) IS 'array' AND EXISTS (SELECT 1 FROM json_each(?, ?) AS element WHERE ?))",
-        [data(), path.clone(), data(), path, any_of(alternatives)],
+        [data.clone(), path.clone(), data, path, any_of(alternatives)],
     )
+}
+
+/// Returns data without the member at a path.
+pub fn without(data: Expr, path: &FieldPath) -> Expr {
+    Expr::cust_with_exprs("jsonb_remove(?, ?)", [data, path_literal(path)])
 }

@@ -1,6 +1,8 @@
 //! Rules of collections: who may read and write what.
 
 mod closed;
+mod masked_view;
+mod masks;
 mod reads;
 mod recipes;
 mod relations;

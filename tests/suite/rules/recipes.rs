@@ -69,6 +69,24 @@ impl<'a> Cast<'a> {
 }
 
 on_both_databases! {
+    async fn private_fields_are_seen_by_their_owner(app: &TestApp) {
+        let cast = Cast::new(app, "Private fields", &["ada", "bob"]).await;
+        let profile = json!({ "owner": cast.id("ada"), "name": "Ada", "phone": "5" });
+        assert_eq!(cast.put("ada", "p", profile.clone()).await, 201);
+        app.patch("/collections/docs/p", json!({ "rating": 3 })).await;
+        let seen = async |who: &str| {
+            let token = cast.users.iter().find(|(name, _)| *name == who).map_or(PUBLISHABLE_KEY, |(_, user)| &user.access);
+            ask(app, token, Method::GET, "/collections/docs/p", Value::Null).await.data()["data"].clone()
+        };
+        assert_eq!(seen("ada").await, profile);
+        for other in ["bob", "guest"] {
+            assert_eq!(seen(other).await, json!({ "owner": cast.id("ada"), "name": "Ada" }), "{other}");
+        }
+        let found = ask(app, &cast.users[1].1.access, Method::GET, "/collections/docs?phone=5", Value::Null).await;
+        assert!(ids(&found).is_empty(), "{found:?}");
+        assert_eq!(cast.send("ada", Method::PATCH, "p", json!({ "rating": 5 })).await, 403);
+    }
+
     async fn the_owner(app: &TestApp) {
         let cast = Cast::new(app, "The owner", &["ada", "bob"]).await;
         assert_eq!(cast.put("guest", "d", json!({})).await, 403);

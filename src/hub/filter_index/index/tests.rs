@@ -28,6 +28,7 @@ fn recipient(filter: &Filter, id: SubscriptionId, key: &str) -> Recipient {
         form: Form::Sse,
         label: "c".into(),
         key: KeyId::from_stored(key),
+        mask: None,
     };
     let interest = Interests::new(usize::MAX).get(audience, filter.clone()).unwrap();
     Recipient { id, interest }
