@@ -118,8 +118,8 @@ impl<'a> Rights<'a> {
     /// # Errors
     /// A database failure.
     pub async fn mask(&self, collection: &Collection) -> Result<Option<Mask>, StoreError> {
-        let rules = match self.catalog.rules_of(&collection.id) {
-            Some(rules) if !self.principal.is_server() && rules.has_mask() => rules,
+        let rules = match Ruling::of(&self.catalog, collection, self.principal.is_server()) {
+            Ruling::Rules(rules) if rules.has_mask() => rules,
             _ => return Ok(Some(Mask::default())),
         };
         let mut values = self.values(rules).await?;
