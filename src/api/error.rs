@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 pub use super::error_code::ErrorCode;
 use crate::{
-    auth::{AuthError, PasswordError, TicketError, limits::Limited},
+    auth::{AuthError, Forbidden, PasswordError, TicketError, limits::Limited},
     domain::{DataError, DocumentId, PatchError, SchemaError, Violation, name::NameError},
     live::LiveError,
     providers::{ProviderError, error::StateError},
@@ -39,6 +39,8 @@ pub struct ApiError {
     pub limited: Option<Box<Limited>>,
     /// The seconds after which to try again, if the message says so.
     pub retry_after: Option<u16>,
+    /// Whether the rules of a collection refuse the request.
+    pub is_by_rules: bool,
 }
 
 /// The message of the specification for missing and for bad credentials.
@@ -61,6 +63,7 @@ impl ApiError {
             allow: None,
             limited: None,
             retry_after: None,
+            is_by_rules: false,
         }
     }
 
@@ -109,13 +112,11 @@ impl ApiError {
         let id = uuid::Uuid::now_v7().to_string();
         tracing::error!(request = %id, "request {id} failed: {cause}");
         Self {
-            code: ErrorCode::Internal,
-            message: format!("the server failed; its log has the cause under request {id}"),
             details: Some(json!({ "requestId": id })),
-            hint: None,
-            allow: None,
-            limited: None,
-            retry_after: None,
+            ..Self::new(
+                ErrorCode::Internal,
+                format!("the server failed; its log has the cause under request {id}"),
+            )
         }
     }
 }
@@ -206,7 +207,10 @@ impl From<TicketError> for ApiError {
 impl From<ServiceError> for ApiError {
     fn from(err: ServiceError) -> Self {
         match err {
-            ServiceError::Forbidden(err) => Self::new(ErrorCode::Forbidden, err.to_string()),
+            ServiceError::Forbidden(err) => Self {
+                is_by_rules: err == Forbidden::Rule,
+                ..Self::new(ErrorCode::Forbidden, err.to_string())
+            },
             ServiceError::UnknownCollection => Self::new(ErrorCode::InvalidCollection, UNKNOWN_COLLECTION),
             ServiceError::UnknownDocument => Self::new(ErrorCode::DocumentNotFound, UNKNOWN_DOCUMENT),
             ServiceError::Unfit(unfit) => {
@@ -222,6 +226,7 @@ impl From<ServiceError> for ApiError {
             ServiceError::UnknownRelation(message) | ServiceError::UnknownField(message) => {
                 Self::new(ErrorCode::InvalidFilter, message)
             }
+            ServiceError::Untried(message) => Self::new(ErrorCode::InvalidBody, message),
             ServiceError::TooLarge(message) => Self::new(ErrorCode::InvalidFilter, message),
             ServiceError::Credentials => Self::new(ErrorCode::Unauthorized, err.to_string()),
             ServiceError::WrongPassword
@@ -314,10 +319,14 @@ impl From<WriteError> for ApiError {
             WriteError::Store(err) => return Self::internal(err),
             WriteError::KeyRevoked => return Self::unauthorized().with_hint(UNKNOWN_KEY),
             WriteError::SessionEnded => return Self::unauthorized().with_hint(SESSION_ENDED),
+            WriteError::Denied(_) => {
+                return Self { is_by_rules: true, ..Self::new(ErrorCode::Forbidden, err.to_string()) };
+            }
             WriteError::BuiltIn(_)
+            | WriteError::BuiltInRules(_)
             | WriteError::ProfileOnly
-            | WriteError::Denied(_)
             | WriteError::Forbidden(_)
+            | WriteError::OwnRelation
             | WriteError::Disabled
             | WriteError::WrongCode
             | WriteError::EmailNotVerified

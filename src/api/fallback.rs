@@ -19,7 +19,7 @@ use super::{
     account_hints::account_hint,
     error::{ApiError, ErrorCode, UNKNOWN_COLLECTION},
     request::caller::account_of,
-    route_hints,
+    route_hints::{self, RULES},
     state::{ServerState, State},
 };
 use crate::domain::{CollectionName, ProjectId, nearest};
@@ -85,7 +85,8 @@ impl MessageBody for Omitted {
     }
 }
 
-/// Middleware: adds to the error of an unknown collection a hint that names it, and the nearest one that there is.
+/// Middleware: adds to the error of an unknown collection a hint that names it, and the nearest one that there is, and to that of a
+/// document with the id `rules` where the rules are.
 ///
 /// # Errors
 /// The handler's own.
@@ -103,6 +104,9 @@ pub async fn name_unknown_collection(
 
 /// Adds that hint to an error; `None` for any other error.
 pub fn with_collection_hint(request: &HttpRequest, error: ApiError) -> Option<ApiError> {
+    if error.code == ErrorCode::DocumentNotFound && request.match_info().get("id") == Some("rules") {
+        return Some(error.with_hint(RULES.to_owned()));
+    }
     let is_meant = error.code == ErrorCode::InvalidCollection
         // The name of an item may come before the message: `ids[0]: …`.
         && error.message.ends_with(UNKNOWN_COLLECTION)

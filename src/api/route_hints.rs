@@ -43,12 +43,11 @@ const ELSEWHERE: [(&[&str], &str); 3] = [
         &["files", "file", "uploads", "upload", "storage"],
         "files are not there yet; a document can hold the URL of a file that is elsewhere",
     ),
-    (
-        &["rules", "policies", "permissions", "roles"],
-        "rules are a setting of their collection: `PATCH /collections/{collection}/settings` `{\"rules\":…}`; docs/reference/rules.md lists what they say",
-    ),
+    (&["rules", "policies", "permissions", "roles"], RULES),
 ];
 
+/// The hint where other products have their rules.
+pub(super) const RULES: &str = "rules are a setting of their collection: `PATCH /collections/{collection}/settings` `{\"rules\":…}`; docs/reference/rules.md lists what they say";
 /// The hint where other products have their users.
 const USERS: &str = "users sign up with `POST /users`, sign in with `POST /users/login`, and `GET /users/me` says who they are; docs/reference/users.md lists the routes";
 

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put, resource};
+use actix_web::{
+    guard,
+    web::{self, ServiceConfig, delete, get, patch, post, put, resource},
+};
 
 use super::{
     cocobase,
@@ -10,7 +13,10 @@ use super::{
     health,
     public::files,
     realtime,
-    rest::{audit, batches, collections, documents, export, projects, queries, tickets, transactions, users},
+    rest::{
+        audit, batches, collections, documents, export, exposure, projects, queries, tickets, transactions,
+        trials, users,
+    },
     site, token_keys,
 };
 
@@ -222,6 +228,9 @@ fn api(config: &mut ServiceConfig) {
         )
         .service(resource("/audit").route(get().to(audit::list)).default_service(other_methods("GET, HEAD")))
         .service(
+            resource("/exposure").route(get().to(exposure::get)).default_service(other_methods("GET, HEAD")),
+        )
+        .service(
             resource("/settings")
                 .route(get().to(projects::get))
                 .route(patch().to(projects::change))
@@ -254,6 +263,12 @@ fn api(config: &mut ServiceConfig) {
                 .route(get().to(collections::get))
                 .route(patch().to(collections::change))
                 .default_service(other_methods("GET, HEAD, PATCH")),
+        )
+        // Only POST: a document may have this id.
+        .service(
+            resource("/collections/{collection}/explain")
+                .guard(guard::Post())
+                .route(post().to(trials::explain)),
         )
         .service(
             resource("/collections/{collection}/batch")

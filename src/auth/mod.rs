@@ -2,7 +2,7 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`], [`ruling`], [`rights`].
+//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`], [`ruling`], [`rights`], [`write_rights`].
 
 pub mod access_keys;
 pub mod authenticator;
@@ -21,6 +21,7 @@ pub mod sessions;
 pub mod tickets;
 pub mod tokens;
 pub mod totp;
+pub mod write_rights;
 
 pub use access_keys::{AccessKeys, TokenAlgorithm};
 pub use authenticator::{Authenticator, Credentials};
@@ -35,3 +36,4 @@ pub use ruling::Ruling;
 pub use sessions::Sessions;
 pub use tickets::{TicketError, Tickets};
 pub use tokens::{TokenError, Tokens};
+pub use write_rights::{Access, WriteRights};

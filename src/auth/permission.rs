@@ -17,6 +17,8 @@ pub enum Action {
     WriteDocuments,
     /// See how the database reads a list, which says which indexes there are and how many documents.
     ExplainQuery,
+    /// See what the rules of collections decide, also for somebody else.
+    SeeRules,
     /// Open a live stream.
     Subscribe,
     /// Create a collection without schema and indexes.
@@ -79,7 +81,7 @@ pub enum Forbidden {
 pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
     let (scope, secret) = match action {
         Action::ReadDocuments => ("documents:read", false),
-        Action::ExplainQuery => ("documents:read", true),
+        Action::ExplainQuery | Action::SeeRules => ("documents:read", true),
         Action::WriteDocuments => ("documents:write", false),
         Action::Subscribe => ("realtime", false),
         Action::CreateCollection => ("collections:write", false),
@@ -127,6 +129,11 @@ impl Readable {
             Self::Matching(rule) => Ok(filter.and(rule)),
             Self::Nothing(why) => Err(why),
         }
+    }
+
+    /// Whether no document may be read, whatever the collection holds.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing(_))
     }
 
     /// Whether a document may be read.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{
@@ -14,7 +14,7 @@ use crate::{
     domain::{Collection, CollectionId, Data, DocumentKey, USERS},
     query::{
         Field, Filter, Mask,
-        rule::{Missing, Reading, RuleSet, SetQuery, Sets, UserValues, Values},
+        rule::{Clause, Missing, Reading, RuleSet, SetQuery, Sets, UserValues, Values},
     },
     store::{
         Db, Lane, StoreError,
@@ -54,8 +54,8 @@ pub struct Rights<'a> {
     db: &'a Db,
     /// Where sets of other collections are read.
     lane: Lane,
-    catalog: Arc<Catalog>,
-    principal: &'a Principal,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) principal: &'a Principal,
     user: OnceCell<Option<Data>>,
     sets: Mutex<Arc<Sets>>,
 }
@@ -163,7 +163,7 @@ impl<'a> Rights<'a> {
     }
 
     /// Reads sets, and returns all that were read so far. `None` if one has too many values.
-    async fn read_sets(&self, queries: Vec<SetQuery>) -> Result<Option<Arc<Sets>>, StoreError> {
+    pub(super) async fn read_sets(&self, queries: Vec<SetQuery>) -> Result<Option<Arc<Sets>>, StoreError> {
         let mut sets = self.sets.lock().await;
         for query in queries {
             if sets.contains_key(&query) {
@@ -182,7 +182,7 @@ impl<'a> Rights<'a> {
         self.db.read(self.lane, |db| async move { sets::read(&db, &id, &field, &filter).await }).await
     }
 
-    async fn values(&self, rules: &RuleSet) -> Result<Values, StoreError> {
+    pub(super) async fn values(&self, rules: &RuleSet) -> Result<Values, StoreError> {
         let user = match &self.principal.user {
             None => None,
             Some(user) => {
@@ -202,6 +202,18 @@ impl<'a> Rights<'a> {
     fn user_key(&self) -> Option<DocumentKey> {
         let (user, users) = (self.principal.user.as_ref()?, self.catalog.find(USERS)?);
         Some(DocumentKey { collection: users.id.clone(), id: user.id.clone() })
+    }
+
+    /// Returns the variables that a clause of the rules about reading uses, with their values.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn shown_values(
+        &self,
+        rules: &RuleSet,
+        clause: &Clause,
+    ) -> Result<Map<String, Value>, StoreError> {
+        Ok(rules.shown_values(clause, &self.values(rules).await?))
     }
 
     async fn read_user(&self) -> Result<Option<Data>, StoreError> {

@@ -46,6 +46,9 @@ pub(super) enum Command {
     /// Create and list projects: tenants with keys, collections and a change log of their own
     #[command(subcommand)]
     Projects(ProjectCommand),
+    /// See what the rules of a running server's collections leave open
+    #[command(subcommand)]
+    Rules(RuleCommand),
     /// Confirm that the clock is right, after it jumped by more than an hour, or after a server ran with a wrong clock
     AcceptClock,
     /// Check a SQLite file that was copied without its -wal while it was in use, and accept what is in it
@@ -121,6 +124,24 @@ pub(super) enum ProjectCommand {
         /// The project
         name: String,
     },
+}
+
+#[derive(Subcommand)]
+pub(super) enum RuleCommand {
+    /// Print how much guests and users may do in each collection at most
+    Exposure(ExposureArgs),
+}
+
+#[derive(Args)]
+pub(super) struct ExposureArgs {
+    /// Fail if a collection is open to somebody without a secret key, and has no rules that say so
+    #[arg(long)]
+    pub(super) check: bool,
+    /// A collection that is meant to be open without rules; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(super) allow: Vec<String>,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
 }
 
 #[derive(Args)]

@@ -5,7 +5,7 @@ use crate::{
     supervision::Failure, writer::WriteError,
 };
 
-use super::{import::error::ImportError, output::OutputError, verify::VerifyError};
+use super::{exposure::ExposureError, import::error::ImportError, output::OutputError, verify::VerifyError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,8 @@ pub enum CliError {
     Write(#[from] WriteError),
     #[error(transparent)]
     Import(#[from] ImportError),
+    #[error(transparent)]
+    Exposure(#[from] ExposureError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
     #[error(transparent)]

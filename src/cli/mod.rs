@@ -1,10 +1,10 @@
 //! The command line: what can be typed, and what each command does and prints.
 //!
-//! `serve` and `migrate` make the database, and `keys`, `secrets`, `projects` and `accept-clock` open one that is there. `import` and
-//! `verify` are HTTP clients of a running server.
+//! `serve` and `migrate` make the database, and `keys`, `secrets`, `projects` and `accept-clock` open one that is there. `import`,
+//! `verify` and `rules` are HTTP clients of a running server.
 //!
 //! Reading order: [`arguments`] with `duration`, this file, [`logging`], `output`, `serve` with `address` and `server_note`,
-//! `admin`, `target` with `answer`, `import`, `verify` with `comparison`, [`error`].
+//! `admin`, `target` with `answer`, `import`, `verify` with `comparison`, `exposure`, [`error`].
 
 mod address;
 mod admin;
@@ -13,6 +13,7 @@ pub mod arguments;
 mod comparison;
 mod duration;
 pub mod error;
+mod exposure;
 mod import;
 pub mod logging;
 mod output;
@@ -22,7 +23,7 @@ mod target;
 mod verify;
 
 pub use arguments::Cli;
-use arguments::{Command, KeyCommand, ProjectCommand, SecretCommand};
+use arguments::{Command, KeyCommand, ProjectCommand, RuleCommand, SecretCommand};
 pub use error::CliError;
 
 use crate::{
@@ -39,9 +40,10 @@ use crate::{
 pub async fn run(cli: Cli) -> Result<(), CliError> {
     let given = cli.settings.0;
     match cli.command {
-        // These two talk to a server. Of its settings they read where it is, and nothing else.
+        // These talk to a server. Of its settings they read where it is, and nothing else.
         Some(Command::Import(args)) => Ok(import::run(args, &given).await?),
         Some(Command::Verify(args)) => Ok(verify::run(args, &given).await?),
+        Some(Command::Rules(RuleCommand::Exposure(args))) => Ok(exposure::run(args, &given).await?),
         None => serve::run(start_serving(&given)?).await,
         Some(Command::Serve(args)) => serve::run(start_serving(&given.with_flags_of(args.0))?).await,
         Some(Command::Migrate) => {

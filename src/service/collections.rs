@@ -8,7 +8,7 @@ use crate::{
     domain::{Collection, CollectionName, Position, Schema},
     query::{
         index_definition::{Index, IndexDefinition, IndexState},
-        rule::RuleSet,
+        rule::{RuleSet, Wanted},
     },
     store::{
         Db,
@@ -51,6 +51,16 @@ pub struct HiddenSettings {
     /// In the order of their declaration.
     pub indexes: Vec<Arc<Index>>,
     pub rules: Option<Arc<RuleSet>>,
+    /// The indexes that the rules want and that are not declared.
+    pub advice: Vec<IndexAdvice>,
+}
+
+/// An index that would make rules cheap.
+#[derive(Clone, Debug)]
+pub struct IndexAdvice {
+    /// The name of the collection that should declare it.
+    pub collection: String,
+    pub fields: Vec<String>,
 }
 
 /// A page of the list of collections.
@@ -67,6 +77,8 @@ pub struct CollectionPage {
 /// The collections of a page.
 pub struct CollectionList {
     pub collections: Vec<Arc<Collection>>,
+    /// The rules of each, if the principal may see them.
+    pub rules: Vec<Option<Arc<RuleSet>>>,
     /// Whether none comes after them.
     pub is_last: bool,
 }
@@ -131,9 +143,11 @@ impl Collections {
             return Ok(None);
         }
         let catalog = self.catalogs.get_latest(&principal.project).await?;
+        let rules = catalog.rules_of(&collection.id).cloned();
         Ok(Some(HiddenSettings {
             indexes: catalog.indexes_of(&collection.id).to_vec(),
-            rules: catalog.rules_of(&collection.id).cloned(),
+            advice: rules.iter().flat_map(|rules| advice(&catalog, collection, rules)).collect(),
+            rules,
         }))
     }
 
@@ -146,8 +160,28 @@ impl Collections {
         permission::check(principal, Action::ReadDocuments)?;
         let catalog = self.catalogs.get_latest(&principal.project).await?;
         let mut listed = catalog.list(after.as_ref()).skip(offset);
-        let collections = listed.by_ref().take(limit).cloned().collect();
-        Ok(CollectionList { collections, is_last: listed.next().is_none() })
+        let collections: Vec<_> = listed.by_ref().take(limit).cloned().collect();
+        let is_last = listed.next().is_none();
+        let sees_rules = permission::check(principal, Action::ChangeCollection).is_ok();
+        let rules =
+            |collection: &Arc<Collection>| catalog.rules_of(&collection.id).filter(|_| sees_rules).cloned();
+        Ok(CollectionList { rules: collections.iter().map(rules).collect(), collections, is_last })
+    }
+
+    /// Returns the rules of a collection, if the principal may see them.
+    ///
+    /// # Errors
+    /// A database failure.
+    pub async fn rules(
+        &self,
+        principal: &Principal,
+        name_or_id: &str,
+    ) -> Result<Option<Arc<RuleSet>>, ServiceError> {
+        if permission::check(principal, Action::ChangeCollection).is_err() {
+            return Ok(None);
+        }
+        let catalog = self.catalogs.get_latest(&principal.project).await?;
+        Ok(catalog.find(name_or_id).and_then(|collection| catalog.rules_of(&collection.id)).cloned())
     }
 
     /// Gets a collection by its name or id.
@@ -217,6 +251,19 @@ impl Collections {
             Mutation { project, caller, session, author, operations, idempotency: None, seen: None };
         Ok(self.writer.submit(mutation).await?)
     }
+}
+
+/// Returns the indexes that rules want and that are not declared.
+fn advice(catalog: &Catalog, collection: &Collection, rules: &RuleSet) -> Vec<IndexAdvice> {
+    let advice = |wanted: Wanted| {
+        let asked = match &wanted.collection {
+            Some(name) => catalog.find(name)?,
+            None => collection,
+        };
+        let is_served = catalog.indexes_of(&asked.id).iter().any(|index| wanted.is_served_by(index));
+        (!is_served).then(|| IndexAdvice { collection: asked.name.to_string(), fields: wanted.fields })
+    };
+    rules.wanted().into_iter().filter_map(advice).collect()
 }
 
 impl SettingsChange {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     auth::{
-        Action, Forbidden, Principal, Rights,
+        Access, Action, Forbidden, Principal, Rights,
         permission::{self, Unwritable},
     },
     domain::{Collection, CollectionName, Data, Document, DocumentId, Patch},
@@ -113,6 +113,29 @@ impl Documents {
         collection: &str,
         id: &DocumentId,
     ) -> Result<(Arc<Collection>, Document), ServiceError> {
+        let (collection, document, mask) = self.get_whole(principal, collection, id).await?;
+        Ok((collection, mask.strip(document)))
+    }
+
+    /// Does the same, and returns what the principal may do with the document.
+    pub async fn get_with_access(
+        &self,
+        principal: &Principal,
+        collection: &str,
+        id: &DocumentId,
+    ) -> Result<(Arc<Collection>, Document, Option<Access>), ServiceError> {
+        let (collection, document, mask) = self.get_whole(principal, collection, id).await?;
+        let access = self.access(principal, &collection, std::slice::from_ref(&document)).await?.pop();
+        Ok((collection, mask.strip(document), access))
+    }
+
+    /// Reads a whole document, with its collection and the mask through which the principal sees it.
+    async fn get_whole(
+        &self,
+        principal: &Principal,
+        collection: &str,
+        id: &DocumentId,
+    ) -> Result<(Arc<Collection>, Document, Arc<Mask>), ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let View { collection, filter: rule, mask } =
             view((&self.db, &self.catalogs), principal, collection, Filter::all()).await?;
@@ -120,7 +143,7 @@ impl Documents {
         let found =
             self.db.read(Lane::Point, |db| async move { one::find(&db, &key.0, &key.1).await }).await?;
         let found = found.filter(|document| rule.matches(document));
-        Ok((collection, mask.strip(found.ok_or(ServiceError::UnknownDocument)?)))
+        Ok((collection, found.ok_or(ServiceError::UnknownDocument)?, mask))
     }
 
     /// Checks new data against the schema before it is queued: the writer serves everybody, and should not spend time on it.
@@ -229,7 +252,7 @@ impl Documents {
     }
 
     /// Returns the author of what a principal writes, with the sets of other collections that the rules ask for.
-    async fn find_author(
+    pub(super) async fn find_author(
         &self,
         principal: &Principal,
         operations: &[Operation],
@@ -259,7 +282,7 @@ impl Documents {
     }
 
     /// Checks that a principal may write to the collections of these operations.
-    async fn check_writes(
+    pub(super) async fn check_writes(
         &self,
         principal: &Principal,
         operations: &[Operation],

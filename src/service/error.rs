@@ -19,6 +19,9 @@ const MAX_TOLD: usize = 20;
 pub enum ServiceError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// Rules can't be tried for whom or what the request names. The sentence says why.
+    #[error("{0}")]
+    Untried(&'static str),
     #[error("collection does not exist")]
     UnknownCollection,
     #[error("document does not exist")]

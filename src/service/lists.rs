@@ -9,12 +9,15 @@ use super::{
     scans::{NO_ROOM, Scan},
 };
 use crate::{
-    auth::{Action, Principal, permission},
-    domain::Collection,
-    query::{Filter, page::Page, planner::helpful_fields},
-    store::documents::{
-        explain::{Explanation, explain_list},
-        list::{self, Cut, ListQuery, Listed, Listing},
+    auth::{Access, Action, Principal, Rights, permission},
+    domain::{Collection, Document},
+    query::{Filter, Mask, page::Page, planner::helpful_fields},
+    store::{
+        Lane,
+        documents::{
+            explain::{Explanation, explain_list},
+            list::{self, Cut, ListQuery, Listed, Listing},
+        },
     },
 };
 
@@ -27,6 +30,15 @@ pub struct DocumentList {
     pub listed: Listed,
     /// The right to read what belongs to the page, and the memory of what was read.
     pub scan: Scan,
+}
+
+impl DocumentList {
+    fn strip(&mut self, mask: &Mask) {
+        if !mask.is_empty() {
+            let whole = std::mem::take(&mut self.listed.documents);
+            self.listed.documents = whole.into_iter().map(|document| mask.strip(document)).collect();
+        }
+    }
 }
 
 impl Documents {
@@ -42,6 +54,37 @@ impl Documents {
         filter: Filter,
         page: Page,
     ) -> Result<DocumentList, ServiceError> {
+        let (mut list, mask) = self.list_whole(principal, collection, filter, page).await?;
+        list.strip(&mask);
+        Ok(list)
+    }
+
+    /// Does the same, and returns what the principal may do with each of the documents. Rules are asked of the documents as they are,
+    /// also about fields that the principal doesn't see.
+    ///
+    /// # Errors
+    /// As [`Documents::list`].
+    pub async fn list_with_access(
+        &self,
+        principal: &Principal,
+        collection: &str,
+        filter: Filter,
+        page: Page,
+    ) -> Result<(DocumentList, Vec<Access>), ServiceError> {
+        let (mut list, mask) = self.list_whole(principal, collection, filter, page).await?;
+        let access = self.access(principal, &list.collection, &list.listed.documents).await?;
+        list.strip(&mask);
+        Ok((list, access))
+    }
+
+    /// Lists whole documents, and returns the mask through which the principal sees them.
+    async fn list_whole(
+        &self,
+        principal: &Principal,
+        collection: &str,
+        filter: Filter,
+        page: Page,
+    ) -> Result<(DocumentList, Arc<Mask>), ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
         let view = view((&self.db, &self.catalogs), principal, collection, filter).await?;
@@ -58,14 +101,24 @@ impl Documents {
             list::list(&db, query, |bytes| room.count(bytes)).await
         };
         let listed = scan.read(read).await.map_err(|err| ServiceError::of_query(err, helpful))?;
-        let mut listed = listed.ok_or(ServiceError::UnknownCollection)?;
+        let listed = listed.ok_or(ServiceError::UnknownCollection)?;
         if listed.cut == Some(Cut::NoRoom) && listed.documents.is_empty() {
             return Err(NO_ROOM);
         }
-        if !mask.is_empty() {
-            listed.documents = listed.documents.into_iter().map(|document| mask.strip(document)).collect();
-        }
-        Ok(DocumentList { collection, listed, scan })
+        Ok((DocumentList { collection, listed, scan }, mask))
+    }
+
+    /// Returns what the principal may do with each of these whole documents, which they may read.
+    pub(super) async fn access(
+        &self,
+        principal: &Principal,
+        collection: &Collection,
+        documents: &[Document],
+    ) -> Result<Vec<Access>, ServiceError> {
+        let catalog = self.catalogs.get(&principal.project).await?;
+        let rights = Rights::new(&self.db, Lane::Scan, catalog, principal);
+        let rights = rights.write_rights(collection).await?;
+        Ok(documents.iter().map(|document| rights.of(document)).collect())
     }
 
     /// Explains how the database reads a list, whose page must not have more documents than a list may have. PostgreSQL runs the

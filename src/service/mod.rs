@@ -2,8 +2,8 @@
 //!
 //! Never does: know of HTTP, or print an answer.
 //!
-//! Reading order: [`error`], [`documents`], [`lists`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`],
-//! [`schemas`], [`users`], [`sign_up`], [`invitations`], `sessions`, [`own_account`], [`codes`], [`second_factor`], [`failed_sign_ins`], [`projects`],
+//! Reading order: [`error`], [`documents`], [`lists`], [`trials`], [`batches`], [`queries`], [`populate`], [`exports`], [`collections`],
+//! [`exposures`], [`schemas`], [`users`], [`sign_up`], [`invitations`], `sessions`, [`own_account`], [`codes`], [`second_factor`], [`failed_sign_ins`], [`projects`],
 //! [`keys`]. [`scans`] and `lookup` have what several of them share.
 
 pub mod batches;
@@ -12,6 +12,7 @@ pub mod collections;
 pub mod documents;
 pub mod error;
 pub mod exports;
+pub mod exposures;
 pub mod failed_sign_ins;
 pub mod foreign_tokens;
 pub mod identities;
@@ -29,6 +30,7 @@ pub mod second_factor;
 pub mod secrets;
 mod sessions;
 pub mod sign_up;
+pub mod trials;
 pub mod users;
 
 pub use collections::Collections;

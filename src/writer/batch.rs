@@ -6,7 +6,6 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use serde_json::json;
@@ -16,7 +15,7 @@ use super::{
     error::WriteError,
     mutation::{Mutation, Operation},
     outcome::{Committed, Outcome},
-    staged::{Asker, Plan, Staged},
+    staged::{Plan, Staged},
     stored_outcome,
 };
 use crate::{
@@ -119,28 +118,7 @@ impl Batch {
             }
             return stored_outcome::from_text(&stored.outcome).ok_or(WriteError::IdempotencyConflict);
         }
-        // The principal's project was read from the database, and projects are never removed.
-        let ends = self.log_ends(&mutation.project).cloned().ok_or(WriteError::Unavailable(Trouble::Away))?;
-        let mut staged = Staged {
-            project: mutation.project.clone(),
-            asker: Asker {
-                key: mutation.caller.clone(),
-                session: mutation.session.clone(),
-                author: mutation.author.clone(),
-                seen: mutation.seen.clone(),
-            },
-            // Log order and time order agree, even if the clock goes back a little.
-            at: self.base.now.max(ends.last.at),
-            ends,
-            catalog: None,
-            documents: HashMap::new(),
-            order: Vec::new(),
-            accounts: Accounts::default(),
-            plan: Plan::default(),
-            weight: 0,
-            checking: Duration::ZERO,
-        };
-        self.check_sets(&staged)?;
+        let mut staged = self.begin(mutation)?;
         let at_operation = |place, cause| WriteError::AtOperation { place, cause: Box::new(cause) };
         let mut outcomes = Vec::with_capacity(mutation.operations.len());
         for (place, operation) in mutation.operations.iter().enumerate() {
@@ -284,7 +262,7 @@ impl Batch {
         self.base.unchecked.as_deref()
     }
 
-    fn log_ends(&self, project: &ProjectId) -> Option<&LogEnds> {
+    pub(super) fn log_ends(&self, project: &ProjectId) -> Option<&LogEnds> {
         self.next.log_ends.get(project).or_else(|| self.base.log_ends.get(project))
     }
 
@@ -346,7 +324,11 @@ impl Batch {
         self.plan.extend(staged.plan);
     }
 
-    fn apply_operation(&self, staged: &mut Staged, operation: &Operation) -> Result<Outcome, WriteError> {
+    pub(super) fn apply_operation(
+        &self,
+        staged: &mut Staged,
+        operation: &Operation,
+    ) -> Result<Outcome, WriteError> {
         match operation {
             Operation::CreateDocument { collection, data, checked } => {
                 self.create_document(staged, collection, data, checked.as_ref())

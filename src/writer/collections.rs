@@ -99,7 +99,9 @@ impl Batch {
         rules: Option<&Arc<RuleSet>>,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
-        check_own(&collection)?;
+        if collection.name.is_built_in() {
+            return Err(WriteError::BuiltInRules(collection.name.clone()));
+        }
         for name in rules.iter().flat_map(|rules| rules.related_collections()) {
             if self.catalog(staged).find(name).is_none() {
                 return Err(WriteError::UnknownSource(name.to_owned()));

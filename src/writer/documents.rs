@@ -121,7 +121,7 @@ impl Batch {
         };
         precondition.check(Some(&before))?;
         if let Some(judge) = &judge {
-            judge.check_delete(&before)?;
+            staged.allowed_by = Some(judge.check_delete(&before)?);
         }
         // A document that is created again under this id in the same millisecond would have the old entity tag.
         if staged.at == before.created_at {
@@ -173,7 +173,8 @@ impl Batch {
             version: before.as_ref().map_or(1, |before| before.version + 1),
         });
         if let Some(judge) = judge {
-            judge.check_write(staged, before.as_deref(), &document)?;
+            let clause = judge.check_write(staged, before.as_deref(), &document)?;
+            staged.allowed_by = Some(clause);
         }
         check_indexes(self.catalog(staged).indexes_of(&collection.id), &document)?;
         let is_new = before.is_none();

@@ -10,6 +10,7 @@ use crate::{
         name::NameError,
         project_settings::{SettingsError, SignUpRefusal},
     },
+    query::rule::Clause,
     store::{StoreError, Trouble},
 };
 
@@ -99,10 +100,15 @@ pub enum WriteError {
     UnknownSource(String),
     /// A rule of the collection, which it names, does not allow the write.
     #[error("the rules of this collection don't allow this (`{0}`)")]
-    Denied(String),
+    Denied(Clause),
     /// The project is closed to the caller.
     #[error(transparent)]
     Forbidden(Forbidden),
+    /// What a `$from` asks depends on what the mutation itself has changed.
+    #[error(
+        "the rules of this collection ask a `$from` within a `$from`, which this request changes; send it as two"
+    )]
+    OwnRelation,
     /// What the rules ask of other collections has changed since it was read.
     #[error("what the rules of this collection ask is changing too fast; try again")]
     RightsBehind,
@@ -160,6 +166,8 @@ pub enum WriteError {
     SessionEnded,
     #[error("the collection `{0}` is built in; it can't be renamed or removed")]
     BuiltIn(CollectionName),
+    #[error("the collection `{0}` is built in; its rules can't be changed yet")]
+    BuiltInRules(CollectionName),
     #[error("the API key was revoked")]
     KeyRevoked,
     /// The collection was created together with a unique index, which is not built yet.

@@ -3,15 +3,15 @@
 
 use std::{sync::Arc, time::Instant};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{author::Author, batch::Batch, error::WriteError, staged::Staged};
 use crate::{
     auth::{Forbidden, Ruling, principal::keyless, ruling::is_open},
     domain::{Collection, Data, Document, DocumentId, DocumentKey, FieldPath, USERS},
     query::rule::{
-        Condition, Missing, RuleAction, RuleSet, SetQuery, Sets, StampError, Stamps, UserValues, Values,
-        WriteRule, is_changed,
+        Clause, Condition, Missing, RuleAction, RuleSet, SetQuery, Sets, StampError, Stamps, Unmet,
+        UserValues, Values, WriteRule, is_changed,
     },
 };
 
@@ -140,7 +140,7 @@ impl Judge {
     pub(super) fn stamp(&self, is_new: bool, data: Data) -> Result<Data, WriteError> {
         let action = if is_new { RuleAction::Create } else { RuleAction::Update };
         self.stamps(is_new).apply(data, &self.values).map_err(|err| match err {
-            StampError::Unknown(path) => WriteError::Denied(format!("rules.stamp.{action}.{path}")),
+            StampError::Unknown(path) => WriteError::Denied(Clause::Stamp(action, path)),
             StampError::Data(err) => WriteError::Data(Arc::new(err)),
         })
     }
@@ -150,8 +150,19 @@ impl Judge {
     /// # Errors
     /// [`WriteError::RightsBehind`].
     pub(super) fn can_read(&self, document: &Document) -> Result<bool, WriteError> {
-        let values = Values { now: None, ..self.values.clone() };
-        Ok(self.bound(self.rules.read().bind(&values))?.matches(document))
+        Ok(self.bound(self.rules.read().bind(&self.values_of_reads()))?.matches(document))
+    }
+
+    /// Returns the variables that a clause uses, with their values.
+    pub(super) fn shown_values(&self, clause: &Clause) -> Map<String, Value> {
+        match clause {
+            Clause::Action(RuleAction::Read) => self.rules.shown_values(clause, &self.values_of_reads()),
+            _ => self.rules.shown_values(clause, &self.values),
+        }
+    }
+
+    fn values_of_reads(&self) -> Values {
+        Values { now: None, ..self.values.clone() }
     }
 
     /// Returns what the caller makes of a document with `data`: fields stay that they can't see and haven't sent. `concerns` says for
@@ -176,9 +187,7 @@ impl Judge {
     /// written: that no read shows.
     fn bound<T>(&self, outcome: Result<T, Missing>) -> Result<T, WriteError> {
         outcome.map_err(|Missing(_)| match self.has_own_sets {
-            true => WriteError::Denied(
-                "a `$from` within a `$from`, which this request changes; send it as two".to_owned(),
-            ),
+            true => WriteError::OwnRelation,
             false => WriteError::RightsBehind,
         })
     }
@@ -187,7 +196,7 @@ impl Judge {
         Ok(self.bound(condition.bind(&self.values))?.matches(document))
     }
 
-    /// Checks that the caller may make `after` of `before`.
+    /// Checks that the caller may make `after` of `before`, and returns the clause that allows it.
     ///
     /// # Errors
     /// [`WriteError::Denied`].
@@ -196,7 +205,7 @@ impl Judge {
         staged: &mut Staged,
         before: Option<&Document>,
         after: &Document,
-    ) -> Result<(), WriteError> {
+    ) -> Result<Clause, WriteError> {
         let begun = Instant::now();
         let outcome = match before {
             None => self.check_create(after),
@@ -206,24 +215,23 @@ impl Judge {
         outcome
     }
 
-    /// Checks that the caller may delete a document.
+    /// Checks that the caller may delete a document, and returns the clause that allows it.
     ///
     /// # Errors
     /// [`WriteError::Denied`].
-    pub(super) fn check_delete(&self, document: &Document) -> Result<(), WriteError> {
-        match self.holds(self.rules.delete(), document)? {
-            true => Ok(()),
-            false => denied("rules.delete"),
-        }
+    pub(super) fn check_delete(&self, document: &Document) -> Result<Clause, WriteError> {
+        let clause = Clause::Action(RuleAction::Delete);
+        if self.holds(self.rules.delete(), document)? { Ok(clause) } else { Err(WriteError::Denied(clause)) }
     }
 
     fn stamps(&self, is_new: bool) -> &Stamps {
         if is_new { self.rules.stamps_on_create() } else { self.rules.stamps_on_update() }
     }
 
-    fn check_create(&self, document: &Document) -> Result<(), WriteError> {
+    fn check_create(&self, document: &Document) -> Result<Clause, WriteError> {
+        let clause = Clause::Action(RuleAction::Create);
         if !self.holds(self.rules.create(), document)? {
-            return denied("rules.create");
+            return Err(WriteError::Denied(clause));
         }
         let own = self.rules.stamps_on_create().strip(&document.data);
         for (path, rule) in self.rules.writes() {
@@ -232,13 +240,13 @@ impl Judge {
                 WriteRule::If(condition) => self.holds(condition, document)?,
             };
             if !may && is_changed(path, &Data::empty(), &own) {
-                return denied(format!("rules.fields.{path}.write"));
+                return Err(WriteError::Denied(Clause::Write(path.clone())));
             }
         }
-        Ok(())
+        Ok(clause)
     }
 
-    fn check_update(&self, before: &Document, after: &Document) -> Result<(), WriteError> {
+    fn check_update(&self, before: &Document, after: &Document) -> Result<Clause, WriteError> {
         let stamps = self.rules.stamps_on_update();
         let (own_before, own_after) = (stamps.strip(&before.data), stamps.strip(&after.data));
         for (path, rule) in self.rules.writes() {
@@ -248,24 +256,22 @@ impl Judge {
                     WriteRule::If(condition) => self.holds(condition, before)?,
                 };
                 if !may {
-                    return denied(format!("rules.fields.{path}.write"));
+                    return Err(WriteError::Denied(Clause::Write(path.clone())));
                 }
             }
         }
-        let mut unmet = None;
-        for (place, rule) in self.rules.update().iter().enumerate() {
+        // The alternative that was met furthest says most of why the change is refused.
+        let mut nearest: Option<(usize, Unmet)> = None;
+        for (index, rule) in self.rules.update().iter().enumerate() {
             match self.bound(rule.check((before, after), stamps, &self.values))? {
-                Ok(()) => return Ok(()),
-                Err(part) => unmet = Some((place, part)),
+                Ok(()) => return Ok(self.rules.clause_of_update(index, None)),
+                Err(part) if nearest.is_none_or(|(_, known)| known < part) => nearest = Some((index, part)),
+                Err(_) => {}
             }
         }
-        match (self.rules.update().len(), unmet) {
-            (1, Some((_, part))) => denied(format!("rules.update.{}", part.as_str())),
-            _ => denied("rules.update"),
-        }
+        Err(WriteError::Denied(match nearest {
+            Some((index, part)) => self.rules.clause_of_update(index, Some(part)),
+            None => Clause::Action(RuleAction::Update),
+        }))
     }
-}
-
-fn denied(place: impl Into<String>) -> Result<(), WriteError> {
-    Err(WriteError::Denied(place.into()))
 }

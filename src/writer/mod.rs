@@ -5,7 +5,7 @@
 //! mutation half-way.
 //!
 //! Reading order: [`mutation`] with `precondition`, [`user_operation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the
-//! writer), [`turns`] with [`cost`] and [`rest`] (who is next), [`state`], [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`], [`documents`],
+//! writer), [`turns`] with [`cost`] and [`rest`] (who is next), [`state`], [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`] and [`dry_run`], [`documents`],
 //! [`collections`], [`indexes`], `settings`, `audit` and `users` with `user_documents`, `addresses`, `codes`, `invitations`, `second_factor`, `mail_factor`, `identities` and [`accounts`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
 //! (written to the database), [`maintenance`] with [`portion`], [`removed`] and [`expired`] (between batches), [`clock`] with [`clock_trouble`], [`activity`], [`health`], [`failures`], [`indexer`] with
 //! [`index_session`].
@@ -26,6 +26,7 @@ mod codes;
 mod collections;
 mod cost;
 mod documents;
+pub mod dry_run;
 pub mod error;
 mod expired;
 mod failures;

@@ -17,7 +17,7 @@ use crate::{
     },
     query::{
         index_definition::{Index, IndexState},
-        rule::RuleSet,
+        rule::{Clause, RuleSet},
     },
     store::{
         access::secrets::SecretRotation,
@@ -124,6 +124,8 @@ pub(super) struct Staged {
     pub(super) weight: usize,
     /// The time that checks against schemas took.
     pub(super) checking: Duration,
+    /// The clause of the rules that allowed the last operation; `None` if no rules bind the caller.
+    pub(super) allowed_by: Option<Clause>,
 }
 
 impl Staged {

@@ -17,17 +17,18 @@ use crate::{
     },
 };
 
-const MEMBERS: [&str; 7] = ["filters", "orderBy", "limit", "offset", "after", "select", "populate"];
+const MEMBERS: [&str; 8] = ["filters", "orderBy", "limit", "offset", "after", "select", "populate", "access"];
 
 impl ListParameters {
-    /// Reads `{"filters","orderBy","limit","offset","after","select","populate"}`. Each may be missing or null, and no body is
-    /// an empty one.
+    /// Reads `{"filters","orderBy","limit","offset","after","select","populate","access"}`. Each may be missing or null, and no body
+    /// is an empty one. Returns the parameters, and whether the body asks what the caller may do with each document.
     ///
     /// # Errors
     /// As [`ListParameters::parse`], and `INVALID_BODY` for a body that is no object or has an unknown member.
-    pub fn of_body(body: &Body, style: &ListStyle, max_limit: u64) -> Result<Self, ApiError> {
+    pub fn of_body(body: &Body, style: &ListStyle, max_limit: u64) -> Result<(Self, bool), ApiError> {
         let mut filter = Filter::all();
         let mut pairs = Vec::new();
+        let mut wants_access = false;
         let members = match body.bytes.is_empty() {
             true => Map::new(),
             false => match json_object(&body.bytes)? {
@@ -38,6 +39,10 @@ impl ListParameters {
         for (name, value) in members.into_iter().filter(|(_, value)| !value.is_null()) {
             match name.as_str() {
                 "filters" => filter = parse::parse_value(value, Typing::Typed)?,
+                "access" => match value {
+                    Value::Bool(wanted) => wants_access = wanted,
+                    _ => return Err(invalid_parameter("`access` must be true or false")),
+                },
                 "limit" | "offset" => match value {
                     Value::Number(number) => pairs.push((name, number.to_string())),
                     _ => return Err(invalid_parameter(format!("`{name}` must be a whole number"))),
@@ -56,7 +61,7 @@ impl ListParameters {
         }
         let mut parameters = Self::parse(&Parameters::of_pairs(pairs), style, max_limit)?;
         parameters.filter = parameters.filter.and(filter);
-        Ok(parameters)
+        Ok((parameters, wants_access))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     },
     auth::Principal,
     domain::{
-        CollectionName, Schema,
+        Collection, CollectionName, Schema,
         json::{self, Unique},
         json_mistake::explain,
     },
@@ -142,12 +142,17 @@ pub async fn list(
     let list = state.collections.list(&principal, CollectionPage { after, offset: 0, limit }).await?;
     let bodies: Vec<_> = list.collections.iter().map(|collection| CollectionBody::new(collection)).collect();
     let last = list.collections.last().filter(|_| !list.is_last);
-    let next_cursor = last.map(|last| URL_SAFE_NO_PAD.encode(last.name.as_str()));
+    let next_cursor = last.map(|last| cursor_after(last));
     Ok(HttpResponse::Ok().json(CollectionsBody { page: Success::new(bodies), next_cursor }))
 }
 
+/// Returns the cursor of the page of collections after this one.
+pub(super) fn cursor_after(collection: &Collection) -> String {
+    URL_SAFE_NO_PAD.encode(collection.name.as_str())
+}
+
 /// Reads the cursor of a page of collections: the name of the last one before it.
-fn parse_cursor(text: &str) -> Result<CollectionName, ApiError> {
+pub(super) fn parse_cursor(text: &str) -> Result<CollectionName, ApiError> {
     let name = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     name.and_then(|name| CollectionName::parse(&name).ok()).ok_or_else(|| {
         ApiError::new(ErrorCode::InvalidCursor, "`after` must be the `nextCursor` of a page of collections")

@@ -10,12 +10,13 @@ use super::{
 };
 use crate::{
     api::{
-        error::ApiError,
+        error::{ApiError, ErrorCode},
         headers::add_entity_tag,
         request::{
             Body, Caller, Parameters, Visitor,
             idempotency::request_key,
             list::{ListParameters, ListStyle, View},
+            parameters::invalid_parameter,
             path::existing_key,
             precondition::{is_unchanged, precondition},
             unknown::refuse_in_write,
@@ -24,8 +25,8 @@ use crate::{
         state::State,
     },
     auth::Principal,
-    domain::{DocumentId, Patch},
-    query::{page::Page, parse::Names},
+    domain::{Data, DocumentId, Patch},
+    query::{page::Page, parse::Names, rule},
     store::documents::list::Listed,
     writer::{Committed, Outcome},
 };
@@ -70,25 +71,33 @@ pub async fn create(
 
 /// `GET /collections/{collection}/{id}` → 200, or 304 if `If-None-Match` names its entity tag.
 ///
-/// Takes `select` and `populate`, as a list does. An entity tag says nothing about joined documents, so an answer with
-/// `populate` has none.
+/// Takes `select`, `populate` and `access`, as a list does. An entity tag says nothing about joined documents and rights, so an
+/// answer with `populate` or `access` has none.
 pub async fn get(
     state: State,
     request: HttpRequest,
     Caller(principal): Caller,
     path: Path<(String, String)>,
-    parameters: Parameters,
+    mut parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
+    let wants_access = take_access(&mut parameters)?;
     let view = View::of_document(&parameters, Names::Strict)?;
     let (collection, id) = path.into_inner();
     // Text that cannot be an id is no document. An unknown collection is still answered first.
     let id = DocumentId::parse(&id).unwrap_or_else(|_| DocumentId::from_stored(""));
-    let (collection, document) = state.documents.get(&principal, &collection, &id).await?;
+    let (collection, document, access) = match wants_access {
+        true => state.documents.get_with_access(&principal, &collection, &id).await?,
+        false => {
+            let (collection, document) = state.documents.get(&principal, &collection, &id).await?;
+            (collection, document, None)
+        }
+    };
     let tag = document.entity_tag();
-    let is_unchanged = is_unchanged(&request, &tag)? && view.populate.is_empty();
+    let has_tag = view.populate.is_empty() && !wants_access;
+    let is_unchanged = is_unchanged(&request, &tag)? && has_tag;
     let status = if is_unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let mut response = HttpResponse::build(status);
-    if view.populate.is_empty() {
+    if has_tag {
         add_entity_tag(&mut response, tag);
     }
     if is_unchanged {
@@ -96,7 +105,7 @@ pub async fn get(
     }
     let (name, selection) = (collection.name.as_str(), view.selection.as_ref());
     if view.populate.is_empty() {
-        let body = DocumentBody::shown(name, &document, selection, &[]);
+        let body = DocumentBody::shown(name, &document, selection, &[]).with_access(access);
         return Ok(small_json(response, &Success::new(body), most_bytes(&document)));
     }
     let scan = state.documents.scans.begin(&principal).await?;
@@ -105,7 +114,7 @@ pub async fn get(
     let most_bytes = populated.text_bytes + most_bytes(&document);
     scan.count(most_bytes)?;
     let relations = populated.relations.first().map_or(&[][..], |relations| relations.as_slice());
-    let body = DocumentBody::shown(name, &document, selection, relations);
+    let body = DocumentBody::shown(name, &document, selection, relations).with_access(access);
     Ok(json(response, &Success::new(body), most_bytes, scan.into_memory()))
 }
 
@@ -119,10 +128,11 @@ pub async fn put(
 ) -> Result<HttpResponse, ApiError> {
     refuse_in_write(&request)?;
     let (collection, id) = path.into_inner();
+    let data = body.new_document()?;
+    refuse_rules(&id, &data)?;
     let key = (collection, DocumentId::parse(&id)?);
     let (precondition, request_key) = (precondition(&request)?, request_key(&request, &body.bytes)?);
-    let committed =
-        state.documents.put(&principal, key, body.new_document()?, precondition, request_key).await?;
+    let committed = state.documents.put(&principal, key, data, precondition, request_key).await?;
     Ok(written(&state, &request, &principal, committed))
 }
 
@@ -159,16 +169,17 @@ pub async fn delete(
 /// `GET /collections/{collection}` → 200 with a page of the documents that match.
 ///
 /// `limit`, `offset` or `after`, `orderBy` (`status,-createdAt`; the default is `-createdAt`), `order`, `select`, `populate`,
-/// `filters` as JSON; every other parameter is a filter. `nextCursor` is null on the last page. A page of large documents may
+/// `access`, `filters` as JSON; every other parameter is a filter. `nextCursor` is null on the last page. A page of large documents may
 /// have fewer than `limit`, and the next page begins there.
 pub async fn list(
     state: State,
     Caller(principal): Caller,
     collection: Path<String>,
-    parameters: Parameters,
+    mut parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
+    let wants_access = take_access(&mut parameters)?;
     let parameters = ListParameters::parse(&parameters, &LIST_STYLE, state.limits.page)?;
-    list_page(&state, &principal, &collection, parameters).await
+    list_page(&state, &principal, &collection, (parameters, wants_access)).await
 }
 
 /// Answers with a page of the documents that match.
@@ -176,12 +187,15 @@ pub(super) async fn list_page(
     state: &State,
     principal: &Principal,
     collection: &str,
-    parameters: ListParameters,
+    (parameters, wants_access): (ListParameters, bool),
 ) -> Result<HttpResponse, ApiError> {
     let ListParameters { filter, mut page, view } = parameters;
     // One document more than is shown tells whether there is a next page.
     page.limit += 1;
-    let mut list = state.documents.list(principal, collection, filter, page.clone()).await?;
+    let (mut list, access) = match wants_access {
+        true => state.documents.list_with_access(principal, collection, filter, page.clone()).await?,
+        false => (state.documents.list(principal, collection, filter, page.clone()).await?, Vec::new()),
+    };
     let next_cursor = end_page(&mut list.listed, &page)?;
     let cursor = list.listed.ends.cursor().encode(&principal.project);
     let found = &list.listed.documents;
@@ -189,13 +203,40 @@ pub(super) async fn list_page(
     let populated = state.documents.populate(principal, shown, &view.populate, &list.scan).await?;
     let most_bytes = populated.text_bytes + found.iter().map(most_bytes).sum::<usize>();
     list.scan.count(most_bytes)?;
+    let mut access = access.into_iter();
     let (name, selection) = (list.collection.name.as_str(), view.selection.as_ref());
     let shown = found.iter().zip(&populated.relations);
     let bodies: Vec<_> = shown
-        .map(|(document, relations)| DocumentBody::shown(name, document, selection, relations))
+        .map(|(document, relations)| {
+            DocumentBody::shown(name, document, selection, relations).with_access(access.next())
+        })
         .collect();
     let body = Success::with_page(bodies, PageEnd { next_cursor, cursor });
     Ok(json(HttpResponse::Ok(), &body, most_bytes + PAGE_END_BYTES, list.scan.into_memory()))
+}
+
+/// Refuses to write a document with the id `rules` that has nothing but the members of rules: they would bind nobody there.
+fn refuse_rules(id: &str, data: &Data) -> Result<(), ApiError> {
+    let fields = data.fields();
+    if id == "rules" && !fields.is_empty() && fields.keys().all(|name| rule::MEMBERS.contains(&name.as_str()))
+    {
+        return Err(ApiError::new(
+            ErrorCode::InvalidBody,
+            "this would write a document with the id `rules`, which binds nobody; the rules of a collection are a setting: PATCH /collections/{collection}/settings {\"rules\":…}. POST /transactions writes such a document",
+        ));
+    }
+    Ok(())
+}
+
+/// Takes out the parameter `access`, and returns whether it asks what the caller may do with each document.
+fn take_access(parameters: &mut Parameters) -> Result<bool, ApiError> {
+    match parameters.take("access").as_slice() {
+        [] => Ok(false),
+        [value] if value == "true" || value == "false" => Ok(value == "true"),
+        _ => Err(invalid_parameter(
+            "`access` must be `true` or `false`, once; to filter by a field of this name, use `access__eq`",
+        )),
+    }
 }
 
 /// Removes the document past the end of the page, and returns the cursor of the next page; `None` on the last one.

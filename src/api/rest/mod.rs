@@ -2,13 +2,14 @@
 //! other answers.
 //!
 //! Reading order: [`success`], [`shown`], [`written`] and [`settings`] (what is answered), [`documents`], [`batches`], [`transactions`],
-//! [`queries`], [`export`], [`collections`], [`tickets`], [`users`], [`projects`], [`audit`].
+//! [`queries`], [`trials`], [`export`], [`collections`], [`exposure`], [`tickets`], [`users`], [`projects`], [`audit`].
 
 pub mod audit;
 pub mod batches;
 pub mod collections;
 pub mod documents;
 pub mod export;
+pub mod exposure;
 pub mod projects;
 pub mod queries;
 pub mod settings;
@@ -16,5 +17,6 @@ pub mod shown;
 pub mod success;
 pub mod tickets;
 pub mod transactions;
+pub mod trials;
 pub mod users;
 pub mod written;

@@ -35,8 +35,8 @@ pub async fn list(
             "this route takes no parameters in the URL; they stand in the body, as in {\"filters\":{\"genre\":\"Fantasy\"},\"limit\":50}",
         ));
     }
-    let parameters = ListParameters::of_body(&body, &LIST_STYLE, state.limits.page)?;
-    list_page(&state, &principal, &collection, parameters).await
+    let (parameters, wants_access) = ListParameters::of_body(&body, &LIST_STYLE, state.limits.page)?;
+    list_page(&state, &principal, &collection, (parameters, wants_access)).await
 }
 
 /// `GET /collections/{collection}/query/count` → 200 with `{"count"}` of the documents that match.

@@ -6,7 +6,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     domain::Collection,
     query::index_definition::{Index, IndexDefinition, IndexState},
-    service::collections::HiddenSettings,
+    service::collections::{HiddenSettings, IndexAdvice},
 };
 
 /// A collection without its settings.
@@ -39,6 +39,15 @@ pub struct SettingsBody<'a> {
     /// As they were set; `null` for a collection without rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     rules: Option<Option<&'a Value>>,
+    /// Indexes that the rules want and that are not declared; missing if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    advice: Vec<AdviceBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct AdviceBody<'a> {
+    collection: &'a str,
+    fields: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -63,6 +72,12 @@ impl<'a> IndexBody<'a> {
     }
 }
 
+impl<'a> AdviceBody<'a> {
+    fn new(IndexAdvice { collection, fields }: &'a IndexAdvice) -> Self {
+        Self { collection, fields }
+    }
+}
+
 impl<'a> SettingsBody<'a> {
     /// `hidden` is `None` for a caller that may not see it.
     pub fn new(collection: &'a Collection, hidden: Option<&'a HiddenSettings>) -> Self {
@@ -73,6 +88,7 @@ impl<'a> SettingsBody<'a> {
             collection: CollectionBody::new(collection),
             indexes: hidden.map(indexes),
             rules: hidden.map(|hidden| hidden.rules.as_ref().map(|rules| rules.source())),
+            advice: hidden.iter().flat_map(|hidden| &hidden.advice).map(AdviceBody::new).collect(),
             // A schema's text is JSON by construction. `null` would be a bug, but not a crash.
             schema: schema.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(RawValue::NULL),
         }

@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
+    auth::Access,
     domain::{Document, DocumentStamp},
     query::select::Selection,
     service::populate::{Joined, Related},
@@ -28,6 +29,15 @@ pub struct DocumentBody<'a> {
     created_at: String,
     updated_at: String,
     version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<AccessBody>,
+}
+
+/// What the caller may do with a document.
+#[derive(Serialize)]
+struct AccessBody {
+    update: bool,
+    delete: bool,
 }
 
 impl<'a> DocumentBody<'a> {
@@ -50,7 +60,14 @@ impl<'a> DocumentBody<'a> {
             created_at: document.created_at.to_string(),
             updated_at: document.updated_at.to_string(),
             version: document.version,
+            access: None,
         }
+    }
+
+    /// Adds what the caller may do with the document, if it was asked for.
+    pub fn with_access(mut self, access: Option<Access>) -> Self {
+        self.access = access.map(|Access { update, delete }| AccessBody { update, delete });
+        self
     }
 }
 

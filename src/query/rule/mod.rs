@@ -7,11 +7,14 @@
 //! A term whose variable has no value is *unknown*, and stays unknown under `$not`. A rule that ends unknown denies:
 //! `{"owner":"$user.id"}` without a user must not match the documents without an owner, and neither must its opposite.
 //!
-//! Reading order: this file, `set`, `variable`, `condition`, `update`, `stamp`, `rule_set`, `checks`, `parse`.
+//! Reading order: this file, `set`, `variable`, `condition`, `update`, `stamp`, `rule_set`, `clause`, `reach`, `advice`, `checks`, `parse`.
 
+mod advice;
 mod checks;
+mod clause;
 mod condition;
 mod parse;
+mod reach;
 mod rule_set;
 mod set;
 mod stamp;
@@ -20,9 +23,13 @@ mod tests;
 mod update;
 mod variable;
 
+pub use advice::Wanted;
+pub use clause::Clause;
 pub use condition::{Condition, Missing};
+pub use parse::MEMBERS;
+pub use reach::Reach;
 pub use rule_set::{Reading, RuleAction, RuleError, RuleSet, WriteRule};
 pub use set::{SetQuery, Sets};
 pub use stamp::{StampError, Stamps};
 pub use update::{Unmet, UpdateRule, is_changed};
-pub use variable::{Params, UserValues, Values};
+pub use variable::{CallerKind, Params, UserValues, Values};

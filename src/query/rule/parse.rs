@@ -31,7 +31,8 @@ const MAX_NESTED_RELATIONS: usize = 2;
 /// The most alternatives of `update`, named conditions, stamped fields, and fields with a rule.
 const MAX_MEMBERS: usize = 50;
 
-const MEMBERS: [&str; 7] = ["let", "read", "create", "update", "delete", "fields", "stamp"];
+/// The members of rules.
+pub const MEMBERS: [&str; 7] = ["let", "read", "create", "update", "delete", "fields", "stamp"];
 
 impl RuleSet {
     /// Parses the member `rules` of a collection's settings.

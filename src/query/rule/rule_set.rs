@@ -222,7 +222,7 @@ impl RuleSet {
         self.conditions().flat_map(Condition::related_collections)
     }
 
-    fn conditions(&self) -> impl Iterator<Item = &Condition> {
+    pub(super) fn conditions(&self) -> impl Iterator<Item = &Condition> {
         let conditions = [&self.read, &self.create, &self.delete].into_iter();
         let of_update = self.update.iter().flat_map(UpdateRule::conditions);
         let of_fields = self.writes.values().filter_map(|rule| match rule {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::variable::{Template, Values};
+use super::variable::{Template, Values, Variable};
 use crate::domain::{Data, DataError, FieldPath, Segment};
 
 /// Fields that the server sets, whatever the caller sends, in the order of their paths.
@@ -51,8 +51,12 @@ impl Stamps {
     }
 
     pub(super) fn needs_user_document(&self) -> bool {
-        let mut variables = self.0.iter().flat_map(|(_, template)| template.variables());
-        variables.any(|variable| variable.needs_user_document())
+        self.variables().any(Variable::needs_user_document)
+    }
+
+    /// Returns the variables of all stamps.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.0.iter().flat_map(|(_, template)| template.variables())
     }
 }
 

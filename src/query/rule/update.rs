@@ -23,13 +23,13 @@ pub struct UpdateRule {
     pub only: Option<Vec<FieldPath>>,
 }
 
-/// The part of an alternative that a change does not meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The part of an alternative that a change does not meet, in the order in which they are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unmet {
     Before,
-    After,
     Unchanged,
     Only,
+    After,
 }
 
 impl Unmet {

@@ -1,6 +1,6 @@
 //! Variables of rules, their values, and values with variables in them.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -35,6 +35,14 @@ pub struct Values {
     pub sets: Arc<Sets>,
     /// The time of the write. `None` when a rule about reading is bound, because a document must not come or go without a change.
     pub now: Option<Timestamp>,
+}
+
+/// Callers of whom nothing else is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerKind {
+    /// Holders of a key, without a user.
+    Guest,
+    User,
 }
 
 /// A value that a rule takes from the caller.
@@ -140,9 +148,37 @@ impl Variable {
         )
     }
 
+    /// Whether some caller of a kind has a value for it.
+    pub(super) fn may_have_value(&self, kind: CallerKind) -> bool {
+        match self {
+            Self::UserId
+            | Self::UserEmail
+            | Self::UserEmailVerified
+            | Self::UserRoles
+            | Self::UserProfile(_) => kind == CallerKind::User,
+            Self::KeyId | Self::Param(_) | Self::ParamHash(_) | Self::Now => true,
+        }
+    }
+
     /// Whether only the user's document says it.
     pub(super) fn needs_user_document(&self) -> bool {
         matches!(self, Self::UserEmail | Self::UserEmailVerified | Self::UserRoles | Self::UserProfile(_))
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UserId => f.write_str("$user.id"),
+            Self::UserEmail => f.write_str("$user.email"),
+            Self::UserEmailVerified => f.write_str("$user.emailVerified"),
+            Self::UserRoles => f.write_str("$user.roles"),
+            Self::UserProfile(path) => write!(f, "$user.profile.{path}"),
+            Self::KeyId => f.write_str("$key.id"),
+            Self::Param(name) => write!(f, "$param.{name}"),
+            Self::ParamHash(name) => write!(f, "$paramHash.{name}"),
+            Self::Now => f.write_str("$now"),
+        }
     }
 }
 

@@ -1,8 +1,12 @@
 //! Rules of collections: who may read and write what.
 
+mod access;
 mod closed;
+mod explain;
+mod exposure;
 mod masked_view;
 mod masks;
+mod random;
 mod reads;
 mod recipes;
 mod relations;
