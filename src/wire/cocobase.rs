@@ -20,13 +20,13 @@ pub struct CollectionBody {
     permissions: Permissions,
 }
 
-/// The roles that each kind of call takes. Nobody has roles yet, and an empty list means anyone with a key.
+/// The roles that each kind of call takes. An empty list means anyone with a key. Only servers see them, and others see empty lists.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Permissions {
-    create: [&'static str; 0],
-    read: [&'static str; 0],
-    update: [&'static str; 0],
-    delete: [&'static str; 0],
+pub struct Permissions {
+    pub create: Vec<String>,
+    pub read: Vec<String>,
+    pub update: Vec<String>,
+    pub delete: Vec<String>,
 }
 
 impl CollectionBody {
@@ -34,6 +34,11 @@ impl CollectionBody {
     pub fn new(collection: &Collection) -> Self {
         let created_at = collection.created_at.to_string();
         Self::of(collection.id.as_str(), collection.name.as_str(), created_at)
+    }
+
+    /// Describes a collection to a server, which sees the permissions.
+    pub fn with_permissions(collection: &Collection, permissions: Permissions) -> Self {
+        Self { permissions, ..Self::new(collection) }
     }
 
     /// Describes a collection that was renamed or removed after the document was written. Only its old name is known.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::api::{
     error::{ApiError, ErrorCode, UNKNOWN_COLLECTION, UNKNOWN_DOCUMENT},
     fallback::with_collection_hint,
+    request::credential::credentials,
 };
 
 /// Middleware: turns an error of any handler or extractor into `{"detail":…}`.
@@ -25,6 +26,7 @@ pub async fn with_detail(
     Ok(match api_error(&response) {
         None => response,
         Some(error) => {
+            let error = without_user(response.request(), error);
             let body = json!({ "detail": detail(&error) });
             response.into_response(with_body(&error, body))
         }
@@ -46,6 +48,15 @@ pub async fn with_both(
             response.into_response(with_body(&error, body))
         }
     })
+}
+
+/// Turns the refusal by rules of somebody who is not signed in into 401, as the libraries expect: they then ask for a sign-in.
+fn without_user(request: &HttpRequest, error: ApiError) -> ApiError {
+    let has_user = credentials(request.headers()).is_ok_and(|found| found.user.is_some());
+    match error.is_by_rules && !has_user {
+        true => ApiError { code: ErrorCode::Unauthorized, ..error },
+        false => error,
+    }
 }
 
 fn api_error(response: &ServiceResponse<BoxBody>) -> Option<ApiError> {

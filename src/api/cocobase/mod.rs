@@ -3,7 +3,7 @@
 //! It only translates: the services decide what a request means, as they do for the documented API.
 //!
 //! Reading order: [`routes`], [`error`] (`{"detail":…}`), [`body`] and [`shape`] (what comes in and goes out), [`response`],
-//! [`documents`], [`batches`], [`collections`], [`queries`] with `schema`, [`users`]; then the sockets: [`socket`] (their paths),
+//! [`documents`], [`batches`], [`collections`] with [`permissions`], [`queries`] with `schema`, [`users`]; then the sockets: [`socket`] (their paths),
 //! [`introduction`] (the first message), `refusal`, [`watch`] (collections), [`rooms`] (rooms and broadcast); and
 //! [`redirect`], a script for the JavaScript library.
 
@@ -13,6 +13,7 @@ pub mod collections;
 pub mod documents;
 pub mod error;
 pub mod introduction;
+pub mod permissions;
 pub mod queries;
 pub mod redirect;
 mod refusal;

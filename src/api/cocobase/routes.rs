@@ -42,7 +42,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(
             resource("/collections/{collection}")
                 .guard(guard::Any(guard::Patch()).or(guard::Delete()))
-                .route(patch().to(collections::rename))
+                .route(patch().to(collections::change))
                 .route(delete().to(collections::remove))
                 .wrap(from_fn(error::with_both)),
         )

@@ -60,7 +60,7 @@ export function otherProject() {
 	const options = { encoding: "utf8", env, stdio: ["ignore", "pipe", "ignore"] };
 	const coir = (...args) => execFileSync(process.env.COIR_BINARY, args, options);
 	const name = fresh("project");
-	coir("projects", "create", name);
+	coir("projects", "create", "--open", name);
 	return coir("keys", "create", "publishable", "--project", name).trim();
 }
 

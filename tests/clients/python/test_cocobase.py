@@ -161,6 +161,34 @@ class Collections(LibraryTest):
             self.db.create_collection(fresh("made"), webhookurl="https://example.com/hook")
 
 
+class Permissions(LibraryTest):
+    def test_an_action_takes_one_of_its_roles(self):
+        posts = fresh("posts")
+        # The library creates a collection without permissions, so a server limits it.
+        made = self.db.create_collection(posts)
+        limited = {"create": ["editor"], "read": [], "update": ["editor"], "delete": ["admin"]}
+        answer = requests.patch(
+            f"{URL}/collections/{made.id}", json={"permissions": limited}, headers={"x-api-key": SECRET}
+        )
+        self.assertEqual((answer.status_code, answer.json()["permissions"]), (200, limited))
+        renamed = self.admin.update_collection(made.id, collection_name=fresh("posts"))
+        self.assertEqual(renamed["permissions"], limited, "the library's own change keeps them")
+
+        user = CocoBaseClient(api_key=KEY, base_url=URL)
+        account = user.auth.register(f"{fresh('ada')}@example.com", Users.PASSWORD).user
+        for status, db in [("401", self.db), ("403", user)]:
+            with self.assertRaisesRegex(CocobaseError, status):
+                db.create_document(made.id, {"n": 1})
+        requests.patch(
+            f"{URL}/users/{account.id}", json={"roles": ["editor"]}, headers={"x-api-key": SECRET}
+        ).raise_for_status()
+        document = user.create_document(made.id, {"n": 1})
+        self.assertEqual(user.update_document(made.id, document.id, {"n": 2}).data, {"n": 2})
+        self.assertEqual([record["n"] for record in self.db.list_documents(made.id)], [2])
+        with self.assertRaisesRegex(CocobaseError, "403"):
+            user.delete_document(made.id, document.id)
+
+
 class Users(LibraryTest):
     PASSWORD = "correct horse"
 

@@ -2,5 +2,6 @@
 
 mod clients;
 mod documents;
+mod permissions;
 mod realtime;
 mod users;
