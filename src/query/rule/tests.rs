@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    Condition, Missing, RuleSet, SetQuery, Stamps, UserValues, Values, condition::filter_of,
-    variable::Template,
+    CallerKind, Condition, Missing, Reach, RuleAction, RuleSet, SetQuery, Stamps, UserValues, Values,
+    condition::filter_of, variable::Template,
 };
 use crate::{
     domain::{Data, Document, DocumentId, Timestamp},
@@ -316,6 +316,19 @@ fn judge(rule: &Value, values: &Values, document: &Document) -> Option<bool> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The reach of a rule is a bound of what it admits, whoever asks.
+    #[test]
+    fn a_rule_reaches_at_least_as_far_as_it_admits(rule in rule(), values in caller(), document in judged()) {
+        let rules = json!({ "let": { "named": { "a": "$user.id" } }, "read": rule.clone() });
+        if let Ok(rules) = RuleSet::parse(rules) {
+            let kind = if values.user.is_some() { CallerKind::User } else { CallerKind::Guest };
+            let reach = rules.reach(RuleAction::Read, kind);
+            let admits = rules.read().bind(&values).unwrap().matches(&document);
+            let wrong = if admits { Reach::None } else { Reach::All };
+            prop_assert_ne!(reach, wrong, "{} {:?} admits: {}", rule, values, admits);
+        }
+    }
 
     #[test]
     fn a_bound_rule_admits_exactly_what_is_true_for_certain(rule in rule(), values in caller(), document in judged()) {
