@@ -19,6 +19,20 @@ pub struct Model {
     /// Scopes with commas between them. `NULL` means all scopes.
     pub scopes: Option<String>,
     pub created_at: i64,
+    /// By which people know it.
+    pub name: Option<String>,
+    /// A JSON array of origins. `NULL` means all origins.
+    pub origins: Option<String>,
+    /// `NULL` for a key that doesn't expire.
+    pub expires_at: Option<i64>,
+    /// In whole minutes.
+    pub last_used_at: Option<i64>,
+    /// The key that has replaced it.
+    pub successor: Option<String>,
+    /// How often it was changed.
+    pub revision: i64,
+    /// The revision with the last change of its scopes or origins.
+    pub rescoped: i64,
     /// `NULL` while the key is valid.
     pub revoked_at: Option<i64>,
 }

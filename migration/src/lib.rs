@@ -30,6 +30,7 @@ mod m20261127_000021_protect_accounts;
 mod m20261127_000022_add_mail_factors;
 mod m20261127_000023_count_tries_by_network;
 mod m20261127_000025_add_rules;
+mod m20261127_000026_extend_keys;
 
 /// The table in which the steps that have run are remembered.
 const APPLIED: &str = "seaql_migrations";
@@ -94,6 +95,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000022_add_mail_factors::Migration),
             Box::new(m20261127_000023_count_tries_by_network::Migration),
             Box::new(m20261127_000025_add_rules::Migration),
+            Box::new(m20261127_000026_extend_keys::Migration),
         ]
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 pub use super::error_code::ErrorCode;
 use crate::{
-    auth::{AuthError, Forbidden, PasswordError, TicketError, limits::Limited},
+    auth::{AuthError, Forbidden, OriginRefused, PasswordError, TicketError, limits::Limited},
     domain::{DataError, DocumentId, PatchError, SchemaError, Violation, name::NameError},
     live::LiveError,
     providers::{ProviderError, error::StateError},
@@ -185,9 +185,12 @@ impl From<AuthError> for ApiError {
         match err {
             AuthError::Unknown => Self::unauthorized().with_hint(UNKNOWN_KEY),
             AuthError::SessionEnded => Self::unauthorized().with_hint(SESSION_ENDED),
-            AuthError::OtherProject | AuthError::KeyRevoked | AuthError::Token(_) => {
-                Self::unauthorized().with_hint(err.to_string())
-            }
+            AuthError::OtherProject
+            | AuthError::KeyRevoked
+            | AuthError::KeyOfSessionExpired
+            | AuthError::KeyExpired
+            | AuthError::KeyChanged
+            | AuthError::Token(_) => Self::unauthorized().with_hint(err.to_string()),
             AuthError::Foreign(hint) => Self::unauthorized().with_hint(hint),
             AuthError::Awaited(_) => Self::new(ErrorCode::Overloaded, err.to_string()),
             AuthError::Store(err) => err.into(),
@@ -260,6 +263,7 @@ impl From<ServiceError> for ApiError {
                 limited: Some(Box::new(limited)),
                 ..Self::new(ErrorCode::RateLimited, limited.to_string())
             },
+            ServiceError::Random => Self::internal(&err),
             ServiceError::Busy(message) => Self::new(ErrorCode::Overloaded, message),
             ServiceError::TooCostly(fields) => Self::too_costly(&fields),
             ServiceError::Write(err) => err.into(),
@@ -290,7 +294,7 @@ impl From<LiveError> for ApiError {
         match err {
             LiveError::Forbidden(err) => Self::new(ErrorCode::Forbidden, err.to_string()),
             LiveError::UnknownCollection => Self::new(ErrorCode::InvalidCollection, UNKNOWN_COLLECTION),
-            LiveError::KeyRevoked => AuthError::Unknown.into(),
+            LiveError::KeyEnded(end) => AuthError::from(end).into(),
             LiveError::SessionEnded => AuthError::SessionEnded.into(),
             LiveError::Removed => Self::new(ErrorCode::InvalidCollection, err.to_string()),
             LiveError::TooManySubscriptions { .. }
@@ -317,7 +321,7 @@ impl From<WriteError> for ApiError {
             WriteError::UnknownCollection => return ServiceError::UnknownCollection.into(),
             WriteError::UnknownDocument => return ServiceError::UnknownDocument.into(),
             WriteError::Store(err) => return Self::internal(err),
-            WriteError::KeyRevoked => return Self::unauthorized().with_hint(UNKNOWN_KEY),
+            WriteError::KeyEnded(end) => return AuthError::from(*end).into(),
             WriteError::SessionEnded => return Self::unauthorized().with_hint(SESSION_ENDED),
             WriteError::Denied(_) => {
                 return Self { is_by_rules: true, ..Self::new(ErrorCode::Forbidden, err.to_string()) };
@@ -327,6 +331,7 @@ impl From<WriteError> for ApiError {
             | WriteError::ProfileOnly
             | WriteError::Forbidden(_)
             | WriteError::OwnRelation
+            | WriteError::Grant(_)
             | WriteError::Disabled
             | WriteError::WrongCode
             | WriteError::EmailNotVerified
@@ -334,7 +339,11 @@ impl From<WriteError> for ApiError {
             | WriteError::SignUp(_) => ErrorCode::Forbidden,
             WriteError::User(_) | WriteError::Settings(_) => ErrorCode::InvalidBody,
             WriteError::StateUsed => ErrorCode::Unauthorized,
-            WriteError::UnknownIdentity => ErrorCode::NotFound,
+            WriteError::UnknownIdentity | WriteError::UnknownKey => ErrorCode::NotFound,
+            WriteError::LastKey
+            | WriteError::KeyRotated(_)
+            | WriteError::RotatedTooLate
+            | WriteError::TooManyKeys => ErrorCode::Conflict,
             WriteError::UnknownSource(_) => ErrorCode::InvalidBody,
             WriteError::AccountChanged
             | WriteError::AskedByRules(_)
@@ -396,6 +405,7 @@ macro_rules! mistakes {
 }
 
 mistakes! {
+    OriginRefused => Forbidden,
     DataError => InvalidBody,
     IndexError => InvalidBody,
     PatchError => InvalidBody,

@@ -14,8 +14,8 @@ use super::{
     public::files,
     realtime,
     rest::{
-        audit, batches, collections, documents, export, exposure, projects, queries, tickets, transactions,
-        trials, users,
+        audit, batches, collections, documents, export, exposure, keys, projects, queries, tickets,
+        transactions, trials, users,
     },
     site, token_keys,
 };
@@ -229,6 +229,24 @@ fn api(config: &mut ServiceConfig) {
         .service(resource("/audit").route(get().to(audit::list)).default_service(other_methods("GET, HEAD")))
         .service(
             resource("/exposure").route(get().to(exposure::get)).default_service(other_methods("GET, HEAD")),
+        )
+        .service(
+            resource("/keys")
+                .route(get().to(keys::list))
+                .route(post().to(keys::create))
+                .default_service(other_methods("GET, HEAD, POST")),
+        )
+        .service(
+            resource("/keys/{id}")
+                .route(get().to(keys::get))
+                .route(patch().to(keys::change))
+                .route(delete().to(keys::revoke))
+                .default_service(other_methods("GET, HEAD, PATCH, DELETE")),
+        )
+        .service(
+            resource("/keys/{id}/rotate")
+                .route(post().to(keys::rotate))
+                .default_service(other_methods("POST")),
         )
         .service(
             resource("/settings")

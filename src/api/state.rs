@@ -8,7 +8,7 @@ use crate::{
     api::{readiness::Health, realtime::Realtime, request::proxies::Proxies},
     auth::Authenticator,
     config::Limits,
-    service::{Collections, Documents, Exports, Projects, Users},
+    service::{Collections, Documents, Exports, ProjectKeys, Projects, Users},
     shares::Budget,
     store::Db,
 };
@@ -20,6 +20,7 @@ pub struct ServerState {
     pub exports: Exports,
     pub users: Users,
     pub projects: Projects,
+    pub keys: ProjectKeys,
     pub realtime: web::Data<Realtime>,
     pub authenticator: Authenticator,
     pub health: Health,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::secrets::SecretsBell;
 use crate::{
     auth::{KeyRing, Sessions},
-    domain::{Control, KeyId, Position, ProjectId},
+    domain::{Control, KeyStates, Position, ProjectId},
     hub::relay::ControlObserver,
     store::collections::catalog::Catalogs,
     writer::indexer::IndexerBell,
@@ -37,17 +37,20 @@ impl ControlObserver for Caches {
         if let Some(key) = control.revoked_key() {
             self.keys.forget(&key);
         }
+        if let Some(change) = control.key_change() {
+            self.keys.change(&change);
+        }
         self.sessions.forget(&control.ended_sessions());
         self.keys.note_heard_of(project, position.sequence);
     }
 
-    fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]) {
+    fn observe_gap(&self, project: &ProjectId, control: u64, keys: &KeyStates) {
         self.catalogs.restart(project, control);
         self.bell.ring();
         self.secrets.ring();
         self.keys.restart(project);
         self.sessions.restart(project);
-        revoked.iter().for_each(|key| self.keys.forget(key));
+        self.keys.note_states(keys);
         self.keys.note_heard_of(project, control);
     }
 

@@ -1,13 +1,14 @@
 //! The composition root: connects, migrates, starts hub, relay and writer, binds, and stops in the opposite order. The only
 //! module that sees every other one.
 //!
-//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`threads`], [`secrets`], [`caches`], [`open_collections`], [`error`].
+//! Reading order: this file, [`database`], [`listener`], [`descriptors`], [`http`], [`threads`], [`secrets`], [`caches`], [`key_upkeep`], [`open_collections`], [`error`].
 
 mod caches;
 mod database;
 mod descriptors;
 mod error;
 mod http;
+mod key_upkeep;
 mod listener;
 mod open_collections;
 mod secrets;
@@ -60,8 +61,8 @@ use crate::{
     mail,
     providers::{self, Fetcher, Hosts, Providers},
     service::{
-        Collections, Documents, Exports, FailedSignIns, Projects, Scans, Users, foreign_tokens::IssuedTokens,
-        keys::NewKeys, users::Lifetimes,
+        Collections, Documents, Exports, FailedSignIns, ProjectKeys, Projects, Scans, Users,
+        foreign_tokens::IssuedTokens, keys::NewKeys, users::Lifetimes,
     },
     shares::Budget,
     store::{Db, collections::catalog::Catalogs},
@@ -231,6 +232,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         limits: RateLimits::new(config.rate_limits),
         failed: FailedSignIns::default(),
     };
+    let upkeep = key_upkeep::end_expired(keys.clone(), hub.clone(), stopped.clone());
+    tokio::spawn(supervisor.watch("ends of keys", upkeep));
+    let upkeep = key_upkeep::write_uses(keys.uses().clone(), writer.clone(), stopped.clone());
+    tokio::spawn(supervisor.watch("uses of keys", upkeep));
     let failed = users.failed.clone().run(writer.clone(), stopped.clone());
     tokio::spawn(supervisor.watch("audit", failed));
     let issued = IssuedTokens::new(users.clone(), authenticator.sessions.clone());
@@ -239,6 +244,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let named = catalogs.clone();
     let state = web::Data::new(ServerState {
         users,
+        keys: ProjectKeys { db: db.clone(), writer: writer.clone(), ring: keys },
         projects: Projects { db: db.clone(), catalogs: catalogs.clone(), writer: writer.clone(), hosts },
         exports: Exports::new(documents.clone(), authenticator.clone()),
         documents,

@@ -93,6 +93,7 @@ impl Authenticator {
         let Some(key) = &access.key else { return Ok(keyless_in(&access.project)) };
         let holder = self.keys.find(key).await.map_err(|err| match err {
             AuthError::Unknown => AuthError::KeyRevoked,
+            AuthError::KeyExpired => AuthError::KeyOfSessionExpired,
             err => err,
         })?;
         if holder.project != access.project {
@@ -109,6 +110,9 @@ impl Authenticator {
     pub async fn recheck(&self, principal: &Principal) -> Result<(), AuthError> {
         if principal.key != keyless() {
             self.keys.find(&principal.key).await?;
+            if let Some(end) = self.keys.find_end(&principal.held_key()) {
+                return Err(end.into());
+            }
         }
         if let Some(user) = &principal.user {
             self.sessions.find(&user.session).await?;
@@ -174,6 +178,7 @@ fn keyless_in(project: &ProjectId) -> Principal {
         key: keyless(),
         kind: KeyKind::Publishable,
         scopes: Scopes::all(),
+        limits: Default::default(),
         collection: None,
         user: None,
         params: Default::default(),

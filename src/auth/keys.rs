@@ -1,16 +1,22 @@
 //! API keys: drawn at random, stored as SHA-256, and cached while they are valid.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, PoisonError, RwLock},
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 
-use super::{KeyKind, Principal, Scopes, lookups::Lookups};
+use super::{
+    KeyKind, KeyLimits, KeyUses, Principal, Scopes, key_ends::KeyEnds, key_uses::minute_of, lookups::Lookups,
+};
 use crate::{
-    domain::{KeyId, ProjectId, Timestamp},
+    domain::{HeldKey, KeyChange, KeyEnd, KeyId, KeyStates, Origins, ProjectId, Timestamp},
     store::{
         Db, Lane, StoreError,
         access::keys::{self, StoredKey},
@@ -25,11 +31,22 @@ pub enum AuthError {
     Unknown,
     #[error("the session has ended")]
     SessionEnded,
+    #[error(
+        "the key has expired; use another one, or have `coir keys change` or PATCH /keys/{{id}} give it more time"
+    )]
+    KeyExpired,
+    /// Since a connection was authenticated.
+    #[error("what the key may do was changed; authenticate again")]
+    KeyChanged,
     /// A user's token came alone, and the key with which its session began is no good any more.
     #[error(
         "the key with which this session began was revoked; send a key that is good beside the token, as `x-api-key`"
     )]
     KeyRevoked,
+    #[error(
+        "the key with which this session began has expired; send a key that is good beside the token, as `x-api-key`"
+    )]
+    KeyOfSessionExpired,
     /// A key and a user's token are of different projects.
     #[error("the key and the token of the user belong to different projects")]
     OtherProject,
@@ -45,8 +62,21 @@ pub enum AuthError {
     Store(#[from] StoreError),
 }
 
+impl From<KeyEnd> for AuthError {
+    fn from(end: KeyEnd) -> Self {
+        match end {
+            KeyEnd::Revoked => Self::Unknown,
+            KeyEnd::Expired => Self::KeyExpired,
+            KeyEnd::Changed => Self::KeyChanged,
+        }
+    }
+}
+
 /// For how long what was read from the log counts. A process that slept, or can't read the log, asks the database about each key.
 const FRESH_FOR: Duration = Duration::from_secs(1);
+
+/// How often the wall clock is looked at while no key is known to expire earlier.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The characters of a key that its list shows, with the prefix `pk_` or `sk_`.
 const SHOWN: usize = 11;
@@ -63,14 +93,16 @@ pub struct KeyRing {
     /// Looks cached keys up again. They wait for no unknown ones.
     rechecks: Lookups,
     cache: Arc<RwLock<Cache>>,
+    uses: KeyUses,
+    /// Notified when a key may expire earlier than it was known to.
+    expiries: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct Cache {
     principals: HashMap<String, Arc<Principal>>,
     by_id: HashMap<KeyId, Arc<Principal>>,
-    /// The revoked keys that this process knows of. A read that began before the revocation may still return one as valid.
-    revoked: HashSet<KeyId>,
+    ends: KeyEnds,
     /// The sequence of the last control entry of each project that this process has heard of.
     controls: HashMap<ProjectId, u64>,
     /// At this time the process had heard of every entry of every log.
@@ -84,6 +116,8 @@ impl KeyRing {
             rechecks: Lookups::new(db.clone()),
             db,
             cache: Arc::default(),
+            uses: KeyUses::default(),
+            expiries: Arc::default(),
         }
     }
 
@@ -99,10 +133,20 @@ impl KeyRing {
         let (cached, is_fresh) =
             self.read(|cache| (cache.principals.get(&hash).cloned(), cache.fresh().is_some()));
         match cached {
-            Some(principal) if is_fresh => Ok(principal),
-            Some(_) => self.remember(self.rechecks.find(&hash).await?),
-            None => self.remember(self.lookups.find(&hash).await?),
+            Some(principal) if is_fresh => self.check_time(principal),
+            Some(_) => self.remember(self.rechecks.find(&hash).await?).await,
+            None => self.remember(self.lookups.find(&hash).await?).await,
         }
+    }
+
+    /// Notes the use of a key, unless it has expired.
+    fn check_time(&self, principal: Arc<Principal>) -> Result<Arc<Principal>, AuthError> {
+        let now = Timestamp::now();
+        if principal.limits.expires_at.is_some_and(|end| end <= now) {
+            return Err(AuthError::KeyExpired);
+        }
+        self.uses.note(&principal, now);
+        Ok(principal)
     }
 
     /// Returns the holder of a key that was used before. The database is not asked, so the key may be revoked by now.
@@ -118,19 +162,26 @@ impl KeyRing {
     /// [`AuthError::Unknown`] for everything but a valid key.
     pub async fn find(&self, key: &KeyId) -> Result<Arc<Principal>, AuthError> {
         if let Some(principal) = self.read(|cache| cache.fresh()?.by_id.get(key).cloned()) {
-            return Ok(principal);
+            return self.check_time(principal);
         }
         // A ticket may outlive its key.
-        if self.read(|cache| cache.revoked.contains(key)) {
+        if self.is_revoked(key) {
             return Err(AuthError::Unknown);
         }
-        let wanted = key.clone();
-        let found = self.db.read(Lane::Point, |db| async move { keys::find(&db, &wanted).await }).await?;
-        self.remember(found)
+        self.remember(self.read_key(key).await?).await
     }
 
-    fn remember(&self, found: Option<StoredKey>) -> Result<Arc<Principal>, AuthError> {
-        let stored = found.ok_or(AuthError::Unknown)?;
+    async fn read_key(&self, key: &KeyId) -> Result<Option<StoredKey>, StoreError> {
+        let wanted = key.clone();
+        self.db.read(Lane::Point, |db| async move { keys::find(&db, &wanted).await }).await
+    }
+
+    /// Takes a key that was read into the cache. One that was changed since the read began is read again.
+    async fn remember(&self, found: Option<StoredKey>) -> Result<Arc<Principal>, AuthError> {
+        let mut stored = found.ok_or(AuthError::Unknown)?;
+        if self.read(|cache| cache.ends.is_outdated(&stored.id, stored.revision)) {
+            stored = self.read_key(&stored.id).await?.ok_or(AuthError::Unknown)?;
+        }
         if stored.revoked_at.is_some() {
             self.forget(&stored.id);
             return Err(AuthError::Unknown);
@@ -138,17 +189,75 @@ impl KeyRing {
         let hash = stored.hash.clone();
         let principal = Arc::new(to_principal(stored).ok_or(AuthError::Unknown)?);
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        if cache.revoked.contains(&principal.key) {
+        if cache.ends.is_revoked(&principal.key) {
             return Err(AuthError::Unknown);
         }
-        cache.by_id.insert(principal.key.clone(), principal.clone());
-        cache.principals.insert(hash, principal.clone());
-        Ok(principal)
+        // Of a key that is being changed at this moment, the next request reads more.
+        if !cache.ends.is_outdated(&principal.key, principal.limits.revision) {
+            let limits = &principal.limits;
+            if let Some(known) = cache.by_id.get(&principal.key) {
+                limits.used_in.fetch_max(known.limits.used_in.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            cache.ends.note_expiry(&principal.key, limits.expires_at);
+            cache.by_id.insert(principal.key.clone(), principal.clone());
+            cache.principals.insert(hash, principal.clone());
+        }
+        drop(cache);
+        if principal.limits.expires_at.is_some() {
+            self.expiries.notify_one();
+        }
+        self.check_time(principal)
     }
 
     /// Whether this process knows that a key is revoked.
     pub fn is_revoked(&self, key: &KeyId) -> bool {
-        self.read(|cache| cache.revoked.contains(key))
+        self.read(|cache| cache.ends.is_revoked(key))
+    }
+
+    /// Returns why a key is not good any more for those who were authenticated with it, as far as this process knows.
+    pub fn find_end(&self, held: &HeldKey) -> Option<KeyEnd> {
+        self.read(|cache| cache.ends.find(held, Timestamp::now()))
+    }
+
+    /// Drops a key from the cache, and goes on with the change. Called when the log tells it.
+    pub fn change(&self, change: &KeyChange) {
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        if cache.ends.change(change) {
+            cache.principals.retain(|_, principal| principal.key != change.key);
+            cache.by_id.remove(&change.key);
+        }
+        drop(cache);
+        self.expiries.notify_one();
+    }
+
+    /// Notes what has happened to keys.
+    pub fn note_states(&self, states: &KeyStates) {
+        states.revoked.iter().for_each(|key| self.forget(key));
+        states.changed.iter().for_each(|change| self.change(change));
+    }
+
+    /// Returns the uses of keys that are not written yet.
+    pub fn uses(&self) -> &KeyUses {
+        &self.uses
+    }
+
+    /// Waits until keys have expired, and returns them, each once.
+    pub async fn expired(&self) -> Vec<KeyId> {
+        loop {
+            let now = Timestamp::now();
+            let expired = {
+                let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+                cache.ends.take_expired(now)
+            };
+            if !expired.is_empty() {
+                return expired;
+            }
+            let next = self.read(|cache| cache.ends.next_expiry());
+            let left = next.map(|next| u64::try_from(next.0.saturating_sub(now.0)).unwrap_or(0));
+            let wait = left.map_or(LOOK, |left| Duration::from_millis(left).min(LOOK));
+            // The wall clock may be set meanwhile, and the process may sleep.
+            let _ = tokio::time::timeout(wait, self.expiries.notified()).await;
+        }
     }
 
     /// Drops a key from the cache, and refuses it from now on. Called when the log says that the key is revoked.
@@ -156,7 +265,7 @@ impl KeyRing {
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
         cache.principals.retain(|_, principal| principal.key != *key);
         cache.by_id.remove(key);
-        cache.revoked.insert(key.clone());
+        cache.ends.revoke(key);
     }
 
     /// Returns the sequence of the last control entry of a project that this process has heard of. Keys that the log revokes up to
@@ -207,6 +316,12 @@ fn to_principal(stored: StoredKey) -> Option<Principal> {
         key: stored.id,
         kind: KeyKind::parse(&stored.kind)?,
         scopes,
+        limits: Arc::new(KeyLimits {
+            revision: stored.revision,
+            expires_at: stored.expires_at,
+            origins: Origins::from_stored(stored.origins.as_deref()),
+            used_in: AtomicI64::new(stored.last_used_at.map_or(0, minute_of)),
+        }),
         collection: None,
         user: None,
         params: Default::default(),
@@ -219,12 +334,19 @@ pub fn stored_key(project: &ProjectId, kind: KeyKind, scopes: &Scopes, key: &str
     StoredKey {
         id: KeyId::generate(),
         project: project.clone(),
+        name: None,
         kind: kind.as_str().to_owned(),
         prefix: shown_part(key).to_owned(),
         hash: hash_key(key),
         scopes: scopes.to_stored(),
+        origins: None,
         created_at: Timestamp::now(),
+        expires_at: None,
+        last_used_at: None,
         revoked_at: None,
+        successor: None,
+        revision: 0,
+        rescoped: 0,
     }
 }
 

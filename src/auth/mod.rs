@@ -2,12 +2,15 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups`, [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`], [`ruling`], [`rights`], [`write_rights`].
+//! Reading order: [`principal`], [`keys`] over `lookups` with `key_ends` and [`key_uses`], [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`], [`ruling`], [`rights`], [`write_rights`], [`grant`].
 
 pub mod access_keys;
 pub mod authenticator;
 pub mod codes;
 pub mod foreign;
+pub mod grant;
+mod key_ends;
+pub mod key_uses;
 pub mod keys;
 pub mod lanes;
 pub mod limits;
@@ -25,12 +28,13 @@ pub mod write_rights;
 
 pub use access_keys::{AccessKeys, TokenAlgorithm};
 pub use authenticator::{Authenticator, Credentials};
+pub use key_uses::KeyUses;
 pub use keys::{AuthError, KeyRing};
 pub use lanes::Lanes;
 pub use limits::RateLimits;
 pub use passwords::{PasswordError, Passwords};
 pub use permission::{Action, Forbidden};
-pub use principal::{KeyKind, Principal, Scopes, SignedIn, TicketCollection};
+pub use principal::{KeyKind, KeyLimits, OriginRefused, Principal, Scopes, SignedIn, TicketCollection};
 pub use rights::Rights;
 pub use ruling::Ruling;
 pub use sessions::Sessions;

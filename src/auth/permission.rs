@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Principal;
+use super::{Principal, principal::MANAGES_KEYS};
 use crate::{
     domain::{Collection, Document, DocumentId, FieldPath, Patch},
     query::{Field, Filter, mask::Masked, of_users},
@@ -35,6 +35,8 @@ pub enum Action {
     ManageProject,
     /// Read the security events of the project.
     ReadAudit,
+    /// See, make, change and revoke the keys of the project.
+    ManageKeys,
 }
 
 /// Why a known principal may not do something. The message can be shown to the caller.
@@ -90,6 +92,7 @@ pub fn check(principal: &Principal, action: Action) -> Result<(), Forbidden> {
         Action::ManageUsers => ("users", true),
         Action::ManageProject => ("settings", true),
         Action::ReadAudit => ("audit", true),
+        Action::ManageKeys => (MANAGES_KEYS, true),
     };
     if secret && !principal.is_server() {
         return Err(Forbidden::SecretKeyOnly);

@@ -1,11 +1,15 @@
 //! Principals, and the kinds and scopes of their keys.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicI64},
+};
 
 use crate::{
     domain::{
-        AskedFrom, Collection, CollectionId, CollectionName, DocumentId, Email, KeyId, ProjectId, Seen,
-        SessionId, Timestamp, seen::network_of,
+        AskedFrom, Collection, CollectionId, CollectionName, DocumentId, Email, HeldKey, KeyId, Origins,
+        ProjectId, Seen, SessionId, Timestamp, seen::network_of,
     },
     query::rule::Params,
     shares::Account,
@@ -20,6 +24,8 @@ pub struct Principal {
     pub key: KeyId,
     pub kind: KeyKind,
     pub scopes: Scopes,
+    /// What else limits the key.
+    pub limits: Arc<KeyLimits>,
     /// The only collection that a stream ticket opens; `None` opens all of them.
     pub collection: Option<TicketCollection>,
     /// The user who is signed in. Whoever has a key as well acts as this user, with the scopes of the key.
@@ -28,6 +34,18 @@ pub struct Principal {
     pub params: Params,
     /// The device from which the request comes. Only requests about users look for it.
     pub seen: Option<Arc<Seen>>,
+}
+
+/// The limits of a key besides its scopes, as they were when it was read.
+#[derive(Debug, Default)]
+pub struct KeyLimits {
+    /// How often the key was changed. A change of its scopes or origins ends the connections with a lower one.
+    pub revision: u64,
+    pub expires_at: Option<Timestamp>,
+    /// The origins of pages that may use it.
+    pub origins: Origins,
+    /// The last minute in which its use was noted.
+    pub(super) used_in: AtomicI64,
 }
 
 /// A user who is signed in.
@@ -143,10 +161,26 @@ impl Principal {
         self.kind == KeyKind::Secret && self.user.is_none()
     }
 
+    /// Checks that a page of this origin may use the key.
+    ///
+    /// # Errors
+    /// [`OriginRefused`].
+    pub fn check_origin(&self, origin: &str) -> Result<(), OriginRefused> {
+        match self.limits.origins.admits(origin) {
+            true => Ok(()),
+            false => Err(OriginRefused(origin.chars().take(MAX_SHOWN_ORIGIN).collect())),
+        }
+    }
+
     /// Returns its project, its key and its session, for the writer, who looks once more whether they are good.
-    pub fn callers(&self) -> (ProjectId, Option<KeyId>, Option<SessionId>) {
+    pub fn callers(&self) -> (ProjectId, Option<HeldKey>, Option<SessionId>) {
         let session = self.user.as_ref().map(|user| user.session.clone());
-        (self.project.clone(), Some(self.key.clone()), session)
+        (self.project.clone(), Some(self.held_key()), session)
+    }
+
+    /// Returns its key as it was when it was read.
+    pub fn held_key(&self) -> HeldKey {
+        HeldKey { id: self.key.clone(), revision: self.limits.revision }
     }
 }
 
@@ -195,18 +229,35 @@ impl KeyKind {
 }
 
 /// The words that a key can be limited to.
-const SCOPES: [&str; 7] =
-    ["documents:read", "documents:write", "collections:write", "realtime", "users", "settings", "audit"];
+const SCOPES: [&str; 8] = [
+    "documents:read",
+    "documents:write",
+    "collections:write",
+    "realtime",
+    "users",
+    "settings",
+    "audit",
+    MANAGES_KEYS,
+];
+/// The scope of keys that manage keys.
+pub const MANAGES_KEYS: &str = "keys";
+/// The most characters of an origin that a refusal repeats.
+const MAX_SHOWN_ORIGIN: usize = 100;
 
 /// The scopes of a key: a list, or `None` for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scopes(Option<Vec<&'static str>>);
 
+/// A page of an origin uses a key that is for others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "pages of the origin `{0}` may not use this key; PATCH /keys/{{id}} or `coir keys change` adds the origin to it"
+)]
+pub struct OriginRefused(String);
+
 /// A word that is not a scope.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a scope; the scopes are documents:read, documents:write, collections:write, realtime, users, settings, audit"
-)]
+#[error("`{word}` is not a scope; the scopes are {known}", word = .0, known = SCOPES.join(", "))]
 pub struct UnknownScope(String);
 
 impl Scopes {
@@ -223,6 +274,37 @@ impl Scopes {
         let scope =
             |word: &str| SCOPES.into_iter().find(|s| *s == word).ok_or_else(|| UnknownScope(word.to_owned()));
         Ok(Self(Some(text.split(',').map(|word| scope(word.trim())).collect::<Result<_, _>>()?)))
+    }
+
+    /// Reads a list of words.
+    ///
+    /// # Errors
+    /// [`UnknownScope`] for the first word that is not a scope.
+    pub fn of_words(words: &[String]) -> Result<Self, UnknownScope> {
+        let scope = |word: &String| {
+            let unknown = || UnknownScope(word.chars().take(60).collect());
+            SCOPES.into_iter().find(|scope| scope == word).ok_or_else(unknown)
+        };
+        Ok(Self(Some(words.iter().map(scope).collect::<Result<_, _>>()?)))
+    }
+
+    /// Reads the form in the database. Text that only another version can read gives no scope.
+    pub fn from_stored(text: Option<&str>) -> Self {
+        text.map_or(Self::all(), |text| Self::parse(text).unwrap_or(Self(Some(Vec::new()))))
+    }
+
+    /// Returns the words; `None` for all scopes, also those of later versions.
+    pub fn words(&self) -> Option<&[&'static str]> {
+        self.0.as_deref()
+    }
+
+    /// Returns a scope that others have and these don't. `all` stands for those of later versions.
+    pub fn find_missing(&self, others: &Self) -> Option<&'static str> {
+        match (&self.0, &others.0) {
+            (None, _) => None,
+            (Some(_), None) => Some("all"),
+            (Some(own), Some(others)) => others.iter().copied().find(|other| !own.contains(other)),
+        }
     }
 
     /// Whether the key has the scope.

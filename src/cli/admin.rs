@@ -1,4 +1,4 @@
-//! `coir keys`, `coir secrets`, `coir projects` and `coir accept-clock`: administration on the database, also while servers run on it.
+//! `coir secrets`, `coir projects` and `coir accept-clock`: administration on the database, also while servers run on it.
 
 use super::{
     error::CliError,
@@ -6,13 +6,13 @@ use super::{
 };
 use crate::{
     app::StartError,
-    auth::{KeyKind, KeyRing, Scopes, Sessions},
+    auth::{KeyKind, KeyRing, Sessions},
     config::Config,
     domain::{ProjectId, Timestamp, secrets::SecretName},
-    service::{keys, secrets},
+    service::{keys, project_keys::WantedKey, secrets},
     store::{self, Db, Lane, access::projects, collections::catalog::Catalogs, log::ends},
     supervision::Supervisor,
-    writer::{self, Mutation, Operation, WriterConfig},
+    writer::{self, Mutation, Operation, Outcome, WriterConfig},
 };
 
 /// How far a log may be ahead of the clock, in milliseconds: writes go on meanwhile.
@@ -21,50 +21,6 @@ const OPEN: &str =
     "The project is open: everybody with one of its keys reads and writes each collection without rules.";
 const CLOSED: &str =
     "The project is closed: each collection without rules is for servers only, with a secret key.";
-
-pub(super) async fn create_key(
-    db: &Db,
-    project: &str,
-    kind: KeyKind,
-    scopes: &Scopes,
-) -> Result<(), CliError> {
-    let project = keys::get_project(db, project).await?;
-    print(keys::create_key(db, &project.id, kind, scopes).await?)?;
-    note(format_args!(
-        "A {} key of the project `{}` ({scopes}). It is shown only once.",
-        kind.as_str(),
-        project.name
-    ));
-    Ok(())
-}
-
-pub(super) async fn list_keys(db: &Db, project: &str) -> Result<(), CliError> {
-    let project = keys::get_project(db, project).await?;
-    print(format_args!(
-        "{:<36}  {:<11}  {:<11}  {:<24}  {:<8}  scopes",
-        "id", "begins with", "kind", "created", "state"
-    ))?;
-    for key in keys::list_keys(db, &project.id).await? {
-        let state = if key.revoked_at.is_some() { "revoked" } else { "good" };
-        let scopes = key.scopes.as_deref().unwrap_or("all");
-        let created = key.created_at.to_string();
-        print(format_args!(
-            "{:<36}  {:<11}  {:<11}  {created:<24}  {state:<8}  {scopes}",
-            key.id.as_str(),
-            key.prefix,
-            key.kind
-        ))?;
-    }
-    Ok(())
-}
-
-pub(super) async fn revoke_key(db: &Db, project: &str, key: &str) -> Result<(), CliError> {
-    let project = keys::get_project(db, project).await?;
-    let key = keys::get_key(db, &project.id, key).await?;
-    write(db, vec![(project.id, Operation::RevokeKey { key: key.id })]).await?;
-    print(format_args!("The key {}… is revoked; running servers notice within a second.", key.prefix))?;
-    Ok(())
-}
 
 pub(super) async fn rotate_secrets(
     db: &Db,
@@ -146,6 +102,14 @@ async fn write(db: &Db, operations: Vec<(ProjectId, Operation)>) -> Result<(), C
 
 /// Writes several mutations.
 async fn write_together(db: &Db, mutations: Vec<(ProjectId, Vec<Operation>)>) -> Result<(), CliError> {
+    run_operations(db, mutations).await.map(drop)
+}
+
+/// Writes several mutations, and returns the outcomes of their operations.
+pub(super) async fn run_operations(
+    db: &Db,
+    mutations: Vec<(ProjectId, Vec<Operation>)>,
+) -> Result<Vec<Outcome>, CliError> {
     // The server's own writer, without a relay to publish to: running servers read the entry from the log.
     // These operations write nothing that has a bound, so every bound may be zero.
     let config = WriterConfig::default();
@@ -154,7 +118,7 @@ async fn write_together(db: &Db, mutations: Vec<(ProjectId, Vec<Operation>)>) ->
     let (writer, task) = writer::start(db.clone(), caches, None, config, &supervisor);
     // It ends with its last handle, as it should.
     supervisor.stop();
-    let mut outcome = Ok(());
+    let (mut outcomes, mut failure) = (Vec::new(), None);
     for (project, operations) in mutations {
         let mutation = Mutation {
             project,
@@ -165,20 +129,27 @@ async fn write_together(db: &Db, mutations: Vec<(ProjectId, Vec<Operation>)>) ->
             idempotency: None,
             seen: None,
         };
-        outcome = outcome.and(writer.submit(mutation).await.map(drop));
+        match writer.submit(mutation).await {
+            Ok(committed) => outcomes.extend(committed.outcomes),
+            Err(err) => failure = failure.or(Some(err.without_place())),
+        }
     }
     drop(writer);
     if let Err(err) = task.await {
         tracing::warn!("the writer failed: {err}");
     }
-    Ok(outcome?)
+    match failure {
+        Some(err) => Err(err.into()),
+        None => Ok(outcomes),
+    }
 }
 
 pub(super) async fn create_project(db: &Db, name: &str, is_open: bool) -> Result<(), CliError> {
     let project = keys::create_project(db, name, is_open).await?;
     print(format_args!("The project `{}` has these keys, which are shown only once:", project.name))?;
     for kind in [KeyKind::Publishable, KeyKind::Secret] {
-        let key = keys::create_key(db, &project.id, kind, &Scopes::all()).await?;
+        let (key, stored) = WantedKey::of_kind(kind).draw(&project.id)?;
+        keys::create_key(db, &stored).await?;
         print(format_args!("  {:<11}  {key}", kind.as_str()))?;
     }
     note(if is_open { OPEN } else { CLOSED });

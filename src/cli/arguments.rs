@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::duration::parse_duration;
+use super::{
+    duration::parse_duration,
+    key_values::{Expiry, parse_days, parse_expiry, parse_origins, parse_scopes},
+};
 use crate::{
-    auth::KeyKind,
+    auth::{KeyKind, Scopes},
     config::arguments::{ServeArgs, SettingArgs},
-    domain::secrets::SecretName,
+    domain::{Origins, secrets::SecretName},
     service::keys::DEFAULT_PROJECT,
 };
 
@@ -37,7 +40,7 @@ pub(super) enum Command {
     Serve(ServeArgs),
     /// Migrate the database to this version's schema, and exit
     Migrate,
-    /// Create, list and revoke API keys, also while a server runs
+    /// Create, list, change, rotate and revoke API keys, also while a server runs
     #[command(subcommand)]
     Keys(KeyCommand),
     /// Replace the secrets that the server signs tokens with, also while a server runs
@@ -68,9 +71,18 @@ pub(super) enum KeyCommand {
         /// The project whose data the key opens
         #[arg(long, default_value = DEFAULT_PROJECT)]
         project: String,
-        /// Limit the key to these scopes: documents:read, documents:write, collections:write, realtime, users, settings, audit (comma-separated)
-        #[arg(long, value_name = "SCOPES")]
-        scope: Option<String>,
+        /// By which people know the key
+        #[arg(long)]
+        name: Option<String>,
+        /// Limit the key to these scopes: documents:read, documents:write, collections:write, realtime, users, settings, audit, keys (comma-separated)
+        #[arg(long, visible_alias = "scopes", value_name = "SCOPES", value_parser = parse_scopes)]
+        scope: Option<Scopes>,
+        /// Let only pages of these origins use the key, such as https://app.example.com,https://*.example.org (comma-separated)
+        #[arg(long, value_name = "ORIGINS", value_parser = parse_origins)]
+        origins: Option<Origins>,
+        /// When the key expires: a time (2030-01-31T09:00:00Z), a date, or a duration (12h, 90d)
+        #[arg(long, value_name = "TIME", value_parser = parse_expiry)]
+        expires: Option<Expiry>,
     },
     /// List the keys of a project by their first characters
     List {
@@ -78,14 +90,51 @@ pub(super) enum KeyCommand {
         #[arg(long, default_value = DEFAULT_PROJECT)]
         project: String,
     },
+    /// Show a key that is not revoked, without its text
+    Show {
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    /// Change the name, the scopes, the origins or the expiry of a key; its streams end if it may do something else then
+    Change {
+        #[command(flatten)]
+        key: KeyArgs,
+        /// The new name; an empty text takes it away
+        #[arg(long)]
+        name: Option<String>,
+        /// The new scopes (comma-separated), or all
+        #[arg(long, visible_alias = "scopes", value_name = "SCOPES", value_parser = parse_scopes)]
+        scope: Option<Scopes>,
+        /// The new origins (comma-separated), or all
+        #[arg(long, value_name = "ORIGINS", value_parser = parse_origins)]
+        origins: Option<Origins>,
+        /// The new end: a time, a date, a duration from now, or never
+        #[arg(long, value_name = "TIME", value_parser = parse_expiry)]
+        expires: Option<Expiry>,
+    },
+    /// Make a successor of a key and print it; the key stays good for a while, and expires then
+    Rotate {
+        #[command(flatten)]
+        key: KeyArgs,
+        /// For how long the key stays good: 0s, 60s, 2h, 7d
+        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_days)]
+        grace: std::time::Duration,
+    },
     /// Revoke a key; running servers notice within a second and end its streams
     Revoke {
-        /// The key's id, the whole key, or its beginning with at least 8 characters behind `pk_` or `sk_`
-        key: String,
-        /// The project
-        #[arg(long, default_value = DEFAULT_PROJECT)]
-        project: String,
+        #[command(flatten)]
+        key: KeyArgs,
     },
+}
+
+/// A key of a project.
+#[derive(Args)]
+pub(super) struct KeyArgs {
+    /// The key's id, the whole key, or its beginning with at least 8 characters behind `pk_` or `sk_`
+    pub(super) key: String,
+    /// The project
+    #[arg(long, default_value = DEFAULT_PROJECT)]
+    pub(super) project: String,
 }
 
 #[derive(Subcommand)]

@@ -1,8 +1,7 @@
 //! Why a command failed, told to the person who typed it.
 
 use crate::{
-    app::StartError, auth::principal::UnknownScope, config::ConfigError, service::keys::SetupError,
-    supervision::Failure, writer::WriteError,
+    app::StartError, config::ConfigError, service::keys::SetupError, supervision::Failure, writer::WriteError,
 };
 
 use super::{exposure::ExposureError, import::error::ImportError, output::OutputError, verify::VerifyError};
@@ -16,8 +15,10 @@ pub enum CliError {
     Start(#[from] StartError),
     #[error(transparent)]
     Setup(#[from] SetupError),
-    #[error(transparent)]
-    Scope(#[from] UnknownScope),
+    #[error("{0}")]
+    BadName(String),
+    #[error("the command changes nothing; give --name, --scope, --origins or --expires")]
+    NoChange,
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]

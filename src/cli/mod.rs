@@ -3,8 +3,8 @@
 //! `serve` and `migrate` make the database, and `keys`, `secrets`, `projects` and `accept-clock` open one that is there. `import`,
 //! `verify` and `rules` are HTTP clients of a running server.
 //!
-//! Reading order: [`arguments`] with `duration`, this file, [`logging`], `output`, `serve` with `address` and `server_note`,
-//! `admin`, `target` with `answer`, `import`, `verify` with `comparison`, `exposure`, [`error`].
+//! Reading order: [`arguments`] with `duration` and `key_values`, this file, [`logging`], `output`, `serve` with `address` and `server_note`,
+//! `admin`, `keys`, `target` with `answer`, `import`, `verify` with `comparison`, `exposure`, [`error`].
 
 mod address;
 mod admin;
@@ -15,6 +15,8 @@ mod duration;
 pub mod error;
 mod exposure;
 mod import;
+mod key_values;
+mod keys;
 pub mod logging;
 mod output;
 mod serve;
@@ -30,7 +32,12 @@ use crate::{
     app,
     auth::Scopes,
     config::{self, Config, Given, unknown::find_unknown},
-    service::keys::DEFAULT_PROJECT,
+    service::{
+        keys::DEFAULT_PROJECT,
+        project_keys::{WantedKey, check_name},
+    },
+    store::Db,
+    writer::key_operation::KeyPatch,
 };
 
 /// Reads the settings and runs the command.
@@ -102,14 +109,7 @@ enum Administration {
 async fn run_on_database(config: &Config, command: Administration) -> Result<(), CliError> {
     let db = app::open_database(config).await?;
     let outcome = match command {
-        Administration::Keys(KeyCommand::Create { kind, project, scope }) => {
-            let scopes = scope.as_deref().map_or(Ok(Scopes::all()), Scopes::parse)?;
-            admin::create_key(&db, &project, kind.into(), &scopes).await
-        }
-        Administration::Keys(KeyCommand::List { project }) => admin::list_keys(&db, &project).await,
-        Administration::Keys(KeyCommand::Revoke { key, project }) => {
-            admin::revoke_key(&db, &project, &key).await
-        }
+        Administration::Keys(command) => run_on_keys(&db, command).await,
         Administration::Secrets(SecretCommand::Rotate { secret, revoke_previous }) => {
             admin::rotate_secrets(&db, secret.map(Into::into), revoke_previous).await
         }
@@ -128,4 +128,37 @@ async fn run_on_database(config: &Config, command: Administration) -> Result<(),
     };
     db.close().await;
     outcome
+}
+
+async fn run_on_keys(db: &Db, command: KeyCommand) -> Result<(), CliError> {
+    match command {
+        KeyCommand::Create { kind, project, name, scope, origins, expires } => {
+            let name = name.filter(|name| !name.is_empty());
+            name.as_deref().map(check_name).transpose().map_err(CliError::BadName)?;
+            let wanted = WantedKey {
+                name,
+                scopes: scope.unwrap_or(Scopes::all()),
+                origins: origins.unwrap_or_default(),
+                expires_at: expires.and_then(|end| end.0),
+                ..WantedKey::of_kind(kind.into())
+            };
+            keys::create(db, &project, wanted).await
+        }
+        KeyCommand::List { project } => keys::list(db, &project).await,
+        KeyCommand::Show { key } => keys::show(db, &key.project, &key.key).await,
+        KeyCommand::Change { key, name, scope, origins, expires } => {
+            let name = name.map(|name| Some(name).filter(|name| !name.is_empty()));
+            name.iter()
+                .flatten()
+                .try_for_each(|name| check_name(name).map(drop))
+                .map_err(CliError::BadName)?;
+            let patch = KeyPatch { name, scopes: scope, origins, expires_at: expires.map(|end| end.0) };
+            if patch.members().is_empty() {
+                return Err(CliError::NoChange);
+            }
+            keys::change(db, &key.project, &key.key, patch).await
+        }
+        KeyCommand::Rotate { key, grace } => keys::rotate(db, &key.project, &key.key, grace).await,
+        KeyCommand::Revoke { key } => keys::revoke(db, &key.project, &key.key).await,
+    }
 }

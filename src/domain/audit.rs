@@ -33,6 +33,8 @@ pub enum AuditEvent {
     UserEnabled,
     UserDeleted,
     KeyCreated,
+    KeyChanged,
+    KeyRotated,
     KeyRevoked,
     SettingsChanged,
     /// A secret that the server signs with was replaced.
@@ -42,7 +44,7 @@ pub enum AuditEvent {
 }
 
 impl AuditEvent {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 27] = [
         Self::SignUp,
         Self::SignIn,
         Self::SignInFailed,
@@ -64,6 +66,8 @@ impl AuditEvent {
         Self::UserEnabled,
         Self::UserDeleted,
         Self::KeyCreated,
+        Self::KeyChanged,
+        Self::KeyRotated,
         Self::KeyRevoked,
         Self::SettingsChanged,
         Self::SecretRotated,
@@ -94,6 +98,8 @@ impl AuditEvent {
             Self::UserEnabled => "userEnabled",
             Self::UserDeleted => "userDeleted",
             Self::KeyCreated => "keyCreated",
+            Self::KeyChanged => "keyChanged",
+            Self::KeyRotated => "keyRotated",
             Self::KeyRevoked => "keyRevoked",
             Self::SettingsChanged => "settingsChanged",
             Self::SecretRotated => "secretRotated",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CollectionId, Document, KeyId, ProjectId, SessionId, Timestamp};
+use super::{CollectionId, Document, KeyChange, KeyId, ProjectId, SessionId, Timestamp};
 
 /// A position in a project's change log: right after the entry with this sequence. Position 0 is before all entries.
 ///
@@ -75,6 +75,16 @@ pub enum Control {
     KeyRevoked {
         key: String,
     },
+    /// What a key may do, or until when, was changed. The key's row says how.
+    KeyChanged {
+        key: String,
+        /// How often the key was changed so far.
+        revision: u64,
+        /// The revision with the last change of its scopes or origins.
+        rescoped: u64,
+        /// When it expires, in milliseconds since 1970.
+        expires: Option<i64>,
+    },
     /// Sessions of users ended: by signing out, by a new password, with their user, or because a refresh token was stolen.
     SessionsEnded {
         sessions: Vec<String>,
@@ -123,7 +133,13 @@ impl Control {
 
     /// Whether what is known of collections, indexes and settings may be outdated after this.
     pub fn concerns_collections(&self) -> bool {
-        !matches!(self, Self::KeyRevoked { .. } | Self::SessionsEnded { .. } | Self::SecretsRotated)
+        !matches!(
+            self,
+            Self::KeyRevoked { .. }
+                | Self::KeyChanged { .. }
+                | Self::SessionsEnded { .. }
+                | Self::SecretsRotated
+        )
     }
 
     /// Whether the secrets that the server signs with may be others after this.
@@ -135,6 +151,19 @@ impl Control {
     pub fn revoked_key(&self) -> Option<KeyId> {
         match self {
             Self::KeyRevoked { key } => Some(KeyId::from_stored(key)),
+            _ => None,
+        }
+    }
+
+    /// Returns the change of a key that this entry is, if it is one.
+    pub fn key_change(&self) -> Option<KeyChange> {
+        match self {
+            Self::KeyChanged { key, revision, rescoped, expires } => Some(KeyChange {
+                key: KeyId::from_stored(key),
+                revision: *revision,
+                rescoped: *rescoped,
+                expires_at: expires.map(Timestamp),
+            }),
             _ => None,
         }
     }

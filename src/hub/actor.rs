@@ -21,7 +21,7 @@ use super::{
     to_shard::ToShard,
 };
 use crate::{
-    domain::{Change, KeyId, Position, ProjectId, SessionId, cursor::Epoch},
+    domain::{Change, KeyChange, KeyEnd, KeyId, KeyStates, Position, ProjectId, SessionId, cursor::Epoch},
     supervision::{Part, Supervisor},
 };
 
@@ -119,9 +119,20 @@ impl HubHandle {
         }
     }
 
-    /// Ends the streams of revoked keys. Changes that are published later are sent after that.
-    pub fn revoke(&self, keys: &[KeyId]) {
-        self.hub.shared.shards.revoke(keys);
+    /// Ends the streams of keys that are revoked, or have expired. Changes that are published later are sent after that.
+    pub fn end_keys(&self, keys: &[KeyId], end: KeyEnd) {
+        keys.iter().for_each(|key| self.hub.shared.shards.end_key(key, end, u64::MAX));
+    }
+
+    /// Ends the streams that were authenticated before the last change of what their key may do.
+    pub fn end_changed_key(&self, change: &KeyChange) {
+        self.hub.shared.shards.end_key(&change.key, KeyEnd::Changed, change.rescoped);
+    }
+
+    /// Does the same for all keys to which something happened.
+    pub fn end_keys_of(&self, states: &KeyStates) {
+        self.end_keys(&states.revoked, KeyEnd::Revoked);
+        states.changed.iter().for_each(|change| self.end_changed_key(change));
     }
 
     /// Ends the streams of sessions that have ended. Changes that are published later are sent after that.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::{Change, Control, KeyId, LogEnds, Position, ProjectId};
+use crate::domain::{Change, Control, KeyStates, LogEnds, Position, ProjectId};
 
 /// A part of a log.
 pub struct LogPart {
@@ -31,8 +31,8 @@ pub trait LogReader: Send + Sync + 'static {
     fn log_ends(&self) -> BoxFuture<'_, Result<Vec<LogEnds>, LogError>>;
     /// Reads the next entries of a project's log; none at its end.
     fn read_after(&self, project: ProjectId, after: Position) -> BoxFuture<'_, Result<LogPart, LogError>>;
-    /// Lists the revoked keys of a project.
-    fn revoked_keys(&self, project: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>>;
+    /// Lists the revoked keys of a project, and those that were changed.
+    fn key_states(&self, project: ProjectId) -> BoxFuture<'_, Result<KeyStates, LogError>>;
 }
 
 /// Hears of each control entry before the hub does. `app` hands the implementation in.
@@ -40,8 +40,8 @@ pub trait ControlObserver: Send + Sync + 'static {
     /// Called once for each, in order.
     fn observe(&self, project: &ProjectId, position: Position, control: &Control);
     /// Called where entries are missing, so that any control entry may be among them. Gets the sequence of the log's last
-    /// control entry, and every revoked key.
-    fn observe_gap(&self, project: &ProjectId, control: u64, revoked: &[KeyId]);
+    /// control entry, and every key that was revoked or changed.
+    fn observe_gap(&self, project: &ProjectId, control: u64, keys: &KeyStates);
     /// Called when every entry has been observed that any log had at this time.
     fn confirm(&self, at: Instant);
 }

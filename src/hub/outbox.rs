@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::domain::{KeyId, ProjectId, SessionId};
+use crate::domain::{HeldKey, KeyEnd, ProjectId, SessionId};
 
 /// The most frames that wait for a peer.
 pub const MAX_FRAMES: usize = 256;
@@ -22,8 +22,8 @@ const PIECE: usize = 32 * 1024;
 /// Why a connection is ended by the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The key of its principal was revoked.
-    NotAllowed,
+    /// The key of its principal is not good any more.
+    KeyEnded(KeyEnd),
     /// The session of its user has ended.
     SessionEnded,
     /// Entries of the log are missing, and the session of its user may have ended in one of them.
@@ -51,7 +51,7 @@ impl CloseReason {
     /// Whether its principal may not be sent what waits.
     fn drops_frames(self) -> bool {
         match self {
-            Self::NotAllowed | Self::SessionEnded | Self::SessionInDoubt | Self::CredentialInDoubt => true,
+            Self::KeyEnded(_) | Self::SessionEnded | Self::SessionInDoubt | Self::CredentialInDoubt => true,
             Self::Behind | Self::Full | Self::Unchecked => false,
         }
     }
@@ -61,7 +61,7 @@ impl CloseReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub project: ProjectId,
-    pub key: KeyId,
+    pub key: HeldKey,
     /// The session of the user, if a user is signed in.
     pub session: Option<SessionId>,
 }

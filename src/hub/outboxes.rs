@@ -50,8 +50,9 @@ impl Outboxes {
         self.all.borrow().values().cloned().collect()
     }
 
-    pub(super) fn of_key(&self, key: &KeyId) -> Vec<Rc<Outbox>> {
-        self.filter(|owner| owner.key == *key)
+    /// Returns the connections that have a revision of a key before this one.
+    pub(super) fn of_key(&self, key: &KeyId, before: u64) -> Vec<Rc<Outbox>> {
+        self.filter(|owner| owner.key.id == *key && owner.key.revision < before)
     }
 
     /// Returns the connections that users of a project have.

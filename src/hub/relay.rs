@@ -22,7 +22,7 @@ pub use super::{
     log_reader::{ControlObserver, LogError, LogPart, LogReader},
 };
 use crate::{
-    domain::{Change, Control, Entry, KeyId, LogEnds, Position, ProjectId, cursor::Epoch},
+    domain::{Change, Control, Entry, KeyEnd, KeyStates, LogEnds, Position, ProjectId, cursor::Epoch},
     supervision::{Pulse, Supervisor},
 };
 
@@ -59,7 +59,7 @@ pub async fn start(
     };
     for ends in ends {
         // Nothing is cached yet that an earlier entry could make stale.
-        relay.observer.observe_gap(&ends.project, ends.control.sequence, &[]);
+        relay.observer.observe_gap(&ends.project, ends.control.sequence, &KeyStates::default());
         relay.begin(&ends.project, ends.epoch, ends.last);
     }
     relay.observer.confirm(begun);
@@ -81,8 +81,8 @@ enum Read {
     Ends { published: Published, begun: Instant, ends: Result<Vec<LogEnds>, LogError> },
     /// The next part of the first log that is behind.
     Part(Result<LogPart, LogError>),
-    /// The revoked keys of the first project that is behind, whose entries are skipped.
-    RevokedKeys(Result<Vec<KeyId>, LogError>),
+    /// The keys that were revoked or changed, of the first project that is behind, whose entries are skipped.
+    KeyStates(Result<KeyStates, LogError>),
 }
 
 struct Relay {
@@ -172,7 +172,7 @@ impl Relay {
         match &first.goal {
             Goal::FindEnds => None,
             Goal::Skip(_) | Goal::Pass { .. } => {
-                Some(Box::pin(async move { Read::RevokedKeys(reader.revoked_keys(project).await) }))
+                Some(Box::pin(async move { Read::KeyStates(reader.key_states(project).await) }))
             }
             Goal::Read(_) => {
                 let (_, after) = *self.published.get(&project)?;
@@ -195,7 +195,7 @@ impl Relay {
                 self.take_part(part);
                 Ok(())
             }
-            Read::RevokedKeys(Ok(keys)) => {
+            Read::KeyStates(Ok(keys)) => {
                 self.skip(&keys);
                 Ok(())
             }
@@ -205,7 +205,7 @@ impl Relay {
                 self.looked_at = None;
                 Err(err)
             }
-            Read::Part(Err(err)) | Read::RevokedKeys(Err(err)) => {
+            Read::Part(Err(err)) | Read::KeyStates(Err(err)) => {
                 // The next poll finds it again. The logs of others are read meanwhile.
                 self.looked_at = None;
                 if let Some(behind) = self.behind.pop_front() {
@@ -332,13 +332,13 @@ impl Relay {
 
     /// Goes on from a log's end where the entries before it are missing. Every subscription then goes back to the log, which
     /// tells it. The effect of missing control entries is taken from the database.
-    fn skip(&mut self, revoked: &[KeyId]) {
+    fn skip(&mut self, keys: &KeyStates) {
         let Some(mut behind) = self.behind.pop_front() else { return };
         match &behind.goal {
             Goal::Skip(ends) => {
-                self.observer.observe_gap(&ends.project, ends.control.sequence, revoked);
+                self.observer.observe_gap(&ends.project, ends.control.sequence, keys);
                 self.begin(&ends.project, ends.epoch, ends.last);
-                self.hub.revoke(revoked);
+                self.hub.end_keys_of(keys);
                 self.hub.doubt_sessions(&ends.project);
                 behind.goal = Goal::Read(ends.last);
             }
@@ -349,8 +349,8 @@ impl Relay {
                     "entry {sequence} of the change log of project {} is of a kind that this version does not know; collections and keys are read anew",
                     behind.project
                 );
-                self.observer.observe_gap(&behind.project, sequence, revoked);
-                self.hub.revoke(revoked);
+                self.observer.observe_gap(&behind.project, sequence, keys);
+                self.hub.end_keys_of(keys);
                 self.hub.doubt_sessions(&behind.project);
                 let goal = Goal::Read(*until);
                 self.publish(vec![unknown.clone()]);
@@ -380,7 +380,10 @@ impl Relay {
             if let Entry::Control(control) = &change.entry {
                 self.observer.observe(&project, change.position, control);
                 if let Some(key) = control.revoked_key() {
-                    self.hub.revoke(&[key]);
+                    self.hub.end_keys(&[key], KeyEnd::Revoked);
+                }
+                if let Some(change) = control.key_change() {
+                    self.hub.end_changed_key(&change);
                 }
                 let ended = control.ended_sessions();
                 if !ended.is_empty() {

@@ -227,9 +227,9 @@ impl Shard {
             ToShard::Mark { project, epoch, position } => {
                 self.marks.borrow_mut().insert(project, (epoch, position));
             }
-            ToShard::Revoked { key } => {
-                let outboxes = self.outboxes.of_key(&key);
-                outboxes.iter().for_each(|outbox| outbox.close(CloseReason::NotAllowed));
+            ToShard::KeyEnded { key, end, before } => {
+                let outboxes = self.outboxes.of_key(&key, before);
+                outboxes.iter().for_each(|outbox| outbox.close(CloseReason::KeyEnded(end)));
             }
             ToShard::SessionsEnded { sessions } => {
                 let outboxes = sessions.iter().flat_map(|session| self.outboxes.of_session(session));

@@ -12,7 +12,10 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::to_shard::ToShard;
-use crate::{domain::KeyId, supervision::Part};
+use crate::{
+    domain::{KeyEnd, KeyId},
+    supervision::Part,
+};
 
 /// Batches of messages that may wait for a shard. Beyond it, the subscriptions of the project that sends go back to the log.
 const MAX_BATCHES: usize = 1024;
@@ -106,11 +109,9 @@ impl Shards {
         }
     }
 
-    /// Lets every stream of these keys end. Later events come after this.
-    pub(super) fn revoke(&self, keys: &[KeyId]) {
-        for key in keys {
-            self.tell_all(|| ToShard::Revoked { key: key.clone() });
-        }
+    /// Lets the streams of a key end that have a revision of it before this one. Later events come after this.
+    pub(super) fn end_key(&self, key: &KeyId, end: KeyEnd, before: u64) {
+        self.tell_all(|| ToShard::KeyEnded { key: key.clone(), end, before });
     }
 
     /// Finds a shard that has taken nothing for `limit` although batches wait. Is to be called several times in that time.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::domain::{KeyId, Position, ProjectId, SessionId, cursor::Epoch};
+use crate::domain::{KeyEnd, KeyId, Position, ProjectId, SessionId, cursor::Epoch};
 
 /// A message of the hub to a shard. Messages about one project come in the order in which things happened.
 pub(super) enum ToShard {
@@ -24,8 +24,8 @@ pub(super) enum ToShard {
     Overrun { project: ProjectId },
     /// Everything up to this position was sent to every live subscription of this project.
     Mark { project: ProjectId, epoch: Epoch, position: Position },
-    /// A key was revoked.
-    Revoked { key: KeyId },
+    /// A key has ended. A change ends the connections that have a revision of it before `before`.
+    KeyEnded { key: KeyId, end: KeyEnd, before: u64 },
     /// Sessions of users have ended.
     SessionsEnded { sessions: Arc<[SessionId]> },
     /// Any session of this project may have ended, in entries of the log that are missing.

@@ -192,12 +192,15 @@ impl Subscriptions {
     ) -> Result<(), LiveError> {
         let owner = Owner {
             project: principal.project.clone(),
-            key: principal.key.clone(),
+            key: principal.held_key(),
             session: principal.user.as_ref().map(|user| user.session.clone()),
         };
         let Some(why) = self.streams.find_end_of(&owner, control).await? else { return Ok(()) };
         self.outbox.close(why);
-        Err(if why == CloseReason::NotAllowed { LiveError::KeyRevoked } else { LiveError::SessionEnded })
+        Err(match why {
+            CloseReason::KeyEnded(end) => LiveError::KeyEnded(end),
+            _ => LiveError::SessionEnded,
+        })
     }
 
     /// Makes sure that the collection of a new subscription exists, and that the subscription has a position. If it isn't

@@ -2,6 +2,7 @@
 
 use crate::{
     auth::Forbidden,
+    domain::KeyEnd,
     hub::{TooManyBytes, filter_index},
     store::StoreError,
 };
@@ -11,9 +12,9 @@ use crate::{
 pub enum LiveError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    /// The key of the one who asks was revoked, which the relay may not have heard of yet.
-    #[error("the key was revoked")]
-    KeyRevoked,
+    /// The key of the one who asks is not good any more, which the relay may not have heard of yet.
+    #[error("the key is not good any more")]
+    KeyEnded(KeyEnd),
     /// The session of the user who asks has ended, which the relay may not have heard of yet.
     #[error("the session has ended")]
     SessionEnded,

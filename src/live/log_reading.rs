@@ -10,7 +10,7 @@ use super::{
 use crate::{
     auth::Principal,
     domain::{
-        Change, Control, Document, Entry,
+        Change, Control, Document, Entry, KeyEnd, KeyStates,
         cursor::{Cursor, Epoch},
     },
     hub::{CloseReason, Delivery, Interest},
@@ -81,7 +81,7 @@ pub(super) fn account_of(delivery: &Delivery) -> Account {
     let Some(owner) = delivery.outbox().owner() else {
         return Account::new(delivery.project.clone(), Account::anonymous().key);
     };
-    let account = Account::new(delivery.project.clone(), owner.key);
+    let account = Account::new(delivery.project.clone(), owner.key.id);
     match &owner.session {
         Some(session) => account.of_member(session.as_str()),
         None => account,
@@ -314,9 +314,14 @@ async fn send_change(
 /// Returns why the stream ends with a control entry, if it does. It may be ahead of the relay, which tells the other streams.
 fn find_end_in(control: &Control, streams: &Streams, delivery: &Delivery) -> Option<CloseReason> {
     let owner = delivery.outbox().owner()?;
-    if control.revoked_key().is_some_and(|key| key == owner.key) {
-        streams.note_revoked(&owner.key);
-        return Some(CloseReason::NotAllowed);
+    if control.revoked_key().is_some_and(|key| key == owner.key.id) {
+        streams.note_key_state(&KeyStates { revoked: vec![owner.key.id], changed: Vec::new() });
+        return Some(CloseReason::KeyEnded(KeyEnd::Revoked));
+    }
+    if let Some(change) = control.key_change().filter(|change| change.key == owner.key.id) {
+        let is_shut_out = change.rescoped > owner.key.revision;
+        streams.note_key_state(&KeyStates { revoked: Vec::new(), changed: vec![change] });
+        return is_shut_out.then_some(CloseReason::KeyEnded(KeyEnd::Changed));
     }
     let session = owner.session.filter(|session| control.ends_session(session))?;
     streams.note_session_ended(&session);

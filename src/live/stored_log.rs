@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::BoxFuture;
 
 use crate::{
-    domain::{KeyId, LogEnds, Position, ProjectId},
+    domain::{KeyStates, LogEnds, Position, ProjectId},
     hub::relay::{LogError, LogPart, LogReader},
     store::{
         Db, Lane, StoreError,
@@ -72,11 +72,10 @@ impl LogReader for StoredLog {
         })
     }
 
-    fn revoked_keys(&self, project: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>> {
+    fn key_states(&self, project: ProjectId) -> BoxFuture<'_, Result<KeyStates, LogError>> {
         Box::pin(async move {
             let read = move |db| async move { keys::list(&db, &project).await };
-            let keys = self.db.read(Lane::Relay, read).await?;
-            Ok(keys.into_iter().filter(|key| key.revoked_at.is_some()).map(|key| key.id).collect())
+            Ok(keys::states_of(self.db.read(Lane::Relay, read).await?))
         })
     }
 }

@@ -104,6 +104,8 @@ pub enum ServiceError {
     /// The filter is on a field that no user can have. The sentence says so.
     #[error("{0}")]
     UnknownField(String),
+    #[error("the operating system has no random numbers")]
+    Random,
     /// All permits of a bounded resource are taken; the sentence names it.
     #[error("{0}")]
     Busy(&'static str),

@@ -162,21 +162,14 @@ async fn is_own_project(db: &Db, project: &Project) -> Result<bool, StoreError> 
     Ok(found.is_some_and(|found| found.id == project.id))
 }
 
-/// Creates a key and returns its text. Only its hash is stored, so the text cannot be shown again.
-pub async fn create_key(
-    db: &Db,
-    project: &ProjectId,
-    kind: KeyKind,
-    scopes: &Scopes,
-) -> Result<String, SetupError> {
-    let key = generate_key(kind).map_err(SetupError::Random)?;
-    let stored = stored_key(project, kind, scopes, &key);
+/// Creates a key. Only its hash is stored, so the text cannot be shown again.
+pub async fn create_key(db: &Db, stored: &StoredKey) -> Result<(), SetupError> {
     let mut tx = db.begin_write().await?;
-    insert_key(&mut tx, &stored);
+    insert_key(&mut tx, stored);
     let id = stored.id.clone();
     let find = db.read(Lane::Point, |db| async move { keys::find(&db, &id).await });
     commit(tx, async || Ok(find.await?.is_some())).await?;
-    Ok(key)
+    Ok(())
 }
 
 /// Writes a key, and the entry of the audit that says that there is one. Deferred.

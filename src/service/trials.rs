@@ -215,6 +215,7 @@ impl Tried {
             project: asking.project.clone(),
             key: self.key.unwrap_or_else(keyless),
             kind: KeyKind::Publishable,
+            limits: Default::default(),
             scopes: Scopes::all(),
             collection: None,
             user: self.user.map(signed_in),

@@ -187,7 +187,7 @@ impl Users {
             device: seen.device.clone(),
             key: principal.map(|principal| principal.key.clone()),
         };
-        let caller = principal.map(|principal| principal.key.clone());
+        let caller = principal.map(Principal::held_key);
         let operations = vec![Operation::User(Box::new(operation))];
         let mutation = Mutation {
             project: project.clone(),

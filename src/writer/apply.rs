@@ -295,6 +295,11 @@ fn write(tx: &mut WriteTx, work: &Batch, order: Order) -> Result<(), StoreError>
     for rotation in &plan.secrets {
         secrets::rotate(tx, rotation);
     }
+    plan.new_keys.iter().for_each(|key| keys::insert(tx, key));
+    plan.changed_keys.iter().for_each(|key| keys::change(tx, key));
+    if !plan.key_uses.is_empty() {
+        keys::note_uses(tx, &plan.key_uses);
+    }
     for key in &plan.revoked_keys {
         keys::revoke(tx, key, now);
     }

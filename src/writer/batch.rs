@@ -8,8 +8,6 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::json;
-
 use super::{
     accounts::Accounts,
     error::WriteError,
@@ -20,11 +18,11 @@ use super::{
 };
 use crate::{
     domain::{
-        Change, CollectionId, Control, Document, DocumentId, DocumentKey, LogEnds, ProjectId, SessionId,
-        Timestamp, audit::AuditEvent,
+        Change, CollectionId, Document, DocumentId, DocumentKey, LogEnds, ProjectId, SessionId, Timestamp,
     },
     store::{
         Trouble,
+        access::keys::StoredKey,
         collections::catalog::Catalog,
         documents::writes::{DocumentWrite, DocumentWrites},
         log::idempotency::{self, Caller, IdempotencyKey, StoredOutcome},
@@ -36,6 +34,8 @@ use crate::{
 pub struct Base {
     pub log_ends: HashMap<ProjectId, LogEnds>,
     pub catalogs: HashMap<ProjectId, Arc<Catalog>>,
+    /// The keys that are not revoked, of projects whose keys are changed.
+    pub keys: HashMap<ProjectId, Vec<StoredKey>>,
     /// The documents that the mutations read. A document that is missing here does not exist.
     pub documents: HashMap<DocumentKey, Arc<Document>>,
     /// Credentials and sessions of the users that the mutations are about, and whose the addresses are that they give.
@@ -181,8 +181,10 @@ impl Batch {
 
     /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        let Plan { changes, outcomes, mails, audit, .. } = &self.plan;
+        let Plan { changes, outcomes, mails, audit, changed_keys, key_uses, .. } = &self.plan;
         changes.is_empty()
+            && changed_keys.is_empty()
+            && key_uses.is_empty()
             && outcomes.is_empty()
             && mails.is_empty()
             && audit.is_empty()
@@ -226,6 +228,10 @@ impl Batch {
 
     pub(super) fn catalogs(&self) -> impl Iterator<Item = &Catalog> {
         self.next.catalogs.values().chain(self.base.catalogs.values()).map(|catalog| &**catalog)
+    }
+
+    pub(super) fn base(&self) -> &Base {
+        &self.base
     }
 
     pub(super) fn declared_indexes(&self) -> usize {
@@ -357,11 +363,10 @@ impl Batch {
                 self.rename_collection(staged, collection, name)
             }
             Operation::RemoveCollection { collection } => self.remove_collection(staged, collection),
-            Operation::RevokeKey { key } => {
-                staged.control(Control::KeyRevoked { key: key.to_string() });
-                staged.audit(AuditEvent::KeyRevoked, None, Some(json!({ "key": key.as_str() })));
-                staged.plan.revoked_keys.push(key.clone());
-                Ok(Outcome::Revoked)
+            Operation::Key(operation) => self.apply_key_operation(staged, operation),
+            Operation::NoteKeyUses(uses) => {
+                staged.plan.key_uses.extend(uses.iter().cloned());
+                Ok(Outcome::Done)
             }
             Operation::RotateSecret(rotation) => {
                 staged.rotate_secret(rotation);

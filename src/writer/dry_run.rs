@@ -37,7 +37,7 @@ impl Batch {
         let staged = Staged {
             project: mutation.project.clone(),
             asker: Asker {
-                key: mutation.caller.clone(),
+                key: mutation.caller.as_ref().map(|caller| caller.id.clone()),
                 session: mutation.session.clone(),
                 author: mutation.author.clone(),
                 seen: mutation.seen.clone(),

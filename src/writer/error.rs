@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::clock_trouble::ClockTrouble;
+use super::{clock_trouble::ClockTrouble, keys::MAX_KEYS};
 use crate::{
-    auth::Forbidden,
+    auth::{Forbidden, grant::GrantError},
     domain::{
-        CollectionName, DataError, DocumentId, UserDataError, Violation,
+        CollectionName, DataError, DocumentId, KeyEnd, KeyId, UserDataError, Violation,
         name::NameError,
         project_settings::{SettingsError, SignUpRefusal},
     },
@@ -168,8 +168,22 @@ pub enum WriteError {
     BuiltIn(CollectionName),
     #[error("the collection `{0}` is built in; its rules can't be changed yet")]
     BuiltInRules(CollectionName),
-    #[error("the API key was revoked")]
-    KeyRevoked,
+    #[error("no key of the project has this id, or it is revoked; GET /keys lists the keys")]
+    UnknownKey,
+    #[error(
+        "this is the last secret key that manages keys, or the last one that doesn't expire; make another one first, or use the command `coir keys`"
+    )]
+    LastKey,
+    #[error("the key was rotated before; its successor is the key `{0}`")]
+    KeyRotated(KeyId),
+    #[error("the key has expired, and has no successor; make a new one")]
+    RotatedTooLate,
+    #[error("a project has at most {MAX_KEYS} keys that are not revoked; revoke some")]
+    TooManyKeys,
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    #[error("the API key is not good any more")]
+    KeyEnded(KeyEnd),
     /// The collection was created together with a unique index, which is not built yet.
     #[error("the unique index that the collection was created with is being built; try again")]
     IndexAwaited,

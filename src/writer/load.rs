@@ -94,6 +94,7 @@ impl Writer {
         }
         self.refuse_revoked(tx, batch, &base).await?;
         self.refuse_behind(tx, batch, &base).await?;
+        read_keys(tx, batch, &mut base).await?;
         read_accounts(tx, batch, &mut base).await?;
         self.read_documents(tx, batch, &mut base).await?;
         self.read_outcomes(tx, batch, &mut base).await?;
@@ -137,11 +138,10 @@ impl Writer {
             let control = base.log_ends.get(project).map_or(0, |ends| ends.control.sequence);
             control != self.keys.heard_of(project)
         };
-        let callers: HashSet<_> =
-            batch.iter().filter(is_behind).filter_map(|request| request.mutation.caller.clone()).collect();
+        let callers = batch.iter().filter(is_behind).filter_map(|request| request.mutation.caller.as_ref());
+        let callers: HashSet<_> = callers.map(|caller| caller.id.clone()).collect();
         if !callers.is_empty() {
-            let revoked = access::keys::find_revoked(tx, &callers).await?;
-            revoked.iter().for_each(|key| self.keys.forget(key));
+            self.keys.note_states(&access::keys::find_states(tx, &callers).await?);
         }
         let sessions: HashSet<_> =
             batch.iter().filter(is_behind).filter_map(|request| request.mutation.session.clone()).collect();
@@ -150,12 +150,11 @@ impl Writer {
             self.sessions.forget(&ended.into_iter().collect::<Vec<_>>());
         }
         // Also a key of which this process has heard while the mutation was waiting.
-        let is_revoked = |request: &mut Request| {
-            request.mutation.caller.as_ref().is_some_and(|caller| self.keys.is_revoked(caller))
-        };
-        let refused: Vec<_> = batch.extract_if(.., is_revoked).collect();
-        for request in refused {
-            self.answer(request, Err(WriteError::KeyRevoked));
+        let end_of = |request: &Request| self.keys.find_end(request.mutation.caller.as_ref()?);
+        let refused: Vec<_> = batch.extract_if(.., |request| end_of(request).is_some()).collect();
+        let refused: Vec<_> = refused.into_iter().filter_map(|one| Some((end_of(&one)?, one))).collect();
+        for (end, request) in refused {
+            self.answer(request, Err(WriteError::KeyEnded(end)));
         }
         let has_ended = |request: &mut Request| {
             request.mutation.session.as_ref().is_some_and(|session| self.sessions.has_ended(session))
@@ -414,4 +413,16 @@ fn needed_user(mutation: &Mutation, base: &Base) -> Option<DocumentKey> {
     let users = &catalog.find(USERS)?.id;
     let key = || DocumentKey { collection: users.clone(), id: user.clone() };
     mutation.operations.iter().any(needs_user).then(key)
+}
+
+/// Reads the keys of the projects whose keys are changed.
+async fn read_keys(tx: &mut WriteTx, batch: &[Request], base: &mut Base) -> Result<(), StoreError> {
+    let is_of_keys = |operation: &Operation| matches!(operation, Operation::Key(_));
+    for mutation in batch.iter().map(|request| &request.mutation) {
+        if mutation.operations.iter().any(is_of_keys) {
+            let keys = access::keys::list_kept_locked(tx, &mutation.project).await?;
+            base.keys.insert(mutation.project.clone(), keys);
+        }
+    }
+    Ok(())
 }

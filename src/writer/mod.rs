@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`mutation`] with `precondition`, [`user_operation`], [`outcome`] and [`error`] (what goes in and comes out), [`request`] and [`queue`] (the way to the
 //! writer), [`turns`] with [`cost`] and [`rest`] (who is next), [`state`], [`actor`] (the loop), [`load`] (what a batch needs from the database), [`batch`] with [`staged`] and [`dry_run`], [`documents`],
-//! [`collections`], [`indexes`], `settings`, `audit` and `users` with `user_documents`, `addresses`, `codes`, `invitations`, `second_factor`, `mail_factor`, `identities` and [`accounts`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
+//! [`collections`], [`indexes`], `settings`, [`keys`] with [`key_operation`], `audit` and `users` with `user_documents`, `addresses`, `codes`, `invitations`, `second_factor`, `mail_factor`, `identities` and [`accounts`] (mutations applied in memory), [`stored_outcome`] (under an idempotency key), [`apply`]
 //! (written to the database), [`maintenance`] with [`portion`], [`removed`] and [`expired`] (between batches), [`clock`] with [`clock_trouble`], [`activity`], [`health`], [`failures`], [`indexer`] with
 //! [`index_session`].
 
@@ -37,6 +37,8 @@ pub mod indexer;
 mod indexes;
 mod invitations;
 mod judge;
+pub mod key_operation;
+pub mod keys;
 mod load;
 mod mail_factor;
 mod maintenance;

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{author::Author, error::WriteError, precondition::Precondition, user_operation::UserOperation};
+use super::{
+    author::Author, error::WriteError, key_operation::KeyOperation, precondition::Precondition,
+    user_operation::UserOperation,
+};
 use crate::{
     domain::{
-        CollectionName, Data, DocumentId, Email, IndexId, KeyId, Mail, Patch, Position, ProjectId, Schema,
-        Seen, SessionId, USERS, Violation, audit::AuditEntry,
+        CollectionName, Data, DocumentId, Email, HeldKey, IndexId, KeyId, Mail, Patch, Position, ProjectId,
+        Schema, Seen, SessionId, Timestamp, USERS, Violation, audit::AuditEntry,
     },
     query::{
         index_definition::{IndexDefinition, IndexState},
@@ -22,7 +25,7 @@ use crate::{
 pub struct Mutation {
     pub project: ProjectId,
     /// The API key that asks for it; `None` for the server itself. Callers share the writer's time.
-    pub caller: Option<KeyId>,
+    pub caller: Option<HeldKey>,
     /// The session of the user who asks for it, if there is one.
     pub session: Option<SessionId>,
     /// Set for a caller whom the rules of collections bind.
@@ -110,9 +113,10 @@ pub enum Operation {
     RemoveCollection {
         collection: String,
     },
-    RevokeKey {
-        key: KeyId,
-    },
+    /// Makes, changes, rotates or revokes an API key. Such a mutation is a batch of its own.
+    Key(Box<KeyOperation>),
+    /// Notes when keys were used last. The log has no entry for it.
+    NoteKeyUses(Vec<(KeyId, Timestamp)>),
     /// Changes a user's account.
     User(Box<UserOperation>),
     /// Replaces a secret that the server signs with. The log of the mutation's project tells every node.
@@ -194,7 +198,8 @@ impl Operation {
             | Self::RemoveCollection { collection } => Some(collection),
             Self::CreateCollection { name, .. } => Some(name.as_str()),
             Self::User(_) => Some(USERS),
-            Self::RevokeKey { .. }
+            Self::Key(_)
+            | Self::NoteKeyUses(_)
             | Self::RotateSecret(_)
             | Self::ChangeSettings(_)
             | Self::Audit(_)
@@ -226,7 +231,8 @@ impl Operation {
             Self::SetIndexes { .. } | Self::FinishIndex { .. } => "change of indexes",
             Self::RenameCollection { .. } => "rename of a collection",
             Self::RemoveCollection { .. } => "removal of a collection",
-            Self::RevokeKey { .. } => "revocation of a key",
+            Self::Key(_) => "change of a key",
+            Self::NoteKeyUses(_) => "uses of keys",
             Self::RotateSecret(_) => "rotation of a secret",
             Self::User(_) => "change of an account",
             Self::ChangeSettings(_) => "change of a project's settings",
@@ -255,6 +261,7 @@ impl Mutation {
                 Operation::SetSchema { .. }
                     | Operation::SetIndexes { .. }
                     | Operation::FinishIndex { .. }
+                    | Operation::Key(_)
                     | Operation::AcceptClock
             )
         };

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::domain::{
-    Collection, CollectionId, CollectionName, Document, DocumentId, DocumentStamp, ProjectSettings,
-    SecondFactor, Session, cursor::Cursor,
+use crate::{
+    domain::{
+        Collection, CollectionId, CollectionName, Document, DocumentId, DocumentStamp, ProjectSettings,
+        SecondFactor, Session, cursor::Cursor,
+    },
+    store::access::keys::StoredKey,
 };
 
 /// The outcome of a committed mutation.
@@ -50,6 +53,8 @@ pub enum Outcome {
         collection: CollectionId,
     },
     Revoked,
+    /// The key that was made, or the key after its change.
+    Key(Arc<StoredKey>),
     /// The settings of the project after the operation.
     Settings(Arc<ProjectSettings>),
     /// A user is signed in, in this session.

@@ -60,7 +60,7 @@ impl WriterHandle {
     pub async fn submit(&self, mutation: Mutation) -> Result<Committed, WriteError> {
         let bytes = mutation.bytes();
         self.activity.note();
-        let key = mutation.caller.clone().unwrap_or(Account::anonymous().key);
+        let key = mutation.caller.as_ref().map_or(Account::anonymous().key, |caller| caller.id.clone());
         let account = Account::new(mutation.project.clone(), key);
         let account = match &mutation.session {
             Some(session) => account.of_member(session.as_str()),

@@ -20,7 +20,7 @@ use crate::{
         rule::{Clause, RuleSet},
     },
     store::{
-        access::secrets::SecretRotation,
+        access::{keys::StoredKey, secrets::SecretRotation},
         collections::catalog::Catalog,
         log::idempotency::{IdempotencyKey, StoredOutcome},
     },
@@ -41,6 +41,11 @@ pub struct Plan {
     /// New states of indexes; `None` for one that is no longer declared.
     pub index_states: Vec<(IndexId, Option<IndexState>)>,
     pub revoked_keys: Vec<KeyId>,
+    pub new_keys: Vec<StoredKey>,
+    /// Keys as they are now.
+    pub changed_keys: Vec<StoredKey>,
+    /// When keys were used last.
+    pub key_uses: Vec<(KeyId, Timestamp)>,
     /// Secrets to replace, in order.
     pub secrets: Vec<SecretRotation>,
     /// The new settings of projects.
@@ -67,6 +72,9 @@ impl Plan {
             new_indexes,
             index_states,
             revoked_keys,
+            new_keys,
+            changed_keys,
+            key_uses,
             secrets,
             settings,
             audit,
@@ -82,6 +90,9 @@ impl Plan {
         self.new_indexes.extend(new_indexes);
         self.index_states.extend(index_states);
         self.revoked_keys.extend(revoked_keys);
+        self.new_keys.extend(new_keys);
+        self.changed_keys.extend(changed_keys);
+        self.key_uses.extend(key_uses);
         self.secrets.extend(secrets);
         self.settings.extend(settings);
         self.audit.extend(audit);

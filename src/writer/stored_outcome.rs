@@ -114,6 +114,7 @@ fn to_whole_text(committed: &Committed) -> serde_json::Result<String> {
         Outcome::Removed { collection } => Stored::Removed { collection: collection.to_string() },
         // Nothing that has an idempotency key does this. What is stored is what a client may be told again, which tokens are not.
         Outcome::Revoked
+        | Outcome::Key(_)
         | Outcome::SignedIn { .. }
         | Outcome::Stolen { .. }
         | Outcome::SessionsEnded { .. }

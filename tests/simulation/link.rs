@@ -205,6 +205,7 @@ pub fn principal() -> Arc<Principal> {
         key: KeyId::from_stored("key"),
         kind: KeyKind::Secret,
         scopes: Scopes::all(),
+        limits: Default::default(),
         collection: None,
         user: None,
         params: Default::default(),

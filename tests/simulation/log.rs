@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use coir::{
     auth::{Principal, permission::Readable, rights::ReadRights},
     domain::{
-        Change, Collection, CollectionId, CollectionName, Control, Data, Document, DocumentId, Entry, KeyId,
-        LogEnds, Position, ProjectId, SessionId, Timestamp,
+        Change, Collection, CollectionId, CollectionName, Control, Data, Document, DocumentId, Entry,
+        HeldKey, KeyEnd, KeyStates, LogEnds, Position, ProjectId, SessionId, Timestamp,
         cursor::{Cursor, Epoch},
     },
     hub::relay::{LogError, LogPart, LogReader},
@@ -306,8 +306,8 @@ impl LogReader for Log {
         Box::pin(async move { read.await.map_err(|message| LogError { message, may_pass: true }) })
     }
 
-    fn revoked_keys(&self, _: ProjectId) -> BoxFuture<'_, Result<Vec<KeyId>, LogError>> {
-        let read = self.read(|_, _| Vec::new());
+    fn key_states(&self, _: ProjectId) -> BoxFuture<'_, Result<KeyStates, LogError>> {
+        let read = self.read(|_, _| KeyStates::default());
         Box::pin(async move { read.await.map_err(|message| LogError { message, may_pass: true }) })
     }
 }
@@ -364,16 +364,16 @@ impl StreamReader for Log {
         self.ask(|_, _| true)
     }
 
-    fn is_revoked(&self, _: &KeyId) -> BoxFuture<'_, ReadResult<bool>> {
-        self.ask(|_, _| false)
+    fn find_key_end(&self, _: &HeldKey) -> BoxFuture<'_, ReadResult<Option<KeyEnd>>> {
+        self.ask(|_, _| None)
     }
 
     fn has_session(&self, _: &SessionId) -> BoxFuture<'_, ReadResult<bool>> {
         self.ask(|_, _| true)
     }
 
-    fn knows_revoked(&self, _: &ProjectId, _: &KeyId, _: u64) -> Option<bool> {
-        Some(false)
+    fn knows_key_end(&self, _: &ProjectId, _: &HeldKey, _: u64) -> Option<Option<KeyEnd>> {
+        Some(None)
     }
 
     fn find_end(&self, _: &ProjectId) -> BoxFuture<'_, ReadResult<Option<LogEnd>>> {

@@ -20,7 +20,7 @@ use coir::{
         sockets::{SocketHandle, SocketLimits, Sockets},
     },
     auth::{AccessKeys, Authenticator, KeyRing, Sessions, Tickets, TokenAlgorithm, Tokens},
-    domain::{Control, KeyId, Position, ProjectId, secrets::Secrets},
+    domain::{Control, KeyStates, Position, ProjectId, secrets::Secrets},
     hub::{
         self, Bounds, Shard,
         relay::{self, ControlObserver, RelayHandle},
@@ -67,7 +67,7 @@ impl ControlObserver for Nobody {
     fn confirm(&self, _: std::time::Instant) {}
 
     fn observe(&self, _: &ProjectId, _: Position, _: &Control) {}
-    fn observe_gap(&self, _: &ProjectId, _: u64, _: &[KeyId]) {}
+    fn observe_gap(&self, _: &ProjectId, _: u64, _: &KeyStates) {}
 }
 
 /// Makes an authenticator, which the simulation never asks. It needs a database, so it has an empty one outside of the simulated
@@ -143,6 +143,6 @@ impl Server {
     /// Returns the parts that a stream needs, with a TCP connection that nobody reads.
     pub fn parts(&self) -> Parts {
         let socket = SocketHandle::admit(&self.sockets, None).unwrap();
-        Parts { realtime: self.realtime.clone(), shard: self.shard.clone(), socket }
+        Parts { realtime: self.realtime.clone(), shard: self.shard.clone(), socket, origin: None }
     }
 }

@@ -115,10 +115,11 @@ impl<T: Topic> Introduction<T> {
             Err(AuthError::Unknown) => return Err(invalid_key()),
             Err(err) => return Err(failed(ApiError::from(err))),
         };
+        self.connection.check_origin(&principal).map_err(|err| failed(ApiError::from(err)))?;
         match self.connection.set_principal(&principal) {
             Ok(()) => Ok(principal),
             // The keys of this door come without a user.
-            Err(NotAdmitted::Revoked | NotAdmitted::SessionEnded | NotAdmitted::SessionInDoubt) => {
+            Err(NotAdmitted::KeyEnded(_) | NotAdmitted::SessionEnded | NotAdmitted::SessionInDoubt) => {
                 Err(invalid_key())
             }
             Err(NotAdmitted::Full) => Err(too_many_connections()),
@@ -173,7 +174,7 @@ impl<T: Topic> Dialect for Introduction<T> {
 
     fn closed(&self, reason: CloseReason) -> End {
         match reason {
-            CloseReason::NotAllowed | CloseReason::SessionEnded | CloseReason::SessionInDoubt => {
+            CloseReason::KeyEnded(_) | CloseReason::SessionEnded | CloseReason::SessionInDoubt => {
                 invalid_key()
             }
             CloseReason::Behind => behind(),

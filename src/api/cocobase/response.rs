@@ -92,6 +92,7 @@ fn written_document(outcome: &Outcome) -> Option<WrittenDocument<'_>> {
         | Outcome::Collection(_)
         | Outcome::Removed { .. }
         | Outcome::Revoked
+        | Outcome::Key(_)
         | Outcome::SignedIn { .. }
         | Outcome::Stolen { .. }
         | Outcome::SessionsEnded { .. }

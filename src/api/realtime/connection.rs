@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use super::{admission::ConnectionPermit, local_shard::Parts, state::Realtime};
 use crate::{
     api::sockets::SocketHandle,
-    auth::{Authenticator, Principal},
+    auth::{Authenticator, OriginRefused, Principal},
+    domain::KeyEnd,
     hub::{Outbox, Owner, Shard},
     wire::Form,
 };
@@ -36,6 +37,8 @@ pub struct Connection {
     pub opened: Instant,
     /// The TCP connection below.
     pub socket: SocketHandle,
+    /// The origin of the page that opened it, if it named one.
+    origin: Option<Rc<str>>,
     outbox_serial: u64,
     permit: RefCell<Option<ConnectionPermit>>,
 }
@@ -43,8 +46,8 @@ pub struct Connection {
 /// Why a principal can't have a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAdmitted {
-    /// The key was revoked meanwhile.
-    Revoked,
+    /// The key is not good any more since then.
+    KeyEnded(KeyEnd),
     /// The session has ended meanwhile.
     SessionEnded,
     /// Meanwhile this node missed entries of the log, which may have ended the session.
@@ -55,7 +58,7 @@ pub enum NotAdmitted {
 
 impl Connection {
     /// Opens a connection, and makes it known to the shard, so that the end of a key or a session finds it.
-    pub fn open(Parts { realtime, shard, socket }: Parts, form: Form) -> Rc<Self> {
+    pub fn open(Parts { realtime, shard, socket, origin }: Parts, form: Form) -> Rc<Self> {
         let outbox = Rc::new(Outbox::default());
         let outbox_serial = shard.add_outbox(&outbox);
         Rc::new(Self {
@@ -65,9 +68,18 @@ impl Connection {
             form,
             opened: Instant::now(),
             socket,
+            origin,
             outbox_serial,
             permit: RefCell::default(),
         })
+    }
+
+    /// Checks that the page which opened it may use the key of a principal.
+    ///
+    /// # Errors
+    /// [`OriginRefused`].
+    pub fn check_origin(&self, principal: &Principal) -> Result<(), OriginRefused> {
+        self.origin.as_deref().map_or(Ok(()), |origin| principal.check_origin(origin))
     }
 
     /// Notes whose connection this is. From now on it counts, and its socket is no stranger.
@@ -82,8 +94,8 @@ impl Connection {
         self.set_owner(Some(principal));
         // An end of the key or the session that came before the owner was noted has not found this connection.
         let Authenticator { keys, sessions, .. } = &self.realtime.admission.authenticator;
-        if keys.is_revoked(&principal.key) {
-            return Err(NotAdmitted::Revoked);
+        if let Some(end) = keys.find_end(&principal.held_key()) {
+            return Err(NotAdmitted::KeyEnded(end));
         }
         if let Some(user) = &principal.user {
             if sessions.has_ended(&user.session) {
@@ -104,7 +116,7 @@ impl Connection {
     pub(super) fn set_owner(&self, principal: Option<&Principal>) {
         let owner = principal.map(|principal| Owner {
             project: principal.project.clone(),
-            key: principal.key.clone(),
+            key: principal.held_key(),
             session: principal.user.as_ref().map(|user| user.session.clone()),
         });
         self.shard.set_owner(self.outbox_serial, owner);

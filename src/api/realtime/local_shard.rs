@@ -8,6 +8,7 @@ use super::state::Realtime;
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
+        request::origin::origin_of,
         sockets::SocketHandle,
         state::State,
     },
@@ -25,6 +26,8 @@ pub struct Parts {
     pub shard: Rc<Shard>,
     /// The TCP connection of the request.
     pub socket: SocketHandle,
+    /// The origin of the page that asks, if the request names one.
+    pub origin: Option<Rc<str>>,
 }
 
 /// Returns the parts of the server that a stream needs.
@@ -39,5 +42,6 @@ pub fn parts(request: &HttpRequest) -> Result<Parts, ApiError> {
     // `app` registers all of them before any route.
     let ((state, shard), socket) =
         found.ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "streams are not available"))?;
-    Ok(Parts { realtime: state.realtime.clone(), shard: shard.0.clone(), socket: socket.clone() })
+    let origin = origin_of(request).map(Rc::from);
+    Ok(Parts { realtime: state.realtime.clone(), shard: shard.0.clone(), socket: socket.clone(), origin })
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::error::{ApiError, ErrorCode},
     auth::{AuthError, Credentials, Forbidden, Principal, TokenError, foreign::is_user_token},
-    domain::USERS,
+    domain::{KeyEnd, USERS},
     hub::CloseReason,
     live::{Begun, Ended, LiveError, NewSubscription, Subscription, Subscriptions},
     query::{
@@ -71,16 +71,18 @@ impl Protocol {
     /// Notes who is asking from now on. Ends each subscription that the new principal may not have.
     ///
     /// # Errors
-    /// `UNAUTHORIZED` if the connection belongs to another project already, or the key was revoked or the session ended meanwhile;
+    /// `FORBIDDEN` if the key is not for the page; `UNAUTHORIZED` if the connection belongs to another project already, or the key was revoked or the session ended meanwhile;
     /// `OVERLOADED` if there are too many connections, and then it ends, or if it is unknown whether the session goes on.
     pub fn set_principal(&mut self, principal: Arc<Principal>) -> Result<(), ApiError> {
         if self.principal.as_ref().is_some_and(|known| known.project != principal.project) {
             return Err(ApiError::unauthorized().with_hint(OTHER_PROJECT));
         }
+        self.connection.check_origin(&principal)?;
         match self.connection.set_principal(&principal) {
             Ok(()) => {}
             Err(
-                refused @ (NotAdmitted::Revoked | NotAdmitted::SessionEnded | NotAdmitted::SessionInDoubt),
+                refused
+                @ (NotAdmitted::KeyEnded(_) | NotAdmitted::SessionEnded | NotAdmitted::SessionInDoubt),
             ) => {
                 self.connection.set_owner(self.principal.as_deref());
                 return Err(match refused {
@@ -88,7 +90,8 @@ impl Protocol {
                     NotAdmitted::SessionInDoubt => {
                         ApiError::new(ErrorCode::Overloaded, "the session cannot be checked now; try again")
                     }
-                    NotAdmitted::Revoked | NotAdmitted::Full => ApiError::unauthorized(),
+                    NotAdmitted::KeyEnded(end) => AuthError::from(end).into(),
+                    NotAdmitted::Full => ApiError::unauthorized(),
                 });
             }
             Err(NotAdmitted::Full) => {
@@ -327,8 +330,15 @@ impl Dialect for Protocol {
 
     fn closed(&self, reason: CloseReason) -> End {
         match reason {
-            CloseReason::NotAllowed => {
-                self.end_with(&ApiError::unauthorized(), CloseCode::NotAllowed, "the key was revoked")
+            CloseReason::KeyEnded(end) => {
+                let (error, reason) = match end {
+                    KeyEnd::Revoked => (ApiError::unauthorized(), "the key was revoked"),
+                    KeyEnd::Expired => (AuthError::KeyExpired.into(), "the key has expired"),
+                    KeyEnd::Changed => {
+                        (AuthError::KeyChanged.into(), "the key was changed; authenticate again")
+                    }
+                };
+                self.end_with(&error, CloseCode::NotAllowed, reason)
             }
             CloseReason::SessionEnded => {
                 let error = AuthError::SessionEnded.into();

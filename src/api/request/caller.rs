@@ -7,6 +7,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use super::{
     client::{seen, told_address},
     credential::{NO_CREDENTIAL, credentials, hint_about_key},
+    origin::origin_of,
     params::params_of,
 };
 use crate::{
@@ -92,6 +93,9 @@ pub async fn authenticate(
     // `app` registers the state before any route.
     let state = request.app_data::<State>().ok_or_else(ApiError::unauthorized)?;
     let principal = state.authenticator.authenticate(credentials).await?;
+    if let Some(origin) = origin_of(request) {
+        principal.check_origin(origin)?;
+    }
     if let Some(socket) = request.conn_data::<SocketHandle>()
         && !socket.authenticate(&principal.account())
     {

@@ -60,7 +60,7 @@ pub async fn refuse_ignored(
 
 /// Whether a path is that of a route that [`check`] may refuse. Documents, which are most requests, have others.
 fn may_ignore(path: &str) -> bool {
-    ["/users", "/outbox", "/realtime/tickets"].iter().any(|prefix| path.starts_with(prefix))
+    ["/users", "/outbox", "/realtime/tickets", "/keys"].iter().any(|prefix| path.starts_with(prefix))
         || path == "/collections"
         || path.ends_with("/settings")
 }

@@ -3,7 +3,7 @@
 //!
 //! Never does: decide anything, or keep a credential longer than it takes to find its principal.
 //!
-//! Reading order: [`credential`], [`proxies`], [`client`], [`caller`], [`params`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`unknown`], [`ignored`], [`list`] with `list_body`,
+//! Reading order: [`credential`], [`proxies`], [`client`], [`origin`], [`caller`], [`params`], [`path`], [`body`], [`precondition`], [`preference`], [`idempotency`], [`parameters`], [`unknown`], [`ignored`], [`list`] with `list_body`,
 //! [`batch`].
 
 pub mod batch;
@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod ignored;
 pub mod list;
 mod list_body;
+pub mod origin;
 pub mod parameters;
 pub mod params;
 pub mod path;

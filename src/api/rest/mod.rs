@@ -2,7 +2,7 @@
 //! other answers.
 //!
 //! Reading order: [`success`], [`shown`], [`written`] and [`settings`] (what is answered), [`documents`], [`batches`], [`transactions`],
-//! [`queries`], [`trials`], [`export`], [`collections`], [`exposure`], [`tickets`], [`users`], [`projects`], [`audit`].
+//! [`queries`], [`trials`], [`export`], [`collections`], [`exposure`], [`tickets`], [`users`], [`projects`], [`keys`], [`audit`].
 
 pub mod audit;
 pub mod batches;
@@ -10,6 +10,7 @@ pub mod collections;
 pub mod documents;
 pub mod export;
 pub mod exposure;
+pub mod keys;
 pub mod projects;
 pub mod queries;
 pub mod settings;

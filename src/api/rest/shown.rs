@@ -117,6 +117,7 @@ impl<'a> WrittenBody<'a> {
             | Outcome::Collection(_)
             | Outcome::Removed { .. }
             | Outcome::Revoked
+            | Outcome::Key(_)
             | Outcome::SignedIn { .. }
             | Outcome::Stolen { .. }
             | Outcome::SessionsEnded { .. }

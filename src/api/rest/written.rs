@@ -107,6 +107,7 @@ fn outcome_bytes(outcome: &Outcome) -> usize {
         | Outcome::Collection(_)
         | Outcome::Removed { .. }
         | Outcome::Revoked
+        | Outcome::Key(_)
         | Outcome::SignedIn { .. }
         | Outcome::Stolen { .. }
         | Outcome::SessionsEnded { .. }

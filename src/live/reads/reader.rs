@@ -7,7 +7,10 @@ use tokio::sync::watch;
 
 use crate::{
     auth::{Principal, rights::ReadRights},
-    domain::{Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, SessionId, cursor::Cursor},
+    domain::{
+        Collection, CollectionId, DocumentId, HeldKey, KeyEnd, KeyStates, Position, ProjectId, SessionId,
+        cursor::Cursor,
+    },
     live::resume::Resume,
     query::Filter,
     store::{
@@ -74,17 +77,18 @@ pub trait StreamReader: Send + Sync + 'static {
     /// Returns whether a collection still exists, where the log can't tell any more.
     fn has_collection(&self, collection: &CollectionId) -> BoxFuture<'_, ReadResult<bool>>;
 
-    /// Returns whether a key is revoked, where the relay may not have heard of it yet.
-    fn is_revoked(&self, key: &KeyId) -> BoxFuture<'_, ReadResult<bool>>;
+    /// Returns why a key is not good any more for those who have it so, where the relay may not have heard of it yet. It is refused
+    /// from then on.
+    fn find_key_end(&self, key: &HeldKey) -> BoxFuture<'_, ReadResult<Option<KeyEnd>>>;
 
-    /// Returns whether a key is revoked, if this process has heard of the log's control entries up to the sequence `control`. The
-    /// database is not asked.
-    fn knows_revoked(&self, _project: &ProjectId, _key: &KeyId, _control: u64) -> Option<bool> {
+    /// Returns the same, if this process has heard of the log's control entries up to the sequence `control`. The database is not
+    /// asked.
+    fn knows_key_end(&self, _project: &ProjectId, _key: &HeldKey, _control: u64) -> Option<Option<KeyEnd>> {
         None
     }
 
-    /// Notes that a key is revoked, where a stream hears of it before the relay does. Requests with the key are refused then.
-    fn note_revoked(&self, _key: &KeyId) {}
+    /// Notes what has happened to keys, where a stream hears of it before the relay does. Requests are refused by it then.
+    fn note_key_state(&self, _states: &KeyStates) {}
 
     /// Returns whether a session of a user goes on, where the relay may not have heard of its end yet.
     fn has_session(&self, session: &SessionId) -> BoxFuture<'_, ReadResult<bool>>;

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use crate::{
     auth::{KeyRing, Principal, Rights, Sessions, principal::keyless, rights::ReadRights},
     domain::{
-        Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, SessionId, Timestamp,
-        cursor::Cursor,
+        Collection, CollectionId, DocumentId, HeldKey, KeyEnd, KeyStates, Position, ProjectId, SessionId,
+        Timestamp, cursor::Cursor,
     },
     live::{
         reads::reader::{AsOf, LogEnd, ReadResult, StreamReader},
@@ -95,22 +95,29 @@ impl StreamReader for StoredStreams {
         Box::pin(self.db.read(Lane::Stream, |db| async move { rows::is_there(&db, &collection).await }))
     }
 
-    fn is_revoked(&self, key: &KeyId) -> BoxFuture<'_, ReadResult<bool>> {
-        let key = key.clone();
-        // A user without a key has none that could be revoked.
-        let has_key = key != keyless();
-        let read = |db| async move { keys::find(&db, &key).await };
+    fn find_key_end(&self, held: &HeldKey) -> BoxFuture<'_, ReadResult<Option<KeyEnd>>> {
+        let (held, key) = (held.clone(), held.id.clone());
         Box::pin(async move {
-            Ok(has_key && self.db.read(Lane::Stream, read).await?.is_none_or(|key| key.revoked_at.is_some()))
+            // A user without a key has none that could end.
+            if key == keyless() {
+                return Ok(None);
+            }
+            let found = self.db.read(Lane::Stream, |db| async move { keys::find(&db, &key).await }).await?;
+            let states = match found {
+                None => KeyStates { revoked: vec![held.id.clone()], changed: Vec::new() },
+                Some(found) => keys::states_of(vec![found]),
+            };
+            self.keys.note_states(&states);
+            Ok(self.keys.find_end(&held))
         })
     }
 
-    fn knows_revoked(&self, project: &ProjectId, key: &KeyId, control: u64) -> Option<bool> {
-        (self.keys.heard_of(project) >= control).then(|| self.keys.is_revoked(key))
+    fn knows_key_end(&self, project: &ProjectId, held: &HeldKey, control: u64) -> Option<Option<KeyEnd>> {
+        (self.keys.heard_of(project) >= control).then(|| self.keys.find_end(held))
     }
 
-    fn note_revoked(&self, key: &KeyId) {
-        self.keys.forget(key);
+    fn note_key_state(&self, states: &KeyStates) {
+        self.keys.note_states(states);
     }
 
     fn has_session(&self, session: &SessionId) -> BoxFuture<'_, ReadResult<bool>> {

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     auth::{Action, Forbidden, Principal, permission},
     domain::{
-        Change, Collection, CollectionId, DocumentId, KeyId, Position, ProjectId, SessionId, cursor::Cursor,
+        Change, Collection, CollectionId, DocumentId, KeyStates, Position, ProjectId, SessionId,
+        cursor::Cursor,
     },
     hub::{CloseReason, Interests, Owner, relay::RelayHandle},
     live::{error::LiveError, resume::Resume},
@@ -278,14 +279,13 @@ impl Streams {
         control: Option<u64>,
     ) -> Result<Option<CloseReason>, StoreError> {
         let known =
-            control.and_then(|control| self.reader.knows_revoked(&owner.project, &owner.key, control));
-        let is_revoked = match known {
-            Some(is_revoked) => is_revoked,
-            None => self.reader.is_revoked(&owner.key).await?,
+            control.and_then(|control| self.reader.knows_key_end(&owner.project, &owner.key, control));
+        let end = match known {
+            Some(end) => end,
+            None => self.reader.find_key_end(&owner.key).await?,
         };
-        if is_revoked {
-            self.note_revoked(&owner.key);
-            return Ok(Some(CloseReason::NotAllowed));
+        if let Some(end) = end {
+            return Ok(Some(CloseReason::KeyEnded(end)));
         }
         match &owner.session {
             Some(session) if !self.has_session(session).await? => Ok(Some(CloseReason::SessionEnded)),
@@ -310,9 +310,9 @@ impl Streams {
         self.reader.note_session_ended(session);
     }
 
-    /// Notes that a key is revoked, before its stream ends: a client that was told so must not be served any more.
-    pub fn note_revoked(&self, key: &KeyId) {
-        self.reader.note_revoked(key);
+    /// Notes what has happened to keys, before a stream ends with it: a client that was told so must not be served any more.
+    pub fn note_key_state(&self, states: &KeyStates) {
+        self.reader.note_key_state(states);
     }
 
     /// Finds the end of a project's log. `None` if there is no such project.

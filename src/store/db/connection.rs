@@ -259,10 +259,12 @@ where
     String: for<'q> Encode<'q, A::Database> + Type<A::Database>,
     Option<String>: for<'q> Encode<'q, A::Database> + Type<A::Database>,
     i64: for<'q> Encode<'q, A::Database> + Type<A::Database>,
+    Option<i64>: for<'q> Encode<'q, A::Database> + Type<A::Database>,
 {
     let bound = match param {
         Param::Text(value) => arguments.add(value),
         Param::OptionalText(value) => arguments.add(value),
+        Param::OptionalInteger(value) => arguments.add(value),
         Param::Integer(value) => arguments.add(value),
         Param::Texts(_) | Param::Integers(_) => {
             return Err(StoreError::custom("this database takes many rows as single values"));

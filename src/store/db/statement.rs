@@ -37,6 +37,7 @@ pub(in crate::store) enum Param {
     Text(String),
     OptionalText(Option<String>),
     Integer(i64),
+    OptionalInteger(Option<i64>),
     /// A column of many rows, for PostgreSQL.
     Texts(Vec<Option<String>>),
     Integers(Vec<Option<i64>>),
@@ -69,5 +70,11 @@ impl From<Option<String>> for Param {
 impl From<i64> for Param {
     fn from(integer: i64) -> Self {
         Self::Integer(integer)
+    }
+}
+
+impl From<Option<i64>> for Param {
+    fn from(integer: Option<i64>) -> Self {
+        Self::OptionalInteger(integer)
     }
 }

@@ -154,7 +154,7 @@ on_both_databases! {
     async fn each_project_of_a_burst_has_a_log_of_its_own(app: &TestApp) {
         let mut keys = vec![SECRET_KEY.to_owned()];
         for name in ["second", "third"] {
-            let output = process::command(&["projects", "create", name]).env("DATABASE_URL", &app.config.database_url).output().unwrap();
+            let output = process::command(&["projects", "create", name, "--open"]).env("DATABASE_URL", &app.config.database_url).output().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             keys.push(text.split_whitespace().find(|word| word.starts_with("sk_")).unwrap().to_owned());
         }

@@ -301,7 +301,7 @@ on_both_databases! {
 
     async fn projects_do_not_see_each_other(app: &TestApp) {
         app.put("/collections/posts/a", json!({ "of": "default" })).await;
-        let printed = coir(app, &["projects", "create", "other"]).await;
+        let printed = coir(app, &["projects", "create", "other", "--open"]).await;
         let key = |prefix: &str| printed.split_whitespace().find(|word| word.starts_with(prefix)).unwrap();
         let (secret, publishable) = (key("sk_"), key("pk_"));
         for key in [secret, publishable] {

@@ -12,6 +12,7 @@ mod lifecycle;
 mod log_output;
 mod malformed;
 mod parser_refusals;
+mod project_keys;
 mod project_settings;
 mod public;
 mod settings;

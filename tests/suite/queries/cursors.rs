@@ -12,7 +12,7 @@ use crate::harness::{
 
 /// Returns a cursor of another project, which has a collection of the same name.
 async fn foreign_cursor(app: &TestApp) -> String {
-    let mut command = process::command(&["projects", "create", "other"]);
+    let mut command = process::command(&["projects", "create", "other", "--open"]);
     command.env("DATABASE_URL", &app.config.database_url);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let output = String::from_utf8(output.stdout).unwrap();

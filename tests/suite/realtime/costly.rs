@@ -115,7 +115,7 @@ async fn subscriptions_go_on_with_the_log_when_changes_wait_for_over_a_second() 
 
 on_both_databases! {
     async fn a_project_that_takes_long_to_match_delays_no_writer_and_no_other_project(app: &TestApp) {
-        let words = run_beside(app, &["projects", "create", "other"]).await;
+        let words = run_beside(app, &["projects", "create", "other", "--open"]).await;
         let other_key = words.iter().find(|word| word.starts_with("sk_")).unwrap();
         let create_other = async |n: usize| {
             let request = app.request_as(other_key, Method::POST, "/collections/posts").json(&json!({ "n": n }));

@@ -274,7 +274,7 @@ on_both_databases! {
             let seen = reader.get(&settings).await;
             assert_eq!((&seen.data()["schema"], seen.data()["indexes"].as_array().unwrap().len()), (&schema, 1));
         }
-        let projects = crate::harness::process::command(&["projects", "create", "tenant"])
+        let projects = crate::harness::process::command(&["projects", "create", "tenant", "--open"])
             .env("DATABASE_URL", &app.config.database_url)
             .output()
             .unwrap();

@@ -141,7 +141,7 @@ on_both_databases! {
 
     async fn an_unusable_cursor_is_reported_on_the_stream_which_then_goes_live(app: &TestApp) {
         let good = app.post("/collections", json!({ "name": "posts" })).await.header("x-cursor").to_owned();
-        let mut command = process::command(&["projects", "create", "other"]);
+        let mut command = process::command(&["projects", "create", "other", "--open"]);
         command.env("DATABASE_URL", &app.config.database_url);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         let output = String::from_utf8(output.stdout).unwrap();
@@ -182,7 +182,7 @@ on_both_databases! {
     }
 
     async fn a_project_created_by_another_process_is_live_at_once(app: &TestApp) {
-        let mut command = process::command(&["projects", "create", "fresh"]);
+        let mut command = process::command(&["projects", "create", "fresh", "--open"]);
         command.env("DATABASE_URL", &app.config.database_url);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         let output = String::from_utf8(output.stdout).unwrap();

@@ -64,7 +64,7 @@ on_both_databases! {
 
     async fn a_second_auth_may_change_the_key_but_not_the_project(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
-        let words = run_beside(app, &["projects", "create", "other"]).await;
+        let words = run_beside(app, &["projects", "create", "other", "--open"]).await;
         let foreign = words.iter().find(|word| word.starts_with("pk_")).unwrap();
 
         let mut socket = app.socket().await;

@@ -37,7 +37,7 @@ async fn append(sql: &mut Sql, control: Option<&str>, document: Option<&str>) {
 
 /// Creates another project, and returns its secret key.
 async fn create_project(app: &TestApp) -> String {
-    let mut command = process::command(&["projects", "create", "other"]);
+    let mut command = process::command(&["projects", "create", "other", "--open"]);
     command.env("DATABASE_URL", &app.config.database_url);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
