@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{clock_trouble::ClockTrouble, keys::MAX_KEYS};
+use super::{clock_trouble::ClockTrouble, key_operation::MAX_KEYS};
 use crate::{
     auth::{Forbidden, grant::GrantError},
     domain::{

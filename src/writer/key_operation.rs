@@ -8,6 +8,9 @@ use crate::{
     store::access::keys::StoredKey,
 };
 
+/// The most keys of a project that are not revoked.
+pub const MAX_KEYS: usize = 1000;
+
 /// An operation on keys. Such a mutation is a batch of its own.
 #[derive(Clone, Debug)]
 pub struct KeyOperation {

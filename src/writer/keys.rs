@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     batch::Batch,
     error::WriteError,
-    key_operation::{KeyOperation, KeyOperationKind, KeyPatch},
+    key_operation::{KeyOperation, KeyOperationKind, KeyPatch, MAX_KEYS},
     outcome::Outcome,
     staged::Staged,
 };
@@ -17,9 +17,6 @@ use crate::{
     domain::{Control, KeyId, Timestamp, audit::AuditEvent},
     store::access::keys::StoredKey,
 };
-
-/// The most keys of a project that are not revoked.
-pub const MAX_KEYS: usize = 1000;
 
 impl Batch {
     pub(super) fn apply_key_operation(

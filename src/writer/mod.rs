@@ -38,7 +38,7 @@ mod indexes;
 mod invitations;
 mod judge;
 pub mod key_operation;
-pub mod keys;
+mod keys;
 mod load;
 mod mail_factor;
 mod maintenance;
