@@ -60,6 +60,17 @@ on_both_databases! {
             assert_closed(&as_guest(app, method.clone(), path, body.clone()).await, &format!("guest {what}"));
             assert_closed(&as_user(app, &ada, method.clone(), path, body).await, &format!("user {what}"));
         }
+        // The door of the client libraries obeys the same.
+        let create = |collection: &str| {
+            let path = format!("{}/collections/documents?collection={collection}", app.url);
+            app.http.post(path).json(&json!({ "data": { "n": 1 } }))
+        };
+        let list = app.http.get(format!("{}/collections/posts/documents", app.url));
+        for request in [list, create("posts"), create("new")] {
+            let shown = format!("{request:?}");
+            let answer = app.send(request.header("x-api-key", PUBLISHABLE_KEY)).await;
+            assert_eq!(answer.status, 403, "{shown}: {answer:?}");
+        }
         // A server that acts for a user may do what the user may.
         let request = app.request_as(&ada.access, Method::GET, "/collections/posts");
         assert_closed(&app.send(request.header("x-api-key", SECRET_KEY)).await, "server for a user");
