@@ -2,11 +2,12 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups` with `key_ends` and [`key_uses`], [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`], [`ruling`], [`rights`], [`write_rights`], [`grant`].
+//! Reading order: [`principal`], [`keys`] over `lookups` with `key_ends` and [`key_uses`], [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`], [`ruling`], [`facts`], [`rights`], [`write_rights`], [`grant`].
 
 pub mod access_keys;
 pub mod authenticator;
 pub mod codes;
+pub mod facts;
 pub mod foreign;
 pub mod grant;
 mod key_ends;

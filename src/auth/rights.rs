@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     Forbidden, Principal, Ruling,
+    facts::{Facts, StoredFacts},
     permission::{self, Readable},
     principal::keyless,
 };
@@ -16,11 +17,7 @@ use crate::{
         Field, Filter, Mask,
         rule::{Clause, Missing, Reading, RuleSet, SetQuery, Sets, UserValues, Values},
     },
-    store::{
-        Db, Lane, StoreError,
-        collections::catalog::Catalog,
-        documents::{one, sets},
-    },
+    store::{Db, Lane, StoreError, collections::catalog::Catalog},
 };
 
 /// The documents of a collection that a principal may read, and on what that depends besides the rules.
@@ -28,7 +25,8 @@ pub struct ReadRights {
     pub readable: Readable,
     /// The fields of these documents that the principal may not read.
     pub mask: Arc<Mask>,
-    /// A change of a matching document may change it: the filters by their collections, each collection once.
+    /// A change of a matching document may change it: the filters by their collections, each collection once. The name of a
+    /// collection that doesn't exist takes the place of its id.
     pub watched: Vec<(CollectionId, Filter)>,
     /// The sequence of the control entry up to which the rules are those of the log.
     pub control: u64,
@@ -50,10 +48,8 @@ impl ReadRights {
 
 /// The rights of one principal, as of the moment at which they are first asked for. What they depend on is read once, and only if
 /// a rule asks for it.
-pub struct Rights<'a> {
-    db: &'a Db,
-    /// Where sets of other collections are read.
-    lane: Lane,
+pub struct Rights<'a, F = StoredFacts<'a>> {
+    facts: F,
     pub(super) catalog: Arc<Catalog>,
     pub(super) principal: &'a Principal,
     user: OnceCell<Option<Data>>,
@@ -61,8 +57,15 @@ pub struct Rights<'a> {
 }
 
 impl<'a> Rights<'a> {
+    /// Reads sets of other collections in this lane.
     pub fn new(db: &'a Db, lane: Lane, catalog: Arc<Catalog>, principal: &'a Principal) -> Self {
-        Self { db, lane, catalog, principal, user: OnceCell::new(), sets: Mutex::default() }
+        Self::over(StoredFacts { db, lane }, catalog, principal)
+    }
+}
+
+impl<'a, F: Facts> Rights<'a, F> {
+    pub fn over(facts: F, catalog: Arc<Catalog>, principal: &'a Principal) -> Self {
+        Self { facts, catalog, principal, user: OnceCell::new(), sets: Mutex::default() }
     }
 
     /// Returns what the principal may read of a collection, and on what else the answer depends.
@@ -93,9 +96,11 @@ impl<'a> Rights<'a> {
             let missing = match rules.bind_reading(&values) {
                 Ok(Reading { filter, mask, queries }) => {
                     for SetQuery { collection, filter, .. } in queries {
-                        if let Some(collection) = self.catalog.find(&collection) {
-                            add_watch(&mut watched, collection.id.clone(), filter);
-                        }
+                        let id = match self.catalog.find(&collection) {
+                            Some(found) => found.id.clone(),
+                            None => CollectionId::from_stored(&collection),
+                        };
+                        add_watch(&mut watched, id, filter);
                     }
                     let (readable, mask) = (of(Some(filter)), Arc::new(mask));
                     return Ok(ReadRights { readable, mask, watched, control });
@@ -169,7 +174,9 @@ impl<'a> Rights<'a> {
             if sets.contains_key(&query) {
                 continue;
             }
-            let Some(values) = self.read_set(&query).await? else { return Ok(None) };
+            let Some(mut values) = self.read_set(&query).await? else { return Ok(None) };
+            // Databases return them in any order, and equal sets make equal filters.
+            values.sort_by_cached_key(Value::to_string);
             Arc::make_mut(&mut sets).insert(query, values.into());
         }
         Ok(Some(sets.clone()))
@@ -178,8 +185,7 @@ impl<'a> Rights<'a> {
     async fn read_set(&self, query: &SetQuery) -> Result<Option<Vec<Value>>, StoreError> {
         // A collection that doesn't exist has no documents.
         let Some(collection) = self.catalog.find(&query.collection) else { return Ok(Some(Vec::new())) };
-        let (id, field, filter) = (collection.id.clone(), query.select.clone(), query.filter.clone());
-        self.db.read(self.lane, |db| async move { sets::read(&db, &id, &field, &filter).await }).await
+        self.facts.read_set(&collection.id, query).await
     }
 
     pub(super) async fn values(&self, rules: &RuleSet) -> Result<Values, StoreError> {
@@ -218,8 +224,7 @@ impl<'a> Rights<'a> {
 
     async fn read_user(&self) -> Result<Option<Data>, StoreError> {
         let Some(key) = self.user_key() else { return Ok(None) };
-        let read = |db| async move { one::find(&db, &key.collection, &key.id).await };
-        Ok(self.db.read(Lane::Point, read).await?.map(|document| document.data))
+        self.facts.read_document(&key).await
     }
 }
 

@@ -126,6 +126,14 @@ impl Control {
         }
     }
 
+    /// Returns the name that a collection has from now on.
+    pub fn new_name(&self) -> Option<&str> {
+        match self {
+            Self::CollectionCreated { name, .. } | Self::CollectionRenamed { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
     /// Whether indexes may have to be built or dropped after this.
     pub fn concerns_indexes(&self) -> bool {
         matches!(self, Self::IndexesChanged { .. } | Self::CollectionRemoved { .. } | Self::Unknown)

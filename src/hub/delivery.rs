@@ -1,6 +1,11 @@
 //! A subscription's state inside its shard: what it wants, and how far it has been served.
 
-use std::{cell::Cell, ops::Deref, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Deref,
+    rc::Rc,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -9,7 +14,7 @@ use crate::{
         Control, Position,
         cursor::{Cursor, Epoch},
     },
-    hub::{Frame, Interest, Outbox, TooManyBytes, interest::SUBSCRIPTION_BYTES},
+    hub::{Frame, Interest, Outbox, TooManyBytes, interest::SUBSCRIPTION_BYTES, joining::watch_name},
     query::{Filter, rule::Params},
     wire::NamedHead,
 };
@@ -51,7 +56,7 @@ pub struct Delivery {
     /// The sequence of the last cursor that its client was sent.
     told: Cell<u64>,
     /// What its principal's rights are found with, if that is more than the filter.
-    asked: Option<Box<Asked>>,
+    asked: RefCell<Option<Rc<Asked>>>,
     /// The sequence up to which the filter is what the principal's rights make of it.
     checked: Cell<u64>,
     /// Whether the principal's rights may be others by now.
@@ -112,7 +117,7 @@ impl Delivery {
             head,
             is_in_snapshot: Cell::new(false),
             told: Cell::new(0),
-            asked: None,
+            asked: RefCell::default(),
             checked: Cell::new(0),
             is_in_doubt: Cell::new(false),
             is_catching_up: Cell::new(false),
@@ -124,21 +129,27 @@ impl Delivery {
     ///
     /// # Errors
     /// [`TooManyBytes`] if there is no memory for it.
-    pub fn bind(&mut self, asked: Option<Asked>, checked: u64) -> Result<(), TooManyBytes> {
+    pub fn bind(&self, asked: Option<Asked>, checked: u64) -> Result<(), TooManyBytes> {
         self.interest.take(asked.as_ref().map_or(0, Asked::bytes))?;
-        self.asked = asked.map(Box::new);
-        self.checked.set(checked);
+        let before = self.asked.replace(asked.map(Rc::new));
+        self.interest.give_back(before.map_or(0, |before| before.bytes()));
+        self.trust(checked);
         Ok(())
     }
 
     /// Returns with what it was asked for. `None` if that is its filter alone.
-    pub fn asked(&self) -> Option<&Asked> {
-        self.asked.as_deref()
+    pub fn asked(&self) -> Option<Rc<Asked>> {
+        self.asked.borrow().clone()
     }
 
     /// Returns the documents on which its principal's rights depend.
-    pub fn watched(&self) -> &[Arc<Interest>] {
-        self.asked.as_ref().map_or(&[], |asked| &asked.watched)
+    pub fn watched(&self) -> Vec<Arc<Interest>> {
+        self.asked.borrow().as_ref().map_or_else(Vec::new, |asked| asked.watched.clone())
+    }
+
+    /// Whether its principal's rights depend on documents.
+    pub fn has_watched(&self) -> bool {
+        self.asked.borrow().as_ref().is_some_and(|asked| !asked.watched.is_empty())
     }
 
     /// Returns the sequence up to which its filter is what its principal's rights make of it.
@@ -153,12 +164,19 @@ impl Delivery {
 
     /// Whether its principal's rights may be others after a control entry at this position.
     pub fn is_doubted_by(&self, control: &Control, position: Position) -> bool {
-        position.sequence > self.checked() && control.may_change_rights(&self.collection)
+        position.sequence > self.checked()
+            && (control.may_change_rights(&self.collection) || watch_name(&self.watched(), control))
     }
 
     /// Notes that its principal's rights may be others by now.
     pub fn doubt(&self) {
         self.is_in_doubt.set(true);
+    }
+
+    /// Notes that nothing is known of its principal's rights: entries that told of them are missing, or are of another history.
+    pub fn distrust(&self) {
+        self.checked.set(0);
+        self.doubt();
     }
 
     /// Notes that its filter is what its principal's rights make of it, up to this sequence.
@@ -303,7 +321,7 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        let asked = self.asked.as_ref().map_or(0, |asked| asked.bytes());
+        let asked = self.asked.get_mut().as_ref().map_or(0, |asked| asked.bytes());
         self.interest.give_back(SUBSCRIPTION_BYTES + id_bytes(self.head.as_ref()) + asked);
     }
 }

@@ -3,8 +3,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use super::Interest;
-use crate::domain::Change;
-use crate::domain::{Entry, Position};
+use crate::domain::{Change, Control, Entry, Position};
 
 /// Identifies one joining of a subscription. After it fell back to the log it joins again under another id, so that
 /// deliveries that were under way are recognised as stale.
@@ -41,10 +40,19 @@ impl Joining {
                 let mut images = before.iter().chain(after);
                 watched.collection == *collection && images.any(|image| watched.filter.matches(image))
             }),
-            Entry::Control(control) => control.may_change_rights(&self.collection),
-            Entry::Unreadable { .. } => false,
+            Entry::Control(control) => {
+                control.may_change_rights(&self.collection) || watch_name(&self.watched, control)
+            }
+            Entry::Unreadable { collection } => {
+                self.watched.iter().any(|watched| watched.collection == *collection)
+            }
         }
     }
+}
+
+/// Whether rights wait for the collection that has its name from this control entry on: its documents are asked, and there were none.
+pub(super) fn watch_name(watched: &[Arc<Interest>], control: &Control) -> bool {
+    control.new_name().is_some_and(|name| watched.iter().any(|watched| *watched.collection.as_str() == *name))
 }
 
 impl Deref for Joining {

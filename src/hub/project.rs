@@ -302,10 +302,7 @@ impl Project {
                         self.tell(shard, ToShard::Deliver { frame: frame.clone(), position, serials }, bytes);
                     }
                 }
-                for ((shard, serial), collection) in self.watchers.own(found.doubted) {
-                    self.leave(SubscriptionId { shard, serial }, &collection);
-                    self.tell(shard, ToShard::Doubt { serial, begin: None }, 0);
-                }
+                self.doubt(found.doubted);
             }
             Entry::Control(Control::RulesChanged { collection }) => {
                 self.rights_changed = change.position.sequence;
@@ -337,7 +334,19 @@ impl Project {
                 }
             }
             // The relay has told the shards of revoked keys.
-            Entry::Control(_) => {}
+            Entry::Control(control) => {
+                if let Some(name) = control.new_name() {
+                    self.doubt(self.watchers.all_of(&CollectionId::from_stored(name)));
+                }
+            }
+        }
+    }
+
+    /// Has the rights of these asked for anew.
+    fn doubt(&mut self, ids: Vec<SubscriptionId>) {
+        for ((shard, serial), collection) in self.watchers.own(ids) {
+            self.leave(SubscriptionId { shard, serial }, &collection);
+            self.tell(shard, ToShard::Doubt { serial, begin: None }, 0);
         }
     }
 

@@ -115,7 +115,7 @@ impl Shard {
             id,
             interest: delivery.interest.clone(),
             position: delivery.position(),
-            watched: delivery.watched().to_vec(),
+            watched: delivery.watched(),
             checked: delivery.checked(),
             replaces,
         };

@@ -73,6 +73,12 @@ impl Watchers {
         self.indexes.get(collection)
     }
 
+    /// Returns all who depend on documents of a collection.
+    pub(super) fn all_of(&self, collection: &CollectionId) -> Vec<SubscriptionId> {
+        let index = self.indexes.get(collection).into_iter();
+        index.flat_map(FilterIndex::recipients).map(|recipient| recipient.id).collect()
+    }
+
     /// Returns the collections that subscriptions are about, in the order of the subscriptions.
     pub(super) fn own(&self, ids: Vec<SubscriptionId>) -> BTreeMap<(u32, u64), CollectionId> {
         let own = |id: SubscriptionId| Some(((id.shard, id.serial), self.watched.get(&id)?.own.clone()));

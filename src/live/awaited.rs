@@ -145,7 +145,7 @@ impl Subscriptions {
         };
         let interest = self.streams.interests().get(audience, narrowed.filter)?;
         let head = waited.id().as_deref().map(NamedHead::new);
-        let mut delivery = Delivery::new(interest, self.outbox.clone(), head, old.wants_snapshot)?;
+        let delivery = Delivery::new(interest, self.outbox.clone(), head, old.wants_snapshot)?;
         delivery.bind(narrowed.asked, checked)?;
         if let Some(cursor) = old.cursor() {
             delivery.restart_from(cursor);

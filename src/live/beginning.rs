@@ -84,10 +84,14 @@ impl Subscriptions {
             None => self.shard.join(delivery).await,
             Some(index) => self.replace(delivery, &self.all[index].delivery).await,
         };
-        if old.is_some() && state == DeliveryState::Live && !delivery.watched().is_empty() {
+        if old.is_some() && state == DeliveryState::Live && delivery.has_watched() {
             // It began where the hub is. What its rights depend on may have changed before that.
             delivery.doubt();
             self.shard.fall_back(delivery);
+        }
+        if old.is_some() && state == DeliveryState::CatchingUp {
+            // It goes on from the position of the old one, which may have read of rules that this node has not heard of.
+            delivery.doubt();
         }
         if state == DeliveryState::Refused {
             // The old subscription goes on.
@@ -274,7 +278,7 @@ impl Subscriptions {
             mask,
         };
         let interest = self.streams.interests().get(audience, filter)?;
-        let mut delivery = Delivery::new(interest, self.outbox.clone(), head, new.snapshot)?;
+        let delivery = Delivery::new(interest, self.outbox.clone(), head, new.snapshot)?;
         delivery.bind(asked, checked)?;
         let extra = delivery.extra_bytes();
         let limit = self.streams.max_subscriptions() * EXTRA_BYTES;

@@ -120,7 +120,7 @@ pub(super) async fn read_on(
         return Err(find_out_why(streams, delivery, (end, gone)).await);
     }
     // The document of a user is not among the entries. It is read after the page, so that it is at least as new.
-    if !delivery.watched().is_empty()
+    if delivery.has_watched()
         && let Err(end) = check_rights((streams, principal), delivery).await
     {
         return end;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     auth::{Principal, rights::ReadRights},
     domain::Collection,
-    hub::{Asked, Audience, Delivery, Interest},
+    hub::{Asked, Audience, Delivery},
     query::{Filter, Mask, rule::Params},
     store::StoreError,
     wire::Form,
@@ -94,24 +94,23 @@ pub(super) async fn rebind(
         streams.reader().find_collection(&delivery.project, delivery.collection.as_str()).await?;
     let Some(collection) = collection else { return Ok(Rebound::Same) };
     let (params, wanted) = match delivery.asked() {
-        Some(asked) => (asked.params.clone(), &asked.wanted),
-        None => (Params::default(), &delivery.filter),
+        Some(asked) => (asked.params.clone(), asked.wanted.clone()),
+        None => (Params::default(), delivery.filter.clone()),
     };
     let principal = principal.with_params(params);
-    let wanted = ((**wanted).clone(), AsOf::Control(end.control));
+    let wanted = ((*wanted).clone(), AsOf::Control(end.control));
     let narrowed = match narrow(streams, &principal, &collection, wanted).await? {
         Ok(narrowed) => narrowed,
         Err(error) => return Ok(Rebound::Ended(error)),
     };
-    let watched = narrowed.asked.as_ref().map_or(&[][..], |asked| &asked.watched);
-    let is_same = |(one, other): (&Arc<Interest>, &Arc<Interest>)| Arc::ptr_eq(one, other);
-    let watches_same =
-        watched.len() == delivery.watched().len() && watched.iter().zip(delivery.watched()).all(is_same);
     // As it is kept.
     let filter = narrowed.filter.clone().compact(&mut |path| path);
-    if filter == *delivery.filter && narrowed.mask == delivery.mask && watches_same {
-        delivery.trust(checked);
-        return Ok(Rebound::Same);
+    if filter != *delivery.filter || narrowed.mask != delivery.mask {
+        return Ok(Rebound::Other(narrowed, checked));
     }
-    Ok(Rebound::Other(narrowed, checked))
+    // It may depend on other documents now.
+    Ok(match delivery.bind(narrowed.asked, checked) {
+        Ok(()) => Rebound::Same,
+        Err(full) => Rebound::Ended(LiveError::TooManyBytes(full)),
+    })
 }

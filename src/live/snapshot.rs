@@ -114,7 +114,7 @@ pub(super) async fn send_snapshot(
                 }
             }
         }
-        let may_be_others = !delivery.watched().is_empty() || control != Some(page.ends.control);
+        let may_be_others = delivery.has_watched() || control != Some(page.ends.control);
         if may_be_others && !principal.is_server() {
             match check_rights((streams, principal), delivery).await {
                 Ok(()) => {}

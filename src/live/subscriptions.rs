@@ -241,6 +241,8 @@ impl Subscriptions {
                         CaughtUp::Unreadable(_) => Lost::Unreadable,
                         _ => Lost::Behind,
                     };
+                    // What is missing may have told of other rights.
+                    subscription.delivery.distrust();
                     if !self.begin_anew(&subscription, lost, end) {
                         self.all.swap_remove(index);
                         self.shard.end(&subscription.delivery);
@@ -278,7 +280,7 @@ impl Subscriptions {
         };
         let interest = self.streams.interests().get(audience, narrowed.filter)?;
         let head = old.id().as_deref().map(NamedHead::new);
-        let mut new = Delivery::new(interest, self.outbox.clone(), head, delivery.wants_snapshot)?;
+        let new = Delivery::new(interest, self.outbox.clone(), head, delivery.wants_snapshot)?;
         new.bind(narrowed.asked, checked)?;
         let cursor = delivery.cursor();
         if let Some(cursor) = cursor {
@@ -290,9 +292,7 @@ impl Subscriptions {
         if delivery.is_in_snapshot() {
             new.begin_snapshot();
         }
-        // With the same filter and mask, only what the rights depend on is another.
-        let is_other = new.delivery.filter != delivery.filter || new.delivery.mask != delivery.mask;
-        let keeps_view = is_other && (new.delivery.wants_snapshot || new.delivery.head().is_some());
+        let keeps_view = new.delivery.wants_snapshot || new.delivery.head().is_some();
         if let Some(cursor) = cursor.filter(|_| keeps_view)
             && !self.begin_anew(&new, Lost::Rights, cursor)
         {

@@ -1,30 +1,36 @@
 //! Counts the events of a run.
 
-use std::cell::Cell;
+use std::{cell::Cell, fmt::Debug};
 
-/// Defines the counts with everything that goes through all of them.
+/// The counts of a run's events.
+pub trait Tally: Copy + Debug + Default + PartialEq {
+    fn add(&mut self, other: &Self);
+
+    /// Fails if something never happened: then the simulation says nothing about it.
+    fn check_that_all_happened(&self);
+}
+
+/// Defines counts with everything that goes through all of them.
 macro_rules! counts {
-    ($($(#[$meta:meta])* $name:ident,)+) => {
-        /// The counts of a run's events.
+    ($counts:ident { $($(#[$meta:meta])* $name:ident,)+ }) => {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Counts {
+        pub struct $counts {
             $($(#[$meta])* pub $name: u64,)+
         }
 
-        impl Counts {
-            pub fn add(&mut self, other: &Self) {
+        impl Tally for $counts {
+            fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)+
             }
 
-            /// Fails if something never happened: then the simulation says nothing about it.
-            pub fn check_that_all_happened(&self) {
+            fn check_that_all_happened(&self) {
                 $(assert!(self.$name > 0, "{} never happened: {self:?}", stringify!($name));)+
             }
         }
     };
 }
 
-counts! {
+counts! { Counts {
     changes,
     /// Commits that the relay heard of late, out of order, or not at all.
     late,
@@ -54,7 +60,26 @@ counts! {
     cut_off,
     /// Rooms that could not be joined because nobody was there.
     refused,
-}
+} }
+
+counts! { RightsCounts {
+    changes,
+    rules,
+    /// Keys and sessions that were ended.
+    revocations,
+    /// Tokens that expired.
+    pauses,
+    late,
+    unheard,
+    cuts,
+    stalls,
+    prunes,
+    events,
+    snapshots,
+    resyncs,
+    /// Subscriptions that ended, or did not begin, because nothing may be read.
+    forbidden,
+} }
 
 /// The counts of the clients.
 #[derive(Default)]

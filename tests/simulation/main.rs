@@ -23,11 +23,13 @@ mod hall;
 mod link;
 mod log;
 mod replica;
+mod rights;
 mod run;
 mod server;
 mod visitor;
 mod watcher;
 
+use counts::Tally;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     time::Instant,
@@ -37,15 +39,15 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-#[test]
-fn every_view_is_right_in_the_end_whatever_happens_on_the_way() {
+/// Runs the seeds that the settings ask for.
+fn run_seeds<T: Tally>(run: fn(u64) -> T) {
     let single = setting("COIR_SIMULATION_SEED");
     let first = single.or(setting("COIR_SIMULATION_FIRST")).unwrap_or(1);
     let count = if single.is_some() { 1 } else { setting("COIR_SIMULATION_SEEDS").unwrap_or(200) };
     let begun = Instant::now();
-    let mut total = counts::Counts::default();
+    let mut total = T::default();
     for seed in first..first + count {
-        match catch_unwind(AssertUnwindSafe(|| run::run(seed))) {
+        match catch_unwind(AssertUnwindSafe(|| run(seed))) {
             Ok(counts) => {
                 total.add(&counts);
                 if (seed - first + 1).is_multiple_of(500) {
@@ -69,9 +71,20 @@ fn every_view_is_right_in_the_end_whatever_happens_on_the_way() {
 }
 
 #[test]
+fn every_view_is_right_in_the_end_whatever_happens_on_the_way() {
+    run_seeds(run::run);
+}
+
+#[test]
+fn everybody_hears_what_their_rights_allow_and_nothing_else() {
+    run_seeds(rights::run);
+}
+
+#[test]
 fn a_seed_is_the_same_run_each_time() {
     for seed in [3, 14, 15] {
         let runs = [run::run(seed), run::run(seed)];
         assert_eq!(runs[0], runs[1], "seed {seed}");
+        assert_eq!(rights::run(seed), rights::run(seed), "seed {seed}");
     }
 }

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use coir::{
+    domain::Control,
     hub::Bounds,
     hub::relay::Commit,
     query::parse::{Typing, parse_value},
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// A hub that gives up after a few changes.
-const TIGHT: Bounds = Bounds {
+pub const TIGHT: Bounds = Bounds {
     changes: 3,
     bytes: 20_000,
     all_bytes: 30_000,
@@ -224,7 +225,7 @@ impl Run {
             };
             let id = format!("d{:02}", self.dice.under(16));
             if self.dice.percent(5) {
-                changes.push(self.log.write_control());
+                changes.push(self.log.append_control(Control::KeyRevoked { key: "another".to_owned() }));
             } else if self.dice.percent(25) {
                 changes.extend(self.log.write(collection, &id, None));
             } else {
@@ -297,7 +298,7 @@ impl Run {
     }
 }
 
-async fn finished<T>(task: JoinHandle<T>) -> T {
+pub async fn finished<T>(task: JoinHandle<T>) -> T {
     match task.await {
         Ok(done) => done,
         Err(err) => std::panic::resume_unwind(err.into_panic()),

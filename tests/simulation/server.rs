@@ -23,9 +23,9 @@ use coir::{
     domain::{Control, KeyStates, Position, ProjectId, secrets::Secrets},
     hub::{
         self, Bounds, Shard,
-        relay::{self, ControlObserver, RelayHandle},
+        relay::{self, ControlObserver, LogReader, RelayHandle},
     },
-    live::reads::Streams,
+    live::reads::{StreamReader, Streams},
     store::{Db, Durability},
     supervision::Supervisor,
     writer::Activity,
@@ -101,6 +101,17 @@ fn authenticator() -> Authenticator {
 
 impl Server {
     pub async fn start(log: &Log, number: u64, bounds: Bounds) -> Rc<Self> {
+        let log = Arc::new(log.clone());
+        Self::start_over((log.clone(), log), Arc::new(Nobody), number, bounds).await
+    }
+
+    /// Starts one over other models.
+    pub async fn start_over(
+        (log, reader): (Arc<dyn LogReader>, Arc<dyn StreamReader>),
+        observer: Arc<dyn ControlObserver>,
+        number: u64,
+        bounds: Bounds,
+    ) -> Rc<Self> {
         let supervisor = Supervisor::default();
         let hub = hub::start(bounds, &supervisor);
         let (shard, shard_loop) = Shard::new(0, hub.clone());
@@ -115,7 +126,7 @@ impl Server {
             shard_loop.as_mut().poll(context)
         }));
         let relay = loop {
-            match relay::start(hub.clone(), Arc::new(log.clone()), Arc::new(Nobody), &supervisor).await {
+            match relay::start(hub.clone(), log.clone(), observer.clone(), &supervisor).await {
                 Ok(relay) => break relay,
                 // A real process would end, and be started again.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -123,7 +134,7 @@ impl Server {
         };
         let (stop, stopped) = watch::channel(false);
         let realtime = Realtime {
-            streams: Streams::new(Arc::new(log.clone()), relay.clone(), Activity::default(), 100),
+            streams: Streams::new(reader, relay.clone(), Activity::default(), 100),
             admission: Admission {
                 authenticator: authenticator(),
                 tickets: Tickets::new(Secrets::new(b"a secret".to_vec(), None)),

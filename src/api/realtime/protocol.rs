@@ -115,7 +115,7 @@ impl Protocol {
     ///
     /// # Errors
     /// As [`Protocol::set_principal`].
-    async fn change_principal(&mut self, principal: Arc<Principal>) -> Result<(), ApiError> {
+    pub async fn change_principal(&mut self, principal: Arc<Principal>) -> Result<(), ApiError> {
         let Some(known) = self.principal.clone().filter(|known| known.project == principal.project) else {
             return self.set_principal(principal);
         };
