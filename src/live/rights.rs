@@ -38,7 +38,7 @@ pub enum Rebound {
     /// Its filter is still the right one.
     Same,
     /// Its filter is this one now, which is right up to this sequence.
-    Other(Narrowed, u64),
+    Other(Box<Narrowed>, u64),
     /// It ends: its principal may read nothing of the collection any more, or it can't be served.
     Ended(LiveError),
 }
@@ -106,7 +106,7 @@ pub(super) async fn rebind(
     // As it is kept.
     let filter = narrowed.filter.clone().compact(&mut |path| path);
     if filter != *delivery.filter || narrowed.mask != delivery.mask {
-        return Ok(Rebound::Other(narrowed, checked));
+        return Ok(Rebound::Other(Box::new(narrowed), checked));
     }
     // It may depend on other documents now.
     Ok(match delivery.bind(narrowed.asked, checked) {

@@ -229,7 +229,7 @@ impl Subscriptions {
                 CaughtUp::Rebound(Rebound::Same) => {}
                 CaughtUp::Rebound(Rebound::Ended(error)) => return self.end(index, error),
                 CaughtUp::Rebound(Rebound::Other(narrowed, checked)) => {
-                    if let Err(error) = self.rebind(index, narrowed, checked) {
+                    if let Err(error) = self.rebind(index, *narrowed, checked) {
                         return self.end(index, error);
                     }
                 }

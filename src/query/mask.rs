@@ -51,6 +51,9 @@ pub enum Masked {
 /// The images of a document before and after a change.
 pub type Images<'d> = (Option<&'d Arc<Document>>, Option<&'d Arc<Document>>);
 
+/// The same, as a masked caller sees them.
+pub type SeenImages = (Option<Arc<Document>>, Option<Arc<Document>>);
+
 /// The fields that a mask hides in the images of a document before and after a change. Callers for whom these are the same see the
 /// same change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,10 +69,7 @@ impl HiddenFields {
     }
 
     /// Returns the images as the callers see them. `None` if these show no change, but only as something is hidden.
-    pub fn strip(
-        &self,
-        (before, after): Images<'_>,
-    ) -> Option<(Option<Arc<Document>>, Option<Arc<Document>>)> {
+    pub fn strip(&self, (before, after): Images<'_>) -> Option<SeenImages> {
         let strip = |image: Option<&Arc<Document>>, hidden: &[FieldPath]| {
             image.map(|image| match hidden {
                 [] => image.clone(),

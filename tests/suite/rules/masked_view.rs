@@ -198,7 +198,7 @@ async fn ask_all(
         if status != 200 {
             return Err((status, text));
         }
-        return Ok(text.lines().map(|line| of_line(line)).collect());
+        return Ok(text.lines().map(of_line).collect());
     }
     let (mut all, mut body) = (Vec::new(), asked.body.clone());
     loop {
