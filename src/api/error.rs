@@ -344,7 +344,7 @@ impl From<WriteError> for ApiError {
             | WriteError::KeyRotated(_)
             | WriteError::RotatedTooLate
             | WriteError::TooManyKeys => ErrorCode::Conflict,
-            WriteError::UnknownSource(_) => ErrorCode::InvalidBody,
+            WriteError::UnknownSource(_) | WriteError::Rules(_) => ErrorCode::InvalidBody,
             WriteError::AccountChanged
             | WriteError::AskedByRules(_)
             | WriteError::IdentityTaken

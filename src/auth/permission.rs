@@ -1,11 +1,9 @@
 //! The permissions of a principal: one table of actions, and the check against it.
 
-use serde_json::Value;
-
 use super::{Principal, principal::MANAGES_KEYS};
 use crate::{
     domain::{Collection, Document, DocumentId, FieldPath, Patch},
-    query::{Field, Filter, mask::Masked, of_users},
+    query::{Filter, mask::Masked, of_users},
 };
 
 /// Something that takes a permission.
@@ -149,22 +147,17 @@ impl Readable {
     }
 }
 
-/// Returns what a principal may read of a collection. [`Rights`](super::Rights) binds its rule. Every door asks there: a list, a stream
-/// or an export narrows its own filter by the answer.
-///
-/// A user sees exactly themselves in the collection of users, a server sees everybody, and a key alone nobody.
+/// Returns what a principal may read of a collection. [`Rights`](super::Rights) binds its rule; `None` stands for a caller whom no rule
+/// binds. Every door asks there: a list, a stream or an export narrows its own filter by the answer.
 pub fn readable(principal: &Principal, collection: &Collection, rule: Option<Filter>) -> Readable {
+    let readable = rule.map_or(Readable::Everything, of_rule);
     if !collection.name.is_users() {
-        return rule.map_or(Readable::Everything, of_rule);
+        return readable;
     }
-    match check(principal, Action::UseAccount) {
-        Err(why) => return Readable::Nothing(why),
-        Ok(()) if principal.is_server() => return Readable::Everything,
-        Ok(()) => {}
-    }
-    match &principal.user {
-        Some(user) => Readable::Matching(Filter::Equals(Field::Id, vec![Value::from(user.id.as_str())])),
-        None => Readable::Nothing(Forbidden::OtherUser),
+    match (check(principal, Action::UseAccount), readable) {
+        (Err(why), _) => Readable::Nothing(why),
+        (Ok(()), Readable::Nothing(_)) if principal.user.is_none() => Readable::Nothing(Forbidden::OtherUser),
+        (Ok(()), readable) => readable,
     }
 }
 
@@ -191,13 +184,14 @@ pub enum Unwritable {
     Forbidden(Forbidden),
 }
 
-/// Checks that a principal may merge a patch into a document. Users may change their own profiles.
+/// Checks that a principal may merge a patch into a document at all. Of users, only the profile can be changed here by others than
+/// servers; the rules of users say by whom.
 ///
 /// # Errors
 /// [`Unwritable`].
 pub fn check_merge(
     principal: &Principal,
-    collection: &Collection,
+    (collection, has_rules): (&Collection, bool),
     id: &DocumentId,
     patch: &Patch,
 ) -> Result<(), Unwritable> {
@@ -208,8 +202,8 @@ pub fn check_merge(
     match &principal.user {
         None if principal.is_server() => Ok(()),
         None => Err(Unwritable::Forbidden(Forbidden::OtherUser)),
-        Some(user) if user.id != *id => Err(Unwritable::Unknown),
         Some(_) if patch.top_level_fields().all(|field| field == "profile") => Ok(()),
+        Some(user) if user.id != *id && !has_rules => Err(Unwritable::Unknown),
         Some(_) => Err(Unwritable::Forbidden(Forbidden::ProfileOnly)),
     }
 }

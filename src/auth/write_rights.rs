@@ -1,8 +1,8 @@
 //! What a principal may do with the documents that they read: the rules about changes, bound to the principal.
 
-use super::{Action, Principal, Rights, Ruling, permission};
+use super::{Action, Rights, Ruling, permission};
 use crate::{
-    domain::{Collection, Data, Document, Patch, Timestamp},
+    domain::{Collection, Document, Timestamp},
     query::{
         Filter,
         rule::{Missing, RuleSet, Values},
@@ -11,13 +11,11 @@ use crate::{
 };
 
 /// What a principal may do with the documents of a collection.
-pub enum WriteRights<'a> {
+pub enum WriteRights {
     /// No rules bind the principal, or nothing is allowed.
     Any(bool),
     /// The documents that may be changed and deleted.
     Matching { update: Filter, delete: Filter },
-    /// Those of the collection of users.
-    Users(&'a Principal, &'a Collection),
 }
 
 /// What may be done with one document.
@@ -28,7 +26,7 @@ pub struct Access {
     pub delete: bool,
 }
 
-impl WriteRights<'_> {
+impl WriteRights {
     /// Returns what may be done with a document, which the principal may read.
     pub fn of(&self, document: &Document) -> Access {
         match self {
@@ -36,28 +34,22 @@ impl WriteRights<'_> {
             Self::Matching { update, delete } => {
                 Access { update: update.matches(document), delete: delete.matches(document) }
             }
-            Self::Users(principal, collection) => {
-                let update = Patch::from_data(Data::empty()).is_ok_and(|patch| {
-                    permission::check_merge(principal, collection, &document.id, &patch).is_ok()
-                });
-                Access { update, delete: permission::check_writable(principal, collection).is_ok() }
-            }
         }
     }
 }
 
-impl<'a> Rights<'a> {
+impl Rights<'_> {
     /// Returns what the principal may do with the documents of a collection, as of now. The sets that the rules ask for are read
     /// once, whatever the number of documents.
     ///
     /// # Errors
     /// A database failure.
-    pub async fn write_rights(&self, collection: &'a Collection) -> Result<WriteRights<'a>, StoreError> {
+    pub async fn write_rights(&self, collection: &Collection) -> Result<WriteRights, StoreError> {
         if permission::check(self.principal, Action::WriteDocuments).is_err() {
             return Ok(WriteRights::Any(false));
         }
-        if collection.name.is_users() {
-            return Ok(WriteRights::Users(self.principal, collection));
+        if collection.name.is_users() && permission::check(self.principal, Action::UseAccount).is_err() {
+            return Ok(WriteRights::Any(false));
         }
         let rules = match Ruling::of(&self.catalog, collection, self.principal.is_server()) {
             Ruling::Rules(rules) => rules,
@@ -78,7 +70,7 @@ impl<'a> Rights<'a> {
     }
 }
 
-fn bind(rules: &RuleSet, values: &Values) -> Result<WriteRights<'static>, Missing> {
+fn bind(rules: &RuleSet, values: &Values) -> Result<WriteRights, Missing> {
     let update = rules.update().iter().map(|rule| rule.before.bind(values)).collect::<Result<Vec<_>, _>>()?;
     Ok(WriteRights::Matching { update: Filter::Or(update), delete: rules.delete().bind(values)? })
 }

@@ -297,7 +297,8 @@ impl Documents {
             };
             match operation {
                 Operation::MergeDocument { id, patch, .. } => {
-                    let checked = permission::check_merge(principal, collection, id, patch);
+                    let has_rules = catalog.has_own_rules(&collection.id);
+                    let checked = permission::check_merge(principal, (collection, has_rules), id, patch);
                     checked.map_err(|why| match why {
                         Unwritable::Unknown => ServiceError::UnknownDocument,
                         Unwritable::Forbidden(why) => why.into(),

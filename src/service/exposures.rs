@@ -55,7 +55,7 @@ impl Collections {
         let granted = self.granted(principal).await?;
         let catalog = self.catalogs.get_latest(&principal.project).await?;
         let CollectionPage { after, offset, limit } = page;
-        let mut listed = catalog.list(after.as_ref()).skip(offset);
+        let mut listed = catalog.list_all(after.as_ref()).skip(offset);
         let exposure = |collection: &Arc<Collection>| {
             let ruling = Ruling::of(&catalog, collection, false);
             let key = Reaches::of(ruling, CallerKind::Guest);

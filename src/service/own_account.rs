@@ -278,12 +278,13 @@ impl Users {
         if operations.is_empty() {
             return Ok(before);
         }
+        let author = self.documents.find_author(principal, &operations).await?;
         let (project, caller, session) = principal.callers();
         let mutation = Mutation {
             project,
             caller,
             session,
-            author: None,
+            author,
             operations,
             idempotency: None,
             seen: principal.seen.clone(),

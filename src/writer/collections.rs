@@ -99,8 +99,10 @@ impl Batch {
         rules: Option<&Arc<RuleSet>>,
     ) -> Result<Outcome, WriteError> {
         let collection = self.find(staged, collection)?;
-        if collection.name.is_built_in() {
-            return Err(WriteError::BuiltInRules(collection.name.clone()));
+        match rules {
+            Some(rules) if collection.name.is_users() => rules.check_of_users().map_err(WriteError::Rules)?,
+            _ if collection.name.is_users() => {}
+            _ => check_own(&collection)?,
         }
         for name in rules.iter().flat_map(|rules| rules.related_collections()) {
             if self.catalog(staged).find(name).is_none() {
@@ -113,7 +115,7 @@ impl Batch {
         staged.control(Control::RulesChanged { collection: collection.id.to_string() });
         staged.audit(AuditEvent::RulesChanged, None, Some(json!({ "collection": collection.name.as_str() })));
         staged.plan.rules.push((collection.id.clone(), rules.cloned()));
-        self.change_catalog(staged, |catalog| catalog.set_rules(&collection.id, rules.cloned()));
+        self.change_catalog(staged, |catalog| catalog.set_rules(&collection, rules.cloned()));
         Ok(Outcome::Collection(collection))
     }
 

@@ -150,7 +150,7 @@ impl Batch {
     }
 
     /// Writes the next version of a document, if the judge allows it.
-    fn write_judged(
+    pub(super) fn write_judged(
         &self,
         staged: &mut Staged,
         judge: Option<Judge>,

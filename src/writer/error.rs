@@ -10,7 +10,7 @@ use crate::{
         name::NameError,
         project_settings::{SettingsError, SignUpRefusal},
     },
-    query::rule::Clause,
+    query::rule::{Clause, RuleError},
     store::{StoreError, Trouble},
 };
 
@@ -98,6 +98,9 @@ pub enum WriteError {
     /// Rules ask a collection that does not exist.
     #[error("the rules ask the collection `{0}` (`$from`), which does not exist; create it first")]
     UnknownSource(String),
+    /// The rules of users say what rules don't decide.
+    #[error(transparent)]
+    Rules(RuleError),
     /// A rule of the collection, which it names, does not allow the write.
     #[error("the rules of this collection don't allow this (`{0}`)")]
     Denied(Clause),

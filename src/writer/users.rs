@@ -165,7 +165,10 @@ impl Batch {
             }
             data = changed;
         }
-        self.write_user(staged, document, &data)
+        let collection = self.find(staged, USERS)?;
+        let judge = self.judge(staged, &collection)?;
+        let key = DocumentKey { collection: collection.id.clone(), id: user.clone() };
+        self.write_judged(staged, judge, (&collection, key), Some(document), to_data(&data)?)
     }
 
     fn refresh(

@@ -154,7 +154,11 @@ pub(super) fn cursor_after(collection: &Collection) -> String {
 /// Reads the cursor of a page of collections: the name of the last one before it.
 pub(super) fn parse_cursor(text: &str) -> Result<CollectionName, ApiError> {
     let name = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    name.and_then(|name| CollectionName::parse(&name).ok()).ok_or_else(|| {
+    let parse = |name: String| match name.as_str() {
+        USERS => Some(CollectionName::from_stored(USERS)),
+        name => CollectionName::parse(name).ok(),
+    };
+    name.and_then(parse).ok_or_else(|| {
         ApiError::new(ErrorCode::InvalidCursor, "`after` must be the `nextCursor` of a page of collections")
     })
 }

@@ -7,12 +7,13 @@
 //! A term whose variable has no value is *unknown*, and stays unknown under `$not`. A rule that ends unknown denies:
 //! `{"owner":"$user.id"}` without a user must not match the documents without an owner, and neither must its opposite.
 //!
-//! Reading order: this file, `set`, `variable`, `condition`, `update`, `stamp`, `rule_set`, `clause`, `reach`, `advice`, `checks`, `parse`.
+//! Reading order: this file, `set`, `variable`, `condition`, `update`, `stamp`, `rule_set`, `clause`, `reach`, `advice`, `checks`, `parse`, `of_users`.
 
 mod advice;
 mod checks;
 mod clause;
 mod condition;
+mod of_users;
 mod parse;
 mod reach;
 mod rule_set;
@@ -26,6 +27,7 @@ mod variable;
 pub use advice::Wanted;
 pub use clause::Clause;
 pub use condition::{Condition, Missing};
+pub use of_users::default_rules_of_users;
 pub use parse::MEMBERS;
 pub use reach::Reach;
 pub use rule_set::{Reading, RuleAction, RuleError, RuleSet, WriteRule};

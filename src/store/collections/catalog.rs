@@ -11,7 +11,10 @@ use tokio::sync::watch;
 
 use crate::{
     domain::{Collection, CollectionId, CollectionName, Position, ProjectId, ProjectSettings},
-    query::{index_definition::Index, rule::RuleSet},
+    query::{
+        index_definition::Index,
+        rule::{RuleSet, default_rules_of_users},
+    },
     store::{
         Db, Lane, Result, StoreError, WriteTx,
         access::projects,
@@ -48,7 +51,7 @@ impl Catalog {
     ) -> Self {
         let mut catalog = Self { control, settings: Arc::new(settings), ..Self::default() };
         for (collection, rules) in collections {
-            catalog.set_rules(&collection.id, rules.map(Arc::new));
+            catalog.set_rules(&collection, rules.map(Arc::new));
             catalog.insert(Arc::new(collection));
         }
         let mut by_collection: HashMap<_, Vec<_>> = HashMap::new();
@@ -115,9 +118,15 @@ impl Catalog {
         }
     }
 
-    /// Returns the rules of a collection, if it has any.
+    /// Returns the rules of a collection, if it has any. Users always have.
     pub fn rules_of(&self, id: &CollectionId) -> Option<&Arc<RuleSet>> {
-        self.rules.get(id)
+        let are_users = || self.by_id.get(id).is_some_and(|collection| collection.name.is_users());
+        self.rules.get(id).or_else(|| are_users().then(default_rules_of_users))
+    }
+
+    /// Whether rules of a collection were set.
+    pub fn has_own_rules(&self, id: &CollectionId) -> bool {
+        self.rules.contains_key(id)
     }
 
     /// Returns the collections whose rules ask this one, by its name or its id.
@@ -129,8 +138,12 @@ impl Catalog {
     }
 
     /// Replaces the rules of a collection.
-    pub fn set_rules(&mut self, id: &CollectionId, rules: Option<Arc<RuleSet>>) {
+    pub fn set_rules(&mut self, collection: &Collection, rules: Option<Arc<RuleSet>>) {
+        let id = &collection.id;
         match rules {
+            Some(rules) if collection.name.is_users() => {
+                self.rules.insert_mut(id.clone(), Arc::new((*rules).clone().completed_of_users()));
+            }
             Some(rules) => self.rules.insert_mut(id.clone(), rules),
             None => {
                 self.rules.remove_mut(id);
@@ -162,9 +175,13 @@ impl Catalog {
 
     /// Lists the collections by name, without built-in ones, beginning after the name `after`.
     pub fn list(&self, after: Option<&CollectionName>) -> impl Iterator<Item = &Arc<Collection>> {
+        self.list_all(after).filter(|collection| !collection.name.is_built_in())
+    }
+
+    /// The same with built-in collections.
+    pub fn list_all(&self, after: Option<&CollectionName>) -> impl Iterator<Item = &Arc<Collection>> {
         let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let all = self.by_name.range((begin, Bound::Unbounded)).map(|(_, collection)| collection);
-        all.filter(|collection| !collection.name.is_built_in())
+        self.by_name.range((begin, Bound::Unbounded)).map(|(_, collection)| collection)
     }
 }
 

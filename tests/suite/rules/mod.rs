@@ -6,6 +6,7 @@ mod explain;
 mod exposure;
 mod masked_view;
 mod masks;
+mod of_users;
 mod random;
 mod reads;
 mod recipes;

@@ -43,10 +43,6 @@ on_both_databases! {
             let message = answer.body["error"]["message"].as_str().unwrap();
             assert!(message.contains(part), "{rules}: {message}");
         }
-        let users = app.patch("/collections/_users/settings", json!({ "rules": { "read": true } })).await;
-        assert_eq!(users.error().0, 403, "{users:?}");
-        let message = users.body["error"]["message"].as_str().unwrap();
-        assert!(message.contains("rules") && !message.contains("renamed"), "{message}");
     }
 
     async fn rules_that_are_written_as_a_document_are_refused(app: &TestApp) {
