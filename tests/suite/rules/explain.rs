@@ -143,7 +143,12 @@ on_both_databases! {
         }
         let question = json!({ "as": guest, "action": "read" });
         assert_eq!(explain(app, "none", question.clone()).await.error(), (404, "INVALID_COLLECTION"));
-        assert_eq!(explain(app, "_users", question.clone()).await.error(), (400, "INVALID_BODY"));
+        // Users have rules as well.
+        let users = explain(app, "_users", question.clone()).await;
+        assert_eq!((&users.data()["allowed"], &users.data()["clause"]), (&json!(false), &json!("rules.read")), "{users:?}");
+        let of_ada = json!({ "as": { "user": ada.id }, "action": "update", "id": ada.id, "data": { "profile": { "n": 1 } } });
+        let users = explain(app, "_users", of_ada).await;
+        assert_eq!((&users.data()["allowed"], &users.data()["clause"]), (&json!(true), &json!("rules.update")), "{users:?}");
         let answer = as_guest(app, Method::POST, "/collections/posts/explain", question.clone()).await;
         assert_eq!(answer.error(), (403, "FORBIDDEN"));
         let answer = as_user(app, &ada, Method::POST, "/collections/posts/explain", question.clone()).await;

@@ -70,6 +70,10 @@ on_both_databases! {
         set_rules(app, "posts", json!({ "read": true, "fields": fields })).await;
         assert_eq!(exposure_of(app, "posts").await["hidden"], json!(["b", "c"]));
         let open = reaches("all", "all", "all", "all");
+        assert_eq!(exposure_of(app, "_users").await, json!({
+            "name": "_users", "declared": true, "guest": reaches("none", "none", "none", "none"),
+            "user": reaches("some", "none", "some", "none"), "key": reaches("none", "none", "none", "none"), "hidden": [],
+        }));
         assert_eq!(exposure_of(app, "members").await, json!({
             "name": "members", "declared": false, "guest": open, "user": open, "key": open, "hidden": [],
         }));
