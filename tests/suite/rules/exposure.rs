@@ -78,6 +78,9 @@ on_both_databases! {
             "name": "members", "declared": false, "guest": open, "user": open, "key": open, "hidden": [],
         }));
         let first = app.get("/exposure?limit=1").await;
+        assert_eq!(first.data()["collections"][0]["name"], "_users");
+        let next = first.body["nextCursor"].as_str().unwrap();
+        let first = app.get(&format!("/exposure?limit=1&after={next}")).await;
         assert_eq!(first.data()["collections"][0]["name"], "members");
         let next = first.body["nextCursor"].as_str().unwrap();
         let second = app.get(&format!("/exposure?limit=1&after={next}")).await;
