@@ -24,7 +24,7 @@ use crate::{
     },
     auth::Principal,
     domain::{
-        Collection, CollectionName, Schema,
+        Collection, CollectionName, Schema, USERS,
         json::{self, Unique},
         json_mistake::explain,
     },

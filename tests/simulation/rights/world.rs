@@ -167,7 +167,10 @@ impl World {
         let control = Control::RulesChanged { collection: id.to_string() };
         let change = self.control(control, |past| past.rule = rule);
         let rules = rule.source().map(|source| Arc::new(RuleSet::parse(source).unwrap()));
-        self.alter_catalog(change.position.sequence, |catalog| catalog.set_rules(&id, rules));
+        self.alter_catalog(change.position.sequence, |catalog| {
+            let posts = catalog.find(id.as_str()).unwrap().clone();
+            catalog.set_rules(&posts, rules);
+        });
         vec![change]
     }
 
