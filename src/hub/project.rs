@@ -325,6 +325,8 @@ impl Project {
                 }
             }
             Entry::Unreadable { collection } => {
+                // Whoever depends on such documents can't know which one it was.
+                self.doubt(self.watchers.all_of(collection));
                 // The log tells each of them.
                 let Some(index) = self.collections.remove(collection) else { return };
                 for recipient in index.recipients() {
