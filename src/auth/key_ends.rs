@@ -44,7 +44,10 @@ impl KeyEnds {
 
     fn set_expiry(&mut self, key: &KeyId, at: Option<Timestamp>, is_news: bool) {
         let known = self.expiries.get(key);
-        let Some(at) = at else { return drop(self.expiries.remove(key)) };
+        let Some(at) = at else {
+            self.expiries.remove(key);
+            return;
+        };
         let is_told = known.is_some_and(|known| !is_news && known.at == at && known.is_told);
         self.expiries.insert(key.clone(), Expiry { at, is_told });
     }
