@@ -2,11 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{
-    error::ServiceError,
-    lookup::{View, view},
-    scans::Scans,
-};
+use super::{error::ServiceError, lookup::View, scans::Scans};
 use crate::{
     auth::{
         Access, Action, Forbidden, Principal, Rights,
@@ -137,8 +133,7 @@ impl Documents {
         id: &DocumentId,
     ) -> Result<(Arc<Collection>, Document, Arc<Mask>), ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
-        let View { collection, filter: rule, mask } =
-            view((&self.db, &self.catalogs), principal, collection, Filter::all()).await?;
+        let View { collection, filter: rule, mask } = self.view(principal, collection, Filter::all()).await?;
         let key = (collection.id.clone(), id.clone());
         let found =
             self.db.read(Lane::Point, |db| async move { one::find(&db, &key.0, &key.1).await }).await?;
@@ -271,6 +266,7 @@ impl Documents {
         if ids.is_empty() {
             return Ok(Some(author));
         }
+        let _turn = self.scans.begin(principal).await?;
         // The sets are read after the end, so that they are at least as new.
         let project = principal.project.clone();
         let ends = self.db.read(Lane::Point, |db| async move { ends::find(&db, &project).await }).await?;

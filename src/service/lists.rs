@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     documents::Documents,
     error::ServiceError,
-    lookup::{View, view},
+    lookup::View,
     scans::{NO_ROOM, Scan},
 };
 use crate::{
@@ -87,7 +87,7 @@ impl Documents {
     ) -> Result<(DocumentList, Arc<Mask>), ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
-        let view = view((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let view = self.view(principal, collection, filter).await?;
         let page = view.page(page)?;
         let View { collection, filter, mask } = view;
         let catalog = self.catalogs.get(&principal.project).await?;
@@ -135,7 +135,7 @@ impl Documents {
     ) -> Result<Explanation, ServiceError> {
         permission::check(principal, Action::ExplainQuery)?;
         let helpful = helpful_fields(&filter, Some(&page.sort));
-        let view = view((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let view = self.view(principal, collection, filter).await?;
         let page = view.page(page)?;
         let View { collection, filter, .. } = view;
         let catalog = self.catalogs.get(&principal.project).await?;

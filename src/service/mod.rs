@@ -33,6 +33,7 @@ mod sessions;
 pub mod sign_up;
 pub mod trials;
 pub mod users;
+mod views;
 
 pub use collections::Collections;
 pub use documents::Documents;

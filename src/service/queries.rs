@@ -2,11 +2,7 @@
 
 use serde_json::Value;
 
-use super::{
-    documents::Documents,
-    error::ServiceError,
-    lookup::{View, view},
-};
+use super::{documents::Documents, error::ServiceError, lookup::View};
 use crate::{
     auth::{Action, Principal, permission},
     query::{
@@ -31,8 +27,7 @@ impl Documents {
     ) -> Result<u64, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let helpful = helpful_fields(&filter, None);
-        let View { collection, filter, .. } =
-            view((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let View { collection, filter, .. } = self.view(principal, collection, filter).await?;
         let read = move |db| async move { aggregates::count(&db, &collection.id, &filter).await };
         let count = self.scans.begin(principal).await?.read(read).await;
         count.map_err(|err| ServiceError::of_query(err, helpful))
@@ -60,7 +55,7 @@ impl Documents {
             Operation::Sum | Operation::Average => {
                 permission::check(principal, Action::ReadDocuments)?;
                 let helpful = helpful_fields(&filter, None);
-                let view = view((&self.db, &self.catalogs), principal, collection, filter).await?;
+                let view = self.view(principal, collection, filter).await?;
                 let field = view.field(field)?;
                 let View { collection, filter, .. } = view;
                 let read = move |db| async move {
@@ -94,7 +89,7 @@ impl Documents {
     ) -> Result<Vec<Group>, ServiceError> {
         permission::check(principal, Action::ReadDocuments)?;
         let helpful = helpful_fields(&filter, None);
-        let view = view((&self.db, &self.catalogs), principal, collection, filter).await?;
+        let view = self.view(principal, collection, filter).await?;
         let aggregate =
             |of: GroupAggregate| Ok::<_, ServiceError>(GroupAggregate { field: view.field(of.field)?, ..of });
         let of = grouping.of.map(aggregate).transpose()?;
