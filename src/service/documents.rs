@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{error::ServiceError, lookup::View, scans::Scans};
+use super::{
+    error::ServiceError,
+    lookup::View,
+    scans::{Scan, Scans},
+};
 use crate::{
     auth::{
         Access, Action, Forbidden, Principal, Rights,
@@ -182,7 +186,7 @@ impl Documents {
         let mut mutation = Mutation { project, caller, session, author: None, operations, idempotency, seen };
         let mut tries = 1;
         let committed = loop {
-            mutation.author = self.find_author(principal, &mutation.operations).await?;
+            mutation.author = self.find_author(principal, &mutation.operations, None).await?;
             let asks_others = mutation.author.as_ref().is_some_and(|author| !author.sets.is_empty());
             if !asks_others || tries == MAX_TRIES {
                 break self.writer.submit(mutation).await?;
@@ -246,11 +250,13 @@ impl Documents {
         Ok(Some(masks))
     }
 
-    /// Returns the author of what a principal writes, with the sets of other collections that the rules ask for.
+    /// Returns the author of what a principal writes, with the sets of other collections that the rules ask for. These are read in
+    /// a turn of the principal, unless the caller has one (`in_turn`).
     pub(super) async fn find_author(
         &self,
         principal: &Principal,
         operations: &[Operation],
+        in_turn: Option<&Scan>,
     ) -> Result<Option<Author>, ServiceError> {
         let Some(author) = Author::of(principal) else { return Ok(None) };
         let catalog = self.catalogs.get(&principal.project).await?;
@@ -266,7 +272,7 @@ impl Documents {
         if ids.is_empty() {
             return Ok(Some(author));
         }
-        let _turn = self.scans.begin(principal).await?;
+        let _turn = if in_turn.is_none() { Some(self.scans.begin(principal).await?) } else { None };
         // The sets are read after the end, so that they are at least as new.
         let project = principal.project.clone();
         let ends = self.db.read(Lane::Point, |db| async move { ends::find(&db, &project).await }).await?;

@@ -278,7 +278,7 @@ impl Users {
         if operations.is_empty() {
             return Ok(before);
         }
-        let author = self.documents.find_author(principal, &operations).await?;
+        let author = self.documents.find_author(principal, &operations, None).await?;
         let (project, caller, session) = principal.callers();
         let mutation = Mutation {
             project,

@@ -129,7 +129,7 @@ impl Documents {
         }
         let (documents, max_document_bytes) = (std::mem::take(&mut base.documents), base.max_document_bytes);
         for _ in 0..MAX_TRIES {
-            let author = self.find_author(tried, &operations).await?;
+            let author = self.find_author(tried, &operations, Some(scan)).await?;
             let id = project.clone();
             let ends = scan.read(|db| async move { ends::find(&db, &id).await }).await?;
             let ends = ends.ok_or(ServiceError::UnknownCollection)?;
