@@ -13,6 +13,7 @@ mod recipes;
 mod relations;
 mod settings;
 mod streams;
+mod table;
 mod writes;
 
 use reqwest::Method;
