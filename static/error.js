@@ -8,7 +8,7 @@ export class ApiError extends Error {
 		super(message);
 		this.code = code;
 		/** Whether the next attempt may succeed. */
-		this.isPassing = ["UNREACHABLE", "OVERLOADED", "INTERNAL"].includes(code);
+		this.isPassing = ["UNREACHABLE", "OVERLOADED", "RATE_LIMITED", "INTERNAL"].includes(code);
 	}
 }
 

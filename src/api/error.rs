@@ -198,6 +198,13 @@ impl From<AuthError> for ApiError {
     }
 }
 
+impl From<Limited> for ApiError {
+    fn from(limited: Limited) -> Self {
+        let message = limited.to_string();
+        Self { limited: Some(Box::new(limited)), ..Self::new(ErrorCode::RateLimited, message) }
+    }
+}
+
 impl From<TicketError> for ApiError {
     fn from(err: TicketError) -> Self {
         match err {
@@ -259,10 +266,7 @@ impl From<ServiceError> for ApiError {
                 Self::new(ErrorCode::InvalidBody, err.to_string())
             }
             ServiceError::Password(PasswordError::Failed) => Self::internal(&err),
-            ServiceError::Limited(limited) => Self {
-                limited: Some(Box::new(limited)),
-                ..Self::new(ErrorCode::RateLimited, limited.to_string())
-            },
+            ServiceError::Limited(limited) => limited.into(),
             ServiceError::Random => Self::internal(&err),
             ServiceError::Busy(message) => Self::new(ErrorCode::Overloaded, message),
             ServiceError::TooCostly(fields) => Self::too_costly(&fields),

@@ -4,7 +4,7 @@
 //! Never does: decide what a request means. The services do that.
 //!
 //! Reading order: [`sockets`], [`routes`], [`state`], [`error`] with `error_code`, [`request`], [`rest`], [`realtime`], [`cocobase`]; then
-//! [`response`], [`headers`], [`fallback`] with [`route_hints`] and `account_hints`, [`health`], [`token_keys`], [`site`] and [`public`].
+//! [`response`], [`headers`], [`traffic`], [`fallback`] with [`route_hints`] and `account_hints`, [`health`], [`token_keys`], [`site`] and [`public`].
 
 mod account_hints;
 pub mod cocobase;
@@ -25,3 +25,4 @@ pub mod site;
 pub mod sockets;
 pub mod state;
 pub mod token_keys;
+pub mod traffic;

@@ -6,7 +6,7 @@ use actix_web::web;
 
 use crate::{
     api::{readiness::Health, realtime::Realtime, request::proxies::Proxies},
-    auth::Authenticator,
+    auth::{Authenticator, Rates},
     config::Limits,
     service::{Collections, Documents, Exports, ProjectKeys, Projects, Users},
     shares::Budget,
@@ -27,6 +27,8 @@ pub struct ServerState {
     /// For the health check alone; everything else asks a service.
     pub db: Db,
     pub limits: Limits,
+    /// Bounds how much each caller asks for.
+    pub rates: Rates,
     /// The proxies whose word about the address of a client is taken.
     pub proxies: Proxies,
     /// Bounds the bodies of all requests in progress.

@@ -50,8 +50,9 @@ use crate::{
         routes::routes,
         sockets::Sockets,
         state::ServerState,
+        traffic::tell_what_is_left,
     },
-    auth::{Authenticator, KeyRing, Lanes, Passwords, RateLimits, Sessions},
+    auth::{Authenticator, KeyRing, Lanes, Passwords, RateLimits, Rates, Sessions, TrafficLimits},
     config::Config,
     hub::{self, Bounds, Shard, relay},
     live::{
@@ -188,6 +189,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let indexer = tokio::spawn(supervisor.watch("indexer", indexer));
     let health = Health { supervisor: supervisor.clone(), writer: writer.health(), relay: relay.clone() };
     let connections = ConnectionCount::new(limits.streams);
+    let rates = Rates::new(if config.rate_limits { config.traffic } else { TrafficLimits::default() });
     let realtime = Realtime {
         streams: Streams::new(
             Arc::new(StoredStreams {
@@ -207,6 +209,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             connections: connections.clone(),
             allowed_origins: config.allowed_origins.as_deref().map(Arc::from),
         },
+        rates: rates.clone(),
         heartbeat: config.heartbeat,
         bus: Arc::new(Rooms::default()),
         stop: stopped.clone(),
@@ -254,6 +257,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         health,
         db: db.clone(),
         limits: config.limits,
+        rates,
         proxies: Proxies::new(config.trusted_proxies.clone()),
         request_bodies: Budget::new(BODY_BUDGET.max(8 * config.limits.body_bytes)),
         response_bodies,
@@ -285,6 +289,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             .wrap(from_fn(bound_answers))
             .wrap(from_fn(name_unknown_collection))
             .wrap(from_fn(refuse_ignored))
+            .wrap(from_fn(tell_what_is_left))
             .wrap(from_fn(head_as_get))
             .wrap(cors(allowed_origins.as_deref()))
             .configure(|config| routes(config, public.as_deref(), database.as_deref()))

@@ -8,9 +8,6 @@
 //!
 //! A try takes its token before the password is compared, and gets it back if that is right, so that tries at the same time are
 //! no more than the limit allows. One for which tokens are left only if others get theirs back waits for them.
-//!
-//! The tables are bounded. Of more keys than fit, those that were not used for the longest time are forgotten, so that random
-//! addresses cost no more memory than others. (Crate `governor` keeps every key until somebody sweeps the table.)
 
 use std::{
     collections::HashMap,
@@ -22,7 +19,11 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::Principal;
+pub use super::buckets::Limited;
+use super::{
+    Principal,
+    buckets::{Buckets, Quota, Standing, nanoseconds},
+};
 use crate::domain::{Email, ProjectId, seen::network_of};
 
 /// The most keys of a table's younger half. Both halves of all tables take some 12 MiB.
@@ -35,13 +36,6 @@ pub enum Class {
     SignUp,
     Mail,
     Refresh,
-}
-
-/// How often something may happen: at once, and one more each time that this passes.
-#[derive(Clone, Copy, Debug)]
-struct Quota {
-    burst: u32,
-    each: Duration,
 }
 
 /// Wrong passwords for one account from one address.
@@ -74,19 +68,6 @@ impl Class {
     }
 }
 
-/// A limit is reached. The message is for the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many {what}; try again in {} s", .retry_after.as_secs())]
-pub struct Limited {
-    what: &'static str,
-    /// How often it may happen at once.
-    pub limit: u32,
-    /// When it may happen again, in whole seconds, at least one.
-    pub retry_after: Duration,
-    /// When it may happen as often as `limit` says, in whole seconds.
-    pub reset: Duration,
-}
-
 /// The limits of all projects. Cheap to clone.
 #[derive(Clone)]
 pub struct RateLimits(Option<Arc<Shared>>);
@@ -99,7 +80,6 @@ struct Shared {
     settled: Notify,
 }
 
-#[derive(Default)]
 struct Tables {
     by_address: Buckets,
     by_account: Buckets,
@@ -107,14 +87,6 @@ struct Tables {
     known: Buckets,
     /// How many tries of a bucket have not ended.
     in_flight: HashMap<u64, u32>,
-}
-
-/// Token buckets by the hashes of their keys. Each has the time at which it is full again (GCRA), in nanoseconds. When the
-/// younger half is full, it becomes the older one, and what was in that is forgotten.
-#[derive(Default)]
-struct Buckets {
-    young: HashMap<u64, u64>,
-    old: HashMap<u64, u64>,
 }
 
 /// A try to sign in to an account. It holds a token of each of its buckets, which goes back when this is dropped, unless the password
@@ -135,7 +107,7 @@ impl RateLimits {
         let shared = || Shared {
             begun: Instant::now(),
             hasher: RandomState::new(),
-            tables: Mutex::default(),
+            tables: Mutex::new(Tables::new()),
             settled: Notify::new(),
         };
         Self(are_on.then(|| Arc::new(shared())))
@@ -170,6 +142,14 @@ impl RateLimits {
         tables.by_address.judge(key, quota, now, class.name())?;
         tables.by_address.count(key, quota, now);
         Ok(())
+    }
+
+    /// Returns how many tries of a class the principal has left; `None` if none bounds them.
+    pub fn standing(&self, class: Class, principal: &Principal) -> Option<Standing> {
+        let shared = self.0.as_ref().filter(|_| !principal.asks_for_many())?;
+        let address = principal.address().map(network_of);
+        let key = shared.hasher.hash_one((class as u8, &principal.project, address));
+        Some(shared.lock().by_address.standing(key, class.quota(), shared.now()))
     }
 
     /// Whether an account was signed in from the address of the principal since the server started.
@@ -282,6 +262,11 @@ impl Drop for Attempt {
 }
 
 impl Tables {
+    fn new() -> Self {
+        let buckets = || Buckets::bounded(MAX_KEYS);
+        Self { by_address: buckets(), by_account: buckets(), known: buckets(), in_flight: HashMap::new() }
+    }
+
     /// Takes a token of each bucket. Returns false if some are missing that tries in flight may give back.
     fn reserve(&mut self, buckets: &[(u64, Quota)], now: u64) -> Result<bool, Limited> {
         for (key, quota) in buckets {
@@ -319,103 +304,5 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Buckets {
-    fn find(&mut self, key: u64) -> Option<u64> {
-        if let Some(found) = self.young.get(&key) {
-            return Some(*found);
-        }
-        let found = self.old.remove(&key)?;
-        self.set(key, found);
-        Some(found)
-    }
-
-    fn set(&mut self, key: u64, value: u64) {
-        if self.young.len() >= MAX_KEYS && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, value);
-    }
-
-    /// Says whether there is a token, without taking it.
-    fn judge(&mut self, key: u64, quota: Quota, now: u64, what: &'static str) -> Result<(), Limited> {
-        let each = nanoseconds(quota.each);
-        let full_at = self.find(key).unwrap_or(now).max(now);
-        let missing = (full_at - now + each).saturating_sub(each * u64::from(quota.burst));
-        if missing == 0 {
-            return Ok(());
-        }
-        Err(Limited {
-            what,
-            limit: quota.burst,
-            retry_after: whole_seconds(missing),
-            reset: whole_seconds(full_at - now),
-        })
-    }
-
-    /// Puts a token back that was taken.
-    fn give_back(&mut self, key: u64, quota: Quota) {
-        if let Some(full_at) = self.find(key) {
-            self.set(key, full_at.saturating_sub(nanoseconds(quota.each)));
-        }
-    }
-
-    /// Takes a token. A bucket is never emptier than empty.
-    fn count(&mut self, key: u64, quota: Quota, now: u64) {
-        let each = nanoseconds(quota.each);
-        let full_at = self.find(key).unwrap_or(now).max(now) + each;
-        self.set(key, full_at.min(now + each * u64::from(quota.burst)));
-    }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn whole_seconds(nanoseconds: u64) -> Duration {
-    Duration::from_secs(Duration::from_nanos(nanoseconds).as_secs_f64().ceil().max(1.0) as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const QUOTA: Quota = Quota { burst: 3, each: Duration::from_secs(10) };
-    const SECOND: u64 = 1_000_000_000;
-
-    #[test]
-    fn a_bucket_allows_its_burst_and_then_one_more_each_time() {
-        let mut buckets = Buckets::default();
-        let now = 5 * SECOND;
-        for _ in 0..3 {
-            assert_eq!(buckets.judge(7, QUOTA, now, "x"), Ok(()));
-            buckets.count(7, QUOTA, now);
-        }
-        let limited = buckets.judge(7, QUOTA, now, "x").unwrap_err();
-        assert_eq!((limited.retry_after.as_secs(), limited.reset.as_secs()), (10, 30));
-        // A try that comes too early makes it no worse.
-        buckets.count(7, QUOTA, now);
-        assert_eq!(buckets.judge(7, QUOTA, now, "x").unwrap_err(), limited);
-        assert_eq!(buckets.judge(8, QUOTA, now, "x"), Ok(()));
-        assert!(buckets.judge(7, QUOTA, now + 10 * SECOND, "x").is_ok());
-        buckets.count(7, QUOTA, now + 10 * SECOND);
-        assert!(buckets.judge(7, QUOTA, now + 10 * SECOND, "x").is_err());
-    }
-
-    #[test]
-    fn random_keys_take_no_more_memory_and_a_busy_one_is_remembered() {
-        let mut buckets = Buckets::default();
-        for _ in 0..3 {
-            buckets.count(7, QUOTA, 0);
-        }
-        for key in 100..100 + 4 * MAX_KEYS as u64 {
-            buckets.count(key, QUOTA, 0);
-            if key % 10_000 == 0 {
-                assert!(buckets.judge(7, QUOTA, 0, "x").is_err(), "{key}");
-            }
-        }
-        assert!(buckets.young.len() <= MAX_KEYS && buckets.old.len() <= MAX_KEYS);
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Never does: read a header or a URL. The doors do that, and pass the key or the ticket on.
 //!
-//! Reading order: [`principal`], [`keys`] over `lookups` with `key_ends` and [`key_uses`], [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`limits`], [`tickets`], [`permission`], [`ruling`], [`facts`], [`rights`], [`write_rights`], [`grant`].
+//! Reading order: [`principal`], [`keys`] over `lookups` with `key_ends` and [`key_uses`], [`tokens`] with [`access_keys`], [`sessions`] and [`codes`], [`foreign`], [`authenticator`], [`passwords`] on [`lanes`], [`totp`], [`buckets`], [`limits`], [`traffic`], [`tickets`], [`permission`], [`ruling`], [`facts`], [`rights`], [`write_rights`], [`grant`].
 
 pub mod access_keys;
 pub mod authenticator;
+pub mod buckets;
 pub mod codes;
 pub mod facts;
 pub mod foreign;
@@ -25,6 +26,7 @@ pub mod sessions;
 pub mod tickets;
 pub mod tokens;
 pub mod totp;
+pub mod traffic;
 pub mod write_rights;
 
 pub use access_keys::{AccessKeys, TokenAlgorithm};
@@ -41,4 +43,5 @@ pub use ruling::Ruling;
 pub use sessions::Sessions;
 pub use tickets::{TicketError, Tickets};
 pub use tokens::{TokenError, Tokens};
+pub use traffic::{Rates, Traffic, TrafficLimits};
 pub use write_rights::{Access, WriteRights};

@@ -1,10 +1,11 @@
 //! Every setting, parsed and checked once. Nothing below `app` reads the environment.
 //!
-//! Reading order: [`settings`] (the table of all settings), [`arguments`] (the table as flags and variables, read by clap),
+//! Reading order: `form` (what a setting is), [`settings`] (the table of all settings), [`arguments`] (the table as flags and variables, read by clap),
 //! [`given`] (the texts, and their typed readers), [`address`], this file (the result), [`unknown`].
 
 mod address;
 pub mod arguments;
+mod form;
 pub mod given;
 pub mod settings;
 pub mod unknown;
@@ -19,7 +20,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    auth::{KeyKind, TokenAlgorithm},
+    auth::{KeyKind, TokenAlgorithm, TrafficLimits},
     mail::{Smtp, smtp::SmtpError},
     store::{DatabaseUrl, Durability, log::retention::Retention},
 };
@@ -61,8 +62,9 @@ pub struct Config {
     pub allowed_origins: Option<Vec<String>>,
     /// The proxies whose word about the address of a client is taken.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether sign-in, sign-up, mail and refresh have limits.
+    /// Whether there are limits of how often somebody may ask, [`Config::traffic`] among them.
     pub rate_limits: bool,
+    pub traffic: TrafficLimits,
     pub heartbeat: Duration,
     /// How long the server says that it is not ready before it stops.
     pub drain: Duration,
@@ -156,6 +158,11 @@ impl Config {
             allowed_origins: read_origins(given)?,
             trusted_proxies: read_proxies(given)?,
             rate_limits: given.choice("COIR_RATE_LIMITS", &[("on", true), ("off", false)])?,
+            traffic: TrafficLimits {
+                reads: given.required_number("COIR_READS_PER_SECOND")?,
+                writes: given.required_number("COIR_WRITES_PER_SECOND")?,
+                streams: given.required_number("COIR_STREAMS_PER_SECOND")?,
+            },
             heartbeat: seconds("COIR_HEARTBEAT_SECONDS")?,
             drain: seconds("COIR_DRAIN_SECONDS")?,
             workers: match given.number("COIR_WORKERS")? {
@@ -364,6 +371,9 @@ mod tests {
             ("COIR_TRUSTED_PROXIES", "10.0.0.0/33"),
             ("COIR_TRUSTED_PROXIES", "proxy.example.com"),
             ("COIR_RATE_LIMITS", "yes"),
+            ("COIR_READS_PER_SECOND", "-1"),
+            ("COIR_WRITES_PER_SECOND", "many"),
+            ("COIR_STREAMS_PER_SECOND", "1000001"),
             ("COIR_LOG_RETENTION_CHANGES", "0"),
             ("COIR_LOG_RETENTION_DAYS", "1.5"),
             ("COIR_LOG_RETENTION_BYTES", "8GiB"),

@@ -3,60 +3,8 @@
 //! `coir serve --help` prints it, [`Config::read`](super::Config::read) reads by it, and a test compares it with `.env.example`
 //! and with docs/reference/settings.md.
 
-/// One setting: a variable of the environment and a flag of the command line.
-#[derive(Debug)]
-pub struct Setting {
-    pub variable: &'static str,
-    /// The flag without its dashes: the variable in lower case, without `COIR_`, with `-` for `_`.
-    pub flag: &'static str,
-    pub value_name: &'static str,
-    /// `None` where the value depends on the machine, or where unset means something of its own.
-    pub default: Option<&'static str>,
-    pub bounds: Bounds,
-    /// One sentence or two for `--help`, with the unit of a number.
-    pub help: &'static str,
-    pub group: Group,
-}
-
-/// The values that a setting may have, as far as a table can say.
-#[derive(Clone, Copy, Debug)]
-pub enum Bounds {
-    /// Whatever its reader in [`Config::read`](super::Config::read) accepts.
-    Text,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// A whole number, both ends included.
-    Number { least: usize, most: usize },
-    /// An API key. Its value never appears in a message.
-    Key,
-}
-
-/// The heading of `--help` under which a setting stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
-    Network,
-    /// Also taken by the commands that open the database without serving.
-    Database,
-    Keys,
-    Users,
-    Log,
-    Retention,
-    Limits,
-}
-
-impl Group {
-    pub fn heading(self) -> &'static str {
-        match self {
-            Self::Network => "Network",
-            Self::Database => "Database",
-            Self::Keys => "Keys",
-            Self::Users => "Users",
-            Self::Log => "Log of the server",
-            Self::Retention => "Change log",
-            Self::Limits => "Limits",
-        }
-    }
-}
+pub use super::form::{Bounds, Group, Setting};
+use super::form::{UNBOUNDED, number, text};
 
 /// Finds a setting by its variable.
 ///
@@ -66,39 +14,6 @@ pub fn setting(variable: &str) -> &'static Setting {
     let found = SETTINGS.iter().find(|setting| setting.variable == variable);
     found.expect("every variable that is read stands in the table")
 }
-
-const fn text(
-    variable: &'static str,
-    flag: &'static str,
-    value_name: &'static str,
-    default: Option<&'static str>,
-    group: Group,
-    help: &'static str,
-) -> Setting {
-    Setting { variable, flag, value_name, default, bounds: Bounds::Text, help, group }
-}
-
-const fn number(
-    variable: &'static str,
-    flag: &'static str,
-    default: Option<&'static str>,
-    (least, most): (usize, usize),
-    group: Group,
-    help: &'static str,
-) -> Setting {
-    Setting {
-        variable,
-        flag,
-        value_name: "NUMBER",
-        default,
-        bounds: Bounds::Number { least, most },
-        help,
-        group,
-    }
-}
-
-/// The greatest number of a setting without a bound of its own; it fits into every type that a setting is read into.
-const UNBOUNDED: usize = usize::MAX >> 1;
 
 /// Every setting, in the order of `--help`.
 pub const SETTINGS: &[Setting] = &[
@@ -221,9 +136,33 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "ON",
         default: Some("on"),
         bounds: Bounds::Choice(&["on", "off"]),
-        help: "Whether sign-in, sign-up, mail and refresh are limited by address and account: on or off",
+        help: "Whether there are limits of how often somebody may ask: of sign-in, sign-up, mail and refresh, of reads, writes and streams; on or off",
         group: Group::Users,
     },
+    number(
+        "COIR_READS_PER_SECOND",
+        "reads-per-second",
+        Some("1000"),
+        (0, 1_000_000),
+        Group::Users,
+        "Reads of one user, or of one address with a publishable key alone, in a second; 20 times as many at once. 0: no limit",
+    ),
+    number(
+        "COIR_WRITES_PER_SECOND",
+        "writes-per-second",
+        Some("500"),
+        (0, 1_000_000),
+        Group::Users,
+        "Their writes, of which a batch is one for each 10 operations. 0: no limit",
+    ),
+    number(
+        "COIR_STREAMS_PER_SECOND",
+        "streams-per-second",
+        Some("500"),
+        (0, 1_000_000),
+        Group::Users,
+        "Live streams that they open, and subscriptions that they begin. 0: no limit",
+    ),
     text(
         "COIR_DATA_DIR",
         "data-dir",

@@ -19,7 +19,9 @@ use coir::{
         realtime::{Admission, ConnectionCount, Realtime, local_shard::Parts},
         sockets::{SocketHandle, SocketLimits, Sockets},
     },
-    auth::{AccessKeys, Authenticator, KeyRing, Sessions, Tickets, TokenAlgorithm, Tokens},
+    auth::{
+        AccessKeys, Authenticator, KeyRing, Rates, Sessions, Tickets, TokenAlgorithm, Tokens, TrafficLimits,
+    },
     domain::{Control, KeyStates, Position, ProjectId, secrets::Secrets},
     hub::{
         self, Bounds, Shard,
@@ -141,6 +143,7 @@ impl Server {
                 connections: ConnectionCount::new(10_000),
                 allowed_origins: None,
             },
+            rates: Rates::new(TrafficLimits::default()),
             heartbeat: Duration::from_secs(15),
             bus: Arc::new(Rooms::default()),
             stop: stopped,
@@ -154,6 +157,12 @@ impl Server {
     /// Returns the parts that a stream needs, with a TCP connection that nobody reads.
     pub fn parts(&self) -> Parts {
         let socket = SocketHandle::admit(&self.sockets, None).unwrap();
-        Parts { realtime: self.realtime.clone(), shard: self.shard.clone(), socket, origin: None }
+        Parts {
+            realtime: self.realtime.clone(),
+            shard: self.shard.clone(),
+            socket,
+            origin: None,
+            address: None,
+        }
     }
 }

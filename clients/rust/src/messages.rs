@@ -99,7 +99,7 @@ impl Messages {
         self.backoff.reset();
         match &message.content {
             Content::Error { code, message } if !self.goes_on_after_errors() => {
-                return self.close(if code == "OVERLOADED" {
+                return self.close(if matches!(code.as_str(), "OVERLOADED" | "RATE_LIMITED") {
                     Error::Unavailable(format!("{code}: {message}"))
                 } else {
                     Error::Refused { code: code.clone(), message: message.clone() }

@@ -20,6 +20,7 @@ use crate::{
             precondition::refuse_precondition,
         },
         state::State,
+        traffic::count_operations,
     },
     auth::Principal,
     domain::json,
@@ -71,6 +72,7 @@ pub async fn create(
         return Err(ApiError::new(ErrorCode::InvalidBody, "`documents` is empty; it must have a document"));
     }
     let all = items.parse_documents("documents", state.limits.batch, &body)?;
+    count_operations(&request, &state, all.len());
     let created = state.documents.create_many(&principal, collection.into_inner(), all, key).await;
     let committed = created.map_err(|err| name_item(err, place_in("documents")))?;
     written(&state, HttpResponse::Created(), &principal, &committed, Shape::All).await
@@ -89,6 +91,7 @@ pub async fn merge(
     let key = request_key(&request, &body.bytes)?;
     let Updates { updates } = body.json()?;
     let patches = Patches::parse(&updates, state.limits.batch, &body, body::batch_patch, |_| Ok(()))?;
+    count_operations(&request, &state, patches.count());
     let committed = merge_all(&state.documents, &principal, collection.into_inner(), patches, key).await?;
     written(&state, HttpResponse::Ok(), &principal, &committed, Shape::All).await
 }
@@ -106,6 +109,7 @@ pub async fn merge_listed(
     let key = request_key(&request, &body.bytes)?;
     let ListedUpdates { updates } = body.json()?;
     let patches = Patches::parse_listed(&updates, state.limits.batch, &body, listed_update)?;
+    count_operations(&request, &state, patches.count());
     let committed = merge_all(&state.documents, &principal, collection.into_inner(), patches, key).await?;
     let mut response = HttpResponse::Ok();
     add_cursor(&mut response, &principal, &committed);
@@ -150,6 +154,7 @@ pub async fn delete(
     let key = request_key(&request, &body.bytes)?;
     let Ids { document_ids: ids } = body.json()?;
     let all = ids.parse_ids("document_ids", state.limits.batch)?;
+    count_operations(&request, &state, all.len());
     let deleted = state.documents.delete_many(&principal, collection.into_inner(), all, key).await;
     let committed = deleted.map_err(|err| name_item(err, place_in("document_ids")))?;
     Ok(deleted_answer(&principal, &committed))

@@ -116,6 +116,7 @@ impl<T: Topic> Introduction<T> {
             Err(err) => return Err(failed(ApiError::from(err))),
         };
         self.connection.check_origin(&principal).map_err(|err| failed(ApiError::from(err)))?;
+        self.connection.count(&principal).map_err(|err| failed(ApiError::from(err)))?;
         match self.connection.set_principal(&principal) {
             Ok(()) => Ok(principal),
             // The keys of this door come without a user.

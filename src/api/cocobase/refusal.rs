@@ -44,7 +44,7 @@ pub(super) fn failed(error: ApiError) -> End {
             "error_detail": error.message,
         })),
         ErrorCode::Unauthorized => invalid_key(),
-        ErrorCode::Overloaded | ErrorCode::Internal => {
+        ErrorCode::Overloaded | ErrorCode::Internal | ErrorCode::RateLimited => {
             End { code: CloseCode::TryAgain, reason: "try again", ..refused(error.message) }
         }
         _ => refused(error.message),

@@ -1,7 +1,8 @@
 //! One live WebSocket or SSE stream: what its session and its conversation share, and the body that its peer reads.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
+    net::IpAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use super::{admission::ConnectionPermit, local_shard::Parts, state::Realtime};
 use crate::{
     api::sockets::SocketHandle,
-    auth::{Authenticator, OriginRefused, Principal},
+    auth::{Authenticator, OriginRefused, Principal, Traffic, limits::Limited, traffic::Taken},
     domain::KeyEnd,
     hub::{Outbox, Owner, Shard},
     wire::Form,
@@ -39,6 +40,9 @@ pub struct Connection {
     pub socket: SocketHandle,
     /// The origin of the page that opened it, if it named one.
     origin: Option<Rc<str>>,
+    address: Option<IpAddr>,
+    /// The last token that was taken for it.
+    taken: Cell<Option<Taken>>,
     outbox_serial: u64,
     permit: RefCell<Option<ConnectionPermit>>,
 }
@@ -58,7 +62,7 @@ pub enum NotAdmitted {
 
 impl Connection {
     /// Opens a connection, and makes it known to the shard, so that the end of a key or a session finds it.
-    pub fn open(Parts { realtime, shard, socket, origin }: Parts, form: Form) -> Rc<Self> {
+    pub fn open(Parts { realtime, shard, socket, origin, address }: Parts, form: Form) -> Rc<Self> {
         let outbox = Rc::new(Outbox::default());
         let outbox_serial = shard.add_outbox(&outbox);
         Rc::new(Self {
@@ -69,6 +73,8 @@ impl Connection {
             opened: Instant::now(),
             socket,
             origin,
+            address,
+            taken: Cell::default(),
             outbox_serial,
             permit: RefCell::default(),
         })
@@ -80,6 +86,20 @@ impl Connection {
     /// [`OriginRefused`].
     pub fn check_origin(&self, principal: &Principal) -> Result<(), OriginRefused> {
         self.origin.as_deref().map_or(Ok(()), |origin| principal.check_origin(origin))
+    }
+
+    /// Counts a stream that is opened, or a subscription that begins.
+    ///
+    /// # Errors
+    /// [`Limited`] if the caller had too many of them.
+    pub fn count(&self, principal: &Principal) -> Result<(), Limited> {
+        self.taken.set(self.realtime.rates.take(Traffic::Streams, principal, || self.address)?);
+        Ok(())
+    }
+
+    /// Returns the last token that was taken for it.
+    pub fn taken(&self) -> Option<Taken> {
+        self.taken.get()
     }
 
     /// Notes whose connection this is. From now on it counts, and its socket is no stranger.

@@ -1,6 +1,6 @@
 //! The shard of the worker thread that a request is on.
 
-use std::rc::Rc;
+use std::{net::IpAddr, rc::Rc};
 
 use actix_web::{HttpRequest, web};
 
@@ -8,7 +8,7 @@ use super::state::Realtime;
 use crate::{
     api::{
         error::{ApiError, ErrorCode},
-        request::origin::origin_of,
+        request::{client::client_address, origin::origin_of},
         sockets::SocketHandle,
         state::State,
     },
@@ -28,6 +28,8 @@ pub struct Parts {
     pub socket: SocketHandle,
     /// The origin of the page that asks, if the request names one.
     pub origin: Option<Rc<str>>,
+    /// The address from which the request comes.
+    pub address: Option<IpAddr>,
 }
 
 /// Returns the parts of the server that a stream needs.
@@ -43,5 +45,11 @@ pub fn parts(request: &HttpRequest) -> Result<Parts, ApiError> {
     let ((state, shard), socket) =
         found.ok_or_else(|| ApiError::new(ErrorCode::Overloaded, "streams are not available"))?;
     let origin = origin_of(request).map(Rc::from);
-    Ok(Parts { realtime: state.realtime.clone(), shard: shard.0.clone(), socket: socket.clone(), origin })
+    Ok(Parts {
+        realtime: state.realtime.clone(),
+        shard: shard.0.clone(),
+        socket: socket.clone(),
+        origin,
+        address: client_address(request),
+    })
 }

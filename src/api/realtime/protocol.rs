@@ -72,12 +72,15 @@ impl Protocol {
     ///
     /// # Errors
     /// `FORBIDDEN` if the key is not for the page; `UNAUTHORIZED` if the connection belongs to another project already, or the key was revoked or the session ended meanwhile;
-    /// `OVERLOADED` if there are too many connections, and then it ends, or if it is unknown whether the session goes on.
+    /// `RATE_LIMITED` if the caller opens too many streams; `OVERLOADED` if there are too many connections, and then it ends, or if it is unknown whether the session goes on.
     pub fn set_principal(&mut self, principal: Arc<Principal>) -> Result<(), ApiError> {
         if self.principal.as_ref().is_some_and(|known| known.project != principal.project) {
             return Err(ApiError::unauthorized().with_hint(OTHER_PROJECT));
         }
         self.connection.check_origin(&principal)?;
+        if self.principal.is_none() {
+            self.connection.count(&principal)?;
+        }
         match self.connection.set_principal(&principal) {
             Ok(()) => {}
             Err(
@@ -137,12 +140,12 @@ impl Protocol {
         Ok(())
     }
 
-    /// Tells the client that a credential of its request was bad, and counts it. If it could not be checked, the connection
-    /// ends.
+    /// Tells the client that a credential of its request was bad, and counts it. If it could not be checked, or comes too often,
+    /// the connection ends.
     pub fn refuse_auth(&mut self, error: &ApiError) {
         self.count_failed_auth(error);
         self.say_error(error, None);
-        if self.could_not_check(error) {
+        if self.must_come_back(error) {
             self.connection.outbox.close(CloseReason::Unchecked);
         }
     }
@@ -170,6 +173,11 @@ impl Protocol {
     /// Tells the client that its request has something that is not understood. The connection goes on.
     pub fn refuse(&self, error: &ApiError) {
         self.say_error(error, None);
+    }
+
+    fn count_subscription(&self) -> Result<(), ApiError> {
+        let principal = self.principal.as_deref().ok_or_else(ApiError::unauthorized)?;
+        Ok(self.connection.count(principal)?)
     }
 
     async fn hear_text(&mut self, text: &str) -> Result<(), Refusal> {
@@ -210,6 +218,7 @@ impl Protocol {
                     None => (None, None, false),
                     Some(named) => (Some(named.id), named.since, named.wants_snapshot),
                 };
+                self.count_subscription()?;
                 self.subscribe(NewSubscription { collection, filter, id, since, snapshot, params }).await?;
             }
             ClientMessage::Unsubscribe { collection } => {
@@ -221,10 +230,10 @@ impl Protocol {
         Ok(())
     }
 
-    /// Whether it is unknown who the client is, and not its fault. What it sends next would be refused as a stranger's, and a
+    /// Whether it is unknown who the client is, and not its fault, or the client opens too many streams. What it sends next would be refused as a stranger's, and a
     /// client that is told so does not come back.
-    fn could_not_check(&self, error: &ApiError) -> bool {
-        self.principal.is_none() && error.code == ErrorCode::Overloaded
+    fn must_come_back(&self, error: &ApiError) -> bool {
+        self.principal.is_none() && matches!(error.code, ErrorCode::Overloaded | ErrorCode::RateLimited)
     }
 
     fn count_failed_auth(&mut self, error: &ApiError) {
@@ -259,7 +268,7 @@ impl Conversation for Protocol {
         }
         if let Err(Refusal { error, id }) = self.hear_text(&text).await {
             self.say_error(&error, id.as_deref());
-            if self.could_not_check(&error) {
+            if self.must_come_back(&error) {
                 return Err(unchecked());
             }
         }

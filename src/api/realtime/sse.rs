@@ -16,6 +16,7 @@ use crate::{
             credential::{IN_A_PAGE, NO_CREDENTIAL},
             parameters::invalid_parameter,
         },
+        traffic::note_stream,
     },
     domain::{ProjectId, cursor::Cursor},
     live::NewSubscription,
@@ -26,14 +27,17 @@ use crate::{
 ///
 /// `Last-Event-ID`, `lastEventId` or `since` is the cursor to resume from. If it can't be used, the stream says so, because a browser's
 /// `EventSource` gives up for ever on every status but 200. For the same reason a client that reconnects while the server is
-/// overloaded gets a stream that ends at once, and comes back.
+/// overloaded, or after it has opened too many streams, gets a stream that ends at once, and comes back.
 pub async fn open(
     request: HttpRequest,
     collection: Path<String>,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
     match open_stream(&request, &collection, &parameters).await {
-        Err(error) if error.code == ErrorCode::Overloaded && is_back(&request, &parameters) => {
+        Err(error)
+            if matches!(error.code, ErrorCode::Overloaded | ErrorCode::RateLimited)
+                && is_back(&request, &parameters) =>
+        {
             Ok(event_stream().body(wire::sse::retry_alone()))
         }
         outcome => outcome,
@@ -70,6 +74,7 @@ async fn open_stream(
     let outbox = connection.outbox.clone();
     let mut protocol = Protocol::new(connection.clone());
     protocol.set_principal(principal)?;
+    note_stream(request, connection.taken());
     outbox.push(wire::sse::retry());
 
     let collection = collection.to_owned();

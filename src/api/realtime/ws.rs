@@ -18,6 +18,7 @@ use crate::{
     api::{
         error::{ApiError, ErrorCode},
         request::{Parameters, unknown::refuse_unknown},
+        traffic::note_stream,
     },
     wire::{CloseCode, Form, frames},
 };
@@ -39,6 +40,7 @@ pub async fn open(
     if let Err(error) = known {
         protocol.refuse_auth(&error);
     }
+    note_stream(&request, connection.taken());
     // A page in a browser would not see a status.
     if let Err(error) = refuse_unknown(&parameters, &["token", "ticket"]) {
         protocol.refuse(&ApiError::new(

@@ -195,6 +195,11 @@ pub struct Patches<'a> {
 }
 
 impl<'a> Patches<'a> {
+    /// Returns how many there are.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// Parses `{"<id>":{…}}`. `members_of` unwraps an update, and `check` looks at it.
     ///
     /// # Errors

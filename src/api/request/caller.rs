@@ -15,6 +15,7 @@ use crate::{
         error::{ApiError, ErrorCode},
         sockets::SocketHandle,
         state::{ServerState, State},
+        traffic::count,
     },
     auth::{Credentials, KeyKind, Principal, foreign::is_user_token},
     shares::Account,
@@ -104,6 +105,7 @@ pub async fn authenticate(
             "this key has too many connections; close some, or try again",
         ));
     }
+    count(request, state, &principal)?;
     Ok(match params_of(request.headers())? {
         Some(params) => principal.with_params(params),
         None => principal,

@@ -87,7 +87,8 @@ pub fn reached(request: &HttpRequest) -> Reached {
     }
 }
 
-fn client_address(request: &HttpRequest) -> Option<IpAddr> {
+/// Returns the address from which a request comes, as a trusted proxy says it.
+pub fn client_address(request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip().to_canonical();
     let proxies = &request.app_data::<State>()?.proxies;
     let forwarded = request.headers().get_all(FORWARDED_FOR).filter_map(|value| value.to_str().ok());

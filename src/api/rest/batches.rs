@@ -16,6 +16,7 @@ use crate::{
             unknown::refuse_in_write,
         },
         state::State,
+        traffic::count_operations,
     },
     auth::Principal,
     writer::{Committed, Outcome},
@@ -62,6 +63,7 @@ pub async fn create(
     let key = request_key(&request, &body.bytes)?;
     let NewDocuments { documents: items } = body.json()?;
     let all = items.parse_checked("documents", state.limits.batch, &body, check_new)?;
+    count_operations(&request, &state, all.len());
     let created = state.documents.create_many(&principal, collection.into_inner(), all, key).await;
     let committed = created.map_err(|err| name_item(err, place_in("documents")))?;
     Ok(written(&state, (&request, HttpResponse::Created()), &principal, committed))
@@ -81,6 +83,7 @@ pub async fn merge(
     let Updates { updates } = body.json()?;
     let (all, name) =
         Patches::parse(&updates, state.limits.batch, &body, |raw| raw, check_patch)?.into_named();
+    count_operations(&request, &state, all.len());
     let merged = state.documents.merge_many(&principal, collection.into_inner(), all, key).await;
     let committed = merged.map_err(|err| name_item(err, name))?;
     Ok(written(&state, (&request, HttpResponse::Ok()), &principal, committed))
@@ -99,6 +102,7 @@ pub async fn delete(
     let key = request_key(&request, &body.bytes)?;
     let Ids { ids } = body.json()?;
     let all = ids.parse_ids("ids", state.limits.batch)?;
+    count_operations(&request, &state, all.len());
     let deleted = state.documents.delete_many(&principal, collection.into_inner(), all, key).await;
     let committed = deleted.map_err(|err| name_item(err, place_in("ids")))?;
     let written = Written::new(&state, &request, &principal, committed);

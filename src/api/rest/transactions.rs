@@ -18,6 +18,7 @@ use crate::{
             unknown::refuse_in_write,
         },
         state::State,
+        traffic::count_operations,
     },
     domain::{Data, DocumentId, Patch, json_mistake::explain},
     service::{
@@ -75,6 +76,7 @@ pub async fn run(
     let Transaction { operations } = body.json()?;
     let mut parser = batch::Documents::new(&body);
     let steps = operations.parse("operations", state.limits.batch, |raw| parse_step(&mut parser, raw))?;
+    count_operations(&request, &state, steps.len());
     let collections: Vec<_> = steps.iter().map(|step| step.collection.clone()).collect();
     let done = state.documents.transact(&principal, steps, key).await;
     let committed = done.map_err(|err| {

@@ -20,4 +20,5 @@ mod settings;
 mod shares;
 mod site;
 mod sockets;
+mod traffic;
 mod upgrade;
