@@ -195,6 +195,10 @@ async fn a_socket_resumes_and_subscribes_anew_after_a_resync() {
         .await;
         let (message, mut socket) = accept_socket(&listener).await;
         assert_eq!(message.get("since"), None);
+        // Too much was asked for, and the client comes back.
+        let busy = json!({ "type": "error", "id": "watch", "code": "RATE_LIMITED", "message": "too many" });
+        send(&mut socket, busy).await;
+        let (_, mut socket) = accept_socket(&listener).await;
         send(&mut socket, json!({ "type": "error", "id": "watch", "code": "FORBIDDEN", "message": "no" }))
             .await;
     };
