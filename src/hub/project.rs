@@ -187,7 +187,11 @@ impl Project {
         let SubscriptionId { shard, serial } = joining.id;
         let max_bytes = self.recent_bytes() / 2;
         let replay = match joining.position {
-            None => Replay { is_doubted: joining.checked < self.rights_changed, ..Replay::default() },
+            // It is not known which changes of the documents came after those that its rights were read from.
+            None => {
+                let is_doubted = joining.checked < self.rights_changed || !joining.watched.is_empty();
+                Replay { is_doubted, ..Replay::default() }
+            }
             Some(position) => {
                 let place = (&self.id, self.epoch, self.last);
                 let replay = replay(&mut self.recent, place, &joining, position, max_bytes);

@@ -262,3 +262,67 @@ async fn run(shard: Rc<Shard>, mut receiver: ShardReceiver) {
         tokio::task::yield_now().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        domain::{CollectionId, KeyId, Timestamp},
+        hub::{self, Asked, Audience, Bounds, Interests},
+        query::{
+            parse::{Typing, parse_value},
+            rule::Params,
+        },
+        supervision::Supervisor,
+        wire::Form,
+    };
+
+    fn bound_delivery(interests: &Interests, outbox: &Rc<Outbox>, is_dependent: bool) -> Rc<Delivery> {
+        let interest = |collection| {
+            let audience = Audience {
+                project: ProjectId::from_stored("p"),
+                collection: CollectionId::from_stored(collection),
+                form: Form::WebSocket,
+                label: collection.into(),
+                key: KeyId::from_stored("k"),
+                mask: None,
+            };
+            interests.get(audience, parse_value(json!({}), Typing::Typed).unwrap()).unwrap()
+        };
+        let asked = is_dependent.then(|| Asked {
+            wanted: interest("posts").filter.clone(),
+            params: Params::default(),
+            watched: vec![interest("members")],
+            mask_bytes: 0,
+        });
+        let delivery = Delivery::new(interest("posts"), outbox.clone(), None, false).unwrap();
+        delivery.bind(asked, 5).unwrap();
+        Rc::new(delivery)
+    }
+
+    /// Its rights were read at a time that the hub can't place.
+    #[tokio::test]
+    async fn a_subscription_whose_rights_depend_on_documents_is_never_live_from_now_on() {
+        let hub = hub::start(Bounds::default(), &Supervisor::default());
+        let (shard, messages) = Shard::new(0, hub.clone());
+        let claim = async {
+            let last = Position { sequence: 5, at: Timestamp(5) };
+            hub.set_log_end(&ProjectId::from_stored("p"), Epoch(1), last);
+            let (interests, outbox) = (Interests::new(1 << 20), Rc::new(Outbox::default()));
+            let old = bound_delivery(&interests, &outbox, false);
+            assert_eq!(shard.join(&old).await, DeliveryState::Live);
+            let plain = bound_delivery(&interests, &outbox, false);
+            assert_eq!(shard.replace(&plain, &old).await, DeliveryState::Live);
+            let dependent = bound_delivery(&interests, &outbox, true);
+            assert_eq!(shard.replace(&dependent, &plain).await, DeliveryState::CatchingUp);
+            assert!(dependent.is_in_doubt());
+            assert_eq!(dependent.position(), Some(last), "it reads on from there");
+        };
+        tokio::select! {
+            () = messages => panic!("the hub has ended"),
+            () = claim => {}
+        }
+    }
+}

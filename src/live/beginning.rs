@@ -84,11 +84,6 @@ impl Subscriptions {
             None => self.shard.join(delivery).await,
             Some(index) => self.replace(delivery, &self.all[index].delivery).await,
         };
-        if old.is_some() && state == DeliveryState::Live && delivery.has_watched() {
-            // It began where the hub is. What its rights depend on may have changed before that.
-            delivery.doubt();
-            self.shard.fall_back(delivery);
-        }
         if old.is_some() && state == DeliveryState::CatchingUp {
             // It goes on from the position of the old one, which may have read of rules that this node has not heard of.
             delivery.doubt();
