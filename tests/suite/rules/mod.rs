@@ -11,6 +11,7 @@ mod random;
 mod reads;
 mod recipes;
 mod relations;
+mod revocation;
 mod settings;
 mod streams;
 mod table;
