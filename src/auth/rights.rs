@@ -38,7 +38,7 @@ impl ReadRights {
     /// # Errors
     /// [`Forbidden`] if there are none whatever the collection holds, or if the filter asks for what is hidden.
     pub fn narrow(&self, filter: Filter) -> Result<Filter, Forbidden> {
-        // Who may read nothing is told so first.
+        // A caller who may read nothing is told so first.
         match &self.readable {
             Readable::Nothing(why) => Err(why.clone()),
             readable => readable.clone().narrow(self.mask.filter(filter)?),

@@ -10,7 +10,7 @@ use crate::{
     store::StoreError,
 };
 
-/// What a principal may do with the documents of a collection.
+/// The changes that a principal may make to the documents of a collection.
 pub enum WriteRights {
     /// No rules bind the principal, or nothing is allowed.
     Any(bool),
@@ -18,7 +18,7 @@ pub enum WriteRights {
     Matching { update: Filter, delete: Filter },
 }
 
-/// What may be done with one document.
+/// The changes that may be made to one document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Whether some change may be allowed: the document as it is passes, and the rest depends on the change.

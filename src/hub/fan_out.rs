@@ -17,7 +17,7 @@ use crate::{
 /// The serials of recipients, by shard.
 pub(super) type Targets = Vec<(u32, Vec<u64>)>;
 
-/// What recipients share who get the same event.
+/// The properties that recipients share if they get the same event.
 type Distinct<'f> = (EventKind, Form, &'f str, HiddenFields);
 
 /// The search for the filters that match before or after a change.

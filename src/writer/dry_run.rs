@@ -16,7 +16,7 @@ use crate::{
     store::Trouble,
 };
 
-/// What the rules decide about one operation.
+/// The decision of the rules about one operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
     pub is_allowed: bool,

@@ -54,7 +54,7 @@ impl fmt::Display for RuleAction {
     }
 }
 
-/// Who may write a field.
+/// The callers who may write a field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WriteRule {
     /// It is set when the document is created, and stays as it is.
@@ -63,7 +63,7 @@ pub enum WriteRule {
     If(Condition),
 }
 
-/// What a caller may read of a collection.
+/// The part of a collection that a caller may read.
 #[derive(Clone, Debug)]
 pub struct Reading {
     pub filter: Filter,
@@ -147,7 +147,7 @@ impl RuleSet {
     pub fn bind_reading(&self, values: &Values) -> Result<Reading, Missing> {
         let (filter, mut queries) = self.read.bind_with_queries(values)?;
         let mut hides = Vec::new();
-        // Who may read no document is in no need of a mask.
+        // A caller who may read no document needs no mask.
         if !filter.is_nothing() {
             for (path, condition) in &self.reads {
                 let (except, used) = condition.bind_with_queries(values)?;

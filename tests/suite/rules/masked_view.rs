@@ -220,7 +220,7 @@ async fn ask_all(
 fn of_line(line: &str) -> Value {
     match serde_json::from_str::<Value>(line) {
         Ok(document @ Value::Object(_)) => without_times(&document),
-        // Of a line of CSV, the times are the second and the third column.
+        // The times are the second and the third column of CSV.
         _ => json!(
             line.split(',')
                 .enumerate()

@@ -104,7 +104,7 @@ on_both_databases! {
         let patched = as_user(app, &ada, Method::PATCH, "/collections/people/b", json!({ "phone": "6" })).await;
         assert_eq!(patched.data()["data"]["phone"], Value::Null, "{patched:?}");
         assert_eq!(app.get("/collections/people/b").await.data()["data"]["phone"], "6");
-        // What several doors answer about writes.
+        // Other doors answer writes, too.
         let batch = json!({ "operations": [{ "op": "update", "collection": "people", "id": "b", "data": { "name": "C" } }] });
         let answer = as_guest(app, Method::POST, "/transactions", batch).await;
         assert!(answer.status == 200 && !answer.body.to_string().contains("phone"), "{answer:?}");
@@ -170,7 +170,7 @@ on_both_databases! {
             assert_eq!(event["document"]["id"], expected, "{event}");
             assert!(event["document"]["data"].get("score").is_none() && event.to_string().matches("score").count() == 0);
         }
-        // What hides a field also takes the document out of a view that asks for it.
+        // A change that hides a field also takes the document out of a view that asks for it.
         app.patch("/collections/people/a", json!({ "owner": "bob" })).await;
         let event = named.next().await;
         assert_eq!((&event["event"], &event["document"]["data"]["phone"]), (&json!("deleted"), &json!("6")), "{event}");
