@@ -142,7 +142,7 @@ pub const SETTINGS: &[Setting] = &[
     number(
         "COIR_READS_PER_SECOND",
         "reads-per-second",
-        Some("1000"),
+        Some("20000"),
         (0, 1_000_000),
         Group::Users,
         "Reads of one user, or of one address with a publishable key alone, in a second; 20 times as many at once. 0: no limit",
@@ -150,7 +150,7 @@ pub const SETTINGS: &[Setting] = &[
     number(
         "COIR_WRITES_PER_SECOND",
         "writes-per-second",
-        Some("500"),
+        Some("10000"),
         (0, 1_000_000),
         Group::Users,
         "Their writes, of which a batch is one for each 10 operations. 0: no limit",
@@ -158,7 +158,7 @@ pub const SETTINGS: &[Setting] = &[
     number(
         "COIR_STREAMS_PER_SECOND",
         "streams-per-second",
-        Some("500"),
+        Some("10000"),
         (0, 1_000_000),
         Group::Users,
         "Live streams that they open, and subscriptions that they begin. 0: no limit",

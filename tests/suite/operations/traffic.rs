@@ -219,9 +219,9 @@ on_both_databases! {
     async fn by_default_the_limits_are_wide(app: &TestApp) {
         app.post("/collections", json!({ "name": "posts" })).await;
         let client = client_at(2);
-        assert_eq!(standing(&app.send(read(app, &client)).await).0, 20_000);
+        assert_eq!(standing(&app.send(read(app, &client)).await).0, 400_000);
         let write = by(app, &client, PUBLISHABLE_KEY, Method::POST, "/collections/posts").json(&json!({ "n": 1 }));
-        assert_eq!(standing(&app.send(write).await).0, 10_000);
+        assert_eq!(standing(&app.send(write).await).0, 200_000);
     }
 
     async fn a_limit_of_0_is_none(app: &TestApp, |config| config.traffic.reads = 0) {
