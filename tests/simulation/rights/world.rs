@@ -330,7 +330,7 @@ impl Facts for World {
             let values = values.filter_map(|document| Some(query.select.value_in(&document)?.into_owned()));
             let distinct: BTreeMap<String, Value> = values.map(|value| (value.to_string(), value)).collect();
             let mut values: Vec<_> = distinct.into_values().collect();
-            if self.log.end().position.sequence % 2 == 0 {
+            if self.log.end().position.sequence.is_multiple_of(2) {
                 values.reverse();
             }
             Some(values)
