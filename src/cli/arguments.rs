@@ -77,7 +77,7 @@ pub(super) enum KeyCommand {
         /// Limit the key to these scopes: documents:read, documents:write, collections:write, realtime, users, settings, audit, keys (comma-separated)
         #[arg(long, visible_alias = "scopes", value_name = "SCOPES", value_parser = parse_scopes)]
         scope: Option<Scopes>,
-        /// Let only pages of these origins use the key, such as https://app.example.com,https://*.example.org (comma-separated)
+        /// Let only pages of these origins use the key, such as `https://app.example.com,https://*.example.org` (comma-separated)
         #[arg(long, value_name = "ORIGINS", value_parser = parse_origins)]
         origins: Option<Origins>,
         /// When the key expires: a time (2030-01-31T09:00:00Z), a date, or a duration (12h, 90d)

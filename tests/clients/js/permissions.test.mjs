@@ -30,5 +30,8 @@ test("an action takes one of its roles", async () => {
 	const { id } = await user.createDocument(posts, { n: 1 });
 	await user.updateDocument(posts, id, { n: 2 });
 	await assert.rejects(user.deleteDocument(posts, id), library.ForbiddenError);
-	assert.deepEqual((await guest.listDocuments(posts)).map((document) => document.data), [{ n: 2 }]);
+	assert.deepEqual(
+		(await guest.listDocuments(posts)).map((document) => document.data),
+		[{ n: 2 }],
+	);
 });
