@@ -25,7 +25,7 @@ use crate::auth::{
     traffic::{Taken, Traffic},
 };
 
-/// So many operations of a batch or a transaction count as one write.
+/// The operations of a batch or a transaction that count as one write.
 const OPERATIONS_OF_A_WRITE: usize = 10;
 
 /// How a request was counted.

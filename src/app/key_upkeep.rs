@@ -1,4 +1,4 @@
-//! What happens to keys without a request: streams end when their key expires, and the uses of keys are written.
+//! The upkeep of keys, which no request asks for: streams end when their key expires, and the uses of keys are written.
 
 use std::time::Duration;
 

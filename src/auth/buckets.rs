@@ -1,6 +1,6 @@
 //! Token buckets in a table of bounded size.
 //!
-//! Of more keys than fit, those that were not used for the longest time are forgotten, so that random addresses cost no more
+//! A table that is full forgets the keys that were not used for the longest time, so that random addresses cost no more
 //! memory than others. (Crate `governor` keeps every key until somebody sweeps the table.)
 
 use std::{collections::HashMap, time::Duration};

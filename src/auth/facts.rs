@@ -1,4 +1,4 @@
-//! What rights depend on besides the rules, as a trait, so that the simulation can put a model in its place.
+//! The facts on which rights depend besides the rules, as a trait, so that the simulation can put a model in its place.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What a key may give to other keys: nothing that it doesn't have itself.
+//! The rights that a key may give to other keys: none that it doesn't have itself.
 
 use super::{Principal, Scopes};
 use crate::{

@@ -1,4 +1,4 @@
-//! What this process knows of the ends and changes of keys.
+//! The ends and changes of keys, as far as this process knows them.
 
 use std::collections::{HashMap, HashSet};
 

@@ -192,7 +192,7 @@ impl KeyRing {
         if cache.ends.is_revoked(&principal.key) {
             return Err(AuthError::Unknown);
         }
-        // Of a key that is being changed at this moment, the next request reads more.
+        // A key may be changed at this moment; the next request reads more of it then.
         if !cache.ends.is_outdated(&principal.key, principal.limits.revision) {
             let limits = &principal.limits;
             if let Some(known) = cache.by_id.get(&principal.key) {

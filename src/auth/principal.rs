@@ -24,7 +24,7 @@ pub struct Principal {
     pub key: KeyId,
     pub kind: KeyKind,
     pub scopes: Scopes,
-    /// What else limits the key.
+    /// The other limits of the key.
     pub limits: Arc<KeyLimits>,
     /// The only collection that a stream ticket opens; `None` opens all of them.
     pub collection: Option<TicketCollection>,

@@ -1,11 +1,11 @@
-//! What binds a caller in a collection: nothing, its rules, or that the project is closed. Every door that reads, the writer and
+//! The ruling that binds a caller in a collection: nothing, its rules, or that the project is closed. Every door that reads, the writer and
 //! open streams ask here.
 
 use std::sync::Arc;
 
 use crate::{domain::Collection, query::rule::RuleSet, store::collections::catalog::Catalog};
 
-/// What binds a caller in a collection.
+/// The ruling that binds a caller in a collection.
 #[derive(Clone, Copy, Debug)]
 pub enum Ruling<'a> {
     /// Nothing but the scopes of the key.

@@ -33,7 +33,7 @@ pub struct DocumentBody<'a> {
     access: Option<AccessBody>,
 }
 
-/// What the caller may do with a document.
+/// The actions that a caller may take on a document.
 #[derive(Serialize)]
 struct AccessBody {
     update: bool,
