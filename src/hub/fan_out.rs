@@ -9,7 +9,7 @@ use super::{
     filter_index::{FilterIndex, Search},
 };
 use crate::{
-    domain::{Change, Document, Position, ProjectId, cursor::Epoch},
+    domain::{Change, Document, ProjectId, cursor::Epoch},
     query::mask::{HiddenFields, Images},
     wire::{Event, EventKind, Form},
 };
@@ -76,26 +76,13 @@ impl<'f, 'd> FanOut<'f, 'd> {
             }
         }
         let encoded = distinct.into_iter().filter_map(|((kind, form, label, hidden), targets)| {
+            let (before, after) = hidden.strip(images)?;
             let place = (project, epoch, change.position);
-            Some((encode(place, (images, &hidden), kind, (form, label))?, targets.into_iter().collect()))
+            let event = Event::of_change(place, (before.as_ref(), after.as_ref()), kind, label)?;
+            Some((form.encode(&event), targets.into_iter().collect()))
         });
         encoded.collect()
     }
-}
-
-/// Encodes the event that a change is to those from whom these fields are hidden. `None` if it is none.
-pub(super) fn encode(
-    place: (&ProjectId, Epoch, Position),
-    (images, hidden): (Images<'_>, &HiddenFields),
-    kind: EventKind,
-    (form, label): (Form, &str),
-) -> Option<Bytes> {
-    if hidden.is_empty() {
-        return Some(form.encode(&Event::of_change(place, images, kind, label)?));
-    }
-    let (before, after) = hidden.strip(images)?;
-    let event = Event::of_change(place, (before.as_ref(), after.as_ref()), kind, label)?;
-    Some(form.encode(&event))
 }
 
 /// Returns the kind of event that a change is to each filter that matches before or after it, in the order of the filters.

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    fan_out::encode,
     joining::Joining,
     outbox::{MAX_BYTES, MAX_FRAMES},
     recent_changes::{Encoded, RecentChanges},
 };
 use crate::{
     domain::{Control, Document, Entry, Position, ProjectId, cursor::Epoch},
-    wire::event_for,
+    wire::{Event, event_for},
 };
 
 /// Bytes of the changes that are compared with a filter for one replay, by [`Change::weight`](crate::domain::Change::weight).
@@ -65,13 +64,12 @@ pub(super) fn replay(
             continue;
         };
         let hidden = joining.hidden_in(images);
-        if !hidden.is_empty() && hidden.strip(images).is_none() {
-            continue;
-        }
+        // The change concerns nothing that the client may see.
+        let Some((before, after)) = hidden.strip(images) else { continue };
         let shared = (kind, joining.form, &joining.label, &hidden);
         let event = recent.event(place, shared, max_bytes, |change| {
-            let place = (project, epoch, change.position);
-            encode(place, (images, &hidden), kind, (joining.form, &joining.label))
+            let (place, seen) = ((project, epoch, change.position), (before.as_ref(), after.as_ref()));
+            Some(joining.form.encode(&Event::of_change(place, seen, kind, &joining.label)?))
         })?;
         bytes += event.frame.len();
         if !replay.frames.is_empty() && (bytes > MAX_BYTES || replay.frames.len() == MAX_FRAMES) {

@@ -272,15 +272,11 @@ async fn send_change(
         images => find_kind(&delivery.interest, change, images).await,
     };
     let place = (&delivery.project, epoch, change.position);
-    let hidden = kind.map(|_| delivery.hidden_in(images)).unwrap_or_default();
-    let seen = if hidden.is_empty() { None } else { Some(hidden.strip(images)) };
-    let images = match &seen {
-        None => images,
-        Some(Some((before, after))) => (before.as_ref(), after.as_ref()),
-        // The change concerns nothing that the client may see.
-        Some(None) => (None, None),
-    };
-    let event = kind.and_then(|kind| Event::of_change(place, images, kind, &delivery.label));
+    // None if the change concerns nothing that the client may see.
+    let seen = kind.and_then(|kind| Some((kind, delivery.hidden_in(images).strip(images)?)));
+    let event = seen.as_ref().and_then(|(kind, (before, after))| {
+        Event::of_change(place, (before.as_ref(), after.as_ref()), *kind, &delivery.label)
+    });
     let Some(event) = event else {
         delivery.pass(change.position);
         return Passed::Taken;

@@ -136,14 +136,19 @@ pub async fn list(
     Caller(principal): Caller,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    refuse_unknown(&parameters, &["limit", "after"])?;
-    let limit = parameters.number("limit", state.limits.page, 1, state.limits.page)? as usize;
-    let after = parameters.single("after")?.map(parse_cursor).transpose()?;
-    let list = state.collections.list(&principal, CollectionPage { after, offset: 0, limit }).await?;
+    let list = state.collections.list(&principal, page_of(&state, &parameters)?).await?;
     let bodies: Vec<_> = list.collections.iter().map(|collection| CollectionBody::new(collection)).collect();
     let last = list.collections.last().filter(|_| !list.is_last);
     let next_cursor = last.map(|last| cursor_after(last));
     Ok(HttpResponse::Ok().json(CollectionsBody { page: Success::new(bodies), next_cursor }))
+}
+
+/// Reads which page of collections is wanted.
+pub(super) fn page_of(state: &State, parameters: &Parameters) -> Result<CollectionPage, ApiError> {
+    refuse_unknown(parameters, &["limit", "after"])?;
+    let limit = parameters.number("limit", state.limits.page, 1, state.limits.page)? as usize;
+    let after = parameters.single("after")?.map(parse_cursor).transpose()?;
+    Ok(CollectionPage { after, offset: 0, limit })
 }
 
 /// Returns the cursor of the page of collections after this one.
@@ -152,7 +157,7 @@ pub(super) fn cursor_after(collection: &Collection) -> String {
 }
 
 /// Reads the cursor of a page of collections: the name of the last one before it.
-pub(super) fn parse_cursor(text: &str) -> Result<CollectionName, ApiError> {
+fn parse_cursor(text: &str) -> Result<CollectionName, ApiError> {
     let name = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let parse = |name: String| match name.as_str() {
         USERS => Some(CollectionName::from_stored(USERS)),

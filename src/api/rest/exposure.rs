@@ -4,20 +4,17 @@ use actix_web::{HttpResponse, http::header};
 use serde::Serialize;
 
 use super::{
-    collections::{cursor_after, parse_cursor},
+    collections::{cursor_after, page_of},
     success::Success,
 };
 use crate::{
     api::{
         error::ApiError,
-        request::{Caller, Parameters, unknown::refuse_unknown},
+        request::{Caller, Parameters},
         state::State,
     },
     query::rule::Reach,
-    service::{
-        collections::CollectionPage,
-        exposures::{Exposure, Reaches},
-    },
+    service::exposures::{Exposure, Reaches},
 };
 
 #[derive(Serialize)]
@@ -80,10 +77,7 @@ pub async fn get(
     Caller(principal): Caller,
     parameters: Parameters,
 ) -> Result<HttpResponse, ApiError> {
-    refuse_unknown(&parameters, &["limit", "after"])?;
-    let limit = parameters.number("limit", state.limits.page, 1, state.limits.page)? as usize;
-    let after = parameters.single("after")?.map(parse_cursor).transpose()?;
-    let page = state.collections.exposures(&principal, CollectionPage { after, offset: 0, limit }).await?;
+    let page = state.collections.exposures(&principal, page_of(&state, &parameters)?).await?;
     let last = page.exposures.last().filter(|_| !page.is_last);
     let next_cursor = last.map(|last| cursor_after(&last.collection));
     let collections = page.exposures.iter().map(ExposureBody::new).collect();
